@@ -1,0 +1,164 @@
+//! Where each object lives: names relative to the repository, with `/` between their parts.
+//!
+//! Invariant: numbers in names have a fixed width, so that names sort as their numbers do; a name
+//! that is not exactly what these functions build is not an object of ours.
+
+use crate::types::{
+    HistoryId, SegmentId, Seq, SlotId, SnapshotId, Term, Timestamp, WriterToken, parse_hex,
+};
+
+/// The repository object.
+pub const REPOSITORY: &str = "repository";
+/// The prefix of key slots.
+pub const KEYS: &str = "keys/";
+/// The prefix of histories.
+pub const HISTORIES: &str = "histories/";
+
+/// A key slot.
+pub fn slot(id: SlotId) -> String {
+    format!("{KEYS}{id}")
+}
+
+/// The slot that a name below [`KEYS`] stands for.
+pub fn parse_slot(name: &str) -> Option<SlotId> {
+    parse_hex(name.strip_prefix(KEYS)?).map(SlotId)
+}
+
+/// The history that a directory below [`HISTORIES`] stands for.
+pub fn parse_history(name: &str) -> Option<HistoryId> {
+    parse_hex(name.strip_prefix(HISTORIES)?).map(HistoryId)
+}
+
+/// The names of one history's objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryNames(pub HistoryId);
+
+/// A published segment, as its name tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogName {
+    /// The term of its writer.
+    pub term: Term,
+    /// Its first commit.
+    pub first: Seq,
+}
+
+impl HistoryNames {
+    fn under(self, rest: &str) -> String {
+        format!("{HISTORIES}{}/{rest}", self.0)
+    }
+
+    /// The description of the history.
+    pub fn about(self) -> String {
+        self.under("about")
+    }
+
+    /// The prefix of writers' claims.
+    pub fn writers(self) -> String {
+        self.under("writers/")
+    }
+
+    /// A writer's claim.
+    pub fn writer(self, term: Term) -> String {
+        self.under(&format!("writers/{:016x}", term.0))
+    }
+
+    /// The term of a claim.
+    pub fn parse_writer(self, name: &str) -> Option<Term> {
+        fixed(name.strip_prefix(&self.writers())?).map(Term)
+    }
+
+    /// The prefix of published segments.
+    pub fn log(self) -> String {
+        self.under("log/")
+    }
+
+    /// A published segment.
+    pub fn segment(self, at: LogName) -> String {
+        self.under(&format!("log/{:016x}-{:016x}", at.term.0, at.first.0))
+    }
+
+    /// The term and the first commit of a published segment.
+    pub fn parse_segment(self, name: &str) -> Option<LogName> {
+        let (term, first) = name.strip_prefix(&self.log())?.split_once('-')?;
+        Some(LogName { term: Term(fixed(term)?), first: Seq(fixed(first)?) })
+    }
+
+    /// The prefix of all parts.
+    pub fn data(self) -> String {
+        self.under("data/")
+    }
+
+    /// A part of a large segment.
+    pub fn part(self, segment: SegmentId, part: u32) -> String {
+        self.under(&format!("data/{segment}/{part:08x}"))
+    }
+
+    /// The prefix of snapshot records.
+    pub fn snapshots(self) -> String {
+        self.under("snapshots/")
+    }
+
+    /// A snapshot record.
+    pub fn snapshot(self, seq: Seq, id: SnapshotId) -> String {
+        self.under(&format!("snapshots/{:016x}-{id}", seq.0))
+    }
+
+    /// The commit and identity of a snapshot record.
+    pub fn parse_snapshot(self, name: &str) -> Option<(Seq, SnapshotId)> {
+        let (seq, id) = name.strip_prefix(&self.snapshots())?.split_once('-')?;
+        Some((Seq(fixed(seq)?), SnapshotId(parse_hex(id)?)))
+    }
+
+    /// The prefix of proofs.
+    pub fn proofs(self) -> String {
+        self.under("proofs/")
+    }
+
+    /// A proof. Its time is the two's complement of the microseconds, in hex; the token keeps two
+    /// proofs of one microsecond apart.
+    pub fn proof(self, seq: Seq, time: Timestamp, token: WriterToken) -> String {
+        let [a, b, c, d, ..] = token.0;
+        let short = u32::from_be_bytes([a, b, c, d]);
+        self.under(&format!("proofs/{:016x}-{:016x}-{short:08x}", seq.0, time.0))
+    }
+
+    /// The commit of a proof.
+    pub fn parse_proof(self, name: &str) -> Option<Seq> {
+        let (seq, rest) = name.strip_prefix(&self.proofs())?.split_once('-')?;
+        let (time, token) = rest.split_once('-')?;
+        fixed(time)?;
+        parse_hex::<4>(token)?;
+        fixed(seq).map(Seq)
+    }
+}
+
+fn fixed(text: &str) -> Option<u64> {
+    parse_hex::<8>(text).map(u64::from_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_back_and_foreign_ones_do_not() {
+        let names = HistoryNames(HistoryId([0xab; 16]));
+        let at = LogName { term: Term(3), first: Seq(0x1234) };
+        let name = names.segment(at);
+        assert_eq!(
+            name,
+            "histories/abababababababababababababababab/log/0000000000000003-0000000000001234"
+        );
+        assert_eq!(names.parse_segment(&name), Some(at));
+        assert_eq!(names.parse_writer(&names.writer(Term(9))), Some(Term(9)));
+        let id = SnapshotId([1; 8]);
+        assert_eq!(names.parse_snapshot(&names.snapshot(Seq(7), id)), Some((Seq(7), id)));
+        let proof = names.proof(Seq(7), Timestamp(-1), WriterToken([2; 16]));
+        assert_eq!(names.parse_proof(&proof), Some(Seq(7)));
+        assert_eq!(parse_slot(&slot(SlotId([1; 8]))), Some(SlotId([1; 8])));
+        for bad in ["", "x", "3-1", "0000000000000003-0000000000001234x", "000000000000000G-0"] {
+            assert_eq!(names.parse_segment(&format!("{}{bad}", names.log())), None, "{bad}");
+        }
+        assert_eq!(HistoryNames(HistoryId([1; 16])).parse_segment(&name), None);
+    }
+}

@@ -1,0 +1,83 @@
+//! What the small sealed objects have in common: a kind, and a body that encodes to bytes.
+
+use super::header::ObjectKind;
+use super::wire::DecodeError;
+
+/// The body of a small sealed object.
+pub trait Record: Sized {
+    /// The kind that its header carries.
+    const KIND: ObjectKind;
+
+    /// The body's bytes, before sealing.
+    fn encode(&self) -> Vec<u8>;
+
+    /// Reads a body that was opened.
+    ///
+    /// # Errors
+    /// When the bytes are not such a body.
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::about::{About, DigestKey};
+    use crate::format::proof::{Level, Proof};
+    use crate::format::snapshot::{SnapshotKind, SnapshotRecord};
+    use crate::format::writer::WriterClaim;
+    use crate::types::{Digest, Seq, SnapshotId, Term, Timestamp};
+
+    fn round_trip<R: Record + PartialEq + std::fmt::Debug>(record: &R) {
+        let bytes = record.encode();
+        assert_eq!(R::decode(&bytes).as_ref(), Ok(record));
+        for i in 0..bytes.len() {
+            assert!(R::decode(&bytes[..i]).is_err(), "{record:?} cut at {i}");
+        }
+        assert!(R::decode(&[&bytes[..], &[0]].concat()).is_err(), "{record:?} with one more");
+    }
+
+    #[test]
+    fn records_come_back_and_no_other_length_is_one() {
+        round_trip(&About {
+            created: Timestamp(1),
+            digest_key: DigestKey([2; 32]),
+            name: "app".into(),
+            source: "/srv/app.db".into(),
+            host: "h".into(),
+        });
+        round_trip(&WriterClaim {
+            term: Term(4),
+            since: Timestamp(5),
+            process: 6,
+            host: "h".into(),
+            role: "backup".into(),
+        });
+        let mut snapshot = SnapshotRecord {
+            seq: Seq(7),
+            time: Timestamp(8),
+            kind: SnapshotKind::Safety,
+            takes_back: None,
+            label: "before migration".into(),
+        };
+        round_trip(&snapshot);
+        snapshot.takes_back = Some(SnapshotId([9; 8]));
+        round_trip(&snapshot);
+        let mut proof = Proof {
+            seq: Seq(1),
+            digest: Digest([2; 16]),
+            started: Timestamp(3),
+            micros: 4,
+            level: Level::Restore,
+            failure: None,
+            coverage_ppm: 1_000_000,
+            page_bytes: 5,
+            assertions: 6,
+            host: "h".into(),
+        };
+        round_trip(&proof);
+        proof.failure = Some("object x is damaged".into());
+        round_trip(&proof);
+        proof.coverage_ppm += 1;
+        assert!(Proof::decode(&proof.encode()).is_err());
+    }
+}

@@ -1,0 +1,5 @@
+//! Pagekeep.
+pub mod error;
+pub mod format;
+pub mod progress;
+pub mod types;
