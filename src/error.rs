@@ -228,11 +228,7 @@ mod tests {
 
     #[test]
     fn display_names_the_object_and_leaves_the_source_to_the_chain() {
-        let e = Error::io(
-            io::Error::from(io::ErrorKind::StorageFull),
-            "cannot write",
-            "data/x",
-        );
+        let e = Error::io(io::Error::from(io::ErrorKind::StorageFull), "cannot write", "data/x");
         assert_eq!(e.to_string(), "data/x: cannot write");
         assert_eq!(e.kind(), ErrorKind::NoSpace);
         assert!(e.source().is_some());

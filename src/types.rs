@@ -28,6 +28,9 @@ impl fmt::Display for PageNo {
 pub struct PageSize(u32);
 
 impl PageSize {
+    /// What SQLite gives a new database.
+    pub const DEFAULT: Self = Self(4096);
+
     /// Accepts what SQLite accepts, and nothing else.
     pub fn new(bytes: u32) -> Option<Self> {
         (bytes.is_power_of_two() && (512..=65536).contains(&bytes)).then_some(Self(bytes))
@@ -142,9 +145,7 @@ impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC with microseconds; a moment outside the calendar prints as a number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.to_utc() {
-            Some(t) => {
-                f.write_str(&t.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))
-            }
+            Some(t) => f.write_str(&t.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)),
             None => write!(f, "{}us", self.0),
         }
     }

@@ -82,7 +82,8 @@ impl Encoder {
     /// # Errors
     /// [`ErrorKind::Failure`] when zstd gets no memory.
     pub fn new(compression: Compression) -> Result<Self> {
-        let compressor = compression.level().map(Compressor::new).transpose().map_err(zstd_failed)?;
+        let compressor =
+            compression.level().map(Compressor::new).transpose().map_err(zstd_failed)?;
         Ok(Self { compressor, decoder: Decoder::new()?, scratch: Vec::new() })
     }
 
@@ -109,9 +110,8 @@ impl Encoder {
     fn pack(&mut self, plain: &[u8]) -> Result<(BatchCodec, Vec<u8>)> {
         if let Some(compressor) = &mut self.compressor {
             self.scratch.resize(zstd::zstd_safe::compress_bound(plain.len()), 0);
-            let n = compressor
-                .compress_to_buffer(plain, &mut self.scratch[..])
-                .map_err(zstd_failed)?;
+            let n =
+                compressor.compress_to_buffer(plain, &mut self.scratch[..]).map_err(zstd_failed)?;
             if let Some(frame) = self.scratch.get(..n).filter(|_| n < plain.len()) {
                 return Ok((BatchCodec::Zstd, with_tag_room(frame)));
             }

@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod digest;
 pub mod pool;
+
 pub mod seal;
 
 use std::fmt;

@@ -69,10 +69,7 @@ impl SealKey {
         history: HistoryId,
         segment: SegmentId,
     ) -> Self {
-        Self::derive(
-            context::DATA_SEAL,
-            &[&master.secret, &repository.0, &history.0, &segment.0],
-        )
+        Self::derive(context::DATA_SEAL, &[&master.secret, &repository.0, &history.0, &segment.0])
     }
 
     /// The key of a slot's seal, and the commitment to it.
@@ -193,8 +190,7 @@ mod tests {
     }
 
     fn key() -> SealKey {
-        let master =
-            MasterKey { id: KeyId([1; 8]), created: Timestamp(0), secret: [2; 32] };
+        let master = MasterKey { id: KeyId([1; 8]), created: Timestamp(0), secret: [2; 32] };
         SealKey::for_object(&master, RepositoryId([3; 16]), ObjectKind::About, &[4; 16])
     }
 
@@ -203,8 +199,7 @@ mod tests {
     #[test]
     fn the_cipher_agrees_with_rfc_5297() {
         use aes_siv::siv::Aes128Siv;
-        let key: [u8; 32] =
-            hex("fffefdfcfbfaf9f8f7f6f5f4f3f2f1f0f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff");
+        let key: [u8; 32] = hex("fffefdfcfbfaf9f8f7f6f5f4f3f2f1f0f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff");
         let ad: [u8; 24] = hex("101112131415161718191a1b1c1d1e1f2021222324252627");
         let mut text: [u8; 14] = hex("112233445566778899aabbccddee");
         let tag = Aes128Siv::new((&key).into())
@@ -213,8 +208,7 @@ mod tests {
         assert_eq!(tag[..], hex::<16>("85632d07c6e8f37f950acd320a2ecc93"));
         assert_eq!(text, hex("40c02b9690c4dc04daef7f6afe5c"));
 
-        let key: [u8; 32] =
-            hex("7f7e7d7c7b7a79787776757473727170404142434445464748494a4b4c4d4e4f");
+        let key: [u8; 32] = hex("7f7e7d7c7b7a79787776757473727170404142434445464748494a4b4c4d4e4f");
         let ads: [&[u8]; 3] = [
             &hex::<40>(
                 "00112233445566778899aabbccddeeffdeaddadadeaddadaffeeddccbbaa99887766554433221100",
@@ -239,10 +233,7 @@ mod tests {
     fn a_seal_opens_only_as_it_was_made() {
         let sealed = key().seal(&[b"a", b"bc"], b"pages").unwrap();
         assert_eq!(sealed, key().seal(&[b"a", b"bc"], b"pages").unwrap(), "deterministic");
-        assert_eq!(
-            key().open_in_place(&[b"a", b"bc"], &mut sealed.clone()).unwrap(),
-            b"pages"
-        );
+        assert_eq!(key().open_in_place(&[b"a", b"bc"], &mut sealed.clone()).unwrap(), b"pages");
         for bound in [&[&b"ab"[..], b"c"][..], &[b"a"], &[b"a", b"bd"], &[]] {
             assert_eq!(
                 key().open_in_place(bound, &mut sealed.clone()).unwrap_err(),

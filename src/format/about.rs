@@ -15,8 +15,8 @@ use std::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::header::ObjectKind;
-use super::wire::{DecodeError, Reader, Writer};
 use super::record::Record;
+use super::wire::{DecodeError, Reader, Writer};
 use crate::types::Timestamp;
 
 /// The key of a history's page digests.

@@ -218,7 +218,12 @@ mod tests {
         };
         IndexBlock {
             batches: vec![batch(0, 3), batch(1, 1)],
-            entries: vec![entry(1, 0, 0, 0), entry(1, 1, 0, 1), entry(9, 0, 0, 2), entry(70_000, 1, 1, 0)],
+            entries: vec![
+                entry(1, 0, 0, 0),
+                entry(1, 1, 0, 1),
+                entry(9, 0, 0, 2),
+                entry(70_000, 1, 1, 0),
+            ],
         }
     }
 

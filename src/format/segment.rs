@@ -324,14 +324,10 @@ fn location_fits(at: Location, inline_len: u64, parts: &[u64]) -> bool {
         _ if parts.is_empty() && at.part == 0 => (0, inline_len),
         _ => return false,
     };
-    at.offset >= start
-        && at.offset.checked_add(at.len.into()).is_some_and(|e| e <= end)
+    at.offset >= start && at.offset.checked_add(at.len.into()).is_some_and(|e| e <= end)
 }
 
-fn segment_ref(
-    r: &mut Reader<'_>,
-    field: &'static str,
-) -> Result<Option<SegmentRef>, DecodeError> {
+fn segment_ref(r: &mut Reader<'_>, field: &'static str) -> Result<Option<SegmentRef>, DecodeError> {
     let invalid = r.invalid(field);
     let id = SegmentId(r.array(field)?);
     let digest = r.array(field)?;
@@ -370,7 +366,7 @@ fn parts(r: &mut Reader<'_>) -> Result<Vec<u64>, DecodeError> {
     for _ in 0..n {
         let invalid = r.invalid("length of a part");
         let len = r.u64("length of a part")?;
-        if len < PART_HEADER_LEN || len > limits::PART {
+        if !(PART_HEADER_LEN..=limits::PART).contains(&len) {
             return Err(invalid);
         }
         parts.push(len);
@@ -395,9 +391,7 @@ fn blocks(
         let offset = r.u64("index block")?;
         let len = r.u32("index block")?;
         let at = Location { part, offset, len };
-        let within = |n: u32, limit: usize| {
-            n >= 1 && usize::try_from(n).is_ok_and(|n| n <= limit)
-        };
+        let within = |n: u32, limit: usize| n >= 1 && usize::try_from(n).is_ok_and(|n| n <= limit);
         let sound = first_page >= 1
             && first_page >= last
             && last_page >= first_page

@@ -138,8 +138,7 @@ impl SlotObject {
 
     /// The object's bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes =
-            Self::associated_data(&self.front, &self.commitment, self.sealed.len());
+        let mut bytes = Self::associated_data(&self.front, &self.commitment, self.sealed.len());
         bytes.extend_from_slice(&self.sealed);
         with_checksum(bytes)
     }
@@ -287,8 +286,7 @@ mod tests {
 
     #[test]
     fn keyrings_come_back_and_show_no_secret() {
-        let keys =
-            vec![MasterKey { id: KeyId([1; 8]), created: Timestamp(3), secret: [0xee; 32] }];
+        let keys = vec![MasterKey { id: KeyId([1; 8]), created: Timestamp(3), secret: [0xee; 32] }];
         assert_eq!(decode_keyring(&encode_keyring(&keys)).unwrap(), keys);
         assert!(decode_keyring(&encode_keyring(&[])).is_err());
         assert!(!format!("{keys:?}").contains("238"));

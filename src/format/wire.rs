@@ -49,13 +49,12 @@ impl DecodeError {
     /// The same, as an error about a named object.
     pub fn of(self, object: &str) -> Error {
         match self.kind {
-            DecodeKind::TooNew => Error::new(
-                ErrorKind::TooNew,
-                "was written by a newer version of pagekeep",
-            )
-            .with_object(object)
-            .with_hint("use a newer pagekeep to read this repository")
-            .with_source(self),
+            DecodeKind::TooNew => {
+                Error::new(ErrorKind::TooNew, "was written by a newer version of pagekeep")
+                    .with_object(object)
+                    .with_hint("use a newer pagekeep to read this repository")
+                    .with_source(self)
+            }
             DecodeKind::Truncated | DecodeKind::Invalid | DecodeKind::Trailing => {
                 Error::damaged(object, "is damaged").with_source(self)
             }

@@ -1,0 +1,193 @@
+//! One history: its description, its labels, its proofs.
+
+use crate::codec::digest::PageHasher;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::about::About;
+use crate::format::names::HistoryNames;
+use crate::format::proof::Proof;
+use crate::format::snapshot::{SnapshotKind, SnapshotRecord};
+use crate::repo::Repository;
+use crate::repo::chain::Chain;
+use crate::types::{HistoryId, Seq, SnapshotId, Timestamp, WriterToken};
+
+/// The past of one database.
+#[derive(Clone, Debug)]
+pub struct History {
+    repository: Repository,
+    id: HistoryId,
+    about: About,
+}
+
+/// A label on a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its identity.
+    pub id: SnapshotId,
+    /// The commit.
+    pub seq: Seq,
+    /// When the label was given.
+    pub time: Timestamp,
+    /// Why.
+    pub kind: SnapshotKind,
+    /// The label.
+    pub label: String,
+}
+
+impl History {
+    pub(crate) fn new(repository: Repository, id: HistoryId, about: About) -> Self {
+        Self { repository, id, about }
+    }
+
+    /// The repository that it is in.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> HistoryId {
+        self.id
+    }
+
+    /// What it says of itself.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.about.name
+    }
+
+    pub(crate) fn names(&self) -> HistoryNames {
+        HistoryNames(self.id)
+    }
+
+    pub(crate) fn hasher(&self) -> PageHasher {
+        PageHasher::new(self.about.digest_key.clone())
+    }
+
+    /// Its segments, from the first to the newest.
+    ///
+    /// # Errors
+    /// Store errors; [`ErrorKind::Damaged`] when the chain is broken.
+    pub fn chain(&self) -> Result<Chain> {
+        Chain::load(self)
+    }
+
+    /// The labels that count, by commit and then by age.
+    ///
+    /// # Errors
+    /// Store errors; [`ErrorKind::Damaged`] when a record can't be opened.
+    pub fn snapshots(&self) -> Result<Vec<Snapshot>> {
+        let mut found = Vec::new();
+        let mut taken_back = Vec::new();
+        for entry in self.repository.store().list(&self.names().snapshots())? {
+            let Some((seq, id)) = self.names().parse_snapshot(&entry.name) else { continue };
+            let record = self.repository.read_record::<SnapshotRecord>(&entry.name)?;
+            let Some((prefix, record)) = record else { continue };
+            if record.seq != seq || prefix.object != padded(id) {
+                return Err(Error::damaged(entry.name, "is another record under this one's name"));
+            }
+            match record.takes_back {
+                Some(other) => taken_back.push(other),
+                None => found.push(Snapshot {
+                    id,
+                    seq,
+                    time: record.time,
+                    kind: record.kind,
+                    label: record.label,
+                }),
+            }
+        }
+        found.retain(|s| !taken_back.contains(&s.id));
+        found.sort_by_key(|s| (s.seq, s.time));
+        Ok(found)
+    }
+
+    /// Labels a commit.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] for a label that can't be selected later; store errors.
+    pub fn add_snapshot(&self, seq: Seq, label: &str, kind: SnapshotKind) -> Result<Snapshot> {
+        check_label(label)?;
+        let time = Timestamp::now();
+        let id = self.put_snapshot(&SnapshotRecord {
+            seq,
+            time,
+            kind,
+            takes_back: None,
+            label: label.to_owned(),
+        })?;
+        Ok(Snapshot { id, seq, time, kind, label: label.to_owned() })
+    }
+
+    /// Takes a label back.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub fn remove_snapshot(&self, snapshot: &Snapshot) -> Result<()> {
+        self.put_snapshot(&SnapshotRecord {
+            seq: snapshot.seq,
+            time: Timestamp::now(),
+            kind: snapshot.kind,
+            takes_back: Some(snapshot.id),
+            label: snapshot.label.clone(),
+        })
+        .map(|_| ())
+    }
+
+    fn put_snapshot(&self, record: &SnapshotRecord) -> Result<SnapshotId> {
+        let id = SnapshotId::random()?;
+        let name = self.names().snapshot(record.seq, id);
+        self.repository.create_record(&name, padded(id), record)?;
+        Ok(id)
+    }
+
+    /// The stored verification results, oldest commit first.
+    ///
+    /// # Errors
+    /// Store errors; [`ErrorKind::Damaged`] when one can't be opened.
+    pub fn proofs(&self) -> Result<Vec<Proof>> {
+        let mut found = Vec::new();
+        for entry in self.repository.store().list(&self.names().proofs())? {
+            let Some(seq) = self.names().parse_proof(&entry.name) else { continue };
+            let Some((_, proof)) = self.repository.read_record::<Proof>(&entry.name)? else {
+                continue;
+            };
+            if proof.seq != seq {
+                return Err(Error::damaged(entry.name, "is another record under this one's name"));
+            }
+            found.push(proof);
+        }
+        found.sort_by_key(|p| (p.seq, p.started));
+        Ok(found)
+    }
+
+    /// Stores a verification result.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub fn add_proof(&self, proof: &Proof) -> Result<()> {
+        let token = WriterToken::random()?;
+        let name = self.names().proof(proof.seq, proof.started, token);
+        self.repository.create_record(&name, token.0, proof)
+    }
+}
+
+fn check_label(label: &str) -> Result<()> {
+    let sound =
+        !label.trim().is_empty() && label.len() <= 255 && !label.chars().any(char::is_control);
+    sound.then_some(()).ok_or_else(|| {
+        Error::new(ErrorKind::Usage, "a label has 1 to 255 bytes and no control character")
+            .with_object(format!("{label:?}"))
+    })
+}
+
+/// A snapshot id as an object id.
+fn padded(id: SnapshotId) -> [u8; 16] {
+    let mut object = [0; 16];
+    for (to, from) in object.iter_mut().skip(8).zip(id.0) {
+        *to = from;
+    }
+    object
+}

@@ -1,0 +1,427 @@
+//! Secrets, slots and the keyring.
+//!
+//! Invariants: a secret lives in zeroizing memory and is in no `Debug` and no error; a slot object is
+//! never overwritten; the last slot that opens can't be removed; the cost that a stored slot asks for is
+//! bounded before it is paid.
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use zeroize::Zeroizing;
+
+use crate::codec::seal::{SealKey, same_commitment};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::slot::{
+    KdfParams, MasterKey, SecretKind, SlotFront, SlotObject, decode_keyring, encode_keyring,
+};
+use crate::format::{limits, names};
+use crate::store::{Created, Store, local};
+use crate::types::{KeyId, RepositoryId, SlotId, Timestamp, parse_hex, random_bytes, write_hex};
+
+/// The alphabet of recovery keys: Crockford's base32.
+const SYMBOLS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// The context of a recovery key's checksum.
+const RECOVERY_CHECKSUM: &str = "pagekeep 2026 v1 recovery checksum";
+/// Symbols of a recovery key: 35 bytes of five bits each.
+const RECOVERY_LEN: usize = 56;
+
+/// What opens a repository.
+#[derive(Clone)]
+pub enum Secret {
+    /// A passphrase.
+    Passphrase(Zeroizing<String>),
+    /// The 256 bits of a key file.
+    KeyFile(Zeroizing<[u8; 32]>),
+    /// The 256 bits of a recovery key.
+    Recovery(Zeroizing<[u8; 32]>),
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({}, ..)", self.kind().name())
+    }
+}
+
+impl Secret {
+    /// A passphrase.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] when it is empty.
+    pub fn passphrase(text: String) -> Result<Self> {
+        if text.is_empty() {
+            return Err(Error::new(ErrorKind::Usage, "the passphrase is empty"));
+        }
+        Ok(Self::Passphrase(Zeroizing::new(text)))
+    }
+
+    /// A new recovery key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Failure`] without random bytes.
+    pub fn new_recovery() -> Result<Self> {
+        Ok(Self::Recovery(Zeroizing::new(random_bytes()?)))
+    }
+
+    /// Reads a key file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongKey`] when it can't be read or is not a key file.
+    pub fn read_key_file(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let text = fs::read_to_string(path).map(Zeroizing::new).map_err(|e| {
+            let hint = match e.kind() {
+                io::ErrorKind::NotFound => "`pagekeep init --key-file` creates one",
+                _ => "check that this user may read it",
+            };
+            Error::io(e, "cannot be read", &*name).with_kind(ErrorKind::WrongKey).with_hint(hint)
+        })?;
+        let mut lines =
+            text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+        let key = lines.next().and_then(parse_hex).map(Zeroizing::new);
+        match (key, lines.next()) {
+            (Some(key), None) => Ok(Self::KeyFile(key)),
+            _ => Err(Error::new(ErrorKind::WrongKey, "is not a pagekeep key file")
+                .with_object(name)
+                .with_hint("a key file has one line of 64 hex digits; lines with # are comments")),
+        }
+    }
+
+    /// Creates a key file with a new key, 0600, or reads the one that is there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Storage`] when it can't be written, or as [`Secret::read_key_file`].
+    pub fn create_key_file(path: &Path) -> Result<Self> {
+        let key = Zeroizing::new(random_bytes::<32>()?);
+        let mut text = Zeroizing::new(String::from(
+            "# pagekeep key file. Whoever has it can read the backups; without it nobody can.\n\
+             # Keep a copy in another place.\n",
+        ));
+        let written = write_hex(&mut *text, &*key).map_err(io::Error::other).and_then(|()| {
+            text.push('\n');
+            let mut file =
+                OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            local::sync_dir(path.parent().unwrap_or(Path::new(".")))
+        });
+        match written {
+            Ok(()) => Ok(Self::KeyFile(key)),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Self::read_key_file(path),
+            Err(e) => Err(Error::io(e, "cannot be created", path.display().to_string())),
+        }
+    }
+
+    /// Whether others than its owner may read a key file.
+    pub fn key_file_is_exposed(path: &Path) -> bool {
+        fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0)
+    }
+
+    /// Reads a recovery key as it was printed; case, hyphens and white space do not matter.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongKey`] when it is not one, or was mistyped.
+    pub fn parse_recovery(text: &str) -> Result<Self> {
+        let wrong = |what| Error::new(ErrorKind::WrongKey, what);
+        let mut bits: Zeroizing<Vec<bool>> = Zeroizing::new(Vec::with_capacity(RECOVERY_LEN * 5));
+        for c in text.chars().filter(|c| *c != '-' && !c.is_whitespace()) {
+            let c = match c.to_ascii_uppercase() {
+                'O' => '0',
+                'I' | 'L' => '1',
+                c => c,
+            };
+            let value = SYMBOLS
+                .iter()
+                .position(|s| char::from(*s) == c)
+                .ok_or_else(|| wrong("the recovery key has a character that none has"))?;
+            bits.extend((0..5).rev().map(|i| value >> i & 1 == 1));
+        }
+        if bits.len() != RECOVERY_LEN * 5 {
+            return Err(wrong("the recovery key has not 56 symbols"));
+        }
+        let mut bytes = Zeroizing::new([0u8; 35]);
+        for (byte, bits) in bytes.iter_mut().zip(bits.as_chunks::<8>().0) {
+            *byte = bits.iter().fold(0, |byte, bit| byte << 1 | u8::from(*bit));
+        }
+        let (key, sum) = bytes.split_first_chunk::<32>().unwrap_or((&[0; 32], &[]));
+        if sum != recovery_checksum(key) {
+            return Err(wrong("the recovery key was mistyped: its checksum is wrong"));
+        }
+        Ok(Self::Recovery(Zeroizing::new(*key)))
+    }
+
+    /// A recovery key for printing: eight groups of seven symbols. `None` for other secrets.
+    pub fn print_recovery(&self) -> Option<Zeroizing<String>> {
+        let Self::Recovery(key) = self else { return None };
+        let sum = recovery_checksum(key);
+        let bytes = key.iter().chain(&sum);
+        let bits: Zeroizing<Vec<bool>> = Zeroizing::new(
+            bytes.flat_map(|b| (0..8).rev().map(move |i| b >> i & 1 == 1)).collect(),
+        );
+        let mut text = Zeroizing::new(String::with_capacity(64));
+        for (i, five) in bits.chunks(5).enumerate() {
+            if i > 0 && i % 7 == 0 {
+                text.push('-');
+            }
+            let value = five.iter().fold(0usize, |v, bit| v << 1 | usize::from(*bit));
+            text.extend(SYMBOLS.get(value).map(|s| char::from(*s)));
+        }
+        Some(text)
+    }
+
+    /// What kind of secret it is.
+    pub fn kind(&self) -> SecretKind {
+        match self {
+            Self::Passphrase(_) => SecretKind::Passphrase,
+            Self::KeyFile(_) => SecretKind::KeyFile,
+            Self::Recovery(_) => SecretKind::Recovery,
+        }
+    }
+
+    /// The 256 bits that a slot's sealing key comes from.
+    fn bits(&self, front: &SlotFront) -> Result<Zeroizing<[u8; 32]>> {
+        match (self, front.kdf) {
+            (Self::KeyFile(key) | Self::Recovery(key), _) => Ok(key.clone()),
+            (Self::Passphrase(text), Some(kdf)) => {
+                let failed = |e: argon2::Error| {
+                    Error::new(ErrorKind::Failure, "Argon2id failed")
+                        .with_source(io::Error::other(e.to_string()))
+                };
+                let params =
+                    Params::new(kdf.memory_kib, kdf.passes, kdf.lanes, Some(32)).map_err(failed)?;
+                let mut bits = Zeroizing::new([0; 32]);
+                Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+                    .hash_password_into(text.as_bytes(), &front.salt, bits.as_mut())
+                    .map_err(failed)?;
+                Ok(bits)
+            }
+            (Self::Passphrase(_), None) => {
+                Err(Error::new(ErrorKind::Failure, "a passphrase slot has no cost"))
+            }
+        }
+    }
+}
+
+fn recovery_checksum(key: &[u8; 32]) -> [u8; 3] {
+    let hash = blake3::derive_key(RECOVERY_CHECKSUM, key);
+    hash.first_chunk().copied().unwrap_or_default()
+}
+
+/// The master keys of a repository.
+#[derive(Clone, Debug)]
+pub struct Keyring(Vec<MasterKey>);
+
+impl Keyring {
+    /// A keyring with one new key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Failure`] without random bytes.
+    pub fn new() -> Result<Self> {
+        let secret = Zeroizing::new(random_bytes::<32>()?);
+        let key = MasterKey { id: KeyId::random()?, created: Timestamp::now(), secret: *secret };
+        Ok(Self(vec![key]))
+    }
+
+    /// The key for new segments.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Failure`] for an empty keyring, which no decoder gives.
+    pub fn newest(&self) -> Result<&MasterKey> {
+        self.0.last().ok_or_else(|| Error::new(ErrorKind::Failure, "the keyring is empty"))
+    }
+
+    /// A key by its id.
+    pub fn get(&self, id: KeyId) -> Option<&MasterKey> {
+        self.0.iter().find(|key| key.id == id)
+    }
+}
+
+/// A slot, as a listing shows it.
+#[derive(Clone, Debug)]
+pub struct SlotInfo {
+    /// The slot's identity.
+    pub id: SlotId,
+    /// Its front, or why it can't be read.
+    pub front: Result<SlotFront, String>,
+    /// Whether it is the one that opened the repository.
+    pub current: bool,
+}
+
+/// Wraps the keyring for a secret.
+pub(crate) fn make_slot(
+    repository: RepositoryId,
+    keyring: &Keyring,
+    secret: &Secret,
+    label: &str,
+    kdf: KdfParams,
+) -> Result<SlotObject> {
+    let front = SlotFront {
+        id: SlotId::random()?,
+        repository,
+        secret: secret.kind(),
+        created: Timestamp::now(),
+        kdf: matches!(secret, Secret::Passphrase(_)).then_some(kdf),
+        salt: random_bytes()?,
+        label: label.to_owned(),
+    };
+    let (key, commitment) = SealKey::for_slot(&*secret.bits(&front)?, &front);
+    let plain = encode_keyring(&keyring.0);
+    let sealed_len = plain.len() + crate::codec::seal::TAG_LEN;
+    let bound = SlotObject::associated_data(&front, &commitment, sealed_len);
+    let sealed = key.seal(&[&bound], &plain).map_err(|e| e.of("key slot"))?;
+    Ok(SlotObject { front, commitment, sealed })
+}
+
+/// Publishes a slot.
+pub(crate) fn store_slot(store: &dyn Store, slot: &SlotObject) -> Result<()> {
+    let name = names::slot(slot.front.id);
+    match store.create(&name, &slot.encode())? {
+        Created::New => Ok(()),
+        Created::Exists => Err(Error::new(ErrorKind::Failure, "exists already").with_object(name)),
+    }
+}
+
+/// All slots with what could be read of them, sorted by age.
+pub(crate) fn read_slots(store: &dyn Store) -> Result<Vec<(SlotId, Result<SlotObject>)>> {
+    let mut slots = Vec::new();
+    for entry in store.list(names::KEYS)? {
+        let Some(id) = names::parse_slot(&entry.name) else { continue };
+        let limit = u64::try_from(limits::PLAIN_OBJECT).unwrap_or(u64::MAX);
+        let slot = match store.get(&entry.name, limit) {
+            Ok(Some(bytes)) => SlotObject::decode(&bytes).map_err(|e| e.of(&entry.name)),
+            Ok(None) => continue,
+            Err(e) if e.kind() == ErrorKind::Damaged => Err(e),
+            Err(e) => return Err(e),
+        };
+        let slot = slot.and_then(|slot| {
+            if slot.front.id == id {
+                return Ok(slot);
+            }
+            Err(Error::damaged(&*entry.name, "is another slot under this one's name"))
+        });
+        slots.push((id, slot));
+    }
+    slots.sort_by_key(|(_, slot)| slot.as_ref().map_or(Timestamp(i64::MAX), |s| s.front.created));
+    Ok(slots)
+}
+
+/// Finds the slot that the secret opens, and opens it.
+///
+/// # Errors
+/// [`ErrorKind::WrongKey`] when no slot opens; [`ErrorKind::Damaged`] when the one that might have is damaged.
+pub(crate) fn open_slots(
+    store: &dyn Store,
+    repository: RepositoryId,
+    secret: &Secret,
+) -> Result<(SlotId, Keyring)> {
+    let slots = read_slots(store)?;
+    let mut damaged = None;
+    for (id, slot) in slots {
+        let slot = match slot {
+            Ok(slot) if slot.front.secret == secret.kind() => slot,
+            Ok(_) => continue,
+            Err(e) => {
+                damaged.get_or_insert(e);
+                continue;
+            }
+        };
+        if slot.front.repository != repository {
+            let name = names::slot(id);
+            damaged.get_or_insert(Error::damaged(name, "belongs to another repository"));
+            continue;
+        }
+        let (key, commitment) = SealKey::for_slot(&*secret.bits(&slot.front)?, &slot.front);
+        if same_commitment(&commitment, &slot.commitment) {
+            return open_slot(&slot, &key).map(|keyring| (id, keyring));
+        }
+    }
+    if let Some(e) = damaged {
+        return Err(e.with_hint("another key of this repository may still open it"));
+    }
+    Err(Error::new(
+        ErrorKind::WrongKey,
+        format!("no key slot opens with this {}", secret.kind().name()),
+    )
+    .with_object(store.location())
+    .with_hint(
+        "check the key, or use another one: --key-file, --password-file, --recovery-key-file",
+    ))
+}
+
+fn open_slot(slot: &SlotObject, key: &SealKey) -> Result<Keyring> {
+    let name = names::slot(slot.front.id);
+    let bound = SlotObject::associated_data(&slot.front, &slot.commitment, slot.sealed.len());
+    let mut sealed = Zeroizing::new(slot.sealed.clone());
+    let plain = key.open_in_place(&[&bound], &mut sealed).map_err(|e| e.of(&name))?;
+    decode_keyring(plain).map(Keyring).map_err(|e| e.of(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryStore;
+
+    const CHEAP: KdfParams = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
+
+    #[test]
+    fn recovery_keys_survive_being_typed() {
+        let secret = Secret::new_recovery().unwrap();
+        let text = secret.print_recovery().unwrap();
+        assert_eq!(text.len(), 56 + 7);
+        let typed = text.to_lowercase().replace('-', " ").replace('0', "o").replace('1', "l");
+        let Secret::Recovery(back) = Secret::parse_recovery(&typed).unwrap() else { panic!() };
+        let Secret::Recovery(key) = &secret else { panic!() };
+        assert_eq!(*back, **key);
+        // Any one symbol mistyped is noticed, but for one in sixteen million.
+        let mut wrong = 0;
+        for i in (0..text.len()).filter(|i| &text[*i..=*i] != "-") {
+            let other = if &text[i..=i] == "7" { "8" } else { "7" };
+            let bad = format!("{}{other}{}", &text[..i], &text[i + 1..]);
+            wrong += usize::from(Secret::parse_recovery(&bad).is_err());
+        }
+        assert_eq!(wrong, 56);
+        assert!(Secret::parse_recovery("").is_err() && Secret::parse_recovery("U").is_err());
+    }
+
+    #[test]
+    fn key_files_are_private_and_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("k");
+        let made = Secret::create_key_file(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let (Secret::KeyFile(a), Secret::KeyFile(b)) =
+            (made, Secret::create_key_file(&path).unwrap())
+        else {
+            panic!()
+        };
+        assert_eq!(a, b);
+        fs::write(&path, "hello").unwrap();
+        assert_eq!(Secret::read_key_file(&path).unwrap_err().kind(), ErrorKind::WrongKey);
+        assert!(Secret::read_key_file(&dir.path().join("no")).is_err());
+    }
+
+    #[test]
+    fn only_the_right_secret_opens_a_slot_and_debug_shows_none() {
+        let store = MemoryStore::new();
+        let id = RepositoryId([1; 16]);
+        let keyring = Keyring::new().unwrap();
+        let word = Secret::passphrase("correct horse".into()).unwrap();
+        let recovery = Secret::new_recovery().unwrap();
+        for secret in [&word, &recovery] {
+            store_slot(&store, &make_slot(id, &keyring, secret, "x", CHEAP).unwrap()).unwrap();
+        }
+        for secret in [&word, &recovery] {
+            let (_, opened) = open_slots(&store, id, secret).unwrap();
+            assert_eq!(opened.0, keyring.0);
+        }
+        let wrong = Secret::passphrase("wrong horse".into()).unwrap();
+        assert_eq!(open_slots(&store, id, &wrong).unwrap_err().kind(), ErrorKind::WrongKey);
+        let other = RepositoryId([2; 16]);
+        assert_eq!(open_slots(&store, other, &word).unwrap_err().kind(), ErrorKind::Damaged);
+        assert!(!format!("{word:?}").contains("horse"));
+        assert!(Secret::passphrase(String::new()).is_err());
+    }
+}

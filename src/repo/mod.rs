@@ -1,0 +1,383 @@
+//! A repository: histories of databases, sealed, in a store.
+//!
+//! - [`Repository`] opens it with a key and finds histories.
+//! - [`history::History`] is one history; [`chain::Chain`] its segments, from the first to the newest.
+//! - [`writer::Writer`] is the right to append to it, [`publish::SegmentWriter`] a segment under way.
+//! - [`page_map`] finds which page versions a commit consists of.
+//! - [`state`] is what this machine remembers; all of it can be deleted at any time.
+//!
+//! Invariants: what was published is never overwritten; nothing is trusted before its seal opened and its place
+//! in the chain was checked.
+
+pub mod chain;
+pub(crate) mod digests;
+pub mod history;
+pub mod keys;
+pub(crate) mod page_map;
+pub(crate) mod publish;
+pub(crate) mod state;
+pub mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::codec::seal::{SealKey, TAG_LEN};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::about::{About, DigestKey};
+use crate::format::names::{self, HistoryNames};
+use crate::format::record::Record;
+use crate::format::repository::RepositoryObject;
+use crate::format::slot::{KdfParams, MasterKey};
+use crate::format::{Header, ObjectKind, SealedPrefix, limits};
+use crate::store::{Created, LocalStore, Store};
+use crate::types::{HistoryId, RepositoryId, SlotId, Timestamp, random_bytes};
+
+use history::History;
+use keys::{Keyring, Secret, SlotInfo};
+
+/// A repository that is open. Clones are cheap and share everything.
+#[derive(Clone, Debug)]
+pub struct Repository(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Arc<dyn Store>,
+    id: RepositoryId,
+    created: Timestamp,
+    slot: SlotId,
+    keyring: Keyring,
+    state_dir: PathBuf,
+}
+
+impl Repository {
+    /// Creates a repository in a store and opens it. Each secret gets a slot with a label.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] when there is one already; store errors.
+    ///
+    /// # Durability
+    /// When this returns, the repository and its slots survive a crash. The repository object comes last, so
+    /// one that exists has its slots.
+    pub fn init(
+        store: Arc<dyn Store>,
+        secrets: &[(&Secret, &str)],
+        kdf: KdfParams,
+        state_dir: PathBuf,
+    ) -> Result<Self> {
+        let exists = || {
+            Error::new(ErrorKind::Refused, "is a repository already").with_object(store.location())
+        };
+        if store.head(names::REPOSITORY)?.is_some() {
+            return Err(exists());
+        }
+        let object = RepositoryObject { id: RepositoryId::random()?, created: Timestamp::now() };
+        let keyring = Keyring::new()?;
+        let mut first = None;
+        for (secret, label) in secrets {
+            let slot = keys::make_slot(object.id, &keyring, secret, label, kdf)?;
+            keys::store_slot(&*store, &slot)?;
+            first.get_or_insert(slot.front.id);
+        }
+        let slot = first.ok_or_else(|| Error::new(ErrorKind::Usage, "a repository needs a key"))?;
+        if store.create(names::REPOSITORY, &object.encode())? == Created::Exists {
+            return Err(exists());
+        }
+        let RepositoryObject { id, created } = object;
+        Ok(Self(Arc::new(Inner { store, id, created, slot, keyring, state_dir })))
+    }
+
+    /// Opens the repository in a store.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoRepository`], [`ErrorKind::WrongKey`], [`ErrorKind::TooNew`],
+    /// [`ErrorKind::Damaged`]; store errors.
+    pub fn open(store: Arc<dyn Store>, secret: &Secret, state_dir: PathBuf) -> Result<Self> {
+        let object = read_repository_object(&*store)?;
+        let (slot, keyring) = keys::open_slots(&*store, object.id, secret)?;
+        let RepositoryObject { id, created } = object;
+        Ok(Self(Arc::new(Inner { store, id, created, slot, keyring, state_dir })))
+    }
+
+    /// The repository's identity.
+    pub fn id(&self) -> RepositoryId {
+        self.0.id
+    }
+
+    /// When it was created.
+    pub fn created(&self) -> Timestamp {
+        self.0.created
+    }
+
+    /// Where it lives.
+    pub fn store(&self) -> &dyn Store {
+        &*self.0.store
+    }
+
+    /// Where this machine keeps what it remembers of the repository.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.0.state_dir.join(self.0.id.to_string())
+    }
+
+    /// All histories, oldest first.
+    ///
+    /// # Errors
+    /// Store errors; [`ErrorKind::Damaged`] when a description can't be opened.
+    pub fn histories(&self) -> Result<Vec<History>> {
+        let mut found = Vec::new();
+        for dir in self.store().list_dirs(names::HISTORIES)? {
+            let Some(id) = names::parse_history(&dir) else { continue };
+            let name = HistoryNames(id).about();
+            // A history under creation has no description yet.
+            let Some((prefix, about)) = self.read_record::<About>(&name)? else { continue };
+            if prefix.object != id.0 {
+                return Err(Error::damaged(name, "describes another history"));
+            }
+            found.push(History::new(self.clone(), id, about));
+        }
+        found.sort_by_key(|h| (h.about().created, h.id()));
+        Ok(found)
+    }
+
+    /// The history of that name or id.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is none; [`ErrorKind::Usage`] when two machines created
+    /// the name at the same moment and only an id tells them apart.
+    pub fn history(&self, name: &str) -> Result<History> {
+        let mut all = self.histories()?;
+        let known: Vec<String> = all.iter().map(|h| h.about().name.clone()).collect();
+        all.retain(|h| h.about().name == name || h.id().to_string() == name);
+        match (all.pop(), all.len()) {
+            (Some(history), 0) => Ok(history),
+            (None, _) => Err(Error::new(ErrorKind::NotFound, "no history of this name")
+                .with_object(name)
+                .with_hint(if known.is_empty() {
+                    "the repository has no histories yet; `pagekeep backup DB` begins one"
+                        .to_owned()
+                } else {
+                    format!("there are: {}", known.join(", "))
+                })),
+            (Some(last), _) => {
+                all.push(last);
+                let ids: Vec<String> = all.iter().map(|h| h.id().to_string()).collect();
+                Err(Error::new(ErrorKind::Usage, "several histories have this name")
+                    .with_object(name)
+                    .with_hint(format!("use an id instead: {}", ids.join(", "))))
+            }
+        }
+    }
+
+    /// Begins a history.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] for a name that can't be selected later; store errors.
+    pub fn create_history(&self, name: &str, source: &str) -> Result<History> {
+        check_history_name(name)?;
+        let id = HistoryId::random()?;
+        let about = About {
+            created: Timestamp::now(),
+            digest_key: DigestKey(random_bytes()?),
+            name: name.to_owned(),
+            source: source.to_owned(),
+            host: host(),
+        };
+        self.create_record(&HistoryNames(id).about(), id.0, &about)?;
+        Ok(History::new(self.clone(), id, about))
+    }
+
+    /// The key slots, oldest first.
+    ///
+    /// # Errors
+    /// Store errors. A slot that can't be read is in the list and says why.
+    pub fn slots(&self) -> Result<Vec<SlotInfo>> {
+        let slots = keys::read_slots(self.store())?;
+        Ok(slots
+            .into_iter()
+            .map(|(id, slot)| SlotInfo {
+                id,
+                front: slot.map(|s| s.front).map_err(|e| e.to_string()),
+                current: id == self.0.slot,
+            })
+            .collect())
+    }
+
+    /// Adds a slot for another secret.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub fn add_slot(&self, secret: &Secret, label: &str, kdf: KdfParams) -> Result<SlotId> {
+        let slot = keys::make_slot(self.0.id, &self.0.keyring, secret, label, kdf)?;
+        keys::store_slot(self.store(), &slot)?;
+        Ok(slot.front.id)
+    }
+
+    /// Removes a slot. Whoever had its secret before may have kept the keys: removing keeps others from
+    /// coming in, it does not throw anybody out.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is none of that id; [`ErrorKind::Refused`] when no other
+    /// readable slot would remain.
+    pub fn remove_slot(&self, id: SlotId) -> Result<()> {
+        let slots = keys::read_slots(self.store())?;
+        let name = names::slot(id);
+        if !slots.iter().any(|(other, _)| *other == id) {
+            return Err(Error::new(ErrorKind::NotFound, "no such key slot")
+                .with_object(name)
+                .with_hint("`pagekeep key list` shows them"));
+        }
+        let remaining = slots.iter().filter(|(other, slot)| *other != id && slot.is_ok()).count();
+        if remaining == 0 {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                "is the last slot that opens; without it nobody could read the repository",
+            )
+            .with_object(name)
+            .with_hint("add another key first: `pagekeep key add`"));
+        }
+        self.store().delete(&name)
+    }
+
+    /// The slot that opened the repository.
+    pub fn current_slot(&self) -> SlotId {
+        self.0.slot
+    }
+
+    pub(crate) fn newest_key(&self) -> Result<&MasterKey> {
+        self.0.keyring.newest()
+    }
+
+    pub(crate) fn master(&self, prefix_key: crate::types::KeyId, name: &str) -> Result<&MasterKey> {
+        self.0
+            .keyring
+            .get(prefix_key)
+            .ok_or_else(|| Error::damaged(name, "is sealed under a key that is not in the keyring"))
+    }
+
+    /// The whole object that holds a sealed body: prefix and seal.
+    pub(crate) fn seal_object(
+        &self,
+        name: &str,
+        kind: ObjectKind,
+        object: [u8; 16],
+        body: &[u8],
+    ) -> Result<Vec<u8>> {
+        let master = self.newest_key()?;
+        let body_len = u32::try_from(body.len() + TAG_LEN)
+            .map_err(|_| Error::new(ErrorKind::Failure, "has too long a body").with_object(name))?;
+        let prefix = SealedPrefix { header: Header::new(kind), key: master.id, object, body_len };
+        let mut bytes = prefix.encode();
+        let key = SealKey::for_object(master, self.0.id, kind, &object);
+        let sealed =
+            key.seal(&[&bytes, &self.0.id.0, name.as_bytes()], body).map_err(|e| e.of(name))?;
+        bytes.extend_from_slice(&sealed);
+        Ok(bytes)
+    }
+
+    /// Opens the body behind a prefix. `bytes` begin with the prefix and hold at least the body.
+    pub(crate) fn open_object(
+        &self,
+        name: &str,
+        prefix: &SealedPrefix,
+        bytes: &[u8],
+    ) -> Result<Vec<u8>> {
+        let master = self.master(prefix.key, name)?;
+        let truncated = || Error::damaged(name, "ends too early");
+        let (front, rest) = bytes.split_at_checked(SealedPrefix::LEN).ok_or_else(truncated)?;
+        let len = usize::try_from(prefix.body_len).map_err(|_| truncated())?;
+        let mut sealed = rest.get(..len).ok_or_else(truncated)?.to_vec();
+        let key = SealKey::for_object(master, self.0.id, prefix.header.kind, &prefix.object);
+        let bound = [front, &self.0.id.0, name.as_bytes()];
+        key.open_in_place(&bound, &mut sealed).map_err(|e| e.of(name))?;
+        Ok(sealed.split_off(TAG_LEN))
+    }
+
+    /// Publishes a small record under a name that nobody has.
+    pub(crate) fn create_record<R: Record>(
+        &self,
+        name: &str,
+        object: [u8; 16],
+        record: &R,
+    ) -> Result<()> {
+        let bytes = self.seal_object(name, R::KIND, object, &record.encode())?;
+        match self.store().create(name, &bytes)? {
+            Created::New => Ok(()),
+            Created::Exists => {
+                Err(Error::new(ErrorKind::Busy, "was created by somebody else").with_object(name))
+            }
+        }
+    }
+
+    /// Reads and opens a small record, if it is there.
+    pub(crate) fn read_record<R: Record>(&self, name: &str) -> Result<Option<(SealedPrefix, R)>> {
+        let limit = u64::try_from(limits::RECORD_BODY + SealedPrefix::LEN).unwrap_or(u64::MAX);
+        let Some(bytes) = self.store().get(name, limit)? else { return Ok(None) };
+        let prefix =
+            SealedPrefix::decode(&bytes, R::KIND, limits::RECORD_BODY).map_err(|e| e.of(name))?;
+        let body = self.open_object(name, &prefix, &bytes)?;
+        if bytes.len() != SealedPrefix::LEN + body.len() + TAG_LEN {
+            return Err(Error::damaged(name, "goes on behind its end"));
+        }
+        let record = R::decode(&body).map_err(|e| e.of(name))?;
+        Ok(Some((prefix, record)))
+    }
+}
+
+/// The store at a location, as the command line and configuration files write it: a directory.
+///
+/// # Errors
+/// [`ErrorKind::NoRepository`] when there is no such directory; [`ErrorKind::Usage`] for a location
+/// of a kind that this build can't reach.
+pub fn open_store(location: &str) -> Result<Arc<dyn Store>> {
+    Ok(Arc::new(LocalStore::open(local_path(location)?)?))
+}
+
+/// As [`open_store`], creating the directory.
+///
+/// # Errors
+/// As [`open_store`], and when it can't be created.
+pub fn create_store(location: &str) -> Result<Arc<dyn Store>> {
+    Ok(Arc::new(LocalStore::create_root(local_path(location)?)?))
+}
+
+fn local_path(location: &str) -> Result<&Path> {
+    if location.is_empty() {
+        return Err(Error::new(ErrorKind::Usage, "the repository's location is empty"));
+    }
+    if let Some((scheme, _)) = location.split_once("://") {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            format!("{scheme}:// locations are not supported yet; only directories are"),
+        )
+        .with_object(location));
+    }
+    Ok(Path::new(location))
+}
+
+fn read_repository_object(store: &dyn Store) -> Result<RepositoryObject> {
+    let limit = u64::try_from(limits::PLAIN_OBJECT).unwrap_or(u64::MAX);
+    let Some(bytes) = store.get(names::REPOSITORY, limit)? else {
+        return Err(Error::new(ErrorKind::NoRepository, "is not a pagekeep repository")
+            .with_object(store.location())
+            .with_hint("`pagekeep init -r REPO --key-file FILE` creates one"));
+    };
+    RepositoryObject::decode(&bytes).map_err(|e| e.of(names::REPOSITORY))
+}
+
+fn check_history_name(name: &str) -> Result<()> {
+    let sound = !name.is_empty()
+        && name.len() <= 255
+        && !name.contains(['@', '/'])
+        && !name.chars().any(char::is_control);
+    sound.then_some(()).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Usage,
+            "a history's name has 1 to 255 bytes and no @, / or control character",
+        )
+        .with_object(name)
+    })
+}
+
+/// This machine's name.
+pub(crate) fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -1,0 +1,337 @@
+//! A segment under way: collects sealed batches in page order, puts them inline or into parts, and writes the one
+//! object that makes them a segment.
+//!
+//! Invariants:
+//! - Parts are durable before the segment object is created; nothing refers to them earlier.
+//! - Small segments are one object: one index block and at most [`INLINE_MAX`] bytes of data. The first that does not
+//!   fit moves all to parts, before any index block was sealed, since index blocks hold offsets.
+//! - At most one index block, one inline buffer and the store's own buffers are in memory.
+//! - Finishing a part, with its fsync, happens on a thread of its own while the next one fills.
+
+use std::thread::JoinHandle;
+
+use crate::codec::batch::{DataSeal, SealedBatch, encode_index};
+use crate::codec::pool::panicked;
+use crate::codec::seal::SealKey;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::index::{BatchRef, IndexBlock, IndexEntry};
+use crate::format::segment::{
+    BlockRef, CommitRecord, Location, Manifest, PART_HEADER_LEN, PartHeader, SegmentKind,
+    SegmentRef,
+};
+use crate::format::{ObjectKind, SealedPrefix, limits};
+use crate::repo::Repository;
+use crate::repo::history::History;
+use crate::repo::state::Head;
+use crate::repo::writer::Writer;
+use crate::store::Upload;
+use crate::types::{Digest, KeyId, PageNo, PageSize, SegmentId};
+
+/// How many bytes of data a segment object may carry inside.
+const INLINE_MAX: usize = 1024 * 1024;
+/// How many page versions an index block lists before the next one begins.
+const BLOCK_ENTRIES: usize = 4096;
+
+/// A segment under way.
+pub(crate) struct SegmentWriter {
+    history: History,
+    id: SegmentId,
+    key: KeyId,
+    seal: DataSeal,
+    data: Data,
+    block: IndexBlock,
+    blocks: Vec<BlockRef>,
+    versions: u64,
+    batches: u64,
+    stored: u64,
+    /// Set once the segment object may exist: from then on its parts must stay.
+    committed: bool,
+}
+
+/// Where the data goes.
+enum Data {
+    Inline(Vec<u8>),
+    Parts(Parts),
+}
+
+struct Parts {
+    lens: Vec<u64>,
+    upload: Box<dyn Upload>,
+    finishing: Option<JoinHandle<Result<()>>>,
+}
+
+/// What a finished segment is: the facts that its manifest needs besides the pages.
+pub(crate) struct Outline {
+    pub(crate) kind: SegmentKind,
+    pub(crate) page_size: PageSize,
+    pub(crate) parent: Option<SegmentRef>,
+    pub(crate) commit: CommitRecord,
+}
+
+impl SegmentWriter {
+    /// Begins a segment of one commit.
+    pub(crate) fn new(history: &History) -> Result<Self> {
+        let repository = history.repository();
+        let id = SegmentId::random()?;
+        let master = repository.newest_key()?;
+        let ids = (repository.id(), history.id(), id);
+        let key = SealKey::for_data(master, ids.0, ids.1, ids.2);
+        Ok(Self {
+            history: history.clone(),
+            id,
+            key: master.id,
+            seal: DataSeal { key, ids },
+            data: Data::Inline(Vec::new()),
+            block: IndexBlock::default(),
+            blocks: Vec::new(),
+            versions: 0,
+            batches: 0,
+            stored: 0,
+            committed: false,
+        })
+    }
+
+    /// What batches are sealed with.
+    pub(crate) fn seal(&self) -> &DataSeal {
+        &self.seal
+    }
+
+    /// Adds a batch. Batches come in page order; `entries` are its pages, in the order of its slots.
+    pub(crate) fn push(&mut self, batch: &SealedBatch, entries: &[(PageNo, Digest)]) -> Result<()> {
+        if self.block.entries.len() >= BLOCK_ENTRIES {
+            self.end_block()?;
+        }
+        let at = self.append(&batch.bytes)?;
+        let in_block = u16::try_from(self.block.batches.len()).map_err(|_| too_many())?;
+        self.block.batches.push(BatchRef {
+            at,
+            number: batch.number,
+            pages: batch.pages,
+            origin: 0,
+            codec: batch.codec,
+        });
+        for (slot, (page, digest)) in (0..).zip(entries) {
+            self.block.entries.push(IndexEntry {
+                page: *page,
+                commit: 0,
+                batch: in_block,
+                slot,
+                digest: *digest,
+            });
+        }
+        self.batches += 1;
+        self.versions += u64::try_from(entries.len()).unwrap_or(u64::MAX);
+        Ok(())
+    }
+
+    /// Seals and appends the index block under way.
+    fn end_block(&mut self) -> Result<()> {
+        let block = std::mem::take(&mut self.block);
+        let (Some(first), Some(last)) = (block.entries.first(), block.entries.last()) else {
+            return Ok(());
+        };
+        let (first_page, last_page) = (first.page.0, last.page.0);
+        if block.entries.len() >= BLOCK_ENTRIES {
+            self.block = block;
+            self.move_to_parts()?;
+            return self.seal_block(first_page, last_page);
+        }
+        self.block = block;
+        self.seal_block(first_page, last_page)
+    }
+
+    fn seal_block(&mut self, first_page: u32, last_page: u32) -> Result<()> {
+        let number = u32::try_from(self.blocks.len()).map_err(|_| too_many())?;
+        let bytes = encode_index(&self.seal, number, &self.block)?;
+        let at = self.append(&bytes)?;
+        let block = std::mem::take(&mut self.block);
+        self.blocks.push(BlockRef {
+            first_page,
+            last_page,
+            entries: u32::try_from(block.entries.len()).map_err(|_| too_many())?,
+            batches: u32::try_from(block.batches.len()).map_err(|_| too_many())?,
+            at,
+        });
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<Location> {
+        let len = u32::try_from(bytes.len()).map_err(|_| too_many())?;
+        self.stored += u64::from(len);
+        if let Data::Inline(buffer) = &mut self.data {
+            if buffer.len() + bytes.len() <= INLINE_MAX {
+                let offset = u64::try_from(buffer.len()).unwrap_or(u64::MAX);
+                buffer.extend_from_slice(bytes);
+                return Ok(Location { part: 0, offset, len });
+            }
+            self.move_to_parts()?;
+        }
+        self.append_to_part(bytes, len)
+    }
+
+    fn append_to_part(&mut self, bytes: &[u8], len: u32) -> Result<Location> {
+        let (history, id, key) = (&self.history, self.id, self.key);
+        let Data::Parts(parts) = &mut self.data else { return Err(too_many()) };
+        if parts.len() + u64::from(len) > limits::PART {
+            parts.next(history, id, key)?;
+        }
+        let offset = parts.len();
+        parts.upload.write(bytes)?;
+        parts.grow(u64::from(len));
+        let part = u32::try_from(parts.lens.len().saturating_sub(1)).map_err(|_| too_many())?;
+        Ok(Location { part, offset, len })
+    }
+
+    /// Writes what was inline to the first part. The offsets noted so far, none of them in a sealed index block yet,
+    /// move behind the part's header.
+    fn move_to_parts(&mut self) -> Result<()> {
+        let Data::Inline(buffer) = &mut self.data else { return Ok(()) };
+        let buffer = std::mem::take(buffer);
+        let mut parts = Parts::begin(&self.history, self.id, self.key)?;
+        parts.upload.write(&buffer)?;
+        parts.grow(u64::try_from(buffer.len()).unwrap_or(u64::MAX));
+        self.data = Data::Parts(parts);
+        for batch in &mut self.block.batches {
+            batch.at.offset += PART_HEADER_LEN;
+        }
+        Ok(())
+    }
+
+    /// Makes everything durable, publishes the segment, and answers the new head.
+    pub(crate) fn publish(
+        mut self,
+        writer: &Writer,
+        outline: Outline,
+    ) -> Result<(Head, CommitRecord)> {
+        if !self.block.entries.is_empty() {
+            self.end_block()?;
+        }
+        let (inline, parts) = match std::mem::replace(&mut self.data, Data::Inline(Vec::new())) {
+            Data::Inline(buffer) => (buffer, Vec::new()),
+            Data::Parts(parts) => {
+                let lens = parts.finish()?;
+                (Vec::new(), lens)
+            }
+        };
+        let commit = CommitRecord { stored: self.stored, ..outline.commit };
+        let first = writer.next_seq();
+        let manifest = Manifest {
+            history: self.history.id(),
+            term: writer.term(),
+            token: writer.token(),
+            kind: outline.kind,
+            page_size: outline.page_size,
+            parent: outline.parent,
+            covers: None,
+            first,
+            versions: self.versions,
+            batches: self.batches,
+            inline_len: u64::try_from(inline.len()).unwrap_or(u64::MAX),
+            commits: vec![commit],
+            parts,
+            origins: Vec::new(),
+            blocks: std::mem::take(&mut self.blocks),
+        };
+        let name = self
+            .history
+            .names()
+            .segment(crate::format::names::LogName { term: writer.term(), first });
+        let mut bytes = self.repository().seal_object(
+            &name,
+            ObjectKind::Segment,
+            self.id.0,
+            &manifest.encode(),
+        )?;
+        let digest = *blake3::hash(&bytes).as_bytes();
+        if bytes.len() - SealedPrefix::LEN > limits::MANIFEST_BODY {
+            return Err(too_many());
+        }
+        bytes.extend_from_slice(&inline);
+        self.committed = true;
+        writer.publish(first, &bytes)?;
+        let head = Head {
+            segment: self.id,
+            segment_digest: digest,
+            seq: first,
+            page_size: outline.page_size,
+            pages: commit.pages,
+            digest: commit.digest,
+        };
+        Ok((head, commit))
+    }
+
+    fn repository(&self) -> &Repository {
+        self.history.repository()
+    }
+}
+
+impl Drop for SegmentWriter {
+    fn drop(&mut self) {
+        // Parts that no segment will ever name. What can't be deleted now is garbage for a later prune.
+        if let (Data::Parts(parts), false) = (&mut self.data, self.committed) {
+            if let Some(thread) = parts.finishing.take() {
+                let _ = thread.join();
+            }
+            for part in 0..parts.lens.len() {
+                let part = u32::try_from(part).unwrap_or(u32::MAX);
+                let name = self.history.names().part(self.id, part);
+                let _ = self.history.repository().store().delete(&name);
+            }
+        }
+    }
+}
+
+impl Parts {
+    fn begin(history: &History, id: SegmentId, key: KeyId) -> Result<Self> {
+        let upload = open_part(history, id, key, 0)?;
+        Ok(Self { lens: vec![PART_HEADER_LEN], upload, finishing: None })
+    }
+
+    fn len(&self) -> u64 {
+        self.lens.last().copied().unwrap_or_default()
+    }
+
+    fn grow(&mut self, by: u64) {
+        if let Some(len) = self.lens.last_mut() {
+            *len += by;
+        }
+    }
+
+    fn next(&mut self, history: &History, id: SegmentId, key: KeyId) -> Result<()> {
+        let number = u32::try_from(self.lens.len()).map_err(|_| too_many())?;
+        let upload = open_part(history, id, key, number)?;
+        let full = std::mem::replace(&mut self.upload, upload);
+        self.wait()?;
+        self.finishing = Some(std::thread::spawn(move || full.finish()));
+        self.lens.push(PART_HEADER_LEN);
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        match self.finishing.take() {
+            Some(thread) => thread.join().unwrap_or_else(|_| Err(panicked())),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(mut self) -> Result<Vec<u64>> {
+        self.wait()?;
+        self.upload.finish()?;
+        Ok(self.lens)
+    }
+}
+
+fn open_part(
+    history: &History,
+    segment: SegmentId,
+    key: KeyId,
+    part: u32,
+) -> Result<Box<dyn Upload>> {
+    let mut upload = history.repository().store().upload(&history.names().part(segment, part))?;
+    upload.write(&PartHeader { key, segment, part }.encode())?;
+    Ok(upload)
+}
+
+fn too_many() -> Error {
+    Error::new(ErrorKind::Failure, "the segment would be larger than the format allows")
+}

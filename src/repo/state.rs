@@ -1,0 +1,174 @@
+//! What this machine remembers of a history: the term that it writes in, the head that it published, where in the
+//! source it left off. All of it is a cache; deleting it costs a scan and a new term, never data.
+//!
+//! ```text
+//! <state dir>/<repository id>/<history id>/
+//!   lock      held by the one process that writes to the history from here
+//!   state     JSON, replaced atomically
+//!   digests   the head's page digests (see `digests`)
+//! ```
+//!
+//! Invariant: the state is written after what it speaks of was published and acknowledged. A state that is
+//! older than the repository is noticed when it is used.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::segment::SegmentRef;
+use crate::repo::chain::Chain;
+use crate::repo::history::History;
+use crate::sqlite::source::Position;
+use crate::store::local;
+use crate::types::{Digest, PageSize, SegmentId, Seq, Term, WriterToken};
+
+/// The version of the state file; another one is ignored.
+const VERSION: u32 = 1;
+
+/// The newest commit of a history, and its segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Head {
+    pub(crate) segment: SegmentId,
+    pub(crate) segment_digest: [u8; 32],
+    pub(crate) seq: Seq,
+    pub(crate) page_size: PageSize,
+    pub(crate) pages: u32,
+    pub(crate) digest: Digest,
+}
+
+impl Head {
+    pub(crate) fn of(chain: &Chain) -> Option<Self> {
+        let commit = chain.latest()?;
+        Some(Self {
+            segment: commit.segment.reference.id,
+            segment_digest: commit.segment.reference.digest,
+            seq: commit.seq,
+            page_size: commit.segment.manifest.page_size,
+            pages: commit.record.pages,
+            digest: commit.record.digest,
+        })
+    }
+
+    pub(crate) fn reference(&self) -> SegmentRef {
+        SegmentRef { id: self.segment, digest: self.segment_digest }
+    }
+}
+
+/// The state file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    version: u32,
+    pub(crate) term: Term,
+    pub(crate) token: WriterToken,
+    pub(crate) head: Option<Head>,
+    pub(crate) position: Option<Position>,
+    /// The database that the history follows on this machine.
+    pub(crate) source: String,
+    /// When a backup last ran to its end here, in microseconds, whether or not it published anything.
+    pub(crate) last_run: Option<i64>,
+}
+
+impl State {
+    pub(crate) fn new(term: Term, token: WriterToken, head: Option<Head>) -> Self {
+        Self {
+            version: VERSION,
+            term,
+            token,
+            head,
+            position: None,
+            source: String::new(),
+            last_run: None,
+        }
+    }
+}
+
+/// The state directory of one history, locked for writing.
+#[derive(Debug)]
+pub(crate) struct StateDir {
+    dir: PathBuf,
+    /// Unlocked when closed.
+    _lock: File,
+}
+
+impl StateDir {
+    /// Opens and locks the directory, creating it if need be.
+    pub(crate) fn lock(history: &History) -> Result<Self> {
+        let dir = dir_of(history);
+        let path = dir.join("lock");
+        let failed = |e: io::Error| Error::io(e, "cannot be opened", path.display().to_string());
+        local::make_dirs(&dir).map_err(failed)?;
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { dir, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(Error::new(
+                ErrorKind::Busy,
+                "is being written by another process on this machine",
+            )
+            .with_object(format!("history {:?}", history.name()))
+            .with_hint("wait until it is done")),
+            Err(TryLockError::Error(e)) => Err(failed(e)),
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// The remembered state; `None` when there is none that this version can use.
+    pub(crate) fn read(&self) -> Result<Option<State>> {
+        read_from(&self.dir)
+    }
+
+    /// Replaces the state. Not durable: a crash of the machine may bring back an older one.
+    pub(crate) fn write(&self, state: &State) -> Result<()> {
+        let path = self.path("state");
+        let written = serde_json::to_vec_pretty(state)
+            .map_err(io::Error::other)
+            .and_then(|bytes| replace(&path, &bytes));
+        written.map_err(|e| Error::io(e, "cannot be written", path.display().to_string()))
+    }
+}
+
+/// What this machine remembers, looked at without locking.
+pub(crate) fn peek(history: &History) -> Result<Option<State>> {
+    read_from(&dir_of(history))
+}
+
+fn dir_of(history: &History) -> PathBuf {
+    history.repository().state_dir().join(history.id().to_string())
+}
+
+fn read_from(dir: &Path) -> Result<Option<State>> {
+    let path = dir.join("state");
+    match fs::read(&path) {
+        // What doesn't parse was cut off by a crash, or is of another version: a cache, so do without.
+        Ok(bytes) => Ok(serde_json::from_slice::<State>(&bytes)
+            .ok()
+            .filter(|state| state.version == VERSION)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io(e, "cannot be read", path.display().to_string())),
+    }
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_file_name(local::temporary_name()?);
+    let write = || {
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        fs::rename(&temporary, path)
+    };
+    write().inspect_err(|_| {
+        let _ = fs::remove_file(&temporary);
+    })
+}

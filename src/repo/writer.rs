@@ -1,0 +1,208 @@
+//! The right to append to a history: a term, claimed with nothing but create-if-absent.
+//!
+//! A writer claims a term by creating `writers/<term>`, and only then looks for the newest segment to build on.
+//! It publishes by creating `log/<term>-<first seq>`. Before it tells anyone that a commit is durable it looks again: the
+//! next term must be absent, and then its own present. So whatever was acknowledged was there before the next
+//! writer looked, and is on the next writer's chain. What a sleeper or a cloned machine publishes late was acknowledged
+//! to nobody, and is off the chain as soon as the next writer publishes.
+//!
+//! Invariants: no lease, no clock. One process per machine and history, by a local lock. A writer that finds itself
+//! superseded stops with [`ErrorKind::Busy`].
+
+use super::chain::Segment;
+use super::state::{Head, State, StateDir};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::names::LogName;
+use crate::format::writer::WriterClaim;
+use crate::repo::history::History;
+use crate::sqlite::source::Position;
+use crate::store::Created;
+use crate::types::{Seq, Term, Timestamp, WriterToken};
+
+/// A claimed term, and what this machine remembers.
+#[derive(Debug)]
+pub struct Writer {
+    history: History,
+    pub(crate) dir: StateDir,
+    pub(crate) state: State,
+}
+
+impl Writer {
+    /// Goes on in the term that this machine holds, or claims the next one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] when another process of this machine writes to the history; store errors;
+    /// [`ErrorKind::Damaged`] when the chain is broken.
+    pub fn open(history: &History, role: &str) -> Result<Self> {
+        let dir = StateDir::lock(history)?;
+        let saved = dir.read()?;
+        if let Some(state) = &saved {
+            if still_holds(history, state)? {
+                return Ok(Self { history: history.clone(), dir, state: state.clone() });
+            }
+        }
+        let (term, token) = claim(history, role)?;
+        let head = Head::of(&history.chain()?);
+        let mut state = State::new(term, token, head);
+        if let Some(saved) = saved {
+            // The same head: nobody wrote in between, so the place in the source still means something.
+            if saved.head == state.head {
+                state.position = saved.position;
+            }
+            state.source = saved.source;
+            state.last_run = saved.last_run;
+        }
+        dir.write(&state)?;
+        Ok(Self { history: history.clone(), dir, state })
+    }
+
+    /// The history.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    pub(crate) fn head(&self) -> Option<&Head> {
+        self.state.head.as_ref()
+    }
+
+    /// The seq of the next commit.
+    pub(crate) fn next_seq(&self) -> Seq {
+        self.head().map_or(Seq(1), |head| head.seq.next())
+    }
+
+    pub(crate) fn term(&self) -> Term {
+        self.state.term
+    }
+
+    pub(crate) fn token(&self) -> WriterToken {
+        self.state.token
+    }
+
+    /// Publishes a segment object and acknowledges it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] when somebody else took over, or a clone of this machine publishes in its term. After
+    /// any other error the segment may be published or not; the next run finds out.
+    pub(crate) fn publish(&self, first: Seq, bytes: &[u8]) -> Result<()> {
+        let at = LogName { term: self.term(), first };
+        let name = self.history.names().segment(at);
+        let store = self.history.repository().store();
+        let created = store.create(&name, bytes);
+        if !matches!(created, Ok(Created::New)) {
+            // It was there before, or the answer was lost. The same bytes are our own earlier try.
+            let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            match (store.get(&name, len), created) {
+                (Ok(Some(found)), _) if found == bytes => {}
+                (Ok(Some(_)), _) => {
+                    return Err(superseded("a clone of this writer published in its term", &name));
+                }
+                (_, Err(e)) => return Err(e),
+                (Err(e), _) if e.kind() == ErrorKind::Damaged => {
+                    return Err(superseded("a clone of this writer published in its term", &name));
+                }
+                (Err(e), _) => return Err(e),
+                (Ok(None), Ok(_)) => return Err(Error::damaged(name, "came and went")),
+            }
+        }
+        self.confirm()
+    }
+
+    /// Makes sure that nobody took over: everything published so far is on the chain for good.
+    pub(crate) fn confirm(&self) -> Result<()> {
+        if in_force(&self.history, self.term())? {
+            return Ok(());
+        }
+        let name = self.history.names().writer(self.term().next());
+        Err(superseded("another writer took over this history", &name))
+    }
+
+    /// Remembers the new head and where it was captured.
+    pub(crate) fn remember(
+        &mut self,
+        head: Option<Head>,
+        position: Option<Position>,
+        source: &str,
+    ) -> Result<()> {
+        if head.is_some() {
+            self.state.head = head;
+        }
+        self.state.position = position;
+        source.clone_into(&mut self.state.source);
+        self.state.last_run = Some(Timestamp::now().0);
+        self.dir.write(&self.state)
+    }
+}
+
+fn superseded(what: &str, object: &str) -> Error {
+    Error::new(ErrorKind::Busy, what)
+        .with_object(object)
+        .with_hint("run it again; what was captured meanwhile is captured again")
+}
+
+/// Whether the term is the newest: the next is absent, and this one is there.
+fn in_force(history: &History, term: Term) -> Result<bool> {
+    let store = history.repository().store();
+    let names = history.names();
+    Ok(store.head(&names.writer(term.next()))?.is_none()
+        && store.head(&names.writer(term))?.is_some())
+}
+
+/// Whether the remembered term is the newest, and its newest segment the remembered head.
+fn still_holds(history: &History, state: &State) -> Result<bool> {
+    if !in_force(history, state.term)? {
+        return Ok(false);
+    }
+    // A run that died between publishing and remembering left a segment behind the head.
+    let next = state.head.as_ref().map_or(Seq(1), |head| head.seq.next());
+    let at = LogName { term: state.term, first: next };
+    let store = history.repository().store();
+    Ok(store.head(&history.names().segment(at))?.is_none())
+}
+
+fn claim(history: &History, role: &str) -> Result<(Term, WriterToken)> {
+    let store = history.repository().store();
+    let names = history.names();
+    let mut newest = Term(0);
+    for entry in store.list(&names.writers())? {
+        newest = newest.max(names.parse_writer(&entry.name).unwrap_or_default());
+    }
+    // A log whose claims were lost must not be written into again.
+    for entry in store.list(&names.log())? {
+        newest = newest.max(names.parse_segment(&entry.name).map_or(Term(0), |at| at.term));
+    }
+    let token = WriterToken::random()?;
+    for _ in 0..100 {
+        newest = newest.next();
+        let claim = WriterClaim {
+            term: newest,
+            since: Timestamp::now(),
+            process: std::process::id(),
+            host: super::host(),
+            role: role.to_owned(),
+        };
+        match history.repository().create_record(&names.writer(newest), token.0, &claim) {
+            Ok(()) => return Ok((newest, token)),
+            Err(e) if e.kind() == ErrorKind::Busy => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Err(Error::new(ErrorKind::Busy, "too many writers claim this history at once")
+        .with_object(names.writers()))
+}
+
+/// The newest claim of a history, for people.
+///
+/// # Errors
+/// Store errors; [`ErrorKind::Damaged`].
+pub fn newest_claim(history: &History) -> Result<Option<WriterClaim>> {
+    let names = history.names();
+    let listed = history.repository().store().list(&names.writers())?;
+    let newest = listed.iter().filter(|e| names.parse_writer(&e.name).is_some()).next_back();
+    let Some(entry) = newest else { return Ok(None) };
+    Ok(history.repository().read_record::<WriterClaim>(&entry.name)?.map(|(_, claim)| claim))
+}
+
+/// Whether a segment is the head that is remembered.
+pub(crate) fn is_head(head: &Head, segment: &Segment) -> bool {
+    segment.reference == head.reference()
+}

@@ -1,0 +1,471 @@
+//! The only unsafe code of the crate: SQLite's own file handles, the wal-index, and a VFS whose
+//! one file is a sink for pages.
+//!
+//! Why SQLite's own handles: POSIX drops every lock that a process holds on a file as soon as any
+//! descriptor of it is closed. Opening the database or the `-shm` a second time, in a process where
+//! SQLite has them open, would silently take away the application's locks. So nothing here opens a
+//! file; it asks the connection for the handle that it already has, each time anew, and borrows it no
+//! longer than it borrows the connection.
+//!
+//! Invariants, each restated at the `unsafe` block that leans on it:
+//! - a handle lives as long as its connection, and the connection is used by one thread at a time;
+//! - what a callback gets from SQLite is valid for the call, and a callback never panics;
+//! - the sink's destination connection is closed before its VFS is unregistered and freed.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+use std::sync::{Mutex, PoisonError};
+
+use rusqlite::{Connection, OpenFlags, ffi};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::{random_bytes, write_hex};
+
+/// Bytes of the wal-index that tell where the WAL stands: the header twice, then `nBackfill` and
+/// the read marks.
+pub(crate) const WAL_INDEX_LEN: usize = 136;
+
+/// A handle that SQLite has open.
+pub(crate) struct FileRef<'c> {
+    file: NonNull<ffi::sqlite3_file>,
+    methods: &'c ffi::sqlite3_io_methods,
+    connection: PhantomData<&'c Connection>,
+}
+
+impl<'c> FileRef<'c> {
+    /// The handle of the main database file; `None` for a database without a file.
+    pub(crate) fn database(connection: &'c Connection) -> Result<Option<Self>> {
+        Self::control(connection, ffi::SQLITE_FCNTL_FILE_POINTER)
+    }
+
+    /// The handle of the journal: of the WAL, in WAL mode, once the database was read.
+    pub(crate) fn journal(connection: &'c Connection) -> Result<Option<Self>> {
+        Self::control(connection, ffi::SQLITE_FCNTL_JOURNAL_POINTER)
+    }
+
+    fn control(connection: &'c Connection, op: c_int) -> Result<Option<Self>> {
+        let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
+        // SAFETY: the connection is open for the life of the borrow; both operations write one
+        // pointer to the place given, which is a local of that type.
+        let rc = unsafe {
+            ffi::sqlite3_file_control(
+                connection.handle(),
+                c"main".as_ptr(),
+                op,
+                (&raw mut file).cast::<c_void>(),
+            )
+        };
+        check(rc, "cannot give its file handle")?;
+        let Some(file) = NonNull::new(file) else { return Ok(None) };
+        // SAFETY: SQLite answered a pointer to its own sqlite3_file, whose pMethods is null for a
+        // file that is not open and else points to a static table.
+        let methods = unsafe { file.as_ref().pMethods.as_ref() };
+        Ok(methods.map(|methods| Self { file, methods, connection: PhantomData }))
+    }
+
+    /// Reads `buffer.len()` bytes at `offset`. What lies beyond the end of the file reads as zeros,
+    /// as it does for SQLite; the answer tells whether anything did.
+    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<bool> {
+        let read = self.methods.xRead.ok_or_else(|| unsupported("xRead"))?;
+        let len = c_int::try_from(buffer.len()).map_err(|_| unsupported("so long a read"))?;
+        let offset = i64::try_from(offset).map_err(|_| unsupported("so high an offset"))?;
+        // SAFETY: the handle is open (its methods were there), the buffer has `len` bytes, and
+        // the borrow of the connection keeps other users of the handle away.
+        let rc =
+            unsafe { read(self.file.as_ptr(), buffer.as_mut_ptr().cast::<c_void>(), len, offset) };
+        if rc == ffi::SQLITE_IOERR_SHORT_READ {
+            return Ok(true);
+        }
+        check(rc, "cannot be read")?;
+        Ok(false)
+    }
+
+    /// The size of the file in bytes.
+    pub(crate) fn size(&self) -> Result<u64> {
+        let size_of = self.methods.xFileSize.ok_or_else(|| unsupported("xFileSize"))?;
+        let mut size = 0;
+        // SAFETY: as in `read_at`; the callee writes one i64.
+        check(unsafe { size_of(self.file.as_ptr(), &raw mut size) }, "has no size")?;
+        Ok(u64::try_from(size).unwrap_or(0))
+    }
+
+    /// The first bytes of the wal-index, as they stand at this moment; other processes write them
+    /// all the while, so a caller compares the two copies of the header. `None` where the database
+    /// has no shared wal-index.
+    pub(crate) fn wal_index(&self) -> Result<Option<[u8; WAL_INDEX_LEN]>> {
+        let Some(map) = self.methods.xShmMap.filter(|_| self.methods.iVersion >= 2) else {
+            return Ok(None);
+        };
+        let mut region: *mut c_void = ptr::null_mut();
+        // SAFETY: as in `read_at`. Region 0 of 32 KiB is the one that SQLite itself maps; with
+        // bExtend 0 the call only answers what is mapped or exists.
+        let rc = unsafe { map(self.file.as_ptr(), 0, 32 * 1024, 0, &raw mut region) };
+        check(rc, "has no wal-index")?;
+        if region.is_null() {
+            return Ok(None);
+        }
+        if let Some(barrier) = self.methods.xShmBarrier {
+            // SAFETY: as above.
+            unsafe { barrier(self.file.as_ptr()) };
+        }
+        let mut words = [[0u8; 4]; WAL_INDEX_LEN / 4];
+        for (i, word) in words.iter_mut().enumerate() {
+            // SAFETY: the region has 32 KiB, is aligned to a page, and stays mapped as long as the
+            // connection has the WAL open; volatile, since others write it.
+            let value = unsafe { region.cast::<u32>().add(i).read_volatile() };
+            *word = value.to_ne_bytes();
+        }
+        let mut bytes = [0; WAL_INDEX_LEN];
+        bytes.copy_from_slice(words.as_flattened());
+        Ok(Some(bytes))
+    }
+}
+
+/// A page that SQLite wrote to the sink: its offset and content.
+pub(crate) type Write = (u64, Vec<u8>);
+
+/// The destination of an online backup that gives every page away instead of keeping it.
+pub(crate) struct PageSink<'c> {
+    backup: NonNull<ffi::sqlite3_backup>,
+    destination: Option<Connection>,
+    vfs: Box<SinkVfs>,
+    source: PhantomData<&'c mut Connection>,
+}
+
+// SAFETY: the sink holds the source connection exclusively, owns the destination, and every method
+// takes `&mut self`, so one thread at a time uses the backup; connections may change threads.
+unsafe impl Send for PageSink<'_> {}
+
+impl<'c> PageSink<'c> {
+    /// Begins a backup of `source`, which should hold a read transaction so that the copy is of
+    /// one moment.
+    pub(crate) fn begin(source: &'c mut Connection) -> Result<Self> {
+        let vfs = SinkVfs::register()?;
+        let destination = vfs.connect().inspect_err(|_| vfs.unregister())?;
+        // SAFETY: both connections are open, and this struct keeps them so: it borrows the source
+        // and owns the destination.
+        let backup = unsafe {
+            ffi::sqlite3_backup_init(
+                destination.handle(),
+                c"main".as_ptr(),
+                source.handle(),
+                c"main".as_ptr(),
+            )
+        };
+        match NonNull::new(backup) {
+            Some(backup) => {
+                Ok(Self { backup, destination: Some(destination), vfs, source: PhantomData })
+            }
+            None => {
+                drop(destination);
+                vfs.unregister();
+                Err(unsupported("the online backup API"))
+            }
+        }
+    }
+
+    /// Copies up to `pages` more pages and makes SQLite write them. Answers whether all are done.
+    pub(crate) fn step(&mut self, pages: u32) -> Result<bool> {
+        let pages = c_int::try_from(pages).unwrap_or(c_int::MAX);
+        // SAFETY: the backup is open until drop.
+        let rc = unsafe { ffi::sqlite3_backup_step(self.backup.as_ptr(), pages) };
+        if rc == ffi::SQLITE_DONE {
+            return Ok(true);
+        }
+        check(rc, "cannot be copied")?;
+        if let Some(destination) = &self.destination {
+            destination
+                .cache_flush()
+                .map_err(|e| Error::new(ErrorKind::Source, "cannot be copied").with_source(e))?;
+        }
+        Ok(false)
+    }
+
+    /// The pages written since the last call, in the order of their offsets.
+    pub(crate) fn take(&mut self) -> Vec<Write> {
+        let mut writes = std::mem::take(&mut *self.vfs.sink.lock());
+        writes.sort_by_key(|(offset, _)| *offset);
+        writes
+    }
+}
+
+impl Drop for PageSink<'_> {
+    fn drop(&mut self) {
+        // SAFETY: finished exactly once, while both connections are open. Its answer repeats what
+        // `step` answered.
+        unsafe { ffi::sqlite3_backup_finish(self.backup.as_ptr()) };
+        self.destination = None;
+        self.vfs.unregister();
+    }
+}
+
+/// Where the sink's file puts what is written to it.
+#[derive(Default)]
+struct Sink(Mutex<Vec<Write>>);
+
+impl Sink {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Write>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A VFS of its own for every sink, so that no state is global.
+struct SinkVfs {
+    vfs: ffi::sqlite3_vfs,
+    name: CString,
+    sink: Box<Sink>,
+}
+
+/// The sink's file, in memory that SQLite allocates.
+#[repr(C)]
+struct SinkFile {
+    base: ffi::sqlite3_file,
+    sink: *const Sink,
+    size: i64,
+}
+
+impl SinkVfs {
+    fn register() -> Result<Box<Self>> {
+        let mut name = String::from("pagekeep-sink-");
+        write_hex(&mut name, &random_bytes::<8>()?)
+            .map_err(|e| Error::new(ErrorKind::Failure, "no name for a VFS").with_source(e))?;
+        let name = CString::new(name)
+            .map_err(|e| Error::new(ErrorKind::Failure, "no name for a VFS").with_source(e))?;
+        let sink = Box::<Sink>::default();
+        let vfs = ffi::sqlite3_vfs {
+            iVersion: 1,
+            szOsFile: c_int::try_from(size_of::<SinkFile>()).unwrap_or(c_int::MAX),
+            mxPathname: 64,
+            pNext: ptr::null_mut(),
+            zName: name.as_ptr(),
+            pAppData: (&raw const *sink).cast_mut().cast::<c_void>(),
+            xOpen: Some(sink_open),
+            xDelete: Some(sink_delete),
+            xAccess: Some(sink_access),
+            xFullPathname: Some(sink_full_pathname),
+            xDlOpen: None,
+            xDlError: None,
+            xDlSym: None,
+            xDlClose: None,
+            xRandomness: Some(sink_randomness),
+            xSleep: Some(sink_sleep),
+            xCurrentTime: Some(sink_current_time),
+            xGetLastError: None,
+            xCurrentTimeInt64: None,
+            xSetSystemCall: None,
+            xGetSystemCall: None,
+            xNextSystemCall: None,
+        };
+        let mut registered = Box::new(Self { vfs, name, sink });
+        // SAFETY: the struct is boxed, so the VFS stays where it is until `unregister`.
+        let rc = unsafe { ffi::sqlite3_vfs_register(&raw mut registered.vfs, 0) };
+        check(rc, "takes no VFS")?;
+        Ok(registered)
+    }
+
+    fn connect(&self) -> Result<Connection> {
+        let open = || {
+            let name = self.name.to_str().unwrap_or_default();
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+                | OpenFlags::SQLITE_OPEN_CREATE
+                | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags_and_vfs("sink", flags, name)?;
+            // No journal, no syncs, and a cache that holds a step: pages reach the sink when
+            // `step` flushes them, in order.
+            connection.execute_batch(
+                "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-8192;",
+            )?;
+            Ok(connection)
+        };
+        open().map_err(|e: rusqlite::Error| {
+            Error::new(ErrorKind::Failure, "cannot open the page sink").with_source(e)
+        })
+    }
+
+    fn unregister(&self) {
+        // SAFETY: SQLite looks for the pointer in its list and unlinks it; it writes nothing else.
+        // No connection uses the VFS any more: the destination is closed before.
+        unsafe { ffi::sqlite3_vfs_unregister((&raw const self.vfs).cast_mut()) };
+    }
+}
+
+static SINK_METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
+    iVersion: 1,
+    xClose: Some(sink_close),
+    xRead: Some(sink_read),
+    xWrite: Some(sink_write),
+    xTruncate: Some(sink_truncate),
+    xSync: Some(sink_flags),
+    xFileSize: Some(sink_file_size),
+    xLock: Some(sink_flags),
+    xUnlock: Some(sink_flags),
+    xCheckReservedLock: Some(sink_check_reserved),
+    xFileControl: Some(sink_file_control),
+    xSectorSize: Some(sink_sector_size),
+    xDeviceCharacteristics: Some(sink_characteristics),
+    xShmMap: None,
+    xShmLock: None,
+    xShmBarrier: None,
+    xShmUnmap: None,
+    xFetch: None,
+    xUnfetch: None,
+};
+
+unsafe extern "C" fn sink_open(
+    vfs: *mut ffi::sqlite3_vfs,
+    _name: ffi::sqlite3_filename,
+    file: *mut ffi::sqlite3_file,
+    flags: c_int,
+    out: *mut c_int,
+) -> c_int {
+    // SAFETY: SQLite allocated szOsFile bytes for the file; pMethods must be set even on failure.
+    unsafe { (*file).pMethods = ptr::null() };
+    if flags & ffi::SQLITE_OPEN_MAIN_DB == 0 {
+        return ffi::SQLITE_CANTOPEN;
+    }
+    let file = file.cast::<SinkFile>();
+    // SAFETY: as above, and `vfs` is the one that was registered, whose pAppData is its sink.
+    unsafe {
+        file.write(SinkFile {
+            base: ffi::sqlite3_file { pMethods: &raw const SINK_METHODS },
+            sink: (*vfs).pAppData.cast::<Sink>(),
+            size: 0,
+        });
+        if !out.is_null() {
+            *out = flags;
+        }
+    }
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn sink_delete(_: *mut ffi::sqlite3_vfs, _: *const c_char, _: c_int) -> c_int {
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn sink_access(
+    _: *mut ffi::sqlite3_vfs,
+    _: *const c_char,
+    _: c_int,
+    out: *mut c_int,
+) -> c_int {
+    // SAFETY: SQLite passes a place for the answer. No file but the sink exists.
+    unsafe { *out = 0 };
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn sink_full_pathname(
+    _: *mut ffi::sqlite3_vfs,
+    name: *const c_char,
+    room: c_int,
+    out: *mut c_char,
+) -> c_int {
+    // SAFETY: SQLite passes a terminated name and `room` bytes for the answer.
+    unsafe {
+        let name = CStr::from_ptr(name).to_bytes_with_nul();
+        if usize::try_from(room).is_ok_and(|room| name.len() <= room) {
+            ptr::copy_nonoverlapping(name.as_ptr().cast::<c_char>(), out, name.len());
+            return ffi::SQLITE_OK;
+        }
+    }
+    ffi::SQLITE_CANTOPEN
+}
+
+unsafe extern "C" fn sink_randomness(_: *mut ffi::sqlite3_vfs, _: c_int, _: *mut c_char) -> c_int {
+    0
+}
+
+unsafe extern "C" fn sink_sleep(_: *mut ffi::sqlite3_vfs, micros: c_int) -> c_int {
+    micros
+}
+
+unsafe extern "C" fn sink_current_time(_: *mut ffi::sqlite3_vfs, out: *mut f64) -> c_int {
+    // SAFETY: SQLite passes a place for the answer. Nothing in a backup asks for the time.
+    unsafe { *out = 2_440_587.5 };
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn sink_close(_: *mut ffi::sqlite3_file) -> c_int {
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn sink_read(
+    _: *mut ffi::sqlite3_file,
+    buffer: *mut c_void,
+    len: c_int,
+    _: i64,
+) -> c_int {
+    // The sink keeps nothing. A backup reads its destination only to learn that it is empty.
+    // SAFETY: SQLite passes a buffer of `len` bytes.
+    unsafe { ptr::write_bytes(buffer.cast::<u8>(), 0, usize::try_from(len).unwrap_or(0)) };
+    ffi::SQLITE_IOERR_SHORT_READ
+}
+
+unsafe extern "C" fn sink_write(
+    file: *mut ffi::sqlite3_file,
+    buffer: *const c_void,
+    len: c_int,
+    offset: i64,
+) -> c_int {
+    let (Ok(count), Ok(place)) = (usize::try_from(len), u64::try_from(offset)) else {
+        return ffi::SQLITE_IOERR_WRITE;
+    };
+    let file = file.cast::<SinkFile>();
+    // SAFETY: the file is ours, its sink outlives it, and the buffer has `len` bytes.
+    unsafe {
+        let content = std::slice::from_raw_parts(buffer.cast::<u8>(), count);
+        (*file).size = (*file).size.max(offset.saturating_add(len.into()));
+        (*(*file).sink).lock().push((place, content.to_vec()));
+    }
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn sink_truncate(file: *mut ffi::sqlite3_file, size: i64) -> c_int {
+    // SAFETY: the file is ours.
+    unsafe { (*file.cast::<SinkFile>()).size = size };
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn sink_file_size(file: *mut ffi::sqlite3_file, out: *mut i64) -> c_int {
+    // SAFETY: the file is ours, and SQLite passes a place for the answer.
+    unsafe { *out = (*file.cast::<SinkFile>()).size };
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn sink_flags(_: *mut ffi::sqlite3_file, _: c_int) -> c_int {
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn sink_check_reserved(_: *mut ffi::sqlite3_file, out: *mut c_int) -> c_int {
+    // SAFETY: SQLite passes a place for the answer.
+    unsafe { *out = 0 };
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn sink_file_control(
+    _: *mut ffi::sqlite3_file,
+    _: c_int,
+    _: *mut c_void,
+) -> c_int {
+    ffi::SQLITE_NOTFOUND
+}
+
+unsafe extern "C" fn sink_sector_size(_: *mut ffi::sqlite3_file) -> c_int {
+    512
+}
+
+unsafe extern "C" fn sink_characteristics(_: *mut ffi::sqlite3_file) -> c_int {
+    0
+}
+
+fn check(rc: c_int, what: &str) -> Result<()> {
+    if rc == ffi::SQLITE_OK {
+        return Ok(());
+    }
+    Err(super::source_error(rusqlite::Error::SqliteFailure(ffi::Error::new(rc), None), what))
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::new(ErrorKind::Source, format!("the database's VFS does not support {what}"))
+}

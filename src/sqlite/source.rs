@@ -1,0 +1,485 @@
+//! A source database, and a pin on one moment of it.
+//!
+//! [`Source`] opens a file without leaving a trace in it. [`Pin`] is a read transaction together with
+//! the exact state that it sees: page size, size in pages, and where the WAL stood.
+//!
+//! Invariants:
+//! - In WAL mode the pin's snapshot is exactly the wal-index header that the pin carries: the header
+//!   is read before and after the transaction begins, and both must be equal. So it is known which
+//!   frames belong to the snapshot.
+//! - If all those frames were in the database file when the pin began, the file alone is the
+//!   snapshot, and the WAL must not be read: such a pin may sit on read mark zero, and then a writer
+//!   may restart the WAL under it. Otherwise the pin sits on a mark above zero, and nobody can.
+//! - Closing the last connection would checkpoint the WAL and delete it, and with it the proof that
+//!   only its new frames are news. So a source with frames in its WAL is closed without a checkpoint.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+use serde::{Deserialize, Serialize};
+
+use super::ffi::FileRef;
+use super::source_error;
+use super::wal::{WalIndex, WalPosition};
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::PageSize;
+
+/// How long to wait for a lock that another process holds.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often to try for a quiet moment before asking writers for one.
+const QUIET_TRIES: usize = 50;
+
+/// A database file, opened for reading.
+#[derive(Debug)]
+pub struct Source {
+    connection: Option<Connection>,
+    path: PathBuf,
+}
+
+impl Source {
+    /// Opens a database file.
+    ///
+    /// The file is opened for reading and writing where that is allowed, since a reader in WAL mode
+    /// writes the `-shm`; nothing is ever written to the database by this crate's reading.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Source`] when it does not exist, is not a file, or can't be opened.
+    pub fn open(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let meta = std::fs::metadata(path)
+            .map_err(|e| Error::io(e, "cannot be opened", &*name).with_kind(ErrorKind::Source))?;
+        if !meta.is_file() {
+            return Err(Error::new(ErrorKind::Source, "is not a database file").with_object(name));
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)
+            .and_then(|c| c.busy_timeout(BUSY_TIMEOUT).map(|()| c))
+            .map_err(|e| source_error(e, "cannot be opened").with_object(name))?;
+        Ok(Self { connection: Some(connection), path: path.to_owned() })
+    }
+
+    /// The path that it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Pins the present moment.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Source`] when it is not a sound database, [`ErrorKind::Busy`] when it stays
+    /// locked.
+    pub fn pin(&mut self) -> Result<Pin<'_>> {
+        let name = self.path.display().to_string();
+        let path = &self.path;
+        let Some(connection) = &mut self.connection else {
+            return Err(Error::new(ErrorKind::Source, "is closed").with_object(name));
+        };
+        Pin::begin(connection, Some(path)).map_err(|e| e.with_object(name))
+    }
+
+    fn close(&mut self) -> Option<()> {
+        let connection = self.connection.take()?;
+        // A WAL with frames stays for the next run to go on from. Without frames there is nothing
+        // to keep, and an ordinary close removes the empty files that opening made.
+        let frames = match wal_index(&connection) {
+            Ok(index) => index.is_some_and(|index| index.frames > 0),
+            Err(_) => true,
+        };
+        if frames {
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).ok()?;
+        }
+        connection.close().ok()
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        // A failure to close has no consequence for what was read.
+        let _ = self.close();
+    }
+}
+
+/// What tells one file from another under the same path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+impl FileIdentity {
+    /// The file's identity, and when it was modified.
+    fn of(path: &Path) -> Result<(Self, (i64, i64))> {
+        use std::os::unix::fs::MetadataExt;
+        // stat opens nothing, so it drops no locks.
+        let meta = std::fs::metadata(path).map_err(|e| {
+            Error::io(e, "cannot be looked at", path.display().to_string())
+                .with_kind(ErrorKind::Source)
+        })?;
+        Ok((Self { device: meta.dev(), inode: meta.ino() }, (meta.mtime(), meta.mtime_nsec())))
+    }
+}
+
+/// How the database keeps its transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Journal {
+    /// WAL, as the wal-index told it for this very snapshot.
+    Wal(WalIndex),
+    /// A rollback journal, or none; the fields of the header that SQLite's own cache trusts.
+    Rollback(Option<ChangeCounter>),
+}
+
+/// The fields of a rollback-mode database that change with every transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ChangeCounter {
+    counter: u32,
+    valid_for: u32,
+    bytes: u64,
+    /// Seconds and nanoseconds. SQLite does without it; but a file that was copied over may have the
+    /// same counter, and then this differs.
+    modified: (i64, i64),
+}
+
+/// Where a capture left off: what must still be true for less than a scan to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    file: FileIdentity,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Place {
+    Wal(WalPosition),
+    Rollback(ChangeCounter),
+}
+
+/// What a position proves about the present moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// Nothing was committed since.
+    Nothing,
+    /// Everything committed since is in the WAL's frames behind this place.
+    Frames(WalPosition),
+    /// It proves nothing; only a scan tells.
+    Unknown,
+}
+
+/// A read transaction, and the state that it sees. Ends when dropped.
+#[derive(Debug)]
+pub struct Pin<'c> {
+    connection: &'c mut Connection,
+    file: Option<FileIdentity>,
+    pub(crate) journal: Journal,
+    page_size: PageSize,
+    pages: u32,
+}
+
+impl<'c> Pin<'c> {
+    /// Pins the present moment of a connection's main database: any database that SQLite can read,
+    /// in memory or on a VFS of somebody else's too.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Source`] when it is not a sound database, [`ErrorKind::Busy`] when it is
+    /// locked or the connection has a transaction of its own.
+    pub fn on_connection(connection: &'c mut Connection) -> Result<Self> {
+        if !connection.is_autocommit() {
+            return Err(Error::new(ErrorKind::Busy, "the connection is in a transaction")
+                .with_hint("commit or roll back before a backup"));
+        }
+        Self::begin(connection, None)
+    }
+
+    fn begin(connection: &'c mut Connection, path: Option<&Path>) -> Result<Self> {
+        let failed = |e| source_error(e, "cannot be read");
+        let mode: String =
+            connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(failed)?;
+        let wal = if mode == "wal" { begin_wal(connection)? } else { None };
+        if wal.is_none() {
+            begin_read(connection).map_err(failed)?;
+        }
+        // From here on the transaction is open, and dropping the pin ends it.
+        let mut pin = Self {
+            connection,
+            file: None,
+            journal: Journal::Rollback(None),
+            page_size: PageSize::DEFAULT,
+            pages: 0,
+        };
+        pin.page_size = pin.pragma("page_size").and_then(|n| {
+            PageSize::new(n).ok_or_else(|| Error::new(ErrorKind::Source, "has no sound page size"))
+        })?;
+        pin.pages = pin.pragma("page_count")?;
+        // Looked at under the lock, so that no writer comes in between.
+        let stat = path.map(FileIdentity::of).transpose()?;
+        pin.file = stat.map(|(file, _)| file);
+        pin.journal = match (wal, stat) {
+            (Some(index), _) => Journal::Wal(index),
+            (None, Some((_, modified))) => Journal::Rollback(pin.change_counter(modified)?),
+            (None, None) => Journal::Rollback(None),
+        };
+        Ok(pin)
+    }
+
+    /// The page size.
+    pub fn page_size(&self) -> PageSize {
+        self.page_size
+    }
+
+    /// The size in pages; 0 for an empty database.
+    pub fn pages(&self) -> u32 {
+        self.pages
+    }
+
+    /// Whether the pin makes writers wait, as a reader of a rollback-journal database does.
+    pub fn blocks_writers(&self) -> bool {
+        matches!(self.journal, Journal::Rollback(_))
+    }
+
+    /// Whether pages can be read through a file handle.
+    pub(crate) fn has_file(&self) -> Result<bool> {
+        Ok(FileRef::database(self.connection)?.is_some())
+    }
+
+    /// The place that this moment is, if it can prove anything later.
+    pub fn position(&self) -> Option<Position> {
+        let file = self.file?;
+        let place = match self.journal {
+            // Without frames the salts are those of a WAL to come: they prove nothing.
+            Journal::Wal(index) if index.frames > 0 => Place::Wal(WalPosition {
+                salts: index.salts,
+                frame: index.frames,
+                checksum: index.checksum,
+                changes: index.changes,
+            }),
+            Journal::Wal(_) | Journal::Rollback(None) => return None,
+            Journal::Rollback(Some(counter)) => Place::Rollback(counter),
+        };
+        Some(Position { file, place })
+    }
+
+    /// What a position proves about this moment. For frames the caller still has to check that their
+    /// checksums continue the position's.
+    pub(crate) fn since(&self, position: &Position) -> Since {
+        if self.file != Some(position.file) {
+            return Since::Unknown;
+        }
+        match (self.journal, position.place) {
+            (Journal::Rollback(Some(now)), Place::Rollback(then)) if now == then => Since::Nothing,
+            (Journal::Wal(now), Place::Wal(then)) if now.salts == then.salts => {
+                if now.frames == then.frame && now.checksum == then.checksum {
+                    Since::Nothing
+                } else if now.frames > then.frame {
+                    Since::Frames(then)
+                } else {
+                    Since::Unknown
+                }
+            }
+            _ => Since::Unknown,
+        }
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        self.connection
+    }
+
+    pub(crate) fn connection_mut(&mut self) -> &mut Connection {
+        self.connection
+    }
+
+    pub(crate) fn pragma(&self, name: &str) -> Result<u32> {
+        self.connection
+            .query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
+            .map_err(|e| source_error(e, "cannot be read"))
+    }
+
+    fn change_counter(&self, modified: (i64, i64)) -> Result<Option<ChangeCounter>> {
+        let Some(file) = FileRef::database(self.connection)? else { return Ok(None) };
+        let mut header = [0; 100];
+        if file.read_at(&mut header, 0)? {
+            return Ok(None);
+        }
+        let field = |at: usize| {
+            header.get(at..).and_then(|b| b.first_chunk()).map(|b| u32::from_be_bytes(*b))
+        };
+        let (Some(counter), Some(valid_for)) = (field(24), field(92)) else { return Ok(None) };
+        Ok(Some(ChangeCounter { counter, valid_for, bytes: file.size()?, modified }))
+    }
+}
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        // Ending a read transaction changes nothing, and closing the connection ends it as well.
+        let _ = self.connection.execute_batch("ROLLBACK");
+    }
+}
+
+fn begin_read(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch("BEGIN")?;
+    // BEGIN alone takes no snapshot; the first read does.
+    let read = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+    if read.is_err() {
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    read
+}
+
+/// Begins a read transaction whose snapshot is exactly the wal-index header that comes back. `None`,
+/// without a transaction, when there is no shared wal-index to compare with.
+fn begin_wal(connection: &Connection) -> Result<Option<WalIndex>> {
+    let failed = |e| source_error(e, "cannot be read");
+    // The first read opens the WAL.
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(failed)?;
+    for _ in 0..QUIET_TRIES {
+        if let Some(index) = try_begin_wal(connection)? {
+            return Ok(Some(index));
+        }
+        if wal_region(connection)?.is_none() {
+            return Ok(None);
+        }
+    }
+    // Writers commit faster than we begin. Stand in their queue once: while another connection of
+    // ours holds the write lock, nothing moves.
+    let path = connection.path().unwrap_or_default().to_owned();
+    let gate = Connection::open_with_flags(
+        &path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )
+    .and_then(|gate| {
+        gate.busy_timeout(BUSY_TIMEOUT)?;
+        gate.execute_batch("BEGIN IMMEDIATE")?;
+        Ok(gate)
+    })
+    .map_err(failed)?;
+    let begun = try_begin_wal(connection);
+    let _ = gate.execute_batch("ROLLBACK");
+    begun?
+        .map(Some)
+        .ok_or_else(|| Error::new(ErrorKind::Busy, "never stands still long enough to be read"))
+}
+
+/// One attempt; `None` when a writer came in between, and then no transaction is open.
+fn try_begin_wal(connection: &Connection) -> Result<Option<WalIndex>> {
+    let before = wal_index(connection)?;
+    begin_read(connection).map_err(|e| source_error(e, "cannot be read"))?;
+    let after = wal_index(connection);
+    match (before, after) {
+        (Some(before), Ok(Some(after))) if before.same_snapshot(&after) => Ok(Some(after)),
+        (_, after) => {
+            let _ = connection.execute_batch("ROLLBACK");
+            after.map(|_| None)
+        }
+    }
+}
+
+fn wal_region(connection: &Connection) -> Result<Option<[u8; super::ffi::WAL_INDEX_LEN]>> {
+    match FileRef::database(connection)? {
+        Some(file) => file.wal_index(),
+        None => Ok(None),
+    }
+}
+
+fn wal_index(connection: &Connection) -> Result<Option<WalIndex>> {
+    Ok(wal_region(connection)?.and_then(|bytes| WalIndex::parse(&bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(path: &Path, sql: &str) -> Connection {
+        let db = Connection::open(path).unwrap();
+        db.execute_batch(sql).unwrap();
+        db
+    }
+
+    #[test]
+    fn a_position_in_the_wal_proves_what_came_since() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        let app = open(&path, "PRAGMA journal_mode=WAL; CREATE TABLE t(x)");
+        let mut source = Source::open(&path).unwrap();
+        let position = source.pin().unwrap().position().unwrap();
+        assert_eq!(source.pin().unwrap().since(&position), Since::Nothing);
+        app.execute_batch("INSERT INTO t VALUES(1)").unwrap();
+        assert!(matches!(source.pin().unwrap().since(&position), Since::Frames(_)));
+        app.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); INSERT INTO t VALUES(2)").unwrap();
+        assert_eq!(source.pin().unwrap().since(&position), Since::Unknown);
+    }
+
+    #[test]
+    fn an_empty_wal_proves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        let app = open(
+            &path,
+            "PRAGMA journal_mode=WAL; CREATE TABLE t(x); PRAGMA wal_checkpoint(TRUNCATE)",
+        );
+        let mut source = Source::open(&path).unwrap();
+        let pin = source.pin().unwrap();
+        assert!(matches!(pin.journal, Journal::Wal(_)));
+        assert_eq!(pin.position(), None);
+        drop(app);
+    }
+
+    #[test]
+    fn closing_keeps_a_wal_with_frames_and_removes_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        let wal = dir.path().join("a.db-wal");
+        drop(open(&path, "PRAGMA journal_mode=WAL; CREATE TABLE t(x)"));
+        assert!(!wal.exists());
+        let mut source = Source::open(&path).unwrap();
+        source.pin().unwrap();
+        drop(source);
+        assert!(!wal.exists(), "nothing was in the WAL, so nothing stays");
+
+        let app = open(&path, "INSERT INTO t VALUES(1)");
+        app.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+        drop(app);
+        let before = std::fs::read(&wal).unwrap();
+        let mut source = Source::open(&path).unwrap();
+        source.pin().unwrap();
+        drop(source);
+        assert_eq!(std::fs::read(&wal).unwrap(), before);
+    }
+
+    #[test]
+    fn in_rollback_mode_the_change_counter_is_the_position() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        let app = open(&path, "CREATE TABLE t(x)");
+        let mut source = Source::open(&path).unwrap();
+        let pin = source.pin().unwrap();
+        assert!(pin.blocks_writers());
+        let position = pin.position().unwrap();
+        assert_eq!(pin.since(&position), Since::Nothing);
+        drop(pin);
+        app.execute_batch("INSERT INTO t VALUES(1)").unwrap();
+        assert_eq!(source.pin().unwrap().since(&position), Since::Unknown);
+    }
+
+    #[test]
+    fn what_is_no_database_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        std::fs::write(&path, "not a database, but long enough to look at".repeat(30)).unwrap();
+        let error = Source::open(&path).unwrap().pin().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Source);
+        assert!(error.object().unwrap().ends_with("a.txt"));
+        assert_eq!(Source::open(dir.path()).unwrap_err().kind(), ErrorKind::Source);
+        assert_eq!(Source::open(&dir.path().join("no")).unwrap_err().kind(), ErrorKind::Source);
+    }
+
+    #[test]
+    fn an_exclusive_application_is_busy_and_not_an_error_of_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        let _app = open(&path, "CREATE TABLE t(x); BEGIN EXCLUSIVE");
+        let mut source = Source::open(&path).unwrap();
+        source.connection.as_ref().unwrap().busy_timeout(Duration::ZERO).unwrap();
+        assert_eq!(source.pin().unwrap_err().kind(), ErrorKind::Busy);
+    }
+}

@@ -1,0 +1,383 @@
+//! Objects as files below a directory.
+//!
+//! Publishing is: write a temporary file beside the final place, fsync it, `link` it to the final
+//! name, which fails if that exists, unlink the temporary name, fsync the directory. Temporary names begin
+//! with `.tmp-`, so listings skip what a crash leaves behind. Where the file system has no hard
+//! links, `renameat2(RENAME_NOREPLACE)` does the same.
+//!
+//! Invariants: files are 0600 and directories 0700; no file is ever opened for writing under a
+//! final name.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::{Created, Entry, Store, Upload, already_there, check_name, check_prefix, too_large};
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::{random_bytes, write_hex};
+
+/// The prefix of unfinished writes.
+const TEMPORARY: &str = ".tmp-";
+
+/// A [`Store`] in a directory.
+#[derive(Debug)]
+pub struct LocalStore {
+    root: PathBuf,
+}
+
+impl LocalStore {
+    /// A store in a directory that exists.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoRepository`] when there is no such directory, [`ErrorKind::Storage`] when it
+    /// can't be looked at.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
+        let root = root.into();
+        match fs::metadata(&root) {
+            Ok(meta) if meta.is_dir() => Ok(Self { root }),
+            Ok(_) => Err(Error::new(ErrorKind::NoRepository, "is not a directory")
+                .with_object(root.display().to_string())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                Err(Error::new(ErrorKind::NoRepository, "does not exist")
+                    .with_object(root.display().to_string()))
+            }
+            Err(e) => Err(storage(e, "cannot be opened", root.display().to_string())),
+        }
+    }
+
+    /// A store in a directory that is created, with its parents, if it is not there.
+    ///
+    /// # Durability
+    /// The new directories survive a crash once this returns.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Storage`] or [`ErrorKind::NoSpace`] when it can't be created.
+    pub fn create_root(root: impl Into<PathBuf>) -> Result<Self> {
+        let root = root.into();
+        make_dirs(&root)
+            .map_err(|e| storage(e, "cannot be created", root.display().to_string()))?;
+        Self::open(root)
+    }
+
+    fn path(&self, name: &str) -> Result<PathBuf> {
+        check_name(name)?;
+        Ok(self.root.join(name))
+    }
+
+    fn open_file(&self, name: &str) -> Result<Option<(File, u64)>> {
+        let opened = File::open(self.path(name)?).and_then(|file| {
+            let meta = file.metadata()?;
+            Ok((file, meta))
+        });
+        match opened {
+            Ok((_, meta)) if meta.is_dir() => Ok(None),
+            Ok((file, meta)) => Ok(Some((file, meta.len()))),
+            Err(e) if is_absent(&e) => Ok(None),
+            Err(e) => Err(storage(e, "cannot be opened", name)),
+        }
+    }
+
+    fn stage(&self, name: &str) -> Result<Staged> {
+        let path = self.path(name)?;
+        let staged = path.parent().ok_or(io::ErrorKind::NotFound.into()).and_then(|dir| {
+            make_dirs(dir)?;
+            let temporary = dir.join(temporary_name()?);
+            let file =
+                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+            Ok(Staged {
+                file,
+                temporary: Some(temporary),
+                dir: dir.to_owned(),
+                path: path.clone(),
+                name: name.to_owned(),
+            })
+        });
+        staged.map_err(|e| storage(e, "cannot be written", name))
+    }
+
+    fn entries(&self, dir: &Path) -> io::Result<Vec<(fs::DirEntry, String)>> {
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries,
+            // Only what never had an object is empty: a root that is gone (an unmounted disk) is not.
+            Err(e) if is_absent(&e) => {
+                fs::metadata(&self.root)?;
+                return Ok(Vec::new());
+            }
+            Err(e) => return Err(e),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            match entry.file_name().into_string() {
+                Ok(name) if !name.starts_with('.') => found.push((entry, name)),
+                _ => {}
+            }
+        }
+        found.sort_by(|a, b| a.1.cmp(&b.1));
+        Ok(found)
+    }
+
+    fn walk(&self, dir: &str, found: &mut Vec<Entry>) -> io::Result<()> {
+        for (entry, name) in self.entries(&self.root.join(dir))? {
+            let name = format!("{dir}/{name}");
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                self.walk(&name, found)?;
+            } else if kind.is_file() {
+                match entry.metadata() {
+                    Ok(meta) => found.push(Entry { name, len: meta.len() }),
+                    // Deleted while we listed.
+                    Err(e) if is_absent(&e) => {}
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Store for LocalStore {
+    fn location(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    fn head(&self, name: &str) -> Result<Option<u64>> {
+        match fs::metadata(self.path(name)?) {
+            Ok(meta) => Ok(meta.is_file().then_some(meta.len())),
+            Err(e) if is_absent(&e) => Ok(None),
+            Err(e) => Err(storage(e, "cannot be looked at", name)),
+        }
+    }
+
+    fn get(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let Some((file, len)) = self.open_file(name)? else { return Ok(None) };
+        if len > limit {
+            return Err(too_large(name, len, limit));
+        }
+        let mut bytes = Vec::new();
+        file.take(limit).read_to_end(&mut bytes).map_err(|e| storage(e, "cannot be read", name))?;
+        Ok(Some(bytes))
+    }
+
+    fn get_range(&self, name: &str, offset: u64, len: usize) -> Result<Option<Vec<u8>>> {
+        let Some((file, all)) = self.open_file(name)? else { return Ok(None) };
+        let there = usize::try_from(all.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; len.min(there)];
+        file.read_exact_at(&mut bytes, offset).map_err(|e| storage(e, "cannot be read", name))?;
+        Ok(Some(bytes))
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
+        let mut staged = self.stage(name)?;
+        staged.write(bytes)?;
+        staged.publish()
+    }
+
+    fn upload(&self, name: &str) -> Result<Box<dyn Upload>> {
+        Ok(Box::new(self.stage(name)?))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        let dir = check_prefix(prefix)?;
+        let mut found = Vec::new();
+        self.walk(dir, &mut found).map_err(|e| storage(e, "cannot be listed", prefix))?;
+        found.sort();
+        Ok(found)
+    }
+
+    fn list_dirs(&self, prefix: &str) -> Result<Vec<String>> {
+        let dir = check_prefix(prefix)?;
+        let dirs = || {
+            let mut found = Vec::new();
+            for (entry, name) in self.entries(&self.root.join(dir))? {
+                if entry.file_type()?.is_dir() {
+                    found.push(format!("{prefix}{name}"));
+                }
+            }
+            Ok(found)
+        };
+        dirs().map_err(|e| storage(e, "cannot be listed", prefix))
+    }
+
+    fn delete(&self, name: &str) -> Result<()> {
+        match fs::remove_file(self.path(name)?) {
+            Ok(()) => Ok(()),
+            Err(e) if is_absent(&e) => Ok(()),
+            Err(e) => Err(storage(e, "cannot be deleted", name)),
+        }
+    }
+}
+
+/// A file under its temporary name. Dropping it removes the file.
+struct Staged {
+    file: File,
+    temporary: Option<PathBuf>,
+    dir: PathBuf,
+    path: PathBuf,
+    name: String,
+}
+
+impl Staged {
+    fn publish(mut self) -> Result<Created> {
+        let Some(temporary) = self.temporary.clone() else { return Ok(Created::Exists) };
+        let published = self.file.sync_all().and_then(|()| {
+            let created = publish_new(&temporary, &self.path)?;
+            if created == Created::New {
+                self.temporary = None;
+                sync_dir(&self.dir)?;
+            }
+            Ok(created)
+        });
+        published.map_err(|e| storage(e, "cannot be written", &*self.name))
+    }
+}
+
+impl Upload for Staged {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(|e| storage(e, "cannot be written", &*self.name))
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        let name = self.name.clone();
+        match self.publish()? {
+            Created::New => Ok(()),
+            Created::Exists => Err(already_there(&name)),
+        }
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // Nothing depends on it: a file that stays is skipped by every listing.
+            let _ = fs::remove_file(temporary);
+        }
+    }
+}
+
+/// Gives a finished temporary file its final name, unless that is taken. The temporary name is gone
+/// if, and only if, the answer is [`Created::New`].
+pub(crate) fn publish_new(temporary: &Path, path: &Path) -> io::Result<Created> {
+    match fs::hard_link(temporary, path) {
+        Ok(()) => {
+            fs::remove_file(temporary)?;
+            Ok(Created::New)
+        }
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(Created::Exists),
+        Err(e) if no_hard_links(&e) => rename_new(temporary, path),
+        Err(e) => Err(e),
+    }
+}
+
+fn no_hard_links(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied | io::ErrorKind::TooManyLinks
+    )
+}
+
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+fn rename_new(temporary: &Path, path: &Path) -> io::Result<Created> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(Created::New),
+        Err(rustix::io::Errno::EXIST) => Ok(Created::Exists),
+        Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+fn rename_new(_temporary: &Path, _path: &Path) -> io::Result<Created> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "the file system has no hard links"))
+}
+
+/// Creates a directory and its parents, 0700, each durable in its own parent.
+pub(crate) fn make_dirs(dir: &Path) -> io::Result<()> {
+    if dir.as_os_str().is_empty() || dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().unwrap_or(Path::new(""));
+    make_dirs(parent)?;
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Ok(()) => sync_dir(parent),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    File::open(dir)?.sync_all()
+}
+
+/// A name for an unfinished file, which nobody else has.
+pub(crate) fn temporary_name() -> io::Result<String> {
+    let bytes = random_bytes::<8>().map_err(io::Error::other)?;
+    let mut name = TEMPORARY.to_owned();
+    write_hex(&mut name, &bytes).map_err(io::Error::other)?;
+    Ok(name)
+}
+
+fn is_absent(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn storage(e: io::Error, what: &str, object: impl Into<String>) -> Error {
+    let error = Error::io(e, what, object);
+    match error.kind() {
+        ErrorKind::Storage => error
+            .with_hint("check that the repository's disk is mounted and writable for this user"),
+        ErrorKind::NoSpace => {
+            error.with_hint("what was published before is whole; free some space and run it again")
+        }
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn conforms() {
+        let dir = tempfile::tempdir().unwrap();
+        super::super::conformance::check(&LocalStore::open(dir.path()).unwrap());
+    }
+
+    #[test]
+    fn files_are_private_and_nothing_temporary_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::create_root(dir.path().join("a/b")).unwrap();
+        store.create("keys/00", b"x").unwrap();
+        drop(store.upload("keys/01").unwrap());
+        let mode = |p: &str| fs::metadata(dir.path().join(p)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode("a/b"), 0o700);
+        assert_eq!(mode("a/b/keys"), 0o700);
+        assert_eq!(mode("a/b/keys/00"), 0o600);
+        assert_eq!(fs::read_dir(dir.path().join("a/b/keys")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_root_that_went_away_is_an_error_and_not_an_empty_list() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::create_root(dir.path().join("r")).unwrap();
+        assert_eq!(store.list("keys/").unwrap(), vec![]);
+        fs::remove_dir(dir.path().join("r")).unwrap();
+        assert!(store.list("keys/").is_err());
+        assert!(store.list_dirs("keys/").is_err());
+    }
+
+    #[test]
+    fn renaming_keeps_the_rule_where_links_do_not_exist() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        fs::write(&a, "1").unwrap();
+        assert_eq!(rename_new(&a, &b).unwrap(), Created::New);
+        fs::write(&a, "2").unwrap();
+        assert_eq!(rename_new(&a, &b).unwrap(), Created::Exists);
+        assert_eq!(fs::read(&b).unwrap(), b"1");
+    }
+}

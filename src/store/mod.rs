@@ -1,0 +1,156 @@
+//! Where objects live.
+//!
+//! [`Store`] is a contract; [`conformance`] checks every implementation against it. Names are those
+//! of [`crate::format::names`]: relative, with `/` between parts, never beginning with a dot.
+//!
+//! Deliberately absent: overwriting, appending, renaming, and conditional deletes. Nothing that was
+//! published changes, and no store needs more than create-if-absent.
+
+pub mod conformance;
+mod fault;
+pub(crate) mod local;
+mod memory;
+
+pub use fault::{Fault, FaultStore};
+pub use local::LocalStore;
+pub use memory::MemoryStore;
+
+use std::fmt;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// An object in a listing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// The object's name.
+    pub name: String,
+    /// Its length in bytes.
+    pub len: u64,
+}
+
+/// What became of a create-if-absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// The object is ours, and durable.
+    New,
+    /// An object of that name was there before; it is untouched.
+    Exists,
+}
+
+/// A place for immutable objects.
+///
+/// Every implementation keeps these rules:
+/// - **Atomic.** An object is there whole, under its name, or not at all.
+/// - **Durable.** When [`create`](Store::create) or [`Upload::finish`] returns, the object survives
+///   a crash of the machine.
+/// - **Read after write.** What was created is seen by every later `get`, `head` and `list`.
+/// - **Errors are errors.** A failed listing is an error and never an empty list; a missing object
+///   is `None` and never an error.
+/// - After an error of `create` or `finish` the object may be there or not. Whoever needs to know
+///   looks.
+///
+/// # Errors
+/// Every method answers [`ErrorKind::Storage`] when the storage is unreachable or denies access,
+/// [`ErrorKind::NoSpace`] when it is full, and [`ErrorKind::Failure`] otherwise.
+pub trait Store: Send + Sync + fmt::Debug {
+    /// The location, for people.
+    fn location(&self) -> String;
+
+    /// The length of an object, if it is there.
+    ///
+    /// # Errors
+    /// See [`Store`].
+    fn head(&self, name: &str) -> Result<Option<u64>>;
+
+    /// A whole object, if it is there.
+    ///
+    /// # Errors
+    /// See [`Store`]; and [`ErrorKind::Damaged`] when it has more than `limit` bytes, before memory
+    /// is taken for it.
+    fn get(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>>;
+
+    /// The bytes of an object from `offset` on, `len` of them or as many as there are.
+    ///
+    /// # Errors
+    /// See [`Store`].
+    fn get_range(&self, name: &str, offset: u64, len: usize) -> Result<Option<Vec<u8>>>;
+
+    /// Creates an object if there is none of that name. Of any number of racing calls exactly one
+    /// answers [`Created::New`].
+    ///
+    /// # Errors
+    /// See [`Store`].
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created>;
+
+    /// Begins an object that is too large for memory. Its name must be one that nobody else uses.
+    ///
+    /// # Errors
+    /// See [`Store`].
+    fn upload(&self, name: &str) -> Result<Box<dyn Upload>>;
+
+    /// All objects whose names begin with `prefix`, which ends in `/`; sorted by name.
+    ///
+    /// # Errors
+    /// See [`Store`].
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>>;
+
+    /// The names directly below `prefix` that have objects below themselves, without a `/` at the
+    /// end; sorted.
+    ///
+    /// # Errors
+    /// See [`Store`].
+    fn list_dirs(&self, prefix: &str) -> Result<Vec<String>>;
+
+    /// Deletes an object. Deleting what is not there is no error.
+    ///
+    /// # Errors
+    /// See [`Store`].
+    fn delete(&self, name: &str) -> Result<()>;
+}
+
+/// An object under way. Dropping it without [`finish`](Upload::finish) leaves nothing under the
+/// object's name.
+pub trait Upload: Send {
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// See [`Store`].
+    fn write(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Publishes the object. It is durable when this returns.
+    ///
+    /// # Errors
+    /// See [`Store`]; and [`ErrorKind::Failure`] when an object of that name is there already.
+    fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// Refuses names that are not of the form that [`Store`] describes.
+fn check_name(name: &str) -> Result<()> {
+    let sound = !name.is_empty()
+        && name.split('/').all(|part| {
+            !part.is_empty()
+                && !part.starts_with('.')
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        });
+    sound
+        .then_some(())
+        .ok_or_else(|| Error::new(ErrorKind::Usage, "is not an object name").with_object(name))
+}
+
+/// Refuses prefixes that do not end in `/`.
+fn check_prefix(prefix: &str) -> Result<&str> {
+    let dir = prefix.strip_suffix('/').ok_or_else(|| {
+        Error::new(ErrorKind::Usage, "is not a prefix of object names").with_object(prefix)
+    })?;
+    check_name(dir)?;
+    Ok(dir)
+}
+
+fn too_large(name: &str, len: u64, limit: u64) -> Error {
+    Error::damaged(name, format!("has {len} bytes; at most {limit} are possible"))
+}
+
+fn already_there(name: &str) -> Error {
+    Error::new(ErrorKind::Failure, "exists already, though its name should be unique")
+        .with_object(name)
+}

@@ -1,0 +1,633 @@
+"""An independent reader of pagekeep repositories.
+
+It was written from docs/format.md alone and shares no code with pagekeep: it proves that the format is documented well
+enough to get every commit of a repository back without pagekeep. It checks what the document lets a reader check, and
+stops at the first violation, naming the object. It is meant for a repository that nobody is writing to: where the
+document says that a reader lists again, run it again.
+
+    pagekeep_reader.py REPO --key-file F list
+    pagekeep_reader.py REPO --key-file F restore NAME SEQ TARGET     (SEQ may be "latest")
+    pagekeep_reader.py REPO --key-file F restore-all NAME DIR        (writes DIR/<seq>.db)
+
+NAME is a history's name or id. Instead of --key-file, --password-file or --recovery-key-file may be given. Times are
+printed in microseconds since 1970-01-01T00:00:00Z. Section numbers in comments are those of the document.
+"""
+
+import argparse
+import json
+import re
+import struct
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import zstandard
+from argon2.low_level import Type, hash_secret_raw
+from blake3 import blake3
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+REPOSITORY, SLOT, ABOUT, WRITER, SEGMENT, PART, SNAPSHOT, PROOF = range(1, 9)
+PASSPHRASE, KEY_FILE, RECOVERY_KEY = 1, 2, 3
+SECRET_OPTIONS = {KEY_FILE: "key_file", PASSPHRASE: "password_file", RECOVERY_KEY: "recovery_key_file"}
+BASE, DELTA = 1, 2
+BATCH, INDEX_BLOCK = 1, 2
+COMMIT_KINDS = {1: "scan", 2: "wal", 3: "transaction"}
+PREFIX_SIZE, PART_HEADER_SIZE, TAG_SIZE = 44, 48, 16
+MAX_PLAIN = MAX_BODY = MAX_BLOCK = 65536
+MAX_MANIFEST = MAX_PART = 67108864
+MAX_INLINE, MAX_BATCH, MAX_TEXT, MAX_KEYS = 16777216, 1048576, 4096, 1024
+CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+U64 = "[0-9a-f]{16}"
+
+
+class Damage(Exception):
+    """An object is not as the document says."""
+
+
+def check(holds: bool, name: str, why: str) -> None:
+    if not holds:
+        raise Damage(f"{name}: {why}")
+
+
+def derive(context: str, material: bytes, length: int = 64) -> bytes:
+    return blake3(material, derive_key_context=f"pagekeep 2026 v1 {context}").digest(length=length)
+
+
+def unseal(name: str, key: bytes, sealed: bytes, *associated: bytes) -> bytes:
+    try:
+        return AESSIV(key).decrypt(sealed, list(associated))
+    except (InvalidTag, ValueError):
+        raise Damage(f"{name}: a seal does not open (changed, misplaced, or of another repository)") from None
+
+
+def unzip(name: str, frame: bytes, size: int) -> bytes:
+    """The content of exactly one zstd frame, which must have `size` bytes."""
+    try:
+        check(zstandard.frame_content_size(frame) in (-1, size), name, "a zstd frame tells a wrong size")
+        content = zstandard.ZstdDecompressor().decompress(frame, max_output_size=size, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise Damage(f"{name}: a zstd frame is broken: {error}") from None
+    check(len(content) == size, name, f"a zstd frame holds {len(content)} bytes instead of {size}")
+    return content
+
+
+class Fields:
+    """Reads a structure from front to back."""
+
+    def __init__(self, name: str, data: bytes) -> None:
+        self.name, self.data, self.at = name, data, 0
+
+    def take(self, size: int) -> bytes:
+        check(self.at + size <= len(self.data), self.name, "ends too early")
+        self.at += size
+        return self.data[self.at - size : self.at]
+
+    def unpack(self, layout: str) -> tuple[Any, ...]:
+        return struct.unpack("<" + layout, self.take(struct.calcsize("<" + layout)))
+
+    def count(self, limit: int = 2**32) -> int:
+        number = int.from_bytes(self.take(4), "little")
+        check(number <= limit, self.name, f"a count or length of {number}, with {limit} as the limit")
+        return number
+
+    def text(self) -> str:
+        size = int.from_bytes(self.take(2), "little")
+        check(size <= MAX_TEXT, self.name, f"a text of {size} bytes")
+        try:
+            return self.take(size).decode("utf-8")
+        except UnicodeDecodeError:
+            raise Damage(f"{self.name}: a text is not UTF-8") from None
+
+    def header(self, kind: int) -> None:  # section 2
+        magic, found, version, required, _optional, reserved = self.unpack("4sBBHII")
+        check(magic == b"PGKP", self.name, "wrong magic")
+        check((found, version) == (kind, 1), self.name, f"is of kind {found} and version {version}")
+        check(required == 0, self.name, f"needs features that this reader does not know: {required:#x}")
+        self.zero(reserved)
+
+    def zero(self, *reserved: int | bytes) -> None:
+        check(not any(any(field) if isinstance(field, bytes) else field for field in reserved), self.name,
+              "reserved or unused bytes are not zero")
+
+    def end(self) -> None:
+        check(self.at == len(self.data), self.name, "has bytes after its last field")
+
+
+class Store:
+    """The objects below a directory (section 1)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def list(self, folder: str, pattern: str) -> list[str]:
+        path = self.root / folder
+        names = sorted(entry.name for entry in path.iterdir() if entry.name[0] != ".") if path.is_dir() else []
+        for name in names:
+            check(re.fullmatch(pattern, name) is not None, f"{folder}/{name}", "not a name of this format")
+        return names
+
+    def size(self, name: str) -> int:
+        check((self.root / name).is_file(), name, "is missing")
+        return (self.root / name).stat().st_size
+
+    def read(self, name: str, offset: int, size: int) -> bytes:
+        check(offset + size <= self.size(name), name, f"has no {size} bytes at {offset}")
+        with (self.root / name).open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+    def plain(self, name: str, kind: int) -> Fields:
+        """A plain object without its checksum (section 3)."""
+        size = self.size(name)
+        check(TAG_SIZE <= size <= MAX_PLAIN, name, f"has {size} bytes")
+        data = self.read(name, 0, size)
+        check(blake3(data[:-16]).digest()[:16] == data[-16:], name, "wrong checksum")
+        fields = Fields(name, data[:-16])
+        fields.header(kind)
+        return fields
+
+
+class Secret(NamedTuple):
+    """What the user has: the bytes of a passphrase, or the 32 of a key file or recovery key."""
+
+    kind: int
+    value: bytes
+
+
+def read_secret(kind: int, path: Path) -> Secret:
+    if kind == PASSPHRASE:
+        return Secret(kind, re.sub(rb"\r?\n\Z", b"", path.read_bytes()))
+    text = path.read_text("utf-8")
+    if kind == RECOVERY_KEY:
+        return Secret(kind, spelled_recovery_key(str(path), text))
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    check(len(lines) == 1 and re.fullmatch("[0-9a-f]{64}", lines[0]) is not None, str(path), "not a key file")
+    return Secret(kind, bytes.fromhex(lines[0]))
+
+
+def spelled_recovery_key(name: str, text: str) -> bytes:
+    symbols = re.sub(r"[-\s]", "", text)
+    check(len(symbols) == 56 and set(symbols) <= set(CROCKFORD), name, "not a recovery key")
+    number = sum(CROCKFORD.index(symbol) << 5 * place for place, symbol in enumerate(reversed(symbols)))
+    spelled = number.to_bytes(35, "big")
+    check(derive("recovery checksum", spelled[:32], 3) == spelled[32:], name, "a recovery key with a typing error")
+    return spelled[:32]
+
+
+def stretch(name: str, secret: Secret, salt: bytes, memory: int, passes: int, lanes: int) -> bytes:
+    """The slot's 32-byte secret."""
+    if secret.kind != PASSPHRASE:
+        return secret.value
+    return hash_secret_raw(secret.value, salt, passes, memory, lanes, hash_len=32, type=Type.ID, version=0x13)
+
+
+def open_slot(store: Store, slot: str, repository_id: bytes, secret: Secret) -> dict[bytes, bytes] | None:
+    """The keyring in a slot (section 3), or None if it needs another secret."""
+    fields = store.plain(f"keys/{slot}", SLOT)
+    slot_id, found_id, kind, reserved, _created, *costs = fields.unpack("8s16sB3sqIII")
+    check(slot_id.hex() == slot, fields.name, "slot id is not the name's")
+    check(found_id == repository_id, fields.name, "is of another repository")
+    fields.zero(reserved)
+    memory, passes, lanes = costs
+    if kind == PASSPHRASE:
+        fit = 1 <= passes <= 64 and 1 <= lanes <= 64 and 8 * lanes <= memory <= 1048576
+        check(fit, fields.name, "Argon2id parameters out of bounds")
+    else:
+        check(kind in (KEY_FILE, RECOVERY_KEY), fields.name, f"is for a secret of kind {kind}")
+        fields.zero(*costs)
+    salt, _label, commitment, size = fields.take(16), fields.text(), fields.take(32), fields.count()
+    associated = fields.data[: fields.at]
+    sealed = fields.take(size)
+    fields.end()
+    if kind != secret.kind:
+        return None
+    material = stretch(fields.name, secret, salt, memory, passes, lanes) + repository_id + slot_id + salt
+    if derive("slot commitment", material, 32) != commitment:
+        return None
+    return keyring(Fields(fields.name, unseal(fields.name, derive("slot seal", material), sealed, associated)))
+
+
+def keyring(fields: Fields) -> dict[bytes, bytes]:
+    entries = [fields.unpack("8sq32s") for _ in range(fields.count(MAX_KEYS))]
+    fields.end()
+    keys = {key_id: key for key_id, _created, key in entries}
+    check(len(keys) == len(entries), fields.name, "two keys with one id")
+    return keys
+
+
+class Sealed(NamedTuple):
+    """A sealed object (section 4)."""
+
+    key_id: bytes
+    object_id: bytes
+    sealed: bytes  # the prefix and the sealed body
+    body: Fields
+
+
+class Repository:
+    def __init__(self, root: Path, secret: Secret) -> None:
+        self.store = Store(root)
+        fields = self.store.plain("repository", REPOSITORY)
+        self.id, _created = fields.unpack("16sq")
+        fields.end()
+        keyrings = [open_slot(self.store, slot, self.id, secret) for slot in self.store.list("keys", U64)]
+        self.keys = next((keys for keys in keyrings if keys is not None), {})
+        check(bool(self.keys), "keys", "no slot opens with this secret")
+
+    def key(self, name: str, key_id: bytes) -> bytes:
+        check(key_id in self.keys, name, f"is sealed with key {key_id.hex()}, which is not in the keyring")
+        return self.keys[key_id]
+
+    def prefix(self, name: str, kind: int) -> tuple[bytes, bytes, int]:
+        """Key id, object id and length of the sealed body; not yet authentic."""
+        fields = Fields(name, self.store.read(name, 0, PREFIX_SIZE))
+        fields.header(kind)
+        key_id, object_id, size = fields.unpack("8s16sI")
+        limit = MAX_MANIFEST if kind == SEGMENT else MAX_BODY
+        check(size <= limit, name, f"a sealed body of {size} bytes")
+        return key_id, object_id, size
+
+    def open(self, name: str, kind: int) -> Sealed:
+        key_id, object_id, size = self.prefix(name, kind)
+        check(kind == SEGMENT or self.store.size(name) == PREFIX_SIZE + size, name, "has bytes after its body")
+        data = self.store.read(name, 0, PREFIX_SIZE + size)
+        key = derive("object seal", self.key(name, key_id) + self.id + bytes([kind]) + object_id)
+        body = unseal(name, key, data[PREFIX_SIZE:], data[:PREFIX_SIZE], self.id, name.encode())
+        return Sealed(key_id, object_id, data, Fields(name, body))
+
+    def open_data(self, name: str, sealed: bytes, kind: int, numbers: tuple[int, int, int],
+                  key_id: bytes, history: bytes, segment: bytes) -> bytes:
+        """A batch or an index block (section 6, data seals)."""
+        key = derive("data seal", self.key(name, key_id) + self.id + history + segment)
+        ids = self.id + history + segment
+        return unseal(name, key, sealed, struct.pack("<4sBBH48sIII", b"PGKP", 1, kind, 0, ids, *numbers))
+
+
+class Commit(NamedTuple):
+    seq: int
+    time: int
+    pages: int
+    versions: int
+    digest: bytes
+    kind: int
+
+
+class Location(NamedTuple):
+    part: int
+    offset: int
+    length: int
+
+
+class Block(NamedTuple):
+    """A directory entry: what an index block holds, and where it is."""
+
+    first_page: int
+    last_page: int
+    entries: int
+    batches: int
+    location: Location
+
+
+class Batch(NamedTuple):
+    location: Location
+    number: int
+    pages: int
+    origin: int
+    codec: int
+
+
+class Version(NamedTuple):
+    """One version of a page, and where its content is."""
+
+    page: int
+    seq: int
+    digest: bytes
+    batch: Batch
+    slot: int
+
+
+class Segment:
+    """A published segment (section 6)."""
+
+    def __init__(self, repository: Repository, name: str) -> None:
+        opened = repository.open(name, SEGMENT)
+        self.repository, self.store, self.name = repository, repository.store, name
+        self.id, self.key_id = opened.object_id, opened.key_id
+        self.folder, _, numbers = name.rpartition("/log/")
+        self.history = bytes.fromhex(self.folder.rpartition("/")[2])
+        self.digest = blake3(opened.sealed).digest()
+        self.inline_at = len(opened.sealed)
+        self._manifest(opened.body, *(int(number, 16) for number in numbers.split("-")))
+        self._check_storage()
+        self._versions: list[Version] | None = None
+
+    def _manifest(self, body: Fields, term: int, first_seq: int) -> None:
+        (history, self.term, _token, self.kind, merged, reserved, self.page_size, self.parent, self.parent_digest,
+         self.covered, self.covered_digest, self.first_seq, self.version_count, self.batch_count, self.inline_size,
+         ) = body.unpack("16sQ16sBB2sI16s32s16s32sQQQQ")
+        check(history == self.history, self.name, "is of another history")
+        check((self.term, self.first_seq) == (term, first_seq), self.name, "term or first seq is not the name's")
+        check(self.kind in (BASE, DELTA), self.name, f"kind of segment {self.kind}")
+        check(self.page_size in (2**bits for bits in range(9, 17)), self.name, f"page size {self.page_size}")
+        check(merged in (0, 1) and merged == any(self.covered), self.name, "last covered segment: flag and id disagree")
+        body.zero(reserved, b"" if any(self.parent) else self.parent_digest, b"" if merged else self.covered_digest)
+        self.commits = [self._commit(body, first_seq + at) for at in range(body.count())]
+        check(bool(self.commits), self.name, "has no commits")
+        self.last_seq = self.commits[-1].seq
+        self.parts = [body.unpack("Q")[0] for _ in range(body.count())]
+        self.origins = [body.unpack("8s16s") for _ in range(body.count())]
+        self.blocks = [self._directory_entry(body) for _ in range(body.count())]
+        body.end()
+
+    def _commit(self, body: Fields, seq: int) -> Commit:
+        time, pages, versions, digest, _stored, kind, reserved = body.unpack("qII16sQB7s")
+        check(kind in COMMIT_KINDS, self.name, f"commit {seq} is of kind {kind}")
+        body.zero(reserved)
+        return Commit(seq, time, pages, versions, digest, kind)
+
+    def _directory_entry(self, body: Fields) -> Block:
+        first_page, last_page, entries, batches = body.unpack("IIII")
+        return Block(first_page, last_page, entries, batches, Location(*body.unpack("IQI")))
+
+    def _check_storage(self) -> None:
+        check(self.inline_size <= MAX_INLINE, self.name, "too much inline data")
+        check(not (self.parts and self.inline_size), self.name, "has inline data and parts")
+        check(self.store.size(self.name) == self.inline_at + self.inline_size, self.name, "wrong size")
+        check(sum(block.entries for block in self.blocks) == self.version_count, self.name, "count of page versions")
+        small = all(1 <= block.entries <= MAX_BLOCK and 1 <= block.batches <= MAX_BLOCK for block in self.blocks)
+        check(small, self.name, "size of an index block")
+        for number, size in enumerate(self.parts):
+            self._check_part(self._part(number), number, size)
+
+    def _part(self, number: int) -> str:
+        return f"{self.folder}/data/{self.id.hex()}/{number:08x}"
+
+    def _check_part(self, name: str, number: int, size: int) -> None:
+        fits = PART_HEADER_SIZE <= size <= MAX_PART and self.store.size(name) == size
+        check(fits, name, f"is not a part of {size} bytes")
+        fields = Fields(name, self.store.read(name, 0, PART_HEADER_SIZE))
+        fields.header(PART)
+        *ids, found, reserved = fields.unpack("8s16sII")
+        check((*ids, found) == (self.key_id, self.id, number), name, "key id, segment id or part number is wrong")
+        fields.zero(reserved)
+
+    def _read(self, at: Location) -> tuple[str, bytes]:
+        """The sealed bytes at a location, and the name of the object that has them."""
+        check(at.part < max(1, len(self.parts)), self.name, f"a location names part {at.part}")
+        if self.parts:
+            name, start, first, end = self._part(at.part), 0, PART_HEADER_SIZE, self.parts[at.part]
+        else:
+            name, start, first, end = self.name, self.inline_at, 0, self.inline_size
+        check(first <= at.offset and at.offset + at.length <= end, self.name, f"a location outside of {name}")
+        return name, self.store.read(name, start + at.offset, at.length)
+
+    def versions(self) -> list[Version]:
+        """All page versions of the segment, sorted by page, then seq."""
+        if self._versions is None:
+            found = [version for place in range(len(self.blocks)) for version in self._block(place)]
+            self._check_versions(found)
+            self._versions = found
+        return self._versions
+
+    def _check_versions(self, found: list[Version]) -> None:
+        order = [(version.page, version.seq) for version in found]
+        check(all(one < other for one, other in pairwise(order)), self.name, "index entries are not sorted")
+        written = Counter(version.seq for version in found)
+        for commit in self.commits:
+            check(written[commit.seq] == commit.versions, self.name, f"count of versions of commit {commit.seq}")
+        batches = {version.batch for version in found}
+        numbers = {(batch.origin, batch.number) for batch in batches}
+        check(len(numbers) == len(batches) == self.batch_count, self.name, "count of batches")
+
+    def _block(self, place: int) -> list[Version]:
+        """The page versions of one index block."""
+        block = self.blocks[place]
+        name, sealed = self._read(block.location)
+        numbers = (place, block.entries, block.batches)
+        frame = self.repository.open_data(name, sealed, INDEX_BLOCK, numbers, self.key_id, self.history, self.id)
+        fields = Fields(name, unzip(name, frame, 28 * (block.entries + block.batches)))
+        batches = [self._batch(fields) for _ in range(block.batches)]
+        columns = [fields.unpack(f"{block.entries}{code}") for code in "IIHH"]
+        page, versions = 0, []
+        for step, commit, index, slot in zip(*columns, strict=True):
+            page += step
+            check(commit < len(self.commits) and index < len(batches), name, "an entry of no commit or no batch")
+            check(slot < batches[index].pages, name, f"slot {slot} of a batch of {batches[index].pages} pages")
+            check(page not in (0, lock_page(self.page_size)), name, f"a version of page {page}")
+            versions.append(Version(page, self.first_seq + commit, fields.take(16), batches[index], slot))
+        check((versions[0].page, page) == (block.first_page, block.last_page), name, "pages are not the directory's")
+        return versions
+
+    def _batch(self, fields: Fields) -> Batch:
+        location, (number, pages, origin, codec, reserved) = Location(*fields.unpack("IQI")), fields.unpack("IHHB3s")
+        check(0 < pages * self.page_size <= MAX_BATCH, fields.name, f"a batch of {pages} pages")
+        check(origin <= len(self.origins) and codec in (0, 1), fields.name, f"a batch of {origin=}, {codec=}")
+        fields.zero(reserved)
+        return Batch(location, number, pages, origin, codec)
+
+    def open_batch(self, batch: Batch) -> tuple[str, bytes]:
+        """The pages of a batch, and the name of the object that has them."""
+        name, sealed = self._read(batch.location)
+        key_id, segment = self.origins[batch.origin - 1] if batch.origin else (self.key_id, self.id)
+        numbers = (batch.number, batch.pages, batch.codec)
+        content = self.repository.open_data(name, sealed, BATCH, numbers, key_id, self.history, segment)
+        size = batch.pages * self.page_size
+        content = unzip(name, content, size) if batch.codec else content
+        check(len(content) == size, name, f"batch {batch.number} has {len(content)} bytes instead of {size}")
+        return name, content
+
+
+def lock_page(page_size: int) -> int:
+    return 2**30 // page_size + 1
+
+
+class History:
+    def __init__(self, repository: Repository, history_id: str) -> None:
+        self.repository, self.id, self.folder = repository, history_id, f"histories/{history_id}"
+        about = repository.open(f"{self.folder}/about", ABOUT)
+        check(about.object_id.hex() == history_id, about.body.name, "object id is not the history's")
+        _created, self.page_digest_key = about.body.unpack("q32s")
+        self.name, _source, _host = (about.body.text() for _ in range(3))
+        about.body.end()
+        self.chain = self._chain()
+
+    def _list(self, folder: str, pattern: str) -> list[str]:
+        path = f"{self.folder}/{folder}"
+        return [f"{path}/{name}" for name in self.repository.store.list(path, pattern)]
+
+    def _chain(self) -> list[Segment]:
+        """The segments that count, oldest first (section 8, step 1)."""
+        names = self._list("log", f"{U64}-{U64}")
+        by_id = {self.repository.prefix(name, SEGMENT)[1]: name for name in names}
+        chain = [Segment(self.repository, name) for name in names[-1:]]
+        while chain and any(chain[-1].parent):
+            chain.append(self._parent(chain[-1], names, by_id))
+        return chain[::-1]
+
+    def _parent(self, child: Segment, names: list[str], by_id: dict[bytes, str]) -> Segment:
+        if child.parent in by_id:
+            parent = Segment(self.repository, by_id[child.parent])
+            digest = parent.digest
+        else:  # a merged segment may stand in for the one that the child names
+            others = (Segment(self.repository, name) for name in names if name != child.name)
+            found = [other for other in others if other.covered == child.parent]
+            check(bool(found), child.name, f"its parent {child.parent.hex()} is missing")
+            parent, digest = found[-1], found[-1].covered_digest
+        check(digest == child.parent_digest, child.name, f"its parent {parent.name} has another digest")
+        check(parent.term <= child.term, child.name, f"its parent {parent.name} has a higher term")
+        check(parent.last_seq == child.first_seq - 1, child.name, f"its seqs do not follow those of {parent.name}")
+        fits = child.kind == BASE or parent.page_size == child.page_size
+        check(fits, child.name, "is a delta with another page size than its parent")
+        return parent
+
+    def commits(self) -> list[tuple[Segment, Commit]]:
+        return [(segment, commit) for segment in self.chain for commit in segment.commits]
+
+    def labels(self) -> dict[int, list[str]]:
+        """The labels that count, by seq (section 5)."""
+        labels, taken_back = {}, set()
+        for name in self._list("snapshots", f"{U64}-{U64}"):
+            _key_id, object_id, _sealed, body = self.repository.open(name, SNAPSHOT)
+            seq, _time, kind, takes_back, reserved, target = body.unpack("QqBB6s8s")
+            label = body.text()
+            body.end()
+            body.zero(reserved, b"" if takes_back else target)
+            check(name.endswith(f"/{seq:016x}-{object_id[8:].hex()}"), name, "seq or id is not the name's")
+            check(not any(object_id[:8]) and kind in (1, 2, 3) and takes_back in (0, 1), name, "id, kind or flag")
+            if takes_back:
+                taken_back.add(target)
+            else:
+                labels[object_id[8:]] = seq, label
+        by_seq = defaultdict(list)
+        for seq, label in (labels[snapshot_id] for snapshot_id in labels if snapshot_id not in taken_back):
+            by_seq[seq].append(label)
+        return by_seq
+
+    def check_records(self) -> None:
+        """Checks the writers and proofs, which restoring does not need."""
+        for name in self._list("writers", U64):
+            body = self.repository.open(name, WRITER).body
+            term, _since, _process, _host, _role = *body.unpack("QqI"), body.text(), body.text()
+            body.end()
+            check(name.endswith(f"/{term:016x}"), name, "term is not the name's")
+        for name in self._list("proofs", f"{U64}-{U64}-[0-9a-f]{{8}}"):
+            _key_id, object_id, _sealed, body = self.repository.open(name, PROOF)
+            seq, _digest, _start, _duration, level, outcome, reserved, share, _compared, _assertions = body.unpack(
+                "Q16sqQBB2sIQI")
+            _host, _failed = body.text(), body.text()
+            body.end()
+            body.zero(reserved)
+            check(level in (1, 2, 3) and outcome in (1, 2) and share <= 1000000, name, "level, outcome or share")
+            check(name.split("/")[-1].startswith(f"{seq:016x}-"), name, "seq is not the name's")
+            check(name.endswith(f"-{object_id[:4].hex()}"), name, "object id is not the name's")
+
+    def find(self, seq: str) -> int:
+        seqs = [str(commit.seq) for _, commit in self.commits()]
+        wanted = seqs[-1] if seqs and seq == "latest" else seq
+        check(wanted in seqs, self.folder, f"has no commit {seq}")
+        return int(wanted)
+
+    def pages(self, seq: int) -> tuple[Segment, Commit, list[tuple[Segment, Version]]]:
+        """The segment and commit of this seq, and the version of each of its pages (section 8, step 3)."""
+        holder, commit = next(pair for pair in self.commits() if pair[1].seq == seq)
+        upto = self.chain[: self.chain.index(holder) + 1]
+        bases = [at for at, segment in enumerate(upto) if segment.kind == BASE]
+        check(bool(bases), holder.name, "has no base before it on the chain")
+        pages: dict[int, tuple[Segment, Version]] = {}
+        for segment in upto[bases[-1] :]:
+            for version in segment.versions():  # in order, so that a later version replaces an earlier one
+                if version.seq <= seq and version.page <= commit.pages:
+                    pages[version.page] = segment, version
+        expected = commit.pages - (commit.pages >= lock_page(holder.page_size))
+        check(len(pages) == expected, holder.name, f"commit {seq} has {len(pages)} of its {expected} pages")
+        return holder, commit, list(pages.values())
+
+    def restore(self, seq: int, target: Path) -> None:
+        with target.open("xb") as file:
+            try:
+                holder, commit, pages = self.pages(seq)
+                file.truncate(commit.pages * holder.page_size)
+                digest = 0
+                for version, content in self._contents(pages):
+                    file.seek((version.page - 1) * holder.page_size)
+                    file.write(content)
+                    digest ^= int.from_bytes(version.digest, "little")
+                check(digest.to_bytes(16, "little") == commit.digest, holder.name, f"database digest of commit {seq}")
+            except BaseException:
+                target.unlink()
+                raise
+
+    def _contents(self, pages: list[tuple[Segment, Version]]) -> Iterator[tuple[Version, bytes]]:
+        """Every version with its verified content; each batch is opened once."""
+        by_batch = defaultdict(list)
+        for segment, version in pages:
+            by_batch[segment, version.batch].append(version)
+        for (segment, batch), versions in by_batch.items():
+            name, content = segment.open_batch(batch)
+            for version in versions:
+                page = content[version.slot * segment.page_size :][: segment.page_size]
+                digest = blake3(page + struct.pack("<I", version.page), key=self.page_digest_key).digest()[:16]
+                check(digest == version.digest, name, f"digest of page {version.page} of commit {version.seq}")
+                yield version, page
+
+
+def list_history(history: History) -> None:
+    history.check_records()
+    labels = history.labels()
+    for segment, commit in history.commits():
+        print(json.dumps({
+            "history": history.name, "history_id": history.id, "seq": commit.seq, "time": commit.time,
+            "pages": commit.pages, "page_size": segment.page_size, "digest": commit.digest.hex(),
+            "kind": COMMIT_KINDS[commit.kind], "labels": labels.get(commit.seq, [])}))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Reads a pagekeep repository without pagekeep.")
+    parser.add_argument("repository", type=Path)
+    secrets = parser.add_mutually_exclusive_group(required=True)
+    for option in SECRET_OPTIONS.values():
+        secrets.add_argument(f"--{option.replace('_', '-')}", type=Path)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list")
+    restore, restore_all = commands.add_parser("restore"), commands.add_parser("restore-all")
+    for command in (restore, restore_all):
+        command.add_argument("name")
+    restore.add_argument("seq")
+    restore.add_argument("target", type=Path)
+    restore_all.add_argument("directory", type=Path)
+    return parser.parse_args()
+
+
+def run(given: argparse.Namespace) -> None:
+    kind, path = next((kind, path) for kind, option in SECRET_OPTIONS.items() if (path := getattr(given, option)))
+    repository = Repository(given.repository, read_secret(kind, path))
+    histories = [History(repository, name) for name in repository.store.list("histories", "[0-9a-f]{32}")]
+    if given.command == "list":
+        for history in histories:
+            list_history(history)
+        return
+    found = [history for history in histories if given.name in (history.name, history.id)]
+    check(len(found) == 1, "histories", f"{len(found)} of them are called {given.name}")
+    if given.command == "restore":
+        found[0].restore(found[0].find(given.seq), given.target)
+        return
+    given.directory.mkdir(parents=True, exist_ok=True)
+    for _, commit in found[0].commits():
+        found[0].restore(commit.seq, given.directory / f"{commit.seq}.db")
+
+
+def main() -> int:
+    try:
+        run(arguments())
+    except (Damage, OSError, UnicodeDecodeError) as error:
+        print(f"pagekeep_reader: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
