@@ -1,7 +1,10 @@
 //! Pagekeep.
+pub mod capture;
 pub mod codec;
 pub mod error;
 pub mod format;
+pub mod ops;
+pub mod policy;
 pub mod progress;
 pub mod repo;
 pub mod sqlite;

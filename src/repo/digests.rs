@@ -78,10 +78,6 @@ impl HeadDigests {
         Ok(sound.then_some(digests))
     }
 
-    pub(crate) fn pages(&self) -> u32 {
-        self.pages
-    }
-
     /// The digests of consecutive pages; `None` for one beyond the head's size.
     pub(crate) fn read(&self, first: PageNo, out: &mut [Option<Digest>]) -> Result<()> {
         let known = self.pages.saturating_add(1).saturating_sub(first.0.max(1));

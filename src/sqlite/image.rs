@@ -60,6 +60,9 @@ pub trait PageSource: Send {
 
     /// How many bytes of pages there are in all.
     fn total_bytes(&self) -> u64;
+
+    /// The size of each page.
+    fn page_size(&self) -> PageSize;
 }
 
 /// What may have changed since a position.
@@ -308,6 +311,10 @@ impl PageSource for RawImage<'_, '_> {
     fn total_bytes(&self) -> u64 {
         self.pin.page_size().file_len(self.pin.pages())
     }
+
+    fn page_size(&self) -> PageSize {
+        self.pin.page_size()
+    }
 }
 
 /// Chosen pages, each from its frame or, if the file has everything, from the file.
@@ -340,6 +347,10 @@ impl PageSource for Listed<'_, '_> {
     fn total_bytes(&self) -> u64 {
         let n = u64::try_from(self.pages.len()).unwrap_or(u64::MAX);
         n.saturating_mul(self.pin.page_size().get().into())
+    }
+
+    fn page_size(&self) -> PageSize {
+        self.pin.page_size()
     }
 }
 
@@ -406,6 +417,10 @@ impl PageSource for BackupImage<'_> {
 
     fn total_bytes(&self) -> u64 {
         self.page_size.file_len(self.pages)
+    }
+
+    fn page_size(&self) -> PageSize {
+        self.page_size
     }
 }
 

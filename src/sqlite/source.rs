@@ -102,6 +102,38 @@ impl Drop for Source {
     }
 }
 
+/// Makes sure, as far as SQLite's locks can tell, that nobody has a database open. What is no database is not in use.
+///
+/// In WAL mode every open connection holds a lock, so the answer is certain; with a rollback journal only a
+/// transaction under way does.
+///
+/// # Errors
+/// [`ErrorKind::Busy`] when somebody has.
+pub(crate) fn check_unused(path: &Path) -> Result<()> {
+    use rusqlite::ErrorCode;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let take_all = || -> rusqlite::Result<()> {
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection.execute_batch("PRAGMA locking_mode=EXCLUSIVE; BEGIN EXCLUSIVE; ROLLBACK")
+    };
+    match take_all() {
+        Err(e)
+            if matches!(
+                e.sqlite_error_code(),
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+            ) =>
+        {
+            Err(Error::new(ErrorKind::Busy, "is in use")
+                .with_object(path.display().to_string())
+                .with_hint("stop the application that has it open, or restore to another file")
+                .with_source(e))
+        }
+        // Whatever else is wrong with a file that is about to be replaced does not matter.
+        _ => Ok(()),
+    }
+}
+
 /// What tells one file from another under the same path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileIdentity {

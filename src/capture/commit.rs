@@ -1,0 +1,302 @@
+//! One commit: what has to be read, and what comes of it.
+//!
+//! | head | position | read | published |
+//! |---|---|---|---|
+//! | none, or another page size | | every page | a base |
+//! | there | proves that nothing was committed | nothing | nothing |
+//! | there | the WAL's new frames are all that is new | those frames | a delta |
+//! | there | proves nothing | every page, compared by digest | a delta of what differs, or nothing |
+//!
+//! Invariants: a delta holds a version of every page that differs from the head, and of every page beyond the head's size; the
+//! new database digest is the head's with old digests out and new ones in, and after a scan the sum over all pages as well.
+
+use std::path::PathBuf;
+
+use crate::capture::pipeline::{self, Entries, Plan, Sink, Totals};
+use crate::codec::batch::{Compression, SealedBatch};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::segment::{CommitKind, CommitRecord, SegmentKind};
+use crate::progress::{Monitor, Phase};
+use crate::repo::digests::{DigestsWriter, HeadDigests};
+use crate::repo::page_map::PageMap;
+use crate::repo::publish::{Outline, SegmentWriter};
+use crate::repo::state::Head;
+use crate::repo::writer::Writer;
+use crate::sqlite::image::{self, Changes, Method, PageSource};
+use crate::sqlite::source::Pin;
+use crate::types::{Digest, PageNo, Seq, Timestamp};
+
+/// How to capture.
+#[derive(Clone, Copy, Debug)]
+pub struct CaptureOptions {
+    /// How hard to compress.
+    pub compression: Compression,
+    /// Worker threads.
+    pub threads: usize,
+    /// How to read a full image.
+    pub method: Method,
+}
+
+/// What a capture came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Captured {
+    /// The head's seq after it.
+    pub seq: Seq,
+    /// The new commit, or `None` when nothing had changed.
+    pub commit: Option<CommitRecord>,
+    /// Bytes of pages that were read.
+    pub read: u64,
+}
+
+/// Captures the pinned moment as the history's next commit, if it differs from the head.
+///
+/// # Errors
+/// [`ErrorKind::Source`] when the database can't be read; [`ErrorKind::Busy`] when another writer took over; store errors.
+///
+/// # Durability
+/// When this returns, the commit is published, durable and acknowledged.
+pub fn capture(
+    writer: &mut Writer,
+    mut pin: Pin<'_>,
+    source: &str,
+    options: &CaptureOptions,
+    monitor: &dyn Monitor,
+) -> Result<Captured> {
+    let position = pin.position();
+    let head = writer.head().cloned();
+    let comparable = head.as_ref().filter(|head| head.page_size == pin.page_size());
+    let Some(head) = comparable else {
+        let time = Timestamp::now();
+        let segment = SegmentWriter::new(writer.history())?;
+        let mut work = Work::new(writer, segment, true)?;
+        let (page_size, pages) = (pin.page_size(), pin.pages());
+        let reader = image::full(&mut pin, options.method)?;
+        let read = reader.total_bytes();
+        let totals = work.run(writer, reader, None, options, monitor)?;
+        // Publishing does not need the source: let its writers go on.
+        drop(pin);
+        let outline = Outline {
+            kind: SegmentKind::Base,
+            page_size,
+            parent: head.as_ref().map(Head::reference),
+            commit: record(time, pages, totals, totals.toggled, CommitKind::Scan)?,
+        };
+        return work.publish(writer, outline, read, monitor, |writer, head| {
+            writer.remember(Some(head), position, source)
+        });
+    };
+
+    let changes = match &writer.state.position {
+        Some(then) => image::changes_since(&pin, then, head.pages)?,
+        None => Changes::Unknown,
+    };
+    if matches!(changes, Changes::Nothing) {
+        writer.remember(None, position, source)?;
+        return Ok(Captured { seq: head.seq, commit: None, read: 0 });
+    }
+    let old = head_digests(writer, head, monitor)?;
+    let time = Timestamp::now();
+    let (pages, kind) = (pin.pages(), kind_of(&changes));
+    let segment = SegmentWriter::new(writer.history())?;
+    let mut work = Work::new(writer, segment, kind == CommitKind::Scan)?;
+    let reader: Box<dyn PageSource + '_> = match changes {
+        Changes::Pages(changed) => image::delta(&mut pin, changed),
+        _ => image::full(&mut pin, options.method)?,
+    };
+    let read = reader.total_bytes();
+    let totals = work.run(writer, reader, Some(&old), options, monitor)?;
+    drop(pin);
+    if totals.changed == 0 && pages == head.pages {
+        let seq = head.seq;
+        drop(work);
+        writer.remember(None, position, source)?;
+        return Ok(Captured { seq, commit: None, read });
+    }
+    let digest = next_digest(head, &old, pages, &totals)?;
+    work.check_sum(&digest)?;
+    let outline = Outline {
+        kind: SegmentKind::Delta,
+        page_size: head.page_size,
+        parent: Some(head.reference()),
+        commit: record(time, pages, totals, digest, kind)?,
+    };
+    work.old = Some(old);
+    work.publish(writer, outline, read, monitor, |writer, head| {
+        writer.remember(Some(head), position, source)
+    })
+}
+
+fn kind_of(changes: &Changes) -> CommitKind {
+    match changes {
+        Changes::Pages(_) => CommitKind::Wal,
+        Changes::Nothing | Changes::Unknown => CommitKind::Scan,
+    }
+}
+
+fn record(
+    time: Timestamp,
+    pages: u32,
+    totals: Totals,
+    digest: Digest,
+    kind: CommitKind,
+) -> Result<CommitRecord> {
+    let changed = u32::try_from(totals.changed)
+        .map_err(|_| Error::new(ErrorKind::Source, "has more pages than SQLite can count"))?;
+    Ok(CommitRecord { time, pages, changed, digest, stored: 0, kind })
+}
+
+/// The database digest after the change: changed pages toggled, pages beyond the new size taken out.
+fn next_digest(head: &Head, old: &HeadDigests, pages: u32, totals: &Totals) -> Result<Digest> {
+    let mut digest = head.digest;
+    digest.toggle(&totals.toggled);
+    if pages < head.pages {
+        digest.toggle(&old.sum(pages.saturating_add(1), head.pages)?);
+    }
+    Ok(digest)
+}
+
+/// The digests of the head's pages: from the local file, or rebuilt from the repository.
+fn head_digests(writer: &Writer, head: &Head, monitor: &dyn Monitor) -> Result<HeadDigests> {
+    let history = writer.history();
+    let path = writer.dir.path("digests");
+    if let Some(digests) = HeadDigests::open(&path, history.id(), head)? {
+        return Ok(digests);
+    }
+    monitor.phase(Phase::Digests, Some(head.page_size.file_len(head.pages)));
+    let chain = history.chain()?;
+    let commit = chain
+        .commit(head.seq)
+        .filter(|c| crate::repo::writer::is_head(head, &c.segment))
+        .ok_or_else(|| {
+            Error::new(ErrorKind::Busy, "another writer published meanwhile")
+                .with_object(history.name())
+        })?;
+    let mut file = DigestsWriter::create(&path)?;
+    let mut map = PageMap::new(&commit, chain.lineage(commit.seq))?;
+    while let Some(wanted) = map.next_window()? {
+        let mut pages: Vec<(PageNo, Digest)> =
+            wanted.iter().flat_map(|w| w.pages.iter().map(|(_, page, d)| (*page, *d))).collect();
+        pages.sort_unstable();
+        for (page, digest) in &pages {
+            file.push(*page, digest)?;
+        }
+        let bytes = pages.len().saturating_mul(head.page_size.bytes());
+        monitor.advance(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+    file.finish(history.id(), head)?;
+    HeadDigests::open(&path, history.id(), head)?.ok_or_else(|| {
+        Error::damaged(
+            commit.segment.name(),
+            format!("the page digests of commit {} do not add up to its database digest", head.seq),
+        )
+    })
+}
+
+/// A segment under way, and the new page digests that go with it.
+struct Work {
+    segment: SegmentWriter,
+    new_digests: NewDigests,
+    old: Option<HeadDigests>,
+    digests_path: PathBuf,
+}
+
+/// How the digests of the new head come about.
+enum NewDigests {
+    /// All of them are written anew, and summed up.
+    All(DigestsWriter, Digest),
+    /// The old ones are patched.
+    Changed(Entries),
+}
+
+impl Work {
+    fn new(writer: &Writer, segment: SegmentWriter, all: bool) -> Result<Self> {
+        let digests_path = writer.dir.path("digests");
+        let new_digests = if all {
+            NewDigests::All(DigestsWriter::create(&digests_path)?, Digest::default())
+        } else {
+            NewDigests::Changed(Vec::new())
+        };
+        Ok(Self { segment, new_digests, old: None, digests_path })
+    }
+
+    fn run(
+        &mut self,
+        writer: &Writer,
+        reader: Box<dyn PageSource + '_>,
+        old: Option<&HeadDigests>,
+        options: &CaptureOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<Totals> {
+        monitor.phase(Phase::Capture, Some(reader.total_bytes()));
+        let page_size = reader.page_size();
+        let seal = self.segment.seal().clone();
+        let hasher = writer.history().hasher();
+        let plan = Plan {
+            hasher: &hasher,
+            seal: &seal,
+            compression: options.compression,
+            threads: options.threads,
+            page_size,
+            old,
+        };
+        pipeline::run(&plan, reader, self, monitor)
+    }
+
+    /// After a scan, the digest that was toggled together must be the sum of all pages.
+    fn check_sum(&self, digest: &Digest) -> Result<()> {
+        match &self.new_digests {
+            NewDigests::All(_, sum) if sum != digest => {
+                Err(Error::new(ErrorKind::Failure, "the database digest does not add up")
+                    .with_hint("nothing was published; test this machine's memory"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Publishes the segment, then brings the local state up to it.
+    fn publish(
+        self,
+        writer: &mut Writer,
+        outline: Outline,
+        read: u64,
+        monitor: &dyn Monitor,
+        remember: impl FnOnce(&mut Writer, Head) -> Result<()>,
+    ) -> Result<Captured> {
+        monitor.phase(Phase::Publish, None);
+        let (head, commit) = self.segment.publish(writer, outline)?;
+        let history = writer.history().id();
+        let renewed = match (self.new_digests, self.old) {
+            (NewDigests::All(file, _), _) => file.finish(history, &head),
+            (NewDigests::Changed(changed), Some(old)) => old.patch(&head, &changed),
+            (NewDigests::Changed(_), None) => Ok(()),
+        };
+        let seq = head.seq;
+        // The commit is safe. A cache that can't be written is worth a warning, and is rebuilt next time.
+        if let Err(e) = renewed.and_then(|()| remember(writer, head)) {
+            let path = self.digests_path.display();
+            monitor.warn(&format!(
+                "the commit is stored, but {path} could not be kept up to date: {e}"
+            ));
+        }
+        Ok(Captured { seq, commit: Some(commit), read })
+    }
+}
+
+impl Sink for Work {
+    fn seen(&mut self, pages: &[(PageNo, Digest)]) -> Result<()> {
+        if let NewDigests::All(file, sum) = &mut self.new_digests {
+            for (page, digest) in pages {
+                file.push(*page, digest)?;
+                sum.toggle(digest);
+            }
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self, batch: &SealedBatch, entries: &Entries) -> Result<()> {
+        if let NewDigests::Changed(changed) = &mut self.new_digests {
+            changed.extend_from_slice(entries);
+        }
+        self.segment.push(batch, entries)
+    }
+}

@@ -1,0 +1,194 @@
+//! Back up a live database: capture it as the next commit of its history, and label the commit if asked.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use crate::capture::commit::{CaptureOptions, Captured, capture};
+use crate::codec::batch::Compression;
+use crate::codec::pool::default_threads;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::segment::CommitRecord;
+use crate::format::snapshot::SnapshotKind;
+use crate::progress::Monitor;
+use crate::repo::Repository;
+use crate::repo::history::{History, Snapshot};
+use crate::repo::state;
+use crate::repo::writer::Writer;
+use crate::sqlite::image::Method;
+use crate::sqlite::source::{Pin, Source};
+use crate::types::Seq;
+
+/// How to back up.
+#[derive(Clone, Debug)]
+pub struct BackupOptions {
+    /// The history's name; the file's stem if `None`.
+    pub name: Option<String>,
+    /// A label for the commit.
+    pub label: Option<String>,
+    /// How hard to compress.
+    pub compression: Compression,
+    /// Worker threads; one for each core by default.
+    pub threads: usize,
+    /// How to read a full image.
+    pub method: Method,
+    /// Go on with the history although its database lay elsewhere before.
+    pub adopt: bool,
+}
+
+impl Default for BackupOptions {
+    fn default() -> Self {
+        Self {
+            name: None,
+            label: None,
+            compression: Compression::default(),
+            threads: default_threads(),
+            method: Method::default(),
+            adopt: false,
+        }
+    }
+}
+
+/// What a backup came to.
+#[derive(Clone, Debug)]
+pub struct BackupReport {
+    /// The history.
+    pub history: History,
+    /// Its newest commit.
+    pub seq: Seq,
+    /// The new commit; `None` when nothing had changed.
+    pub commit: Option<CommitRecord>,
+    /// The label, if one was asked for.
+    pub snapshot: Option<Snapshot>,
+    /// Bytes of pages that were read to find out.
+    pub read: u64,
+}
+
+/// A rollback-journal database makes its writers wait for us; longer than this is worth a word.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Backs up a database file.
+///
+/// # Errors
+/// [`ErrorKind::Source`] when the file can't be read as a database, [`ErrorKind::Refused`] when the history belongs to
+/// another file, [`ErrorKind::Busy`] when another writer is at work; store errors.
+///
+/// # Durability
+/// When this returns, the commit and its label are durable in the repository.
+pub fn backup(
+    repository: &Repository,
+    path: &Path,
+    options: &BackupOptions,
+    monitor: &dyn Monitor,
+) -> Result<BackupReport> {
+    let mut source = Source::open(path)?;
+    let name = match &options.name {
+        Some(name) => name.clone(),
+        None => default_name(path)?,
+    };
+    let place = std::fs::canonicalize(path)
+        .map_err(|e| {
+            Error::io(e, "cannot be found", path.display().to_string()).with_kind(ErrorKind::Source)
+        })?
+        .to_string_lossy()
+        .into_owned();
+    // Look at the source before a history is made for it: what is no database begins none.
+    drop(source.pin()?);
+    run(repository, &name, &place, options, monitor, || source.pin())
+}
+
+/// Backs up the main database of a connection: one in memory, or on a VFS of the application's own. `source`
+/// names it, as a path names a file.
+///
+/// # Errors
+/// As [`backup`]; [`ErrorKind::Busy`] when the connection is in a transaction; [`ErrorKind::Usage`] without a name.
+///
+/// # Durability
+/// As [`backup`].
+pub fn backup_connection(
+    repository: &Repository,
+    connection: &mut Connection,
+    source: &str,
+    options: &BackupOptions,
+    monitor: &dyn Monitor,
+) -> Result<BackupReport> {
+    let name = options
+        .name
+        .clone()
+        .ok_or_else(|| Error::new(ErrorKind::Usage, "a connection's history needs a name"))?;
+    drop(Pin::on_connection(connection)?);
+    run(repository, &name, source, options, monitor, || Pin::on_connection(connection))
+}
+
+fn run<'c>(
+    repository: &Repository,
+    name: &str,
+    source: &str,
+    options: &BackupOptions,
+    monitor: &dyn Monitor,
+    pin: impl FnOnce() -> Result<Pin<'c>>,
+) -> Result<BackupReport> {
+    let history = find_or_create(repository, name, source)?;
+    check_source(&history, source, options.adopt)?;
+    let mut writer = Writer::open(&history, "backup")?;
+    let pin = pin()?;
+    let (began, blocks) = (Instant::now(), pin.blocks_writers());
+    let capture_options = CaptureOptions {
+        compression: options.compression,
+        threads: options.threads,
+        method: options.method,
+    };
+    let Captured { seq, commit, read } =
+        capture(&mut writer, pin, source, &capture_options, monitor)
+            .map_err(|e| name_source(e, source))?;
+    if blocks && began.elapsed() > PATIENCE {
+        monitor.warn(&format!(
+            "{source} is not in WAL mode: its writers had to wait {:.1} s while it was read; \
+             `PRAGMA journal_mode=WAL` would let them go on",
+            began.elapsed().as_secs_f64()
+        ));
+    }
+    let snapshot = match &options.label {
+        Some(label) => Some(history.add_snapshot(seq, label, SnapshotKind::Manual)?),
+        None => None,
+    };
+    Ok(BackupReport { history, seq, commit, snapshot, read })
+}
+
+fn name_source(e: Error, source: &str) -> Error {
+    match (e.kind(), e.object()) {
+        (ErrorKind::Source, None) => e.with_object(source),
+        _ => e,
+    }
+}
+
+fn default_name(path: &Path) -> Result<String> {
+    path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned).ok_or_else(|| {
+        Error::new(ErrorKind::Usage, "has no name that could be the history's")
+            .with_object(path.display().to_string())
+            .with_hint("give one: --name NAME")
+    })
+}
+
+fn find_or_create(repository: &Repository, name: &str, source: &str) -> Result<History> {
+    match repository.history(name) {
+        Err(e) if e.kind() == ErrorKind::NotFound => repository.create_history(name, source),
+        found => found,
+    }
+}
+
+/// Two databases of the same name must not alternate in one history.
+fn check_source(history: &History, source: &str, adopt: bool) -> Result<()> {
+    let remembered = state::peek(history)?.map(|state| state.source).filter(|s| !s.is_empty());
+    let known = remembered.as_deref().unwrap_or(&history.about().source);
+    if adopt || known == source {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Refused,
+        format!("history {:?} belongs to {known}", history.name()),
+    )
+    .with_object(source)
+    .with_hint("give this database a history of its own with --name, or go on with this one with --adopt"))
+}

@@ -1,0 +1,5 @@
+//! One use case per file: what the command line, and later the daemon and the embedding API, can do with a repository.
+
+pub mod backup;
+pub mod restore;
+pub mod select;

@@ -1,0 +1,433 @@
+//! Bring a commit back as a database file.
+//!
+//! The road: page map -> fetch and open batches on all cores -> compare every page digest -> write -> compare the database digest
+//! -> fsync -> SQLite's check -> final name.
+//!
+//! Invariants:
+//! - The file grows under a temporary name in the target's directory. Whatever happens before the last step, nothing stands under
+//!   the final name that was not there before.
+//! - Every page's digest and the sum of all are compared; a restored file that differs from what was captured is an error.
+//! - Without `force` an existing target is never replaced; with it, the old file and its `-wal`, `-shm` and `-journal` step aside
+//!   together before the new file takes the name, so no old WAL is ever applied to the new file.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::codec::batch::{DataSeal, Decoder};
+use crate::codec::digest::PageHasher;
+use crate::codec::pool;
+use crate::error::{Error, ErrorKind, Result};
+use crate::progress::{Monitor, Phase, check_cancelled};
+use crate::repo::chain::{Chain, Commit};
+use crate::repo::history::History;
+use crate::repo::page_map::{PageMap, Wanted};
+use crate::sqlite::check::Checker;
+use crate::sqlite::source;
+use crate::store::{Created, local};
+use crate::types::{Digest, PageNo, PageSize, SegmentId};
+
+/// What SQLite is asked about the restored file before it gets its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Check {
+    /// Nothing: the digests alone decide.
+    None,
+    /// `PRAGMA quick_check`.
+    #[default]
+    Quick,
+    /// `PRAGMA integrity_check`.
+    Full,
+}
+
+/// How to restore.
+#[derive(Clone, Copy, Debug)]
+pub struct RestoreOptions {
+    /// Replace an existing target.
+    pub force: bool,
+    /// What SQLite is asked.
+    pub check: Check,
+    /// Worker threads.
+    pub threads: usize,
+}
+
+impl Default for RestoreOptions {
+    fn default() -> Self {
+        Self { force: false, check: Check::default(), threads: pool::default_threads() }
+    }
+}
+
+/// How many bytes may be written before the disk is told to begin.
+const WRITEBACK: u64 = 32 * 1024 * 1024;
+
+/// Restores a commit to a file.
+///
+/// # Errors
+/// [`ErrorKind::Refused`] when the target exists, [`ErrorKind::NoSpace`] before anything is written when it won't fit,
+/// [`ErrorKind::Damaged`] naming the object when the repository is damaged, [`ErrorKind::Busy`] when the target is open
+/// elsewhere; store errors.
+///
+/// # Durability
+/// When this returns, the file is durable under its name.
+pub fn restore(
+    history: &History,
+    chain: &Chain,
+    commit: &Commit,
+    target: &Path,
+    options: &RestoreOptions,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    check_target(target, options.force)?;
+    let scratch = Scratch::beside(target)?;
+    check_space(scratch.path(), commit)?;
+    write_pages(history, chain, commit, scratch.file(), options.threads, monitor)?;
+    monitor.phase(Phase::Sync, None);
+    scratch.file().sync_all().map_err(|e| failed(e, "cannot be written", scratch.path()))?;
+    check(scratch.path(), options.check, monitor)?;
+    check_cancelled(monitor)?;
+    scratch.publish(target, options.force)
+}
+
+/// Writes all pages of a commit into a file, and compares every digest.
+pub(crate) fn write_pages(
+    history: &History,
+    chain: &Chain,
+    commit: &Commit,
+    file: &File,
+    threads: usize,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let page_size = commit.segment.manifest.page_size;
+    let total = page_size.file_len(commit.record.pages);
+    monitor.phase(Phase::Restore, Some(total));
+    file.set_len(total).map_err(|e| Error::io(e, "cannot be written", "the restored file"))?;
+    let output = Output { file, page_size, written: AtomicU64::new(0) };
+    let sum = Mutex::new(Digest::default());
+    let mut map = PageMap::new(commit, chain.lineage(commit.seq))?;
+    while let Some(wanted) = map.next_window()? {
+        pool::for_each(
+            threads,
+            wanted.into_iter().map(Ok),
+            || Opener::new(history),
+            |opener: &mut Opener, wanted| {
+                check_cancelled(monitor)?;
+                let mut part = Digest::default();
+                let bytes = opener.open(&wanted, &mut |pages, content, digest| {
+                    part.toggle(&digest);
+                    output.write(pages, content)
+                })?;
+                sum.lock().unwrap_or_else(PoisonError::into_inner).toggle(&part);
+                monitor.advance(bytes);
+                Ok(())
+            },
+        )?;
+    }
+    let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if sum != commit.record.digest {
+        return Err(Error::damaged(
+            commit.segment.name(),
+            format!("the pages of commit {} do not add up to its database digest", commit.seq),
+        ));
+    }
+    Ok(())
+}
+
+/// Where pages are written, by several threads.
+struct Output<'f> {
+    file: &'f File,
+    page_size: PageSize,
+    written: AtomicU64,
+}
+
+impl Output<'_> {
+    fn write(&self, first: PageNo, content: &[u8]) -> Result<()> {
+        let failed = |e| Error::io(e, "cannot be written", "the restored file");
+        self.file.write_all_at(content, self.page_size.offset(first)).map_err(failed)?;
+        let len = u64::try_from(content.len()).unwrap_or(u64::MAX);
+        let before = self.written.fetch_add(len, Ordering::Relaxed);
+        // One worker in turn waits for the disk while the others go on: the last fsync finds little to do.
+        if before / WRITEBACK != (before + len) / WRITEBACK {
+            self.file.sync_data().map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// Fetches and opens batches and compares page digests; one for each worker.
+pub(crate) struct Opener {
+    decoder: Decoder,
+    hasher: PageHasher,
+    /// The seal of the segment and origin that was used last.
+    seal: Option<(SegmentId, u16, DataSeal)>,
+}
+
+impl Opener {
+    pub(crate) fn new(history: &History) -> Result<Self> {
+        Ok(Self { decoder: Decoder::new()?, hasher: history.hasher(), seal: None })
+    }
+
+    /// Opens a batch and gives the wanted pages to `use_page` one by one; neighbours in both the batch and the database come
+    /// in one piece, with the XOR of their digests. Answers how many bytes of pages those were.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`], naming the object, when anything is not as it was stored.
+    pub(crate) fn open(
+        &mut self,
+        wanted: &Wanted,
+        use_run: &mut dyn FnMut(PageNo, &[u8], Digest) -> Result<()>,
+    ) -> Result<u64> {
+        let segment = &wanted.segment;
+        let page_len = segment.manifest.page_size.bytes();
+        let plain_len = wanted.plain_len()?;
+        let object = || segment.object_of(wanted.batch.at);
+        let mut sealed = segment.fetch(wanted.batch.at)?;
+        let fresh = self.seal.as_ref().is_none_or(|(id, origin, _)| {
+            (*id, *origin) != (segment.reference.id, wanted.batch.origin)
+        });
+        if fresh {
+            let seal = segment.seal(wanted.batch.origin)?;
+            self.seal = Some((segment.reference.id, wanted.batch.origin, seal));
+        }
+        let Some((_, _, seal)) = &self.seal else {
+            return Err(Error::new(ErrorKind::Failure, "no seal at hand"));
+        };
+        let batch = &wanted.batch;
+        let plain = self
+            .decoder
+            .decode(seal, batch.number, batch.pages, batch.codec, &mut sealed, plain_len)
+            .map_err(|e| e.of(&object()))?;
+        let mut bytes = 0;
+        for run in
+            wanted.pages.chunk_by(|a, b| a.0.checked_add(1) == Some(b.0) && a.1.0 + 1 == b.1.0)
+        {
+            let Some((slot, first, _)) = run.first() else { continue };
+            let start = usize::from(*slot) * page_len;
+            let content = plain.get(start..start + run.len() * page_len).ok_or_else(|| {
+                Error::damaged(object(), "has a batch with fewer pages than its index says")
+            })?;
+            let mut sum = Digest::default();
+            for ((_, page, digest), content) in run.iter().zip(content.chunks_exact(page_len)) {
+                if self.hasher.digest(*page, content) != *digest {
+                    return Err(Error::damaged(
+                        object(),
+                        format!("page {page} has another digest than its index says"),
+                    ));
+                }
+                sum.toggle(digest);
+            }
+            use_run(*first, content, sum)?;
+            bytes += u64::try_from(content.len()).unwrap_or(u64::MAX);
+        }
+        Ok(bytes)
+    }
+}
+
+/// Asks SQLite about a restored file.
+pub(crate) fn check(path: &Path, check: Check, monitor: &dyn Monitor) -> Result<()> {
+    if check == Check::None || fs::metadata(path).is_ok_and(|meta| meta.len() == 0) {
+        return Ok(());
+    }
+    monitor.phase(Phase::Check, None);
+    let checker = Checker::open(path)?;
+    let findings = match check {
+        Check::Full => checker.integrity_check()?,
+        Check::Quick | Check::None => checker.quick_check()?,
+    };
+    match findings.first() {
+        None => Ok(()),
+        Some(first) => Err(Error::new(
+            ErrorKind::Damaged,
+            format!("SQLite finds the restored database unsound: {first}"),
+        )
+        .with_hint(
+            "it is byte for byte what was captured, so the original was unsound then; try an earlier commit, \
+             or --check none to have it all the same",
+        )),
+    }
+}
+
+fn check_target(target: &Path, force: bool) -> Result<()> {
+    let name = target.display().to_string();
+    match fs::symlink_metadata(target) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(Error::io(e, "cannot be looked at", name)),
+        Ok(meta) if meta.is_dir() => {
+            return Err(Error::new(ErrorKind::Usage, "is a directory")
+                .with_object(name)
+                .with_hint("name the file that should be created"));
+        }
+        Ok(_) if force => {}
+        Ok(_) => {
+            return Err(Error::new(ErrorKind::Refused, "exists already")
+                .with_object(name)
+                .with_hint("choose another target, or replace it with --force"));
+        }
+    }
+    if force {
+        return Ok(());
+    }
+    // A WAL without its database would be applied to the file that we are about to create.
+    for path in companions(target) {
+        if path.exists() {
+            return Err(Error::new(ErrorKind::Refused, "is left over from another database")
+                .with_object(path.display().to_string())
+                .with_hint("move it away, or let --force replace it"));
+        }
+    }
+    Ok(())
+}
+
+/// The files that SQLite keeps beside a database.
+fn companions(target: &Path) -> [PathBuf; 3] {
+    ["-wal", "-shm", "-journal"].map(|suffix| with_suffix(target, suffix))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn check_space(path: &Path, commit: &Commit) -> Result<()> {
+    let needed = commit.segment.manifest.page_size.file_len(commit.record.pages);
+    let Ok(stat) = rustix::fs::statvfs(path) else { return Ok(()) };
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free < needed {
+        return Err(Error::new(
+            ErrorKind::NoSpace,
+            format!("needs {needed} bytes and has room for {free}"),
+        )
+        .with_object(path.parent().unwrap_or(path).display().to_string())
+        .with_hint("free some space or restore to another disk"));
+    }
+    Ok(())
+}
+
+fn failed(e: io::Error, what: &str, path: &Path) -> Error {
+    Error::io(e, what, path.display().to_string())
+}
+
+/// A file under a temporary name. Dropping it removes it.
+pub(crate) struct Scratch {
+    file: File,
+    path: Option<PathBuf>,
+}
+
+impl Scratch {
+    /// In the directory of a target.
+    pub(crate) fn beside(target: &Path) -> Result<Self> {
+        let dir = match target.parent() {
+            Some(dir) if !dir.as_os_str().is_empty() => dir,
+            _ => Path::new("."),
+        };
+        Self::inside(dir)
+    }
+
+    /// In a directory.
+    pub(crate) fn inside(dir: &Path) -> Result<Self> {
+        let create = || {
+            let path = dir.join(format!("{}.db", local::temporary_name()?));
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)?;
+            Ok((file, path))
+        };
+        let (file, path) = create().map_err(|e| failed(e, "cannot be written to", dir))?;
+        Ok(Self { file, path: Some(path) })
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.path.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// Gives the file its final name.
+    fn publish(mut self, target: &Path, force: bool) -> Result<()> {
+        let dir = self.path().parent().unwrap_or(Path::new(".")).to_owned();
+        let aside = if force { Some(Aside::step(target)?) } else { None };
+        let published = local::publish_new(self.path(), target);
+        match published {
+            Ok(Created::New) => self.path = None,
+            Ok(Created::Exists) => {
+                return Err(Error::new(ErrorKind::Refused, "came into being meanwhile")
+                    .with_object(target.display().to_string()));
+            }
+            Err(e) => {
+                let error = failed(e, "cannot be put in place", target);
+                return Err(match aside.map(Aside::back) {
+                    Some(Err(e)) => error.with_source(e),
+                    _ => error,
+                });
+            }
+        }
+        local::sync_dir(&dir).map_err(|e| failed(e, "cannot be made durable", &dir))?;
+        match aside {
+            Some(aside) => aside.remove(),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// The files of the old database under other names: all still there until the new one stands.
+struct Aside {
+    moved: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Aside {
+    fn step(target: &Path) -> Result<Self> {
+        if target.exists() {
+            source::check_unused(target)?;
+        }
+        let tag = local::temporary_name()
+            .map_err(|e| failed(e, "cannot be replaced", target))?
+            .trim_start_matches('.')
+            .to_owned();
+        let old = with_suffix(target, &format!(".old-{tag}"));
+        let mut aside = Self { moved: Vec::new() };
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            let (from, to) = (with_suffix(target, suffix), with_suffix(&old, suffix));
+            match fs::rename(&from, &to) {
+                Ok(()) => aside.moved.push((from, to)),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => {
+                    let error = failed(e, "cannot be moved aside", &from);
+                    return Err(match aside.back() {
+                        Err(e) => error.with_source(e),
+                        Ok(()) => error,
+                    });
+                }
+            }
+        }
+        Ok(aside)
+    }
+
+    fn back(self) -> Result<()> {
+        for (from, to) in self.moved.iter().rev() {
+            fs::rename(to, from).map_err(|e| failed(e, "could not be moved back", to))?;
+        }
+        Ok(())
+    }
+
+    fn remove(self) -> Result<()> {
+        for (_, to) in &self.moved {
+            fs::remove_file(to).map_err(|e| failed(e, "could not be removed", to))?;
+        }
+        Ok(())
+    }
+}

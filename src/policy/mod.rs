@@ -1,0 +1,3 @@
+//! Decisions without side effects: no file, no store, no clock of its own.
+
+pub mod selector;
