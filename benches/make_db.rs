@@ -76,7 +76,9 @@ fn run(mut arguments: Vec<String>) -> Result<()> {
         );
         return Ok(());
     }
-    let built = realdata::build(path, number(what)?.max(1), seed)?;
+    // Beyond 16 TiB SQLite has no page numbers left.
+    let mib = number(what)?.clamp(1, 16 << 20);
+    let built = realdata::build(path, mib, seed)?;
     println!(
         "{}: {} bytes, {} pages ({} free), {:.1} s",
         path.display(),

@@ -21,6 +21,8 @@
 #[allow(dead_code)]
 mod components;
 mod harness;
+// Nor is what it tells of a database.
+#[allow(dead_code)]
 mod realdata;
 
 use std::ffi::OsString;

@@ -1,5 +1,7 @@
 //! Pagekeep.
 pub mod capture;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod codec;
 pub mod error;
 pub mod format;

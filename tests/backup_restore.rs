@@ -33,7 +33,9 @@ fn every_commit_comes_back_byte_for_byte_by_every_way_of_reading() {
             0 => fill(&app, 3000),
             1 => app.execute_batch("UPDATE t SET x='one' WHERE id=77").unwrap(),
             2 => app.execute_batch("UPDATE t SET x=hex(randomblob(400)) WHERE id%9=0").unwrap(),
-            3 => app.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); DELETE FROM t WHERE id%3=0").unwrap(),
+            3 => app
+                .execute_batch("PRAGMA wal_checkpoint(TRUNCATE); DELETE FROM t WHERE id%3=0")
+                .unwrap(),
             4 => app.execute_batch("VACUUM").unwrap(),
             5 => fill(&app, 500),
             6 => lab.forget_state(),
@@ -155,14 +157,12 @@ fn two_databases_of_one_name_do_not_mix() {
         fill(&Connection::open(path).unwrap(), 5);
     }
     lab.backup(&a);
-    let refused =
-        backup(&lab.repository, &b, &BackupOptions::default(), &Silent).unwrap_err();
+    let refused = backup(&lab.repository, &b, &BackupOptions::default(), &Silent).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Refused);
     let adopt = BackupOptions { adopt: true, ..Default::default() };
     backup(&lab.repository, &b, &adopt, &Silent).unwrap();
     lab.backup(&b);
-    let refused =
-        backup(&lab.repository, &a, &BackupOptions::default(), &Silent).unwrap_err();
+    let refused = backup(&lab.repository, &a, &BackupOptions::default(), &Silent).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Refused);
 }
 
@@ -182,7 +182,8 @@ fn a_target_is_replaced_only_by_force_and_never_with_an_old_wal() {
         restore(&history, &chain, &commit, &target, &options, &Silent)
     };
     let old = Connection::open(&target).unwrap();
-    old.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE old(x); INSERT INTO old VALUES(1)").unwrap();
+    old.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE old(x); INSERT INTO old VALUES(1)")
+        .unwrap();
     assert_eq!(run(false).unwrap_err().kind(), ErrorKind::Refused);
     assert_eq!(run(true).unwrap_err().kind(), ErrorKind::Busy, "an application has it open");
     old.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! --run backup|scan|restore|verify --dir D [--db F] [--out F] [--level 1] [--threads 2]
-//!       [--pages-only WAL]
+//!       [--pages-only WAL [--wal-from BYTE]]
 //! ```
 //!
 //! It prints one line of JSON with wall seconds, CPU seconds and bytes stored.
-//! `--pages-only WAL` makes `scan` take the pages of the WAL's committed frames for all that changed.
+//! `--pages-only WAL` makes `scan` take the pages of the WAL's committed frames for
+//! all that changed; with `--wal-from` of those frames alone that begin at this byte or behind it.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -27,7 +28,7 @@ pub fn main(arguments: &[String]) -> Result<()> {
     let outcome = match options.run.as_str() {
         "backup" => backup(&need(&options.db, "--db")?, &dir, level, threads)?,
         "scan" => {
-            let wal = options.pages_only.as_deref();
+            let wal = options.pages_only.as_deref().map(|wal| (wal, options.wal_from));
             scan(&need(&options.db, "--db")?, &dir, level, threads, wal)?
         }
         "restore" => restore(&dir, &need(&options.out, "--out")?, threads)?,
@@ -52,6 +53,7 @@ struct Options {
     dir: Option<PathBuf>,
     out: Option<PathBuf>,
     pages_only: Option<PathBuf>,
+    wal_from: u64,
     level: i32,
     threads: usize,
 }
@@ -64,6 +66,7 @@ impl Options {
             dir: None,
             out: None,
             pages_only: None,
+            wal_from: 0,
             level: 1,
             threads: 2,
         };
@@ -76,6 +79,9 @@ impl Options {
                 "--dir" => options.dir = Some(value.into()),
                 "--out" => options.out = Some(value.into()),
                 "--pages-only" => options.pages_only = Some(value.into()),
+                "--wal-from" => {
+                    options.wal_from = value.parse().map_err(|_| "--wal-from: a number")?;
+                }
                 "--level" => options.level = value.parse().map_err(|_| "--level: a number")?,
                 "--threads" => {
                     options.threads = value.parse().map_err(|_| "--threads: a number")?

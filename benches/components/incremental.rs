@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,19 +27,19 @@ const ENTRY: usize = 48;
 type Changed = (u32, Digest, Place, u16);
 
 /// Stores the pages that changed since the last backup or scan into `dir`. With `wal`, these are
-/// the pages of the committed frames, and the database file is not read at all.
+/// the pages of the committed frames from that byte on, and the database file is not read at all.
 pub fn scan(
     db: &Path,
     dir: &Path,
     level: i32,
     threads: usize,
-    wal: Option<&Path>,
+    wal: Option<(&Path, u64)>,
 ) -> Result<Outcome> {
     let stamp = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
     let prefix = format!("i{stamp}.");
     let packs = Packs::new(dir, &prefix);
     let (plain, changed) = match wal {
-        Some(wal) => from_wal(wal, dir, level, &packs)?,
+        Some((wal, from)) => from_wal(wal, from, dir, level, &packs)?,
         None => from_file(db, dir, level, threads, &packs)?,
     };
     if changed.is_empty() {
@@ -113,8 +113,14 @@ fn from_file(
     Ok((database.length, changed))
 }
 
-fn from_wal(wal: &Path, dir: &Path, level: i32, packs: &Packs<'_>) -> Result<(u64, Vec<Changed>)> {
-    let (page_size, frames) = committed_frames(wal)?;
+fn from_wal(
+    wal: &Path,
+    from: u64,
+    dir: &Path,
+    level: i32,
+    packs: &Packs<'_>,
+) -> Result<(u64, Vec<Changed>)> {
+    let (page_size, frames) = committed_frames(wal, from)?;
     let file = File::open(wal)?;
     let changed = with_sync_thread(|sync| {
         let mut gather = Gather::new(level, PackWriter::new(packs, sync))?;
@@ -134,7 +140,7 @@ fn from_wal(wal: &Path, dir: &Path, level: i32, packs: &Packs<'_>) -> Result<(u6
 
 /// The page size of a WAL and, for each page, the offset of its last committed content. Frames are
 /// known by their salts; checksums, which only matter after a crash, are left out.
-fn committed_frames(wal: &Path) -> Result<(usize, BTreeMap<u32, u64>)> {
+fn committed_frames(wal: &Path, from: u64) -> Result<(usize, BTreeMap<u32, u64>)> {
     let file = File::open(wal).map_err(|e| format!("{}: {e}", wal.display()))?;
     let mut reader = BufReader::with_capacity(READ, file);
     let mut header = [0; 32];
@@ -144,7 +150,9 @@ fn committed_frames(wal: &Path) -> Result<(usize, BTreeMap<u32, u64>)> {
     };
     let page_size = word(&header, 8);
     let (mut committed, mut open) = (BTreeMap::new(), BTreeMap::new());
-    let mut offset = 32;
+    // What lies before was seen by an earlier scan.
+    let mut offset = from.max(32);
+    reader.seek(SeekFrom::Start(offset))?;
     let mut frame = [0; 24];
     while reader.read_exact(&mut frame).is_ok() && frame[8..16] == header[16..24] {
         open.insert(word(&frame, 0), offset + 24);

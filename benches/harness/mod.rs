@@ -1,6 +1,7 @@
 //! Whole processes against each other: how they are timed, what they are put through, and how the
 //! figures are shown.
 
+mod compare;
 pub mod measure;
 pub mod options;
 mod report;

@@ -11,6 +11,15 @@ pub enum Who {
     Pagekeep,
 }
 
+impl Who {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Pagekeep => "pagekeep",
+        }
+    }
+}
+
 /// One run of one step.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
@@ -61,10 +70,11 @@ pub fn print(samples: &[Sample]) {
         let floor = Summary::of(samples, step, Who::Floor);
         let pagekeep = Summary::of(samples, step, Who::Pagekeep);
         let mut label = step.name();
-        for (who, summary) in [("floor", &floor), ("pagekeep", &pagekeep)] {
+        for (who, summary) in [(Who::Floor, &floor), (Who::Pagekeep, &pagekeep)] {
             let Some(s) = summary else { continue };
             println!(
-                "{label:<15}{who:<10}{:>10.3}{:>10.3}{:>10.3}{:>10.3}{:>10.1}{:>15}",
+                "{label:<15}{:<10}{:>10.3}{:>10.3}{:>10.3}{:>10.3}{:>10.1}{:>15}",
+                who.name(),
                 s.wall.0,
                 s.wall.1,
                 s.cpu.0,

@@ -8,8 +8,7 @@
 //! closing any descriptor of a file drops all of a process's POSIX locks on it.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -17,11 +16,12 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::Result;
+use super::compare;
 use super::measure::{self, Measured, remove, timed, tree_bytes};
 use super::options::Options;
 use super::report::{self, Sample, Who};
 use crate::realdata::mutate::{self, Kind};
-use crate::realdata::{remove_database, sibling};
+use crate::realdata::sibling;
 
 /// The first argument that makes this binary the floor.
 pub const FLOOR: &str = "--floor";
@@ -130,7 +130,10 @@ impl Bench {
         }
         report::print(&self.samples);
         if self.options.compare {
-            self.compare_all()?;
+            let restored = self.path("restored.db");
+            compare::every_commit(&self.kept, &restored, |commit| {
+                self.pagekeep(&["restore", &format!("@seq:{commit}")]).map(drop)
+            })?;
         }
         if !self.options.keep_work {
             remove(&self.work)?;
@@ -199,13 +202,17 @@ impl Bench {
         let application = mutate::open(live, true)?;
         mutate::apply(&application, Kind::One, 2)?;
         let wal = sibling(live, "-wal");
-        let options = [("--db", live.as_os_str()), ("--pages-only", wal.as_os_str())];
-        let frames = floor_run("scan", &options);
-        self.floor(&frames)?;
+        // Both have seen what the WAL holds up to here when the row changes.
+        let seen = OsString::from(fs::metadata(&wal)?.len().to_string());
         self.pagekeep(&["backup"])?;
         self.keep("one-before")?;
         mutate::apply(&application, Kind::One, 3)?;
-        self.step(Step::One, Some(frames), &["backup"])?;
+        let options = [
+            ("--db", live.as_os_str()),
+            ("--pages-only", wal.as_os_str()),
+            ("--wal-from", seen.as_os_str()),
+        ];
+        self.step(Step::One, Some(floor_run("scan", &options)), &["backup"])?;
         self.keep("one")?;
         close_without_wal(application, live)
     }
@@ -229,7 +236,7 @@ impl Bench {
                 _ => self.pagekeep(pagekeep)?,
             };
             let Measured { wall, cpu, peak, .. } = measured;
-            println!("  {:<15}{who:<10?}{wall:>8.3} s {cpu:>8.3} s CPU", step.name());
+            println!("  {:<15}{:<10}{wall:>8.3} s {cpu:>8.3} s CPU", step.name(), who.name());
             let stored = stores.then_some(added);
             // A step may have run only because later ones build on it.
             if self.wants(step) {
@@ -323,44 +330,6 @@ impl Bench {
         self.kept.push(copy);
         Ok(())
     }
-
-    /// Restores commit after commit and compares each with the states that were kept. A backup that
-    /// found nothing may have made a commit or not, so the same state may come more than once.
-    fn compare_all(&self) -> Result<()> {
-        let restored = self.path("restored.db");
-        let mut state = 0;
-        let mut matched = false;
-        for commit in 1.. {
-            remove_database(&restored)?;
-            if let Err(error) = self.pagekeep(&["restore", &format!("@seq:{commit}")]) {
-                if matched && state + 1 == self.kept.len() {
-                    println!("\n{} commits restored, byte for byte", commit - 1);
-                    return Ok(());
-                }
-                return Err(format!("commit {commit} is not restored: {error}").into());
-            }
-            if !same_bytes(&restored, &self.kept[state])? {
-                if !matched || state + 1 == self.kept.len() {
-                    return Err(format!(
-                        "commit {commit} is not the state {}",
-                        self.kept[state].display()
-                    )
-                    .into());
-                }
-                state += 1;
-                if !same_bytes(&restored, &self.kept[state])? {
-                    return Err(format!(
-                        "commit {commit} is neither {} nor {}",
-                        self.kept[state - 1].display(),
-                        self.kept[state].display()
-                    )
-                    .into());
-                }
-            }
-            matched = true;
-        }
-        Ok(())
-    }
 }
 
 fn floor_run(run: &str, options: &[(&str, &OsStr)]) -> Vec<OsString> {
@@ -382,24 +351,4 @@ fn close_without_wal(connection: Connection, path: &Path) -> Result<()> {
         return Err(format!("{} is still there: somebody else is connected", wal.display()).into());
     }
     Ok(())
-}
-
-fn same_bytes(a: &Path, b: &Path) -> Result<bool> {
-    let open = |path: &Path| File::open(path).map_err(|e| format!("{}: {e}", path.display()));
-    let (mut a, mut b) = (open(a)?, open(b)?);
-    let mut left = a.metadata()?.len();
-    if b.metadata()?.len() != left {
-        return Ok(false);
-    }
-    let (mut from_a, mut from_b) = (vec![0; 1 << 20], vec![0; 1 << 20]);
-    while left > 0 {
-        let length = left.min(1 << 20) as usize;
-        a.read_exact(&mut from_a[..length])?;
-        b.read_exact(&mut from_b[..length])?;
-        if from_a[..length] != from_b[..length] {
-            return Ok(false);
-        }
-        left -= length as u64;
-    }
-    Ok(true)
 }

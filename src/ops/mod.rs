@@ -1,5 +1,7 @@
 //! One use case per file: what the command line, and later the daemon and the embedding API, can do with a repository.
 
+mod audit;
 pub mod backup;
 pub mod restore;
 pub mod select;
+pub mod verify;

@@ -322,6 +322,14 @@ impl Repository {
     }
 }
 
+/// When a backup of the history last ran to its end on this machine, whether or not there was anything new.
+///
+/// # Errors
+/// When the local state can't be read.
+pub fn last_run_here(history: &History) -> Result<Option<Timestamp>> {
+    Ok(state::peek(history)?.and_then(|state| state.last_run).map(Timestamp))
+}
+
 /// The store at a location, as the command line and configuration files write it: a directory.
 ///
 /// # Errors

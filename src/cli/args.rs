@@ -1,0 +1,423 @@
+//! The flags, as they are typed. [`super::context`] resolves them into what the commands use.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// What `--help` ends with.
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failure, 2 usage, 3 done with warnings, 4 damage found, 5 source unreadable or corrupt,
+10 no repository, 11 busy, 12 wrong key, 13 storage unreachable or denied, 14 no space, 15 format too new,
+16 nothing matched, 17 refused, 130 interrupted.
+
+WHEN names a commit: latest, latest~2, seq:17, a label, 2026-05-01T12:00:00Z, \"2h ago\", \"yesterday 18:00\".
+
+Try `pagekeep demo` to see it all work in a temporary folder.";
+
+/// Keep every state of a SQLite database: compressed, encrypted, proven restorable.
+#[derive(Debug, Parser)]
+#[command(name = "pagekeep", version, about, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options that go before or after any command.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// The repository: a directory
+    #[arg(short, long, global = true, env = "PAGEKEEP_REPO", value_name = "REPO")]
+    pub(crate) repo: Option<String>,
+    /// Open the repository with this key file [env: PAGEKEEP_KEY_FILE]
+    #[arg(long, global = true, value_name = "FILE", group = "secret")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Read the passphrase from the first line of this file [env: PAGEKEEP_PASSWORD has the passphrase itself]
+    #[arg(long, global = true, value_name = "FILE", group = "secret")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Read the passphrase from the first line that this shell command prints
+    #[arg(long, global = true, value_name = "COMMAND", group = "secret")]
+    pub(crate) password_command: Option<String>,
+    /// Open the repository with the recovery key in this file
+    #[arg(long, global = true, value_name = "FILE", group = "secret")]
+    pub(crate) recovery_key_file: Option<PathBuf>,
+    /// Where this machine keeps what it remembers; can be deleted at any time
+    /// [default: $XDG_STATE_HOME/pagekeep or ~/.local/state/pagekeep]
+    #[arg(long, global = true, env = "PAGEKEEP_STATE_DIR", value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Worker threads [default: one for each core]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: Option<u16>,
+    /// Print JSON, one object a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print no progress and no summary
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say what is being done and how long each phase took
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", value_enum)]
+    pub(crate) color: Color,
+}
+
+/// When to use colours. `NO_COLOR` counts for `auto`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Init(InitArgs),
+    Backup(BackupArgs),
+    Snapshots(SnapshotsArgs),
+    Log(LogArgs),
+    Show(ShowArgs),
+    Restore(RestoreArgs),
+    Verify(VerifyArgs),
+    Label(LabelArgs),
+    Status(StatusArgs),
+    /// Manage the keys that open the repository
+    #[command(subcommand)]
+    Key(KeyCommand),
+    Demo(DemoArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
+    /// The application of the demo: writes to a database until it is stopped
+    #[command(hide = true)]
+    DemoWriter(DemoWriterArgs),
+}
+
+/// Create a repository
+///
+/// The key is a key file, created if it is not there, or a passphrase, asked for twice. A recovery key is printed
+/// once: it opens the repository when the other key is lost.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  pagekeep init -r /backups/repo --key-file ~/.pagekeep.key
+  pagekeep init -r /backups/repo                     # asks for a passphrase")]
+pub(crate) struct InitArgs {
+    /// Make no recovery key
+    #[arg(long)]
+    pub(crate) no_recovery_key: bool,
+}
+
+/// Capture a live database as the next commit of its history
+///
+/// The first time every page is stored, later only those that changed. When nothing changed, nothing is stored. The
+/// application may go on reading and writing.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  pagekeep backup app.db -r /backups/repo --key-file ~/.pagekeep.key
+  pagekeep backup app.db --label \"before migration\"
+  pagekeep backup /srv/two/app.db --name two")]
+pub(crate) struct BackupArgs {
+    /// The database file
+    pub(crate) database: PathBuf,
+    /// The history's name [default: the file's name without its extension]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Label the commit
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) label: Option<String>,
+    /// How hard to compress
+    #[arg(long, value_enum, default_value = "fast")]
+    pub(crate) compression: Compression,
+    /// How to read a whole database: through its file, or by SQLite's online backup
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) reader: Reader,
+    /// Go on with a history whose database lay elsewhere before
+    #[arg(long)]
+    pub(crate) adopt: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Compression {
+    /// zstd 1
+    Fast,
+    /// zstd 3
+    Default,
+    /// zstd 19
+    Max,
+    /// None
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Reader {
+    Auto,
+    Raw,
+    Backup,
+}
+
+/// Which commits to list.
+#[derive(Args, Debug)]
+pub(crate) struct FilterArgs {
+    /// Only commits from this time on
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only commits up to this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// Only commits with this label
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) label: Option<String>,
+}
+
+/// List histories with their labelled commits and the newest one
+#[derive(Args, Debug)]
+pub(crate) struct SnapshotsArgs {
+    /// Only this history
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+}
+
+/// List the commits of a history, newest last
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  pagekeep log app
+  pagekeep log app --since \"2h ago\" --json")]
+pub(crate) struct LogArgs {
+    /// The history
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    /// Only the newest N of them
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) last: Option<usize>,
+}
+
+/// Show one commit: what it holds, its labels, neighbours and proofs
+#[derive(Args, Debug)]
+pub(crate) struct ShowArgs {
+    /// The history, and which commit of it
+    #[arg(value_name = "NAME[@WHEN]")]
+    pub(crate) target: String,
+}
+
+/// Bring a commit back as a database file
+///
+/// Every page is compared with its digest, the whole with the commit's, and SQLite is asked, before the file gets its name.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  pagekeep restore app restored.db
+  pagekeep restore \"app@2h ago\" restored.db
+  pagekeep restore app@latest~1 restored.db --check full")]
+pub(crate) struct RestoreArgs {
+    /// The history, and which commit of it
+    #[arg(value_name = "NAME[@WHEN]")]
+    pub(crate) source: String,
+    /// The file to create
+    pub(crate) target: PathBuf,
+    /// Replace the target if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// What to ask SQLite before the file gets its name
+    #[arg(long, value_enum, default_value = "quick")]
+    pub(crate) check: CheckArg,
+    /// Only say which commit it would be and how large
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum CheckArg {
+    /// Nothing
+    None,
+    /// PRAGMA quick_check
+    Quick,
+    /// PRAGMA integrity_check
+    Full,
+}
+
+/// Prove that a history can be restored, and store the proof
+///
+/// chain: every object is there and they form an unbroken chain. data: every batch opens and every page has its digest.
+/// restore: a scratch restore passes integrity_check, foreign_key_check and your assertions.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  pagekeep verify app --level data
+  pagekeep verify app --level restore --assert \"SELECT count(*) > 0 FROM orders\"
+  pagekeep verify --level data --sample 10% --max-time 5m")]
+pub(crate) struct VerifyArgs {
+    /// The history, and for level restore which commit of it [default: all histories, the newest commit]
+    #[arg(value_name = "NAME[@WHEN]")]
+    pub(crate) target: Option<String>,
+    /// How deep to look
+    #[arg(long, value_enum, default_value = "data")]
+    pub(crate) level: LevelArg,
+    /// Look at a random share of the batches, or of the commits, those with the oldest proof first
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    pub(crate) sample: Option<u32>,
+    /// Stop after this long, such as 90s or 10m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) max_time: Option<std::time::Duration>,
+    /// A query that must answer something true in the restored database; may be repeated
+    #[arg(long = "assert", value_name = "SQL")]
+    pub(crate) assertions: Vec<String>,
+    /// Where scratch restores go [default: the system's folder for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) scratch: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LevelArg {
+    Chain,
+    Data,
+    Restore,
+}
+
+/// Give a commit a label, or take one back
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  pagekeep label app@seq:17 \"before migration\"
+  pagekeep label app \"before migration\" --remove")]
+pub(crate) struct LabelArgs {
+    /// The history, and which commit of it
+    #[arg(value_name = "NAME[@WHEN]")]
+    pub(crate) target: String,
+    /// The label
+    pub(crate) label: String,
+    /// Take the label back: from the commit, or without @WHEN from every commit
+    #[arg(long)]
+    pub(crate) remove: bool,
+}
+
+/// Show for each history the last backup, the last proofs and the sizes
+#[derive(Args, Debug)]
+pub(crate) struct StatusArgs {
+    /// Only this history
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Let another key open the repository
+    Add(NewKeyArgs),
+    /// List the keys that open the repository
+    List,
+    /// Remove a key; the last one stays
+    ///
+    /// Whoever had the key may have read the repository before: removing it keeps others out, it takes nothing back.
+    Remove {
+        /// The key's id, as `key list` shows it
+        id: String,
+    },
+    /// Replace the key that you open the repository with; data stays as it is
+    Passwd(NewKeyArgs),
+    /// Make a new recovery key and print it once
+    Recovery {
+        /// Remove the recovery keys made before
+        #[arg(long)]
+        replace: bool,
+    },
+}
+
+/// The new key: a passphrase, asked for twice, unless an option says otherwise.
+#[derive(Args, Debug)]
+pub(crate) struct NewKeyArgs {
+    /// A key file; created if it is not there
+    #[arg(long, value_name = "FILE", group = "new")]
+    pub(crate) new_key_file: Option<PathBuf>,
+    /// The passphrase in the first line of this file
+    #[arg(long, value_name = "FILE", group = "new")]
+    pub(crate) new_password_file: Option<PathBuf>,
+    /// A name for the key
+    #[arg(long, value_name = "LABEL", default_value = "")]
+    pub(crate) label: String,
+}
+
+/// See it work: a database, a busy application, a disaster, and the way back
+///
+/// Everything happens in a temporary folder, which stays so that you can look around and repeat each command.
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    /// Use this folder, which must not exist, instead of a temporary one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Remove the folder at the end
+    #[arg(long)]
+    pub(crate) cleanup: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoWriterArgs {
+    pub(crate) database: PathBuf,
+}
+
+/// Print a script that completes commands in your shell
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  pagekeep completions bash > ~/.local/share/bash-completion/completions/pagekeep")]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Print the manual page, or write one for each command
+#[derive(Args, Debug)]
+pub(crate) struct ManArgs {
+    /// Write the pages of all commands into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// A percentage in millionths.
+fn parse_percent(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim();
+    let percent: f64 = number.parse().map_err(|_| "not a percentage, such as 10%".to_owned())?;
+    if !(percent > 0.0 && percent <= 100.0) {
+        return Err("a percentage is above 0 and at most 100".to_owned());
+    }
+    // In range, so the cast is exact enough.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let ppm = (percent * 10_000.0).ceil() as u32;
+    Ok(ppm)
+}
+
+fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    crate::policy::selector::parse_span(text)
+        .and_then(|span| span.to_std().ok())
+        .filter(|d| !d.is_zero())
+        .ok_or_else(|| "not a time, such as 90s or 10m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_go_before_and_after_the_command() {
+        for args in [
+            ["pagekeep", "-r", "x", "--json", "log", "app"],
+            ["pagekeep", "log", "app", "-r", "x", "--json"],
+        ] {
+            let cli = Cli::try_parse_from(args).unwrap();
+            assert!(cli.global.json && cli.global.repo.as_deref() == Some("x"));
+        }
+    }
+
+    #[test]
+    fn percentages_and_durations_are_bounded() {
+        assert_eq!(parse_percent("10%"), Ok(100_000));
+        assert_eq!(parse_percent("0.5"), Ok(5_000));
+        for bad in ["0", "101%", "-1", "x", "NaN", ""] {
+            assert!(parse_percent(bad).is_err(), "{bad}");
+        }
+        assert!(parse_duration("90s").is_ok() && parse_duration("0s").is_err());
+    }
+}

@@ -1,0 +1,83 @@
+//! `backup`.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::args::{self, BackupArgs};
+use super::context::Context;
+use super::list::commit_json;
+use super::output::{bytes, counted, time};
+use super::progress::Progress;
+use crate::codec::batch::Compression;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ops::backup::{BackupOptions, BackupReport};
+use crate::sqlite::image::Method;
+
+pub(crate) fn backup(context: &Context, args: BackupArgs) -> Result<()> {
+    let began = Instant::now();
+    let repository = context.repository()?;
+    let options = BackupOptions {
+        name: args.name,
+        label: args.label,
+        compression: match args.compression {
+            args::Compression::Fast => Compression::Fast,
+            args::Compression::Default => Compression::Default,
+            args::Compression::Max => Compression::Max,
+            args::Compression::Off => Compression::Off,
+        },
+        threads: context.threads(),
+        method: match args.reader {
+            args::Reader::Auto => Method::Auto,
+            args::Reader::Raw => Method::Raw,
+            args::Reader::Backup => Method::Backup,
+        },
+        adopt: args.adopt,
+    };
+    let report = {
+        let progress = Progress::new(&context.out);
+        crate::ops::backup::backup(&repository, &args.database, &options, &progress)
+            .map_err(explain_stop)?
+    };
+    print(context, &report, began);
+    Ok(())
+}
+
+fn explain_stop(e: Error) -> Error {
+    if e.kind() == ErrorKind::Interrupted {
+        return e.with_hint("nothing was published by this run; what was there before is whole");
+    }
+    e
+}
+
+fn print(context: &Context, report: &BackupReport, began: Instant) {
+    let label = report.snapshot.as_ref().map(|s| s.label.as_str());
+    let name = report.history.name();
+    let seconds = began.elapsed().as_secs_f64();
+    context.out.json_summary(json!({
+        "history": name,
+        "seq": report.seq,
+        "changed": report.commit.is_some(),
+        "commit": report.commit.map(|c| commit_json(name, report.seq, &c, label)),
+        "label": label,
+        "read_bytes": report.read,
+        "seconds": seconds,
+    }));
+    match report.commit {
+        Some(commit) => context.out.summary(format_args!(
+            "{name}@seq:{}  {}  {} of {} changed, {} stored, {seconds:.2} s",
+            report.seq,
+            time(commit.time),
+            counted(commit.changed.into(), "page"),
+            counted(commit.pages.into(), "page"),
+            bytes(commit.stored),
+        )),
+        None => context.out.summary(format_args!(
+            "{name}@seq:{}  unchanged, nothing stored, {seconds:.2} s",
+            report.seq
+        )),
+    }
+    if let Some(label) = label {
+        context.out.summary(format_args!("labelled {label:?}"));
+    }
+}

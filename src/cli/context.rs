@@ -1,0 +1,230 @@
+//! From flags to what commands use: a repository that is open, a selected commit, a place for output.
+
+use std::io::{BufRead, BufReader, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use chrono::{DateTime, Local};
+use zeroize::Zeroizing;
+
+use super::args::{Global, NewKeyArgs};
+use super::output::Output;
+use crate::codec::pool::default_threads;
+use crate::error::{Error, ErrorKind, Result};
+use crate::policy::selector::{Selector, split_target};
+use crate::repo::chain::{Chain, Commit};
+use crate::repo::history::History;
+use crate::repo::keys::Secret;
+use crate::repo::{self, Repository};
+
+/// The longest secret that a file or command may give.
+const MAX_SECRET: u64 = 4096;
+
+/// What every command gets.
+#[derive(Debug)]
+pub(crate) struct Context {
+    global: Global,
+    pub(crate) out: Output,
+}
+
+impl Context {
+    pub(crate) fn new(global: Global, out: Output) -> Self {
+        Self { global, out }
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.global.threads.map_or_else(default_threads, usize::from)
+    }
+
+    /// The repository's location.
+    pub(crate) fn location(&self) -> Result<&str> {
+        self.global.repo.as_deref().ok_or_else(|| {
+            Error::new(ErrorKind::Usage, "no repository was named")
+                .with_hint("say which: -r REPO, or set PAGEKEEP_REPO")
+        })
+    }
+
+    pub(crate) fn state_dir(&self) -> Result<PathBuf> {
+        if let Some(dir) = &self.global.state_dir {
+            return Ok(dir.clone());
+        }
+        let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        set("XDG_STATE_HOME")
+            .or_else(|| set("HOME").map(|home| home.join(".local/state")))
+            .map(|dir| dir.join("pagekeep"))
+            .ok_or_else(|| {
+                Error::new(ErrorKind::Usage, "there is no home directory to remember things in")
+                    .with_hint("say where: --state-dir DIR")
+            })
+    }
+
+    /// Opens the repository with the key that the flags and the environment give.
+    pub(crate) fn repository(&self) -> Result<Repository> {
+        let store = repo::open_store(self.location()?)?;
+        if store.head(crate::format::names::REPOSITORY)?.is_none() {
+            // Before a passphrase is asked for.
+            return Err(Error::new(ErrorKind::NoRepository, "is not a pagekeep repository")
+                .with_object(store.location())
+                .with_hint("`pagekeep init -r REPO --key-file FILE` creates one"));
+        }
+        Repository::open(store, &self.secret()?, self.state_dir()?)
+    }
+
+    /// The key to open a repository with.
+    fn secret(&self) -> Result<Secret> {
+        match self.given_secret()? {
+            Some(secret) => Ok(secret),
+            None => Secret::passphrase(prompt("Passphrase: ")?),
+        }
+    }
+
+    /// The key that flags or the environment give, without asking.
+    fn given_secret(&self) -> Result<Option<Secret>> {
+        let global = &self.global;
+        if let Some(path) = &global.key_file {
+            return self.read_key_file(path).map(Some);
+        }
+        if let Some(path) = &global.password_file {
+            return Secret::passphrase(first_line_of(path)?).map(Some);
+        }
+        if let Some(command) = &global.password_command {
+            return Secret::passphrase(output_of(command)?).map(Some);
+        }
+        if let Some(path) = &global.recovery_key_file {
+            return Secret::parse_recovery(&Zeroizing::new(whole(path)?)).map(Some);
+        }
+        if let Some(path) = std::env::var_os("PAGEKEEP_KEY_FILE").filter(|v| !v.is_empty()) {
+            return self.read_key_file(Path::new(&path)).map(Some);
+        }
+        match std::env::var("PAGEKEEP_PASSWORD") {
+            Ok(text) if !text.is_empty() => Secret::passphrase(text).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn read_key_file(&self, path: &Path) -> Result<Secret> {
+        let secret = Secret::read_key_file(path)?;
+        if Secret::key_file_is_exposed(path) {
+            self.out.warn(&format!(
+                "{} can be read by others; `chmod 600` keeps it to yourself",
+                path.display()
+            ));
+        }
+        Ok(secret)
+    }
+
+    /// The first key of a new repository: a key file is created if need be, a passphrase asked for twice.
+    pub(crate) fn first_secret(&self) -> Result<Secret> {
+        let file = self.global.key_file.clone().or_else(|| {
+            let none_else =
+                self.global.password_file.is_none() && self.global.password_command.is_none();
+            let set = std::env::var_os("PAGEKEEP_KEY_FILE").filter(|v| !v.is_empty());
+            set.filter(|_| none_else).map(PathBuf::from)
+        });
+        if let Some(path) = file {
+            return Secret::create_key_file(&path);
+        }
+        if self.global.recovery_key_file.is_some() {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "a recovery key cannot be a repository's first key",
+            )
+            .with_hint("use --key-file or a passphrase; init makes a recovery key besides"));
+        }
+        match self.given_secret()? {
+            Some(secret) => Ok(secret),
+            None => new_passphrase(),
+        }
+    }
+
+    /// A key to add.
+    pub(crate) fn new_secret(args: &NewKeyArgs) -> Result<Secret> {
+        match (&args.new_key_file, &args.new_password_file) {
+            (Some(path), _) => Secret::create_key_file(path),
+            (None, Some(path)) => Secret::passphrase(first_line_of(path)?),
+            (None, None) => new_passphrase(),
+        }
+    }
+
+    /// The history and the commit that `NAME[@WHEN]` means.
+    pub(crate) fn select(&self, repository: &Repository, target: &str) -> Result<Selected> {
+        let (name, when) = split_target(target);
+        let selector = Selector::parse(when, &now())?;
+        let history = repository.history(name)?;
+        let chain = history.chain()?;
+        let commit = crate::ops::select::select(&history, &chain, &selector)?;
+        Ok(Selected { history, chain, commit })
+    }
+}
+
+/// A commit, and where it is from.
+#[derive(Debug)]
+pub(crate) struct Selected {
+    pub(crate) history: History,
+    pub(crate) chain: Chain,
+    pub(crate) commit: Commit,
+}
+
+/// The present time, in this machine's time zone.
+pub(crate) fn now() -> DateTime<Local> {
+    Local::now()
+}
+
+fn new_passphrase() -> Result<Secret> {
+    let first = Zeroizing::new(prompt("New passphrase: ")?);
+    if first.is_empty() {
+        return Err(Error::new(ErrorKind::Usage, "the passphrase is empty"));
+    }
+    let second = Zeroizing::new(prompt("The same again: ")?);
+    if first != second {
+        return Err(Error::new(ErrorKind::Usage, "the two passphrases differ"));
+    }
+    Secret::passphrase(first.to_string())
+}
+
+fn prompt(text: &str) -> Result<String> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::new(ErrorKind::WrongKey, "no key was given, and there is no terminal to ask on")
+            .with_hint(
+                "use --key-file, --password-file, --password-command, PAGEKEEP_KEY_FILE or PAGEKEEP_PASSWORD",
+            ));
+    }
+    rpassword::prompt_password(text)
+        .map_err(|e| Error::io(e, "cannot be asked for", "the passphrase"))
+}
+
+fn whole(path: &Path) -> Result<String> {
+    let read = || {
+        let mut text = String::new();
+        std::fs::File::open(path)?.take(MAX_SECRET).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    read().map_err(|e| {
+        Error::io(e, "cannot be read", path.display().to_string()).with_kind(ErrorKind::WrongKey)
+    })
+}
+
+fn first_line_of(path: &Path) -> Result<String> {
+    let text = Zeroizing::new(whole(path)?);
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+fn output_of(command: &str) -> Result<String> {
+    let failed = |e| {
+        Error::io(e, "cannot be run", format!("--password-command {command:?}"))
+            .with_kind(ErrorKind::WrongKey)
+    };
+    let mut child =
+        Command::new("sh").arg("-c").arg(command).stdout(Stdio::piped()).spawn().map_err(failed)?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout.take(MAX_SECRET)).read_line(&mut line).map_err(failed)?;
+    }
+    let status = child.wait().map_err(failed)?;
+    // A command that prints more than a line may be told so by a broken pipe; its first line still counts.
+    if !status.success() && line.is_empty() {
+        return Err(Error::new(ErrorKind::WrongKey, format!("failed: {status}"))
+            .with_object(format!("--password-command {command:?}")));
+    }
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}

@@ -1,0 +1,165 @@
+//! `init` and `key`.
+
+use serde_json::json;
+
+use super::args::{InitArgs, KeyCommand, NewKeyArgs};
+use super::context::Context;
+use super::output::{table, time};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::slot::{KdfParams, SecretKind};
+use crate::repo::keys::Secret;
+use crate::repo::{self, Repository};
+use crate::types::SlotId;
+
+pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<()> {
+    let location = context.location()?;
+    let store = repo::create_store(location)?;
+    if store.head(crate::format::names::REPOSITORY)?.is_some() {
+        return Err(Error::new(ErrorKind::Refused, "is a repository already")
+            .with_object(store.location())
+            .with_hint("use it as it is, or choose another place"));
+    }
+    let secret = context.first_secret()?;
+    let recovery = if args.no_recovery_key { None } else { Some(Secret::new_recovery()?) };
+    let mut secrets = vec![(&secret, "first key")];
+    secrets.extend(recovery.iter().map(|secret| (secret, "recovery key")));
+    let repository = Repository::init(store, &secrets, KdfParams::default(), context.state_dir()?)?;
+    let printed = recovery.as_ref().and_then(Secret::print_recovery);
+    context.out.json_summary(json!({
+        "repository": repository.store().location(),
+        "id": repository.id(),
+        "recovery_key": printed.as_deref(),
+    }));
+    context.out.summary(format_args!(
+        "created repository {} at {}",
+        repository.id(),
+        repository.store().location()
+    ));
+    if let (Some(key), false) = (&printed, context.out.json) {
+        print_recovery(context, key);
+    }
+    Ok(())
+}
+
+/// The one time that a recovery key is shown; even `--quiet` does not swallow it.
+fn print_recovery(context: &Context, key: &str) {
+    context.out.line(format_args!(
+        "\nRecovery key, shown only now. Write it down and keep it in a safe place:\n\n    {key}\n"
+    ));
+    context
+        .out
+        .line("It opens the repository when the other key is lost: --recovery-key-file FILE.");
+}
+
+pub(crate) fn key(context: &Context, command: KeyCommand) -> Result<()> {
+    let repository = context.repository()?;
+    match command {
+        KeyCommand::Add(args) => {
+            let id = add(&repository, &args)?;
+            context.out.json_summary(json!({"added": id}));
+            context.out.summary(format_args!("added key {id}"));
+            Ok(())
+        }
+        KeyCommand::List => list(context, &repository),
+        KeyCommand::Remove { id } => {
+            let id = find(&repository, &id)?;
+            repository.remove_slot(id)?;
+            context.out.json_summary(json!({"removed": id}));
+            context.out.summary(format_args!("removed key {id}"));
+            Ok(())
+        }
+        KeyCommand::Passwd(args) => {
+            let old = repository.current_slot();
+            let new = add(&repository, &args)?;
+            repository.remove_slot(old)?;
+            context.out.json_summary(json!({"added": new, "removed": old}));
+            context.out.summary(format_args!("key {new} replaces key {old}"));
+            Ok(())
+        }
+        KeyCommand::Recovery { replace } => recovery(context, &repository, replace),
+    }
+}
+
+fn add(repository: &Repository, args: &NewKeyArgs) -> Result<SlotId> {
+    let secret = Context::new_secret(args)?;
+    repository.add_slot(&secret, &args.label, KdfParams::default())
+}
+
+fn recovery(context: &Context, repository: &Repository, replace: bool) -> Result<()> {
+    let secret = Secret::new_recovery()?;
+    let old: Vec<SlotId> = repository
+        .slots()?
+        .iter()
+        .filter(|s| s.front.as_ref().is_ok_and(|f| f.secret == SecretKind::Recovery))
+        .map(|s| s.id)
+        .collect();
+    let id = repository.add_slot(&secret, "recovery key", KdfParams::default())?;
+    let removed = if replace { old } else { Vec::new() };
+    for old in &removed {
+        repository.remove_slot(*old)?;
+    }
+    let printed = secret.print_recovery();
+    context
+        .out
+        .json_summary(json!({"added": id, "removed": removed, "recovery_key": printed.as_deref()}));
+    if let (Some(key), false) = (printed, context.out.json) {
+        print_recovery(context, &key);
+    }
+    Ok(())
+}
+
+fn list(context: &Context, repository: &Repository) -> Result<()> {
+    let mut rows = Vec::new();
+    for slot in repository.slots()? {
+        if context.out.json {
+            context.out.object(&match &slot.front {
+                Ok(front) => json!({
+                    "type": "key",
+                    "id": slot.id,
+                    "kind": front.secret.name(),
+                    "label": front.label,
+                    "created": front.created,
+                    "current": slot.current,
+                }),
+                Err(e) => json!({"type": "key", "id": slot.id, "error": e}),
+            });
+            continue;
+        }
+        let current = if slot.current { "in use" } else { "" };
+        rows.push(match &slot.front {
+            Ok(front) => vec![
+                slot.id.to_string(),
+                front.secret.name().to_owned(),
+                time(front.created),
+                front.label.clone(),
+                current.to_owned(),
+            ],
+            Err(e) => vec![slot.id.to_string(), "damaged".to_owned(), String::new(), e.clone()],
+        });
+    }
+    if !context.out.json {
+        for line in table(&["ID", "KIND", "CREATED", "LABEL", ""], &rows, &[]) {
+            context.out.line(line);
+        }
+    }
+    Ok(())
+}
+
+/// The slot whose id begins so.
+fn find(repository: &Repository, prefix: &str) -> Result<SlotId> {
+    let found: Vec<SlotId> = repository
+        .slots()?
+        .iter()
+        .map(|slot| slot.id)
+        .filter(|id| !prefix.is_empty() && id.to_string().starts_with(prefix))
+        .collect();
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(Error::new(ErrorKind::NotFound, "no key has this id")
+            .with_object(prefix)
+            .with_hint("`pagekeep key list` shows them")),
+        _ => Err(Error::new(ErrorKind::Usage, "several keys have ids that begin so")
+            .with_object(prefix)
+            .with_hint("give more digits")),
+    }
+}

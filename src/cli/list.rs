@@ -1,0 +1,294 @@
+//! `snapshots`, `log`, `show` and `label`: what there is, and names for it.
+
+use serde_json::{Value, json};
+
+use super::args::{FilterArgs, LabelArgs, LogArgs, ShowArgs, SnapshotsArgs};
+use super::context::{Context, Selected, now};
+use super::output::{ago, bytes, count, counted, table, time};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::segment::CommitRecord;
+use crate::format::snapshot::SnapshotKind;
+use crate::policy::selector::{Selector, split_target};
+use crate::repo::Repository;
+use crate::repo::chain::Commit;
+use crate::repo::history::{History, Snapshot};
+use crate::types::{Seq, Timestamp};
+
+/// A commit as JSON.
+pub(crate) fn commit_json(
+    history: &str,
+    seq: Seq,
+    record: &CommitRecord,
+    label: Option<&str>,
+) -> Value {
+    json!({
+        "type": "commit",
+        "history": history,
+        "seq": seq,
+        "time": record.time,
+        "pages": record.pages,
+        "changed_pages": record.changed,
+        "stored_bytes": record.stored,
+        "digest": record.digest,
+        "label": label,
+        "kind": record.kind.name(),
+    })
+}
+
+/// Which commits to list, resolved.
+struct Filter {
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    label: Option<String>,
+}
+
+impl Filter {
+    fn new(args: &FilterArgs) -> Result<Self> {
+        let moment = |text: &Option<String>| match text {
+            None => Ok(None),
+            Some(text) => match Selector::parse(text, &now())? {
+                Selector::Moment(t) => Ok(Some(t)),
+                _ => Err(Error::new(ErrorKind::Usage, "is not a time")
+                    .with_object(format!("{text:?}"))
+                    .with_hint("use 2026-05-01T12:00:00Z, \"2h ago\" or \"yesterday 18:00\"")),
+            },
+        };
+        Ok(Self {
+            since: moment(&args.since)?,
+            until: moment(&args.until)?,
+            label: args.label.clone(),
+        })
+    }
+
+    fn accepts(&self, commit: &Commit, labels: &[&Snapshot]) -> bool {
+        let time = commit.record.time;
+        self.since.is_none_or(|t| time >= t)
+            && self.until.is_none_or(|t| time <= t)
+            && self.label.as_ref().is_none_or(|l| labels.iter().any(|s| s.label == *l))
+    }
+}
+
+fn labels_of(snapshots: &[Snapshot], seq: Seq) -> Vec<&Snapshot> {
+    snapshots.iter().filter(|s| s.seq == seq).collect()
+}
+
+fn joined(labels: &[&Snapshot]) -> String {
+    labels.iter().map(|s| s.label.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<()> {
+    let repository = context.repository()?;
+    let filter = Filter::new(&args.filter)?;
+    let histories = chosen(&repository, args.name.as_deref())?;
+    if histories.is_empty() {
+        context.out.summary("no histories yet; `pagekeep backup DB` begins one");
+    }
+    for history in histories {
+        let chain = history.chain()?;
+        let snapshots = history.snapshots()?;
+        let latest = chain.latest().map(|c| c.seq);
+        let mut rows = Vec::new();
+        for commit in chain.commits() {
+            let labels = labels_of(&snapshots, commit.seq);
+            let newest = Some(commit.seq) == latest;
+            if (labels.is_empty() && !newest) || !filter.accepts(&commit, &labels) {
+                continue;
+            }
+            if context.out.json {
+                let label = labels.last().map(|s| s.label.as_str());
+                context.out.object(&commit_json(history.name(), commit.seq, &commit.record, label));
+            }
+            let ids: Vec<String> = labels.iter().map(|s| s.id.to_string()).collect();
+            let kind = labels.last().map_or("newest", |s| s.kind.name());
+            rows.push(vec![
+                format!("seq:{}", commit.seq),
+                time(commit.record.time),
+                kind.to_owned(),
+                joined(&labels),
+                ids.join(", "),
+            ]);
+        }
+        if !context.out.json {
+            let commits = u64::try_from(chain.commits().count()).unwrap_or(u64::MAX);
+            context.out.line(format_args!(
+                "\x1b[1m{}\x1b[0m  {}  {}",
+                history.name(),
+                history.about().source,
+                counted(commits, "commit")
+            ));
+            for line in table(&["COMMIT", "TIME", "KIND", "LABEL", "ID"], &rows, &[]) {
+                context.out.line(format_args!("  {line}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One history, or all.
+pub(crate) fn chosen(repository: &Repository, name: Option<&str>) -> Result<Vec<History>> {
+    match name {
+        Some(name) => Ok(vec![repository.history(name)?]),
+        None => repository.histories(),
+    }
+}
+
+pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<()> {
+    let repository = context.repository()?;
+    let filter = Filter::new(&args.filter)?;
+    let history = repository.history(&args.name)?;
+    let chain = history.chain()?;
+    let snapshots = history.snapshots()?;
+    let mut commits: Vec<Commit> =
+        chain.commits().filter(|c| filter.accepts(c, &labels_of(&snapshots, c.seq))).collect();
+    if let Some(last) = args.last {
+        commits.drain(..commits.len().saturating_sub(last));
+    }
+    if context.out.json {
+        for commit in &commits {
+            let labels = labels_of(&snapshots, commit.seq);
+            let label = labels.last().map(|s| s.label.as_str());
+            context.out.object(&commit_json(history.name(), commit.seq, &commit.record, label));
+        }
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = commits
+        .iter()
+        .map(|commit| {
+            vec![
+                format!("seq:{}", commit.seq),
+                time(commit.record.time),
+                count(commit.record.pages.into()),
+                count(commit.record.changed.into()),
+                bytes(commit.record.stored),
+                commit.record.kind.name().to_owned(),
+                joined(&labels_of(&snapshots, commit.seq)),
+            ]
+        })
+        .collect();
+    let header = ["COMMIT", "TIME", "PAGES", "CHANGED", "STORED", "KIND", "LABEL"];
+    for line in table(&header, &rows, &[2, 3, 4]) {
+        context.out.line(line);
+    }
+    Ok(())
+}
+
+pub(crate) fn show(context: &Context, args: &ShowArgs) -> Result<()> {
+    let repository = context.repository()?;
+    let Selected { history, chain, commit } = context.select(&repository, &args.target)?;
+    let snapshots = history.snapshots()?;
+    let labels = labels_of(&snapshots, commit.seq);
+    let proofs: Vec<_> = history.proofs()?.into_iter().filter(|p| p.seq == commit.seq).collect();
+    let manifest = &commit.segment.manifest;
+    if context.out.json {
+        let label = labels.last().map(|s| s.label.as_str());
+        let mut object = commit_json(history.name(), commit.seq, &commit.record, label);
+        if let Some(object) = object.as_object_mut() {
+            object.insert("page_size".to_owned(), json!(manifest.page_size));
+            object.insert("segment".to_owned(), json!(commit.segment.name()));
+            let proofs: Vec<Value> = proofs
+                .iter()
+                .map(|p| {
+                    json!({"level": p.level.name(), "time": p.started, "passed": p.failure.is_none(),
+                           "failure": p.failure, "host": p.host})
+                })
+                .collect();
+            object.insert("proofs".to_owned(), Value::Array(proofs));
+        }
+        context.out.object(&object);
+        return Ok(());
+    }
+    let now = Timestamp::now();
+    let row = |key: &str, value: String| context.out.line(format_args!("{key:<10} {value}"));
+    row("commit", format!("{}@seq:{}", history.name(), commit.seq));
+    row("time", format!("{} ({})", time(commit.record.time), ago(commit.record.time, now)));
+    row("database", history.about().source.clone());
+    let size = manifest.page_size.file_len(commit.record.pages);
+    let pages = counted(commit.record.pages.into(), "page");
+    row("size", format!("{}, {pages} of {} bytes", bytes(size), manifest.page_size));
+    let changed = counted(commit.record.changed.into(), "page");
+    row("changed", format!("{changed}, {} stored", bytes(commit.record.stored)));
+    row("captured", format!("by {}", commit.record.kind.name()));
+    row("digest", commit.record.digest.to_string());
+    row("segment", commit.segment.name().to_owned());
+    if !labels.is_empty() {
+        row("labels", joined(&labels));
+    }
+    for line in neighbours(&chain, &commit) {
+        row("", line);
+    }
+    for proof in &proofs {
+        let outcome =
+            proof.failure.as_deref().map_or("passed".to_owned(), |f| format!("FAILED: {f}"));
+        row("proof", format!("{} {} {outcome}", time(proof.started), proof.level.name()));
+    }
+    if proofs.is_empty() {
+        row(
+            "proof",
+            format!("none yet; `pagekeep verify {}@seq:{}` makes one", history.name(), commit.seq),
+        );
+    }
+    Ok(())
+}
+
+/// The commits before and after one, for people.
+pub(crate) fn neighbours(chain: &crate::repo::chain::Chain, commit: &Commit) -> Vec<String> {
+    let before = commit.seq.0.checked_sub(1).and_then(|n| chain.commit(Seq(n)));
+    let after = chain.commit(commit.seq.next());
+    let line = |word: &str, c: Option<Commit>| {
+        c.map(|c| format!("{word} it: seq:{}, {}", c.seq, time(c.record.time)))
+            .unwrap_or_else(|| format!("{word} it: nothing"))
+    };
+    vec![line("before", before), line("after", after)]
+}
+
+pub(crate) fn label(context: &Context, args: &LabelArgs) -> Result<()> {
+    let repository = context.repository()?;
+    if args.remove {
+        return unlabel(context, &repository, args);
+    }
+    let Selected { history, commit, .. } = context.select(&repository, &args.target)?;
+    let snapshot = history.add_snapshot(commit.seq, &args.label, SnapshotKind::Manual)?;
+    context.out.json_summary(
+        json!({"history": history.name(), "seq": commit.seq, "label": snapshot.label, "id": snapshot.id}),
+    );
+    context.out.summary(format_args!(
+        "{}@seq:{} of {} is now labelled {:?}",
+        history.name(),
+        commit.seq,
+        time(commit.record.time),
+        snapshot.label
+    ));
+    Ok(())
+}
+
+fn unlabel(context: &Context, repository: &Repository, args: &LabelArgs) -> Result<()> {
+    let only = if args.target.contains('@') {
+        Some(context.select(repository, &args.target)?.commit.seq)
+    } else {
+        None
+    };
+    let history = repository.history(split_target(&args.target).0)?;
+    let mut removed = Vec::new();
+    for snapshot in history.snapshots()? {
+        if snapshot.label == args.label && only.is_none_or(|seq| seq == snapshot.seq) {
+            history.remove_snapshot(&snapshot)?;
+            removed.push(snapshot.seq);
+        }
+    }
+    if removed.is_empty() {
+        return Err(Error::new(ErrorKind::NotFound, format!("has no label {:?}", args.label))
+            .with_object(&*args.target)
+            .with_hint(format!("`pagekeep snapshots {}` shows the labels", history.name())));
+    }
+    context.out.json_summary(
+        json!({"history": history.name(), "label": args.label, "removed_from": removed}),
+    );
+    for seq in removed {
+        context.out.summary(format_args!(
+            "took {:?} back from {}@seq:{seq}",
+            args.label,
+            history.name()
+        ));
+    }
+    Ok(())
+}

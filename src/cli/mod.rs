@@ -1,0 +1,86 @@
+//! The command line: flags, output, and one file for each group of commands.
+//!
+//! Data goes to stdout, progress, warnings and errors to stderr. With `--json` stdout has one object a line: for long work
+//! typed lines and a `summary` last.
+
+mod args;
+mod backup;
+mod context;
+mod demo;
+mod generate;
+mod keys;
+mod list;
+mod output;
+mod progress;
+mod restore;
+mod status;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind as ClapKind;
+
+use crate::error::Result;
+use args::{Cli, Command};
+use context::Context;
+use output::Output;
+
+/// What a command ended with, when it did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// All is well.
+    Well,
+    /// A verification found damage.
+    Damaged,
+}
+
+/// Parses the arguments of the process, runs the command, and answers the exit code.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are no errors; everything else is a question of usage.
+            let code = match e.kind() {
+                ClapKind::DisplayHelp | ClapKind::DisplayVersion => 0,
+                _ => 2,
+            };
+            let _ = e.print();
+            return ExitCode::from(code);
+        }
+    };
+    let out = Output::new(&cli.global);
+    let context = Context::new(cli.global, out);
+    progress::catch_signals();
+    let ended = dispatch(&context, cli.command);
+    let code = match &ended {
+        Ok(Ended::Well) if context.out.has_warned() => 3,
+        Ok(Ended::Well) => 0,
+        Ok(Ended::Damaged) => 4,
+        Err(e) => {
+            context.out.error(e);
+            e.kind().exit_code()
+        }
+    };
+    ExitCode::from(code)
+}
+
+fn dispatch(context: &Context, command: Command) -> Result<Ended> {
+    match command {
+        Command::Init(args) => keys::init(context, &args),
+        Command::Backup(args) => backup::backup(context, args),
+        Command::Snapshots(args) => list::snapshots(context, &args),
+        Command::Log(args) => list::log(context, &args),
+        Command::Show(args) => list::show(context, &args),
+        Command::Restore(args) => restore::restore(context, &args),
+        Command::Verify(args) => return verify::verify(context, args),
+        Command::Label(args) => list::label(context, &args),
+        Command::Status(args) => status::status(context, &args),
+        Command::Key(command) => keys::key(context, command),
+        Command::Demo(args) => demo::demo(context, &args),
+        Command::DemoWriter(args) => demo::write(&args.database),
+        Command::Completions(args) => generate::completions(args.shell),
+        Command::Man(args) => generate::man(&args),
+    }
+    .map(|()| Ended::Well)
+}

@@ -1,0 +1,240 @@
+//! What a command prints: data on stdout, everything else on stderr; tables for people, lines of JSON for programs.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use chrono::Local;
+use serde_json::{Value, json};
+
+use super::args::{Color, Global};
+use crate::error::Error;
+use crate::types::Timestamp;
+
+/// Where and how to print.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) json: bool,
+    pub(crate) quiet: bool,
+    pub(crate) verbose: bool,
+    warned: AtomicBool,
+}
+
+impl Output {
+    pub(crate) fn new(global: &Global) -> Self {
+        let choice = match global.color {
+            Color::Auto => anstream::ColorChoice::Auto,
+            Color::Always => anstream::ColorChoice::Always,
+            Color::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+        Self {
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            warned: AtomicBool::new(false),
+        }
+    }
+
+    /// A line of data.
+    pub(crate) fn line(&self, text: impl Display) {
+        print_line(&mut anstream::stdout(), text);
+    }
+
+    /// A line of a summary: data that `--quiet` leaves out.
+    pub(crate) fn summary(&self, text: impl Display) {
+        if !self.quiet && !self.json {
+            self.line(text);
+        }
+    }
+
+    /// A line of JSON.
+    pub(crate) fn object(&self, value: &Value) {
+        print_line(&mut io::stdout(), value);
+    }
+
+    /// The last line of long work in JSON.
+    pub(crate) fn json_summary(&self, mut value: Value) {
+        if self.json {
+            if let Some(object) = value.as_object_mut() {
+                object.insert("type".to_owned(), json!("summary"));
+            }
+            self.object(&value);
+        }
+    }
+
+    /// Something that went on although it was not as it should be; makes the exit code 3.
+    pub(crate) fn warn(&self, text: &str) {
+        self.warned.store(true, Ordering::Relaxed);
+        if self.json {
+            self.object(&json!({"type": "warning", "message": text}));
+        }
+        print_line(&mut anstream::stderr(), format_args!("\x1b[33mwarning:\x1b[0m {text}"));
+    }
+
+    /// What `--verbose` tells.
+    pub(crate) fn detail(&self, text: impl Display) {
+        if self.verbose {
+            print_line(&mut anstream::stderr(), text);
+        }
+    }
+
+    pub(crate) fn has_warned(&self) -> bool {
+        self.warned.load(Ordering::Relaxed)
+    }
+
+    /// An error, with all that is known about it.
+    pub(crate) fn error(&self, error: &Error) {
+        let kind = error.kind();
+        if self.json {
+            self.object(&json!({
+                "type": "error",
+                "kind": kind.name(),
+                "exit_code": kind.exit_code(),
+                "object": error.object(),
+                "message": error.message(),
+                "cause": chain(error),
+                "hint": error.hint(),
+            }));
+        }
+        let mut text = format!("\x1b[1;31merror:\x1b[0m {error}");
+        for cause in chain(error) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        print_line(&mut anstream::stderr(), text);
+        if let Some(hint) = error.hint() {
+            print_line(&mut anstream::stderr(), format_args!("\x1b[1mhint:\x1b[0m {hint}"));
+        }
+    }
+}
+
+fn chain(error: &Error) -> Vec<String> {
+    let mut causes = Vec::new();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        causes.push(cause.to_string());
+        source = cause.source();
+    }
+    causes
+}
+
+/// Prints, and does not mind when the reader has gone away, as `head` does.
+fn print_line(to: &mut impl Write, text: impl Display) {
+    let _ = writeln!(to, "{text}");
+}
+
+/// Whether progress can be drawn.
+pub(crate) fn stderr_is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// A time for people, in this machine's time zone.
+pub(crate) fn time(t: Timestamp) -> String {
+    match t.to_utc() {
+        Some(utc) => utc.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S%.3f").to_string(),
+        None => t.to_string(),
+    }
+}
+
+/// How long ago a time was.
+pub(crate) fn ago(t: Timestamp, now: Timestamp) -> String {
+    let seconds = now.0.saturating_sub(t.0) / 1_000_000;
+    let text = match seconds {
+        ..0 => return "in the future".to_owned(),
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    };
+    format!("{text} ago")
+}
+
+/// A number of bytes for people.
+pub(crate) fn bytes(n: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if n < 1024 {
+        return format!("{n} B");
+    }
+    let mut tenths = u128::from(n) * 10 / 1024;
+    let mut unit = 0;
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS.get(unit).unwrap_or(&""))
+}
+
+/// A count with separators.
+pub(crate) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(c);
+    }
+    text
+}
+
+/// A noun with its number: `1 page`, `2 pages`.
+pub(crate) fn counted(n: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(n), if n == 1 { "" } else { "s" })
+}
+
+/// Rows with aligned columns; the columns named in `right` are aligned to the right.
+pub(crate) fn table(header: &[&str], rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
+    let widths: Vec<usize> = header
+        .iter()
+        .enumerate()
+        .map(|(i, h)| {
+            let cells = rows.iter().filter_map(|r| r.get(i)).map(|c| c.chars().count());
+            cells.chain([h.chars().count()]).max().unwrap_or(0)
+        })
+        .collect();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let mut text = String::new();
+        for (i, (cell, width)) in cells.zip(&widths).enumerate() {
+            let pad = " ".repeat(width.saturating_sub(cell.chars().count()));
+            if i > 0 {
+                text.push_str("  ");
+            }
+            if right.contains(&i) {
+                text.push_str(&pad);
+                text.push_str(cell);
+            } else {
+                text.push_str(cell);
+                text.push_str(&pad);
+            }
+        }
+        text.trim_end().to_owned()
+    };
+    let head = format!("\x1b[1m{}\x1b[0m", line(&mut header.iter().copied()));
+    let body = rows.iter().map(|row| line(&mut row.iter().map(String::as_str)));
+    std::iter::once(head).chain(body).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(bytes(0), "0 B");
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(1 << 30), "1.0 GiB");
+        assert_eq!(bytes(u64::MAX), "15.9 EiB");
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(counted(1, "page"), "1 page");
+        assert_eq!(ago(Timestamp(0), Timestamp(7_200_000_000)), "2 h ago");
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let rows = vec![vec!["a".into(), "10".into()], vec!["bcd".into(), "5".into()]];
+        let lines = table(&["x", "n"], &rows, &[1]);
+        assert_eq!(lines[1..], ["a    10", "bcd   5"]);
+    }
+}

@@ -1,0 +1,85 @@
+//! `restore`.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::args::{CheckArg, RestoreArgs};
+use super::context::{Context, Selected};
+use super::list::{commit_json, neighbours};
+use super::output::{ago, bytes, counted, time};
+use super::progress::Progress;
+use crate::error::Result;
+use crate::ops::restore::{Check, RestoreOptions};
+use crate::types::Timestamp;
+
+pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
+    let began = Instant::now();
+    let repository = context.repository()?;
+    let selected = context.select(&repository, &args.source)?;
+    let Selected { history, chain, commit } = &selected;
+    let check = match args.check {
+        CheckArg::None => Check::None,
+        CheckArg::Quick => Check::Quick,
+        CheckArg::Full => Check::Full,
+    };
+    if !args.dry_run {
+        let options = RestoreOptions { force: args.force, check, threads: context.threads() };
+        let progress = Progress::new(&context.out);
+        crate::ops::restore::restore(history, chain, commit, &args.target, &options, &progress)?;
+    }
+    print(context, args, &selected, check, began);
+    Ok(())
+}
+
+fn print(context: &Context, args: &RestoreArgs, selected: &Selected, check: Check, began: Instant) {
+    let Selected { history, chain, commit } = selected;
+    let size = commit.segment.manifest.page_size.file_len(commit.record.pages);
+    let seconds = began.elapsed().as_secs_f64();
+    let checked = match check {
+        Check::None => "none",
+        Check::Quick => "quick",
+        Check::Full => "full",
+    };
+    let neighbour = |seq| chain.commit(seq).map(|c| json!({"seq": c.seq, "time": c.record.time}));
+    context.out.json_summary(json!({
+        "history": history.name(),
+        "commit": commit_json(history.name(), commit.seq, &commit.record, None),
+        "before": neighbour(crate::types::Seq(commit.seq.0.saturating_sub(1))),
+        "after": neighbour(commit.seq.next()),
+        "target": args.target.to_string_lossy(),
+        "bytes": size,
+        "check": checked,
+        "dry_run": args.dry_run,
+        "seconds": seconds,
+    }));
+    let verb = if args.dry_run { "would restore" } else { "restored" };
+    context.out.summary(format_args!(
+        "{verb} {}@seq:{} to {}",
+        history.name(),
+        commit.seq,
+        args.target.display()
+    ));
+    context.out.summary(format_args!(
+        "  captured {} ({})",
+        time(commit.record.time),
+        ago(commit.record.time, Timestamp::now())
+    ));
+    for line in neighbours(chain, commit) {
+        context.out.summary(format_args!("  {line}"));
+    }
+    let pages = counted(commit.record.pages.into(), "page");
+    if args.dry_run {
+        context.out.summary(format_args!("  {}, {pages}; nothing was written", bytes(size)));
+        return;
+    }
+    let opinion = match check {
+        Check::None => "SQLite was not asked",
+        Check::Quick => "quick_check passed",
+        Check::Full => "integrity_check passed",
+    };
+    context.out.summary(format_args!(
+        "  {}, {pages}, every digest compared, {opinion}, {seconds:.2} s",
+        bytes(size)
+    ));
+}

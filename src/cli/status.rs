@@ -1,0 +1,125 @@
+//! `status`: for each history, how fresh, how proven, how large.
+
+use serde_json::json;
+
+use super::args::StatusArgs;
+use super::context::Context;
+use super::list::chosen;
+use super::output::{ago, bytes, counted, time};
+use crate::error::Result;
+use crate::format::proof::{Level, Proof};
+use crate::repo::history::History;
+use crate::repo::writer::newest_claim;
+use crate::types::Timestamp;
+
+pub(crate) fn status(context: &Context, args: &StatusArgs) -> Result<()> {
+    let repository = context.repository()?;
+    let histories = chosen(&repository, args.name.as_deref())?;
+    if !context.out.json {
+        context.out.line(format_args!(
+            "repository {} at {}, created {}",
+            repository.id(),
+            repository.store().location(),
+            time(repository.created())
+        ));
+        if histories.is_empty() {
+            context.out.line("no histories yet; `pagekeep backup DB` begins one");
+        }
+    }
+    for history in &histories {
+        one(context, history)?;
+    }
+    Ok(())
+}
+
+fn one(context: &Context, history: &History) -> Result<()> {
+    let chain = history.chain()?;
+    let latest = chain.latest();
+    let last_run = crate::repo::last_run_here(history)?;
+    let proofs = history.proofs()?;
+    let stored: u64 = chain.segments().iter().map(|s| s.stored_len()).sum();
+    let commits = u64::try_from(chain.commits().count()).unwrap_or(u64::MAX);
+    let claim = newest_claim(history)?;
+    let size = latest
+        .as_ref()
+        .map(|c| c.segment.manifest.page_size.file_len(c.record.pages))
+        .unwrap_or_default();
+    let last_of =
+        |level: Level| proofs.iter().filter(|p| p.level == level).max_by_key(|p| p.started);
+    let levels = [Level::Chain, Level::Data, Level::Restore];
+    if context.out.json {
+        let proof = |p: &Proof| {
+            json!({"seq": p.seq, "level": p.level.name(), "time": p.started,
+                   "passed": p.failure.is_none(), "failure": p.failure,
+                   "coverage": f64::from(p.coverage_ppm) / 1e6})
+        };
+        context.out.object(&json!({
+            "type": "status",
+            "history": history.name(),
+            "id": history.id(),
+            "source": history.about().source,
+            "commits": commits,
+            "last_commit": latest.as_ref().map(|c| c.seq),
+            "last_commit_time": latest.as_ref().map(|c| c.record.time),
+            "last_run": last_run,
+            "database_bytes": size,
+            "stored_bytes": stored,
+            "segments": chain.segments().len(),
+            "strays": chain.strays(),
+            "writer": claim.as_ref().map(|c| json!({"term": c.term, "host": c.host, "since": c.since})),
+            "proofs": levels.iter().filter_map(|l| last_of(*l)).map(proof).collect::<Vec<_>>(),
+        }));
+        return Ok(());
+    }
+    let now = Timestamp::now();
+    let row = |key: &str, value: String| context.out.line(format_args!("  {key:<13} {value}"));
+    context.out.line(format_args!(
+        "\n\x1b[1m{}\x1b[0m  {}",
+        history.name(),
+        history.about().source
+    ));
+    match &latest {
+        Some(c) => row(
+            "last commit",
+            format!("seq:{}, {} ({})", c.seq, time(c.record.time), ago(c.record.time, now)),
+        ),
+        None => row("last commit", "none".to_owned()),
+    }
+    row(
+        "last backup",
+        last_run.map_or("never from this machine".to_owned(), |t| {
+            format!("{} ({}) from this machine", time(t), ago(t, now))
+        }),
+    );
+    for level in levels {
+        let text = match last_of(level) {
+            None => "never".to_owned(),
+            Some(p) => {
+                let outcome =
+                    p.failure.as_deref().map_or("passed".to_owned(), |f| format!("FAILED: {f}"));
+                let part = if p.coverage_ppm < 1_000_000 {
+                    format!(", {:.1}% of the batches", f64::from(p.coverage_ppm) / 1e4)
+                } else {
+                    String::new()
+                };
+                format!("{outcome} {} at seq:{}{part}", ago(p.started, now), p.seq)
+            }
+        };
+        row(&format!("{} proof", level.name()), text);
+    }
+    row("database", bytes(size));
+    let segments = u64::try_from(chain.segments().len()).unwrap_or(u64::MAX);
+    row(
+        "stored",
+        format!(
+            "{} in {}, {}",
+            bytes(stored),
+            counted(segments, "segment"),
+            counted(commits, "commit")
+        ),
+    );
+    if let Some(claim) = claim {
+        row("writer", format!("{} since {} (term {})", claim.host, time(claim.since), claim.term));
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! `verify`.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::Ended;
+use super::args::{LevelArg, VerifyArgs};
+use super::context::Context;
+use super::output::{bytes, counted};
+use super::progress::Progress;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::proof::Level;
+use crate::ops::verify::{VerifyOptions, VerifyReport};
+use crate::policy::selector::split_target;
+use crate::repo::Repository;
+use crate::repo::chain::Commit;
+use crate::repo::history::History;
+
+pub(crate) fn verify(context: &Context, args: VerifyArgs) -> Result<Ended> {
+    let level = match args.level {
+        LevelArg::Chain => Level::Chain,
+        LevelArg::Data => Level::Data,
+        LevelArg::Restore => Level::Restore,
+    };
+    check_options(&args, level)?;
+    let repository = context.repository()?;
+    let options = VerifyOptions {
+        level,
+        sample_ppm: args.sample,
+        max_time: args.max_time,
+        assertions: args.assertions,
+        threads: context.threads(),
+        scratch: args.scratch.unwrap_or_else(std::env::temp_dir),
+    };
+    let (targets, damage) = targets(context, &repository, args.target.as_deref())?;
+    let mut damaged = damage;
+    let mut totals = VerifyReport::default();
+    let began = Instant::now();
+    for (history, commit) in &targets {
+        let clock = Instant::now();
+        let report = {
+            let progress = Progress::new(&context.out);
+            crate::ops::verify::verify(history, commit.as_ref(), &options, &progress)?
+        };
+        print(context, history, level, &report, clock);
+        damaged |= !report.findings.is_empty();
+        totals.findings.extend(report.findings);
+        totals.page_bytes += report.page_bytes;
+        totals.commits += report.commits;
+    }
+    context.out.json_summary(json!({
+        "level": level.name(),
+        "histories": targets.len(),
+        "commits": totals.commits,
+        "page_bytes": totals.page_bytes,
+        "findings": totals.findings.len(),
+        "passed": !damaged,
+        "seconds": began.elapsed().as_secs_f64(),
+    }));
+    Ok(if damaged { Ended::Damaged } else { Ended::Well })
+}
+
+/// An option that the level would not read is a misunderstanding.
+fn check_options(args: &VerifyArgs, level: Level) -> Result<()> {
+    let unused = match level {
+        Level::Chain if args.sample.is_some() => Some("--sample"),
+        Level::Chain if args.max_time.is_some() => Some("--max-time"),
+        Level::Chain | Level::Data if !args.assertions.is_empty() => Some("--assert"),
+        Level::Chain | Level::Data if args.scratch.is_some() => Some("--scratch"),
+        _ => None,
+    };
+    match unused {
+        Some(option) => Err(Error::new(
+            ErrorKind::Usage,
+            format!("{option} means nothing at level {}", level.name()),
+        )
+        .with_hint("use --level restore for assertions, data or restore for samples")),
+        None => Ok(()),
+    }
+}
+
+type Targets = (Vec<(History, Option<Commit>)>, bool);
+
+/// What to verify; a history whose commit can't be selected because it is damaged is verified as a whole.
+fn targets(context: &Context, repository: &Repository, target: Option<&str>) -> Result<Targets> {
+    let Some(target) = target else {
+        let all = repository.histories()?.into_iter().map(|h| (h, None)).collect();
+        return Ok((all, false));
+    };
+    let (name, _) = split_target(target);
+    if name == target {
+        return Ok((vec![(repository.history(name)?, None)], false));
+    }
+    match context.select(repository, target) {
+        Ok(selected) => Ok((vec![(selected.history, Some(selected.commit))], false)),
+        Err(e) if e.kind() == ErrorKind::Damaged => {
+            context.out.error(&e);
+            Ok((vec![(repository.history(name)?, None)], true))
+        }
+        Err(e) => Err(e),
+    }
+}
+
+fn print(
+    context: &Context,
+    history: &History,
+    level: Level,
+    report: &VerifyReport,
+    clock: Instant,
+) {
+    let seconds = clock.elapsed().as_secs_f64();
+    if context.out.json {
+        for f in &report.findings {
+            context.out.object(&json!({"type": "finding", "history": history.name(),
+                                       "object": f.object, "message": f.message}));
+        }
+        context.out.object(&json!({
+            "type": "verified",
+            "history": history.name(),
+            "level": level.name(),
+            "passed": report.findings.is_empty(),
+            "segments": report.segments,
+            "commits": report.commits,
+            "batches": report.batches.1,
+            "batches_opened": report.batches.0,
+            "page_bytes": report.page_bytes,
+            "restored": report.restored,
+            "timed_out": report.timed_out,
+            "strays": report.strays,
+            "seconds": seconds,
+        }));
+        return;
+    }
+    for f in &report.findings {
+        // What is damaged is data, even for --quiet.
+        context.out.line(format_args!("\x1b[1;31mdamaged\x1b[0m  {}: {}", f.object, f.message));
+    }
+    let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    let commits = counted(number(report.commits), "commit");
+    let scope = match level {
+        Level::Chain => format!("{commits} in {}", counted(number(report.segments), "segment")),
+        Level::Data => {
+            let (opened, all) = report.batches;
+            format!(
+                "{commits}, {opened} of {all} batches opened, {} compared",
+                bytes(report.page_bytes)
+            )
+        }
+        Level::Restore => {
+            let seqs: Vec<String> = report.restored.iter().map(|s| format!("seq:{s}")).collect();
+            format!("restored {} of {commits} ({})", report.restored.len(), seqs.join(", "))
+        }
+    };
+    let outcome = if report.commits == 0 && report.findings.is_empty() {
+        "has no commits yet"
+    } else if report.findings.is_empty() {
+        "passed"
+    } else {
+        "FAILED"
+    };
+    let timed_out = if report.timed_out { ", time was up" } else { "" };
+    context.out.summary(format_args!(
+        "{}  {} {outcome}: {scope}{timed_out}, {seconds:.2} s",
+        history.name(),
+        level.name()
+    ));
+    if report.strays > 0 {
+        context.out.summary(format_args!(
+            "  {} in the log not on the chain: late writes of a superseded writer, harmless",
+            counted(number(report.strays), "segment")
+        ));
+    }
+}

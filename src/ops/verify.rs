@@ -1,0 +1,444 @@
+//! Prove that a history can be restored, or find out what can't.
+//!
+//! | level | proves |
+//! |---|---|
+//! | chain | every object is there, has its length, opens where it is small, and the segments form an unbroken chain |
+//! | data | besides: every index block and batch opens, every page has its digest, and every commit's pages add up to its digest |
+//! | restore | besides the chain: a scratch restore passes `integrity_check`, `foreign_key_check` and the user's assertions |
+//!
+//! Damage does not end a verification: it goes on and lists all that it finds. Every result is stored as a proof, a failed one
+//! too, so that any machine can tell when a commit was last proven.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::codec::batch::Decoder;
+use crate::codec::pool;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::index::IndexBlock;
+use crate::format::proof::{Level, Proof};
+use crate::format::segment::{PART_HEADER_LEN, PartHeader};
+use crate::ops::audit;
+use crate::ops::restore::{Opener, Scratch, write_pages};
+use crate::progress::{Monitor, Phase, check_cancelled};
+use crate::repo::chain::{Chain, Commit, Segment};
+use crate::repo::history::History;
+use crate::repo::host;
+use crate::repo::page_map::Wanted;
+use crate::sqlite::check::Checker;
+use crate::types::{Timestamp, random_bytes};
+
+/// What to verify.
+#[derive(Clone, Debug)]
+pub struct VerifyOptions {
+    /// How deep to look.
+    pub level: Level,
+    /// The share of batches (level data) or commits (level restore) to look at, in millionths; `None` for all batches, or
+    /// for the one commit that was chosen.
+    pub sample_ppm: Option<u32>,
+    /// When to stop, even if not all was looked at.
+    pub max_time: Option<Duration>,
+    /// Queries that must answer something true in a restored database.
+    pub assertions: Vec<String>,
+    /// Worker threads.
+    pub threads: usize,
+    /// Where scratch restores go.
+    pub scratch: PathBuf,
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, Default)]
+pub struct VerifyReport {
+    /// What is damaged; empty when nothing is.
+    pub findings: Vec<Finding>,
+    /// Segments on the chain.
+    pub segments: usize,
+    /// Commits on the chain.
+    pub commits: usize,
+    /// Batches opened, and batches there are.
+    pub batches: (u64, u64),
+    /// Bytes of pages whose digests were compared.
+    pub page_bytes: u64,
+    /// Commits that were restored.
+    pub restored: Vec<crate::types::Seq>,
+    /// Whether the time ran out.
+    pub timed_out: bool,
+    /// Segments in the log that are not on the chain: late writes of a superseded writer, harmless.
+    pub strays: usize,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// The object, or the commit.
+    pub object: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl Finding {
+    fn of(e: &Error) -> Self {
+        let mut message = e.message().to_owned();
+        let mut source = std::error::Error::source(e);
+        while let Some(cause) = source {
+            message = format!("{message}: {cause}");
+            source = cause.source();
+        }
+        Self { object: e.object().unwrap_or("the history").to_owned(), message }
+    }
+}
+
+/// Verifies a history. `commit` is the one to restore at level restore; the newest if `None`.
+///
+/// # Errors
+/// What keeps it from going on: store errors, a wrong assertion, a stop. Damage is no error but a finding.
+pub fn verify(
+    history: &History,
+    commit: Option<&Commit>,
+    options: &VerifyOptions,
+    monitor: &dyn Monitor,
+) -> Result<VerifyReport> {
+    let started = Timestamp::now();
+    let clock = Instant::now();
+    let mut report = VerifyReport::default();
+    let chain = match history.chain() {
+        Ok(chain) => chain,
+        Err(e) if is_damage(&e) => {
+            report.findings.push(Finding::of(&e));
+            return Ok(report);
+        }
+        Err(e) => return Err(e),
+    };
+    report.segments = chain.segments().len();
+    report.commits = chain.commits().count();
+    report.strays = chain.strays();
+    let Some(latest) = chain.latest() else { return Ok(report) };
+    let run = Run { history, chain: &chain, options, monitor, clock };
+    run.objects(&mut report)?;
+    let mut proof = Proof {
+        seq: latest.seq,
+        digest: latest.record.digest,
+        started,
+        micros: 0,
+        level: options.level,
+        failure: None,
+        coverage_ppm: 1_000_000,
+        page_bytes: 0,
+        assertions: 0,
+        host: host(),
+    };
+    match options.level {
+        Level::Chain => {}
+        Level::Data => {
+            run.data(&mut report)?;
+            proof.coverage_ppm = share(report.batches);
+            proof.page_bytes = report.page_bytes;
+        }
+        Level::Restore => {
+            run.restores(commit.unwrap_or(&latest), proof, &mut report)?;
+            report.findings.sort();
+            return Ok(report);
+        }
+    }
+    report.findings.sort();
+    report.findings.dedup();
+    proof.micros = micros(clock);
+    proof.failure = report.findings.first().map(|f| format!("{}: {}", f.object, f.message));
+    history.add_proof(&proof)?;
+    Ok(report)
+}
+
+fn is_damage(e: &Error) -> bool {
+    matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew)
+}
+
+fn micros(clock: Instant) -> u64 {
+    u64::try_from(clock.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+fn share((done, all): (u64, u64)) -> u32 {
+    let ppm = if all == 0 { 1_000_000 } else { u128::from(done) * 1_000_000 / u128::from(all) };
+    u32::try_from(ppm).unwrap_or(1_000_000).min(1_000_000)
+}
+
+struct Run<'a> {
+    history: &'a History,
+    chain: &'a Chain,
+    options: &'a VerifyOptions,
+    monitor: &'a dyn Monitor,
+    clock: Instant,
+}
+
+impl Run<'_> {
+    /// Keeps damage as a finding and passes other errors on.
+    fn note<T>(result: Result<T>, findings: &mut Vec<Finding>) -> Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(e) if is_damage(&e) => {
+                findings.push(Finding::of(&e));
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn out_of_time(&self) -> bool {
+        self.options.max_time.is_some_and(|max| self.clock.elapsed() >= max)
+    }
+
+    /// Every object is there and as long as it should be; the small ones open.
+    fn objects(&self, report: &mut VerifyReport) -> Result<()> {
+        let (store, names) = (self.history.repository().store(), self.history.names());
+        let mut lens = HashMap::new();
+        for prefix in [names.log(), names.data()] {
+            lens.extend(store.list(&prefix)?.into_iter().map(|e| (e.name, e.len)));
+        }
+        for segment in self.chain.segments() {
+            check_cancelled(self.monitor)?;
+            let id = segment.reference.id;
+            let parts =
+                (0..).zip(&segment.manifest.parts).map(|(n, len)| (names.part(id, n), *len));
+            let object = (segment.name().to_owned(), segment.object_len());
+            for (name, expected) in std::iter::once(object).chain(parts) {
+                let message = match lens.get(&name) {
+                    Some(len) if *len == expected => continue,
+                    Some(len) => format!("has {len} bytes instead of {expected}"),
+                    None => "is missing".to_owned(),
+                };
+                report.findings.push(Finding { object: name, message });
+            }
+            Self::note(self.part_headers(segment), &mut report.findings)?;
+        }
+        Self::note(self.history.snapshots(), &mut report.findings)?;
+        Self::note(self.history.proofs(), &mut report.findings)?;
+        Ok(())
+    }
+
+    fn part_headers(&self, segment: &Segment) -> Result<()> {
+        let (store, names) = (self.history.repository().store(), self.history.names());
+        let len = usize::try_from(PART_HEADER_LEN).unwrap_or(0);
+        for (number, _) in (0..).zip(&segment.manifest.parts) {
+            let name = names.part(segment.reference.id, number);
+            let Some(bytes) = store.get_range(&name, 0, len)? else { continue };
+            let header = PartHeader::decode(&bytes).map_err(|e| e.of(&name))?;
+            if header.segment != segment.reference.id || header.part != number {
+                return Err(Error::damaged(name, "is another part under this one's name"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every index block and batch opens, every page has its digest, every commit's pages add up.
+    fn data(&self, report: &mut VerifyReport) -> Result<()> {
+        let page_bytes = |s: &Arc<Segment>| {
+            s.manifest.versions.saturating_mul(s.manifest.page_size.get().into())
+        };
+        let total: u64 = self.chain.segments().iter().map(page_bytes).sum();
+        let total = self.options.sample_ppm.map_or(total, |ppm| part_of(total, ppm));
+        self.monitor.phase(Phase::Verify, Some(total));
+        let findings = Mutex::new(std::mem::take(&mut report.findings));
+        let (opened, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        let batches = Batches::new(self, &findings)?;
+        let all = self.chain.segments().iter().map(|s| s.manifest.batches).sum();
+        pool::for_each(
+            self.options.threads,
+            batches,
+            || Opener::new(self.history),
+            |opener: &mut Opener, wanted| {
+                check_cancelled(self.monitor)?;
+                match opener.open(&wanted, &mut |_, _, _| Ok(())) {
+                    Ok(n) => {
+                        opened.fetch_add(1, Ordering::Relaxed);
+                        bytes.fetch_add(n, Ordering::Relaxed);
+                        self.monitor.advance(n);
+                    }
+                    Err(e) if is_damage(&e) => {
+                        findings
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .push(Finding::of(&e));
+                    }
+                    Err(e) => return Err(e),
+                }
+                Ok(())
+            },
+        )?;
+        report.batches = (opened.into_inner(), all);
+        report.page_bytes = bytes.into_inner();
+        report.findings = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
+        report.timed_out = self.out_of_time();
+        // What an unreadable index block does to the sums is no news.
+        if report.findings.is_empty() {
+            report.findings = audit::commit_digests(self.chain, self.monitor)?;
+        }
+        Ok(())
+    }
+
+    /// Restores one commit, or a sample of them, and asks SQLite and the user's assertions about each.
+    fn restores(&self, chosen: &Commit, template: Proof, report: &mut VerifyReport) -> Result<()> {
+        let earlier = std::mem::take(&mut report.findings);
+        for commit in self.commits_to_restore(chosen)? {
+            if !report.restored.is_empty() && self.out_of_time() {
+                report.timed_out = true;
+                break;
+            }
+            let clock = Instant::now();
+            let started = Timestamp::now();
+            let mut findings = earlier.clone();
+            Self::note(self.restore_one(&commit, &mut findings), &mut findings)?;
+            let page_bytes = commit.segment.manifest.page_size.file_len(commit.record.pages);
+            self.history.add_proof(&Proof {
+                seq: commit.seq,
+                digest: commit.record.digest,
+                started,
+                micros: micros(clock),
+                failure: findings.first().map(|f| format!("{}: {}", f.object, f.message)),
+                page_bytes,
+                assertions: u32::try_from(self.options.assertions.len()).unwrap_or(u32::MAX),
+                ..template.clone()
+            })?;
+            report.page_bytes = report.page_bytes.saturating_add(page_bytes);
+            report.restored.push(commit.seq);
+            report.findings.extend(findings);
+        }
+        report.findings.sort();
+        report.findings.dedup();
+        Ok(())
+    }
+
+    /// The chosen commit; or, of a sample, those whose last restore proof is the oldest.
+    fn commits_to_restore(&self, chosen: &Commit) -> Result<Vec<Commit>> {
+        let Some(ppm) = self.options.sample_ppm else { return Ok(vec![chosen.clone()]) };
+        let mut proven = HashMap::new();
+        // A proof that can't be read was reported already; without it the commit just counts as unproven.
+        for proof in self.history.proofs().unwrap_or_default() {
+            if proof.level == Level::Restore && proof.failure.is_none() {
+                let newest = proven.entry(proof.seq).or_insert(proof.started);
+                *newest = (*newest).max(proof.started);
+            }
+        }
+        let mut commits: Vec<Commit> = self.chain.commits().collect();
+        commits.sort_by_key(|c| (proven.get(&c.seq).copied(), c.seq));
+        let all = u64::try_from(commits.len()).unwrap_or(u64::MAX);
+        let keep = usize::try_from(part_of(all, ppm).max(1)).unwrap_or(usize::MAX);
+        commits.truncate(keep);
+        Ok(commits)
+    }
+
+    fn restore_one(&self, commit: &Commit, findings: &mut Vec<Finding>) -> Result<()> {
+        let scratch = Scratch::inside(&self.options.scratch)?;
+        let (threads, monitor) = (self.options.threads, self.monitor);
+        write_pages(self.history, self.chain, commit, scratch.file(), threads, monitor)?;
+        if commit.record.pages == 0 {
+            return Ok(());
+        }
+        monitor.phase(Phase::Check, None);
+        let checker = Checker::open(scratch.path())?;
+        let mut found = Vec::new();
+        found.extend(
+            checker.integrity_check()?.into_iter().map(|f| format!("integrity_check: {f}")),
+        );
+        found.extend(
+            checker.foreign_key_check()?.into_iter().map(|f| format!("foreign_key_check: {f}")),
+        );
+        for sql in &self.options.assertions {
+            found.extend(checker.assertion(sql)?.map(|f| format!("assertion: {f}")));
+        }
+        let object = format!("{}@seq:{}", self.history.name(), commit.seq);
+        findings
+            .extend(found.into_iter().map(|message| Finding { object: object.clone(), message }));
+        Ok(())
+    }
+}
+
+fn part_of(all: u64, ppm: u32) -> u64 {
+    let part = (u128::from(all) * u128::from(ppm)).div_ceil(1_000_000);
+    u64::try_from(part).unwrap_or(all)
+}
+
+/// All batches of the chain, or a random sample, each with all pages that its index block lists in it.
+struct Batches<'a> {
+    run: &'a Run<'a>,
+    findings: &'a Mutex<Vec<Finding>>,
+    decoder: Decoder,
+    random: u64,
+    /// The next index block: segment and number.
+    at: (usize, usize),
+    ready: std::vec::IntoIter<Wanted>,
+}
+
+impl<'a> Batches<'a> {
+    fn new(run: &'a Run<'a>, findings: &'a Mutex<Vec<Finding>>) -> Result<Self> {
+        let random = u64::from_le_bytes(random_bytes()?);
+        let ready = Vec::new().into_iter();
+        Ok(Self { run, findings, decoder: Decoder::new()?, random, at: (0, 0), ready })
+    }
+
+    /// Whether a batch is in the sample: a coin of the sample's weight (SplitMix64).
+    fn chosen(&mut self) -> bool {
+        let Some(ppm) = self.run.options.sample_ppm else { return true };
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % 1_000_000 < u64::from(ppm)
+    }
+
+    fn next_block(&mut self) -> Option<Result<()>> {
+        let segment = self.run.chain.segments().get(self.at.0)?.clone();
+        let Some(block) = segment.manifest.blocks.get(self.at.1) else {
+            self.at = (self.at.0 + 1, 0);
+            return Some(Ok(()));
+        };
+        let index = segment.block(self.at.1, block, &mut self.decoder);
+        self.at.1 += 1;
+        match index.and_then(|index| group(&segment, &index)) {
+            Ok(batches) => {
+                let chosen: Vec<Wanted> = batches.into_iter().filter(|_| self.chosen()).collect();
+                self.ready = chosen.into_iter();
+                Some(Ok(()))
+            }
+            Err(e) if is_damage(&e) => {
+                self.findings.lock().unwrap_or_else(PoisonError::into_inner).push(Finding::of(&e));
+                Some(Ok(()))
+            }
+            Err(e) => Some(Err(e)),
+        }
+    }
+}
+
+impl Iterator for Batches<'_> {
+    type Item = Result<Wanted>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if self.run.out_of_time() {
+                return None;
+            }
+            if let Some(wanted) = self.ready.next() {
+                return Some(Ok(wanted));
+            }
+            if let Err(e) = self.next_block()? {
+                return Some(Err(e));
+            }
+        }
+    }
+}
+
+/// The batches of an index block with their pages.
+fn group(segment: &Arc<Segment>, index: &IndexBlock) -> Result<Vec<Wanted>> {
+    let wanted = |batch: &_| Wanted { segment: segment.clone(), batch: *batch, pages: Vec::new() };
+    let mut batches: Vec<Wanted> = index.batches.iter().map(wanted).collect();
+    for entry in &index.entries {
+        if let Some(batch) = batches.get_mut(usize::from(entry.batch)) {
+            batch.pages.push((entry.slot, entry.page, entry.digest));
+        }
+    }
+    if batches.iter().any(|batch| batch.pages.is_empty()) {
+        return Err(Error::damaged(segment.name(), "lists a batch without pages"));
+    }
+    Ok(batches)
+}
