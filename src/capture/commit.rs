@@ -13,7 +13,7 @@
 use std::path::PathBuf;
 
 use crate::capture::pipeline::{self, Entries, Plan, Sink, Totals};
-use crate::codec::batch::{Compression, SealedBatch};
+use crate::codec::batch::{Compression, SealedBatch, SelfCheck};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::{CommitKind, CommitRecord, SegmentKind};
 use crate::progress::{Monitor, Phase};
@@ -31,6 +31,8 @@ use crate::types::{Digest, PageNo, Seq, Timestamp};
 pub struct CaptureOptions {
     /// How hard to compress.
     pub compression: Compression,
+    /// How much of what was encoded is decoded again before it is published.
+    pub self_check: SelfCheck,
     /// Worker threads.
     pub threads: usize,
     /// How to read a full image.
@@ -142,7 +144,8 @@ fn record(
 ) -> Result<CommitRecord> {
     let changed = u32::try_from(totals.changed)
         .map_err(|_| Error::new(ErrorKind::Source, "has more pages than SQLite can count"))?;
-    Ok(CommitRecord { time, pages, changed, digest, stored: 0, kind })
+    // The seq and the stored bytes are known when the segment is published.
+    Ok(CommitRecord { seq: Seq(0), time, pages, changed, digest, stored: 0, kind })
 }
 
 /// The database digest after the change: changed pages toggled, pages beyond the new size taken out.
@@ -235,6 +238,7 @@ impl Work {
             hasher: &hasher,
             seal: &seal,
             compression: options.compression,
+            self_check: options.self_check,
             threads: options.threads,
             page_size,
             old,

@@ -23,7 +23,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::codec::batch::{Compression, DataSeal, Encoder, SealedBatch};
+use crate::codec::batch::{Compression, DataSeal, Encoder, SealedBatch, SelfCheck};
 use crate::codec::digest::PageHasher;
 use crate::codec::pool::panicked;
 use crate::error::{Error, ErrorKind, Result};
@@ -40,6 +40,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) hasher: &'a PageHasher,
     pub(crate) seal: &'a DataSeal,
     pub(crate) compression: Compression,
+    pub(crate) self_check: SelfCheck,
     pub(crate) threads: usize,
     pub(crate) page_size: PageSize,
     /// The digests of the head's pages; `None` to store every page.
@@ -154,7 +155,7 @@ struct Worker<'p> {
 
 impl<'p> Worker<'p> {
     fn new(plan: &'p Plan<'p>, numbers: &'p AtomicU32) -> Result<Self> {
-        let encoder = Encoder::new(plan.compression)?;
+        let encoder = Encoder::new(plan.compression, plan.self_check)?;
         let chunk = Chunk { pages: Vec::new(), data: Vec::with_capacity(CHUNK_LEN) };
         Ok(Self { plan, numbers, encoder, chunk })
     }

@@ -129,6 +129,9 @@ pub(crate) struct BackupArgs {
     /// How hard to compress
     #[arg(long, value_enum, default_value = "fast")]
     pub(crate) compression: Compression,
+    /// Decode every batch again before it is published, not only a sample: a third more processor time
+    #[arg(long)]
+    pub(crate) self_check: bool,
     /// How to read a whole database: through its file, or by SQLite's online backup
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) reader: Reader,

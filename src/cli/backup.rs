@@ -9,7 +9,7 @@ use super::context::Context;
 use super::list::commit_json;
 use super::output::{bytes, counted, time};
 use super::progress::Progress;
-use crate::codec::batch::Compression;
+use crate::codec::batch::{Compression, SelfCheck};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::backup::{BackupOptions, BackupReport};
 use crate::sqlite::image::Method;
@@ -26,6 +26,7 @@ pub(crate) fn backup(context: &Context, args: BackupArgs) -> Result<()> {
             args::Compression::Max => Compression::Max,
             args::Compression::Off => Compression::Off,
         },
+        self_check: if args.self_check { SelfCheck::Every } else { SelfCheck::Sampled },
         threads: context.threads(),
         method: match args.reader {
             args::Reader::Auto => Method::Auto,

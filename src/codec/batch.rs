@@ -1,8 +1,9 @@
 //! A batch: a run of page versions compressed and sealed as one unit.
 //!
-//! Invariant: [`Encoder::encode`] gives nothing away that it did not open, decompress and compare
-//! with the pages it was given. A flipped bit in this machine's memory fails the backup instead of
-//! spoiling it.
+//! [`Encoder`] opens, decompresses and compares what it made before it gives it away: every batch with
+//! [`SelfCheck::Every`], and with [`SelfCheck::Sampled`] the first ones of each worker and then one in
+//! [`SAMPLE`]. So a compressor that is wrong, or memory that flips bits in more than one batch, fails the backup
+//! instead of spoiling it. Whatever slips through is still found by its page digest when it is verified.
 
 use zstd::bulk::{Compressor, Decompressor};
 
@@ -36,6 +37,20 @@ impl Compression {
         }
     }
 }
+
+/// How much of its own output an encoder decodes again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum SelfCheck {
+    /// The first [`SAMPLE`] batches of each worker, which is all of a small delta, and then one in [`SAMPLE`].
+    /// Decoding all of a large backup costs a third more processor time (`docs/performance.md`).
+    #[default]
+    Sampled,
+    /// Every batch.
+    Every,
+}
+
+/// One in how many batches a sampled self-check decodes.
+pub const SAMPLE: u64 = 8;
 
 /// Whose data a batch or an index block is: the key that seals it and what the seal binds.
 #[derive(Clone, Debug)]
@@ -74,6 +89,8 @@ pub struct Encoder {
     compressor: Option<Compressor<'static>>,
     decoder: Decoder,
     scratch: Vec<u8>,
+    check: SelfCheck,
+    encoded: u64,
 }
 
 impl Encoder {
@@ -81,13 +98,14 @@ impl Encoder {
     ///
     /// # Errors
     /// [`ErrorKind::Failure`] when zstd gets no memory.
-    pub fn new(compression: Compression) -> Result<Self> {
+    pub fn new(compression: Compression, check: SelfCheck) -> Result<Self> {
         let compressor =
             compression.level().map(Compressor::new).transpose().map_err(zstd_failed)?;
-        Ok(Self { compressor, decoder: Decoder::new()?, scratch: Vec::new() })
+        let decoder = Decoder::new()?;
+        Ok(Self { compressor, decoder, scratch: Vec::new(), check, encoded: 0 })
     }
 
-    /// Compresses and seals the pages, and makes sure that they come back.
+    /// Compresses and seals the pages, and as [`SelfCheck`] says makes sure that they come back.
     ///
     /// # Errors
     /// [`ErrorKind::Failure`] when what was encoded does not decode to the pages.
@@ -102,7 +120,11 @@ impl Encoder {
         let bound = seal.batch(number, pages, codec);
         seal.key.seal_in_place(&[&bound], &mut bytes).map_err(unsound)?;
         let batch = SealedBatch { number, pages, codec, bytes };
-        self.check(seal, &batch, plain)?;
+        let sampled = self.encoded < SAMPLE || self.encoded.is_multiple_of(SAMPLE);
+        if sampled || self.check == SelfCheck::Every {
+            self.decode_again(seal, &batch, plain)?;
+        }
+        self.encoded += 1;
         Ok(batch)
     }
 
@@ -119,7 +141,7 @@ impl Encoder {
         Ok((BatchCodec::Stored, with_tag_room(plain)))
     }
 
-    fn check(&mut self, seal: &DataSeal, batch: &SealedBatch, plain: &[u8]) -> Result<()> {
+    fn decode_again(&mut self, seal: &DataSeal, batch: &SealedBatch, plain: &[u8]) -> Result<()> {
         let mut sealed = std::mem::take(&mut self.scratch);
         sealed.clear();
         sealed.extend_from_slice(&batch.bytes);
@@ -262,7 +284,10 @@ mod tests {
         for strength in
             [Compression::Off, Compression::Fast, Compression::Default, Compression::Max]
         {
-            let batch = Encoder::new(strength).unwrap().encode(&seal(), 5, 2, &plain).unwrap();
+            let batch = Encoder::new(strength, SelfCheck::Every)
+                .unwrap()
+                .encode(&seal(), 5, 2, &plain)
+                .unwrap();
             assert_eq!(batch.codec == BatchCodec::Stored, strength == Compression::Off);
             let mut decoder = Decoder::new().unwrap();
             let mut sealed = batch.bytes.clone();
@@ -284,7 +309,10 @@ mod tests {
     fn what_does_not_shrink_is_stored() {
         let plain: Vec<u8> =
             (0..512u32).flat_map(|i| *blake3::hash(&i.to_le_bytes()).as_bytes()).collect();
-        let batch = Encoder::new(Compression::Fast).unwrap().encode(&seal(), 0, 4, &plain).unwrap();
+        let batch = Encoder::new(Compression::Fast, SelfCheck::Sampled)
+            .unwrap()
+            .encode(&seal(), 0, 4, &plain)
+            .unwrap();
         assert_eq!(batch.codec, BatchCodec::Stored);
         assert_eq!(batch.bytes.len(), plain.len() + TAG_LEN);
     }

@@ -1,12 +1,10 @@
 //! Between pages and sealed bytes: digests, compression, sealing, and the workers that do it.
 //!
 //! Invariants: pure, apart from threads; nothing here knows where bytes come from or go to.
-//! Whatever is sealed is opened and compared once before it leaves [`batch::Encoder`].
 
 pub mod batch;
 pub mod digest;
 pub mod pool;
-
 pub mod seal;
 
 use std::fmt;

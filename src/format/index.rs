@@ -5,7 +5,7 @@
 //!   b times 28 bytes: part 4, offset 8, length 4, batch number 4, pages 2, origin 2,
 //!                     codec 1 (0 stored, 1 zstd), reserved 3
 //!   n times 4  page number, minus the one before (the first minus 0)
-//!   n times 4  commit: seq minus the segment's first seq
+//!   n times 4  commit, as an index into the manifest's commits
 //!   n times 2  batch, as an index into this block's batches
 //!   n times 2  slot: which page of the batch
 //!   n times 16 page digest

@@ -83,6 +83,23 @@ impl HistoryNames {
         Some(LogName { term: Term(fixed(term)?), first: Seq(fixed(first)?) })
     }
 
+    /// The prefix of merged segments.
+    pub fn merged(self) -> String {
+        self.under("merged/")
+    }
+
+    /// A merged segment, which stands for the commits `first` to `last`.
+    pub fn merged_segment(self, first: Seq, last: Seq, id: SegmentId) -> String {
+        self.under(&format!("merged/{:016x}-{:016x}-{id}", first.0, last.0))
+    }
+
+    /// The commits that a merged segment stands for, and its identity.
+    pub fn parse_merged(self, name: &str) -> Option<(Seq, Seq, SegmentId)> {
+        let (first, rest) = name.strip_prefix(&self.merged())?.split_once('-')?;
+        let (last, id) = rest.split_once('-')?;
+        Some((Seq(fixed(first)?), Seq(fixed(last)?), SegmentId(parse_hex(id)?)))
+    }
+
     /// The prefix of all parts.
     pub fn data(self) -> String {
         self.under("data/")
@@ -151,6 +168,8 @@ mod tests {
         );
         assert_eq!(names.parse_segment(&name), Some(at));
         assert_eq!(names.parse_writer(&names.writer(Term(9))), Some(Term(9)));
+        let merged = names.merged_segment(Seq(1), Seq(9), SegmentId([2; 16]));
+        assert_eq!(names.parse_merged(&merged), Some((Seq(1), Seq(9), SegmentId([2; 16]))));
         let id = SnapshotId([1; 8]);
         assert_eq!(names.parse_snapshot(&names.snapshot(Seq(7), id)), Some((Seq(7), id)));
         let proof = names.proof(Seq(7), Timestamp(-1), WriterToken([2; 16]));

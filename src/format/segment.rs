@@ -28,7 +28,8 @@
 //!          16 16  database digest
 //!          32  8  bytes stored for the commit
 //!          40  1  kind: 1 scan, 2 WAL, 3 transaction
-//!          41  7  reserved, zero
+//!          41  3  reserved, zero
+//!          44  4  seq, minus the first commit's
 //!   .  4  number of parts p, then p times: 8 bytes length of the part object
 //!   .  4  number of origins o, then o times: key id 8, segment id 16
 //!   .  4  number of index blocks b, then b times 32 bytes
@@ -41,8 +42,8 @@
 //! part 0 is then the bytes behind the manifest, and offsets count from its first byte. With
 //! parts, offsets count from the first byte of the part object.
 //!
-//! Entries are sorted by page number, then seq, across the index blocks. Commits of a segment are
-//! consecutive. Origins are the other segments whose sealed batches a merge copied here.
+//! Entries are sorted by page number, then commit, across the index blocks. Seqs ascend; those of a published segment
+//! are consecutive, while a merge drops commits. Origins are the other segments whose sealed batches a merge copied here.
 
 use super::limits;
 use super::wire::{DecodeError, Reader, Writer};
@@ -93,6 +94,8 @@ impl CommitKind {
 /// One captured state of the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommitRecord {
+    /// Its sequence number.
+    pub seq: Seq,
     /// When it was captured.
     pub time: Timestamp,
     /// The size of the database in pages, the lock-byte page included.
@@ -189,14 +192,13 @@ pub struct Manifest {
 impl Manifest {
     /// The seq of the last commit.
     pub fn last(&self) -> Seq {
-        let more = u64::try_from(self.commits.len()).unwrap_or(u64::MAX).saturating_sub(1);
-        Seq(self.first.0.saturating_add(more))
+        self.commits.last().map_or(self.first, |c| c.seq)
     }
 
     /// The record of a commit, if it is one of this segment's.
     pub fn commit(&self, seq: Seq) -> Option<&CommitRecord> {
-        let i = seq.0.checked_sub(self.first.0)?;
-        self.commits.get(usize::try_from(i).ok()?)
+        let at = self.commits.binary_search_by_key(&seq, |c| c.seq).ok()?;
+        self.commits.get(at)
     }
 
     /// The manifest's bytes, before sealing.
@@ -223,7 +225,8 @@ impl Manifest {
                 .bytes(&c.digest.0)
                 .u64(c.stored)
                 .u8(c.kind as u8)
-                .zeros(7);
+                .zeros(3)
+                .u32(u32::try_from(c.seq.0.wrapping_sub(self.first.0)).unwrap_or(u32::MAX));
         }
         w.count(self.parts.len());
         for len in &self.parts {
@@ -273,9 +276,8 @@ impl Manifest {
         let batches = r.u64("number of batches")?;
         let bad_inline = r.invalid("inline length");
         let inline_len = r.u64("inline length")?;
-        let commits = commits(&mut r)?;
-        let last_fits = first.0.checked_add(u64::try_from(commits.len()).unwrap_or(u64::MAX));
-        if commits.is_empty() || first.0 == 0 || last_fits.is_none() {
+        let commits = commits(&mut r, first)?;
+        if commits.is_empty() || first.0 == 0 {
             return Err(bad_first);
         }
         if kind == SegmentKind::Delta && parent.is_none() {
@@ -338,9 +340,9 @@ fn segment_ref(r: &mut Reader<'_>, field: &'static str) -> Result<Option<Segment
     }
 }
 
-fn commits(r: &mut Reader<'_>) -> Result<Vec<CommitRecord>, DecodeError> {
+fn commits(r: &mut Reader<'_>, first: Seq) -> Result<Vec<CommitRecord>, DecodeError> {
     let n = r.count(limits::MANIFEST_BODY, COMMIT_LEN, "number of commits")?;
-    let mut commits = Vec::with_capacity(n);
+    let mut commits: Vec<CommitRecord> = Vec::with_capacity(n);
     for _ in 0..n {
         let time = r.timestamp("commit's time")?;
         let pages = r.u32("commit's size")?;
@@ -354,8 +356,13 @@ fn commits(r: &mut Reader<'_>) -> Result<Vec<CommitRecord>, DecodeError> {
             3 => CommitKind::Transaction,
             _ => return Err(bad_kind),
         };
-        r.zeros(7, "reserved bytes of the commit")?;
-        commits.push(CommitRecord { time, pages, changed, digest, stored, kind });
+        r.zeros(3, "reserved bytes of the commit")?;
+        let bad_seq = r.invalid("commit's seq");
+        let seq = first.0.checked_add(r.u32("commit's seq")?.into()).map(Seq).ok_or(bad_seq)?;
+        if commits.last().is_some_and(|before| before.seq >= seq) {
+            return Err(bad_seq);
+        }
+        commits.push(CommitRecord { seq, time, pages, changed, digest, stored, kind });
     }
     Ok(commits)
 }
@@ -450,6 +457,7 @@ mod tests {
 
     pub(crate) fn manifest() -> Manifest {
         let commit = |n: u8| CommitRecord {
+            seq: Seq(u64::from(n) - 1),
             time: Timestamp(n.into()),
             pages: 10,
             changed: 10,
@@ -499,10 +507,11 @@ mod tests {
     #[test]
     fn a_manifest_that_contradicts_itself_is_refused() {
         type Spoil = fn(&mut Manifest);
-        let spoils: [(&str, Spoil); 10] = [
+        let spoils: [(&str, Spoil); 11] = [
+            ("commits out of order", |m| m.commits.swap(0, 1)),
             ("no commits", |m| m.commits.clear()),
             ("seq 0", |m| m.first = Seq(0)),
-            ("seq overflow", |m| m.first = Seq(u64::MAX)),
+            ("a seq before the first", |m| m.first = Seq(7)),
             ("a delta without parent", |m| m.parent = None),
             ("inline and parts", |m| m.inline_len = 5),
             ("a location past its part", |m| m.blocks[0].at.len += 1),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use crate::capture::commit::{CaptureOptions, Captured, capture};
-use crate::codec::batch::Compression;
+use crate::codec::batch::{Compression, SelfCheck};
 use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::CommitRecord;
@@ -29,6 +29,8 @@ pub struct BackupOptions {
     pub label: Option<String>,
     /// How hard to compress.
     pub compression: Compression,
+    /// How much of what was encoded is decoded again before it is published.
+    pub self_check: SelfCheck,
     /// Worker threads; one for each core by default.
     pub threads: usize,
     /// How to read a full image.
@@ -43,6 +45,7 @@ impl Default for BackupOptions {
             name: None,
             label: None,
             compression: Compression::default(),
+            self_check: SelfCheck::default(),
             threads: default_threads(),
             method: Method::default(),
             adopt: false,
@@ -136,6 +139,7 @@ fn run<'c>(
     let (began, blocks) = (Instant::now(), pin.blocks_writers());
     let capture_options = CaptureOptions {
         compression: options.compression,
+        self_check: options.self_check,
         threads: options.threads,
         method: options.method,
     };

@@ -193,7 +193,7 @@ impl Run<'_> {
     fn objects(&self, report: &mut VerifyReport) -> Result<()> {
         let (store, names) = (self.history.repository().store(), self.history.names());
         let mut lens = HashMap::new();
-        for prefix in [names.log(), names.data()] {
+        for prefix in [names.log(), names.merged(), names.data()] {
             lens.extend(store.list(&prefix)?.into_iter().map(|e| (e.name, e.len)));
         }
         for segment in self.chain.segments() {

@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! - The newest segment is the one with the highest term and in it the highest first commit. Whatever is not
-//!   among its ancestors is garbage: a late write of a superseded writer.
+//!   among its ancestors is garbage: a late write of a superseded writer, or what a merge replaced.
+//! - A merged segment stands in for its last covered segment, and all before it that it covers, once those are gone.
 //! - A segment is on the chain only if its seal opened under its own name, its child names its digest, terms do
 //!   not go down, and commits follow without a gap. A chain that is broken anywhere is an error that names the
 //!   object, never a shorter chain.
@@ -20,6 +21,9 @@ use crate::format::{ObjectKind, SealedPrefix, limits};
 use crate::repo::Repository;
 use crate::repo::history::History;
 use crate::types::{KeyId, SegmentId, Seq, Term};
+
+/// First and last commit and id of a merged segment, as its name tells.
+type MergedName = (Seq, Seq, SegmentId);
 
 /// How many bytes of a segment object to ask for at first: enough for all but large manifests.
 const FIRST_READ: usize = 16 * 1024;
@@ -39,39 +43,59 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Reads and opens the segment of that name, if it is there.
-    pub(crate) fn read(history: &History, at: LogName) -> Result<Option<Self>> {
+    /// Reads and opens a segment object, if it is there.
+    fn read(history: &History, name: &str) -> Result<Option<Self>> {
         let repository = history.repository();
-        let name = history.names().segment(at);
-        let Some(mut bytes) = repository.store().get_range(&name, 0, FIRST_READ)? else {
+        let Some(mut bytes) = repository.store().get_range(name, 0, FIRST_READ)? else {
             return Ok(None);
         };
         let prefix = SealedPrefix::decode(&bytes, ObjectKind::Segment, limits::MANIFEST_BODY)
-            .map_err(|e| e.of(&name))?;
+            .map_err(|e| e.of(name))?;
         let body_len = usize::try_from(prefix.body_len).unwrap_or(usize::MAX);
         let front_len = SealedPrefix::LEN.saturating_add(body_len);
         if bytes.len() < front_len {
-            bytes = repository.store().get_range(&name, 0, front_len)?.unwrap_or_default();
+            bytes = repository.store().get_range(name, 0, front_len)?.unwrap_or_default();
         }
-        let body = repository.open_object(&name, &prefix, &bytes)?;
-        let manifest = Manifest::decode(&body).map_err(|e| e.of(&name))?;
-        let belongs = manifest.history == history.id()
-            && manifest.term == at.term
-            && manifest.first == at.first;
-        if !belongs {
-            return Err(Error::damaged(name, "is another segment under this one's name"));
+        let body = repository.open_object(name, &prefix, &bytes)?;
+        let manifest = Manifest::decode(&body).map_err(|e| e.of(name))?;
+        if manifest.history != history.id() {
+            return Err(Error::damaged(name, "belongs to another history"));
         }
         let front = bytes.get(..front_len).unwrap_or_default();
         let digest = *blake3::hash(front).as_bytes();
         let reference = SegmentRef { id: SegmentId(prefix.object), digest };
         Ok(Some(Self {
             repository: repository.clone(),
-            name,
+            name: name.to_owned(),
             key: prefix.key,
             reference,
             manifest,
             data_at: u64::try_from(front_len).unwrap_or(u64::MAX),
         }))
+    }
+
+    /// Reads a segment of the log.
+    fn read_log(history: &History, at: LogName) -> Result<Option<Self>> {
+        let name = history.names().segment(at);
+        let Some(segment) = Self::read(history, &name)? else { return Ok(None) };
+        let manifest = &segment.manifest;
+        if manifest.term == at.term && manifest.first == at.first && manifest.covers.is_none() {
+            return Ok(Some(segment));
+        }
+        Err(Error::damaged(name, "is another segment under this one's name"))
+    }
+
+    /// Reads a merged segment.
+    fn read_merged(history: &History, (first, last, id): MergedName) -> Result<Option<Self>> {
+        let name = history.names().merged_segment(first, last, id);
+        let Some(segment) = Self::read(history, &name)? else { return Ok(None) };
+        let manifest = &segment.manifest;
+        let named =
+            manifest.first == first && manifest.last() <= last && segment.reference.id == id;
+        if named && manifest.covers.is_some() {
+            return Ok(Some(segment));
+        }
+        Err(Error::damaged(name, "is another segment under this one's name"))
     }
 
     /// The name of its object.
@@ -180,56 +204,49 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Lists and reads the log, and walks it from its newest segment.
+    /// Lists and reads all segments, and walks them from the newest.
     pub(crate) fn load(history: &History) -> Result<Self> {
-        let mut log = Vec::new();
-        for entry in history.repository().store().list(&history.names().log())? {
-            log.extend(history.names().parse_segment(&entry.name));
-        }
+        let (store, names) = (history.repository().store(), history.names());
+        let mut log: Vec<LogName> =
+            store.list(&names.log())?.iter().filter_map(|e| names.parse_segment(&e.name)).collect();
+        let mut merged: Vec<MergedName> = store
+            .list(&names.merged())?
+            .iter()
+            .filter_map(|e| names.parse_merged(&e.name))
+            .collect();
         log.sort();
-        let Some(newest) = log.pop() else { return Ok(Self::default()) };
-        let gone = |at| Error::damaged(history.names().segment(at), "is missing");
-        let newest = Arc::new(Segment::read(history, newest)?.ok_or_else(|| gone(newest))?);
-
-        // Ancestors are found by id, which only their own objects tell. One that can't be read may be a
-        // stray; it is an error only if the walk needs it.
-        let mut by_id = HashMap::new();
-        let mut unreadable = None;
-        for at in log.iter().rev() {
-            match Segment::read(history, *at) {
-                Ok(Some(segment)) => {
-                    by_id.insert(segment.reference.id, Arc::new(segment));
-                }
-                Ok(None) => {}
-                Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {
-                    unreadable.get_or_insert(e);
-                }
-                Err(e) => return Err(e),
-            }
+        merged.sort_by_key(|(_, last, id)| (*last, *id));
+        // The newest segment has to be readable; a merged one only where the log is empty.
+        let newest = match log.pop() {
+            Some(at) => Segment::read_log(history, at)?
+                .ok_or_else(|| Error::damaged(names.segment(at), "is missing"))?,
+            None => match merged.pop() {
+                Some(at) => Segment::read_merged(history, at)?.ok_or_else(|| {
+                    Error::damaged(names.merged_segment(at.0, at.1, at.2), "is missing")
+                })?,
+                None => return Ok(Self::default()),
+            },
+        };
+        let mut pool = Pool::default();
+        for at in log {
+            pool.add(Segment::read_log(history, at))?;
         }
-        let mut segments = vec![newest.clone()];
-        let mut child = newest;
-        while let Some(parent) = child.manifest.parent {
-            let Some(segment) = by_id.remove(&parent.id) else {
-                return Err(unreadable.unwrap_or_else(|| {
-                    Error::damaged(
-                        child.name(),
-                        format!(
-                            "has a parent, segment {}, that is missing from the log",
-                            parent.id
-                        ),
-                    )
-                }));
-            };
-            check_link(&segment, &child)?;
-            segments.push(segment.clone());
-            child = segment;
+        for at in merged {
+            pool.add(Segment::read_merged(history, at))?;
+        }
+        let mut segments = vec![Arc::new(newest)];
+        while let Some((child, parent)) =
+            segments.last().and_then(|s| Some((s, s.manifest.parent?)))
+        {
+            let segment = pool.take(child, parent)?;
+            check_link(&segment, child)?;
+            segments.push(segment);
         }
         segments.reverse();
-        if segments.first().is_some_and(|s| s.manifest.kind != SegmentKind::Base) {
-            return Err(Error::damaged(child.name(), "begins the history and is no base"));
+        if let Some(first) = segments.first().filter(|s| s.manifest.kind != SegmentKind::Base) {
+            return Err(Error::damaged(first.name(), "begins the history and is no base"));
         }
-        Ok(Self { segments, strays: by_id.len() })
+        Ok(Self { segments, strays: pool.by_id.len() })
     }
 
     /// The segments, oldest first.
@@ -255,15 +272,12 @@ impl Chain {
     /// All commits, oldest first.
     pub fn commits(&self) -> impl DoubleEndedIterator<Item = Commit> + '_ {
         self.segments.iter().flat_map(|segment| {
-            let first = segment.manifest.first.0;
-            segment
-                .manifest
-                .commits
-                .iter()
-                .zip(first..)
-                .map(|(record, seq)| (seq, *record))
-                .map(|(seq, record)| Commit { seq: Seq(seq), record, segment: segment.clone() })
-                .collect::<Vec<_>>()
+            let commit = |record: &CommitRecord| Commit {
+                seq: record.seq,
+                record: *record,
+                segment: segment.clone(),
+            };
+            segment.manifest.commits.iter().map(commit)
         })
     }
 
@@ -289,13 +303,58 @@ impl Chain {
     }
 }
 
+/// The segments that may be on the chain, found by the id that a child names.
+#[derive(Default)]
+struct Pool {
+    by_id: HashMap<SegmentId, Arc<Segment>>,
+    /// For each segment that a merge covered last, the merged one that stands in for it.
+    covered: HashMap<SegmentId, SegmentId>,
+    /// The first that could not be read. It may be a stray: it is an error only if the walk needs it.
+    unreadable: Option<Error>,
+}
+
+impl Pool {
+    fn add(&mut self, segment: Result<Option<Segment>>) -> Result<()> {
+        match segment {
+            Ok(Some(segment)) => {
+                if let Some(covers) = segment.manifest.covers {
+                    self.covered.insert(covers.id, segment.reference.id);
+                }
+                self.by_id.insert(segment.reference.id, Arc::new(segment));
+            }
+            Ok(None) => {}
+            Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {
+                self.unreadable.get_or_insert(e);
+            }
+            Err(e) => return Err(e),
+        }
+        Ok(())
+    }
+
+    /// The segment that a child names, or else the merged one that covers it.
+    fn take(&mut self, child: &Segment, parent: SegmentRef) -> Result<Arc<Segment>> {
+        let merged = self.covered.get(&parent.id).copied();
+        let found =
+            self.by_id.remove(&parent.id).or_else(|| merged.and_then(|id| self.by_id.remove(&id)));
+        found.ok_or_else(|| {
+            self.unreadable.take().unwrap_or_else(|| {
+                Error::damaged(
+                    child.name(),
+                    format!("has a parent, segment {}, that is missing", parent.id),
+                )
+            })
+        })
+    }
+}
+
 fn check_link(parent: &Segment, child: &Segment) -> Result<()> {
-    let named = child.manifest.parent.is_some_and(|p| p.digest == parent.reference.digest);
-    let problem = if !named {
+    let named = child.manifest.parent;
+    let (merged, last) = (parent.manifest.covers.is_some(), parent.manifest.last());
+    let problem = if named != Some(parent.reference) && named != parent.manifest.covers {
         "differs from what its child says of it"
-    } else if parent.manifest.term > child.manifest.term {
+    } else if !merged && parent.manifest.term > child.manifest.term {
         "has a higher term than its child"
-    } else if parent.manifest.last().next() != child.manifest.first {
+    } else if last >= child.manifest.first || (!merged && last.next() != child.manifest.first) {
         "does not end where its child begins"
     } else if child.manifest.kind == SegmentKind::Delta
         && parent.manifest.page_size != child.manifest.page_size

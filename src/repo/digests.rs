@@ -201,7 +201,7 @@ mod tests {
 
     fn digest(n: u32) -> Digest {
         let mut bytes = [0; 16];
-        bytes[..4].copy_from_slice(&(n * 2_654_435_761 % 4_294_967_291).to_le_bytes());
+        bytes[..4].copy_from_slice(&n.wrapping_mul(2_654_435_761).to_le_bytes());
         Digest(bytes)
     }
 

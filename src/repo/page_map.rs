@@ -91,7 +91,7 @@ impl<'a> PageMap<'a> {
 
     fn read_segment(&mut self, segment: &Arc<Segment>, window: &mut Window) -> Result<()> {
         // Commits of the segment above the one that is asked for do not count.
-        let upto = self.commit.seq.0.saturating_sub(segment.manifest.first.0);
+        let upto = segment.manifest.commits.partition_point(|c| c.seq <= self.commit.seq);
         let blocks = segment.manifest.blocks.iter().enumerate();
         for (number, block) in blocks {
             if block.last_page < window.first || block.first_page > window.last {
@@ -100,7 +100,7 @@ impl<'a> PageMap<'a> {
             let index = segment.block(number, block, &mut self.decoder)?;
             let mut batches = vec![None; index.batches.len()];
             for entry in &index.entries {
-                if u64::from(entry.commit) > upto {
+                if usize::try_from(entry.commit).is_ok_and(|c| c >= upto) {
                     continue;
                 }
                 let Some(place) = window.place(entry.page) else { continue };

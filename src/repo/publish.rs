@@ -213,8 +213,8 @@ impl SegmentWriter {
                 (Vec::new(), lens)
             }
         };
-        let commit = CommitRecord { stored: self.stored, ..outline.commit };
         let first = writer.next_seq();
+        let commit = CommitRecord { seq: first, stored: self.stored, ..outline.commit };
         let manifest = Manifest {
             history: self.history.id(),
             term: writer.term(),

@@ -125,10 +125,8 @@ class Store:
 
     def list(self, folder: str, pattern: str) -> list[str]:
         path = self.root / folder
-        names = sorted(entry.name for entry in path.iterdir() if entry.name[0] != ".") if path.is_dir() else []
-        for name in names:
-            check(re.fullmatch(pattern, name) is not None, f"{folder}/{name}", "not a name of this format")
-        return names
+        names = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+        return [name for name in names if re.fullmatch(pattern, name)]
 
     def size(self, name: str) -> int:
         check((self.root / name).is_file(), name, "is missing")
@@ -317,34 +315,41 @@ class Segment:
         opened = repository.open(name, SEGMENT)
         self.repository, self.store, self.name = repository, repository.store, name
         self.id, self.key_id = opened.object_id, opened.key_id
-        self.folder, _, numbers = name.rpartition("/log/")
+        self.folder, self.place, numbers = name.rsplit("/", 2)
         self.history = bytes.fromhex(self.folder.rpartition("/")[2])
         self.digest = blake3(opened.sealed).digest()
         self.inline_at = len(opened.sealed)
-        self._manifest(opened.body, *(int(number, 16) for number in numbers.split("-")))
+        self._manifest(opened.body, numbers.split("-"))
         self._check_storage()
         self._versions: list[Version] | None = None
 
-    def _manifest(self, body: Fields, term: int, first_seq: int) -> None:
+    def _manifest(self, body: Fields, named: list[str]) -> None:
         (history, self.term, _token, self.kind, merged, reserved, self.page_size, self.parent, self.parent_digest,
          self.covered, self.covered_digest, self.first_seq, self.version_count, self.batch_count, self.inline_size,
          ) = body.unpack("16sQ16sBB2sI16s32s16s32sQQQQ")
         check(history == self.history, self.name, "is of another history")
-        check((self.term, self.first_seq) == (term, first_seq), self.name, "term or first seq is not the name's")
+        expected = [self.term, self.first_seq] if self.place == "log" else [self.first_seq]
+        check([int(number, 16) for number in named[: len(expected)]] == expected, self.name, "is not what its name says")
+        check((self.place == "merged") == bool(merged), self.name, "is not in the folder of its kind")
         check(self.kind in (BASE, DELTA), self.name, f"kind of segment {self.kind}")
         check(self.page_size in (2**bits for bits in range(9, 17)), self.name, f"page size {self.page_size}")
         check(merged in (0, 1) and merged == any(self.covered), self.name, "last covered segment: flag and id disagree")
         body.zero(reserved, b"" if any(self.parent) else self.parent_digest, b"" if merged else self.covered_digest)
-        self.commits = [self._commit(body, first_seq + at) for at in range(body.count())]
+        self.commits = [self._commit(body) for _ in range(body.count())]
         check(bool(self.commits), self.name, "has no commits")
-        self.last_seq = self.commits[-1].seq
+        seqs = [commit.seq for commit in self.commits]
+        check(seqs == sorted(set(seqs)), self.name, "its seqs do not ascend")
+        consecutive = seqs == list(range(self.first_seq, self.first_seq + len(seqs)))
+        check(consecutive or bool(merged), self.name, "its seqs are not consecutive")
+        self.last_seq = seqs[-1]
         self.parts = [body.unpack("Q")[0] for _ in range(body.count())]
         self.origins = [body.unpack("8s16s") for _ in range(body.count())]
         self.blocks = [self._directory_entry(body) for _ in range(body.count())]
         body.end()
 
-    def _commit(self, body: Fields, seq: int) -> Commit:
-        time, pages, versions, digest, _stored, kind, reserved = body.unpack("qII16sQB7s")
+    def _commit(self, body: Fields) -> Commit:
+        time, pages, versions, digest, _stored, kind, reserved, after_first = body.unpack("qII16sQB3sI")
+        seq = self.first_seq + after_first
         check(kind in COMMIT_KINDS, self.name, f"commit {seq} is of kind {kind}")
         body.zero(reserved)
         return Commit(seq, time, pages, versions, digest, kind)
@@ -418,7 +423,7 @@ class Segment:
             check(commit < len(self.commits) and index < len(batches), name, "an entry of no commit or no batch")
             check(slot < batches[index].pages, name, f"slot {slot} of a batch of {batches[index].pages} pages")
             check(page not in (0, lock_page(self.page_size)), name, f"a version of page {page}")
-            versions.append(Version(page, self.first_seq + commit, fields.take(16), batches[index], slot))
+            versions.append(Version(page, self.commits[commit].seq, fields.take(16), batches[index], slot))
         check((versions[0].page, page) == (block.first_page, block.last_page), name, "pages are not the directory's")
         return versions
 
@@ -461,7 +466,9 @@ class History:
 
     def _chain(self) -> list[Segment]:
         """The segments that count, oldest first (section 8, step 1)."""
-        names = self._list("log", f"{U64}-{U64}")
+        log = self._list("log", f"{U64}-{U64}")
+        merged = sorted(self._list("merged", f"{U64}-{U64}-[0-9a-f]{{32}}"), key=lambda name: name.split("-")[-2])
+        names = merged + log
         by_id = {self.repository.prefix(name, SEGMENT)[1]: name for name in names}
         chain = [Segment(self.repository, name) for name in names[-1:]]
         while chain and any(chain[-1].parent):
@@ -473,13 +480,17 @@ class History:
             parent = Segment(self.repository, by_id[child.parent])
             digest = parent.digest
         else:  # a merged segment may stand in for the one that the child names
-            others = (Segment(self.repository, name) for name in names if name != child.name)
+            others = (Segment(self.repository, name) for name in names if "/merged/" in name and name != child.name)
             found = [other for other in others if other.covered == child.parent]
             check(bool(found), child.name, f"its parent {child.parent.hex()} is missing")
             parent, digest = found[-1], found[-1].covered_digest
         check(digest == child.parent_digest, child.name, f"its parent {parent.name} has another digest")
-        check(parent.term <= child.term, child.name, f"its parent {parent.name} has a higher term")
-        check(parent.last_seq == child.first_seq - 1, child.name, f"its seqs do not follow those of {parent.name}")
+        if parent.place == "merged":
+            follows = parent.last_seq < child.first_seq
+        else:
+            check(parent.term <= child.term, child.name, f"its parent {parent.name} has a higher term")
+            follows = parent.last_seq == child.first_seq - 1
+        check(follows, child.name, f"its seqs do not follow those of {parent.name}")
         fits = child.kind == BASE or parent.page_size == child.page_size
         check(fits, child.name, "is a delta with another page size than its parent")
         return parent
