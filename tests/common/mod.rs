@@ -7,15 +7,17 @@
     clippy::indexing_slicing
 )]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pagekeep::error::Result;
 use pagekeep::format::slot::KdfParams;
 use pagekeep::ops::backup::{BackupOptions, BackupReport, backup};
-use pagekeep::ops::restore::{RestoreOptions, restore};
+use pagekeep::ops::restore::{Check, RestoreOptions, restore};
 use pagekeep::progress::Silent;
 use pagekeep::repo::Repository;
+use pagekeep::repo::chain::Chain;
 use pagekeep::repo::history::History;
 use pagekeep::repo::keys::Secret;
 use pagekeep::store::{MemoryStore, Store};
@@ -97,5 +99,76 @@ pub fn reference(path: &Path) -> Vec<u8> {
     drop(db);
     let bytes = std::fs::read(&copy).unwrap();
     std::fs::remove_file(&copy).unwrap();
+    bytes
+}
+
+/// A folder for databases and restored files: in memory where the system has such a place, since nothing here
+/// has to survive a crash.
+pub fn quick_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
+impl Lab {
+    /// As [`Lab::new`], with a work folder that is quick.
+    pub fn quick() -> Self {
+        let dir = quick_dir();
+        let store = MemoryStore::new();
+        let secret = Secret::new_recovery().unwrap();
+        let init = [(&secret, "test")];
+        let repository =
+            Repository::init(Arc::new(store.clone()), &init, CHEAP, dir.path().join("state"))
+                .unwrap();
+        Self { dir, store, secret, repository }
+    }
+
+    /// The folder of local state that belongs to a history.
+    pub fn state_of(&self, history: &History) -> PathBuf {
+        self.path("state").join(self.repository.id().to_string()).join(history.id().to_string())
+    }
+}
+
+/// Restores a commit without SQLite's check: for comparing bytes, which says more.
+pub fn restored_raw(history: &History, chain: &Chain, seq: u64, dir: &Path) -> Result<Vec<u8>> {
+    let commit = chain.commit(Seq(seq)).expect("the commit is on the chain");
+    let target = dir.join("restored.db");
+    let options = RestoreOptions { check: Check::None, threads: 1, ..Default::default() };
+    restore(history, chain, &commit, &target, &options, &Silent)?;
+    let bytes = std::fs::read(&target).unwrap();
+    std::fs::remove_file(&target).unwrap();
+    Ok(bytes)
+}
+
+/// Every object of a store.
+pub fn objects(store: &dyn Store) -> BTreeMap<String, Vec<u8>> {
+    let listed = ["keys/", "histories/"].iter().flat_map(|prefix| store.list(prefix).unwrap());
+    let names = listed.map(|entry| entry.name).chain(["repository".to_owned()]);
+    names
+        .filter_map(|name| {
+            let bytes = store.get(&name, u64::MAX).unwrap()?;
+            Some((name, bytes))
+        })
+        .collect()
+}
+
+/// A store of its own with these objects.
+pub fn store_of(objects: &BTreeMap<String, Vec<u8>>) -> MemoryStore {
+    let store = MemoryStore::new();
+    for (name, bytes) in objects {
+        store.damage(name, bytes);
+    }
+    store
+}
+
+/// Bytes that no compressor shortens, the same for the same seed.
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
+    }
+    bytes.truncate(len);
     bytes
 }
