@@ -200,3 +200,23 @@ fn a_target_is_replaced_only_by_force_and_never_with_an_old_wal() {
         .collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+#[test]
+fn a_repository_set_back_to_an_earlier_state_goes_on_from_there() {
+    let lab = Lab::new();
+    let path = lab.path("app.db");
+    let app = Connection::open(&path).unwrap();
+    fill(&app, 50);
+    lab.backup(&path);
+    let first = reference(&path);
+    app.execute_batch("DELETE FROM t WHERE id<10").unwrap();
+    lab.backup(&path);
+    let history = lab.repository.history("app").unwrap();
+    let newest = history.chain().unwrap().newest().unwrap().name().to_owned();
+    pagekeep::store::Store::delete(&lab.store, &newest).unwrap();
+    app.execute_batch("INSERT INTO t(x) VALUES('after')").unwrap();
+    let report = lab.backup(&path);
+    assert_eq!(report.seq.0, 2);
+    assert!(restored(&history, 1, lab.dir.path()).unwrap() == first);
+    assert!(restored(&history, 2, lab.dir.path()).unwrap() == reference(&path));
+}

@@ -121,8 +121,7 @@ fn change() -> impl Strategy<Value = Op> {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let checkpoint =
-        prop_oneof![Just("PASSIVE"), Just("FULL"), Just("RESTART"), Just("TRUNCATE")];
+    let checkpoint = prop_oneof![Just("PASSIVE"), Just("FULL"), Just("RESTART"), Just("TRUNCATE")];
     let journal = prop_oneof![3 => Just("WAL"), 2 => Just("DELETE"), 1 => Just("PERSIST")];
     let boxed = || change().prop_map(Box::new);
     prop_oneof![
@@ -144,8 +143,11 @@ fn op() -> impl Strategy<Value = Op> {
 
 fn step() -> impl Strategy<Value = Step> {
     let method = prop_oneof![3 => Just(Method::Auto), 1 => Just(Method::Backup)];
-    (prop::collection::vec(op(), 1..4), method, 1usize..4)
-        .prop_map(|(ops, method, threads)| Step { ops, method, threads })
+    (prop::collection::vec(op(), 1..4), method, 1usize..4).prop_map(|(ops, method, threads)| Step {
+        ops,
+        method,
+        threads,
+    })
 }
 
 /// A database under work, its repository, and what each commit must restore to.
@@ -293,13 +295,13 @@ impl Bench {
                     self.insert_plain(id, &bytes);
                     continue;
                 }
-                Table::WithoutRowid => {
-                    app.execute("INSERT OR REPLACE INTO pair VALUES(?1,?2,?3)", params![text, id, bytes])
-                }
+                Table::WithoutRowid => app.execute(
+                    "INSERT OR REPLACE INTO pair VALUES(?1,?2,?3)",
+                    params![text, id, bytes],
+                ),
                 Table::Fts => app.execute("INSERT INTO words VALUES(?1)", [text]),
-                Table::Rtree => {
-                    app.execute("INSERT OR REPLACE INTO boxes VALUES(?1,?2,?3)", params![id, row, id])
-                }
+                Table::Rtree => app
+                    .execute("INSERT OR REPLACE INTO boxes VALUES(?1,?2,?3)", params![id, row, id]),
             };
             inserted.unwrap();
         }

@@ -211,6 +211,8 @@ mod tests {
         Head {
             segment: SegmentId([1; 16]),
             segment_digest: [2; 32],
+            term: crate::types::Term(1),
+            first: Seq(seq),
             seq: Seq(seq),
             page_size: PageSize::DEFAULT,
             pages: u32::try_from(digests.len()).unwrap(),

@@ -252,6 +252,8 @@ impl SegmentWriter {
         let head = Head {
             segment: self.id,
             segment_digest: digest,
+            term: writer.term(),
+            first,
             seq: first,
             page_size: outline.page_size,
             pages: commit.pages,

@@ -34,6 +34,9 @@ const VERSION: u32 = 1;
 pub(crate) struct Head {
     pub(crate) segment: SegmentId,
     pub(crate) segment_digest: [u8; 32],
+    /// The term and first seq in the segment's name.
+    pub(crate) term: Term,
+    pub(crate) first: Seq,
     pub(crate) seq: Seq,
     pub(crate) page_size: PageSize,
     pub(crate) pages: u32,
@@ -46,6 +49,8 @@ impl Head {
         Some(Self {
             segment: commit.segment.reference.id,
             segment_digest: commit.segment.reference.digest,
+            term: commit.segment.manifest.term,
+            first: commit.segment.manifest.first,
             seq: commit.seq,
             page_size: commit.segment.manifest.page_size,
             pages: commit.record.pages,

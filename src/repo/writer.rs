@@ -152,11 +152,16 @@ fn still_holds(history: &History, state: &State) -> Result<bool> {
     if !in_force(history, state.term)? {
         return Ok(false);
     }
+    let there = |at| Ok(history.repository().store().head(&history.names().segment(at))?.is_some());
+    // A repository that was set back to an earlier state lacks the head.
+    if let Some(head) = &state.head {
+        if !there(LogName { term: head.term, first: head.first })? {
+            return Ok(false);
+        }
+    }
     // A run that died between publishing and remembering left a segment behind the head.
     let next = state.head.as_ref().map_or(Seq(1), |head| head.seq.next());
-    let at = LogName { term: state.term, first: next };
-    let store = history.repository().store();
-    Ok(store.head(&history.names().segment(at))?.is_none())
+    Ok(!there(LogName { term: state.term, first: next })?)
 }
 
 fn claim(history: &History, role: &str) -> Result<(Term, WriterToken)> {
