@@ -9,12 +9,14 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use common::{Lab, noise, reference, restored, restored_raw};
+use pagekeep::format::segment::CommitKind;
 use pagekeep::ops::backup::{BackupOptions, backup};
 use pagekeep::progress::Silent;
 use pagekeep::repo::Repository;
@@ -63,6 +65,8 @@ enum Op {
     Journal(&'static str),
     Reopen,
     Move,
+    HoldReader,
+    ReleaseReader,
     ForgetState,
     ForgetDigests,
     Nothing,
@@ -81,12 +85,12 @@ fn page_size() -> impl Strategy<Value = u32> {
 
 fn shape() -> impl Strategy<Value = Shape> {
     let journal = prop_oneof![
-        4 => Just("WAL"), 2 => Just("DELETE"), 1 => Just("TRUNCATE"), 1 => Just("PERSIST"),
+        9 => Just("WAL"), 2 => Just("DELETE"), 1 => Just("TRUNCATE"), 1 => Just("PERSIST"),
         1 => Just("MEMORY"),
     ];
     let auto_vacuum = prop_oneof![Just("NONE"), Just("FULL"), Just("INCREMENTAL")];
     let encoding = prop_oneof![Just("UTF-8"), Just("UTF-16le"), Just("UTF-16be")];
-    (page_size(), journal, auto_vacuum, encoding, prop_oneof![Just(0u32), Just(7), Just(1000)])
+    (page_size(), journal, auto_vacuum, encoding, prop_oneof![Just(0u32), Just(5), Just(1000)])
         .prop_map(|(page_size, journal, auto_vacuum, encoding, autocheckpoint)| Shape {
             page_size,
             journal,
@@ -125,16 +129,18 @@ fn op() -> impl Strategy<Value = Op> {
     let journal = prop_oneof![3 => Just("WAL"), 2 => Just("DELETE"), 1 => Just("PERSIST")];
     let boxed = || change().prop_map(Box::new);
     prop_oneof![
-        14 => change(),
+        24 => change(),
         1 => boxed().prop_map(Op::RolledBack),
         1 => (boxed(), boxed()).prop_map(|(a, b)| Op::HalfRolledBack(a, b)),
         1 => boxed().prop_map(Op::LeftOpen),
         1 => Just(Op::Vacuum),
         1 => page_size().prop_map(Op::PageSize),
         3 => checkpoint.prop_map(Op::Checkpoint),
-        2 => journal.prop_map(Op::Journal),
+        1 => journal.prop_map(Op::Journal),
         1 => Just(Op::Reopen),
         1 => Just(Op::Move),
+        2 => Just(Op::HoldReader),
+        1 => Just(Op::ReleaseReader),
         1 => Just(Op::ForgetState),
         1 => Just(Op::ForgetDigests),
         1 => Just(Op::Nothing),
@@ -156,6 +162,8 @@ struct Bench {
     path: PathBuf,
     shape: Shape,
     app: Option<Connection>,
+    /// Holds a read transaction, so that no checkpoint gets past it and the WAL goes on.
+    reader: Option<Connection>,
     references: Vec<Vec<u8>>,
 }
 
@@ -163,7 +171,7 @@ impl Bench {
     fn new(shape: Shape) -> Self {
         let lab = Lab::quick();
         let path = lab.path("app.db");
-        let mut bench = Self { lab, path, shape, app: None, references: Vec::new() };
+        let mut bench = Self { lab, path, shape, app: None, reader: None, references: Vec::new() };
         bench.open();
         let Shape { page_size, journal, auto_vacuum, encoding, .. } = bench.shape.clone();
         bench.sql(&format!(
@@ -183,6 +191,7 @@ impl Bench {
 
     fn open(&mut self) {
         let app = Connection::open(&self.path).unwrap();
+        app.busy_timeout(Duration::ZERO).unwrap();
         // The cache is large enough for every transaction: one that spills would lock readers out.
         let autocheckpoint = self.shape.autocheckpoint;
         app.execute_batch(&format!(
@@ -202,6 +211,11 @@ impl Bench {
         if !self.app().is_autocommit() {
             self.app().execute_batch("ROLLBACK").unwrap();
         }
+    }
+
+    fn in_wal_mode(&self) -> bool {
+        let mode = self.app().query_row("PRAGMA journal_mode", [], |r| r.get::<_, String>(0));
+        mode.unwrap() == "wal"
     }
 
     fn run(&mut self, op: &Op) {
@@ -258,14 +272,22 @@ impl Bench {
             // In WAL mode SQLite ignores the new size.
             Op::PageSize(size) => self.sql(&format!("PRAGMA page_size={size}; VACUUM")),
             Op::Checkpoint(mode) => self.sql(&format!("PRAGMA wal_checkpoint({mode})")),
-            Op::Journal(mode) => self.sql(&format!("PRAGMA journal_mode={mode}")),
+            Op::Journal(mode) if self.reader.is_none() => {
+                self.sql(&format!("PRAGMA journal_mode={mode}"))
+            }
+            Op::HoldReader if self.reader.is_none() && self.in_wal_mode() => {
+                let reader = Connection::open(&self.path).unwrap();
+                reader.execute_batch("BEGIN; SELECT count(*) FROM plain").unwrap();
+                self.reader = Some(reader);
+            }
+            Op::ReleaseReader => self.reader = None,
             Op::Reopen => {
                 self.app = None;
                 self.open();
             }
             // Another file under the same path, with the same content.
             Op::Move => {
-                self.app = None;
+                (self.app, self.reader) = (None, None);
                 let copy = self.lab.path("copy");
                 std::fs::copy(&self.path, &copy).unwrap();
                 std::fs::rename(copy, &self.path).unwrap();
@@ -277,7 +299,7 @@ impl Bench {
                     let _ = std::fs::remove_file(self.lab.state_of(&history).join("digests"));
                 }
             }
-            Op::Nothing => {}
+            Op::Nothing | Op::HoldReader | Op::Journal(_) => {}
         }
     }
 
@@ -313,22 +335,29 @@ impl Bench {
         self.app().execute("INSERT INTO plain(k, x) VALUES(?1,?2)", params![k, bytes]).unwrap();
     }
 
-    fn step(&mut self, step: &Step) {
+    fn step(&mut self, step: &Step, coverage: &Cell<Coverage>) {
         for op in &step.ops {
             self.run(op);
             if !matches!(op, Op::LeftOpen(_)) {
                 self.end_transaction();
             }
         }
-        self.back_up(step.method, step.threads);
+        self.back_up(step.method, step.threads, coverage);
         self.end_transaction();
     }
 
     /// A backup, which must publish a commit exactly if the model changed.
-    fn back_up(&mut self, method: Method, threads: usize) {
+    fn back_up(&mut self, method: Method, threads: usize, coverage: &Cell<Coverage>) {
         let now = reference(&self.path);
         let options = BackupOptions { method, threads, ..Default::default() };
         let report = backup(&self.lab.repository, &self.path, &options, &Silent).unwrap();
+        let mut seen = coverage.get();
+        match report.commit.map(|commit| commit.kind) {
+            None => seen.nothing += 1,
+            Some(CommitKind::Wal) => seen.wal += 1,
+            Some(_) => seen.scans += 1,
+        }
+        coverage.set(seen);
         let changed = self.references.last() != Some(&now);
         assert_eq!(report.commit.is_some(), changed, "a commit exactly if the bytes changed");
         if changed {
@@ -353,18 +382,188 @@ impl Bench {
     }
 }
 
+/// What the backups of a run were, so that a run which tests little fails.
+#[derive(Clone, Copy, Debug, Default)]
+struct Coverage {
+    nothing: u32,
+    scans: u32,
+    wal: u32,
+}
+
 #[test]
 fn every_commit_of_any_work_restores_to_the_bytes_of_its_moment() {
     let mut config = ProptestConfig { failure_persistence: None, ..Default::default() };
     if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 50;
+        config.cases = 60;
     }
     config.max_shrink_iters = 300;
-    proptest!(config, |(shape in shape(), steps in prop::collection::vec(step(), 1..10))| {
+    let coverage = Cell::new(Coverage::default());
+    proptest!(config, |(shape in shape(), steps in prop::collection::vec(step(), 1..25))| {
         let mut bench = Bench::new(shape);
         for step in &steps {
-            bench.step(step);
+            bench.step(step, &coverage);
         }
         bench.check();
     });
+    let Coverage { nothing, scans, wal } = coverage.get();
+    assert!(nothing > 10 && scans > 10 && wal > 10, "{:?} is hardly a test", coverage.get());
+}
+
+#[test]
+fn a_database_that_shrinks_and_grows_again_without_rewriting_restores_exactly() {
+    // The blob comes and goes in one transaction: with a rollback journal its pages are never written, and
+    // the file has holes where older pages were before.
+    let grow = "BEGIN; INSERT INTO t VALUES(2, zeroblob(90000)); DELETE FROM t WHERE id=2; COMMIT";
+    let shrinks = ["VACUUM", "PRAGMA incremental_vacuum"];
+    for (journal, shrink) in
+        ["WAL", "DELETE", "PERSIST"].iter().flat_map(|j| shrinks.map(|s| (j, s)))
+    {
+        for between in
+            ["", "shrink", "shrink, checkpoint", "checkpoint", "shrink, reader, checkpoint"]
+        {
+            let case = format!("{journal}, {shrink}, between: {between}");
+            let lab = Lab::quick();
+            let path = lab.path("app.db");
+            let app = Connection::open(&path).unwrap();
+            app.execute_batch(&format!(
+                "PRAGMA page_size=1024; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode={journal};
+                 PRAGMA wal_autocheckpoint=0; CREATE TABLE t(id INTEGER PRIMARY KEY, x)"
+            ))
+            .unwrap();
+            app.execute("INSERT INTO t VALUES(1, ?1)", [noise(1, 60_000)]).unwrap();
+            app.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); INSERT INTO t VALUES(3, 3)")
+                .unwrap();
+            let mut references = vec![reference(&path)];
+            lab.backup(&path);
+            let mut back_up = || {
+                references.push(reference(&path));
+                assert!(lab.backup(&path).commit.is_some(), "{case}");
+            };
+
+            app.execute_batch("DELETE FROM t WHERE id=1").unwrap();
+            app.execute_batch(shrink).unwrap();
+            if between.contains("shrink") {
+                back_up();
+            }
+            // A reader at the WAL's end lets a checkpoint finish, and the WAL go on all the same.
+            let reader = Connection::open(&path).unwrap();
+            if between.contains("reader") && *journal == "WAL" {
+                reader.execute_batch("BEGIN; SELECT count(*) FROM t").unwrap();
+            }
+            if between.contains("checkpoint") {
+                app.execute_batch("PRAGMA wal_checkpoint(PASSIVE)").unwrap();
+            }
+            app.execute_batch(grow).unwrap();
+            back_up();
+            app.execute_batch("INSERT INTO t VALUES(4, zeroblob(500))").unwrap();
+            back_up();
+
+            let sizes: Vec<_> = references.iter().map(Vec::len).collect();
+            assert!(sizes.last() > sizes.first(), "{case}: {sizes:?}");
+            let history = lab.repository.history("app").unwrap();
+            let chain = history.chain().unwrap();
+            for (seq, expected) in (1..).zip(&references) {
+                let bytes = restored_raw(&history, &chain, seq, lab.dir.path()).unwrap();
+                assert!(bytes == *expected, "{case}: commit {seq}");
+            }
+        }
+    }
+}
+
+/// Tells the writer to stop, also when the test fails.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Transactions, one after the other, until told to stop. Each keeps: accounts sum up to zero, and `meta` tells the
+/// number, the count and the sum of the ledger's rows.
+fn write_until_told(app: &Connection, committed: &AtomicU64, stop: &AtomicBool) {
+    for n in 1i64.. {
+        if stop.load(Ordering::SeqCst) {
+            return;
+        }
+        let pad = noise(n.unsigned_abs(), 100 + n.unsigned_abs() as usize % 7 * 700);
+        app.execute_batch(&format!(
+            "BEGIN IMMEDIATE;
+             UPDATE account SET v=v-{n} WHERE id={a}; UPDATE account SET v=v+{n} WHERE id={b};",
+            a = n % 50 + 1,
+            b = n * 7 % 50 + 1,
+        ))
+        .unwrap();
+        app.execute("INSERT INTO ledger VALUES(?1, ?1*3, ?2)", params![n, pad]).unwrap();
+        app.execute_batch(
+            "DELETE FROM ledger WHERE n <= (SELECT max(n) FROM ledger) - 120;
+             UPDATE meta SET n=n+1, rows=(SELECT count(*) FROM ledger), total=(SELECT sum(v) FROM ledger);
+             COMMIT",
+        )
+        .unwrap();
+        committed.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// The number of the last transaction in a restored file, after everything about it was checked.
+fn last_transaction(bytes: &[u8], path: &Path) -> u64 {
+    std::fs::write(path, bytes).unwrap();
+    let db = Connection::open(path).unwrap();
+    let text = |sql: &str| db.query_row(sql, [], |r| r.get::<_, String>(0)).unwrap();
+    let number = |sql: &str| db.query_row(sql, [], |r| r.get::<_, i64>(0)).unwrap();
+    assert_eq!(text("PRAGMA integrity_check"), "ok");
+    assert_eq!(number("SELECT sum(v) FROM account"), 0);
+    assert_eq!(number("SELECT rows FROM meta"), number("SELECT count(*) FROM ledger"));
+    assert_eq!(number("SELECT total FROM meta"), number("SELECT ifnull(sum(v), 0) FROM ledger"));
+    assert_eq!(number("SELECT n FROM meta"), number("SELECT ifnull(max(n), 0) FROM ledger"));
+    number("SELECT n FROM meta").unsigned_abs()
+}
+
+#[test]
+fn backups_under_a_writer_that_never_rests_are_whole_transactions() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    let app = Connection::open(&path).unwrap();
+    app.busy_timeout(Duration::from_secs(30)).unwrap();
+    app.execute_batch(
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=400;
+         CREATE TABLE account(id INTEGER PRIMARY KEY, v INTEGER);
+         CREATE TABLE ledger(n INTEGER PRIMARY KEY, v INTEGER, pad BLOB);
+         CREATE TABLE meta(n INTEGER, rows INTEGER, total INTEGER);
+         INSERT INTO meta VALUES(0, 0, 0);
+         WITH RECURSIVE i(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM i WHERE n<50)
+         INSERT INTO account SELECT n, 0 FROM i;",
+    )
+    .unwrap();
+    let (committed, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let mut bounds = Vec::new();
+    std::thread::scope(|scope| {
+        let stopper = StopOnDrop(&stop);
+        let writer = scope.spawn(|| {
+            write_until_told(&app, &committed, &stop);
+            app
+        });
+        while bounds.len() < 30 && !writer.is_finished() {
+            // Everything that was committed before a backup begins is in it.
+            let before = committed.load(Ordering::SeqCst);
+            if bounds.last().is_some_and(|(_, last)| before <= *last) {
+                std::thread::yield_now();
+                continue;
+            }
+            let report = lab.backup(&path);
+            assert_eq!(report.seq.0, bounds.len() as u64 + 1);
+            bounds.push((before, committed.load(Ordering::SeqCst) + 1));
+        }
+        drop(stopper);
+        writer.join().unwrap()
+    });
+    let done = committed.load(Ordering::SeqCst);
+    assert!(lab.backup(&path).commit.is_some());
+    bounds.push((done, done));
+    let history = lab.repository.history("app").unwrap();
+    for (seq, (least, most)) in (1..).zip(bounds) {
+        let bytes = restored(&history, seq, lab.dir.path()).unwrap();
+        let n = last_transaction(&bytes, &lab.path("look.db"));
+        assert!((least..=most).contains(&n), "commit {seq} ends with {n}, not {least} to {most}");
+    }
 }

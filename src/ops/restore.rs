@@ -155,6 +155,9 @@ impl Output<'_> {
     }
 }
 
+/// Takes a run of pages: the first one's number, their contents, the XOR of their digests.
+pub(crate) type UseRun<'f> = &'f mut dyn FnMut(PageNo, &[u8], Digest) -> Result<()>;
+
 /// Fetches and opens batches and compares page digests; one for each worker.
 pub(crate) struct Opener {
     decoder: Decoder,
@@ -168,16 +171,12 @@ impl Opener {
         Ok(Self { decoder: Decoder::new()?, hasher: history.hasher(), seal: None })
     }
 
-    /// Opens a batch and gives the wanted pages to `use_page` one by one; neighbours in both the batch and the database come
+    /// Opens a batch and gives the wanted pages to `use_run`; neighbours in both the batch and the database come
     /// in one piece, with the XOR of their digests. Answers how many bytes of pages those were.
     ///
     /// # Errors
     /// [`ErrorKind::Damaged`], naming the object, when anything is not as it was stored.
-    pub(crate) fn open(
-        &mut self,
-        wanted: &Wanted,
-        use_run: &mut dyn FnMut(PageNo, &[u8], Digest) -> Result<()>,
-    ) -> Result<u64> {
+    pub(crate) fn open(&mut self, wanted: &Wanted, use_run: UseRun<'_>) -> Result<u64> {
         let segment = &wanted.segment;
         let page_len = segment.manifest.page_size.bytes();
         let plain_len = wanted.plain_len()?;

@@ -36,10 +36,10 @@ impl Writer {
     pub fn open(history: &History, role: &str) -> Result<Self> {
         let dir = StateDir::lock(history)?;
         let saved = dir.read()?;
-        if let Some(state) = &saved {
-            if still_holds(history, state)? {
-                return Ok(Self { history: history.clone(), dir, state: state.clone() });
-            }
+        if let Some(state) = &saved
+            && still_holds(history, state)?
+        {
+            return Ok(Self { history: history.clone(), dir, state: state.clone() });
         }
         let (term, token) = claim(history, role)?;
         let head = Head::of(&history.chain()?);
@@ -154,10 +154,10 @@ fn still_holds(history: &History, state: &State) -> Result<bool> {
     }
     let there = |at| Ok(history.repository().store().head(&history.names().segment(at))?.is_some());
     // A repository that was set back to an earlier state lacks the head.
-    if let Some(head) = &state.head {
-        if !there(LogName { term: head.term, first: head.first })? {
-            return Ok(false);
-        }
+    if let Some(head) = &state.head
+        && !there(LogName { term: head.term, first: head.first })?
+    {
+        return Ok(false);
     }
     // A run that died between publishing and remembering left a segment behind the head.
     let next = state.head.as_ref().map_or(Seq(1), |head| head.seq.next());
@@ -202,7 +202,7 @@ fn claim(history: &History, role: &str) -> Result<(Term, WriterToken)> {
 pub fn newest_claim(history: &History) -> Result<Option<WriterClaim>> {
     let names = history.names();
     let listed = history.repository().store().list(&names.writers())?;
-    let newest = listed.iter().filter(|e| names.parse_writer(&e.name).is_some()).next_back();
+    let newest = listed.iter().rfind(|e| names.parse_writer(&e.name).is_some());
     let Some(entry) = newest else { return Ok(None) };
     Ok(history.repository().read_record::<WriterClaim>(&entry.name)?.map(|(_, claim)| claim))
 }
