@@ -60,7 +60,7 @@ impl Default for RestoreOptions {
 }
 
 /// How many bytes may be written before the disk is told to begin.
-const WRITEBACK: u64 = 32 * 1024 * 1024;
+const WRITEBACK: u64 = 16 * 1024 * 1024;
 
 /// Restores a commit to a file.
 ///
@@ -103,27 +103,36 @@ pub(crate) fn write_pages(
     let total = page_size.file_len(commit.record.pages);
     monitor.phase(Phase::Restore, Some(total));
     file.set_len(total).map_err(|e| Error::io(e, "cannot be written", "the restored file"))?;
-    let output = Output { file, page_size, written: AtomicU64::new(0) };
     let sum = Mutex::new(Digest::default());
     let mut map = PageMap::new(commit, chain.lineage(commit.seq))?;
-    while let Some(wanted) = map.next_window()? {
-        pool::for_each(
-            threads,
-            wanted.into_iter().map(Ok),
-            || Opener::new(history),
-            |opener: &mut Opener, wanted| {
-                check_cancelled(monitor)?;
-                let mut part = Digest::default();
-                let bytes = opener.open(&wanted, &mut |pages, content, digest| {
-                    part.toggle(&digest);
-                    output.write(pages, content)
-                })?;
-                sum.lock().unwrap_or_else(PoisonError::into_inner).toggle(&part);
-                monitor.advance(bytes);
-                Ok(())
-            },
-        )?;
-    }
+    let (full, wake) = crossbeam_channel::bounded(1);
+    let output = Output { file, page_size, written: AtomicU64::new(0), full };
+    std::thread::scope(|scope| {
+        // The disk begins while pages still come, so that the last fsync finds little to do.
+        let writeback = scope.spawn(move || wake.iter().try_for_each(|()| file.sync_data()));
+        let output = output;
+        while let Some(wanted) = map.next_window()? {
+            pool::for_each(
+                threads,
+                wanted.into_iter().map(Ok),
+                || Opener::new(history),
+                |opener: &mut Opener, wanted| {
+                    check_cancelled(monitor)?;
+                    let mut part = Digest::default();
+                    let bytes = opener.open(&wanted, &mut |pages, content, digest| {
+                        part.toggle(&digest);
+                        output.write(pages, content)
+                    })?;
+                    sum.lock().unwrap_or_else(PoisonError::into_inner).toggle(&part);
+                    monitor.advance(bytes);
+                    Ok(())
+                },
+            )?;
+        }
+        drop(output);
+        let written = writeback.join().map_err(|_| pool::panicked())?;
+        written.map_err(|e| Error::io(e, "cannot be written", "the restored file"))
+    })?;
     let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
     if sum != commit.record.digest {
         return Err(Error::damaged(
@@ -139,6 +148,8 @@ struct Output<'f> {
     file: &'f File,
     page_size: PageSize,
     written: AtomicU64,
+    /// Wakes the thread that makes the disk begin.
+    full: crossbeam_channel::Sender<()>,
 }
 
 impl Output<'_> {
@@ -147,9 +158,9 @@ impl Output<'_> {
         self.file.write_all_at(content, self.page_size.offset(first)).map_err(failed)?;
         let len = u64::try_from(content.len()).unwrap_or(u64::MAX);
         let before = self.written.fetch_add(len, Ordering::Relaxed);
-        // One worker in turn waits for the disk while the others go on: the last fsync finds little to do.
         if before / WRITEBACK != (before + len) / WRITEBACK {
-            self.file.sync_data().map_err(failed)?;
+            // If it is still at work it need not be woken.
+            let _ = self.full.try_send(());
         }
         Ok(())
     }

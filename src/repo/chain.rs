@@ -20,7 +20,7 @@ use crate::format::segment::{BlockRef, CommitRecord, Location, Manifest, Segment
 use crate::format::{ObjectKind, SealedPrefix, limits};
 use crate::repo::Repository;
 use crate::repo::history::History;
-use crate::types::{KeyId, SegmentId, Seq, Term};
+use crate::types::{KeyId, SegmentId, Seq};
 
 /// First and last commit and id of a merged segment, as its name tells.
 type MergedName = (Seq, Seq, SegmentId);
@@ -262,11 +262,6 @@ impl Chain {
     /// The newest segment.
     pub fn newest(&self) -> Option<&Arc<Segment>> {
         self.segments.last()
-    }
-
-    /// The highest term on the chain.
-    pub fn term(&self) -> Term {
-        self.newest().map_or(Term(0), |s| s.manifest.term)
     }
 
     /// All commits, oldest first.

@@ -284,8 +284,12 @@ pub(crate) fn store_slot(store: &dyn Store, slot: &SlotObject) -> Result<()> {
     }
 }
 
-/// All slots with what could be read of them, sorted by age.
-pub(crate) fn read_slots(store: &dyn Store) -> Result<Vec<(SlotId, Result<SlotObject>)>> {
+/// All slots with what could be read of them, sorted by age. A slot of another repository, such as an interrupted `init`
+/// leaves behind, opens nothing here and counts as damaged.
+pub(crate) fn read_slots(
+    store: &dyn Store,
+    repository: RepositoryId,
+) -> Result<Vec<(SlotId, Result<SlotObject>)>> {
     let mut slots = Vec::new();
     for entry in store.list(names::KEYS)? {
         let Some(id) = names::parse_slot(&entry.name) else { continue };
@@ -297,10 +301,13 @@ pub(crate) fn read_slots(store: &dyn Store) -> Result<Vec<(SlotId, Result<SlotOb
             Err(e) => return Err(e),
         };
         let slot = slot.and_then(|slot| {
-            if slot.front.id == id {
-                return Ok(slot);
+            if slot.front.id != id {
+                return Err(Error::damaged(&*entry.name, "is another slot under this one's name"));
             }
-            Err(Error::damaged(&*entry.name, "is another slot under this one's name"))
+            if slot.front.repository != repository {
+                return Err(Error::damaged(&*entry.name, "belongs to another repository"));
+            }
+            Ok(slot)
         });
         slots.push((id, slot));
     }
@@ -317,7 +324,7 @@ pub(crate) fn open_slots(
     repository: RepositoryId,
     secret: &Secret,
 ) -> Result<(SlotId, Keyring)> {
-    let slots = read_slots(store)?;
+    let slots = read_slots(store, repository)?;
     let mut damaged = None;
     for (id, slot) in slots {
         let slot = match slot {
@@ -328,11 +335,6 @@ pub(crate) fn open_slots(
                 continue;
             }
         };
-        if slot.front.repository != repository {
-            let name = names::slot(id);
-            damaged.get_or_insert(Error::damaged(name, "belongs to another repository"));
-            continue;
-        }
         let (key, commitment) = SealKey::for_slot(&*secret.bits(&slot.front)?, &slot.front);
         if same_commitment(&commitment, &slot.commitment) {
             return open_slot(&slot, &key).map(|keyring| (id, keyring));

@@ -2,9 +2,9 @@
 //!
 //! - [`Repository`] opens it with a key and finds histories.
 //! - [`history::History`] is one history; [`chain::Chain`] its segments, from the first to the newest.
-//! - [`writer::Writer`] is the right to append to it, [`publish::SegmentWriter`] a segment under way.
-//! - [`page_map`] finds which page versions a commit consists of.
-//! - [`state`] is what this machine remembers; all of it can be deleted at any time.
+//! - [`writer::Writer`] is the right to append to it, `publish::SegmentWriter` a segment under way.
+//! - `page_map` finds which page versions a commit consists of.
+//! - `state` is what this machine remembers; all of it can be deleted at any time.
 //!
 //! Invariants: what was published is never overwritten; nothing is trusted before its seal opened and its place
 //! in the chain was checked.
@@ -190,7 +190,7 @@ impl Repository {
     /// # Errors
     /// Store errors. A slot that can't be read is in the list and says why.
     pub fn slots(&self) -> Result<Vec<SlotInfo>> {
-        let slots = keys::read_slots(self.store())?;
+        let slots = keys::read_slots(self.store(), self.0.id)?;
         Ok(slots
             .into_iter()
             .map(|(id, slot)| SlotInfo {
@@ -218,7 +218,7 @@ impl Repository {
     /// [`ErrorKind::NotFound`] when there is none of that id; [`ErrorKind::Refused`] when no other
     /// readable slot would remain.
     pub fn remove_slot(&self, id: SlotId) -> Result<()> {
-        let slots = keys::read_slots(self.store())?;
+        let slots = keys::read_slots(self.store(), self.0.id)?;
         let name = names::slot(id);
         if !slots.iter().any(|(other, _)| *other == id) {
             return Err(Error::new(ErrorKind::NotFound, "no such key slot")

@@ -1,0 +1,241 @@
+//! A small repository with an object of every kind, for the damage matrix, and all that is known about it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use pagekeep::format::proof::{Level, Proof};
+use pagekeep::format::segment::SegmentKind;
+use pagekeep::ops::backup::{BackupOptions, backup};
+use pagekeep::progress::Silent;
+use pagekeep::repo::Repository;
+use pagekeep::repo::history::History;
+use pagekeep::repo::keys::Secret;
+use pagekeep::store::MemoryStore;
+use pagekeep::types::{Seq, Timestamp};
+use rusqlite::Connection;
+
+use super::{CHEAP, noise, objects, quick_dir, reference};
+
+pub type Objects = BTreeMap<String, Vec<u8>>;
+
+/// A repository to damage, and all that is known about it.
+pub struct Exhibit {
+    pub objects: Objects,
+    pub roles: BTreeMap<String, Role>,
+    /// What the commits of each history restore to, by its name.
+    pub references: BTreeMap<String, Vec<Vec<u8>>>,
+}
+
+/// What an object is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    Repository,
+    UsedSlot,
+    OtherSlot,
+    About,
+    Writer {
+        history: String,
+        newest: bool,
+    },
+    /// Its commit, the name of its child, and where its inline data begins.
+    Segment {
+        history: String,
+        seq: u64,
+        child: Option<String>,
+        data_at: usize,
+    },
+    Part {
+        history: String,
+        seq: u64,
+    },
+    Snapshot {
+        history: String,
+    },
+    Proof {
+        history: String,
+    },
+}
+
+impl Role {
+    pub fn history(&self) -> Option<&str> {
+        match self {
+            Self::Writer { history, .. }
+            | Self::Segment { history, .. }
+            | Self::Part { history, .. }
+            | Self::Snapshot { history }
+            | Self::Proof { history } => Some(history),
+            Self::Repository | Self::UsedSlot | Self::OtherSlot | Self::About => None,
+        }
+    }
+
+    /// Slots are one kind of object, whoever uses them.
+    pub fn kind(&self) -> u8 {
+        match self {
+            Self::Repository => 1,
+            Self::UsedSlot | Self::OtherSlot => 2,
+            Self::About => 3,
+            Self::Writer { .. } => 4,
+            Self::Segment { .. } => 5,
+            Self::Part { .. } => 6,
+            Self::Snapshot { .. } => 7,
+            Self::Proof { .. } => 8,
+        }
+    }
+}
+
+fn work(db: &Connection, history: &str, step: u64) {
+    // Text that compresses well keeps the objects small; a little noise makes each version its own.
+    let insert = |id: u64, seed: u64, len: usize| {
+        let mut x = noise(seed, 40);
+        x.resize(len, b'a' + step as u8);
+        db.execute("INSERT OR REPLACE INTO t VALUES(?1, ?2)", (id.cast_signed(), x)).unwrap();
+    };
+    match (history, step) {
+        ("small", 1) => (1..=20).for_each(|id| insert(id, id, 300)),
+        ("small", _) => insert(step, 100 + step, 300),
+        // More pages than an index block lists: such a segment has parts.
+        (_, 1) => (1..=530).for_each(|id| insert(id, id, 4000)),
+        (_, 2) => insert(77, 1077, 4000),
+        (_, _) => (1..=530).for_each(|id| insert(id, step * 1000 + id, 4100)),
+    }
+}
+
+fn build(secrets: &[(&Secret, &str)]) -> Exhibit {
+    let dir = quick_dir();
+    let store = MemoryStore::new();
+    let state = dir.path().join("state");
+    let init = Repository::init(Arc::new(store.clone()), secrets, CHEAP, state.clone());
+    let repository = init.unwrap();
+    let mut references = BTreeMap::new();
+    for name in ["small", "large"] {
+        let path = dir.path().join(format!("{name}.db"));
+        let db = Connection::open(&path).unwrap();
+        db.execute_batch(
+            "PRAGMA page_size=512; PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;
+             CREATE TABLE t(id INTEGER PRIMARY KEY, x)",
+        )
+        .unwrap();
+        let mut commits = Vec::new();
+        for step in 1..=3 {
+            work(&db, name, step);
+            let label = (step < 3).then(|| format!("label {step}"));
+            let options = BackupOptions { label, ..Default::default() };
+            let report = backup(&repository, &path, &options, &Silent).unwrap();
+            assert_eq!(report.seq.0, step);
+            commits.push(reference(&path));
+            report.history.add_proof(&proof(step)).unwrap();
+            if step == 2 {
+                report.history.remove_snapshot(&report.snapshot.unwrap()).unwrap();
+                // A second term.
+                std::fs::remove_dir_all(&state).unwrap();
+            }
+        }
+        references.insert(name.to_owned(), commits);
+    }
+    let roles = roles(&repository);
+    let objects = objects(&store);
+    assert!(objects.keys().eq(roles.keys()), "every object has a role");
+    Exhibit { objects, roles, references }
+}
+
+fn proof(seq: u64) -> Proof {
+    Proof {
+        seq: Seq(seq),
+        digest: Default::default(),
+        started: Timestamp::now(),
+        micros: 5,
+        level: Level::Data,
+        failure: None,
+        coverage_ppm: 1_000_000,
+        page_bytes: 512,
+        assertions: 0,
+        host: "host".into(),
+    }
+}
+
+fn roles(repository: &Repository) -> BTreeMap<String, Role> {
+    let mut roles = BTreeMap::from([("repository".to_owned(), Role::Repository)]);
+    for slot in repository.slots().unwrap() {
+        let role = if slot.current { Role::UsedSlot } else { Role::OtherSlot };
+        roles.insert(format!("keys/{}", slot.id), role);
+    }
+    for history in repository.histories().unwrap() {
+        roles_of(&history, &mut roles);
+    }
+    roles
+}
+
+fn roles_of(history: &History, roles: &mut BTreeMap<String, Role>) {
+    let name = || history.name().to_owned();
+    let prefix = format!("histories/{}", history.id());
+    let store = history.repository().store();
+    let below = |kind: &str| store.list(&format!("{prefix}/{kind}/")).unwrap();
+    roles.insert(format!("{prefix}/about"), Role::About);
+    let claims = below("writers");
+    for (i, claim) in (1..).zip(&claims) {
+        let newest = i == claims.len();
+        roles.insert(claim.name.clone(), Role::Writer { history: name(), newest });
+    }
+    let chain = history.chain().unwrap();
+    let segments = chain.segments();
+    for (i, segment) in segments.iter().enumerate() {
+        let seq = segment.manifest.first.0;
+        let bytes = store.get(segment.name(), u64::MAX).unwrap().unwrap();
+        let body = u32::from_le_bytes(bytes[40..44].try_into().unwrap());
+        let child = segments.get(i + 1).map(|child| child.name().to_owned());
+        let data_at = 44 + body as usize;
+        roles.insert(
+            segment.name().to_owned(),
+            Role::Segment { history: name(), seq, child, data_at },
+        );
+        for part in below(&format!("data/{}", segment.reference.id)) {
+            roles.insert(part.name, Role::Part { history: name(), seq });
+        }
+        // What the matrix is meant to have: a base and a delta with parts, and both without.
+        let parts = if history.name() == "large" && seq != 2 { 1 } else { 0 };
+        assert_eq!(segment.manifest.parts.len(), parts, "{} {seq}", history.name());
+        assert_eq!(segment.manifest.kind == SegmentKind::Base, seq == 1);
+    }
+    for label in below("snapshots") {
+        roles.insert(label.name, Role::Snapshot { history: name() });
+    }
+    for proof in below("proofs") {
+        roles.insert(proof.name, Role::Proof { history: name() });
+    }
+}
+
+/// Two repositories with the same keys.
+pub struct Museum {
+    pub secret: Secret,
+    pub main: Exhibit,
+    pub other: Exhibit,
+}
+
+pub fn museum() -> &'static Museum {
+    static MUSEUM: OnceLock<Museum> = OnceLock::new();
+    MUSEUM.get_or_init(|| {
+        let dir = quick_dir();
+        let secret = Secret::create_key_file(&dir.path().join("key")).unwrap();
+        let recovery = Secret::new_recovery().unwrap();
+        let passphrase = Secret::passphrase("correct horse".into()).unwrap();
+        let secrets = [(&recovery, "recovery"), (&secret, "key file"), (&passphrase, "passphrase")];
+        // The one under test opens with the key file: the first slot is the one in use while it is built.
+        let secrets = [(&secret, "key file"), (&recovery, "recovery"), (&passphrase, "words")];
+        let (main, other) = (build(&secrets), build(&secrets));
+        Museum { secret, main, other }
+    })
+}
+
+impl Exhibit {
+    /// The name of the history that an object belongs to.
+    pub fn history_of(&self, object: &str) -> String {
+        let prefix = &object[..object.rfind('/').unwrap()];
+        let mut below = self.roles.iter().filter(|(name, _)| name.starts_with(prefix));
+        below.find_map(|(_, role)| role.history()).unwrap().to_owned()
+    }
+
+    /// The objects of one kind.
+    pub fn of_kind(&self, kind: u8) -> impl Iterator<Item = &String> {
+        self.roles.iter().filter(move |(_, role)| role.kind() == kind).map(|(name, _)| name)
+    }
+}
