@@ -9,16 +9,11 @@
 //! Invariants: pages come in ascending order, each once, without the lock-byte page; nothing is read
 //! past the pinned snapshot; a WAL whose frames do not continue each other's checksums is an error
 //! for a full image, and no proof for a delta.
-//!
-//! The online backup API alters page 1 on its way (change counter, schema cookie, library version).
-//! Page 1 is therefore read from the file where there is one. A database without a file keeps the
-//! altered counters, which no one else can see, and gets its schema cookie back.
 
-use std::collections::VecDeque;
-
-use super::ffi::{FileRef, PageSink};
+use super::backup::BackupImage;
+use super::ffi::FileRef;
+use super::overlay::{Overlay, read_frame, read_frames};
 use super::source::{Journal, Pin, Position, Since};
-use super::wal::{FRAME_HEADER_LEN, FrameHeader, HEADER_LEN, WalHeader, WalIndex, WalPosition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{PageNo, PageSize};
 
@@ -134,133 +129,14 @@ pub fn full<'p>(pin: &'p mut Pin<'_>, method: Method) -> Result<Box<dyn PageSour
     }
 }
 
-/// A frame of the WAL, and the page in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Frame {
-    page: PageNo,
-    number: u32,
-}
-
-/// The newest frame of each page, sorted by page; empty when the file has everything already.
-#[derive(Debug)]
-struct Overlay(Vec<Frame>);
-
-impl Overlay {
-    fn new(index: &WalIndex, frames: Vec<Frame>) -> Self {
-        // See the invariants of `source`: a pin on a fully backfilled WAL must not read the WAL.
-        if index.backfilled >= index.frames { Self(Vec::new()) } else { Self(frames) }
-    }
-
-    fn whole(pin: &Pin<'_>) -> Result<Self> {
-        match pin.journal {
-            Journal::Wal(index) if index.backfilled < index.frames => {
-                let frames = read_frames(pin, &index, None)?.ok_or_else(|| {
-                    Error::new(ErrorKind::Source, "has a WAL with a broken checksum")
-                })?;
-                Ok(Self::new(&index, frames))
-            }
-            _ => Ok(Self(Vec::new())),
-        }
-    }
-
-    fn frame(&self, page: PageNo) -> Option<u32> {
-        let at = self.0.binary_search_by_key(&page, |f| f.page).ok()?;
-        self.0.get(at).map(|f| f.number)
-    }
-
-    /// The frames of the pages from `first` on that come before `end`.
-    fn between(&self, first: u32, end: u32) -> impl Iterator<Item = &Frame> {
-        let from = self.0.partition_point(|f| f.page.0 < first);
-        self.0.iter().skip(from).take_while(move |f| f.page.0 < end)
-    }
-}
-
-/// Reads the frames behind `from`, or all of them, up to the pinned snapshot, and checks that each
-/// one's checksum continues the one before. `None` when they do not.
-fn read_frames(
-    pin: &Pin<'_>,
-    index: &WalIndex,
-    from: Option<WalPosition>,
-) -> Result<Option<Vec<Frame>>> {
-    let Some(wal) = FileRef::journal(pin.connection())? else { return Ok(None) };
-    let page_size = pin.page_size();
-    let mut header = [0; HEADER_LEN];
-    wal.read_at(&mut header, 0)?;
-    let Some(header) = WalHeader::parse(&header) else { return Ok(None) };
-    if header.page_size != page_size || header.salts != index.salts {
-        return Ok(None);
-    }
-    let (mut sum, mut number) = (header.checksum, 0);
-    if let Some(from) = from {
-        let mut last = [0; FRAME_HEADER_LEN];
-        wal.read_at(&mut last, WalHeader::frame_offset(page_size, from.frame))?;
-        let same = FrameHeader::parse(&last)
-            .is_some_and(|f| f.salts == from.salts && f.checksum == from.checksum);
-        if !same {
-            return Ok(None);
-        }
-        (sum, number) = (from.checksum, from.frame);
-    }
-    let frame_len = FRAME_HEADER_LEN + page_size.bytes();
-    let mut frames = Vec::new();
-    let mut buffer = Vec::new();
-    while number < index.frames {
-        let left = usize::try_from(index.frames - number).unwrap_or(usize::MAX);
-        let count = (CHUNK_LEN / frame_len).max(1).min(left);
-        buffer.resize(count * frame_len, 0);
-        wal.read_at(&mut buffer, WalHeader::frame_offset(page_size, number + 1))?;
-        for bytes in buffer.chunks_exact(frame_len) {
-            number += 1;
-            let sound = FrameHeader::parse(bytes).filter(|f| f.salts == index.salts);
-            let (Some(frame), Some(expected)) =
-                (sound, FrameHeader::expected(sum, header.order, bytes))
-            else {
-                return Ok(None);
-            };
-            if frame.checksum != expected {
-                return Ok(None);
-            }
-            sum = expected;
-            frames.push(Frame { page: PageNo(frame.page), number });
-        }
-    }
-    if sum != index.checksum {
-        return Ok(None);
-    }
-    Ok(Some(newest_of_each_page(frames)))
-}
-
-fn newest_of_each_page(mut frames: Vec<Frame>) -> Vec<Frame> {
-    frames.sort_unstable();
-    frames.dedup_by(|later, kept| {
-        let same = later.page == kept.page;
-        if same {
-            kept.number = later.number;
-        }
-        same
-    });
-    frames
-}
-
-/// Reads the page in a frame of the WAL.
-fn read_frame(pin: &Pin<'_>, number: u32, page: &mut [u8]) -> Result<()> {
-    let wal = FileRef::journal(pin.connection())?
-        .ok_or_else(|| Error::new(ErrorKind::Source, "has lost its WAL while it was read"))?;
-    let at = WalHeader::frame_offset(pin.page_size(), number) + FRAME_HEADER_LEN as u64;
-    if wal.read_at(page, at)? {
-        return Err(Error::new(ErrorKind::Source, "has a WAL that ends inside a frame"));
-    }
-    Ok(())
-}
-
-fn read_pages(pin: &Pin<'_>, first: PageNo, data: &mut [u8]) -> Result<()> {
+pub(super) fn read_pages(pin: &Pin<'_>, first: PageNo, data: &mut [u8]) -> Result<()> {
     let file = FileRef::database(pin.connection())?
         .ok_or_else(|| Error::new(ErrorKind::Source, "has no file to read"))?;
     file.read_at(data, pin.page_size().offset(first))?;
     Ok(())
 }
 
-fn pages_per_chunk(page_size: PageSize) -> usize {
+pub(super) fn pages_per_chunk(page_size: PageSize) -> usize {
     CHUNK_LEN / page_size.bytes()
 }
 
@@ -352,105 +228,6 @@ impl PageSource for Listed<'_, '_> {
     fn page_size(&self) -> PageSize {
         self.pin.page_size()
     }
-}
-
-/// All pages, through the online backup API.
-struct BackupImage<'p> {
-    /// `None` for an empty database: the API would make one page of it.
-    sink: Option<PageSink<'p>>,
-    page_size: PageSize,
-    pages: u32,
-    ready: VecDeque<(PageNo, Vec<u8>)>,
-    done: bool,
-}
-
-impl<'p> BackupImage<'p> {
-    fn begin(pin: &'p mut Pin<'_>) -> Result<Self> {
-        let (page_size, pages) = (pin.page_size(), pin.pages());
-        let mut image =
-            Self { sink: None, page_size, pages, ready: VecDeque::new(), done: pages == 0 };
-        if pages > 0 {
-            let first = page_one(pin)?;
-            image.ready.push_back((PageNo(1), first));
-            image.sink = Some(PageSink::begin(pin.connection_mut())?);
-        }
-        Ok(image)
-    }
-
-    /// Lets SQLite write the next pages; page 1 was read before.
-    fn step(&mut self, pages: u32) -> Result<()> {
-        let Some(sink) = &mut self.sink else { return Ok(()) };
-        self.done = sink.step(pages)?;
-        for (offset, content) in sink.take() {
-            let number = offset / u64::from(self.page_size.get()) + 1;
-            let number = u32::try_from(number).unwrap_or(u32::MAX);
-            let expected = content.len() == self.page_size.bytes() && number <= self.pages;
-            if !expected {
-                return Err(Error::new(
-                    ErrorKind::Source,
-                    "was copied in pieces that are no pages",
-                ));
-            }
-            if number > 1 {
-                self.ready.push_back((PageNo(number), content));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl PageSource for BackupImage<'_> {
-    fn next(&mut self, chunk: &mut Chunk) -> Result<bool> {
-        let room = pages_per_chunk(self.page_size);
-        while self.ready.len() < room && !self.done {
-            self.step(u32::try_from(room).unwrap_or(1))?;
-        }
-        chunk.pages.clear();
-        chunk.data.clear();
-        let n = self.ready.len().min(room);
-        for (number, content) in self.ready.drain(..n) {
-            chunk.pages.push(number);
-            chunk.data.extend_from_slice(&content);
-        }
-        Ok(n > 0)
-    }
-
-    fn total_bytes(&self) -> u64 {
-        self.page_size.file_len(self.pages)
-    }
-
-    fn page_size(&self) -> PageSize {
-        self.page_size
-    }
-}
-
-/// Page 1 as the snapshot has it.
-fn page_one(pin: &mut Pin<'_>) -> Result<Vec<u8>> {
-    let mut page = vec![0; pin.page_size().bytes()];
-    if pin.has_file()? {
-        let overlay = Overlay::whole(pin)?;
-        match overlay.frame(PageNo(1)) {
-            Some(frame) => read_frame(pin, frame, &mut page)?,
-            None => read_pages(pin, PageNo(1), &mut page)?,
-        }
-        return Ok(page);
-    }
-    // Page 1 is the last that SQLite writes: a whole pass for its sake. Such databases are in memory.
-    let schema = pin.pragma("schema_version")?;
-    let mut sink = PageSink::begin(pin.connection_mut())?;
-    let mut done = false;
-    while !done {
-        done = sink.step(256)?;
-        for (offset, content) in sink.take() {
-            if offset == 0 && content.len() == page.len() {
-                page = content;
-            }
-        }
-    }
-    if let Some(cookie) = page.get_mut(40..44) {
-        cookie.copy_from_slice(&schema.to_be_bytes());
-    }
-    Ok(page)
 }
 
 #[cfg(test)]

@@ -4,9 +4,11 @@
 //! those that the WAL shows as changed; [`check`] asks SQLite whether a restored file is sound.
 //! `ffi` is the only unsafe code, `wal` the pure parser.
 
+mod backup;
 pub mod check;
 mod ffi;
 pub mod image;
+mod overlay;
 pub mod source;
 mod wal;
 

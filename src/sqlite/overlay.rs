@@ -1,0 +1,130 @@
+//! The frames of a WAL that a pin sees, laid over the database file.
+//!
+//! Invariant: frames are used only if their salts are the snapshot's and each one's checksum continues the one before, up to the
+//! checksum that the wal-index has for the last; and not at all if the file has everything already (see `source`).
+
+use super::ffi::FileRef;
+use super::image::CHUNK_LEN;
+use super::source::{Journal, Pin};
+use super::wal::{FRAME_HEADER_LEN, FrameHeader, HEADER_LEN, WalHeader, WalIndex, WalPosition};
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::PageNo;
+
+/// A frame of the WAL, and the page in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Frame {
+    pub(super) page: PageNo,
+    pub(super) number: u32,
+}
+
+/// The newest frame of each page, sorted by page; empty when the file has everything already.
+#[derive(Debug)]
+pub(super) struct Overlay(Vec<Frame>);
+
+impl Overlay {
+    pub(super) fn new(index: &WalIndex, frames: Vec<Frame>) -> Self {
+        // See the invariants of `source`: a pin on a fully backfilled WAL must not read the WAL.
+        if index.backfilled >= index.frames { Self(Vec::new()) } else { Self(frames) }
+    }
+
+    pub(super) fn whole(pin: &Pin<'_>) -> Result<Self> {
+        match pin.journal {
+            Journal::Wal(index) if index.backfilled < index.frames => {
+                let frames = read_frames(pin, &index, None)?.ok_or_else(|| {
+                    Error::new(ErrorKind::Source, "has a WAL with a broken checksum")
+                })?;
+                Ok(Self::new(&index, frames))
+            }
+            _ => Ok(Self(Vec::new())),
+        }
+    }
+
+    pub(super) fn frame(&self, page: PageNo) -> Option<u32> {
+        let at = self.0.binary_search_by_key(&page, |f| f.page).ok()?;
+        self.0.get(at).map(|f| f.number)
+    }
+
+    /// The frames of the pages from `first` on that come before `end`.
+    pub(super) fn between(&self, first: u32, end: u32) -> impl Iterator<Item = &Frame> {
+        let from = self.0.partition_point(|f| f.page.0 < first);
+        self.0.iter().skip(from).take_while(move |f| f.page.0 < end)
+    }
+}
+
+/// Reads the frames behind `from`, or all of them, up to the pinned snapshot, and checks that each
+/// one's checksum continues the one before. `None` when they do not.
+pub(super) fn read_frames(
+    pin: &Pin<'_>,
+    index: &WalIndex,
+    from: Option<WalPosition>,
+) -> Result<Option<Vec<Frame>>> {
+    let Some(wal) = FileRef::journal(pin.connection())? else { return Ok(None) };
+    let page_size = pin.page_size();
+    let mut header = [0; HEADER_LEN];
+    wal.read_at(&mut header, 0)?;
+    let Some(header) = WalHeader::parse(&header) else { return Ok(None) };
+    if header.page_size != page_size || header.salts != index.salts {
+        return Ok(None);
+    }
+    let (mut sum, mut number) = (header.checksum, 0);
+    if let Some(from) = from {
+        let mut last = [0; FRAME_HEADER_LEN];
+        wal.read_at(&mut last, WalHeader::frame_offset(page_size, from.frame))?;
+        let same = FrameHeader::parse(&last)
+            .is_some_and(|f| f.salts == from.salts && f.checksum == from.checksum);
+        if !same {
+            return Ok(None);
+        }
+        (sum, number) = (from.checksum, from.frame);
+    }
+    let frame_len = FRAME_HEADER_LEN + page_size.bytes();
+    let mut frames = Vec::new();
+    let mut buffer = Vec::new();
+    while number < index.frames {
+        let left = usize::try_from(index.frames - number).unwrap_or(usize::MAX);
+        let count = (CHUNK_LEN / frame_len).max(1).min(left);
+        buffer.resize(count * frame_len, 0);
+        wal.read_at(&mut buffer, WalHeader::frame_offset(page_size, number + 1))?;
+        for bytes in buffer.chunks_exact(frame_len) {
+            number += 1;
+            let sound = FrameHeader::parse(bytes).filter(|f| f.salts == index.salts);
+            let (Some(frame), Some(expected)) =
+                (sound, FrameHeader::expected(sum, header.order, bytes))
+            else {
+                return Ok(None);
+            };
+            if frame.checksum != expected {
+                return Ok(None);
+            }
+            sum = expected;
+            frames.push(Frame { page: PageNo(frame.page), number });
+        }
+    }
+    if sum != index.checksum {
+        return Ok(None);
+    }
+    Ok(Some(newest_of_each_page(frames)))
+}
+
+fn newest_of_each_page(mut frames: Vec<Frame>) -> Vec<Frame> {
+    frames.sort_unstable();
+    frames.dedup_by(|later, kept| {
+        let same = later.page == kept.page;
+        if same {
+            kept.number = later.number;
+        }
+        same
+    });
+    frames
+}
+
+/// Reads the page in a frame of the WAL.
+pub(super) fn read_frame(pin: &Pin<'_>, number: u32, page: &mut [u8]) -> Result<()> {
+    let wal = FileRef::journal(pin.connection())?
+        .ok_or_else(|| Error::new(ErrorKind::Source, "has lost its WAL while it was read"))?;
+    let at = WalHeader::frame_offset(pin.page_size(), number) + FRAME_HEADER_LEN as u64;
+    if wal.read_at(page, at)? {
+        return Err(Error::new(ErrorKind::Source, "has a WAL that ends inside a frame"));
+    }
+    Ok(())
+}
