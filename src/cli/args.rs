@@ -6,11 +6,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// What `--help` ends with.
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 failure, 2 usage, 3 done with warnings, 4 damage found, 5 source unreadable or corrupt,
-10 no repository, 11 busy, 12 wrong key, 13 storage unreachable or denied, 14 no space, 15 format too new,
-16 nothing matched, 17 refused, 130 interrupted.
+Exit codes:
+   0 done                     11 busy
+   1 failure                  12 wrong key
+   2 usage                    13 storage unreachable or denied
+   3 done with warnings       14 no space
+   4 damage found             15 format too new
+   5 source unreadable        16 nothing matched
+     or corrupt               17 refused, to protect data
+  10 no repository           130 interrupted
 
-WHEN names a commit: latest, latest~2, seq:17, a label, 2026-05-01T12:00:00Z, \"2h ago\", \"yesterday 18:00\".
+WHEN names a commit: latest, latest~2, seq:17, a label,
+2026-05-01T12:00:00Z, \"2h ago\", \"yesterday 18:00\".
 
 Try `pagekeep demo` to see it all work in a temporary folder.";
 

@@ -37,7 +37,8 @@ pub(crate) fn source_error(error: rusqlite::Error, what: &str) -> Error {
         }
         _ => None,
     };
-    let error = Error::new(kind, what).with_source(error);
+    // SQLite's error and its source say the same twice.
+    let error = Error::new(kind, what).with_source(error.to_string());
     match hint {
         Some(hint) => error.with_hint(hint),
         None => error,

@@ -40,7 +40,8 @@ impl LocalStore {
                 .with_object(root.display().to_string())),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 Err(Error::new(ErrorKind::NoRepository, "does not exist")
-                    .with_object(root.display().to_string()))
+                    .with_object(root.display().to_string())
+                    .with_hint("check -r, or create a repository there: `pagekeep init`"))
             }
             Err(e) => Err(storage(e, "cannot be opened", root.display().to_string())),
         }
