@@ -13,6 +13,7 @@ mod list;
 mod output;
 mod progress;
 mod restore;
+mod shop;
 mod status;
 mod verify;
 

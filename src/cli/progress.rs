@@ -18,6 +18,11 @@ static STOP: AtomicBool = AtomicBool::new(false);
 /// How soon work is long enough to show progress.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Whether Ctrl-C or SIGTERM came.
+pub(crate) fn stop_requested() -> bool {
+    STOP.load(Ordering::Relaxed)
+}
+
 /// Makes Ctrl-C and SIGTERM stop the work cleanly. A second one ends the process at once, which loses nothing
 /// that was published.
 pub(crate) fn catch_signals() {
@@ -135,7 +140,7 @@ impl Monitor for Progress<'_> {
     }
 
     fn cancelled(&self) -> bool {
-        STOP.load(Ordering::Relaxed)
+        stop_requested()
     }
 }
 
