@@ -10,16 +10,12 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::sync::Arc;
 
-use common::exhibit::{Exhibit, Museum, Role, museum};
-use common::{quick_dir, restored_raw, store_of};
-use pagekeep::error::{Error, ErrorKind};
-use pagekeep::repo::Repository;
-use pagekeep::repo::writer::newest_claim;
+use common::exhibit::{Exhibit, Museum, Place, Restore, Role, look, museum};
+use common::{quick_dir, store_of};
+use pagekeep::error::ErrorKind;
 use pagekeep::store::{MemoryStore, Store};
 
 /// What happens to an object.
@@ -31,19 +27,6 @@ enum Damage {
     Delete,
     /// Another object of the kind stands in its place.
     Replace,
-}
-
-/// Where an error can show when everything is opened and restored.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    Open,
-    Slots,
-    Histories,
-    Claim(String),
-    Labels(String),
-    Proofs(String),
-    Chain(String),
-    Commit(String, u64),
 }
 
 /// What must come of a damage.
@@ -170,66 +153,6 @@ impl Expected {
     }
 }
 
-/// What was found when everything was opened and restored.
-#[derive(Debug, Default)]
-struct View {
-    errors: BTreeMap<Place, Error>,
-    /// Slots that can't be read.
-    bad_slots: Vec<String>,
-    /// Commits that came back with the bytes that they should have, by history.
-    restored: BTreeMap<String, Vec<u64>>,
-}
-
-/// Which commits to restore.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Restore<'a> {
-    Nothing,
-    History(&'a str),
-    Everything,
-}
-
-impl Restore<'_> {
-    fn includes(self, history: &str) -> bool {
-        self == Self::Everything || self == Restore::History(history)
-    }
-}
-
-/// Opens a store with nothing but the secret, looks at everything, and restores.
-fn look(museum: &Museum, store: &MemoryStore, restore: Restore<'_>, dir: &Path) -> View {
-    let mut view = View::default();
-    let store = Arc::new(store.clone());
-    let opened = Repository::open(store, &museum.secret, dir.join("state"));
-    let Some(repository) = view.keep(Place::Open, opened) else { return view };
-    let slots = repository.slots().unwrap();
-    let bad = slots.iter().filter(|slot| slot.front.is_err());
-    view.bad_slots = bad.map(|slot| format!("keys/{}", slot.id)).collect();
-    let histories = view.keep(Place::Histories, repository.histories()).unwrap_or_default();
-    for history in histories {
-        let name = history.name().to_owned();
-        view.keep(Place::Claim(name.clone()), newest_claim(&history));
-        view.keep(Place::Labels(name.clone()), history.snapshots());
-        view.keep(Place::Proofs(name.clone()), history.proofs());
-        let Some(chain) = view.keep(Place::Chain(name.clone()), history.chain()) else { continue };
-        if !restore.includes(&name) {
-            continue;
-        }
-        for seq in chain.commits().map(|commit| commit.seq.0) {
-            let bytes = restored_raw(&history, &chain, seq, dir);
-            let Some(bytes) = view.keep(Place::Commit(name.clone(), seq), bytes) else { continue };
-            let right = &museum.main.references[&name][seq as usize - 1];
-            assert!(bytes == *right, "commit {seq} of {name} restores to other bytes");
-            view.restored.entry(name.clone()).or_default().push(seq);
-        }
-    }
-    view
-}
-
-impl View {
-    fn keep<T>(&mut self, place: Place, result: Result<T, Error>) -> Option<T> {
-        result.map_err(|e| self.errors.insert(place, e)).ok()
-    }
-}
-
 /// A damaged store against its expectation. `what` is for the message.
 fn judge(
     museum: &Museum,
@@ -281,7 +204,7 @@ fn places(len: usize) -> Vec<usize> {
     if len <= 8192 || std::env::var_os("PAGEKEEP_FULL_MATRIX").is_some() {
         return (0..len).collect();
     }
-    let stride = (len / 150).max(1);
+    let stride = (len / 100).max(1);
     let sampled = (512..len - 64).step_by(stride);
     (0..512).chain(sampled).chain(len - 64..len).collect()
 }
@@ -330,13 +253,15 @@ fn a_changed_or_shortened_segment_of_one_object_never_gives_a_wrong_page() {
 
 #[test]
 fn a_changed_or_shortened_segment_with_parts_never_gives_a_wrong_page() {
+    // The delta between the two is like those of the small history.
     at_each_place(|role| match role {
-        Role::Segment { history, .. } | Role::Part { history, .. } => history == "large",
+        Role::Segment { history, seq, .. } | Role::Part { history, seq } => {
+            history == "large" && *seq != 2
+        }
         _ => false,
     });
 }
 
-/// Every damage that has no place within the object.
 #[test]
 fn appended_bytes_and_deleted_objects_are_noticed_exactly_where_they_can_be() {
     let (museum, store) = (museum(), store());
@@ -430,7 +355,7 @@ fn added_objects_are_refused_or_passed_over() {
     let about = other.of_kind(3).next().unwrap();
     add(about, &other.objects[about], Some(Place::Histories));
     for slot in other.of_kind(2) {
-        add(slot, &other.objects[slot], None);
+        add(slot, &other.objects[slot], Some(Place::Slots));
     }
     // What has no name of an object is none.
     for junk in ["log/junk", "log/0-1", "snapshots/junk", "proofs/junk", "writers/junk", "junk"] {

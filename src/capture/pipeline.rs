@@ -99,7 +99,7 @@ pub(crate) fn run(
     monitor: &dyn Monitor,
 ) -> Result<Totals> {
     let threads = plan.threads.max(1);
-    let flow = Flow { window: threads * 16 + 16, reads: threads * 2 };
+    let flow = Flow { window: threads * 16 + 16, reads: threads * 3 };
     let (job_tx, job_rx) = bounded(flow.window);
     let (done_tx, done_rx) = bounded(flow.window);
     let input = Mutex::new(Input { source, next: 0, ended: false });
@@ -136,7 +136,7 @@ pub(crate) fn run(
 struct Flow {
     /// Jobs outstanding at most.
     window: usize,
-    /// Reads outstanding at most.
+    /// Chunks under way at most: being read, or waiting for an earlier one.
     reads: usize,
 }
 
@@ -364,7 +364,7 @@ impl<'c> Collector<'c> {
     /// Asks for chunks while there are any, few are under way, and not too many batches wait.
     fn ask_for_more(&mut self) -> Result<()> {
         while !self.ended
-            && self.reading < self.flow.reads
+            && self.reading + self.early.len() < self.flow.reads
             && self.outstanding < self.flow.window / 2
             && self.ready.len() < self.flow.window
         {

@@ -1,8 +1,11 @@
-//! A small repository with an object of every kind, for the damage matrix, and all that is known about it.
+//! A small repository with an object of every kind, for the damage matrix; all that is known about it; and a look at all
+//! that can be seen of it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use pagekeep::error::Error;
 use pagekeep::format::proof::{Level, Proof};
 use pagekeep::format::segment::SegmentKind;
 use pagekeep::ops::backup::{BackupOptions, backup};
@@ -10,11 +13,12 @@ use pagekeep::progress::Silent;
 use pagekeep::repo::Repository;
 use pagekeep::repo::history::History;
 use pagekeep::repo::keys::Secret;
+use pagekeep::repo::writer::newest_claim;
 use pagekeep::store::MemoryStore;
 use pagekeep::types::{Seq, Timestamp};
 use rusqlite::Connection;
 
-use super::{CHEAP, noise, objects, quick_dir, reference};
+use super::{CHEAP, noise, objects, quick_dir, reference, restored_raw};
 
 pub type Objects = BTreeMap<String, Vec<u8>>;
 
@@ -87,7 +91,7 @@ fn work(db: &Connection, history: &str, step: u64) {
     // Text that compresses well keeps the objects small; a little noise makes each version its own.
     let insert = |id: u64, seed: u64, len: usize| {
         let mut x = noise(seed, 40);
-        x.resize(len, b'a' + step as u8);
+        x.resize(len, b'a' + u8::try_from(step).unwrap());
         db.execute("INSERT OR REPLACE INTO t VALUES(?1, ?2)", (id.cast_signed(), x)).unwrap();
     };
     match (history, step) {
@@ -218,7 +222,6 @@ pub fn museum() -> &'static Museum {
         let secret = Secret::create_key_file(&dir.path().join("key")).unwrap();
         let recovery = Secret::new_recovery().unwrap();
         let passphrase = Secret::passphrase("correct horse".into()).unwrap();
-        let secrets = [(&recovery, "recovery"), (&secret, "key file"), (&passphrase, "passphrase")];
         // The one under test opens with the key file: the first slot is the one in use while it is built.
         let secrets = [(&secret, "key file"), (&recovery, "recovery"), (&passphrase, "words")];
         let (main, other) = (build(&secrets), build(&secrets));
@@ -237,5 +240,78 @@ impl Exhibit {
     /// The objects of one kind.
     pub fn of_kind(&self, kind: u8) -> impl Iterator<Item = &String> {
         self.roles.iter().filter(move |(_, role)| role.kind() == kind).map(|(name, _)| name)
+    }
+}
+
+/// Where an error can show when everything is opened and restored.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    Open,
+    Slots,
+    Histories,
+    Claim(String),
+    Labels(String),
+    Proofs(String),
+    Chain(String),
+    Commit(String, u64),
+}
+
+/// What was found when everything was opened and restored.
+#[derive(Debug, Default)]
+pub struct View {
+    pub errors: BTreeMap<Place, Error>,
+    /// Slots that can't be read.
+    pub bad_slots: Vec<String>,
+    /// Commits that came back with the bytes that they should have, by history.
+    pub restored: BTreeMap<String, Vec<u64>>,
+}
+
+/// Which commits to restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restore<'a> {
+    Nothing,
+    History(&'a str),
+    Everything,
+}
+
+impl Restore<'_> {
+    pub fn includes(self, history: &str) -> bool {
+        self == Self::Everything || self == Restore::History(history)
+    }
+}
+
+/// Opens a store with nothing but the secret, looks at everything, and restores.
+pub fn look(museum: &Museum, store: &MemoryStore, restore: Restore<'_>, dir: &Path) -> View {
+    let mut view = View::default();
+    let store = Arc::new(store.clone());
+    let opened = Repository::open(store, &museum.secret, dir.join("state"));
+    let Some(repository) = view.keep(Place::Open, opened) else { return view };
+    let slots = repository.slots().unwrap();
+    let bad = slots.iter().filter(|slot| slot.front.is_err());
+    view.bad_slots = bad.map(|slot| format!("keys/{}", slot.id)).collect();
+    let histories = view.keep(Place::Histories, repository.histories()).unwrap_or_default();
+    for history in histories {
+        let name = history.name().to_owned();
+        view.keep(Place::Claim(name.clone()), newest_claim(&history));
+        view.keep(Place::Labels(name.clone()), history.snapshots());
+        view.keep(Place::Proofs(name.clone()), history.proofs());
+        let Some(chain) = view.keep(Place::Chain(name.clone()), history.chain()) else { continue };
+        if !restore.includes(&name) {
+            continue;
+        }
+        for seq in chain.commits().map(|commit| commit.seq.0) {
+            let bytes = restored_raw(&history, &chain, seq, dir);
+            let Some(bytes) = view.keep(Place::Commit(name.clone(), seq), bytes) else { continue };
+            let right = &museum.main.references[&name][usize::try_from(seq).unwrap() - 1];
+            assert!(bytes == *right, "commit {seq} of {name} restores to other bytes");
+            view.restored.entry(name.clone()).or_default().push(seq);
+        }
+    }
+    view
+}
+
+impl View {
+    fn keep<T>(&mut self, place: Place, result: Result<T, Error>) -> Option<T> {
+        result.map_err(|e| self.errors.insert(place, e)).ok()
     }
 }

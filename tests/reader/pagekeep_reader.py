@@ -162,13 +162,13 @@ def read_secret(kind: int, path: Path) -> Secret:
     text = path.read_text("utf-8")
     if kind == RECOVERY_KEY:
         return Secret(kind, spelled_recovery_key(str(path), text))
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")]
     check(len(lines) == 1 and re.fullmatch("[0-9a-f]{64}", lines[0]) is not None, str(path), "not a key file")
     return Secret(kind, bytes.fromhex(lines[0]))
 
 
 def spelled_recovery_key(name: str, text: str) -> bytes:
-    symbols = re.sub(r"[-\s]", "", text)
+    symbols = re.sub(r"[-\s]", "", text).upper().translate(str.maketrans("OIL", "011"))
     check(len(symbols) == 56 and set(symbols) <= set(CROCKFORD), name, "not a recovery key")
     number = sum(CROCKFORD.index(symbol) << 5 * place for place, symbol in enumerate(reversed(symbols)))
     spelled = number.to_bytes(35, "big")
