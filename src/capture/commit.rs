@@ -6,6 +6,7 @@
 //! | there | proves that nothing was committed | nothing | nothing |
 //! | there | the WAL's new frames are all that is new | those frames | a delta |
 //! | there | proves nothing | every page, compared by digest | a delta of what differs, or nothing |
+//! | there, not safe without an anchor | | every page, compared by digest | a delta, without pages if nothing differs |
 //!
 //! Invariants: a delta holds a version of every page that differs from the head, and of every page beyond the head's size; the
 //! new database digest is the head's with old digests out and new ones in, and after a scan the sum over all pages as well.
@@ -88,11 +89,13 @@ pub fn capture(
         });
     };
 
+    let anchor = writer.needs_anchor();
     let changes = match &writer.state.position {
-        Some(then) => image::changes_since(&pin, then, head.pages)?,
-        None => Changes::Unknown,
+        Some(then) if !anchor => image::changes_since(&pin, then, head.pages)?,
+        _ => Changes::Unknown,
     };
     if matches!(changes, Changes::Nothing) {
+        writer.confirm()?;
         writer.remember(None, position, source)?;
         return Ok(Captured { seq: head.seq, commit: None, read: 0 });
     }
@@ -108,9 +111,10 @@ pub fn capture(
     let read = reader.total_bytes();
     let totals = work.run(writer, reader, Some(&old), options, monitor)?;
     drop(pin);
-    if totals.changed == 0 && pages == head.pages {
+    if totals.changed == 0 && pages == head.pages && !anchor {
         let seq = head.seq;
         drop(work);
+        writer.confirm()?;
         writer.remember(None, position, source)?;
         return Ok(Captured { seq, commit: None, read });
     }

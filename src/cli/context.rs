@@ -116,8 +116,9 @@ impl Context {
     /// The first key of a new repository: a key file is created if need be, a passphrase asked for twice.
     pub(crate) fn first_secret(&self) -> Result<Secret> {
         let file = self.global.key_file.clone().or_else(|| {
-            let none_else =
-                self.global.password_file.is_none() && self.global.password_command.is_none();
+            let none_else = self.global.password_file.is_none()
+                && self.global.password_command.is_none()
+                && self.global.recovery_key_file.is_none();
             let set = std::env::var_os("PAGEKEEP_KEY_FILE").filter(|v| !v.is_empty());
             set.filter(|_| none_else).map(PathBuf::from)
         });

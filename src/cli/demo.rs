@@ -185,6 +185,10 @@ impl Demo<'_> {
         if output.status.success() {
             return Ok(());
         }
+        // Ctrl-C reaches every process of a terminal.
+        if stop_requested() || output.status.code() == Some(130) {
+            return Err(Error::new(ErrorKind::Interrupted, "stopped on request"));
+        }
         Err(failed(&format!("`{command}` ended with {}", output.status)))
     }
 

@@ -6,6 +6,12 @@
 //! writer looked, and is on the next writer's chain. What a sleeper or a cloned machine publishes late was acknowledged
 //! to nobody, and is off the chain as soon as the next writer publishes.
 //!
+//! One thing is left: a writer that claimed a term and published nothing in it protects nothing. If terms were claimed between the
+//! head's and its own, one of their holders may have looked before the head was published, and may publish a rival of the
+//! head late. So such a writer may not call the head safe before it has published behind it: it publishes a commit without
+//! pages, an *anchor* ([`Writer::needs_anchor`]). Where no term lies between, only the head's own writer could publish late, and it
+//! would only go on from the head.
+//!
 //! Invariants: no lease, no clock. One process per machine and history, by a local lock. A writer that finds itself
 //! superseded stops with [`ErrorKind::Busy`].
 
@@ -105,6 +111,11 @@ impl Writer {
             }
         }
         self.confirm()
+    }
+
+    /// Whether the head is safe only once something was published behind it.
+    pub(crate) fn needs_anchor(&self) -> bool {
+        self.head().is_some_and(|head| self.term() > head.term.next())
     }
 
     /// Makes sure that nobody took over: everything published so far is on the chain for good.

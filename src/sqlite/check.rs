@@ -1,12 +1,13 @@
 //! SQLite's own opinion of a restored file, and assertions in SQL.
 //!
 //! Invariant: the file is opened read-only and immutable, so no `-wal`, `-shm` or journal appears
-//! beside it and not a byte of it changes.
+//! beside it and not a byte of it changes. A database that is too unsound to be checked to the end is
+//! a finding like any other, not an error.
 
 use std::path::Path;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::source_error;
 use crate::error::{Error, ErrorKind, Result};
@@ -61,10 +62,10 @@ impl Checker {
     /// # Errors
     /// When SQLite can't finish it.
     pub fn foreign_key_check(&self) -> Result<Vec<String>> {
-        let read = || {
+        let mut found = Vec::new();
+        let mut read = || {
             let mut statement = self.connection.prepare("PRAGMA foreign_key_check")?;
             let mut rows = statement.query([])?;
-            let mut found = Vec::new();
             while let Some(row) = rows.next()? {
                 if found.len() == FINDINGS {
                     found.push("and more".to_owned());
@@ -75,9 +76,10 @@ impl Checker {
                 let row = rowid.map_or_else(|| "a row".to_owned(), |id| format!("row {id}"));
                 found.push(format!("{row} of {table} refers to nothing in {parent}"));
             }
-            Ok(found)
+            Ok(())
         };
-        read().map_err(|e| failed(e, "the foreign key check did not finish"))
+        let read = read();
+        finish(read, found, "the foreign key check did not finish")
     }
 
     /// Runs a user's assertion: a query whose first row's first column must be true, that is, a
@@ -100,6 +102,7 @@ impl Checker {
             Err(rusqlite::Error::QueryReturnedNoRows) => {
                 Ok(Some(format!("`{sql}` answers no row")))
             }
+            Err(e) if is_unsound(&e) => Ok(Some(format!("`{sql}` cannot be answered: {e}"))),
             Err(e) => {
                 Err(Error::new(ErrorKind::Usage, "the assertion is not a query that can run")
                     .with_object(sql)
@@ -109,13 +112,36 @@ impl Checker {
     }
 
     fn findings(&self, pragma: &str) -> Result<Vec<String>> {
-        let read = || -> rusqlite::Result<Vec<String>> {
+        let mut found = Vec::new();
+        let mut read = || {
             let mut statement = self.connection.prepare(pragma)?;
-            let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
-            rows.filter(|row| !matches!(row, Ok(text) if text == "ok")).collect()
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let text: String = row.get(0)?;
+                if text != "ok" {
+                    found.push(text);
+                }
+            }
+            Ok(())
         };
-        read().map_err(|e| failed(e, "SQLite's check did not finish"))
+        let read = read();
+        finish(read, found, "SQLite's check did not finish")
     }
+}
+
+/// What a check found, the reason why it could not go on included.
+fn finish(read: rusqlite::Result<()>, mut found: Vec<String>, what: &str) -> Result<Vec<String>> {
+    match read {
+        Ok(()) => {}
+        Err(e) if is_unsound(&e) => found.push(e.to_string()),
+        Err(e) => return Err(failed(e, what)),
+    }
+    Ok(found)
+}
+
+/// Whether an error is about the database, rather than about asking it.
+fn is_unsound(e: &rusqlite::Error) -> bool {
+    matches!(e.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
 fn failed(e: rusqlite::Error, what: &str) -> Error {
@@ -168,5 +194,18 @@ mod tests {
         }
         assert_eq!(checker.assertion("SELEC 1").unwrap_err().kind(), ErrorKind::Usage);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_database_too_unsound_to_check_is_a_finding() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("unsound.db");
+        std::fs::write(&path, "no database".repeat(1000)).unwrap();
+        let checker = Checker::open(&path).unwrap();
+        assert_eq!(checker.quick_check().unwrap().len(), 1);
+        assert_eq!(checker.integrity_check().unwrap().len(), 1);
+        assert_eq!(checker.foreign_key_check().unwrap().len(), 1);
+        let answer = checker.assertion("SELECT count(*) FROM t").unwrap();
+        assert!(answer.is_some_and(|why| why.contains("cannot be answered")));
     }
 }

@@ -1,0 +1,228 @@
+//! The format does not change by accident.
+//!
+//! - `testdata/format/v1/repository` was written once by a release build. Every later version opens it with each of its keys and
+//!   restores every commit to what `expected.json` says. No test ever writes it again.
+//! - `testdata/format/v1/vectors.json` has the intermediate values of one object of each kind. They are computed twice, by the
+//!   library and by the document's formulas, and must equal the file. After a change of `golden/inputs.rs`,
+//!   `PAGEKEEP_BLESS=1 cargo test --test golden` writes the file anew; that it did so is a failure of that run.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+#[path = "golden/document.rs"]
+mod document;
+#[path = "golden/inputs.rs"]
+mod inputs;
+#[path = "golden/library.rs"]
+mod library;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use common::{objects, restored, restored_raw, store_of};
+use document::{hex, unhex};
+use pagekeep::error::{ErrorKind, Result};
+use pagekeep::format::ObjectKind;
+use pagekeep::format::proof::Level;
+use pagekeep::ops::verify::{VerifyOptions, VerifyReport, verify};
+use pagekeep::progress::Silent;
+use pagekeep::repo::Repository;
+use pagekeep::repo::history::History;
+use pagekeep::repo::keys::Secret;
+use pagekeep::repo::writer::newest_claim;
+use pagekeep::store::{LocalStore, Store};
+use serde_json::{Value, json};
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/format/v1").join(name)
+}
+
+fn text(name: &str) -> String {
+    fs::read_to_string(golden(name)).unwrap()
+}
+
+/// The objects of the golden repository.
+fn golden_objects() -> BTreeMap<String, Vec<u8>> {
+    objects(&LocalStore::open(golden("repository")).unwrap())
+}
+
+fn verify_all(history: &History, level: Level, scratch: &Path) -> Result<VerifyReport> {
+    let options = VerifyOptions {
+        level,
+        sample_ppm: None,
+        max_time: None,
+        assertions: Vec::new(),
+        threads: 2,
+        scratch: scratch.to_owned(),
+    };
+    verify(history, None, &options, &Silent)
+}
+
+#[test]
+fn each_key_opens_the_golden_repository_and_every_commit_comes_back() {
+    let expected: Value = serde_json::from_str(&text("expected.json")).unwrap();
+    let secrets = [
+        Secret::read_key_file(&golden("key")).unwrap(),
+        Secret::passphrase(text("password").trim_end().to_owned()).unwrap(),
+        Secret::parse_recovery(&text("recovery-key")).unwrap(),
+    ];
+    let dir = common::quick_dir();
+    for secret in &secrets {
+        let store = Arc::new(store_of(&golden_objects()));
+        let repository = Repository::open(store, secret, dir.path().join("state")).unwrap();
+        let histories = repository.histories().unwrap();
+        let found: Vec<Value> = histories.iter().map(|h| described(h, dir.path())).collect();
+        assert_eq!(json!({"histories": found}), expected, "{secret:?}");
+        for history in &histories {
+            let report = verify_all(history, Level::Data, dir.path()).unwrap();
+            assert_eq!(report.findings, [], "{}", history.name());
+            assert_eq!(report.strays, 0);
+        }
+    }
+}
+
+/// A history as `expected.json` describes it, with what its commits restore to.
+fn described(history: &History, dir: &Path) -> Value {
+    let chain = history.chain().unwrap();
+    let snapshots = history.snapshots().unwrap();
+    let commits = chain.commits().map(|commit| {
+        let labels = snapshots.iter().filter(|s| s.seq == commit.seq);
+        let bytes = restored(history, commit.seq.0, dir).unwrap();
+        json!({
+            "seq": commit.seq,
+            "kind": commit.record.kind.name(),
+            "pages": commit.record.pages,
+            "page_size": commit.segment.manifest.page_size,
+            "labels": labels.map(|s| &*s.label).collect::<Vec<_>>(),
+            "digest": commit.record.digest,
+            "blake3": blake3::hash(&bytes).to_hex().to_string(),
+        })
+    });
+    json!({"name": history.name(), "commits": commits.collect::<Vec<_>>()})
+}
+
+#[test]
+fn the_golden_repository_has_what_the_format_has() {
+    let objects = golden_objects();
+    for kind in ObjectKind::ALL {
+        assert!(objects.values().any(|bytes| bytes[4] == kind.number()), "{kind:?}");
+    }
+    let secret = Secret::read_key_file(&golden("key")).unwrap();
+    let dir = common::quick_dir();
+    let store = Arc::new(store_of(&objects));
+    let repository = Repository::open(store, &secret, dir.path().into()).unwrap();
+    assert_eq!(repository.slots().unwrap().len(), 3);
+    let orders = repository.history("orders").unwrap();
+    let proofs = orders.proofs().unwrap();
+    assert_eq!(proofs.len(), 3);
+    assert_eq!(proofs.iter().filter(|proof| proof.failure.is_some()).count(), 1);
+    assert_eq!(newest_claim(&orders).unwrap().unwrap().term.0, 2);
+    let archive = repository.history("archive").unwrap().chain().unwrap();
+    let parts: Vec<_> = archive.segments().iter().map(|s| s.manifest.parts.len()).collect();
+    assert_eq!(parts, [1, 0, 1, 0, 0]);
+}
+
+#[test]
+fn the_vectors_are_what_the_document_and_the_library_say() {
+    let computed = document::vectors();
+    assert_eq!(document::objects(&computed), library::objects());
+    for digest in computed["page_digests"].as_array().unwrap() {
+        let number = u32::try_from(digest["page"].as_u64().unwrap()).unwrap();
+        let seq = (1..=4).find(|seq| hex(&inputs::page(number, *seq)) == digest["content"]);
+        let by_library = library::page_digest(number, seq.unwrap());
+        assert_eq!(hex(&by_library.0), digest["digest"]);
+    }
+    let printed = &computed["secrets"]["recovery_key"]["text"];
+    let recovery = Secret::parse_recovery(printed.as_str().unwrap()).unwrap();
+    assert_eq!(**recovery.print_recovery().unwrap(), *printed);
+    assert!(matches!(&recovery, Secret::Recovery(key) if **key == inputs::RECOVERY_KEY));
+
+    let mut written = serde_json::to_string_pretty(&computed).unwrap();
+    written.push('\n');
+    let differs = fs::read_to_string(golden("vectors.json")).ok() != Some(written.clone());
+    if differs && std::env::var_os("PAGEKEEP_BLESS").is_some_and(|v| v == "1") {
+        fs::write(golden("vectors.json"), written).unwrap();
+        panic!(
+            "wrote vectors.json anew: look at the difference, then run the test again without PAGEKEEP_BLESS"
+        );
+    }
+    assert!(!differs, "vectors.json is not what the document and the library say");
+}
+
+#[test]
+fn the_vectors_are_a_repository_that_each_key_opens() {
+    let vectors: Value = serde_json::from_str(&text("vectors.json")).unwrap();
+    let mut objects = document::objects(&vectors);
+    let dir = common::quick_dir();
+    let key_file = dir.path().join("key");
+    let said = |kind: &str| vectors["secrets"][kind]["text"].as_str().unwrap().to_owned();
+    fs::write(&key_file, said("key_file")).unwrap();
+    let secrets = [
+        Secret::passphrase(said("passphrase")).unwrap(),
+        Secret::read_key_file(&key_file).unwrap(),
+        Secret::parse_recovery(&said("recovery_key")).unwrap(),
+    ];
+    let check = |objects: &BTreeMap<_, _>, secret, seqs: &[u64]| {
+        let store = Arc::new(store_of(objects));
+        let repository = Repository::open(store, secret, dir.path().join("state")).unwrap();
+        let history = repository.history("app").unwrap();
+        let chain = history.chain().unwrap();
+        assert!(chain.commits().map(|commit| commit.seq.0).eq(seqs.iter().copied()));
+        for seq in seqs {
+            let database = &vectors["databases"][usize::try_from(*seq).unwrap() - 1];
+            let bytes = restored_raw(&history, &chain, *seq, dir.path()).unwrap();
+            assert!(bytes == unhex(&database["bytes"]), "commit {seq}");
+        }
+        let labels = history.snapshots().unwrap();
+        assert!(
+            labels.iter().map(|label| (label.seq.0, &*label.label)).eq([(2, "before the sale")])
+        );
+        assert_eq!(verify_all(&history, Level::Data, dir.path()).unwrap().findings, []);
+        assert_eq!(history.proofs().unwrap().len(), 2);
+    };
+    for secret in &secrets {
+        check(&objects, secret, &[1, 2, 3, 4]);
+    }
+    // The merged segment stands in for those that it covers.
+    for name in vectors["covered"].as_array().unwrap() {
+        objects.remove(name.as_str().unwrap()).unwrap();
+    }
+    check(&objects, &secrets[1], &[1, 3, 4]);
+}
+
+/// Reads all that there is. The headers of parts are verify's to read: the seals of a segment vouch for what a restore takes.
+fn read(store: Arc<dyn Store>, secret: &Secret, dir: &Path) -> Result<()> {
+    let repository = Repository::open(store, secret, dir.join("state"))?;
+    for history in repository.histories()? {
+        newest_claim(&history)?;
+        history.snapshots()?;
+        history.proofs()?;
+        let chain = history.chain()?;
+        for commit in chain.commits() {
+            restored_raw(&history, &chain, commit.seq.0, dir)?;
+        }
+        verify_all(&history, Level::Chain, dir)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_later_version_and_an_unknown_feature_are_refused_as_such() {
+    const VERSION: usize = 5;
+    const REQUIRED_FEATURES: usize = 6;
+    let secret = Secret::read_key_file(&golden("key")).unwrap();
+    let dir = common::quick_dir();
+    let sound = golden_objects();
+    read(Arc::new(store_of(&sound)), &secret, dir.path()).unwrap();
+    for kind in ObjectKind::ALL {
+        for byte in [VERSION, REQUIRED_FEATURES] {
+            let mut raised = sound.clone();
+            let of_kind = raised.values_mut().filter(|bytes| bytes[4] == kind.number());
+            of_kind.for_each(|bytes| bytes[byte] += 1);
+            let e = read(Arc::new(store_of(&raised)), &secret, dir.path()).unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::TooNew, "{kind:?}: {e}");
+            assert!(e.message().contains("newer version"), "{kind:?}: {e}");
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Whoever has the document and a key can leave: `tests/reader/` holds a reader that was written from `docs/format.md` alone, in
+//! another language. Here it restores a repository that the library has just written, the golden one, and the test vectors,
+//! and must get the same bytes.
+//!
+//! The reader runs with the Python that `PAGEKEEP_READER_PYTHON` names, else with the one in `target/reader-venv`, which
+//! `tests/run.sh` makes. Without either these tests pass with a note; with `PAGEKEEP_REQUIRE_READER=1` they fail.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use common::{CHEAP, noise, reference, restored};
+use pagekeep::format::ObjectKind;
+use pagekeep::format::proof::{Level, Proof};
+use pagekeep::format::snapshot::SnapshotKind;
+use pagekeep::ops::backup::{BackupOptions, BackupReport, backup};
+use pagekeep::progress::Silent;
+use pagekeep::repo::history::History;
+use pagekeep::repo::keys::Secret;
+use pagekeep::repo::{Repository, create_store};
+use pagekeep::types::{Seq, Timestamp};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+const HOW_TO_GET_ONE: &str = "there is no Python for the independent reader; to make one:
+    python3 -m venv target/reader-venv
+    target/reader-venv/bin/pip install -r tests/reader/requirements.txt";
+
+/// The independent reader.
+struct Reader {
+    python: PathBuf,
+}
+
+impl Reader {
+    /// The reader, if there is a Python for it.
+    fn find() -> Option<Self> {
+        let named = std::env::var_os("PAGEKEEP_READER_PYTHON").filter(|value| !value.is_empty());
+        let made = in_package("target/reader-venv/bin/python");
+        let python = named.map(PathBuf::from).or_else(|| made.exists().then_some(made));
+        let required = std::env::var_os("PAGEKEEP_REQUIRE_READER").is_some_and(|v| v == "1");
+        assert!(python.is_some() || !required, "{HOW_TO_GET_ONE}");
+        if python.is_none() {
+            eprintln!("not run: {HOW_TO_GET_ONE}");
+        }
+        python.map(|python| Self { python })
+    }
+
+    fn python(&self, script: &str) -> Command {
+        let mut command = Command::new(&self.python);
+        command.arg("-B").arg(in_package("tests/reader").join(script));
+        command
+    }
+
+    /// Runs a command on a repository. `secret` is the option and the file of a key.
+    fn run(&self, repository: &Path, secret: (&str, &Path), command: &[&str]) -> Output {
+        let mut reader = self.python("pagekeep_reader.py");
+        reader.arg(repository).arg(secret.0).arg(secret.1).args(command).output().unwrap()
+    }
+
+    fn restore_all(
+        &self,
+        repository: &Path,
+        secret: (&str, &Path),
+        history: &str,
+        target: &Path,
+    ) -> BTreeMap<u64, Vec<u8>> {
+        let target_text = target.display().to_string();
+        said(&self.run(repository, secret, &["restore-all", history, &target_text]));
+        let files = fs::read_dir(target).unwrap().map(|entry| entry.unwrap().path());
+        files
+            .map(|path| {
+                let seq = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+                (seq, fs::read(&path).unwrap())
+            })
+            .collect()
+    }
+
+    /// What it lists, by history and seq.
+    fn list(
+        &self,
+        repository: &Path,
+        secret: (&str, &Path),
+    ) -> BTreeMap<String, BTreeMap<u64, Value>> {
+        let mut found: BTreeMap<String, BTreeMap<u64, Value>> = BTreeMap::new();
+        for line in said(&self.run(repository, secret, &["list"])).lines() {
+            let commit: Value = serde_json::from_str(line).unwrap();
+            let (name, seq) = (commit["history"].as_str().unwrap(), commit["seq"].as_u64());
+            found.entry(name.to_owned()).or_default().insert(seq.unwrap(), commit);
+        }
+        found
+    }
+}
+
+fn in_package(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn golden(name: &str) -> PathBuf {
+    in_package("testdata/format/v1").join(name)
+}
+
+/// What a command printed, which must have succeeded.
+fn said(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// A repository in a folder, and what every commit of its histories must restore to.
+struct Written {
+    dir: tempfile::TempDir,
+    repository: Repository,
+    references: BTreeMap<String, Vec<Vec<u8>>>,
+}
+
+impl Written {
+    fn new() -> Self {
+        let dir = common::quick_dir();
+        fs::write(dir.path().join("password"), "  zwölf Boxkämpfer \n").unwrap();
+        let passphrase = Secret::passphrase("  zwölf Boxkämpfer ".into()).unwrap();
+        let key_file = Secret::create_key_file(&dir.path().join("key")).unwrap();
+        let secrets = [(&key_file, "file"), (&passphrase, "words")];
+        let store = create_store(dir.path().join("repository").to_str().unwrap()).unwrap();
+        let repository =
+            Repository::init(store, &secrets, CHEAP, dir.path().join("state")).unwrap();
+        Self { dir, repository, references: BTreeMap::new() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Backs up, and notes what the database is at this moment.
+    fn backup(&mut self, name: &str) -> BackupReport {
+        let path = self.path(&format!("{name}.db"));
+        let report = backup(&self.repository, &path, &BackupOptions::default(), &Silent).unwrap();
+        let references = self.references.entry(name.to_owned()).or_default();
+        references.push(reference(&path));
+        assert_eq!(report.seq.0, references.len() as u64, "every backup is a commit");
+        report
+    }
+
+    /// A history of one page size: a base, deltas of every kind, another term, a shrunken and a grown database.
+    fn history(&mut self, page_size: u32, mode: &str, rows: u32, row: usize) {
+        let name = format!("{mode}-{page_size}");
+        let db = Connection::open(self.path(&format!("{name}.db"))).unwrap();
+        db.execute_batch(&format!(
+            "PRAGMA page_size={page_size}; PRAGMA journal_mode={mode}; PRAGMA synchronous=OFF;
+             CREATE TABLE t(id INTEGER PRIMARY KEY, x)"
+        ))
+        .unwrap();
+        let write = |first: u32, last: u32, seed: u32| {
+            db.execute_batch("BEGIN").unwrap();
+            for id in first..last {
+                // Half of it does not compress.
+                let mut x = noise((seed + id).into(), row / 2);
+                x.resize(row, b'a');
+                db.execute("INSERT OR REPLACE INTO t VALUES(?1, ?2)", (id, x)).unwrap();
+            }
+            db.execute_batch("COMMIT").unwrap();
+        };
+        write(0, rows, 0);
+        let report = self.backup(&name);
+        write(rows / 2, rows / 2 + 2, 1_000_000);
+        self.backup(&name);
+        db.execute("DELETE FROM t WHERE id > 9", ()).unwrap();
+        db.execute_batch("VACUUM").unwrap();
+        self.backup(&name);
+        fs::remove_dir_all(self.path("state")).unwrap();
+        write(5, rows / 3, 2_000_000);
+        let newest = self.backup(&name).seq;
+        let history = &report.history;
+        history.add_snapshot(report.seq, "first", SnapshotKind::Manual).unwrap();
+        history.add_snapshot(report.seq, "nightly", SnapshotKind::Scheduled).unwrap();
+        let mistake = history.add_snapshot(newest, "mistake", SnapshotKind::Safety).unwrap();
+        history.remove_snapshot(&mistake).unwrap();
+        history.add_proof(&proof(newest, None)).unwrap();
+        history.add_proof(&proof(newest, Some("a page".into()))).unwrap();
+    }
+}
+
+fn proof(seq: Seq, failure: Option<String>) -> Proof {
+    Proof {
+        seq,
+        digest: Default::default(),
+        started: Timestamp::now(),
+        micros: 1,
+        level: Level::Restore,
+        failure,
+        coverage_ppm: 1,
+        page_bytes: 2,
+        assertions: 3,
+        host: "host".into(),
+    }
+}
+
+/// What the reader is to list of a history.
+fn listed(history: &History) -> BTreeMap<u64, Value> {
+    let snapshots = history.snapshots().unwrap();
+    let chain = history.chain().unwrap();
+    let commit = |commit: pagekeep::repo::chain::Commit| {
+        let labels = snapshots.iter().filter(|s| s.seq == commit.seq);
+        let value = json!({
+            "history": history.name(),
+            "history_id": history.id(),
+            "seq": commit.seq,
+            "time": commit.record.time.0,
+            "pages": commit.record.pages,
+            "page_size": commit.segment.manifest.page_size,
+            "digest": commit.record.digest,
+            "kind": commit.record.kind.name(),
+            "labels": sorted(labels.map(|s| &*s.label)),
+        });
+        (commit.seq.0, value)
+    };
+    chain.commits().map(commit).collect()
+}
+
+fn sorted<'a>(labels: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut labels: Vec<_> = labels.collect();
+    labels.sort_unstable();
+    labels
+}
+
+/// The same, with the labels in the order of [`sorted`]: the document gives them none.
+fn with_sorted_labels(mut commits: BTreeMap<u64, Value>) -> BTreeMap<u64, Value> {
+    for commit in commits.values_mut() {
+        let labels = commit["labels"].as_array().unwrap().clone();
+        commit["labels"] = json!(sorted(labels.iter().map(|label| label.as_str().unwrap())));
+    }
+    commits
+}
+
+#[test]
+fn it_restores_every_commit_that_the_library_writes() {
+    let Some(reader) = Reader::find() else { return };
+    let mut written = Written::new();
+    // Parts, by the number of pages and by the number of bytes; and segments with their data inside.
+    written.history(512, "wal", 4200, 450);
+    written.history(4096, "delete", 900, 3000);
+    written.history(1024, "delete", 90, 700);
+    written.history(65536, "wal", 60, 9000);
+    // A database without pages, and what becomes of it.
+    fs::write(written.path("empty.db"), "").unwrap();
+    written.backup("empty");
+    let db = Connection::open(written.path("empty.db")).unwrap();
+    db.execute_batch("PRAGMA page_size=8192; CREATE TABLE t(x)").unwrap();
+    written.backup("empty");
+    db.execute_batch("PRAGMA page_size=2048; VACUUM").unwrap();
+    written.backup("empty");
+
+    let root = written.path("repository");
+    let (password, key) = (written.path("password"), written.path("key"));
+    let mut list = reader.list(&root, ("--key-file", &key));
+    let mut with_parts = 0;
+    for (name, references) in &written.references {
+        let history = written.repository.history(name).unwrap();
+        let by_reader = with_sorted_labels(list.remove(name).unwrap());
+        assert_eq!(by_reader, listed(&history), "{name}");
+        for segment in history.chain().unwrap().segments() {
+            with_parts += usize::from(!segment.manifest.parts.is_empty());
+        }
+        let target = written.path(&format!("out-{name}"));
+        let files = reader.restore_all(&root, ("--password-file", &password), name, &target);
+        assert_eq!(files.len(), references.len(), "{name}");
+        for (seq, expected) in (1..).zip(references) {
+            assert!(files[&seq] == *expected, "the reader: {name} {seq}");
+            let by_library = restored(&history, seq, written.dir.path()).unwrap();
+            assert!(by_library == *expected, "the library: {name} {seq}");
+        }
+    }
+    assert!(list.is_empty(), "no other histories");
+    assert!(with_parts >= 2, "{with_parts} segments have parts");
+}
+
+#[test]
+fn it_restores_the_golden_repository_with_each_key() {
+    let Some(reader) = Reader::find() else { return };
+    let expected: Value =
+        serde_json::from_str(&fs::read_to_string(golden("expected.json")).unwrap()).unwrap();
+    let dir = common::quick_dir();
+    let spoken = dir.path().join("spoken");
+    // A recovery key as somebody may type it.
+    let typed = fs::read_to_string(golden("recovery-key")).unwrap().to_lowercase();
+    fs::write(&spoken, typed.replace('-', " ").replace('0', "o").replace('1', "l")).unwrap();
+    let (key, password, recovery) = (golden("key"), golden("password"), golden("recovery-key"));
+    for (i, secret) in [
+        ("--key-file", &*key),
+        ("--password-file", &password),
+        ("--recovery-key-file", &recovery),
+        ("--recovery-key-file", &spoken),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let list = reader.list(&golden("repository"), secret);
+        for history in expected["histories"].as_array().unwrap() {
+            let name = history["name"].as_str().unwrap();
+            let target = dir.path().join(format!("{name}-{i}"));
+            let files = reader.restore_all(&golden("repository"), secret, name, &target);
+            let commits = history["commits"].as_array().unwrap();
+            assert_eq!(files.len(), commits.len(), "{name}");
+            let commits = commits.iter().map(|c| (c["seq"].as_u64().unwrap(), c.clone())).collect();
+            let list = with_sorted_labels(list[name].clone());
+            for (seq, commit) in with_sorted_labels(commits) {
+                let hash = blake3::hash(&files[&seq]).to_hex();
+                assert_eq!(*hash, commit["blake3"], "{name} {seq}");
+                for field in ["pages", "page_size", "digest", "kind", "labels"] {
+                    assert_eq!(list[&seq][field], commit[field], "{name} {seq}: {field}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn it_agrees_with_the_test_vectors() {
+    let Some(reader) = Reader::find() else { return };
+    said(&reader.python("check_vectors.py").arg(golden("vectors.json")).output().unwrap());
+}
+
+/// A reader that checks nothing would prove little.
+#[test]
+fn it_names_the_object_that_is_damaged() {
+    let Some(reader) = Reader::find() else { return };
+    let store = pagekeep::store::LocalStore::open(golden("repository")).unwrap();
+    let sound = common::objects(&store);
+    for kind in ObjectKind::ALL {
+        let dir = common::quick_dir();
+        let damaged = sound.iter().rfind(|(_, bytes)| bytes[4] == kind.number()).unwrap().0;
+        for (name, bytes) in &sound {
+            let path = dir.path().join("repository").join(name);
+            let mut bytes = bytes.clone();
+            if name == damaged {
+                *bytes.last_mut().unwrap() ^= 1;
+            }
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        let root = dir.path().join("repository");
+        let run = |command: &[&str]| reader.run(&root, ("--key-file", &golden("key")), command);
+        let target = |name: &str| dir.path().join(name).display().to_string();
+        let outputs = [
+            run(&["list"]),
+            run(&["restore-all", "orders", &target("orders")]),
+            run(&["restore-all", "archive", &target("archive")]),
+        ];
+        let failed = outputs.iter().find(|output| !output.status.success());
+        let message = String::from_utf8_lossy(&failed.expect(damaged).stderr).into_owned();
+        assert!(message.starts_with(&format!("pagekeep_reader: {damaged}: ")), "{message}");
+    }
+}

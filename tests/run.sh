@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Everything that continuous integration checks, and nothing else. It works on a fresh clone with cargo, rustfmt, clippy, a C
+# compiler and Python 3.11 or later, and writes only below target/.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+step() {
+    printf '\n== %s\n' "$*"
+}
+
+fail() {
+    printf 'tests/run.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+# The Python for the independent reader, with what it needs. A venv counts once it was made completely, from the present
+# requirements.
+make_reader_venv() {
+    local venv=target/reader-venv requirements=tests/reader/requirements.txt python
+    if cmp -s "$requirements" "$venv/made-from" && "$venv/bin/python" -c ''; then
+        echo "$venv is there"
+        return
+    fi
+    for python in "${PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11 ''; do
+        [ -n "$python" ] || fail "the independent reader needs Python 3.11 or later; PYTHON=... names one"
+        if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi
+    done
+    rm -rf "$venv"
+    "$python" -m venv "$venv" || fail "$python cannot make a virtual environment (on Debian: apt install python3-venv)"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
+    cp "$requirements" "$venv/made-from"
+    echo "made $venv with $("$venv/bin/python" --version)"
+}
+
+# The embeddable library brings no command line, no async runtime and no HTTP client along.
+check_library_dependencies() {
+    local tree found
+    tree=$(cargo tree --locked --no-default-features -e normal --prefix none --format '{p}')
+    found=$(awk '{print $1}' <<<"$tree" | sort -u | grep -xE 'clap|tokio|axum|hyper|reqwest' || true)
+    [ -z "$found" ] || fail "without default features, pagekeep depends on" $found
+    echo "none of clap, tokio, axum, hyper, reqwest among $(sort -u <<<"$tree" | wc -l) packages"
+}
+
+step "Tools"
+cargo --version
+cargo fmt --version 2>/dev/null || fail "rustfmt is missing: rustup component add rustfmt"
+cargo clippy --version 2>/dev/null || fail "clippy is missing: rustup component add clippy"
+
+step "Python for the independent reader"
+make_reader_venv
+export PAGEKEEP_REQUIRE_READER=1
+
+step "Formatting"
+cargo fmt --check
+
+step "Lints"
+cargo clippy --locked --all-targets -- -D warnings
+
+step "Lints of the library alone"
+cargo clippy --locked --no-default-features --lib -- -D warnings
+
+step "Dependencies of the library alone"
+check_library_dependencies
+
+step "Tests"
+cargo test --locked
+
+step "Tests of the library alone"
+cargo test --locked --no-default-features --lib
+
+step "Documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+step "Everything passed, in $((SECONDS / 60)) minutes and $((SECONDS % 60)) seconds"
