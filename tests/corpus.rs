@@ -217,6 +217,7 @@ fn plain_objects() -> Vec<Seed> {
             kdf,
             salt: [3; 16],
             label: label.into(),
+            optional: 0,
         },
         commitment: [4; 32],
         sealed: vec![5; SealedPrefix::TAG_LEN + 4 + 48 * keys],
@@ -340,6 +341,7 @@ fn segments() -> Vec<Seed> {
         ..block
     };
     first.blocks = vec![block, next];
+    first.versions = 8;
     let mut merged = delta();
     merged.covers = Some(SegmentRef { id: SegmentId([7; 16]), digest: [8; 32] });
     merged.commits[1].seq = Seq(90);

@@ -135,6 +135,7 @@ fn limits_are_the_documents() {
         ("batches of an index block", "INDEX_BATCHES", size(limits::INDEX_BATCHES)),
         ("text", "TEXT", size(limits::TEXT)),
         ("keys in a keyring", "KEYRING", size(limits::KEYRING)),
+        ("origins of a segment", "ORIGINS", size(limits::ORIGINS)),
     ];
     let in_doc: Vec<(&str, u64)> =
         rows(section("9. Limits")).iter().map(|row| (row[0], number(row[1]))).collect();
@@ -453,6 +454,7 @@ fn plain_objects_lie_as_the_document_says() {
             kdf: Some(kdf),
             salt: distinct(0x60),
             label: "ab".into(),
+            optional: 0,
         },
         commitment: distinct(0x70),
         sealed: vec![0xee; 20],
@@ -783,7 +785,7 @@ fn small_bodies_lie_as_the_document_says() {
                 ("bytes of pages compared u64", long(6)),
                 ("assertions u32", short(7)),
                 ("host text", text("h")),
-                ("what failed, text", text("f")),
+                ("what failed, text, empty if it passed", text("f")),
             ],
         ),
     ];

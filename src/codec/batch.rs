@@ -52,6 +52,9 @@ pub enum SelfCheck {
 /// One in how many batches a sampled self-check decodes.
 pub const SAMPLE: u64 = 8;
 
+/// What a zstd frame begins with (RFC 8878).
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
 /// Whose data a batch or an index block is: the key that seals it and what the seal binds.
 #[derive(Clone, Debug)]
 pub struct DataSeal {
@@ -205,6 +208,12 @@ impl Decoder {
     }
 
     fn inflate(&mut self, frame: &[u8], plain_len: usize) -> Result<&[u8], CodecError> {
+        // Exactly one frame, as the format says: no second one, and none that is to be skipped.
+        let one = frame.starts_with(&ZSTD_MAGIC)
+            && zstd::zstd_safe::find_frame_compressed_size(frame) == Ok(frame.len());
+        if !one {
+            return Err(CodecError::Compression);
+        }
         self.plain.resize(plain_len, 0);
         let n = self
             .decompressor
@@ -303,6 +312,17 @@ mod tests {
             assert_eq!(open(5, 2, batch.codec, plain.len() + 1), Err(CodecError::Compression));
             assert_eq!(open(5, 2, batch.codec, plain.len() - 1), Err(CodecError::Compression));
         }
+    }
+
+    #[test]
+    fn exactly_one_frame_is_taken() {
+        let frame = zstd::bulk::compress(&[7; 512], 1).unwrap();
+        let skip = [&[0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 9][..], &frame].concat();
+        let mut decoder = Decoder::new().unwrap();
+        assert!(decoder.inflate(&frame, 512).is_ok());
+        assert!(decoder.inflate(&[&frame[..], &frame].concat(), 1024).is_err());
+        assert!(decoder.inflate(&skip, 512).is_err());
+        assert!(decoder.inflate(&[&frame[..], &[0]].concat(), 512).is_err());
     }
 
     #[test]

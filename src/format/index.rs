@@ -150,7 +150,11 @@ fn batch(r: &mut Reader<'_>) -> Result<BatchRef, DecodeError> {
         len: r.u32("length of a batch")?,
     };
     let number = r.u32("number of a batch")?;
+    let empty = r.invalid("pages of a batch");
     let pages = r.u16("pages of a batch")?;
+    if pages == 0 {
+        return Err(empty);
+    }
     let origin = r.u16("origin of a batch")?;
     let bad_codec = r.invalid("codec of a batch");
     let codec = match r.u8("codec of a batch")? {

@@ -7,7 +7,8 @@
 //! - Every length that comes from storage is compared with a limit of [`limits`] and with the
 //!   bytes at hand before memory is taken for it.
 //! - A decoder never panics: it answers a [`DecodeError`] with the offset where it stopped.
-//! - `decode(encode(x)) == x`, and a decoder accepts only what the encoder would write.
+//! - `decode(encode(x)) == x`, and a decoder accepts only what the encoder would write; but for the optional flags of
+//!   plain objects and parts, which it reads and ignores.
 //!
 //! Deliberately absent: any way to read a later version. An unknown version or required feature
 //! is an error of its own, [`DecodeKind::TooNew`].
@@ -55,6 +56,8 @@ pub mod limits {
     pub const INDEX_BATCHES: usize = 64 * 1024;
     /// Bytes of a name, a label, a path, or any other text.
     pub const TEXT: usize = 4096;
+    /// Segments whose batches a merged segment copied.
+    pub const ORIGINS: usize = 64 * 1024;
     /// Keys in a keyring.
     pub const KEYRING: usize = 1024;
     /// Argon2id memory, in KiB.

@@ -287,13 +287,17 @@ impl Manifest {
         if inline_len > limits::INLINE_DATA || (inline_len > 0 && !parts.is_empty()) {
             return Err(bad_inline);
         }
-        let n = r.count(limits::INDEX_BATCHES, ORIGIN_LEN, "number of origins")?;
+        let n = r.count(limits::ORIGINS, ORIGIN_LEN, "number of origins")?;
         let mut origins = Vec::with_capacity(n);
         for _ in 0..n {
             let key = KeyId(r.array("origin's key")?);
             origins.push(Origin { key, segment: SegmentId(r.array("origin")?) });
         }
         let blocks = blocks(&mut r, |at| location_fits(at, inline_len, &parts))?;
+        let listed = blocks.iter().map(|b| u64::from(b.entries)).sum::<u64>();
+        if listed != versions {
+            return Err(r.invalid("number of page versions"));
+        }
         r.finish()?;
         Ok(Self {
             history,
@@ -507,9 +511,10 @@ mod tests {
     #[test]
     fn a_manifest_that_contradicts_itself_is_refused() {
         type Spoil = fn(&mut Manifest);
-        let spoils: [(&str, Spoil); 11] = [
+        let spoils: [(&str, Spoil); 12] = [
             ("commits out of order", |m| m.commits.swap(0, 1)),
             ("no commits", |m| m.commits.clear()),
+            ("more versions than entries", |m| m.versions += 1),
             ("seq 0", |m| m.first = Seq(0)),
             ("a seq before the first", |m| m.first = Seq(7)),
             ("a delta without parent", |m| m.parent = None),

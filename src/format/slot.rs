@@ -102,6 +102,8 @@ pub struct SlotFront {
     pub salt: [u8; 16],
     /// A name for people.
     pub label: String,
+    /// Features that a reader may ignore; zero in slots that this version makes.
+    pub optional: u32,
 }
 
 /// A whole slot.
@@ -119,7 +121,7 @@ impl SlotObject {
     /// The bytes that the seal binds: everything before the sealed keyring.
     pub fn associated_data(front: &SlotFront, commitment: &[u8; 32], sealed_len: usize) -> Vec<u8> {
         let mut w = Writer::default();
-        Header::new(ObjectKind::Slot).encode(&mut w);
+        Header { kind: ObjectKind::Slot, optional: front.optional }.encode(&mut w);
         let kdf = front.kdf.unwrap_or(KdfParams { memory_kib: 0, passes: 0, lanes: 0 });
         w.bytes(&front.id.0)
             .bytes(&front.repository.0)
@@ -149,7 +151,7 @@ impl SlotObject {
     /// When the bytes are not a slot of this version, or ask for more than [`limits`] allow.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
-        Header::decode(&mut r, ObjectKind::Slot)?;
+        let Header { optional, .. } = Header::decode(&mut r, ObjectKind::Slot)?;
         let id = SlotId(r.array("slot id")?);
         let repository = RepositoryId(r.array("repository id")?);
         let bad_secret = r.invalid("secret kind");
@@ -182,7 +184,7 @@ impl SlotObject {
         let len = r.count(limits::PLAIN_OBJECT, 1, "length of the sealed keyring")?;
         let sealed = r.take(len, "sealed keyring")?.to_vec();
         check_checksum(r, bytes)?;
-        let front = SlotFront { id, repository, secret, created, kdf, salt, label };
+        let front = SlotFront { id, repository, secret, created, kdf, salt, label, optional };
         Ok(Self { front, commitment, sealed })
     }
 }
@@ -251,6 +253,7 @@ mod tests {
                 kdf: Some(KdfParams::default()),
                 salt: [3; 16],
                 label: "laptop".into(),
+                optional: 0,
             },
             commitment: [4; 32],
             sealed: vec![5; 68],
@@ -259,6 +262,9 @@ mod tests {
 
     #[test]
     fn every_flip_and_every_truncation_is_noticed() {
+        let mut flagged = slot();
+        flagged.front.optional = 1;
+        assert_eq!(SlotObject::decode(&flagged.encode()), Ok(flagged));
         let bytes = slot().encode();
         assert_eq!(SlotObject::decode(&bytes), Ok(slot()));
         for i in 0..bytes.len() {

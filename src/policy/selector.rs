@@ -2,7 +2,9 @@
 //!
 //! Pure: the present time and the time zone are arguments.
 
-use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc};
+use chrono::{
+    DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Timelike, Utc,
+};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{Seq, Timestamp};
@@ -151,14 +153,17 @@ fn parse_time(text: &str) -> Option<NaiveTime> {
 /// A wall-clock time as a moment. Where clocks were set back it happened twice: the later one is meant. Where
 /// they were set forward it never was: the moment of the change is meant.
 fn local<Z: TimeZone>(time: NaiveDateTime, zone: &Z) -> Option<Timestamp> {
-    zone.from_local_datetime(&time)
-        .latest()
-        .or_else(|| {
-            let before = time.checked_sub_signed(TimeDelta::try_hours(3)?)?;
-            let offset = zone.from_local_datetime(&before).latest()?;
-            offset.checked_add_signed(TimeDelta::try_hours(3)?)
+    let moment = |time: NaiveDateTime| zone.from_local_datetime(&time).latest();
+    let minute = TimeDelta::try_minutes(1)?;
+    let found = moment(time).or_else(|| {
+        // Clocks change at whole minutes, and never by more than a day.
+        let mut before = time.with_second(0)?.with_nanosecond(0)?;
+        (0..24 * 60).find_map(|_| {
+            before = before.checked_sub_signed(minute)?;
+            moment(before)?.checked_add_signed(minute)
         })
-        .map(|t| Timestamp(t.with_timezone(&Utc).timestamp_micros()))
+    })?;
+    Some(Timestamp(found.with_timezone(&Utc).timestamp_micros()))
 }
 
 #[cfg(test)]

@@ -266,6 +266,7 @@ pub(crate) fn make_slot(
         kdf: matches!(secret, Secret::Passphrase(_)).then_some(kdf),
         salt: random_bytes()?,
         label: label.to_owned(),
+        optional: 0,
     };
     let (key, commitment) = SealKey::for_slot(&*secret.bits(&front)?, &front);
     let plain = encode_keyring(&keyring.0);
@@ -341,7 +342,12 @@ pub(crate) fn open_slots(
         }
     }
     if let Some(e) = damaged {
-        return Err(e.with_hint("another key of this repository may still open it"));
+        let too_new = e.kind() == ErrorKind::TooNew;
+        return Err(if too_new {
+            e
+        } else {
+            e.with_hint("another key of this repository may still open it")
+        });
     }
     Err(Error::new(
         ErrorKind::WrongKey,

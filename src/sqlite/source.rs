@@ -37,6 +37,9 @@ const QUIET_TRIES: usize = 50;
 pub struct Source {
     connection: Option<Connection>,
     path: PathBuf,
+    /// Whether it was in WAL mode when it was pinned last. Of any other database the wal-index must not even be
+    /// looked at: that would create it.
+    wal: bool,
 }
 
 impl Source {
@@ -58,7 +61,7 @@ impl Source {
         let connection = Connection::open_with_flags(path, flags)
             .and_then(|c| c.busy_timeout(BUSY_TIMEOUT).map(|()| c))
             .map_err(|e| source_error(e, "cannot be opened").with_object(name))?;
-        Ok(Self { connection: Some(connection), path: path.to_owned() })
+        Ok(Self { connection: Some(connection), path: path.to_owned(), wal: false })
     }
 
     /// The path that it was opened by.
@@ -77,18 +80,20 @@ impl Source {
         let Some(connection) = &mut self.connection else {
             return Err(Error::new(ErrorKind::Source, "is closed").with_object(name));
         };
-        Pin::begin(connection, Some(path)).map_err(|e| e.with_object(name))
+        let pin = Pin::begin(connection, Some(path)).map_err(|e| e.with_object(name))?;
+        self.wal = matches!(pin.journal, Journal::Wal(_));
+        Ok(pin)
     }
 
     fn close(&mut self) -> Option<()> {
         let connection = self.connection.take()?;
         // A WAL with frames stays for the next run to go on from. Without frames there is nothing
         // to keep, and an ordinary close removes the empty files that opening made.
-        let frames = match wal_index(&connection) {
+        let has_frames = || match wal_index(&connection) {
             Ok(index) => index.is_some_and(|index| index.frames > 0),
             Err(_) => true,
         };
-        if frames {
+        if self.wal && has_frames() {
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).ok()?;
         }
         connection.close().ok()

@@ -104,6 +104,7 @@ fn slot(input: &Slot) -> SlotObject {
         kdf: (input.kind == 1).then_some(KdfParams { memory_kib, passes, lanes }),
         salt: input.salt,
         label: input.label.into(),
+        optional: 0,
     };
     // That the library stretches a passphrase in the same way shows when it opens the slot.
     let (key, commitment) = SealKey::for_slot(&document::secret(input.kind), &front);

@@ -1,0 +1,109 @@
+//! A full disk and a user who changes his mind, through the real binary.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "common/cli.rs"]
+mod lab;
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::Command;
+
+use lab::{Ended, Lab, is_root};
+
+/// Runs a shell script in a mount namespace of its own, where `tiny` is a file system of 2 MiB. `None` when the system does
+/// not let us.
+fn on_a_tiny_disk(lab: &Lab, script: &str) -> Option<Ended> {
+    std::fs::create_dir(lab.path("tiny")).unwrap();
+    let mount = "mount -t tmpfs -o size=2m tmpfs tiny || exit 77";
+    let mut command = Command::new("unshare");
+    let setup = lab.command(&[]);
+    command.args(["-m", "sh", "-c", &format!("{mount}; {script}")]);
+    command.current_dir(setup.get_current_dir().unwrap()).env("BIN", lab::BIN);
+    command.envs(setup.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    match command.output() {
+        Ok(output) if is_root() && !matches!(output.status.code(), Some(1 | 77)) => {
+            Some(output.into())
+        }
+        other => {
+            println!("skipped: no mount namespace of our own: {other:?}");
+            None
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_ends_a_backup_and_harms_nothing() {
+    let lab = Lab::empty();
+    lab.make("small.db", 300);
+    lab.sql("small.db", "SELECT 1");
+    lab.make("big.db", 1);
+    lab.sql("big.db", "INSERT INTO t(x) VALUES(randomblob(6000000))");
+    let script = r#"
+        export PAGEKEEP_REPO=tiny/repo
+        "$BIN" init -q --no-recovery-key && "$BIN" backup -q small.db && echo "began: $?"
+        "$BIN" backup big.db; echo "full: $?"
+        find tiny -name '.tmp-*' | wc -l
+        "$BIN" restore small tiny/out.db -q; echo "restored: $?"
+        rm tiny/out.db
+        "$BIN" verify small; echo "verified: $?"
+    "#;
+    let Some(ended) = on_a_tiny_disk(&lab, script) else { return };
+    for expected in ["began: 0", "full: 14", "\n0\n", "restored: 0", "data passed", "verified: 0"] {
+        assert!(ended.stdout.contains(expected), "{expected}: {ended:?}");
+    }
+    for expected in ["No space left", "free some space"] {
+        assert!(ended.stderr.contains(expected), "{expected}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_restore_that_will_not_fit_does_not_begin() {
+    let lab = Lab::new();
+    lab.make("big.db", 30_000);
+    lab.ok(&["backup", "big.db"]);
+    let script = r#""$BIN" restore big tiny/out.db; echo "full: $?"; ls -A tiny | wc -l"#;
+    let Some(ended) = on_a_tiny_disk(&lab, script) else { return };
+    assert!(ended.stdout.starts_with("full: 14\n0\n"), "{ended:?}");
+    assert!(ended.stderr.contains("bytes and has room for"), "{ended:?}");
+}
+
+#[test]
+fn ctrl_c_ends_a_backup_and_the_next_one_goes_on() {
+    let lab = Lab::with_history();
+    lab.sql(
+        "app.db",
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<6000)
+         INSERT INTO t(x) SELECT hex(randomblob(3000)) FROM n",
+    );
+    let before = lab.json(&["log", "app"]);
+    // So hard to compress that it takes seconds.
+    let slow = ["backup", "app.db", "--compression", "max", "--threads", "1", "--json"];
+    let mut child = lab.command(&slow).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let capture = lines.by_ref().find(|l| l.as_ref().unwrap().contains("\"capture\""));
+    assert!(capture.is_some(), "progress tells that it began");
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let last = lines.last().unwrap().unwrap();
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{last} {stderr}");
+    assert!(last.contains("\"interrupted\"") && stderr.contains("stopped on request"), "{stderr}");
+    assert!(stderr.contains("nothing was published"), "{stderr}");
+    lab.tidy();
+
+    assert_eq!(lab.json(&["log", "app"]), before);
+    lab.ok(&["verify", "app"]);
+    lab.ok(&["backup", "app.db"]);
+    lab.ok(&["verify", "app"]);
+    lab.ok(&["restore", "app", "out.db"]);
+    assert_eq!(lab.number("out.db", "SELECT count(*) FROM t"), 6200);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let lab = Lab::with_history();
+    let mut child = lab.command(&["log", "app"]).spawn().unwrap();
+    drop(child.stdout.take());
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!((child.wait().unwrap().code(), stderr.as_str()), (Some(0), ""));
+}

@@ -1,0 +1,254 @@
+//! What the tests of the command line share: a folder in which the real binary runs as a user would run it.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use rusqlite::Connection;
+use serde_json::Value;
+
+/// The binary under test.
+pub const BIN: &str = env!("CARGO_BIN_EXE_pagekeep");
+
+/// Who has no rights at all.
+const NOBODY: u32 = 65534;
+
+/// A folder, and commands that run in it. They get `repo`, `key` and `state` in it from their environment, and nothing
+/// else.
+pub struct Lab {
+    dir: tempfile::TempDir,
+    /// The binary, where whoever runs it may read it.
+    bin: PathBuf,
+    user: Option<u32>,
+}
+
+impl Lab {
+    /// A folder with nothing in it.
+    pub fn empty() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), bin: BIN.into(), user: None }
+    }
+
+    /// A folder with a repository, without a history.
+    pub fn new() -> Self {
+        let lab = Self::empty();
+        lab.ok(&["init"]);
+        lab
+    }
+
+    /// A folder with a repository and the database `app.db`, backed up twice; the second commit is labelled.
+    pub fn with_history() -> Self {
+        let lab = Self::new();
+        lab.make("app.db", 200);
+        lab.ok(&["backup", "app.db"]);
+        lab.sql("app.db", "UPDATE t SET x = 'changed' WHERE id = 7");
+        lab.ok(&["backup", "app.db", "--label", "the second"]);
+        lab
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Makes a database of about that many hundreds of bytes.
+    pub fn make(&self, name: &str, rows: u32) {
+        self.sql(
+            name,
+            &format!(
+                "PRAGMA journal_mode=WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, x TEXT);
+                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<{rows})
+                 INSERT INTO t(x) SELECT hex(randomblob(50)) FROM n"
+            ),
+        );
+    }
+
+    pub fn sql(&self, name: &str, sql: &str) {
+        Connection::open(self.path(name)).unwrap().execute_batch(sql).unwrap();
+    }
+
+    pub fn number(&self, name: &str, sql: &str) -> i64 {
+        Connection::open(self.path(name)).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// From now on commands run as somebody who is not root, and everything here belongs to them.
+    pub fn without_privileges(&mut self) {
+        if !is_root() {
+            return;
+        }
+        // Where the build left it, others may not be allowed to look.
+        self.bin = self.path("pagekeep");
+        fs::copy(BIN, &self.bin).unwrap();
+        fs::set_permissions(&self.bin, fs::Permissions::from_mode(0o755)).unwrap();
+        for path in std::iter::once(self.path("")).chain(walk(&self.path(""))) {
+            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        self.user = Some(NOBODY);
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.bin);
+        command.args(args).current_dir(self.dir.path()).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.path("home")).env("TMPDIR", self.dir.path());
+        command.env("PAGEKEEP_REPO", "repo").env("PAGEKEEP_KEY_FILE", "key");
+        command.env("PAGEKEEP_STATE_DIR", "state");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(id) = self.user {
+            command.uid(id).gid(id);
+        }
+        command
+    }
+
+    /// The command, run.
+    pub fn run(&self, args: &[&str]) -> Ended {
+        Ended::of(&mut self.command(args))
+    }
+
+    /// The command, which does well and has nothing to complain about.
+    pub fn ok(&self, args: &[&str]) -> Ended {
+        let ended = self.run(args);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{args:?}: {ended:?}");
+        ended
+    }
+
+    /// The lines of JSON of the command, which does well.
+    pub fn json(&self, args: &[&str]) -> Vec<Value> {
+        self.ok(&[args, &["--json"]].concat()).objects()
+    }
+
+    /// The command fails, in both forms of output: with this exit code, with a message and hint that have all of these
+    /// fragments, and nothing half done stays.
+    pub fn fails(&self, args: &[&str], code: i32, fragments: &[&str]) {
+        self.fails_with(&[], args, code, fragments);
+    }
+
+    /// As [`Lab::fails`], with other variables; an empty one is taken away.
+    pub fn fails_with(
+        &self,
+        variables: &[(&str, &str)],
+        args: &[&str],
+        code: i32,
+        fragments: &[&str],
+    ) {
+        let command = |args: &[&str]| {
+            let mut command = self.command(args);
+            for (name, value) in variables {
+                if value.is_empty() {
+                    command.env_remove(name)
+                } else {
+                    command.env(name, value)
+                };
+            }
+            command
+        };
+        let ended = Ended::of(&mut command(args));
+        ended.failed(code, fragments);
+        assert_eq!(ended.stdout, "", "{args:?}: stdout is for data");
+        assert!(ended.stderr.contains("error: "), "{args:?}: {ended:?}");
+        let ended = Ended::of(&mut command(&[args, &["--json"]].concat()));
+        ended.failed(code, fragments);
+        let last = ended.objects().pop().unwrap();
+        assert_eq!((&last["type"], &last["exit_code"]), (&"error".into(), &code.into()));
+        assert!(last["message"].as_str().is_some_and(|m| !m.is_empty()), "{last}");
+        self.tidy();
+    }
+
+    /// The arguments make no sense to the parser, which says so with these fragments.
+    pub fn misused(&self, args: &[&str], fragments: &[&str]) {
+        let ended = self.run(args);
+        ended.failed(2, fragments);
+        assert_eq!(ended.stdout, "", "{args:?}");
+    }
+
+    /// Nothing half done lies about.
+    pub fn tidy(&self) {
+        let left = walk(&self.path(""));
+        let unfinished = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_string_lossy();
+            name.contains("tmp-") || name.contains(".old-")
+        };
+        let left: Vec<_> = left.into_iter().filter(unfinished).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    /// The one published segment that holds the commit.
+    pub fn segment_of(&self, seq: u64) -> PathBuf {
+        let show = self.json(&["show", &format!("app@seq:{seq}")]);
+        self.path("repo").join(show[0]["segment"].as_str().unwrap())
+    }
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    pub fn of(command: &mut Command) -> Self {
+        command.output().unwrap().into()
+    }
+
+    /// It ended with this code, and a message that has all of these fragments.
+    pub fn failed(&self, code: i32, fragments: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        for fragment in fragments {
+            assert!(self.stderr.contains(fragment), "{fragment:?} is missing: {self:?}");
+        }
+        assert!(!self.stderr.contains("panicked"), "{self:?}");
+    }
+
+    /// Standard output as lines of JSON.
+    pub fn objects(&self) -> Vec<Value> {
+        let parse = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
+        let objects: Vec<Value> = self.stdout.lines().map(parse).collect();
+        for object in &objects {
+            assert!(object["type"].is_string(), "{object}");
+        }
+        objects
+    }
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+pub fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    // A file that we made is ours.
+    let dir = tempfile::tempdir().unwrap();
+    fs::metadata(dir.path()).unwrap().uid() == 0
+}
+
+/// Everything below a folder.
+pub fn walk(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.is_symlink() {
+            found.extend(walk(&path));
+        }
+        found.push(path);
+    }
+    found
+}
+
+pub fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
