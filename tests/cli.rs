@@ -1,4 +1,5 @@
 //! Every command through the real binary, as people and as programs use it.
+#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "common/cli.rs"]

@@ -1,4 +1,5 @@
 //! `demo`: it runs to its end, what it printed can be repeated, and nothing of it goes on when it ends, however it ends.
+#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "common/cli.rs"]

@@ -1,5 +1,6 @@
 //! What users and machines do wrong, through the real binary: each has a message of its own and the documented exit
 //! code, in both forms of output, and leaves nothing half done.
+#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "common/cli.rs"]

@@ -1,4 +1,5 @@
 //! A full disk and a user who changes his mind, through the real binary.
+#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "common/cli.rs"]
