@@ -1,6 +1,6 @@
 //! Progress on stderr: a bar on a terminal, a line now and then elsewhere, lines of JSON with `--json`.
 //!
-//! Nothing is shown for work of under a second.
+//! People are shown nothing for work of under a second; programs get a line at the start of each phase.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
