@@ -9,7 +9,7 @@
 //! One thing is left: a writer that claimed a term and published nothing in it protects nothing. If terms were claimed between the
 //! head's and its own, one of their holders may have looked before the head was published, and may publish a rival of the
 //! head late. So such a writer may not call the head safe before it has published behind it: it publishes a commit without
-//! pages, an *anchor* ([`Writer::needs_anchor`]). Where no term lies between, only the head's own writer could publish late, and it
+//! pages, an *anchor*. Where no term lies between, only the head's own writer could publish late, and it
 //! would only go on from the head.
 //!
 //! Invariants: no lease, no clock. One process per machine and history, by a local lock. A writer that finds itself
