@@ -220,3 +220,27 @@ fn a_repository_set_back_to_an_earlier_state_goes_on_from_there() {
     assert!(restored(&history, 1, lab.dir.path()).unwrap() == first);
     assert!(restored(&history, 2, lab.dir.path()).unwrap() == reference(&path));
 }
+
+#[test]
+fn segments_about_as_large_as_fits_into_one_object_come_back() {
+    // Uncompressed, 254 pages and their index fit; of 255 the pages fit and the index does not; 257 pages do not fit themselves.
+    for pages in 252..=258u32 {
+        let lab = Lab::new();
+        let path = lab.path("app.db");
+        let app = Connection::open(&path).unwrap();
+        app.execute_batch("CREATE TABLE t(x)").unwrap();
+        while app.query_row("PRAGMA page_count", [], |r| r.get::<_, u32>(0)).unwrap() < pages {
+            // Each row fills a page of its own.
+            app.execute_batch("INSERT INTO t VALUES(randomblob(4000))").unwrap();
+        }
+        let options = BackupOptions {
+            compression: pagekeep::codec::batch::Compression::Off,
+            ..Default::default()
+        };
+        backup(&lab.repository, &path, &options, &Silent).unwrap();
+        let history = lab.repository.history("app").unwrap();
+        let found =
+            restored(&history, 1, lab.dir.path()).unwrap_or_else(|e| panic!("{pages}: {e:?}"));
+        assert!(found == reference(&path), "{pages} pages");
+    }
+}

@@ -258,6 +258,11 @@ pub fn encode_index(seal: &DataSeal, number: u32, block: &IndexBlock) -> Result<
     Ok(bytes)
 }
 
+/// The most bytes that [`encode_index`] can make of a block.
+pub fn index_bound(block: &IndexBlock) -> usize {
+    TAG_LEN + zstd::zstd_safe::compress_bound(block.encoded_len())
+}
+
 fn with_tag_room(packed: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(TAG_LEN + packed.len());
     bytes.resize(TAG_LEN, 0);

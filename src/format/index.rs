@@ -80,10 +80,14 @@ impl IndexBlock {
         Some(batches * BATCH_LEN + entries * ENTRY_LEN)
     }
 
+    /// How many bytes [`IndexBlock::encode`] makes.
+    pub fn encoded_len(&self) -> usize {
+        self.batches.len() * BATCH_LEN + self.entries.len() * ENTRY_LEN
+    }
+
     /// The block's bytes, before compression.
     pub fn encode(&self) -> Vec<u8> {
-        let len = self.batches.len() * BATCH_LEN + self.entries.len() * ENTRY_LEN;
-        let mut w = Writer(Vec::with_capacity(len));
+        let mut w = Writer(Vec::with_capacity(self.encoded_len()));
         for b in &self.batches {
             w.u32(b.at.part).u64(b.at.offset).u32(b.at.len).u32(b.number);
             w.u16(b.pages).u16(b.origin).u8(b.codec as u8).zeros(3);

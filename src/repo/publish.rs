@@ -10,11 +10,12 @@
 
 use std::thread::JoinHandle;
 
-use crate::codec::batch::{DataSeal, SealedBatch, encode_index};
+use crate::codec::batch::{DataSeal, SealedBatch, encode_index, index_bound};
 use crate::codec::pool::panicked;
 use crate::codec::seal::SealKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::index::{BatchRef, IndexBlock, IndexEntry};
+use crate::format::names::LogName;
 use crate::format::segment::{
     BlockRef, CommitRecord, Location, Manifest, PART_HEADER_LEN, PartHeader, SegmentKind,
     SegmentRef,
@@ -56,7 +57,8 @@ enum Data {
 
 struct Parts {
     lens: Vec<u64>,
-    upload: Box<dyn Upload>,
+    /// The last part, until it is finished.
+    upload: Option<Box<dyn Upload>>,
     finishing: Option<JoinHandle<Result<()>>>,
 }
 
@@ -101,6 +103,7 @@ impl SegmentWriter {
         if self.block.entries.len() >= BLOCK_ENTRIES {
             self.end_block()?;
         }
+        self.make_room(batch.bytes.len())?;
         let at = self.append(&batch.bytes)?;
         let in_block = u16::try_from(self.block.batches.len()).map_err(|_| too_many())?;
         self.block.batches.push(BatchRef {
@@ -124,23 +127,19 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Seals and appends the index block under way.
+    /// Seals and appends the index block under way. Sealing fixes the offsets in it, so whether the data stays inline is
+    /// decided before.
     fn end_block(&mut self) -> Result<()> {
-        let block = std::mem::take(&mut self.block);
-        let (Some(first), Some(last)) = (block.entries.first(), block.entries.last()) else {
+        let (Some(first), Some(last)) = (self.block.entries.first(), self.block.entries.last())
+        else {
             return Ok(());
         };
         let (first_page, last_page) = (first.page.0, last.page.0);
-        if block.entries.len() >= BLOCK_ENTRIES {
-            self.block = block;
+        if self.block.entries.len() >= BLOCK_ENTRIES {
             self.move_to_parts()?;
-            return self.seal_block(first_page, last_page);
+        } else {
+            self.make_room(index_bound(&self.block))?;
         }
-        self.block = block;
-        self.seal_block(first_page, last_page)
-    }
-
-    fn seal_block(&mut self, first_page: u32, last_page: u32) -> Result<()> {
         let number = u32::try_from(self.blocks.len()).map_err(|_| too_many())?;
         let bytes = encode_index(&self.seal, number, &self.block)?;
         let at = self.append(&bytes)?;
@@ -155,31 +154,35 @@ impl SegmentWriter {
         Ok(())
     }
 
+    /// Moves the data to parts unless so many more bytes fit inline.
+    fn make_room(&mut self, bytes: usize) -> Result<()> {
+        match &self.data {
+            Data::Inline(buffer) if buffer.len() + bytes > INLINE_MAX => self.move_to_parts(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Appends bytes that there is room for, and answers where they are.
     fn append(&mut self, bytes: &[u8]) -> Result<Location> {
         let len = u32::try_from(bytes.len()).map_err(|_| too_many())?;
         self.stored += u64::from(len);
-        if let Data::Inline(buffer) = &mut self.data {
-            if buffer.len() + bytes.len() <= INLINE_MAX {
+        let (history, id, key) = (&self.history, self.id, self.key);
+        match &mut self.data {
+            Data::Inline(buffer) => {
                 let offset = u64::try_from(buffer.len()).unwrap_or(u64::MAX);
                 buffer.extend_from_slice(bytes);
-                return Ok(Location { part: 0, offset, len });
+                Ok(Location { part: 0, offset, len })
             }
-            self.move_to_parts()?;
+            Data::Parts(parts) => {
+                if parts.len() + u64::from(len) > limits::PART {
+                    parts.next(history, id, key)?;
+                }
+                let offset = parts.len();
+                parts.write(bytes)?;
+                let part = parts.lens.len().saturating_sub(1);
+                Ok(Location { part: u32::try_from(part).map_err(|_| too_many())?, offset, len })
+            }
         }
-        self.append_to_part(bytes, len)
-    }
-
-    fn append_to_part(&mut self, bytes: &[u8], len: u32) -> Result<Location> {
-        let (history, id, key) = (&self.history, self.id, self.key);
-        let Data::Parts(parts) = &mut self.data else { return Err(too_many()) };
-        if parts.len() + u64::from(len) > limits::PART {
-            parts.next(history, id, key)?;
-        }
-        let offset = parts.len();
-        parts.upload.write(bytes)?;
-        parts.grow(u64::from(len));
-        let part = u32::try_from(parts.lens.len().saturating_sub(1)).map_err(|_| too_many())?;
-        Ok(Location { part, offset, len })
     }
 
     /// Writes what was inline to the first part. The offsets noted so far, none of them in a sealed index block yet,
@@ -188,8 +191,7 @@ impl SegmentWriter {
         let Data::Inline(buffer) = &mut self.data else { return Ok(()) };
         let buffer = std::mem::take(buffer);
         let mut parts = Parts::begin(&self.history, self.id, self.key)?;
-        parts.upload.write(&buffer)?;
-        parts.grow(u64::try_from(buffer.len()).unwrap_or(u64::MAX));
+        parts.write(&buffer)?;
         self.data = Data::Parts(parts);
         for batch in &mut self.block.batches {
             batch.at.offset += PART_HEADER_LEN;
@@ -203,15 +205,11 @@ impl SegmentWriter {
         writer: &Writer,
         outline: Outline,
     ) -> Result<(Head, CommitRecord)> {
-        if !self.block.entries.is_empty() {
-            self.end_block()?;
-        }
-        let (inline, parts) = match std::mem::replace(&mut self.data, Data::Inline(Vec::new())) {
-            Data::Inline(buffer) => (buffer, Vec::new()),
-            Data::Parts(parts) => {
-                let lens = parts.finish()?;
-                (Vec::new(), lens)
-            }
+        self.end_block()?;
+        // Parts stay where they are: until the segment names them, an error has to delete them.
+        let (inline, parts) = match &mut self.data {
+            Data::Inline(buffer) => (std::mem::take(buffer), Vec::new()),
+            Data::Parts(parts) => (Vec::new(), parts.finish()?),
         };
         let first = writer.next_seq();
         let commit = CommitRecord { seq: first, stored: self.stored, ..outline.commit };
@@ -232,10 +230,7 @@ impl SegmentWriter {
             origins: Vec::new(),
             blocks: std::mem::take(&mut self.blocks),
         };
-        let name = self
-            .history
-            .names()
-            .segment(crate::format::names::LogName { term: writer.term(), first });
+        let name = self.history.names().segment(LogName { term: writer.term(), first });
         let mut bytes = self.repository().seal_object(
             &name,
             ObjectKind::Segment,
@@ -286,25 +281,27 @@ impl Drop for SegmentWriter {
 impl Parts {
     fn begin(history: &History, id: SegmentId, key: KeyId) -> Result<Self> {
         let upload = open_part(history, id, key, 0)?;
-        Ok(Self { lens: vec![PART_HEADER_LEN], upload, finishing: None })
+        Ok(Self { lens: vec![PART_HEADER_LEN], upload: Some(upload), finishing: None })
     }
 
     fn len(&self) -> u64 {
         self.lens.last().copied().unwrap_or_default()
     }
 
-    fn grow(&mut self, by: u64) {
-        if let Some(len) = self.lens.last_mut() {
-            *len += by;
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if let (Some(upload), Some(len)) = (&mut self.upload, self.lens.last_mut()) {
+            upload.write(bytes)?;
+            *len += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         }
+        Ok(())
     }
 
     fn next(&mut self, history: &History, id: SegmentId, key: KeyId) -> Result<()> {
         let number = u32::try_from(self.lens.len()).map_err(|_| too_many())?;
         let upload = open_part(history, id, key, number)?;
-        let full = std::mem::replace(&mut self.upload, upload);
+        let full = self.upload.replace(upload);
         self.wait()?;
-        self.finishing = Some(std::thread::spawn(move || full.finish()));
+        self.finishing = full.map(|full| std::thread::spawn(move || full.finish()));
         self.lens.push(PART_HEADER_LEN);
         Ok(())
     }
@@ -316,10 +313,11 @@ impl Parts {
         }
     }
 
-    fn finish(mut self) -> Result<Vec<u64>> {
+    /// Makes all parts durable, and answers their lengths.
+    fn finish(&mut self) -> Result<Vec<u64>> {
         self.wait()?;
-        self.upload.finish()?;
-        Ok(self.lens)
+        self.upload.take().map_or(Ok(()), |upload| upload.finish())?;
+        Ok(self.lens.clone())
     }
 }
 
