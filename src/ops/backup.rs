@@ -11,10 +11,10 @@ use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::CommitRecord;
 use crate::format::snapshot::SnapshotKind;
+use crate::ops::locate::Database;
 use crate::progress::Monitor;
 use crate::repo::Repository;
 use crate::repo::history::{History, Snapshot};
-use crate::repo::state;
 use crate::repo::writer::Writer;
 use crate::sqlite::image::Method;
 use crate::sqlite::source::{Pin, Source};
@@ -86,19 +86,10 @@ pub fn backup(
     monitor: &dyn Monitor,
 ) -> Result<BackupReport> {
     let mut source = Source::open(path)?;
-    let name = match &options.name {
-        Some(name) => name.clone(),
-        None => default_name(path)?,
-    };
-    let place = std::fs::canonicalize(path)
-        .map_err(|e| {
-            Error::io(e, "cannot be found", path.display().to_string()).with_kind(ErrorKind::Source)
-        })?
-        .to_string_lossy()
-        .into_owned();
+    let database = Database::at(path, options.name.as_deref())?;
     // Look at the source before a history is made for it: what is no database begins none.
     drop(source.pin()?);
-    run(repository, &name, &place, options, monitor, || source.pin())
+    run(repository, &database, options, monitor, || source.pin())
 }
 
 /// Backs up the main database of a connection: one in memory, or on a VFS of the application's own. `source`
@@ -121,19 +112,19 @@ pub fn backup_connection(
         .clone()
         .ok_or_else(|| Error::new(ErrorKind::Usage, "a connection's history needs a name"))?;
     drop(Pin::on_connection(connection)?);
-    run(repository, &name, source, options, monitor, || Pin::on_connection(connection))
+    let database = Database { name, place: source.to_owned() };
+    run(repository, &database, options, monitor, || Pin::on_connection(connection))
 }
 
 fn run<'c>(
     repository: &Repository,
-    name: &str,
-    source: &str,
+    database: &Database,
     options: &BackupOptions,
     monitor: &dyn Monitor,
     pin: impl FnOnce() -> Result<Pin<'c>>,
 ) -> Result<BackupReport> {
-    let history = find_or_create(repository, name, source)?;
-    check_source(&history, source, options.adopt)?;
+    let history = database.history_or_new(repository, options.adopt)?;
+    let source = &*database.place;
     let mut writer = Writer::open(&history, "backup")?;
     let pin = pin()?;
     let (began, blocks) = (Instant::now(), pin.blocks_writers());
@@ -165,34 +156,4 @@ fn name_source(e: Error, source: &str) -> Error {
         (ErrorKind::Source, None) => e.with_object(source),
         _ => e,
     }
-}
-
-fn default_name(path: &Path) -> Result<String> {
-    path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned).ok_or_else(|| {
-        Error::new(ErrorKind::Usage, "has no name that could be the history's")
-            .with_object(path.display().to_string())
-            .with_hint("give one: --name NAME")
-    })
-}
-
-fn find_or_create(repository: &Repository, name: &str, source: &str) -> Result<History> {
-    match repository.history(name) {
-        Err(e) if e.kind() == ErrorKind::NotFound => repository.create_history(name, source),
-        found => found,
-    }
-}
-
-/// Two databases of the same name must not alternate in one history.
-fn check_source(history: &History, source: &str, adopt: bool) -> Result<()> {
-    let remembered = state::peek(history)?.map(|state| state.source).filter(|s| !s.is_empty());
-    let known = remembered.as_deref().unwrap_or(&history.about().source);
-    if adopt || known == source {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::Refused,
-        format!("history {:?} belongs to {known}", history.name()),
-    )
-    .with_object(source)
-    .with_hint("give this database a history of its own with --name, or go on with this one with --adopt"))
 }

@@ -2,6 +2,7 @@
 
 mod audit;
 pub mod backup;
+pub(crate) mod locate;
 pub mod restore;
 pub mod select;
 pub mod verify;

@@ -1,0 +1,78 @@
+//! Which history belongs to a database file.
+//!
+//! Invariant: two databases of the same name never alternate in one history, unless somebody says so by `adopt`.
+
+use std::path::Path;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::repo::Repository;
+use crate::repo::history::History;
+use crate::repo::state;
+
+/// A database file as a history knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Database {
+    /// The history's name.
+    pub(crate) name: String,
+    /// The file's canonical path.
+    pub(crate) place: String,
+}
+
+impl Database {
+    /// The database at a path, and the name of its history: the one that is given, or the file's stem.
+    pub(crate) fn at(path: &Path, name: Option<&str>) -> Result<Self> {
+        let name = match name {
+            Some(name) => name.to_owned(),
+            None => default_name(path)?,
+        };
+        let place = std::fs::canonicalize(path)
+            .map_err(|e| {
+                Error::io(e, "cannot be found", path.display().to_string())
+                    .with_kind(ErrorKind::Source)
+            })?
+            .to_string_lossy()
+            .into_owned();
+        Ok(Self { name, place })
+    }
+
+    /// The database's history.
+    pub(crate) fn history(&self, repository: &Repository, adopt: bool) -> Result<History> {
+        let history = repository.history(&self.name)?;
+        self.check(&history, adopt)?;
+        Ok(history)
+    }
+
+    /// The database's history, begun if there is none.
+    pub(crate) fn history_or_new(&self, repository: &Repository, adopt: bool) -> Result<History> {
+        let history = match repository.history(&self.name) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                repository.create_history(&self.name, &self.place)
+            }
+            found => found,
+        }?;
+        self.check(&history, adopt)?;
+        Ok(history)
+    }
+
+    fn check(&self, history: &History, adopt: bool) -> Result<()> {
+        let remembered = state::peek(history)?.map(|state| state.source).filter(|s| !s.is_empty());
+        let known = remembered.as_deref().unwrap_or(&history.about().source);
+        if adopt || known == self.place {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Refused,
+            format!("history {:?} belongs to {known}", history.name()),
+        )
+        .with_object(&*self.place)
+        .with_hint("give this database a history of its own with --name, or go on with this one with --adopt"))
+    }
+}
+
+fn default_name(path: &Path) -> Result<String> {
+    path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned).ok_or_else(|| {
+        Error::new(ErrorKind::Usage, "has no name that could be the history's")
+            .with_object(path.display().to_string())
+            .with_hint("give one: --name NAME")
+    })
+}
