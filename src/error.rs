@@ -26,8 +26,10 @@ pub enum ErrorKind {
     Source,
     /// There is no repository at the location.
     NoRepository,
-    /// Somebody else holds it, or has taken over; try again later.
+    /// Somebody else holds it; try again later.
     Busy,
+    /// Another writer took the history over: what this one captured since is not acknowledged.
+    Superseded,
     /// No key slot opens with the key that was given.
     WrongKey,
     /// The storage is unreachable or denies access.
@@ -53,7 +55,7 @@ impl ErrorKind {
             Self::Damaged => 4,
             Self::Source => 5,
             Self::NoRepository => 10,
-            Self::Busy => 11,
+            Self::Busy | Self::Superseded => 11,
             Self::WrongKey => 12,
             Self::Storage => 13,
             Self::NoSpace => 14,
@@ -67,7 +69,9 @@ impl ErrorKind {
     /// Whether the same call may succeed later without anybody changing the request.
     pub const fn is_retryable(self) -> bool {
         match self {
-            Self::Busy | Self::Storage | Self::NoSpace | Self::Interrupted => true,
+            Self::Busy | Self::Superseded | Self::Storage | Self::NoSpace | Self::Interrupted => {
+                true
+            }
             Self::Failure
             | Self::Usage
             | Self::Damaged
@@ -89,6 +93,7 @@ impl ErrorKind {
             Self::Source => "source",
             Self::NoRepository => "no-repository",
             Self::Busy => "busy",
+            Self::Superseded => "superseded",
             Self::WrongKey => "wrong-key",
             Self::Storage => "storage",
             Self::NoSpace => "no-space",

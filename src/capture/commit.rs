@@ -6,7 +6,7 @@
 //! | there | proves that nothing was committed | nothing | nothing |
 //! | there | the WAL's new frames are all that is new | those frames | a delta |
 //! | there | proves nothing | every page, compared by digest | a delta of what differs, or nothing |
-//! | there, not safe without an anchor | | every page, compared by digest | a delta, without pages if nothing differs |
+//! | there, not safe without an anchor, or to be marked | | every page, compared by digest | a delta, without pages if nothing differs |
 //!
 //! Invariants: a delta holds a version of every page that differs from the head, and of every page beyond the head's size; the
 //! new database digest is the head's with old digests out and new ones in, and after a scan the sum over all pages as well.
@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use crate::capture::pipeline::{self, Entries, Plan, Sink, Totals};
 use crate::codec::batch::{Compression, SealedBatch, SelfCheck};
+use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::{CommitKind, CommitRecord, SegmentKind};
 use crate::progress::{Monitor, Phase};
@@ -24,11 +25,11 @@ use crate::repo::publish::{Outline, SegmentWriter};
 use crate::repo::state::Head;
 use crate::repo::writer::Writer;
 use crate::sqlite::image::{self, Changes, Method, PageSource};
-use crate::sqlite::source::Pin;
-use crate::types::{Digest, PageNo, Seq, Timestamp};
+use crate::sqlite::source::{Pin, Position};
+use crate::types::{Clock, Digest, PageNo, Seq, Timestamp};
 
 /// How to capture.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct CaptureOptions {
     /// How hard to compress.
     pub compression: Compression,
@@ -38,6 +39,23 @@ pub struct CaptureOptions {
     pub threads: usize,
     /// How to read a full image.
     pub method: Method,
+    /// Publish a commit even if nothing differs: it marks that commits before it may be missing.
+    pub mark: bool,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+impl Default for CaptureOptions {
+    fn default() -> Self {
+        Self {
+            compression: Compression::default(),
+            self_check: SelfCheck::default(),
+            threads: default_threads(),
+            method: Method::default(),
+            mark: false,
+            clock: Clock::default(),
+        }
+    }
 }
 
 /// What a capture came to.
@@ -60,63 +78,83 @@ pub struct Captured {
 /// When this returns, the commit is published, durable and acknowledged.
 pub fn capture(
     writer: &mut Writer,
-    mut pin: Pin<'_>,
+    pin: Pin<'_>,
     source: &str,
     options: &CaptureOptions,
     monitor: &dyn Monitor,
 ) -> Result<Captured> {
-    let position = pin.position();
     let head = writer.head().cloned();
-    let comparable = head.as_ref().filter(|head| head.page_size == pin.page_size());
-    let Some(head) = comparable else {
-        let time = Timestamp::now();
-        let segment = SegmentWriter::new(writer.history())?;
-        let mut work = Work::new(writer, segment, true)?;
-        let (page_size, pages) = (pin.page_size(), pin.pages());
-        let reader = image::full(&mut pin, options.method)?;
-        let read = reader.total_bytes();
-        let totals = work.run(writer, reader, None, options, monitor)?;
-        // Publishing does not need the source: let its writers go on.
-        drop(pin);
-        let outline = Outline {
-            kind: SegmentKind::Base,
-            page_size,
-            parent: head.as_ref().map(Head::reference),
-            commit: record(time, pages, totals, totals.toggled, CommitKind::Scan)?,
-        };
-        return work.publish(writer, outline, read, monitor, |writer, head| {
-            writer.remember(Some(head), position, source)
-        });
-    };
+    let run = Run { position: pin.position(), source, options, monitor };
+    match head {
+        Some(head) if head.page_size == pin.page_size() => delta(writer, pin, &head, &run),
+        head => base(writer, pin, head.as_ref(), &run),
+    }
+}
 
-    let anchor = writer.needs_anchor();
+/// What a capture is given and passes on.
+struct Run<'a> {
+    position: Option<Position>,
+    source: &'a str,
+    options: &'a CaptureOptions,
+    monitor: &'a dyn Monitor,
+}
+
+impl Run<'_> {
+    /// Nothing had changed: acknowledges the head, and remembers the new place in the source.
+    fn unchanged(&self, writer: &mut Writer, seq: Seq, read: u64) -> Result<Captured> {
+        writer.confirm()?;
+        writer.remember(None, self.position, self.source)?;
+        Ok(Captured { seq, commit: None, read })
+    }
+}
+
+fn base(
+    writer: &mut Writer,
+    mut pin: Pin<'_>,
+    head: Option<&Head>,
+    run: &Run<'_>,
+) -> Result<Captured> {
+    let time = run.options.clock.now();
+    let mut work = Work::new(writer, true)?;
+    let (page_size, pages) = (pin.page_size(), pin.pages());
+    let reader = image::full(&mut pin, run.options.method)?;
+    let read = reader.total_bytes();
+    let totals = work.run(writer, reader, None, run)?;
+    // Publishing does not need the source: let its writers go on.
+    drop(pin);
+    let outline = Outline {
+        kind: SegmentKind::Base,
+        page_size,
+        parent: head.map(Head::reference),
+        commits: vec![record(time, pages, totals, totals.toggled, CommitKind::Scan)?],
+    };
+    work.publish(writer, outline, read, run)
+}
+
+fn delta(writer: &mut Writer, mut pin: Pin<'_>, head: &Head, run: &Run<'_>) -> Result<Captured> {
+    let options = run.options;
+    let anchor = writer.needs_anchor() || options.mark;
     let changes = match &writer.state.position {
         Some(then) if !anchor => image::changes_since(&pin, then, head.pages)?,
         _ => Changes::Unknown,
     };
     if matches!(changes, Changes::Nothing) {
-        writer.confirm()?;
-        writer.remember(None, position, source)?;
-        return Ok(Captured { seq: head.seq, commit: None, read: 0 });
+        return run.unchanged(writer, head.seq, 0);
     }
-    let old = head_digests(writer, head, monitor)?;
-    let time = Timestamp::now();
+    let old = head_digests(writer, head, run.monitor)?;
+    let time = options.clock.now();
     let (pages, kind) = (pin.pages(), kind_of(&changes));
-    let segment = SegmentWriter::new(writer.history())?;
-    let mut work = Work::new(writer, segment, kind == CommitKind::Scan)?;
+    let mut work = Work::new(writer, kind == CommitKind::Scan)?;
     let reader: Box<dyn PageSource + '_> = match changes {
         Changes::Pages(changed) => image::delta(&mut pin, changed),
         _ => image::full(&mut pin, options.method)?,
     };
     let read = reader.total_bytes();
-    let totals = work.run(writer, reader, Some(&old), options, monitor)?;
+    let totals = work.run(writer, reader, Some(&old), run)?;
     drop(pin);
     if totals.changed == 0 && pages == head.pages && !anchor {
-        let seq = head.seq;
         drop(work);
-        writer.confirm()?;
-        writer.remember(None, position, source)?;
-        return Ok(Captured { seq, commit: None, read });
+        return run.unchanged(writer, head.seq, read);
     }
     let digest = next_digest(head, &old, pages, &totals)?;
     work.check_sum(&digest)?;
@@ -124,12 +162,10 @@ pub fn capture(
         kind: SegmentKind::Delta,
         page_size: head.page_size,
         parent: Some(head.reference()),
-        commit: record(time, pages, totals, digest, kind)?,
+        commits: vec![record(time, pages, totals, digest, kind)?],
     };
     work.old = Some(old);
-    work.publish(writer, outline, read, monitor, |writer, head| {
-        writer.remember(Some(head), position, source)
-    })
+    work.publish(writer, outline, read, run)
 }
 
 fn kind_of(changes: &Changes) -> CommitKind {
@@ -163,7 +199,11 @@ fn next_digest(head: &Head, old: &HeadDigests, pages: u32, totals: &Totals) -> R
 }
 
 /// The digests of the head's pages: from the local file, or rebuilt from the repository.
-fn head_digests(writer: &Writer, head: &Head, monitor: &dyn Monitor) -> Result<HeadDigests> {
+pub(super) fn head_digests(
+    writer: &Writer,
+    head: &Head,
+    monitor: &dyn Monitor,
+) -> Result<HeadDigests> {
     let history = writer.history();
     let path = writer.dir.path("digests");
     if let Some(digests) = HeadDigests::open(&path, history.id(), head)? {
@@ -173,7 +213,7 @@ fn head_digests(writer: &Writer, head: &Head, monitor: &dyn Monitor) -> Result<H
     let chain = history.chain()?;
     let commit = chain
         .commit(head.seq)
-        .filter(|c| crate::repo::writer::is_head(head, &c.segment))
+        .filter(|c| c.segment.reference == head.reference())
         .ok_or_else(|| {
             Error::new(ErrorKind::Busy, "another writer published meanwhile")
                 .with_object(history.name())
@@ -216,7 +256,8 @@ enum NewDigests {
 }
 
 impl Work {
-    fn new(writer: &Writer, segment: SegmentWriter, all: bool) -> Result<Self> {
+    fn new(writer: &Writer, all: bool) -> Result<Self> {
+        let segment = SegmentWriter::new(writer.history())?;
         let digests_path = writer.dir.path("digests");
         let new_digests = if all {
             NewDigests::All(DigestsWriter::create(&digests_path)?, Digest::default())
@@ -231,9 +272,9 @@ impl Work {
         writer: &Writer,
         reader: Box<dyn PageSource + '_>,
         old: Option<&HeadDigests>,
-        options: &CaptureOptions,
-        monitor: &dyn Monitor,
+        run: &Run<'_>,
     ) -> Result<Totals> {
+        let (options, monitor) = (run.options, run.monitor);
         monitor.phase(Phase::Capture, Some(reader.total_bytes()));
         let page_size = reader.page_size();
         let seal = self.segment.seal().clone();
@@ -267,26 +308,29 @@ impl Work {
         writer: &mut Writer,
         outline: Outline,
         read: u64,
-        monitor: &dyn Monitor,
-        remember: impl FnOnce(&mut Writer, Head) -> Result<()>,
+        run: &Run<'_>,
     ) -> Result<Captured> {
-        monitor.phase(Phase::Publish, None);
-        let (head, commit) = self.segment.publish(writer, outline)?;
+        run.monitor.phase(Phase::Publish, None);
+        let mut prepared = self.segment.prepare(writer, outline)?;
+        prepared.publish(writer)?;
+        let head = prepared.head().clone();
+        let commit = prepared.commits().first().copied();
         let history = writer.history().id();
         let renewed = match (self.new_digests, self.old) {
             (NewDigests::All(file, _), _) => file.finish(history, &head),
-            (NewDigests::Changed(changed), Some(old)) => old.patch(&head, &changed),
+            (NewDigests::Changed(changed), Some(mut old)) => old.patch(&head, &changed),
             (NewDigests::Changed(_), None) => Ok(()),
         };
         let seq = head.seq;
         // The commit is safe. A cache that can't be written is worth a warning, and is rebuilt next time.
-        if let Err(e) = renewed.and_then(|()| remember(writer, head)) {
+        let remembered = writer.remember(Some(head), run.position, run.source);
+        if let Err(e) = renewed.and(remembered) {
             let path = self.digests_path.display();
-            monitor.warn(&format!(
+            run.monitor.warn(&format!(
                 "the commit is stored, but {path} could not be kept up to date: {e}"
             ));
         }
-        Ok(Captured { seq, commit: Some(commit), read })
+        Ok(Captured { seq, commit, read })
     }
 }
 
@@ -305,6 +349,6 @@ impl Sink for Work {
         if let NewDigests::Changed(changed) = &mut self.new_digests {
             changed.extend_from_slice(entries);
         }
-        self.segment.push(batch, entries)
+        self.segment.push(batch, entries.iter().map(|(page, digest)| (*page, 0, *digest)))
     }
 }

@@ -1,7 +1,9 @@
-//! From a pinned source and a head to a new segment.
+//! From a source and a head to a new segment.
 //!
-//! `pipeline` is the road that pages take: reader, workers, ordered collector. [`commit`] decides what has to be read, and
-//! turns what came out into a published commit.
+//! [`commit`] captures one pinned moment: `pipeline` is the road that its pages take, reader, workers, ordered collector.
+//! [`follow`] captures every transaction of a live database: `group` is what collects them for a segment.
 
 pub mod commit;
+pub mod follow;
+mod group;
 pub(crate) mod pipeline;

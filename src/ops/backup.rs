@@ -133,6 +133,7 @@ fn run<'c>(
         self_check: options.self_check,
         threads: options.threads,
         method: options.method,
+        ..CaptureOptions::default()
     };
     let Captured { seq, commit, read } =
         capture(&mut writer, pin, source, &capture_options, monitor)

@@ -2,6 +2,7 @@
 
 mod audit;
 pub mod backup;
+pub mod follow;
 pub(crate) mod locate;
 pub mod restore;
 pub mod select;

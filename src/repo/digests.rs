@@ -111,7 +111,8 @@ impl HeadDigests {
     }
 
     /// Turns the file into the new head's: puts in the changed pages' digests, cuts or extends it.
-    pub(crate) fn patch(self, head: &Head, changed: &[(PageNo, Digest)]) -> Result<()> {
+    pub(crate) fn patch(&mut self, head: &Head, changed: &[(PageNo, Digest)]) -> Result<()> {
+        self.pages = head.pages;
         let write = || {
             let mut invalid = header(self.history, head);
             if let Some(seq) = invalid.get_mut(24..32) {
@@ -233,7 +234,7 @@ mod tests {
             writer.push(PageNo(n), d).unwrap();
         }
         writer.finish(history, &first).unwrap();
-        let cache = HeadDigests::open(&path, history, &first).unwrap().unwrap();
+        let mut cache = HeadDigests::open(&path, history, &first).unwrap().unwrap();
         let mut out = [None; 3];
         cache.read(PageNo(98), &mut out).unwrap();
         assert_eq!(out, [Some(digests[97]), Some(digests[98]), None]);

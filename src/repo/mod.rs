@@ -113,6 +113,19 @@ impl Repository {
         &*self.0.store
     }
 
+    /// Makes sure that the repository is still where it was.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Storage`] when it is not.
+    pub(crate) fn check_there(&self) -> Result<()> {
+        match self.store().head(names::REPOSITORY)? {
+            Some(_) => Ok(()),
+            None => Err(Error::new(ErrorKind::Storage, "is not there any more")
+                .with_object(self.store().location())
+                .with_hint("was it moved, or is its disk not mounted?")),
+        }
+    }
+
     /// Where this machine keeps what it remembers of the repository.
     pub(crate) fn state_dir(&self) -> PathBuf {
         self.0.state_dir.join(self.0.id.to_string())

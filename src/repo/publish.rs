@@ -1,7 +1,8 @@
-//! A segment under way: collects sealed batches in page order, puts them inline or into parts, and writes the one
-//! object that makes them a segment.
+//! A segment under way: collects sealed batches in page order, puts them inline or into parts, and makes the one
+//! object whose publication makes them a segment.
 //!
 //! Invariants:
+//! - A segment is published under the name and with the bytes that [`Prepared`] holds, however often that is tried.
 //! - Parts are durable before the segment object is created; nothing refers to them earlier.
 //! - Small segments are one object: one index block and at most [`INLINE_MAX`] bytes of data. The first that does not
 //!   fit moves all to parts, before any index block was sealed, since index blocks hold offsets.
@@ -26,7 +27,7 @@ use crate::repo::history::History;
 use crate::repo::state::Head;
 use crate::repo::writer::Writer;
 use crate::store::Upload;
-use crate::types::{Digest, KeyId, PageNo, PageSize, SegmentId};
+use crate::types::{Digest, KeyId, PageNo, PageSize, SegmentId, Seq};
 
 /// How many bytes of data a segment object may carry inside.
 const INLINE_MAX: usize = 1024 * 1024;
@@ -49,6 +50,17 @@ pub(crate) struct SegmentWriter {
     committed: bool,
 }
 
+/// A page version on its way into a segment: the page, the commit as an index into the segment's, the digest.
+pub(crate) type Entry = (PageNo, u32, Digest);
+
+/// A segment whose parts are durable and whose object is made: all that is left is to publish it.
+pub(crate) struct Prepared {
+    segment: SegmentWriter,
+    bytes: Vec<u8>,
+    head: Head,
+    commits: Vec<CommitRecord>,
+}
+
 /// Where the data goes.
 enum Data {
     Inline(Vec<u8>),
@@ -67,11 +79,12 @@ pub(crate) struct Outline {
     pub(crate) kind: SegmentKind,
     pub(crate) page_size: PageSize,
     pub(crate) parent: Option<SegmentRef>,
-    pub(crate) commit: CommitRecord,
+    /// Oldest first; their seqs and stored bytes are filled in.
+    pub(crate) commits: Vec<CommitRecord>,
 }
 
 impl SegmentWriter {
-    /// Begins a segment of one commit.
+    /// Begins a segment.
     pub(crate) fn new(history: &History) -> Result<Self> {
         let repository = history.repository();
         let id = SegmentId::random()?;
@@ -98,8 +111,13 @@ impl SegmentWriter {
         &self.seal
     }
 
-    /// Adds a batch. Batches come in page order; `entries` are its pages, in the order of its slots.
-    pub(crate) fn push(&mut self, batch: &SealedBatch, entries: &[(PageNo, Digest)]) -> Result<()> {
+    /// Adds a batch. Batches come in the order of pages and then commits; `entries` are its versions, in the order of
+    /// its slots.
+    pub(crate) fn push(
+        &mut self,
+        batch: &SealedBatch,
+        entries: impl IntoIterator<Item = Entry>,
+    ) -> Result<()> {
         if self.block.entries.len() >= BLOCK_ENTRIES {
             self.end_block()?;
         }
@@ -113,17 +131,11 @@ impl SegmentWriter {
             origin: 0,
             codec: batch.codec,
         });
-        for (slot, (page, digest)) in (0..).zip(entries) {
-            self.block.entries.push(IndexEntry {
-                page: *page,
-                commit: 0,
-                batch: in_block,
-                slot,
-                digest: *digest,
-            });
+        for (slot, (page, commit, digest)) in (0..).zip(entries) {
+            self.block.entries.push(IndexEntry { page, commit, batch: in_block, slot, digest });
+            self.versions += 1;
         }
         self.batches += 1;
-        self.versions += u64::try_from(entries.len()).unwrap_or(u64::MAX);
         Ok(())
     }
 
@@ -199,12 +211,8 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Makes everything durable, publishes the segment, and answers the new head.
-    pub(crate) fn publish(
-        mut self,
-        writer: &Writer,
-        outline: Outline,
-    ) -> Result<(Head, CommitRecord)> {
+    /// Makes the parts durable and the segment's object.
+    pub(crate) fn prepare(mut self, writer: &Writer, outline: Outline) -> Result<Prepared> {
         self.end_block()?;
         // Parts stay where they are: until the segment names them, an error has to delete them.
         let (inline, parts) = match &mut self.data {
@@ -212,7 +220,10 @@ impl SegmentWriter {
             Data::Parts(parts) => (Vec::new(), parts.finish()?),
         };
         let first = writer.next_seq();
-        let commit = CommitRecord { seq: first, stored: self.stored, ..outline.commit };
+        let commits = self.number(first, outline.commits);
+        let Some(last) = commits.last().copied() else {
+            return Err(Error::new(ErrorKind::Failure, "a segment without commits"));
+        };
         let manifest = Manifest {
             history: self.history.id(),
             term: writer.term(),
@@ -225,7 +236,7 @@ impl SegmentWriter {
             versions: self.versions,
             batches: self.batches,
             inline_len: u64::try_from(inline.len()).unwrap_or(u64::MAX),
-            commits: vec![commit],
+            commits,
             parts,
             origins: Vec::new(),
             blocks: std::mem::take(&mut self.blocks),
@@ -242,23 +253,59 @@ impl SegmentWriter {
             return Err(too_many());
         }
         bytes.extend_from_slice(&inline);
-        self.committed = true;
-        writer.publish(first, &bytes)?;
         let head = Head {
             segment: self.id,
             segment_digest: digest,
             term: writer.term(),
             first,
-            seq: first,
+            seq: last.seq,
             page_size: outline.page_size,
-            pages: commit.pages,
-            digest: commit.digest,
+            pages: last.pages,
+            digest: last.digest,
         };
-        Ok((head, commit))
+        Ok(Prepared { segment: self, bytes, head, commits: manifest.commits })
+    }
+
+    /// Gives the commits their seqs, and each its share of the stored bytes, by the versions that it wrote.
+    fn number(&self, first: Seq, mut commits: Vec<CommitRecord>) -> Vec<CommitRecord> {
+        let mut seq = first;
+        let (mut versions, mut stored) = (self.versions, self.stored);
+        for commit in &mut commits {
+            commit.seq = seq;
+            seq = seq.next();
+            let changed = u64::from(commit.changed);
+            let share = u128::from(stored) * u128::from(changed) / u128::from(versions.max(1));
+            commit.stored = u64::try_from(share).unwrap_or(stored);
+            stored = stored.saturating_sub(commit.stored);
+            versions = versions.saturating_sub(changed);
+        }
+        commits
     }
 
     fn repository(&self) -> &Repository {
         self.history.repository()
+    }
+}
+
+impl Prepared {
+    /// Publishes the segment and acknowledges it. After an error it may be tried again: the same bytes count as the same
+    /// try.
+    ///
+    /// # Errors
+    /// As [`Writer::publish`].
+    pub(crate) fn publish(&mut self, writer: &Writer) -> Result<()> {
+        self.segment.committed = true;
+        writer.publish(self.head.first, &self.bytes)
+    }
+
+    /// What the history's head is once it is published.
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The commits, numbered.
+    pub(crate) fn commits(&self) -> &[CommitRecord] {
+        &self.commits
     }
 }
 

@@ -13,9 +13,8 @@
 //! would only go on from the head.
 //!
 //! Invariants: no lease, no clock. One process per machine and history, by a local lock. A writer that finds itself
-//! superseded stops with [`ErrorKind::Busy`].
+//! superseded stops with [`ErrorKind::Superseded`].
 
-use super::chain::Segment;
 use super::state::{Head, State, StateDir};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::LogName;
@@ -87,7 +86,7 @@ impl Writer {
     /// Publishes a segment object and acknowledges it.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] when somebody else took over, or a clone of this machine publishes in its term. After
+    /// [`ErrorKind::Superseded`] when somebody else took over, or a clone of this machine publishes in its term. After
     /// any other error the segment may be published or not; the next run finds out.
     pub(crate) fn publish(&self, first: Seq, bytes: &[u8]) -> Result<()> {
         let at = LogName { term: self.term(), first };
@@ -123,6 +122,8 @@ impl Writer {
         if in_force(&self.history, self.term())? {
             return Ok(());
         }
+        // A disk that is not mounted, a folder that was moved: nobody took over.
+        self.history.repository().check_there()?;
         let name = self.history.names().writer(self.term().next());
         Err(superseded("another writer took over this history", &name))
     }
@@ -145,7 +146,7 @@ impl Writer {
 }
 
 fn superseded(what: &str, object: &str) -> Error {
-    Error::new(ErrorKind::Busy, what)
+    Error::new(ErrorKind::Superseded, what)
         .with_object(object)
         .with_hint("run it again; what was captured meanwhile is captured again")
 }
@@ -216,9 +217,4 @@ pub fn newest_claim(history: &History) -> Result<Option<WriterClaim>> {
     let newest = listed.iter().rfind(|e| names.parse_writer(&e.name).is_some());
     let Some(entry) = newest else { return Ok(None) };
     Ok(history.repository().read_record::<WriterClaim>(&entry.name)?.map(|(_, claim)| claim))
-}
-
-/// Whether a segment is the head that is remembered.
-pub(crate) fn is_head(head: &Head, segment: &Segment) -> bool {
-    segment.reference == head.reference()
 }

@@ -8,8 +8,10 @@ mod backup;
 pub mod check;
 mod ffi;
 pub mod image;
+pub(crate) mod notice;
 mod overlay;
 pub mod source;
+pub(crate) mod tail;
 mod wal;
 
 use crate::error::{Error, ErrorKind};

@@ -8,7 +8,7 @@ use super::image::CHUNK_LEN;
 use super::source::{Journal, Pin};
 use super::wal::{FRAME_HEADER_LEN, FrameHeader, HEADER_LEN, WalHeader, WalIndex, WalPosition};
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::PageNo;
+use crate::types::{PageNo, PageSize};
 
 /// A frame of the WAL, and the page in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,12 +59,36 @@ pub(super) fn read_frames(
     from: Option<WalPosition>,
 ) -> Result<Option<Vec<Frame>>> {
     let Some(wal) = FileRef::journal(pin.connection())? else { return Ok(None) };
-    let page_size = pin.page_size();
+    let mut frames = Vec::new();
+    let walked = walk(&wal, pin.page_size(), index, from, &mut |frame| {
+        frames.push(Frame { page: PageNo(frame.header.page), number: frame.number });
+        Ok(())
+    })?;
+    Ok(walked.then(|| newest_of_each_page(frames)))
+}
+
+/// A frame that was read, its checksum compared.
+pub(super) struct Walked<'b> {
+    pub(super) number: u32,
+    pub(super) header: FrameHeader,
+    pub(super) page: &'b [u8],
+}
+
+/// Gives every frame behind `from`, or from the first on, up to the last that `index` counts, to `each`. Answers whether
+/// they continue each other's checksums from there up to the index's own; if not, what was given away up to the last commit
+/// is sound all the same.
+pub(super) fn walk(
+    wal: &FileRef<'_>,
+    page_size: PageSize,
+    index: &WalIndex,
+    from: Option<WalPosition>,
+    each: &mut dyn FnMut(Walked<'_>) -> Result<()>,
+) -> Result<bool> {
     let mut header = [0; HEADER_LEN];
     wal.read_at(&mut header, 0)?;
-    let Some(header) = WalHeader::parse(&header) else { return Ok(None) };
+    let Some(header) = WalHeader::parse(&header) else { return Ok(false) };
     if header.page_size != page_size || header.salts != index.salts {
-        return Ok(None);
+        return Ok(false);
     }
     let (mut sum, mut number) = (header.checksum, 0);
     if let Some(from) = from {
@@ -73,12 +97,11 @@ pub(super) fn read_frames(
         let same = FrameHeader::parse(&last)
             .is_some_and(|f| f.salts == from.salts && f.checksum == from.checksum);
         if !same {
-            return Ok(None);
+            return Ok(false);
         }
         (sum, number) = (from.checksum, from.frame);
     }
     let frame_len = FRAME_HEADER_LEN + page_size.bytes();
-    let mut frames = Vec::new();
     let mut buffer = Vec::new();
     while number < index.frames {
         let left = usize::try_from(index.frames - number).unwrap_or(usize::MAX);
@@ -91,19 +114,17 @@ pub(super) fn read_frames(
             let (Some(frame), Some(expected)) =
                 (sound, FrameHeader::expected(sum, header.order, bytes))
             else {
-                return Ok(None);
+                return Ok(false);
             };
             if frame.checksum != expected {
-                return Ok(None);
+                return Ok(false);
             }
             sum = expected;
-            frames.push(Frame { page: PageNo(frame.page), number });
+            let page = bytes.get(FRAME_HEADER_LEN..).unwrap_or_default();
+            each(Walked { number, header: frame, page })?;
         }
     }
-    if sum != index.checksum {
-        return Ok(None);
-    }
-    Ok(Some(newest_of_each_page(frames)))
+    Ok(sum == index.checksum)
 }
 
 fn newest_of_each_page(mut frames: Vec<Frame>) -> Vec<Frame> {

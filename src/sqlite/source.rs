@@ -40,6 +40,8 @@ pub struct Source {
     /// Whether it was in WAL mode when it was pinned last. Of any other database the wal-index must not even be
     /// looked at: that would create it.
     wal: bool,
+    /// The file that was pinned last.
+    file: Option<FileIdentity>,
 }
 
 impl Source {
@@ -57,11 +59,8 @@ impl Source {
         if !meta.is_file() {
             return Err(Error::new(ErrorKind::Source, "is not a database file").with_object(name));
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)
-            .and_then(|c| c.busy_timeout(BUSY_TIMEOUT).map(|()| c))
-            .map_err(|e| source_error(e, "cannot be opened").with_object(name))?;
-        Ok(Self { connection: Some(connection), path: path.to_owned(), wal: false })
+        let connection = connect(path).map_err(|e| e.with_object(name))?;
+        Ok(Self { connection: Some(connection), path: path.to_owned(), wal: false, file: None })
     }
 
     /// The path that it was opened by.
@@ -82,29 +81,50 @@ impl Source {
         };
         let pin = Pin::begin(connection, Some(path)).map_err(|e| e.with_object(name))?;
         self.wal = matches!(pin.journal, Journal::Wal(_));
+        self.file = pin.file;
         Ok(pin)
     }
 
-    fn close(&mut self) -> Option<()> {
-        let connection = self.connection.take()?;
-        // A WAL with frames stays for the next run to go on from. Without frames there is nothing
-        // to keep, and an ordinary close removes the empty files that opening made.
-        let has_frames = || match wal_index(&connection) {
-            Ok(index) => index.is_some_and(|index| index.frames > 0),
-            Err(_) => true,
-        };
-        if self.wal && has_frames() {
-            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).ok()?;
+    /// Whether the path still leads to the file that was pinned last.
+    pub(crate) fn is_current(&self) -> bool {
+        match (self.file, FileIdentity::of(&self.path)) {
+            (None, _) => true,
+            (Some(file), Ok((now, _))) => file == now,
+            (Some(_), Err(_)) => false,
         }
-        connection.close().ok()
     }
 }
 
 impl Drop for Source {
     fn drop(&mut self) {
-        // A failure to close has no consequence for what was read.
-        let _ = self.close();
+        if let Some(connection) = self.connection.take() {
+            close(connection, self.wal);
+        }
     }
+}
+
+/// A connection for reading, which waits a while for locks.
+pub(super) fn connect(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags)
+        .and_then(|c| c.busy_timeout(BUSY_TIMEOUT).map(|()| c))
+        .map_err(|e| source_error(e, "cannot be opened"))
+}
+
+/// Closes a connection without losing a WAL that somebody may go on from. `wal` tells whether the database is in WAL mode.
+pub(super) fn close(connection: Connection, wal: bool) {
+    // A WAL with frames stays for the next run to go on from. Without frames there is nothing
+    // to keep, and an ordinary close removes the empty files that opening made.
+    let has_frames = || match wal_index(&connection) {
+        Ok(index) => index.is_some_and(|index| index.frames > 0),
+        Err(_) => true,
+    };
+    if wal && has_frames() {
+        // It can't fail on an open connection; and then only the proof would be lost.
+        let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+    }
+    // A failure to close has no consequence for what was read.
+    let _ = connection.close();
 }
 
 /// Makes sure, as far as SQLite's locks can tell, that nobody has a database open. What is no database is not in use.
@@ -139,6 +159,47 @@ pub(crate) fn check_unused(path: &Path) -> Result<()> {
     }
 }
 
+/// Whether a version of SQLite, as `SQLITE_VERSION_NUMBER` writes it, may corrupt a database in WAL mode when the WAL is reset
+/// at the wrong moment. Mended in 3.51.3, and in 3.50.7 and 3.44.6 (<https://sqlite.org/wal.html>).
+pub fn is_vulnerable(version: i32) -> bool {
+    let mended = version >= 3_051_003
+        || (3_050_007..3_051_000).contains(&version)
+        || (3_044_006..3_045_000).contains(&version);
+    // The WAL came with 3.7.0.
+    !mended && version >= 3_007_000
+}
+
+/// Refuses to follow with a library that might corrupt what it follows.
+///
+/// # Errors
+/// [`ErrorKind::Refused`].
+pub fn check_library(version: i32) -> Result<()> {
+    if !is_vulnerable(version) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Refused,
+        format!(
+            "SQLite {} has a bug that can corrupt a WAL; following needs a mended one",
+            name_version(version)
+        ),
+    )
+    .with_object("the SQLite library of this program")
+    .with_hint("build with 3.51.3 or later, 3.50.7, or 3.44.6; the bundled one is"))
+}
+
+/// What to tell somebody whose application uses such a library.
+pub(crate) fn describe_vulnerable(database: &str, version: i32) -> String {
+    format!(
+        "{database} was last written by SQLite {}, which has a bug that can corrupt a database in WAL mode; let the          application use 3.51.3 or later, 3.50.7, or 3.44.6",
+        name_version(version)
+    )
+}
+
+fn name_version(version: i32) -> String {
+    format!("{}.{}.{}", version / 1_000_000, version / 1000 % 1000, version % 1000)
+}
+
 /// What tells one file from another under the same path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileIdentity {
@@ -148,7 +209,7 @@ pub(crate) struct FileIdentity {
 
 impl FileIdentity {
     /// The file's identity, and when it was modified.
-    fn of(path: &Path) -> Result<(Self, (i64, i64))> {
+    pub(crate) fn of(path: &Path) -> Result<(Self, (i64, i64))> {
         use std::os::unix::fs::MetadataExt;
         // stat opens nothing, so it drops no locks.
         let meta = std::fs::metadata(path).map_err(|e| {
@@ -184,6 +245,21 @@ pub(crate) struct ChangeCounter {
 pub struct Position {
     file: FileIdentity,
     place: Place,
+}
+
+impl Position {
+    /// A place in the WAL of a file.
+    pub(crate) fn in_wal(file: FileIdentity, place: WalPosition) -> Self {
+        Self { file, place: Place::Wal(place) }
+    }
+
+    /// The file, and the place in its WAL, if it is one.
+    pub(crate) fn wal(&self) -> Option<(FileIdentity, WalPosition)> {
+        match self.place {
+            Place::Wal(place) => Some((self.file, place)),
+            Place::Rollback(_) => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -273,6 +349,29 @@ impl<'c> Pin<'c> {
     /// Whether the pin makes writers wait, as a reader of a rollback-journal database does.
     pub fn blocks_writers(&self) -> bool {
         matches!(self.journal, Journal::Rollback(_))
+    }
+
+    /// Where the WAL stands, frames or not; `None` in other journal modes.
+    pub(crate) fn wal_place(&self) -> Option<WalPosition> {
+        match self.journal {
+            Journal::Wal(index) => Some(WalPosition::of(&index)),
+            Journal::Rollback(_) => None,
+        }
+    }
+
+    /// The version of SQLite that wrote the file last, as far as the file's header tells (offset 96); `None` for a
+    /// database that is empty or has no file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Source`] when the file can't be read.
+    pub(crate) fn last_writer(&self) -> Result<Option<i32>> {
+        let Some(file) = FileRef::database(self.connection)? else { return Ok(None) };
+        let mut header = [0; 100];
+        if file.read_at(&mut header, 0)? {
+            return Ok(None);
+        }
+        let [.., a, b, c, d] = header;
+        Ok(i32::try_from(u32::from_be_bytes([a, b, c, d])).ok().filter(|v| *v > 0))
     }
 
     /// Whether pages can be read through a file handle.
@@ -365,7 +464,7 @@ fn begin_read(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Begins a read transaction whose snapshot is exactly the wal-index header that comes back. `None`,
 /// without a transaction, when there is no shared wal-index to compare with.
-fn begin_wal(connection: &Connection) -> Result<Option<WalIndex>> {
+pub(super) fn begin_wal(connection: &Connection) -> Result<Option<WalIndex>> {
     let failed = |e| source_error(e, "cannot be read");
     // The first read opens the WAL.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(failed)?;
@@ -398,7 +497,7 @@ fn begin_wal(connection: &Connection) -> Result<Option<WalIndex>> {
 }
 
 /// One attempt; `None` when a writer came in between, and then no transaction is open.
-fn try_begin_wal(connection: &Connection) -> Result<Option<WalIndex>> {
+pub(super) fn try_begin_wal(connection: &Connection) -> Result<Option<WalIndex>> {
     let before = wal_index(connection)?;
     begin_read(connection).map_err(|e| source_error(e, "cannot be read"))?;
     let after = wal_index(connection);
@@ -418,7 +517,7 @@ fn wal_region(connection: &Connection) -> Result<Option<[u8; super::ffi::WAL_IND
     }
 }
 
-fn wal_index(connection: &Connection) -> Result<Option<WalIndex>> {
+pub(super) fn wal_index(connection: &Connection) -> Result<Option<WalIndex>> {
     Ok(wal_region(connection)?.and_then(|bytes| WalIndex::parse(&bytes)))
 }
 

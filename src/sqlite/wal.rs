@@ -155,6 +155,18 @@ pub(crate) struct WalPosition {
     pub(crate) changes: u32,
 }
 
+impl WalPosition {
+    /// The place behind the last frame that a header counts.
+    pub(crate) fn of(index: &WalIndex) -> Self {
+        Self {
+            salts: index.salts,
+            frame: index.frames,
+            checksum: if index.frames > 0 { index.checksum } else { [0; 2] },
+            changes: index.changes,
+        }
+    }
+}
+
 fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }

@@ -82,6 +82,8 @@ impl LocalStore {
     fn stage(&self, name: &str) -> Result<Staged> {
         let path = self.path(name)?;
         let staged = path.parent().ok_or(io::ErrorKind::NotFound.into()).and_then(|dir| {
+            // A root that is gone (moved, unmounted) must not come into being again.
+            fs::metadata(&self.root)?;
             make_dirs(dir)?;
             let temporary = dir.join(temporary_name()?);
             let file =

@@ -1,0 +1,200 @@
+//! Follow a live database: every transaction that anybody commits becomes a commit of its history.
+//!
+//! ```text
+//! application -> WAL -> watcher thread: Tail -> Group -> publisher thread: segment -> store
+//! ```
+//!
+//! The watcher (`watcher`) captures within milliseconds and never waits for the store; the publisher (`publisher`) puts
+//! what was captured into one segment per interval. When the store fails, the group grows and the application goes on.
+//!
+//! Invariants:
+//! - A fault of ours never fails the application's commit: nothing here runs inside it but a wake-up.
+//! - Every commit is either captured as a transaction of its own, or a scan is published that is marked as one.
+//! - Capture resumes by itself after every fault, but for another writer that took over the history.
+
+mod publisher;
+mod shared;
+mod status;
+mod watcher;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::capture::commit::CaptureOptions;
+use crate::codec::pool::panicked;
+use crate::error::{Error, ErrorKind, Result};
+use crate::repo::writer::Writer;
+use crate::sqlite::notice::Notice;
+use crate::sqlite::source::{self, Source};
+use crate::types::Seq;
+
+use publisher::Publisher;
+use shared::Shared;
+pub use status::{Activity, Event, Fault, Listener, Status, TailStats};
+
+/// How to follow.
+#[derive(Clone, Debug)]
+pub struct FollowOptions {
+    /// How long to collect commits for one published object; zero to publish each at once.
+    pub interval: Duration,
+    /// The WAL is handed off at this size in bytes, even if that disturbs.
+    pub wal_limit: u64,
+    /// How many bytes of pages are kept aside while the repository can't be reached, before a scan has to do.
+    pub spool_limit: u64,
+    /// How long a follower that is told to stop goes on trying to reach the repository.
+    pub stop_patience: Duration,
+    /// How to compress, and what time it is.
+    pub capture: CaptureOptions,
+}
+
+impl Default for FollowOptions {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(1),
+            wal_limit: 64 * 1024 * 1024,
+            spool_limit: 1024 * 1024 * 1024,
+            stop_patience: Duration::from_secs(5),
+            capture: CaptureOptions::default(),
+        }
+    }
+}
+
+/// A follower at work. Dropping it stops it, as [`Follower::stop`] does, without telling how that went.
+#[derive(Debug)]
+pub struct Follower {
+    shared: Arc<Shared>,
+    patience: Duration,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Follower {
+    /// Begins to follow the database at a path as the history of a writer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] when the SQLite library has a bug that can corrupt a WAL; [`ErrorKind::Source`] when
+    /// the file is no readable database, [`ErrorKind::Busy`] when it is locked for good.
+    pub fn start(
+        writer: Writer,
+        path: &Path,
+        place: &str,
+        options: FollowOptions,
+        listener: Arc<dyn Listener + Sync>,
+    ) -> Result<Self> {
+        source::check_library(rusqlite::version_number())?;
+        // What can't be opened at all is told at once, not tried for ever.
+        let mut database = Source::open(path)?;
+        let pin = database.pin()?;
+        if let Some(version) = pin.last_writer()?
+            && source::is_vulnerable(version)
+        {
+            listener.event(&Event::Warning(source::describe_vulnerable(place, version)));
+        }
+        drop(pin);
+        drop(database);
+        let mut notice = Notice::new()?;
+        let shared = Arc::new(Shared::new(notice.waker(), options.capture.clock.clone()));
+        shared.update(|state| state.seq = writer.head().map(|head| head.seq));
+        let (path, place, theirs) = (path.to_owned(), place.to_owned(), shared.clone());
+        let patience = options.stop_patience;
+        let work = move || {
+            let publisher = Publisher {
+                writer,
+                path: &path,
+                place: &place,
+                options: &options,
+                shared: &theirs,
+                listener: &*listener,
+                digests: None,
+                gap: None,
+                backoff: Duration::from_millis(100),
+            };
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                publisher.run(&mut notice)
+            }))
+            .unwrap_or_else(|_| Err(panicked()));
+            theirs.update(|state| {
+                state.activity = Activity::Stopped;
+                state.error = ended.err();
+                state.gone = true;
+            });
+        };
+        let thread = std::thread::Builder::new()
+            .name("pagekeep-follow".to_owned())
+            .spawn(work)
+            .map_err(|e| Error::io(e, "cannot be started", "the following thread"))?;
+        Ok(Self { shared, patience, thread: Some(thread) })
+    }
+
+    /// How it stands.
+    pub fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    /// How long the database's write lock was held by handoffs, each time; the newest hundred thousand.
+    pub fn lock_times(&self) -> Vec<Duration> {
+        self.shared.lock().locks.iter().copied().collect()
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.shared.lock().gone
+    }
+
+    /// Waits until everything that was committed before the call is durable in the repository. Answers the newest of those
+    /// commits.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] after `at_most`, or the kind of what keeps it from being stored; [`ErrorKind::Interrupted`] when the
+    /// follower was stopped.
+    pub fn wait_durable(&self, at_most: Duration) -> Result<Seq> {
+        self.shared.barrier(at_most)
+    }
+
+    /// A wake-up for a commit hook.
+    pub(crate) fn waker(&self) -> crate::sqlite::notice::Waker {
+        self.shared.waker.clone()
+    }
+
+    /// Captures and publishes what is committed, and stops.
+    ///
+    /// # Errors
+    /// What kept the last commits from being published; the error that it ended with before.
+    pub fn stop(mut self) -> Result<()> {
+        self.end();
+        match self.shared.lock().error.take() {
+            Some(e) => Err(e),
+            None => Ok(()),
+        }
+    }
+
+    fn end(&mut self) {
+        let patience = self.patience;
+        self.shared.update(|state| {
+            state.stop = true;
+            state.deadline = Instant::now().checked_add(patience);
+        });
+        self.shared.waker.wake();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            self.shared.update(|state| {
+                state.error.get_or_insert_with(panicked);
+                state.gone = true;
+            });
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared(..)")
+    }
+}

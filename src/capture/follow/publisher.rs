@@ -1,0 +1,424 @@
+//! The thread that takes a database up, publishes what the watcher captured, and takes it up again after whatever happened.
+//!
+//! | the database | what is done |
+//! |---|---|
+//! | in WAL mode, the saved position is proven | followed from there |
+//! | in WAL mode, nothing is proven | watched from a pinned snapshot on, while that snapshot is scanned |
+//! | not in WAL mode | captured whole whenever it changed |
+//! | gone, locked, unreadable | tried again |
+//!
+//! Invariants:
+//! - A scan's snapshot stays pinned until the watcher has a pin of its own, so no commit falls in between.
+//! - Groups are published in the order of capture; one that failed is tried again with the same bytes until it is published, or until
+//!   another writer took over, which ends the follower.
+//! - The saved position moves only with what was published.
+
+use std::time::{Duration, Instant};
+
+use super::FollowOptions;
+use super::shared::{Ended, FOREVER, Shared};
+use super::status::{Activity, Event, Fault, Listener, describe};
+use super::watcher::Watcher;
+use crate::capture::commit::{CaptureOptions, capture, head_digests};
+use crate::capture::group::Group;
+use crate::codec::pool::panicked;
+use crate::error::{Error, ErrorKind, Result};
+use crate::progress::{Monitor, Phase};
+use crate::repo::digests::HeadDigests;
+use crate::repo::publish::Prepared;
+use crate::repo::writer::Writer;
+use crate::sqlite::notice::Notice;
+use crate::sqlite::source::{Pin, Source};
+use crate::sqlite::tail::Tail;
+use crate::types::{Digest, PageNo};
+
+/// How long to wait before something is tried again, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// A database that is not in WAL mode is not read more often than leaves it alone for so many times as long.
+const REST: u32 = 10;
+/// How often to look at a database that is not in WAL mode, whatever the notices say.
+const SLOW: Duration = Duration::from_secs(1);
+
+pub(crate) struct Publisher<'a> {
+    pub(crate) writer: Writer,
+    pub(crate) path: &'a std::path::Path,
+    /// The database's canonical path, for the history.
+    pub(crate) place: &'a str,
+    pub(crate) options: &'a FollowOptions,
+    pub(crate) shared: &'a Shared,
+    pub(crate) listener: &'a dyn Listener,
+    /// The head's page digests, once they are at hand.
+    pub(crate) digests: Option<HeadDigests>,
+    /// Whether a gap has to be marked by the next scan, and why.
+    pub(crate) gap: Option<String>,
+    pub(crate) backoff: Duration,
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Again,
+    Stop,
+}
+
+impl Publisher<'_> {
+    /// Follows until told to stop.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] when another writer took over; what kept the last commits from being published at the end.
+    pub(crate) fn run(mut self, notice: &mut Notice) -> Result<()> {
+        loop {
+            match self.take_up(notice) {
+                Ok(Next::Stop) => return Ok(()),
+                Ok(Next::Again) => self.backoff = RETRY.0,
+                Err(e) if e.kind() == ErrorKind::Interrupted && self.stopping() => return Ok(()),
+                Err(e) if is_superseded(&e) => return Err(e),
+                Err(e) => {
+                    self.fault(&e);
+                    if self.stopping() {
+                        return Err(e);
+                    }
+                    self.pause();
+                }
+            }
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        self.shared.lock().stop
+    }
+
+    fn fault(&self, e: &Error) {
+        let fault = Fault::of(e, self.shared.clock.now());
+        let new = self.shared.update(|state| {
+            let known = state.fault.as_ref().is_some_and(|f| f.message == fault.message);
+            if !known {
+                state.fault = Some(fault.clone());
+            }
+            !known
+        });
+        // The same fault again is no news.
+        if new {
+            self.listener.event(&Event::Fault(fault));
+        }
+    }
+
+    fn recovered(&mut self) {
+        self.backoff = RETRY.0;
+        if self.shared.update(|state| state.fault.take()).is_some() {
+            self.listener.event(&Event::Recovered);
+        }
+    }
+
+    fn pause(&mut self) {
+        drop(self.shared.wait_for(self.backoff, |s| s.stop));
+        self.backoff = (self.backoff * 2).min(RETRY.1);
+    }
+
+    fn activity(&self, activity: Activity) {
+        self.shared.update(|state| state.activity = activity);
+    }
+
+    /// Opens the database and follows it as its journal allows.
+    fn take_up(&mut self, notice: &mut Notice) -> Result<Next> {
+        self.activity(Activity::Starting);
+        if self.stopping() {
+            return Ok(Next::Stop);
+        }
+        let mut source = Source::open(self.path)?;
+        let pin = source.pin()?;
+        if pin.blocks_writers() {
+            drop(pin);
+            return self.poll(&mut source, notice);
+        }
+        self.follow(pin, notice)
+    }
+
+    fn follow(&mut self, pin: Pin<'_>, notice: &mut Notice) -> Result<Next> {
+        let mut tail = Tail::open(self.path)?;
+        let head = self.writer.head().filter(|head| head.page_size == pin.page_size()).cloned();
+        let saved = self.writer.state.position.filter(|_| self.gap.is_none());
+        let proven = match (&head, saved) {
+            (Some(head), Some(saved)) if !self.writer.needs_anchor() => {
+                tail.prove(&saved, head.pages)?
+            }
+            _ => false,
+        };
+        if !proven {
+            // The tail begins where the scan's snapshot is; what it finds then comes behind the scan.
+            tail.start_at(pin.wal_place().ok_or_else(no_wal)?, pin.pages());
+        }
+        let dir = self.writer.dir.path("");
+        let group = Group::new(tail.page_size(), &dir, self.shared.clock.clone());
+        self.shared.update(|state| {
+            (state.ended, state.slot) = (None, None);
+            (state.publishing, state.abandoned) = (false, false);
+            state.captured = state.published;
+            state.reached.1 = state.reached.1.min(state.captured);
+        });
+        self.digests = None;
+        let (shared, options, path) = (self.shared, self.options, self.path);
+        std::thread::scope(|scope| {
+            let dir = &dir;
+            let watcher = Watcher { tail, group, shared, notice, options, path, dir };
+            let watching = std::thread::Builder::new()
+                .name("pagekeep-watch".to_owned())
+                .spawn_scoped(scope, || watcher.run())
+                .map_err(|e| Error::io(e, "cannot be started", "the watching thread"))?;
+            let worked = self.publish_all(pin, proven);
+            if worked.is_err() {
+                // What the watcher still holds is captured again.
+                self.shared.update(|state| state.abandoned = true);
+                self.shared.waker.wake();
+            }
+            let joined = watching.join().map_err(|_| panicked());
+            joined.and(worked)
+        })
+    }
+
+    /// Scans if need be, and then publishes group after group until the watcher ends.
+    fn publish_all(&mut self, pin: Pin<'_>, proven: bool) -> Result<Next> {
+        if proven {
+            drop(pin);
+        } else {
+            self.scan(pin)?;
+        }
+        self.activity(Activity::Following);
+        loop {
+            let (group, ended) = {
+                let mut state =
+                    self.shared.wait_for(FOREVER, |s| s.slot.is_some() || s.ended.is_some());
+                let group = state.slot.take();
+                state.publishing = group.is_some();
+                let ended = if group.is_none() { state.ended.take() } else { None };
+                (group, ended)
+            };
+            if let Some(group) = group {
+                self.publish(group)?;
+                continue;
+            }
+            match ended {
+                Some(Ended::Stopped) => return Ok(Next::Stop),
+                Some(Ended::Lost(reason)) => {
+                    self.gap = Some(reason);
+                    return Ok(Next::Again);
+                }
+                Some(Ended::Replaced) => {
+                    self.gap = Some("the file was replaced or removed".to_owned());
+                    return Ok(Next::Again);
+                }
+                Some(Ended::Failed(e)) => return Err(e),
+                None => {}
+            }
+        }
+    }
+
+    /// Captures the pinned moment whole, as one commit.
+    fn scan(&mut self, pin: Pin<'_>) -> Result<()> {
+        // The store is asked first: reading everything for one that can't be reached would be in vain.
+        self.writer.confirm()?;
+        self.activity(Activity::Scanning);
+        let first = self.writer.head().is_none();
+        if !first {
+            let reason = self.gap.clone().unwrap_or_else(|| {
+                "the place where the last run left off proves nothing any more".to_owned()
+            });
+            self.listener.event(&Event::Scan { reason });
+        }
+        let began = Instant::now();
+        let options = CaptureOptions { mark: self.gap.is_some(), ..self.options.capture.clone() };
+        let monitor = Stopping { listener: self.listener, shared: self.shared };
+        let captured = capture(&mut self.writer, pin, self.place, &options, &monitor)?;
+        self.gap = None;
+        self.shared.update(|state| {
+            state.seq = Some(captured.seq);
+            state.scans += u64::from(!first);
+            state.stored += captured.commit.map_or(0, |c| c.stored);
+        });
+        self.recovered();
+        if let Some(commit) = captured.commit {
+            self.listener.event(&Event::Published { commits: vec![commit], lag: began.elapsed() });
+        }
+        Ok(())
+    }
+
+    /// Publishes a group, however often it takes.
+    fn publish(&mut self, mut group: Group) -> Result<()> {
+        let mut prepared = None;
+        loop {
+            match self.try_publish(&mut group, &mut prepared) {
+                Ok(()) => return Ok(()),
+                Err(e) if is_superseded(&e) => return Err(e),
+                Err(e) => {
+                    self.fault(&e);
+                    let late = {
+                        let state = self.shared.lock();
+                        state.stop && state.deadline.is_none_or(|d| Instant::now() >= d)
+                    };
+                    if late {
+                        return Err(e.with_hint(
+                            "the last commits are not in the repository yet; the next run captures them from the WAL, or by a scan",
+                        ));
+                    }
+                    self.pause();
+                }
+            }
+        }
+    }
+
+    fn try_publish(
+        &mut self,
+        group: &mut Group,
+        prepared: &mut Option<(Prepared, Vec<(PageNo, Digest)>)>,
+    ) -> Result<()> {
+        let head =
+            self.writer.head().cloned().ok_or_else(|| {
+                Error::new(ErrorKind::Failure, "a group has nothing to follow on")
+            })?;
+        let mut digests = match self.digests.take() {
+            Some(digests) => digests,
+            None => head_digests(&self.writer, &head, self.listener)?,
+        };
+        if prepared.is_none() {
+            let made = group.prepare(&self.writer, &head, &digests, &self.options.capture);
+            match made {
+                Ok(made) => *prepared = Some(made),
+                Err(e) => {
+                    self.digests = Some(digests);
+                    return Err(e);
+                }
+            }
+        }
+        let Some((ready, changed)) = prepared else { return Ok(()) };
+        if let Err(e) = ready.publish(&self.writer) {
+            self.digests = Some(digests);
+            return Err(e);
+        }
+        let new_head = ready.head().clone();
+        let commits = ready.commits().to_vec();
+        let seq = new_head.seq;
+        // The group is safe. A cache that can't be written is rebuilt when it is needed.
+        match digests.patch(&new_head, changed) {
+            Ok(()) => self.digests = Some(digests),
+            Err(e) => self.warn(&e),
+        }
+        if let Err(e) = self.writer.remember(Some(new_head), group.position(), self.place) {
+            self.warn(&e);
+        }
+        let lag = group.first_time().map_or(0, |t| self.shared.clock.now().0.saturating_sub(t.0));
+        let count = u64::try_from(commits.len()).unwrap_or(u64::MAX);
+        let stored: u64 = commits.iter().map(|c| c.stored).sum();
+        self.shared.update(|state| {
+            state.publishing = false;
+            state.published += count;
+            state.seq = Some(seq);
+            state.stored += stored;
+            state.pending_bytes = 0;
+            state.oldest = None;
+        });
+        self.shared.waker.wake();
+        self.recovered();
+        let lag = Duration::from_micros(u64::try_from(lag).unwrap_or(0));
+        self.listener.event(&Event::Published { commits, lag });
+        Ok(())
+    }
+
+    fn warn(&self, e: &Error) {
+        self.listener.event(&Event::Warning(format!(
+            "the commits are stored, but what this machine remembers of them is not up to date: {}",
+            describe(e)
+        )));
+    }
+
+    /// Captures a database that is not in WAL mode whenever it changed.
+    fn poll(&mut self, source: &mut Source, notice: &mut Notice) -> Result<Next> {
+        self.listener.event(&Event::Warning(format!(
+            "{} is not in WAL mode: it is read whole whenever it changed, and its writers wait meanwhile; \
+             after `PRAGMA journal_mode=WAL` every transaction is kept",
+            self.place
+        )));
+        loop {
+            let (wanted, stop) = {
+                let state = self.shared.lock();
+                (state.wanted, state.stop)
+            };
+            notice.watch(self.path);
+            if !source.is_current() {
+                self.gap = Some("the file was replaced or removed".to_owned());
+                return Ok(Next::Again);
+            }
+            let pin = source.pin()?;
+            if !pin.blocks_writers() {
+                return Ok(Next::Again);
+            }
+            let began = Instant::now();
+            self.capture_polled(pin)?;
+            let took = began.elapsed();
+            self.shared.update(|state| {
+                state.activity = Activity::Polling;
+                state.reached = (wanted, state.captured);
+            });
+            if stop {
+                return Ok(Next::Stop);
+            }
+            // Leaves the application alone for a while, unless somebody waits.
+            let rest = self.options.interval.max(took * REST);
+            drop(self.shared.wait_for(rest, |s| s.stop || s.wanted > s.reached.0));
+            let urgent = |s: &super::shared::State| s.stop || s.wanted > s.reached.0;
+            if !urgent(&self.shared.lock()) {
+                notice.wait(SLOW);
+            }
+        }
+    }
+
+    fn capture_polled(&mut self, pin: Pin<'_>) -> Result<()> {
+        let began = Instant::now();
+        let options = CaptureOptions { mark: self.gap.is_some(), ..self.options.capture.clone() };
+        let monitor = Stopping { listener: self.listener, shared: self.shared };
+        let captured = capture(&mut self.writer, pin, self.place, &options, &monitor)?;
+        self.gap = None;
+        self.shared.update(|state| {
+            state.seq = Some(captured.seq);
+            state.scans += u64::from(captured.read > 0);
+            state.stored += captured.commit.map_or(0, |c| c.stored);
+        });
+        self.recovered();
+        if let Some(commit) = captured.commit {
+            self.listener.event(&Event::Published { commits: vec![commit], lag: began.elapsed() });
+        }
+        Ok(())
+    }
+}
+
+/// Whether another writer took the history over.
+fn is_superseded(e: &Error) -> bool {
+    e.kind() == ErrorKind::Superseded
+}
+
+fn no_wal() -> Error {
+    Error::new(ErrorKind::Source, "has no wal-index that could be followed")
+}
+
+/// A listener that stops long work when the follower is to stop.
+struct Stopping<'a> {
+    listener: &'a dyn Listener,
+    shared: &'a Shared,
+}
+
+impl Monitor for Stopping<'_> {
+    fn phase(&self, phase: Phase, total: Option<u64>) {
+        self.listener.phase(phase, total);
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.listener.advance(bytes);
+    }
+
+    fn warn(&self, message: &str) {
+        self.listener.event(&Event::Warning(message.to_owned()));
+    }
+
+    fn cancelled(&self) -> bool {
+        self.shared.lock().stop
+    }
+}

@@ -1,0 +1,226 @@
+//! What the threads of a follower and its handle share.
+//!
+//! Invariants:
+//! - A barrier is done when everything that was committed before it was asked for is published: the watcher looks at the WAL
+//!   after it saw the barrier, and notes how many commits it has captured by then.
+//! - No lock is held while the store, the database or a listener is called.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::status::{Activity, Fault, Status, TailStats};
+use crate::capture::group::Group;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sqlite::notice::Waker;
+use crate::types::{Clock, Seq, Timestamp};
+
+/// Longer than anybody waits.
+pub(crate) const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How many lock times are kept for whoever asks.
+const LOCK_TIMES: usize = 100_000;
+
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    pub(crate) waker: Waker,
+    pub(crate) clock: Clock,
+}
+
+/// How a watcher ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// It was told to, and everything is published.
+    Stopped,
+    /// The WAL's continuity can't be proven.
+    Lost(String),
+    /// Another file has the path, or none.
+    Replaced,
+    /// It can't go on.
+    Failed(Error),
+}
+
+pub(crate) struct State {
+    pub(crate) activity: Activity,
+    pub(crate) stop: bool,
+    /// When a stopping follower gives the store up.
+    pub(crate) deadline: Option<Instant>,
+    /// A group to be published.
+    pub(crate) slot: Option<Group>,
+    /// Whether one is being published.
+    pub(crate) publishing: bool,
+    pub(crate) ended: Option<Ended>,
+    /// Set when nobody will take what the watcher captures any more.
+    pub(crate) abandoned: bool,
+    /// Commits captured and published, counted from the start.
+    pub(crate) captured: u64,
+    pub(crate) published: u64,
+    pub(crate) seq: Option<Seq>,
+    pub(crate) stored: u64,
+    pub(crate) scans: u64,
+    pub(crate) pending_bytes: u64,
+    pub(crate) oldest: Option<Timestamp>,
+    pub(crate) wal_bytes: u64,
+    pub(crate) fault: Option<Fault>,
+    pub(crate) stats: TailStats,
+    /// The counts of watchers that ended.
+    pub(crate) earlier: TailStats,
+    pub(crate) locks: VecDeque<Duration>,
+    /// Barriers asked for.
+    pub(crate) wanted: u64,
+    /// The last one that the watcher saw, and what was captured by then.
+    pub(crate) reached: (u64, u64),
+    /// The last one that is done, and its newest commit.
+    pub(crate) done: (u64, Option<Seq>),
+    /// Why it stopped, if not because it was told to.
+    pub(crate) error: Option<Error>,
+    pub(crate) gone: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(waker: Waker, clock: Clock) -> Self {
+        let state = State {
+            activity: Activity::Starting,
+            stop: false,
+            deadline: None,
+            slot: None,
+            publishing: false,
+            ended: None,
+            abandoned: false,
+            captured: 0,
+            published: 0,
+            seq: None,
+            stored: 0,
+            scans: 0,
+            pending_bytes: 0,
+            oldest: None,
+            wal_bytes: 0,
+            fault: None,
+            stats: TailStats::default(),
+            earlier: TailStats::default(),
+            locks: VecDeque::new(),
+            wanted: 0,
+            reached: (0, 0),
+            done: (0, None),
+            error: None,
+            gone: false,
+        };
+        Self { state: Mutex::new(state), changed: Condvar::new(), waker, clock }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state, and wakes whoever waits for it.
+    pub(crate) fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        let answer = change(&mut state);
+        state.settle();
+        drop(state);
+        self.changed.notify_all();
+        answer
+    }
+
+    /// Waits until the state is as wanted, and at most so long.
+    pub(crate) fn wait_for(
+        &self,
+        at_most: Duration,
+        until: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'_, State> {
+        let deadline = Instant::now() + at_most;
+        let mut state = self.lock();
+        while !until(&state) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            (state, _) =
+                self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+        }
+        state
+    }
+
+    /// Waits until everything committed so far is published, and answers the newest of those commits.
+    pub(crate) fn barrier(&self, at_most: Duration) -> Result<Seq> {
+        let mine = self.update(|state| {
+            state.wanted += 1;
+            state.wanted
+        });
+        self.waker.wake();
+        let state = self.wait_for(at_most, |s| s.done.0 >= mine || s.gone);
+        match (state.done, &state.error, &state.fault) {
+            ((done, Some(seq)), ..) if done >= mine => Ok(seq),
+            (_, Some(error), _) => {
+                Err(Error::new(error.kind(), "following has ended").with_source(error.to_string()))
+            }
+            _ if state.gone => Err(Error::new(ErrorKind::Interrupted, "following was stopped")),
+            (_, None, Some(fault)) => Err(Error::new(
+                fault.kind,
+                "what was committed is not durable yet, and capture is in trouble",
+            )
+            .with_source(fault.message.clone())
+            .with_hint("it is tried again until it works; nothing needs to be done here")),
+            (_, None, None) => {
+                Err(Error::new(ErrorKind::Busy, "what was committed is not durable yet")
+                    .with_hint("wait for longer, or look at the follower's status"))
+            }
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let now = self.clock.now();
+        let state = self.lock();
+        let lag = state.oldest.map_or(0, |t| now.0.saturating_sub(t.0));
+        Status {
+            activity: state.activity,
+            seq: state.seq,
+            pending: state.captured.saturating_sub(state.published),
+            pending_bytes: state.pending_bytes,
+            lag: Duration::from_micros(u64::try_from(lag).unwrap_or(0)),
+            published: state.published,
+            stored: state.stored,
+            scans: state.scans,
+            wal_bytes: state.wal_bytes,
+            fault: state.fault.clone(),
+            wal: sum(state.earlier, state.stats),
+        }
+    }
+}
+
+impl State {
+    /// Notes a barrier that is done.
+    fn settle(&mut self) {
+        let (reached, captured) = self.reached;
+        let quiet = matches!(self.activity, Activity::Following | Activity::Polling);
+        if quiet && reached > self.done.0 && self.published >= captured {
+            let later = self.published - captured;
+            self.done = (reached, self.seq.map(|seq| Seq(seq.0.saturating_sub(later))));
+        }
+    }
+
+    /// Keeps the counts of a watcher that ended.
+    pub(crate) fn keep_stats(&mut self) {
+        self.earlier = sum(self.earlier, self.stats);
+        self.stats = TailStats::default();
+    }
+
+    pub(crate) fn note_locks(&mut self, times: Vec<Duration>) {
+        self.locks.extend(times);
+        while self.locks.len() > LOCK_TIMES {
+            self.locks.pop_front();
+        }
+    }
+}
+
+fn sum(a: TailStats, b: TailStats) -> TailStats {
+    TailStats {
+        commits: a.commits + b.commits,
+        frames: a.frames + b.frames,
+        generations: a.generations + b.generations,
+        handoffs: a.handoffs + b.handoffs,
+        yields: a.yields + b.yields,
+        rebuilt: a.rebuilt + b.rebuilt,
+        lock_max_micros: a.lock_max_micros.max(b.lock_max_micros),
+    }
+}

@@ -1,0 +1,289 @@
+//! The thread that watches the WAL: captures what is committed, keeps the WAL pinned and bounded, and stays out of the
+//! application's way.
+//!
+//! # Manners
+//!
+//! An application's blocking checkpoint (FULL, RESTART, TRUNCATE) holds the write lock and waits for our pin, and every writer waits with
+//! it. So: when the WAL has stood still for [`STILL`] and all is captured, a PASSIVE checkpoint is tried. If somebody else
+//! holds the checkpoint lock, the pin is let go, until the header moves or the lock is free again; the proof then tells that
+//! nothing was missed. At mark zero the pin is in nobody's way, so an idle database is handed off to there, and
+//! costs one look a second.
+//!
+//! The WAL is handed off when it has passed [`HANDOFF`] and writers pause, or at the limit regardless.
+//! Handing off before all is published would leave it to our memory alone; it waits for that, but not beyond the limit.
+
+use std::time::{Duration, Instant};
+
+use super::FollowOptions;
+use super::shared::{Ended, FOREVER, Shared};
+use crate::capture::group::Group;
+use crate::error::Result;
+use crate::sqlite::notice::Notice;
+use crate::sqlite::tail::{Checkpoint, Handoff, Step, Tail};
+
+/// How long the WAL has to stand still before we look whether somebody waits for us.
+const STILL: Duration = Duration::from_millis(20);
+/// How long writers have to pause before a handoff.
+const PAUSE: Duration = Duration::from_millis(5);
+/// How long nothing has to happen before even a small WAL is handed off.
+const IDLE: Duration = Duration::from_secs(2);
+/// The size of the WAL from which on it is handed off when writers pause.
+pub(crate) const HANDOFF: u64 = 4 * 1024 * 1024;
+/// How often to look while something happens, and how long after a notice that may have come before its commit.
+const ACTIVE: Duration = Duration::from_millis(1);
+const ALERT: Duration = Duration::from_millis(100);
+/// How often to look at an idle database, whatever the notices say.
+const SLOW: Duration = Duration::from_secs(1);
+/// How long to wait after a handoff that did not succeed, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// A group is published at once when it has grown to this.
+const GROUP_BYTES: u64 = 32 * 1024 * 1024;
+const GROUP_COMMITS: usize = 50_000;
+
+pub(crate) struct Watcher<'a> {
+    pub(crate) tail: Tail,
+    pub(crate) group: Group,
+    pub(crate) shared: &'a Shared,
+    pub(crate) notice: &'a mut Notice,
+    pub(crate) options: &'a FollowOptions,
+    pub(crate) path: &'a std::path::Path,
+    pub(crate) dir: &'a std::path::Path,
+}
+
+/// When what was last done.
+struct Times {
+    moved: Instant,
+    alert: Instant,
+    probe: Instant,
+    handoff: Instant,
+    backoff: Duration,
+    file: Instant,
+    /// When the group's first commit was captured.
+    group: Option<Instant>,
+}
+
+impl Watcher<'_> {
+    /// Watches until told to stop, or until it can't go on.
+    pub(crate) fn run(mut self) {
+        let ended = self.watch().unwrap_or_else(Ended::Failed);
+        // What was captured before the end is sound.
+        self.surrender(&ended);
+        let stats = self.tail.stats;
+        self.shared.update(|state| {
+            state.stats = stats;
+            state.keep_stats();
+            state.ended = Some(ended);
+        });
+    }
+
+    fn watch(&mut self) -> Result<Ended> {
+        let now = Instant::now();
+        let mut times = Times {
+            moved: now,
+            alert: now,
+            probe: now,
+            handoff: now,
+            backoff: RETRY.0,
+            file: now,
+            group: None,
+        };
+        self.notice.watch(self.path);
+        loop {
+            let (wanted, stop, abandoned) = {
+                let state = self.shared.lock();
+                (state.wanted, state.stop, state.abandoned)
+            };
+            if abandoned {
+                return Ok(Ended::Stopped);
+            }
+            let step = self.tail.capture(&mut self.group)?;
+            let now = Instant::now();
+            let moved = step == Step::Moved;
+            if moved {
+                times.moved = now;
+            }
+            if times.group.is_none() && !self.group.is_empty() {
+                times.group = Some(now);
+            }
+            self.report(wanted);
+            if let Step::Lost(reason) = step {
+                return Ok(Ended::Lost(reason.to_owned()));
+            }
+            if self.group.bytes() > self.options.spool_limit {
+                // Dropped, not surrendered: the scan to come stands for all of it.
+                self.forget_group();
+                return Ok(Ended::Lost(
+                    "more was committed than can be kept while the repository is unreachable"
+                        .to_owned(),
+                ));
+            }
+            self.hand_over(&mut times, stop);
+            if stop && self.group.is_empty() && self.idle() {
+                self.leave();
+                return Ok(Ended::Stopped);
+            }
+            if let Some(reason) = self.manners(&mut times, moved)? {
+                self.report(wanted);
+                return Ok(Ended::Lost(reason.to_owned()));
+            }
+            if now.saturating_duration_since(times.file) >= SLOW {
+                times.file = now;
+                if !self.tail.same_file() {
+                    return Ok(Ended::Replaced);
+                }
+                self.notice.watch(self.path);
+            }
+            self.sleep(&mut times, stop);
+        }
+    }
+
+    /// Tells the others how far it is. `wanted` is the barrier that was asked for before the WAL was looked at.
+    fn report(&mut self, wanted: u64) {
+        let stats = self.tail.stats;
+        let wal_bytes = self.tail.wal_bytes();
+        let locks = std::mem::take(&mut self.tail.locks);
+        let (bytes, oldest) = (self.group.bytes(), self.group.first_time());
+        let mut state = self.shared.lock();
+        let news = state.stats.commits != stats.commits || state.reached.0 < wanted;
+        state.captured += stats.commits - state.stats.commits;
+        state.stats = stats;
+        state.wal_bytes = wal_bytes;
+        state.note_locks(locks);
+        if state.slot.is_none() && !state.publishing {
+            state.pending_bytes = bytes;
+            state.oldest = oldest;
+        }
+        if state.reached.0 < wanted {
+            state.reached = (wanted, state.captured);
+        }
+        drop(state);
+        if news {
+            self.shared.update(|_| ());
+        }
+    }
+
+    /// Gives the group to the publisher when its time has come and the publisher is free.
+    fn hand_over(&mut self, times: &mut Times, stop: bool) {
+        let Some(began) = times.group else { return };
+        let full = self.group.bytes() >= GROUP_BYTES || self.group.len() >= GROUP_COMMITS;
+        let large = self.tail.wal_bytes() >= HANDOFF;
+        let mut state = self.shared.lock();
+        let due = stop
+            || full
+            || large
+            || state.wanted > state.done.0
+            || began.elapsed() >= self.options.interval;
+        if !due || state.publishing || state.slot.is_some() {
+            return;
+        }
+        let fresh = Group::new(self.tail.page_size(), self.dir, self.shared.clock.clone());
+        state.slot = Some(std::mem::replace(&mut self.group, fresh));
+        drop(state);
+        times.group = None;
+        self.shared.update(|_| ());
+    }
+
+    /// Whether the publisher has nothing left to do.
+    fn idle(&self) -> bool {
+        let state = self.shared.lock();
+        state.abandoned || (!state.publishing && state.slot.is_none())
+    }
+
+    fn forget_group(&mut self) {
+        let dropped = u64::try_from(self.group.len()).unwrap_or(u64::MAX);
+        self.group = Group::new(self.tail.page_size(), self.dir, self.shared.clock.clone());
+        self.shared.update(|state| {
+            // The scan stands for them.
+            state.captured = state.captured.saturating_sub(dropped);
+            state.reached.1 = state.reached.1.min(state.captured);
+        });
+    }
+
+    /// At the end, waits until the publisher takes what is left.
+    fn surrender(&mut self, ended: &Ended) {
+        if self.group.is_empty() || matches!(ended, Ended::Stopped) {
+            return;
+        }
+        let free = |s: &super::shared::State| (!s.publishing && s.slot.is_none()) || s.abandoned;
+        drop(self.shared.wait_for(FOREVER, free));
+        let fresh = Group::new(self.tail.page_size(), self.dir, self.shared.clock.clone());
+        let group = std::mem::replace(&mut self.group, fresh);
+        self.shared.update(|state| {
+            if state.slot.is_none() {
+                state.slot = Some(group);
+            }
+        });
+    }
+
+    /// Whatever keeps us out of the application's way. `Some` when continuity is lost.
+    fn manners(&mut self, times: &mut Times, moved: bool) -> Result<Option<&'static str>> {
+        let now = Instant::now();
+        if !self.tail.is_pinned() {
+            if moved || now >= times.probe {
+                times.probe = now + STILL;
+                if moved || self.tail.checkpoint()? != Checkpoint::Busy {
+                    self.tail.exchange()?;
+                }
+            }
+            return Ok(None);
+        }
+        if self.tail.is_at_zero() {
+            if moved {
+                // Nothing of a new generation could be backfilled under such a pin.
+                self.tail.exchange()?;
+            }
+            return Ok(None);
+        }
+        let still = now.saturating_duration_since(times.moved);
+        if still >= STILL && now >= times.probe {
+            times.probe = now + STILL;
+            if self.tail.probe()? == Checkpoint::Busy {
+                self.tail.unpin();
+                self.tail.stats.yields += 1;
+                return Ok(None);
+            }
+        }
+        let wal = self.tail.wal_bytes();
+        let published = self.group.is_empty() && self.idle();
+        let wanted = (wal >= HANDOFF && still >= PAUSE && published)
+            || (still >= IDLE && published)
+            || wal >= self.options.wal_limit;
+        if !wanted || now < times.handoff {
+            return Ok(None);
+        }
+        match self.tail.handoff(&mut self.group)? {
+            Handoff::Done => times.backoff = RETRY.0,
+            Handoff::Later => {
+                times.handoff = Instant::now() + times.backoff;
+                times.backoff = (times.backoff * 2).min(RETRY.1);
+            }
+            Handoff::Lost(reason) => return Ok(Some(reason)),
+        }
+        Ok(None)
+    }
+
+    /// Before it ends: what is committed goes to the database file, so that a copy of it alone has everything.
+    fn leave(&mut self) {
+        // Whatever is in the way, the WAL has it all the same.
+        if self.tail.exchange().is_ok() {
+            let _ = self.tail.checkpoint();
+        }
+    }
+
+    fn sleep(&mut self, times: &mut Times, stop: bool) {
+        let now = Instant::now();
+        let active = now.saturating_duration_since(times.moved) < ALERT || now < times.alert;
+        if active || stop {
+            // Not for a notice: under load there is one for every write.
+            std::thread::sleep(ACTIVE);
+            return;
+        }
+        let mut wait = if self.tail.is_at_zero() { SLOW } else { STILL };
+        if let Some(began) = times.group {
+            wait = wait.min(self.options.interval.saturating_sub(began.elapsed())).max(ACTIVE);
+        }
+        if self.notice.wait(wait) {
+            times.alert = Instant::now() + ALERT;
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! A group of captured transactions on its way to one segment: every commit kept, versions of one page side by side.
+//!
+//! ```text
+//! frames -> Group (contents spooled, in order of capture) -> digests, in order of commits -> sort by page, commit
+//!        -> batches, on all cores -> segment
+//! ```
+//!
+//! Invariants:
+//! - A group holds whole transactions; pages of an unfinished one are kept apart and forgotten by [`Group::abandon`].
+//! - Of each transaction the newest version of each page counts, and none beyond the size that it ends with.
+//! - A version that equals the one before is dropped; a page beyond the size before is always stored.
+//! - Memory holds a few numbers for each version; contents go to an unlinked file in the state directory as soon as they
+//!   are more than [`SPOOL_MEMORY`]. So a group can outgrow memory, and a crash leaves nothing behind.
+
+use std::collections::HashMap;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use tempfile::SpooledTempFile;
+
+use crate::capture::commit::CaptureOptions;
+use crate::capture::pipeline::BATCH_LEN;
+use crate::codec::batch::{Encoder, SealedBatch};
+use crate::codec::pool;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::segment::{CommitKind, CommitRecord, SegmentKind};
+use crate::repo::digests::HeadDigests;
+use crate::repo::publish::{Entry, Outline, Prepared, SegmentWriter};
+use crate::repo::state::Head;
+use crate::repo::writer::Writer;
+use crate::sqlite::source::Position;
+use crate::sqlite::tail::FrameSink;
+use crate::types::{Clock, Digest, PageNo, PageSize, Timestamp};
+
+/// Contents beyond this go to a file.
+const SPOOL_MEMORY: usize = 8 * 1024 * 1024;
+/// Batches encoded side by side before they are written.
+const WAVE: usize = 16;
+
+/// A page version whose content is in the spool.
+#[derive(Clone, Copy, Debug)]
+struct Version {
+    page: PageNo,
+    commit: u32,
+    /// Which page of the spool.
+    at: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct GroupCommit {
+    time: Timestamp,
+    pages: u32,
+}
+
+/// Transactions that were captured and not published yet.
+pub(crate) struct Group {
+    page_size: PageSize,
+    clock: Clock,
+    spool: SpooledTempFile,
+    /// Pages in the spool.
+    spooled: u32,
+    commits: Vec<GroupCommit>,
+    versions: Vec<Version>,
+    /// The transaction under way: page, and its place in the spool.
+    open: Vec<(PageNo, u32)>,
+    /// Where the last commit stands in the source.
+    position: Option<Position>,
+}
+
+impl Group {
+    /// An empty group, which spools to a directory when it grows.
+    pub(crate) fn new(page_size: PageSize, dir: &Path, clock: Clock) -> Self {
+        Self {
+            page_size,
+            clock,
+            spool: tempfile::spooled_tempfile_in(SPOOL_MEMORY, dir),
+            spooled: 0,
+            commits: Vec::new(),
+            versions: Vec::new(),
+            open: Vec::new(),
+            position: None,
+        }
+    }
+
+    /// How many commits it holds.
+    pub(crate) fn len(&self) -> usize {
+        self.commits.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.commits.is_empty()
+    }
+
+    /// Bytes of pages that it holds.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.page_size.file_len(self.spooled)
+    }
+
+    /// When its first commit was captured.
+    pub(crate) fn first_time(&self) -> Option<Timestamp> {
+        self.commits.first().map(|c| c.time)
+    }
+
+    /// Where its last commit stands in the source.
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    fn read(&mut self, at: u32, page: &mut [u8]) -> Result<()> {
+        let offset = self.page_size.file_len(at);
+        self.spool
+            .seek(SeekFrom::Start(offset))
+            .and_then(|_| self.spool.read_exact(page))
+            .map_err(|e| spool_failed(e, "cannot be read"))
+    }
+
+    /// Works out every commit's digest, and makes one segment of the group. `old` are the head's page digests.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Failure`] when the group does not follow on the head; store errors.
+    pub(crate) fn prepare(
+        &mut self,
+        writer: &Writer,
+        head: &Head,
+        old: &HeadDigests,
+        options: &CaptureOptions,
+    ) -> Result<(Prepared, Vec<(PageNo, Digest)>)> {
+        if head.page_size != self.page_size {
+            return Err(Error::new(ErrorKind::Failure, "the page size changed in between"));
+        }
+        let hasher = writer.history().hasher();
+        let mut ledger = Ledger::new(head, old);
+        let mut kept: Vec<(Version, Digest)> = Vec::with_capacity(self.versions.len());
+        let mut records = Vec::with_capacity(self.commits.len());
+        let versions = std::mem::take(&mut self.versions);
+        let mut rest = versions.iter().copied().peekable();
+        let mut content = vec![0; self.page_size.bytes()];
+        for (number, commit) in (0u32..).zip(self.commits.clone()) {
+            let before = kept.len();
+            while let Some(version) = rest.next_if(|v| v.commit == number) {
+                self.read(version.at, &mut content)?;
+                let digest = hasher.digest(version.page, &content);
+                if ledger.put(version.page, digest)? {
+                    kept.push((version, digest));
+                }
+            }
+            ledger.resize(commit.pages, self.page_size)?;
+            records.push(CommitRecord {
+                seq: head.seq,
+                time: commit.time,
+                pages: commit.pages,
+                changed: u32::try_from(kept.len() - before).unwrap_or(u32::MAX),
+                digest: ledger.sum,
+                stored: 0,
+                kind: CommitKind::Transaction,
+            });
+        }
+        self.versions = versions;
+        kept.sort_unstable_by_key(|(v, _)| (v.page, v.commit));
+        let mut segment = SegmentWriter::new(writer.history())?;
+        self.encode(&mut segment, &kept, options)?;
+        let outline = Outline {
+            kind: SegmentKind::Delta,
+            page_size: self.page_size,
+            parent: Some(head.reference()),
+            commits: records,
+        };
+        let changed = ledger.into_changed();
+        Ok((segment.prepare(writer, outline)?, changed))
+    }
+
+    fn encode(
+        &mut self,
+        segment: &mut SegmentWriter,
+        kept: &[(Version, Digest)],
+        options: &CaptureOptions,
+    ) -> Result<()> {
+        let page_len = self.page_size.bytes();
+        let per_batch = (BATCH_LEN / page_len).max(1);
+        let seal = segment.seal().clone();
+        let batches: Vec<&[(Version, Digest)]> = kept.chunks(per_batch).collect();
+        let mut number = 0u32;
+        // One batch needs no second thread.
+        let threads = options.threads.clamp(1, batches.len().max(1));
+        for wave in batches.chunks(WAVE) {
+            let mut jobs = Vec::with_capacity(wave.len());
+            for (place, batch) in wave.iter().enumerate() {
+                let mut plain = vec![0; batch.len() * page_len];
+                for ((version, _), page) in batch.iter().zip(plain.chunks_exact_mut(page_len)) {
+                    self.read(version.at, page)?;
+                }
+                jobs.push((place, number, plain));
+                number += 1;
+            }
+            let sealed: Mutex<Vec<Option<SealedBatch>>> = Mutex::new(vec![None; wave.len()]);
+            pool::for_each(
+                threads,
+                jobs.into_iter().map(Ok),
+                || Encoder::new(options.compression, options.self_check),
+                |encoder: &mut Encoder, (place, number, plain)| {
+                    let pages = u16::try_from(plain.len() / page_len).unwrap_or(u16::MAX);
+                    let batch = encoder.encode(&seal, number, pages, &plain)?;
+                    let mut sealed = sealed.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Some(slot) = sealed.get_mut(place) {
+                        *slot = Some(batch);
+                    }
+                    Ok(())
+                },
+            )?;
+            let sealed = sealed.into_inner().unwrap_or_else(PoisonError::into_inner);
+            for (batch, entries) in sealed.into_iter().flatten().zip(wave) {
+                let entry =
+                    |(v, digest): &(Version, Digest)| -> Entry { (v.page, v.commit, *digest) };
+                segment.push(&batch, entries.iter().map(entry))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FrameSink for Group {
+    fn page(&mut self, page: PageNo, content: &[u8]) -> Result<()> {
+        // Reads in between move the place; and what was abandoned is written over.
+        let offset = self.page_size.file_len(self.spooled);
+        self.spool
+            .seek(SeekFrom::Start(offset))
+            .and_then(|_| self.spool.write_all(content))
+            .map_err(|e| spool_failed(e, "cannot be written"))?;
+        self.open.push((page, self.spooled));
+        self.spooled = self.spooled.checked_add(1).ok_or_else(|| {
+            Error::new(ErrorKind::Failure, "too much was captured without being published")
+        })?;
+        Ok(())
+    }
+
+    fn commit(&mut self, pages: u32, position: Position) -> Result<()> {
+        let commit = u32::try_from(self.commits.len()).unwrap_or(u32::MAX);
+        let mut open = std::mem::take(&mut self.open);
+        open.retain(|(page, _)| page.0 <= pages);
+        // The newest of each page: the last in the spool.
+        open.sort_unstable_by_key(|(page, at)| (*page, std::cmp::Reverse(*at)));
+        open.dedup_by_key(|(page, _)| *page);
+        self.versions.extend(open.iter().map(|(page, at)| Version {
+            page: *page,
+            commit,
+            at: *at,
+        }));
+        open.clear();
+        self.open = open;
+        self.commits.push(GroupCommit { time: self.clock.now(), pages });
+        self.position = Some(position);
+        Ok(())
+    }
+
+    fn abandon(&mut self) {
+        if let Some((_, first)) = self.open.first() {
+            self.spooled = *first;
+        }
+        self.open.clear();
+    }
+}
+
+/// The page digests as they are after each commit of the group.
+struct Ledger<'h> {
+    old: &'h HeadDigests,
+    /// Pages of the head.
+    head_pages: u32,
+    /// Pages that the group changed, as they are now; `None` for one that is gone.
+    now: HashMap<PageNo, Option<Digest>>,
+    pages: u32,
+    sum: Digest,
+    /// How many pages beyond the present size were put.
+    added: u32,
+}
+
+impl<'h> Ledger<'h> {
+    fn new(head: &Head, old: &'h HeadDigests) -> Self {
+        Self {
+            old,
+            head_pages: head.pages,
+            now: HashMap::new(),
+            pages: head.pages,
+            sum: head.digest,
+            added: 0,
+        }
+    }
+
+    fn get(&self, page: PageNo) -> Result<Option<Digest>> {
+        if let Some(digest) = self.now.get(&page) {
+            return Ok(*digest);
+        }
+        if page.0 > self.head_pages {
+            return Ok(None);
+        }
+        let mut digest = [None];
+        self.old.read(page, &mut digest)?;
+        Ok(digest.first().copied().flatten())
+    }
+
+    /// Sets a page; answers `false` if it is as it was.
+    fn put(&mut self, page: PageNo, digest: Digest) -> Result<bool> {
+        if page.0 > self.pages {
+            self.added += 1;
+        } else {
+            let old = self.get(page)?;
+            if old == Some(digest) {
+                return Ok(false);
+            }
+            if let Some(old) = old {
+                self.sum.toggle(&old);
+            }
+        }
+        self.sum.toggle(&digest);
+        self.now.insert(page, Some(digest));
+        Ok(true)
+    }
+
+    /// Ends a commit with its size.
+    fn resize(&mut self, pages: u32, page_size: PageSize) -> Result<()> {
+        for page in (pages.saturating_add(1)..=self.pages).map(PageNo) {
+            if page == page_size.lock_page() {
+                continue;
+            }
+            if let Some(old) = self.get(page)? {
+                self.sum.toggle(&old);
+            }
+            self.now.insert(page, None);
+        }
+        let lock_page = page_size.lock_page().0;
+        let spans_lock = u32::from((self.pages.saturating_add(1)..=pages).contains(&lock_page));
+        if self.added != pages.saturating_sub(self.pages).saturating_sub(spans_lock) {
+            return Err(Error::new(
+                ErrorKind::Failure,
+                "a transaction let the database grow by pages that it did not write",
+            ));
+        }
+        self.added = 0;
+        self.pages = pages;
+        Ok(())
+    }
+
+    /// What changed in all, for the head's new digests.
+    fn into_changed(self) -> Vec<(PageNo, Digest)> {
+        let pages = self.pages;
+        self.now
+            .into_iter()
+            .filter(|(page, _)| page.0 <= pages)
+            .filter_map(|(page, digest)| Some((page, digest?)))
+            .collect()
+    }
+}
+
+fn spool_failed(e: std::io::Error, what: &str) -> Error {
+    Error::io(e, what, "the spool of captured transactions")
+}

@@ -1,0 +1,44 @@
+//! Follow a live database into its history, from now until told to stop.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::capture::follow::{FollowOptions, Follower, Listener};
+use crate::error::Result;
+use crate::ops::locate::Database;
+use crate::repo::Repository;
+use crate::repo::history::History;
+use crate::repo::writer::Writer;
+use crate::sqlite::source::Source;
+
+/// Whose history, and how to follow.
+#[derive(Clone, Debug, Default)]
+pub struct WatchOptions {
+    /// The history's name; the file's stem if `None`.
+    pub name: Option<String>,
+    /// Go on with the history although its database lay elsewhere before.
+    pub adopt: bool,
+    /// How to follow.
+    pub follow: FollowOptions,
+}
+
+/// Begins to follow the database at a path.
+///
+/// # Errors
+/// [`crate::ErrorKind::Source`] when the file can't be read as a database, [`crate::ErrorKind::Refused`] when the history belongs
+/// to another file or the SQLite library is not safe to follow with, [`crate::ErrorKind::Busy`] when another process of this machine
+/// writes to the history; store errors.
+pub fn follow(
+    repository: &Repository,
+    path: &Path,
+    options: WatchOptions,
+    listener: Arc<dyn Listener + Sync>,
+) -> Result<(History, Follower)> {
+    let database = Database::at(path, options.name.as_deref())?;
+    // Look at the source before a history is made for it: what is no database begins none.
+    drop(Source::open(path)?.pin()?);
+    let history = database.history_or_new(repository, options.adopt)?;
+    let writer = Writer::open(&history, "watch")?;
+    let follower = Follower::start(writer, path, &database.place, options.follow, listener)?;
+    Ok((history, follower))
+}

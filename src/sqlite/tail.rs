@@ -1,0 +1,592 @@
+//! The gapless follower of a WAL: every transaction that anybody commits, in order, and a proof that none was missed.
+//!
+//! # Position and proof
+//!
+//! A *generation* is what is written to the WAL between two resets; its salts name it. The wal-index header tells the last valid
+//! frame, its checksum, and `changes`, a count of commits that survives resets. The position up to which everything was
+//! captured is salts, frame, checksum, and the count of commits that it stands for. Continuity holds if and only if
+//!
+//! - (a) the salts are still ours, the frame at our position has our checksum, and the frames behind it continue it; or
+//! - (b) the generation changed, and our count plus the commits in the new generation, from its first frame on, equals the
+//!   header's count: then no commit lies in between.
+//!
+//! This is checked at every change of generation, pinned or not, and when a saved position is taken up again ([`Tail::prove`]). Without a
+//! proof the tail says [`Step::Lost`], and somebody has to scan.
+//!
+//! A wal-index that SQLite rebuilt by recovery counts from zero. While we watch, our open connections keep it from being made anew, and a
+//! rebuilt count differs from ours. A *saved* position might meet a rebuilt count by coincidence: so after a restart (b) counts only
+//! above [`COUNT_FLOOR`], and only if the new salts descend from the old ones: the first grows by one with each reset, though a process
+//! that writes to a truncated WAL for the first time draws random ones.
+//!
+//! # Pins
+//!
+//! A pin is an open read transaction. At a read mark above zero it keeps everybody from resetting the WAL. At mark zero, where a read
+//! lands when the whole WAL was backfilled as it began, the WAL may be reset once, but nothing of the new generation can be backfilled,
+//! so it can't be reset again. One pin is exchanged for another only when all that the new one could see is captured. The handoff
+//! lets go of a generation without letting a commit fall in between, with two connections for pins and a third one, the gate:
+//!
+//! 1. All is captured: the idle connection begins a read, the other ends its own. The WAL can't be reset.
+//! 2. A PASSIVE checkpoint on the idle connection: the bulk of the backfill, while writers run.
+//! 3. The gate takes the write lock without waiting. Busy: come again later. The last frames are captured.
+//! 4. The pins are exchanged; a PASSIVE checkpoint of the small rest.
+//! 5. All is backfilled? Exchanged once more, the pin gets mark zero. Otherwise the pin stays above zero.
+//! 6. The gate lets go without having written. The next writer resets the WAL; the old generation is wholly ours.
+//!
+//! # Invariants
+//! - The user's database is never written to but by checkpoints, which move what is committed.
+//! - Frames are read up to the header's last one, never past it, and each one's salts and chained checksum are compared.
+//! - The position is always the end of a commit that the sink was given.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use super::ffi::FileRef;
+use super::overlay::walk;
+use super::source::{self, FileIdentity, Position, begin_wal, try_begin_wal, wal_index};
+use super::source_error;
+use super::wal::{FRAME_HEADER_LEN, FrameHeader, WalHeader, WalIndex, WalPosition};
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::{PageNo, PageSize};
+
+/// A saved count of commits below this proves nothing about another generation: a rebuilt wal-index might happen to
+/// have counted as many.
+const COUNT_FLOOR: u32 = 1000;
+/// A saved position is not taken up over more resets than this.
+const MAX_RESETS: u32 = 1 << 16;
+/// How often to look again at a header that somebody is changing.
+const HEADER_TRIES: usize = 200;
+/// More frames than this are not captured under the write lock; let them be captured without it first.
+const MAX_REST: u32 = 1024;
+
+/// Takes what the tail finds.
+pub(crate) trait FrameSink {
+    /// A page that the transaction under way wrote; the same page again replaces it.
+    fn page(&mut self, page: PageNo, content: &[u8]) -> Result<()>;
+    /// The transaction ends, and the database has so many pages; those beyond are not part of it.
+    fn commit(&mut self, pages: u32, position: Position) -> Result<()>;
+    /// The pages of the transaction under way did not come to a commit: forget them.
+    fn abandon(&mut self);
+}
+
+/// What a look at the WAL came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing new.
+    Still,
+    /// New commits or a new generation, all captured.
+    Moved,
+    /// Continuity can't be proven, for this reason.
+    Lost(&'static str),
+}
+
+/// What came of a handoff.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handoff {
+    /// The pin is at mark zero; the next writer resets the WAL.
+    Done,
+    /// Somebody was in the way, or a reader holds the WAL: try again later.
+    Later,
+    /// Continuity can't be proven.
+    Lost(&'static str),
+}
+
+/// What a PASSIVE checkpoint answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Checkpoint {
+    /// Somebody else holds the checkpoint lock.
+    Busy,
+    /// Backfilled as far as readers let it; `whole` if that was everything.
+    Ran { whole: bool },
+}
+
+/// What the tail counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TailStats {
+    /// Commits captured.
+    pub commits: u64,
+    /// Frames captured.
+    pub frames: u64,
+    /// Generations that began while the tail watched, each proven.
+    pub generations: u64,
+    /// Handoffs that were completed.
+    pub handoffs: u64,
+    /// Times the pin was let go for somebody's blocking checkpoint.
+    pub yields: u64,
+    /// Times a rebuilt wal-index began to count anew.
+    pub rebuilt: u64,
+    /// The longest that the write lock was held, in microseconds.
+    pub lock_max_micros: u64,
+}
+
+/// A follower of one database's WAL.
+pub(crate) struct Tail {
+    path: PathBuf,
+    /// Two connections for pins.
+    pins: [Option<Connection>; 2],
+    /// Takes the write lock in a handoff; reads the WAL and the header all the time.
+    gate: Option<Connection>,
+    /// Which of the two holds the pin.
+    pinned: Option<usize>,
+    /// Whether the pin is at mark zero for certain.
+    at_zero: bool,
+    /// The last frame that the pin sees.
+    pinned_frame: u32,
+    file: FileIdentity,
+    page_size: PageSize,
+    at: WalPosition,
+    /// Pages of the database at the position.
+    pages: u32,
+    pub(crate) stats: TailStats,
+    /// How long the write lock was held, each time since it was last asked for.
+    pub(crate) locks: Vec<Duration>,
+}
+
+impl Tail {
+    /// Opens a database in WAL mode and pins it. The position is that of the pinned snapshot until [`Tail::prove`] or
+    /// [`Tail::start_at`] say otherwise.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Source`] when it can't be read or is not in WAL mode; [`ErrorKind::Busy`] when it is locked.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        Self::open_unnamed(path).map_err(|e| e.with_object(path.display().to_string()))
+    }
+
+    fn open_unnamed(path: &Path) -> Result<Self> {
+        let (file, _) = FileIdentity::of(path)?;
+        let gate = source::connect(path)?;
+        let pins = [source::connect(path)?, source::connect(path)?];
+        let failed = |e| source_error(e, "cannot be read");
+        // The first read opens the WAL on each connection.
+        for connection in [&gate, &pins[1]] {
+            connection
+                .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+                .map_err(failed)?;
+        }
+        let index = begin_wal(&pins[0])?.ok_or_else(|| {
+            Error::new(ErrorKind::Source, "has no wal-index that could be followed")
+        })?;
+        let page_size: u32 =
+            gate.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(failed)?;
+        let page_size = PageSize::new(page_size)
+            .ok_or_else(|| Error::new(ErrorKind::Source, "has no sound page size"))?;
+        for connection in pins.iter().chain([&gate]) {
+            // From here on nothing waits for others.
+            connection.busy_timeout(Duration::ZERO).map_err(failed)?;
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            pins: pins.map(Some),
+            gate: Some(gate),
+            pinned: Some(0),
+            at_zero: false,
+            pinned_frame: index.frames,
+            file,
+            page_size,
+            at: WalPosition::of(&index),
+            pages: index.pages,
+            stats: TailStats::default(),
+            locks: Vec::new(),
+        })
+    }
+
+    pub(crate) fn page_size(&self) -> PageSize {
+        self.page_size
+    }
+
+    /// Whether the WAL is pinned.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.pinned.is_some()
+    }
+
+    /// Whether the pin is at mark zero, where it is in nobody's way.
+    pub(crate) fn is_at_zero(&self) -> bool {
+        self.at_zero && self.is_pinned()
+    }
+
+    /// Bytes of the present generation's captured frames.
+    pub(crate) fn wal_bytes(&self) -> u64 {
+        WalHeader::frame_offset(self.page_size, self.at.frame.saturating_add(1))
+    }
+
+    /// Whether the path still leads to the file that is being followed.
+    pub(crate) fn same_file(&self) -> bool {
+        FileIdentity::of(&self.path).is_ok_and(|(file, _)| file == self.file)
+    }
+
+    /// Takes up a saved position, where the database had `pages` pages, if continuity from there can be proven.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Source`] when the WAL can't be read.
+    pub(crate) fn prove(&mut self, saved: &Position, pages: u32) -> Result<bool> {
+        let (Some((file, then)), Some(now)) = (saved.wal(), self.header()?) else {
+            return Ok(false);
+        };
+        if file != self.file {
+            return Ok(false);
+        }
+        let same = now.salts == then.salts;
+        let Some(commits) = self.count(&now, same.then_some(then))? else { return Ok(false) };
+        let proven = if same {
+            now.frames >= then.frame
+        } else {
+            then.changes >= COUNT_FLOOR
+                && descends(then.salts, now.salts)
+                && then.changes.wrapping_add(commits) == now.changes
+        };
+        if proven {
+            self.at = then;
+            self.pages = pages;
+            if same {
+                // A rebuilt wal-index counts otherwise than the one that was saved from.
+                self.at.changes = now.changes.wrapping_sub(commits);
+            }
+        }
+        Ok(proven)
+    }
+
+    /// Begins at the position of a snapshot that is scanned, and that somebody still pins.
+    pub(crate) fn start_at(&mut self, at: WalPosition, pages: u32) {
+        self.at = at;
+        self.pages = pages;
+    }
+
+    /// The header of the wal-index; `None` while somebody is changing it, or died changing it.
+    fn header(&self) -> Result<Option<WalIndex>> {
+        for _ in 0..HEADER_TRIES {
+            if let Some(index) = wal_index(self.gate()?)? {
+                return Ok(Some(index));
+            }
+            std::thread::yield_now();
+        }
+        Ok(None)
+    }
+
+    fn is_captured(&self, index: &WalIndex) -> bool {
+        index.salts == self.at.salts
+            && index.frames == self.at.frame
+            && (index.frames == 0 || index.checksum == self.at.checksum)
+    }
+
+    /// Captures everything that was committed since the position.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Source`] when the WAL can't be read; what the sink answers.
+    pub(crate) fn capture(&mut self, sink: &mut dyn FrameSink) -> Result<Step> {
+        let mut moved = false;
+        // Without a pin the WAL may be reset while it is read; then the header tells, and it is read again.
+        for _ in 0..10 {
+            let Some(index) = self.header()? else {
+                self.recover();
+                return Ok(if moved { Step::Moved } else { Step::Still });
+            };
+            if self.is_captured(&index) {
+                return Ok(if moved { Step::Moved } else { Step::Still });
+            }
+            moved = true;
+            if index.salts != self.at.salts {
+                match self.count(&index, None)? {
+                    None => continue,
+                    Some(commits) => {
+                        if let Err(reason) = self.begin_generation(&index, commits) {
+                            return Ok(Step::Lost(reason));
+                        }
+                    }
+                }
+            } else if index.frames < self.at.frame {
+                return Ok(Step::Lost("the WAL has fewer frames than were captured of it"));
+            }
+            let read = self.read(&index, sink);
+            if !matches!(read, Ok(true)) {
+                sink.abandon();
+            }
+            read?;
+        }
+        let Some(index) = self.header()? else { return Ok(Step::Still) };
+        // It moves faster than we read, which is fine, or its frames do not belong together.
+        let from = (self.at.frame > 0).then_some(self.at);
+        match index.salts == self.at.salts && self.count(&index, from)?.is_some() {
+            true => Ok(Step::Moved),
+            false => Ok(Step::Lost("the WAL's frames do not continue those that were captured")),
+        }
+    }
+
+    /// Goes over to a new generation, if it is proven that no commit lies in between.
+    fn begin_generation(&mut self, index: &WalIndex, commits: u32) -> Result<(), &'static str> {
+        if self.at.changes.wrapping_add(commits) != index.changes {
+            return Err("commits were made and the WAL reset while it was not watched");
+        }
+        self.at = WalPosition {
+            salts: index.salts,
+            frame: 0,
+            checksum: [0; 2],
+            changes: index.changes.wrapping_sub(commits),
+        };
+        self.stats.generations += 1;
+        Ok(())
+    }
+
+    /// Counts the commits behind a place, or all of the generation's; `None` if the frames do not continue each other.
+    fn count(&self, index: &WalIndex, from: Option<WalPosition>) -> Result<Option<u32>> {
+        if index.frames == from.map_or(0, |f| f.frame) {
+            let same = from.is_none_or(|f| f.checksum == index.checksum);
+            return Ok(same.then_some(0));
+        }
+        let Some(wal) = FileRef::journal(self.gate()?)? else { return Ok(None) };
+        let mut commits = 0;
+        let sound = walk(&wal, self.page_size, index, from, &mut |frame| {
+            commits += u32::from(frame.header.commit_size > 0);
+            Ok(())
+        })?;
+        Ok(sound.then_some(commits))
+    }
+
+    /// Gives the frames behind the position to the sink. Answers `false` when they do not continue it.
+    fn read(&mut self, index: &WalIndex, sink: &mut dyn FrameSink) -> Result<bool> {
+        let gate = self.gate.as_ref().ok_or_else(closed)?;
+        let Some(wal) = FileRef::journal(gate)? else { return Ok(index.frames == 0) };
+        let (file, page_size) = (self.file, self.page_size);
+        let from = (self.at.frame > 0).then_some(self.at);
+        if index.frames == self.at.frame {
+            return Ok(true);
+        }
+        let (mut at, mut pages, mut stats) = (self.at, self.pages, self.stats);
+        // Pages beyond the present size that the transaction wrote.
+        let mut added: Vec<u32> = Vec::new();
+        let sound = walk(&wal, page_size, index, from, &mut |frame| {
+            let header = frame.header;
+            sink.page(PageNo(header.page), frame.page)?;
+            stats.frames += 1;
+            if header.page > pages {
+                added.push(header.page);
+            }
+            if header.commit_size > 0 {
+                if header.commit_size > pages {
+                    added.sort_unstable();
+                    let missing = (pages + 1..=header.commit_size).map(PageNo).filter(|p| {
+                        *p != page_size.lock_page() && added.binary_search(&p.0).is_err()
+                    });
+                    for page in missing {
+                        let content = read_unwritten(gate, page_size, index, frame.number, page)?;
+                        sink.page(page, &content)?;
+                    }
+                }
+                added.clear();
+                at = WalPosition {
+                    salts: index.salts,
+                    frame: frame.number,
+                    checksum: header.checksum,
+                    changes: at.changes.wrapping_add(1),
+                };
+                pages = header.commit_size;
+                stats.commits += 1;
+                sink.commit(pages, Position::in_wal(file, at))?;
+            }
+            Ok(())
+        });
+        (self.at, self.pages, self.stats) = (at, pages, stats);
+        if sound.is_ok() && self.is_captured(index) && self.at.changes != index.changes {
+            // The frames are without a gap, so it is the count that is new.
+            self.at.changes = index.changes;
+            self.stats.rebuilt += 1;
+        }
+        sound
+    }
+
+    /// Pins the present snapshot with the idle connection, if all of it is captured, and then ends the old pin.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Source`] when the database can't be read.
+    pub(crate) fn exchange(&mut self) -> Result<bool> {
+        let Some(before) = self.header()? else { return Ok(false) };
+        if !self.is_captured(&before) {
+            return Ok(false);
+        }
+        let idle = self.pinned.map_or(0, |n| 1 - n);
+        let begun = match try_begin_wal(self.pin(idle)?) {
+            Ok(begun) => begun,
+            Err(e) if e.kind() == ErrorKind::Busy => None,
+            Err(e) => return Err(e),
+        };
+        let Some(index) = begun else { return Ok(false) };
+        if !self.is_captured(&index) {
+            self.end(idle);
+            return Ok(false);
+        }
+        self.unpin();
+        self.pinned = Some(idle);
+        self.pinned_frame = index.frames;
+        // Certain only if the WAL was backfilled before the read began.
+        self.at_zero = before.backfilled >= before.frames;
+        Ok(true)
+    }
+
+    /// Tries a PASSIVE checkpoint of all that is captured, to learn whether somebody else is at it.
+    ///
+    /// # Errors
+    /// As [`Tail::exchange`] and [`Tail::checkpoint`].
+    pub(crate) fn probe(&mut self) -> Result<Checkpoint> {
+        // Only as far as the pin can be backfilled: bring it up to date.
+        if self.pinned_frame != self.at.frame {
+            self.exchange()?;
+        }
+        self.checkpoint()
+    }
+
+    /// Lets go of the pin.
+    pub(crate) fn unpin(&mut self) {
+        if let Some(old) = self.pinned.take() {
+            self.end(old);
+        }
+        self.at_zero = false;
+    }
+
+    /// A PASSIVE checkpoint on the connection that holds no pin.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Source`], [`ErrorKind::NoSpace`] when it fails.
+    pub(crate) fn checkpoint(&self) -> Result<Checkpoint> {
+        let idle = self.pinned.map_or(0, |n| 1 - n);
+        let ran =
+            self.pin(idle)?.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)").and_then(|mut s| {
+                s.query_row([], |row| {
+                    Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+                })
+            });
+        match ran {
+            Ok((0, frames, backfilled)) => Ok(Checkpoint::Ran { whole: frames == backfilled }),
+            Ok(_) => Ok(Checkpoint::Busy),
+            Err(e) => {
+                let error = source_error(e, "cannot be checkpointed");
+                if error.kind() == ErrorKind::Busy { Ok(Checkpoint::Busy) } else { Err(error) }
+            }
+        }
+    }
+
+    /// Lets go of the present generation without a gap (see the module). Everything must be captured.
+    ///
+    /// # Errors
+    /// As [`Tail::capture`] and [`Tail::checkpoint`].
+    pub(crate) fn handoff(&mut self, sink: &mut dyn FrameSink) -> Result<Handoff> {
+        if !self.exchange()? {
+            return Ok(Handoff::Later);
+        }
+        if self.checkpoint()? == Checkpoint::Busy {
+            return Ok(Handoff::Later);
+        }
+        match self.gate()?.execute_batch("BEGIN IMMEDIATE") {
+            Ok(()) => {}
+            Err(e) => {
+                let error = source_error(e, "cannot be locked");
+                return match error.kind() {
+                    ErrorKind::Busy => Ok(Handoff::Later),
+                    _ => Err(error),
+                };
+            }
+        }
+        let locked = Instant::now();
+        let done = self.under_lock(sink);
+        let released = self.gate()?.execute_batch("COMMIT");
+        let held = locked.elapsed();
+        let micros = u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
+        self.stats.lock_max_micros = self.stats.lock_max_micros.max(micros);
+        self.locks.push(held);
+        let done = done?;
+        released.map_err(|e| source_error(e, "cannot be unlocked"))?;
+        if done == Handoff::Done {
+            self.stats.handoffs += 1;
+        }
+        Ok(done)
+    }
+
+    fn under_lock(&mut self, sink: &mut dyn FrameSink) -> Result<Handoff> {
+        let rest = self.header()?.map_or(u32::MAX, |now| now.frames.saturating_sub(self.at.frame));
+        if rest > MAX_REST {
+            return Ok(Handoff::Later);
+        }
+        if let Step::Lost(reason) = self.capture(sink)? {
+            return Ok(Handoff::Lost(reason));
+        }
+        if !self.exchange()? || self.checkpoint()? != (Checkpoint::Ran { whole: true }) {
+            return Ok(Handoff::Later);
+        }
+        let zero = self.exchange()? && self.at_zero;
+        Ok(if zero { Handoff::Done } else { Handoff::Later })
+    }
+
+    /// Lets SQLite rebuild a wal-index whose writer died in the middle: any reader does.
+    fn recover(&self) {
+        let idle = self.pinned.map_or(0, |n| 1 - n);
+        if let Ok(connection) = self.pin(idle) {
+            // A failure shows again at the next look.
+            let _ = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+        }
+    }
+
+    fn gate(&self) -> Result<&Connection> {
+        self.gate.as_ref().ok_or_else(closed)
+    }
+
+    fn pin(&self, which: usize) -> Result<&Connection> {
+        self.pins.get(which).and_then(Option::as_ref).ok_or_else(closed)
+    }
+
+    fn end(&self, which: usize) {
+        if let Ok(connection) = self.pin(which) {
+            // Ending a read changes nothing; it can only fail when there is none.
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.unpin();
+        for connection in self.pins.iter_mut().filter_map(Option::take).chain(self.gate.take()) {
+            source::close(connection, true);
+        }
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Failure, "the follower's connection is closed")
+}
+
+/// Whether a generation comes after another by resets: the first salt grows by one with each.
+fn descends(old: [u8; 8], new: [u8; 8]) -> bool {
+    let first = |salts: [u8; 8]| {
+        let [a, b, c, d, ..] = salts;
+        u32::from_be_bytes([a, b, c, d])
+    };
+    (1..=MAX_RESETS).contains(&first(new).wrapping_sub(first(old)))
+}
+
+/// The content of a page by which the database grew in a commit without writing it: what SQLite would read. It is a page of the
+/// freelist, whose content means nothing, but a byte for byte copy has it.
+fn read_unwritten(
+    gate: &Connection,
+    page_size: PageSize,
+    index: &WalIndex,
+    upto: u32,
+    page: PageNo,
+) -> Result<Vec<u8>> {
+    let mut content = vec![0; page_size.bytes()];
+    if let Some(wal) = FileRef::journal(gate)? {
+        // An older frame of the generation counts, unless it was backfilled.
+        for number in (index.backfilled.saturating_add(1)..=upto).rev() {
+            let mut header = [0; FRAME_HEADER_LEN];
+            let at = WalHeader::frame_offset(page_size, number);
+            wal.read_at(&mut header, at)?;
+            if FrameHeader::parse(&header).is_some_and(|h| h.page == page.0) {
+                wal.read_at(&mut content, at + FRAME_HEADER_LEN as u64)?;
+                return Ok(content);
+            }
+        }
+    }
+    if let Some(file) = FileRef::database(gate)? {
+        // Beyond the end of the file it reads zeros.
+        file.read_at(&mut content, page_size.offset(page))?;
+    }
+    Ok(content)
+}
