@@ -45,6 +45,7 @@ pub mod cli;
 pub mod codec;
 pub mod error;
 pub mod format;
+pub mod keeper;
 pub mod ops;
 pub mod policy;
 pub mod progress;
@@ -54,4 +55,5 @@ pub mod store;
 pub mod types;
 
 pub use error::{Error, ErrorKind, Result};
+pub use keeper::Keeper;
 pub use rusqlite;

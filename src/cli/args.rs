@@ -83,6 +83,7 @@ pub(crate) enum Color {
 pub(crate) enum Command {
     Init(InitArgs),
     Backup(BackupArgs),
+    Watch(WatchArgs),
     Snapshots(SnapshotsArgs),
     Log(LogArgs),
     Show(ShowArgs),
@@ -147,6 +148,40 @@ pub(crate) struct BackupArgs {
     pub(crate) adopt: bool,
 }
 
+/// Follow a live database: every transaction becomes a commit that can be restored
+///
+/// Runs until Ctrl-C or SIGTERM, and stops with everything captured. Other processes go on reading and writing; while it runs,
+/// SQLite's WAL is kept from being reset before its transactions are stored, and bounded. The database should be in WAL mode.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  pagekeep watch app.db -r /backups/repo --key-file ~/.pagekeep.key
+  pagekeep watch app.db --interval 0            # publish every transaction at once
+  pagekeep watch app.db --json | jq -c 'select(.type == \"commit\")'
+
+`pagekeep log app` shows the transactions, `pagekeep restore app@seq:17 out.db` brings one back.")]
+pub(crate) struct WatchArgs {
+    /// The database file
+    pub(crate) database: PathBuf,
+    /// The history's name [default: the file's name without its extension]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Collect transactions for this long before they are stored together; 0 stores them at once
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = super::watch::parse_interval)]
+    pub(crate) interval: std::time::Duration,
+    /// Keep the WAL below this size, even if that disturbs its writers
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = super::watch::parse_wal_limit)]
+    pub(crate) wal_limit: u64,
+    /// How hard to compress
+    #[arg(long, value_enum, default_value = "fast")]
+    pub(crate) compression: Compression,
+    /// Decode every batch again before it is published, not only a sample
+    #[arg(long)]
+    pub(crate) self_check: bool,
+    /// Go on with a history whose database lay elsewhere before
+    #[arg(long)]
+    pub(crate) adopt: bool,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Compression {
     /// zstd 1
@@ -157,6 +192,17 @@ pub(crate) enum Compression {
     Max,
     /// None
     Off,
+}
+
+/// What the choice means.
+pub(crate) fn compression(choice: Compression) -> crate::codec::batch::Compression {
+    use crate::codec::batch::Compression as Strength;
+    match choice {
+        Compression::Fast => Strength::Fast,
+        Compression::Default => Strength::Default,
+        Compression::Max => Strength::Max,
+        Compression::Off => Strength::Off,
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -393,7 +439,7 @@ fn parse_percent(text: &str) -> Result<u32, String> {
     Ok(ppm)
 }
 
-fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
     crate::policy::selector::parse_span(text)
         .and_then(|span| span.to_std().ok())
         .filter(|d| !d.is_zero())

@@ -9,7 +9,7 @@ use super::context::Context;
 use super::list::commit_json;
 use super::output::{bytes, counted, time};
 use super::progress::Progress;
-use crate::codec::batch::{Compression, SelfCheck};
+use crate::codec::batch::SelfCheck;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::backup::{BackupOptions, BackupReport};
 use crate::sqlite::image::Method;
@@ -20,12 +20,7 @@ pub(crate) fn backup(context: &Context, args: BackupArgs) -> Result<()> {
     let options = BackupOptions {
         name: args.name,
         label: args.label,
-        compression: match args.compression {
-            args::Compression::Fast => Compression::Fast,
-            args::Compression::Default => Compression::Default,
-            args::Compression::Max => Compression::Max,
-            args::Compression::Off => Compression::Off,
-        },
+        compression: args::compression(args.compression),
         self_check: if args.self_check { SelfCheck::Every } else { SelfCheck::Sampled },
         threads: context.threads(),
         method: match args.reader {

@@ -16,6 +16,7 @@ mod restore;
 mod shop;
 mod status;
 mod verify;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -70,6 +71,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
     match command {
         Command::Init(args) => keys::init(context, &args),
         Command::Backup(args) => backup::backup(context, args),
+        Command::Watch(args) => watch::watch(context, args),
         Command::Snapshots(args) => list::snapshots(context, &args),
         Command::Log(args) => list::log(context, &args),
         Command::Show(args) => list::show(context, &args),

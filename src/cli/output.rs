@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::Local;
@@ -12,12 +13,13 @@ use crate::error::Error;
 use crate::types::Timestamp;
 
 /// Where and how to print.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Output {
     pub(crate) json: bool,
     pub(crate) quiet: bool,
     pub(crate) verbose: bool,
-    warned: AtomicBool,
+    /// Shared by all clones.
+    warned: Arc<AtomicBool>,
 }
 
 impl Output {
@@ -32,7 +34,7 @@ impl Output {
             json: global.json,
             quiet: global.quiet,
             verbose: global.verbose,
-            warned: AtomicBool::new(false),
+            warned: Arc::default(),
         }
     }
 
@@ -70,6 +72,13 @@ impl Output {
             self.object(&json!({"type": "warning", "message": text}));
         }
         print_line(&mut anstream::stderr(), format_args!("\x1b[33mwarning:\x1b[0m {text}"));
+    }
+
+    /// What happens meanwhile, for people: on stderr, and not with `--quiet`.
+    pub(crate) fn note(&self, text: impl Display) {
+        if !self.quiet {
+            print_line(&mut anstream::stderr(), text);
+        }
     }
 
     /// What `--verbose` tells.

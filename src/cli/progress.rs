@@ -36,8 +36,8 @@ pub(crate) fn catch_signals() {
 }
 
 /// Draws progress.
-pub(crate) struct Progress<'o> {
-    out: &'o Output,
+pub(crate) struct Progress {
+    out: Output,
     state: Mutex<State>,
 }
 
@@ -50,11 +50,11 @@ struct State {
     bar: Option<ProgressBar>,
 }
 
-impl<'o> Progress<'o> {
-    pub(crate) fn new(out: &'o Output) -> Self {
+impl Progress {
+    pub(crate) fn new(out: &Output) -> Self {
         let now = Instant::now();
         let state = State { phase: None, total: None, done: 0, began: now, shown: now, bar: None };
-        Self { out, state: Mutex::new(state) }
+        Self { out: out.clone(), state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -114,7 +114,7 @@ impl<'o> Progress<'o> {
     }
 }
 
-impl Monitor for Progress<'_> {
+impl Monitor for Progress {
     fn phase(&self, phase: Phase, total: Option<u64>) {
         let mut state = self.state();
         self.end_phase(&mut state);
@@ -144,7 +144,7 @@ impl Monitor for Progress<'_> {
     }
 }
 
-impl Drop for Progress<'_> {
+impl Drop for Progress {
     fn drop(&mut self) {
         let mut state = self.state();
         self.end_phase(&mut state);

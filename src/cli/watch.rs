@@ -1,0 +1,338 @@
+//! `watch`: follow a database until stopped, and show how it goes.
+//!
+//! One line on stdout for each published group, or one JSON object for each commit; on a terminal a line on stderr that
+//! tells how it stands right now.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+
+use super::args::{self, WatchArgs};
+use super::context::Context;
+use super::list::commit_json;
+use super::output::{Output, bytes, count, counted, stderr_is_terminal, time};
+use super::progress::{Progress, stop_requested};
+use crate::capture::commit::CaptureOptions;
+use crate::capture::follow::{Activity, Event, FollowOptions, Follower, Listener, Status};
+use crate::codec::batch::SelfCheck;
+use crate::error::{ErrorKind, Result};
+use crate::format::segment::{CommitKind, CommitRecord};
+use crate::ops::follow::{WatchOptions, follow};
+use crate::ops::locate::Database;
+use crate::progress::{Monitor, Phase};
+
+/// How often to look for a stop, and to draw.
+const TICK: Duration = Duration::from_millis(200);
+/// How often `--json` tells how it stands.
+const STATUS: Duration = Duration::from_secs(5);
+
+pub(crate) fn watch(context: &Context, args: WatchArgs) -> Result<()> {
+    let began = Instant::now();
+    let repository = context.repository()?;
+    let database = Database::at(&args.database, args.name.as_deref())?;
+    let name = database.name.clone();
+    let capture = CaptureOptions {
+        compression: args::compression(args.compression),
+        self_check: if args.self_check { SelfCheck::Every } else { SelfCheck::Sampled },
+        threads: context.threads(),
+        ..CaptureOptions::default()
+    };
+    let options = WatchOptions {
+        name: args.name,
+        adopt: args.adopt,
+        follow: FollowOptions {
+            interval: args.interval,
+            wal_limit: args.wal_limit,
+            capture,
+            ..FollowOptions::default()
+        },
+    };
+    let show = Arc::new(Show::new(&context.out, &name));
+    let listener: Arc<dyn Listener + Sync> = show.clone();
+    let (_, follower) = follow(&repository, &args.database, options, listener)?;
+    context.out.summary(format_args!(
+        "watching {} as {name} in {}; Ctrl-C stops",
+        database.place,
+        repository.store().location()
+    ));
+    let status = until_stopped(context, &show, &follower);
+    show.clear();
+    let ended = follower.stop();
+    summarise(context, &show, &status, began);
+    match ended {
+        Err(e) if e.kind() == ErrorKind::Interrupted => Ok(()),
+        ended => ended,
+    }
+}
+
+/// Waits for a signal, or for the follower's own end; answers how it stood then.
+fn until_stopped(context: &Context, show: &Show, follower: &Follower) -> Status {
+    let mut told = Instant::now();
+    loop {
+        let status = follower.status();
+        if stop_requested() || follower.has_ended() {
+            return status;
+        }
+        show.draw(&status);
+        if context.out.json && told.elapsed() >= STATUS {
+            told = Instant::now();
+            context.out.object(&status_json(&show.name, &status));
+        }
+        std::thread::sleep(TICK);
+    }
+}
+
+fn status_json(name: &str, status: &Status) -> serde_json::Value {
+    json!({
+        "type": "status",
+        "history": name,
+        "activity": status.activity.name(),
+        "seq": status.seq,
+        "pending": status.pending,
+        "pending_bytes": status.pending_bytes,
+        "lag_seconds": status.lag.as_secs_f64(),
+        "published": status.published,
+        "stored_bytes": status.stored,
+        "scans": status.scans,
+        "wal_bytes": status.wal_bytes,
+        "handoffs": status.wal.handoffs,
+        "yields": status.wal.yields,
+        "generations": status.wal.generations,
+        "fault": status.fault.as_ref().map(|f| &f.message),
+    })
+}
+
+fn summarise(context: &Context, show: &Show, before: &Status, began: Instant) {
+    let totals = *show.totals.lock().unwrap_or_else(PoisonError::into_inner);
+    let seconds = began.elapsed().as_secs_f64();
+    context.out.json_summary(json!({
+        "history": show.name,
+        "commits": totals.commits,
+        "transactions": totals.transactions,
+        "stored_bytes": totals.stored,
+        "scans": before.scans,
+        "seconds": seconds,
+    }));
+    context.out.summary(format_args!(
+        "stopped after {seconds:.1} s: {}, {} of them single transactions, {} stored",
+        counted(totals.commits, "commit"),
+        count(totals.transactions),
+        bytes(totals.stored),
+    ));
+}
+
+#[derive(Clone, Copy, Default)]
+struct Totals {
+    commits: u64,
+    transactions: u64,
+    stored: u64,
+}
+
+/// Shows what happens.
+struct Show {
+    out: Output,
+    name: String,
+    /// The progress of a scan.
+    progress: Mutex<Option<Progress>>,
+    /// The line that tells how it stands; on a terminal only.
+    line: Option<ProgressBar>,
+    totals: Mutex<Totals>,
+}
+
+impl Show {
+    fn new(out: &Output, name: &str) -> Self {
+        let drawn = stderr_is_terminal() && !out.json && !out.quiet;
+        let line = drawn.then(|| {
+            let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+                line.set_style(style);
+            }
+            line
+        });
+        Self {
+            out: out.clone(),
+            name: name.to_owned(),
+            progress: Mutex::new(None),
+            line,
+            totals: Mutex::default(),
+        }
+    }
+
+    fn clear(&self) {
+        self.end_progress();
+        if let Some(line) = &self.line {
+            line.finish_and_clear();
+        }
+    }
+
+    fn end_progress(&self) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn draw(&self, status: &Status) {
+        let Some(line) = &self.line else { return };
+        if matches!(status.activity, Activity::Scanning) {
+            return;
+        }
+        let seq = status.seq.map_or("no commit yet".to_owned(), |seq| format!("seq:{seq}"));
+        let pending = match status.pending {
+            0 => "all stored".to_owned(),
+            n => format!("{} pending for {:.1} s", count(n), status.lag.as_secs_f64()),
+        };
+        let fault = status.fault.as_ref().map_or(String::new(), |f| format!(" · {}", f.message));
+        line.set_message(format!(
+            "{} · {seq} · {pending} · WAL {} · {} stored{fault}",
+            status.activity.name(),
+            bytes(status.wal_bytes),
+            bytes(status.stored),
+        ));
+        line.tick();
+    }
+
+    /// Prints without tearing the line that is drawn.
+    fn print(&self, print: impl FnOnce()) {
+        match &self.line {
+            Some(line) => line.suspend(print),
+            None => print(),
+        }
+    }
+
+    fn published(&self, commits: &[CommitRecord], lag: Duration) {
+        let stored: u64 = commits.iter().map(|c| c.stored).sum();
+        let transactions = commits.iter().filter(|c| c.kind == CommitKind::Transaction).count();
+        {
+            let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+            totals.commits += u64::try_from(commits.len()).unwrap_or(0);
+            totals.transactions += u64::try_from(transactions).unwrap_or(0);
+            totals.stored += stored;
+        }
+        if self.out.json {
+            for commit in commits {
+                self.out.object(&commit_json(&self.name, commit.seq, commit, None));
+            }
+            return;
+        }
+        let (Some(first), Some(last)) = (commits.first(), commits.last()) else { return };
+        let pages: u64 = commits.iter().map(|c| u64::from(c.changed)).sum();
+        let seqs = match first.seq == last.seq {
+            true => format!("seq:{}", last.seq),
+            false => format!("seq:{}..{}", first.seq, last.seq),
+        };
+        let what = match last.kind {
+            CommitKind::Transaction => {
+                counted(u64::try_from(commits.len()).unwrap_or(0), "transaction")
+            }
+            CommitKind::Scan | CommitKind::Wal => "the whole database".to_owned(),
+        };
+        self.out.summary(format_args!(
+            "{}@{seqs}  {}  {what}, {}, {} stored, {:.2} s",
+            self.name,
+            time(last.time),
+            counted(pages, "page version"),
+            bytes(stored),
+            lag.as_secs_f64(),
+        ));
+    }
+}
+
+impl Monitor for Show {
+    fn phase(&self, phase: Phase, total: Option<u64>) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.get_or_insert_with(|| Progress::new(&self.out)).phase(phase, total);
+    }
+
+    fn advance(&self, by: u64) {
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(progress) = &*progress {
+            progress.advance(by);
+        }
+    }
+
+    fn warn(&self, message: &str) {
+        self.print(|| self.out.warn(message));
+    }
+}
+
+impl Listener for Show {
+    fn event(&self, event: &Event) {
+        self.end_progress();
+        self.print(|| match event {
+            Event::Published { commits, lag } => self.published(commits, *lag),
+            Event::Scan { reason } => {
+                if self.out.json {
+                    self.out.object(&json!({"type": "scan", "history": self.name, "reason": reason}));
+                }
+                self.out.note(format_args!(
+                    "reading the whole database, and storing what differs as one commit: {reason}"
+                ));
+            }
+            Event::Fault(fault) => {
+                if self.out.json {
+                    self.out.object(&json!({
+                        "type": "fault", "history": self.name, "time": fault.time,
+                        "kind": fault.kind.name(), "message": fault.message,
+                    }));
+                }
+                self.out.note(format_args!("trouble, trying again: {}", fault.message));
+            }
+            Event::Recovered => {
+                if self.out.json {
+                    self.out.object(&json!({"type": "recovered", "history": self.name}));
+                }
+                self.out.note("it works again");
+            }
+            Event::Warning(message) => self.out.warn(message),
+        });
+    }
+}
+
+/// A length of time that may be zero.
+pub(crate) fn parse_interval(text: &str) -> Result<Duration, String> {
+    if matches!(text, "0" | "0s") {
+        return Ok(Duration::ZERO);
+    }
+    args::parse_duration(text)
+}
+
+/// A number of bytes, with KiB, MiB or GiB behind it if need be.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || "not a size, such as 64MiB".to_owned();
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let factor: u64 = match text.get(digits.len()..).unwrap_or_default().trim() {
+        "" | "B" => 1,
+        "KiB" | "K" | "k" => 1 << 10,
+        "MiB" | "M" => 1 << 20,
+        "GiB" | "G" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    digits.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(wrong)
+}
+
+/// The WAL's limit: below a MiB it would be handed off all the time.
+pub(crate) fn parse_wal_limit(text: &str) -> Result<u64, String> {
+    parse_size(text).and_then(|n| match n {
+        0x10_0000.. => Ok(n),
+        _ => Err("the limit is at least 1MiB".to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_intervals_are_read_and_nonsense_is_not() {
+        assert_eq!(parse_size("64MiB"), Ok(64 << 20));
+        assert_eq!(parse_size("1 GiB"), Ok(1 << 30));
+        assert_eq!(parse_size("512"), Ok(512));
+        for bad in ["", "MiB", "1.5MiB", "-1", "1TB", "99999999999999999999", "1 2"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+        assert!(parse_wal_limit("100K").is_err());
+        assert_eq!(parse_interval("0"), Ok(Duration::ZERO));
+        assert_eq!(parse_interval("5s"), Ok(Duration::from_secs(5)));
+        assert!(parse_interval("soon").is_err());
+    }
+}

@@ -1,0 +1,313 @@
+//! The embedding API: an application's SQLite database as a state that is kept, every transaction of it.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! # let (path, state) = (dir.path().join("app.db"), dir.path().join("state"));
+//! # let store = pagekeep::repo::create_store(&dir.path().join("repo").display().to_string())?;
+//! # let secret = pagekeep::repo::keys::Secret::create_key_file(&dir.path().join("key"))?;
+//! # let repository = pagekeep::repo::Repository::init(store, &[(&secret, "")], Default::default(), state)?;
+//! use pagekeep::keeper::{Keeper, Options};
+//! use std::time::Duration;
+//!
+//! let keeper = Keeper::open(&path, repository, Options::default())?;
+//! let db = keeper.connect()?;                         // a rusqlite connection, as usual
+//! db.execute_batch("CREATE TABLE note(text); INSERT INTO note VALUES('first')")?;
+//! keeper.wait_durable(Duration::from_secs(30))?;      // everything committed so far is in the repository
+//!
+//! let point = keeper.snapshot("before the migration")?;
+//! db.execute("DELETE FROM note", [])?;
+//! keeper.restore(&point, &dir.path().join("a-look-back.db"))?;
+//! keeper.close()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Invariants:
+//! - A backup fault never fails the application's own commit. It shows in [`Keeper::status`] and goes to the callback, and capture
+//!   resumes by itself.
+//! - Nothing of ours is written to the database: no tables, and no pragma that persists, but for a file that the keeper creates
+//!   itself, which it puts into WAL mode.
+//! - No globals: any number of keepers, for any number of databases, live side by side.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::capture::commit::CaptureOptions;
+use crate::capture::follow::{Event, FollowOptions, Follower, Listener, Status};
+use crate::codec::batch::Compression;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::segment::CommitKind;
+use crate::format::snapshot::SnapshotKind;
+use crate::ops::follow::{WatchOptions, follow};
+use crate::ops::restore::{RestoreOptions, restore};
+use crate::ops::select::select;
+use crate::policy::selector::Selector;
+use crate::progress::{Monitor, Silent};
+use crate::repo::Repository;
+use crate::repo::chain::{Chain, Commit};
+use crate::repo::history::History;
+use crate::sqlite::source_error;
+use crate::types::{Clock, Seq, Timestamp};
+
+/// Hears what happens: published commits, faults, recoveries. Called from the keeper's threads: to be quick, and not to call the
+/// keeper.
+pub type Callback = Arc<dyn Fn(&Event) + Send + Sync>;
+
+/// How to keep a database.
+#[derive(Clone)]
+pub struct Options {
+    /// The history's name; the file's stem if `None`.
+    pub name: Option<String>,
+    /// Go on with a history whose database lay elsewhere before.
+    pub adopt: bool,
+    /// How long to collect commits for one published object; zero to publish each at once.
+    pub interval: Duration,
+    /// How large the WAL may become in bytes before it is handed off even if that disturbs.
+    pub wal_limit: u64,
+    /// How many bytes of pages are kept aside while the repository can't be reached; beyond them single transactions are given up,
+    /// and a scan captures what they came to.
+    pub spool_limit: u64,
+    /// How hard to compress.
+    pub compression: Compression,
+    /// How long a snapshot or a rewind waits for the repository.
+    pub patience: Duration,
+    /// Hears what happens.
+    pub on_event: Option<Callback>,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let follow = FollowOptions::default();
+        Self {
+            name: None,
+            adopt: false,
+            interval: follow.interval,
+            wal_limit: follow.wal_limit,
+            spool_limit: follow.spool_limit,
+            compression: Compression::default(),
+            patience: Duration::from_secs(60),
+            on_event: None,
+            clock: Clock::default(),
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("name", &self.name)
+            .field("interval", &self.interval)
+            .field("wal_limit", &self.wal_limit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A moment that can be restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestorePoint {
+    /// Its commit.
+    pub seq: Seq,
+    /// When it was captured.
+    pub time: Timestamp,
+    /// Whether it is exactly one transaction, or what several came to.
+    pub kind: CommitKind,
+    /// The size of the database in bytes.
+    pub bytes: u64,
+    /// Its labels.
+    pub labels: Vec<String>,
+}
+
+/// Keeps one database. Dropping it stops it as [`Keeper::close`] does, without telling how that went.
+#[derive(Debug)]
+pub struct Keeper {
+    path: PathBuf,
+    history: History,
+    patience: Duration,
+    follower: Follower,
+}
+
+impl Keeper {
+    /// Follows the database at a path from here on. A file that is not there is created, empty and in WAL mode.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Source`] when it can't be read as a database; [`ErrorKind::Busy`] when another process keeps it; [`ErrorKind::Refused`]
+    /// when the history belongs to another file; store errors.
+    pub fn open(path: impl AsRef<Path>, repository: Repository, options: Options) -> Result<Self> {
+        // The application may change its working directory later.
+        let path = &std::path::absolute(path)
+            .map_err(|e| Error::io(e, "is no path", "the database").with_kind(ErrorKind::Usage))?;
+        create_if_absent(path)?;
+        let watch = WatchOptions {
+            name: options.name,
+            adopt: options.adopt,
+            follow: FollowOptions {
+                interval: options.interval,
+                wal_limit: options.wal_limit,
+                spool_limit: options.spool_limit,
+                capture: CaptureOptions {
+                    compression: options.compression,
+                    clock: options.clock,
+                    ..CaptureOptions::default()
+                },
+                ..FollowOptions::default()
+            },
+        };
+        let listener = Arc::new(Telling(options.on_event));
+        let (history, follower) = follow(&repository, path, watch, listener)?;
+        Ok(Self { path: path.to_owned(), history, patience: options.patience, follower })
+    }
+
+    /// Opens a connection for the application. Commits on it are captured without delay; those on other connections, of this
+    /// process or another, are noticed from outside.
+    ///
+    /// SQLite's automatic checkpoint is off on this connection: the keeper checkpoints, and bounds the WAL.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Source`] when SQLite can't open the file.
+    pub fn connect(&self) -> Result<Connection> {
+        let open = || {
+            let mut connection = Connection::open(&self.path)?;
+            connection.busy_timeout(Duration::from_secs(5))?;
+            let waker = self.follower.waker();
+            connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, _: std::ffi::c_int| {
+                waker.wake();
+                Ok(())
+            }))?;
+            Ok(connection)
+        };
+        open().map_err(|e| {
+            source_error(e, "cannot be opened").with_object(self.path.display().to_string())
+        })
+    }
+
+    /// Waits until everything that was committed before the call, by anybody, is durable in the repository. Answers the newest of
+    /// those commits.
+    ///
+    /// # Errors
+    /// After `at_most`: [`ErrorKind::Busy`], or the kind of what keeps it from being stored. Nothing is lost then; the keeper goes on
+    /// trying.
+    pub fn wait_durable(&self, at_most: Duration) -> Result<Seq> {
+        self.follower.wait_durable(at_most)
+    }
+
+    /// Makes everything committed so far durable, and gives it a label.
+    ///
+    /// # Errors
+    /// As [`Keeper::wait_durable`]; [`ErrorKind::Usage`] for a label that can't be one.
+    pub fn snapshot(&self, label: &str) -> Result<RestorePoint> {
+        let seq = self.wait_durable(self.patience)?;
+        self.history.add_snapshot(seq, label, SnapshotKind::Manual)?;
+        let chain = self.history.chain()?;
+        self.point(&commit(&chain, seq)?)
+    }
+
+    /// Every moment that can be restored, oldest first.
+    ///
+    /// # Errors
+    /// Store errors; [`ErrorKind::Damaged`].
+    pub fn restore_points(&self) -> Result<Vec<RestorePoint>> {
+        let snapshots = self.history.snapshots()?;
+        let chain = self.history.chain()?;
+        let labels = |seq| {
+            let of = snapshots.iter().filter(|s| s.seq == seq);
+            of.map(|s| s.label.clone()).collect()
+        };
+        Ok(chain.commits().map(|c| describe(&c, labels(c.seq))).collect())
+    }
+
+    /// The restore point that a text means: a label, `latest~2`, `seq:17`, `2h ago`, an RFC 3339 time.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] when it means nothing, [`ErrorKind::NotFound`] when there is no such point; store errors.
+    pub fn find(&self, when: &str) -> Result<RestorePoint> {
+        let selector = Selector::parse(when, &chrono::Local::now())?;
+        let chain = self.history.chain()?;
+        self.point(&select(&self.history, &chain, &selector)?)
+    }
+
+    /// Restores a point to a new file: every digest compared, checked by SQLite, and only then under its name.
+    ///
+    /// # Errors
+    /// As [`crate::ops::restore::restore`].
+    pub fn restore(&self, point: &RestorePoint, target: &Path) -> Result<()> {
+        let chain = self.history.chain()?;
+        let commit = commit(&chain, point.seq)?;
+        restore(&self.history, &chain, &commit, target, &RestoreOptions::default(), &Silent)
+    }
+
+    /// How capture stands.
+    pub fn status(&self) -> Status {
+        self.follower.status()
+    }
+
+    /// The history that it keeps.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Makes everything committed durable, and stops.
+    ///
+    /// # Errors
+    /// What kept the last commits from being stored. They are still in the WAL; the next keeper goes on from there.
+    pub fn close(self) -> Result<()> {
+        self.follower.stop()
+    }
+
+    fn point(&self, commit: &Commit) -> Result<RestorePoint> {
+        let snapshots = self.history.snapshots()?;
+        let labels = snapshots.into_iter().filter(|s| s.seq == commit.seq).map(|s| s.label);
+        Ok(describe(commit, labels.collect()))
+    }
+}
+
+fn describe(commit: &Commit, labels: Vec<String>) -> RestorePoint {
+    RestorePoint {
+        seq: commit.seq,
+        time: commit.record.time,
+        kind: commit.record.kind,
+        bytes: commit.segment.manifest.page_size.file_len(commit.record.pages),
+        labels,
+    }
+}
+
+fn commit(chain: &Chain, seq: Seq) -> Result<Commit> {
+    chain.commit(seq).ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "has no such restore point any more")
+            .with_object(format!("seq:{seq}"))
+    })
+}
+
+/// A database of our own making is in WAL mode from the start.
+fn create_if_absent(path: &Path) -> Result<()> {
+    if std::fs::metadata(path).is_ok_and(|meta| meta.len() > 0) {
+        return Ok(());
+    }
+    let create = || {
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(Duration::from_secs(5))?;
+        connection.query_row("PRAGMA journal_mode=WAL", [], |_| Ok(()))
+    };
+    create().map_err(|e: rusqlite::Error| {
+        source_error(e, "cannot be created").with_object(path.display().to_string())
+    })
+}
+
+/// Passes events on to the application.
+struct Telling(Option<Callback>);
+
+impl Monitor for Telling {}
+
+impl Listener for Telling {
+    fn event(&self, event: &Event) {
+        if let Some(callback) = &self.0 {
+            callback(event);
+        }
+    }
+}
