@@ -9,8 +9,9 @@
 //! nothing was missed. At mark zero the pin is in nobody's way, so an idle database is handed off to there, and
 //! costs one look a second.
 //!
-//! The WAL is handed off when it has passed [`HANDOFF`] and writers pause, or at the limit regardless.
-//! Handing off before all is published would leave it to our memory alone; it waits for that, but not beyond the limit.
+//! The WAL is handed off when it has passed [`HANDOFF`] and writers pause, and from [`SOFT`] on whether they pause or not. What a
+//! handed off WAL held and was not published yet is in our memory alone, and a crash of ours then costs a scan; so a handoff waits until
+//! the publisher has nothing in its hands, but not beyond the limit.
 
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 const IDLE: Duration = Duration::from_secs(2);
 /// The size of the WAL from which on it is handed off when writers pause.
 pub(crate) const HANDOFF: u64 = 4 * 1024 * 1024;
+/// The size from which on it is handed off even if they do not.
+const SOFT: u64 = 16 * 1024 * 1024;
 /// How often to look while something happens, and how long after a notice that may have come before its commit.
 const ACTIVE: Duration = Duration::from_millis(1);
 const ALERT: Duration = Duration::from_millis(100);
@@ -166,11 +169,12 @@ impl Watcher<'_> {
     fn hand_over(&mut self, times: &mut Times, stop: bool) {
         let Some(began) = times.group else { return };
         let full = self.group.bytes() >= GROUP_BYTES || self.group.len() >= GROUP_COMMITS;
-        let large = self.tail.wal_bytes() >= HANDOFF;
+        // So that the handoff to come finds everything published.
+        let pausing = self.tail.wal_bytes() >= HANDOFF && times.moved.elapsed() >= PAUSE;
         let mut state = self.shared.lock();
         let due = stop
             || full
-            || large
+            || pausing
             || state.wanted > state.done.0
             || began.elapsed() >= self.options.interval;
         if !due || state.publishing || state.slot.is_some() {
@@ -244,9 +248,11 @@ impl Watcher<'_> {
             }
         }
         let wal = self.tail.wal_bytes();
-        let published = self.group.is_empty() && self.idle();
+        let idle = self.idle();
+        let published = idle && self.group.is_empty();
         let wanted = (wal >= HANDOFF && still >= PAUSE && published)
             || (still >= IDLE && published)
+            || (wal >= SOFT && idle)
             || wal >= self.options.wal_limit;
         if !wanted || now < times.handoff {
             return Ok(None);
