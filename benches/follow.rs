@@ -31,8 +31,8 @@ use pagekeep::ops::follow::{WatchOptions, follow};
 use pagekeep::progress::{Monitor, Silent};
 use pagekeep::repo::keys::Secret;
 use pagekeep::repo::{Repository, create_store};
-use rusqlite::{Connection, params};
 use pagekeep::types::Timestamp;
+use rusqlite::{Connection, params};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -98,7 +98,10 @@ impl Lab {
              BEGIN;",
         )?;
         for n in 0..20_000 {
-            db.execute("INSERT INTO customer VALUES(?1, ?2, 0)", params![n, format!("customer {n}")])?;
+            db.execute(
+                "INSERT INTO customer VALUES(?1, ?2, 0)",
+                params![n, format!("customer {n}")],
+            )?;
             db.execute(
                 "INSERT INTO entry(customer, cents, note) VALUES(?1, ?2, ?3)",
                 params![n, n * 7, format!("opening balance of customer {n}, carried over")],
@@ -137,7 +140,11 @@ fn transact(db: &Connection, n: u64) -> rusqlite::Result<()> {
         db.prepare_cached("UPDATE customer SET seen=seen+1 WHERE id=?1")?.execute([customer])?;
     } else {
         db.prepare_cached("INSERT INTO entry(customer, cents, note) VALUES(?1, ?2, ?3)")?.execute(
-            params![customer, n % 10_000, format!("order {n}, to be delivered on the {}th", n % 28)],
+            params![
+                customer,
+                n % 10_000,
+                format!("order {n}, to be delivered on the {}th", n % 28)
+            ],
         )?;
     }
     Ok(())
@@ -189,22 +196,33 @@ fn run_writer(path: &Path, synchronous: &str, seconds: u64, rate: u32) -> Result
     text.lines().map(parse).collect()
 }
 
-fn percentile<T: Copy + Ord>(values: &mut [T], percent: usize) -> T {
+fn percentile<T: Copy + Ord + Default>(values: &mut [T], percent: usize) -> T {
+    if values.is_empty() {
+        return T::default();
+    }
     values.sort_unstable();
     values[(values.len() * percent / 100).min(values.len() - 1)]
 }
 
 fn cpu() -> Duration {
     let usage = getrusage(UsageWho::RUSAGE_SELF).expect("usage");
-    let time = |t: nix::sys::time::TimeVal| {
-        Duration::new(t.tv_sec() as u64, t.tv_usec() as u32 * 1000)
-    };
+    let time =
+        |t: nix::sys::time::TimeVal| Duration::new(t.tv_sec() as u64, t.tv_usec() as u32 * 1000);
     time(usage.user_time()) + time(usage.system_time())
 }
 
 fn footprint(seconds: u64, rounds: u64) -> Result<()> {
-    println!("one writer of single-row transactions, as fast as it can; {rounds} rounds of {seconds} s each way");
-    for synchronous in ["NORMAL", "FULL"] {
+    println!(
+        "one writer of single-row transactions, as fast as it can; {rounds} rounds of {seconds} s each way"
+    );
+    // A connection of `Keeper::connect` leaves checkpoints to the keeper; others go on doing their own.
+    for (synchronous, mode) in [
+        ("NORMAL", "NORMAL"),
+        ("NORMAL", "NORMAL; PRAGMA wal_autocheckpoint=0"),
+        ("FULL", "FULL"),
+        ("FULL", "FULL; PRAGMA wal_autocheckpoint=0"),
+    ] {
+        let (mut locks, mut handoffs) = (Vec::new(), 0);
         let (mut alone, mut followed) = (Vec::new(), Vec::new());
         let (mut slow, mut slow_followed) = (Vec::new(), Vec::new());
         let mut used = Vec::new();
@@ -216,20 +234,27 @@ fn footprint(seconds: u64, rounds: u64) -> Result<()> {
             let lab = Lab::new()?;
             let follower = lab.follow(Duration::from_secs(1), Arc::default())?;
             let before = cpu();
-            let times = run_writer(&lab.path(), synchronous, seconds, 0)?;
+            let times = run_writer(&lab.path(), mode, seconds, 0)?;
             used.push(((cpu() - before).as_millis() as u64) / (seconds * 10));
             follower.wait_durable(PATIENCE)?;
             let status = follower.status();
             assert_eq!((status.scans, status.published), (0, times.len() as u64));
+            locks.extend(follower.lock_times());
+            handoffs += status.wal.handoffs;
             follower.stop()?;
             followed.push(times.len() as u64 / seconds);
             slow_followed.extend(times.iter().map(|t| t.1));
         }
         let (a, f) = (percentile(&mut alone, 50), percentile(&mut followed, 50));
         println!(
-            "synchronous={synchronous}: {a} transactions/s alone, {f} followed, ratio {:.3}; follower {}% of a core",
+            "synchronous={mode}: {a} transactions/s alone, {f} followed, ratio {:.3}; follower {}% of a core",
             f as f64 / a as f64,
             percentile(&mut used, 50),
+        );
+        println!(
+            "  {handoffs} handoffs, write lock held {:?} (p50), {:?} (p99)",
+            percentile(&mut locks, 50),
+            percentile(&mut locks, 99),
         );
         for percent in [50, 99] {
             println!(

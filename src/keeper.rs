@@ -176,10 +176,12 @@ impl Keeper {
             let mut connection = Connection::open(&self.path)?;
             connection.busy_timeout(Duration::from_secs(5))?;
             let waker = self.follower.waker();
-            connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, _: std::ffi::c_int| {
-                waker.wake();
-                Ok(())
-            }))?;
+            connection.wal_hook(Some(
+                move |_: &mut rusqlite::hooks::Wal, _: std::ffi::c_int| {
+                    waker.wake();
+                    Ok(())
+                },
+            ))?;
             Ok(connection)
         };
         open().map_err(|e| {

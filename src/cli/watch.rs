@@ -262,7 +262,8 @@ impl Listener for Show {
             Event::Published { commits, lag } => self.published(commits, *lag),
             Event::Scan { reason } => {
                 if self.out.json {
-                    self.out.object(&json!({"type": "scan", "history": self.name, "reason": reason}));
+                    self.out
+                        .object(&json!({"type": "scan", "history": self.name, "reason": reason}));
                 }
                 self.out.note(format_args!(
                     "reading the whole database, and storing what differs as one commit: {reason}"

@@ -27,7 +27,8 @@
 //!
 //! 1. All is captured: the idle connection begins a read, the other ends its own. The WAL can't be reset.
 //! 2. A PASSIVE checkpoint on the idle connection: the bulk of the backfill, while writers run.
-//! 3. The gate takes the write lock without waiting. Busy: come again later. The last frames are captured.
+//! 3. The gate takes the write lock in a moment when it is free, without a place in a queue. Busy: come again later. The last
+//!    frames are captured.
 //! 4. The pins are exchanged; a PASSIVE checkpoint of the small rest.
 //! 5. All is backfilled? Exchanged once more, the pin gets mark zero. Otherwise the pin stays above zero.
 //! 6. The gate lets go without having written. The next writer resets the WAL; the old generation is wholly ours.
@@ -57,8 +58,15 @@ const COUNT_FLOOR: u32 = 1000;
 const MAX_RESETS: u32 = 1 << 16;
 /// How often to look again at a header that somebody is changing.
 const HEADER_TRIES: usize = 200;
+/// How often to catch up with writers before their WAL is pinned anew.
+const EXCHANGE_TRIES: usize = 50;
+/// How long to try for the write lock, and how long to leave it alone in between.
+const LOCK_PATIENCE: Duration = Duration::from_millis(50);
+const LOCK_PAUSE: Duration = Duration::from_micros(50);
+/// How long to wait for somebody else's checkpoint under the write lock.
+const REST_PATIENCE: Duration = Duration::from_millis(5);
 /// More frames than this are not captured under the write lock; let them be captured without it first.
-const MAX_REST: u32 = 1024;
+const MAX_REST: u32 = 2048;
 
 /// Takes what the tail finds.
 pub(crate) trait FrameSink {
@@ -208,6 +216,11 @@ impl Tail {
     /// Bytes of the present generation's captured frames.
     pub(crate) fn wal_bytes(&self) -> u64 {
         WalHeader::frame_offset(self.page_size, self.at.frame.saturating_add(1))
+    }
+
+    /// Frames of the present generation that are captured.
+    pub(crate) fn wal_frames(&self) -> u32 {
+        self.at.frame
     }
 
     /// Whether the path still leads to the file that is being followed.
@@ -469,21 +482,21 @@ impl Tail {
     /// # Errors
     /// As [`Tail::capture`] and [`Tail::checkpoint`].
     pub(crate) fn handoff(&mut self, sink: &mut dyn FrameSink) -> Result<Handoff> {
-        if !self.exchange()? {
-            return Ok(Handoff::Later);
-        }
-        if self.checkpoint()? == Checkpoint::Busy {
-            return Ok(Handoff::Later);
-        }
-        match self.gate()?.execute_batch("BEGIN IMMEDIATE") {
-            Ok(()) => {}
-            Err(e) => {
-                let error = source_error(e, "cannot be locked");
-                return match error.kind() {
-                    ErrorKind::Busy => Ok(Handoff::Later),
-                    _ => Err(error),
-                };
+        // Under load the header moves while the pins are exchanged: catch up, and try again.
+        let mut tries = 0;
+        while !self.exchange()? {
+            tries += 1;
+            if tries > EXCHANGE_TRIES {
+                return Ok(Handoff::Later);
             }
+            if let Step::Lost(reason) = self.capture(sink)? {
+                return Ok(Handoff::Lost(reason));
+            }
+        }
+        // If somebody else is at it, that is as good.
+        self.backfill(LOCK_PATIENCE)?;
+        if !self.take_lock(sink)? {
+            return Ok(Handoff::Later);
         }
         let locked = Instant::now();
         let done = self.under_lock(sink);
@@ -500,6 +513,41 @@ impl Tail {
         Ok(done)
     }
 
+    /// Backfills, however often an automatic checkpoint of the application is in the way, up to a limit.
+    fn backfill(&self, patience: Duration) -> Result<Checkpoint> {
+        let began = Instant::now();
+        loop {
+            let ran = self.checkpoint()?;
+            if ran != Checkpoint::Busy || began.elapsed() >= patience {
+                return Ok(ran);
+            }
+            std::thread::sleep(LOCK_PAUSE);
+        }
+    }
+
+    /// Takes the write lock in a moment when nobody has it. A busy writer leaves only short ones, and a wait in SQLite's busy
+    /// handler would miss them.
+    fn take_lock(&mut self, sink: &mut dyn FrameSink) -> Result<bool> {
+        let began = Instant::now();
+        loop {
+            match self.gate()?.execute_batch("BEGIN IMMEDIATE") {
+                Ok(()) => return Ok(true),
+                Err(e) => {
+                    let error = source_error(e, "cannot be locked");
+                    if error.kind() != ErrorKind::Busy {
+                        return Err(error);
+                    }
+                }
+            }
+            if began.elapsed() >= LOCK_PATIENCE {
+                return Ok(false);
+            }
+            // So that little is left to capture under the lock. What is lost shows there again.
+            self.capture(sink)?;
+            std::thread::sleep(LOCK_PAUSE);
+        }
+    }
+
     fn under_lock(&mut self, sink: &mut dyn FrameSink) -> Result<Handoff> {
         let rest = self.header()?.map_or(u32::MAX, |now| now.frames.saturating_sub(self.at.frame));
         if rest > MAX_REST {
@@ -508,7 +556,7 @@ impl Tail {
         if let Step::Lost(reason) = self.capture(sink)? {
             return Ok(Handoff::Lost(reason));
         }
-        if !self.exchange()? || self.checkpoint()? != (Checkpoint::Ran { whole: true }) {
+        if !self.exchange()? || self.backfill(REST_PATIENCE)? != (Checkpoint::Ran { whole: true }) {
             return Ok(Handoff::Later);
         }
         let zero = self.exchange()? && self.at_zero;

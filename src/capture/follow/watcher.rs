@@ -30,15 +30,17 @@ const PAUSE: Duration = Duration::from_millis(5);
 const IDLE: Duration = Duration::from_secs(2);
 /// The size of the WAL from which on it is handed off when writers pause.
 pub(crate) const HANDOFF: u64 = 4 * 1024 * 1024;
-/// The size from which on it is handed off even if they do not.
+/// The size from which on it is handed off even if they do not: by then, and a little before SQLite's automatic checkpoint, which
+/// could not finish under our pin and would be tried in vain with every commit.
 const SOFT: u64 = 16 * 1024 * 1024;
+const SOFT_FRAMES: u32 = 900;
 /// How often to look while something happens, and how long after a notice that may have come before its commit.
 const ACTIVE: Duration = Duration::from_millis(1);
 const ALERT: Duration = Duration::from_millis(100);
 /// How often to look at an idle database, whatever the notices say.
 const SLOW: Duration = Duration::from_secs(1);
 /// How long to wait after a handoff that did not succeed, at first and at most.
-const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 /// A group is published at once when it has grown to this.
 const GROUP_BYTES: u64 = 32 * 1024 * 1024;
 const GROUP_COMMITS: usize = 50_000;
@@ -252,7 +254,7 @@ impl Watcher<'_> {
         let published = idle && self.group.is_empty();
         let wanted = (wal >= HANDOFF && still >= PAUSE && published)
             || (still >= IDLE && published)
-            || (wal >= SOFT && idle)
+            || ((wal >= SOFT || self.tail.wal_frames() >= SOFT_FRAMES) && idle)
             || wal >= self.options.wal_limit;
         if !wanted || now < times.handoff {
             return Ok(None);
