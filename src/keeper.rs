@@ -18,6 +18,10 @@
 //! let point = keeper.snapshot("before the migration")?;
 //! db.execute("DELETE FROM note", [])?;
 //! keeper.restore(&point, &dir.path().join("a-look-back.db"))?;
+//! let rewound = keeper.rewind(&point)?;               // `db` stays open, and sees it
+//! assert_eq!(db.query_row("SELECT count(*) FROM note", [], |row| row.get(0)), Ok(1));
+//! keeper.rewind(&keeper.find(&format!("seq:{}", rewound.before.seq))?)?; // and that undoes it
+//! assert_eq!(db.query_row("SELECT count(*) FROM note", [], |row| row.get(0)), Ok(0));
 //! keeper.close()?;
 //! # Ok(())
 //! # }
@@ -45,6 +49,7 @@ use crate::format::segment::CommitKind;
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::follow::{WatchOptions, follow};
 use crate::ops::restore::{RestoreOptions, restore};
+use crate::ops::rewind::{RewindOptions, Rewound, rewind};
 use crate::ops::select::select;
 use crate::policy::selector::Selector;
 use crate::progress::{Monitor, Silent};
@@ -242,6 +247,24 @@ impl Keeper {
         let chain = self.history.chain()?;
         let commit = commit(&chain, point.seq)?;
         restore(&self.history, &chain, &commit, target, &RestoreOptions::default(), &Silent)
+    }
+
+    /// Makes a point's content the database's present one, as one transaction, while the application's connections stay open and see it
+    /// next. The state before is captured and labelled first, and rewinding to that undoes it.
+    ///
+    /// The calling thread must not have a transaction open on the database: the rewind waits for the write lock.
+    ///
+    /// # Errors
+    /// As [`crate::ops::rewind::rewind`]; after an error the database is as it was.
+    pub fn rewind(&self, point: &RestorePoint) -> Result<Rewound> {
+        rewind(
+            &self.history,
+            &self.path,
+            point.seq,
+            &RewindOptions::default(),
+            &mut || self.wait_durable(self.patience),
+            &Silent,
+        )
     }
 
     /// How capture stands.

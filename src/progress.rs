@@ -28,6 +28,10 @@ pub enum Phase {
     Check,
     /// Opening stored batches and comparing digests.
     Verify,
+    /// Copying a restored image into a live database.
+    Install,
+    /// Comparing two states of a database.
+    Compare,
 }
 
 impl Phase {
@@ -42,6 +46,8 @@ impl Phase {
             Self::Sync => "sync",
             Self::Check => "check",
             Self::Verify => "verify",
+            Self::Install => "install",
+            Self::Compare => "compare",
         }
     }
 }

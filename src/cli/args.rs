@@ -88,6 +88,8 @@ pub(crate) enum Command {
     Log(LogArgs),
     Show(ShowArgs),
     Restore(RestoreArgs),
+    Rewind(RewindArgs),
+    Drift(DriftArgs),
     Verify(VerifyArgs),
     Label(LabelArgs),
     Status(StatusArgs),
@@ -281,6 +283,60 @@ pub(crate) struct RestoreArgs {
     /// Only say which commit it would be and how large
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
+}
+
+/// Make an older commit the live database's content, while the application stays connected
+///
+/// The state before is captured and labelled first, so that another rewind undoes it. The commit is restored to a scratch file and
+/// checked, and then installed as one SQLite transaction: open connections see it with their next transaction. Writers wait
+/// meanwhile.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  pagekeep rewind app.db --to \"10 min ago\" --dry-run
+  pagekeep rewind app.db --to seq:1234
+  pagekeep rewind app.db --to \"before migration\"")]
+pub(crate) struct RewindArgs {
+    /// The database file
+    pub(crate) database: PathBuf,
+    /// Which commit
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) to: String,
+    /// The history's name [default: the file's name without its extension]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Only say what would change: pages, tables, rows
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// What to ask SQLite before the commit is installed
+    #[arg(long, value_enum, default_value = "quick")]
+    pub(crate) check: CheckArg,
+    /// The label of the state before [default: before rewind to seq:N]
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) label: Option<String>,
+}
+
+/// Compare a live database with its newest commit, page by page
+///
+/// Finds what changed without a transaction: silent corruption of the original. Exit code 4 if there is any.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  pagekeep drift app.db")]
+pub(crate) struct DriftArgs {
+    /// The database file
+    pub(crate) database: PathBuf,
+    /// The history's name [default: the file's name without its extension]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+/// What the choice means.
+pub(crate) fn check_of(choice: CheckArg) -> crate::ops::restore::Check {
+    use crate::ops::restore::Check;
+    match choice {
+        CheckArg::None => Check::None,
+        CheckArg::Quick => Check::Quick,
+        CheckArg::Full => Check::Full,
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -13,6 +13,7 @@ mod list;
 mod output;
 mod progress;
 mod restore;
+mod rewind;
 mod shop;
 mod status;
 mod verify;
@@ -33,7 +34,7 @@ use output::Output;
 enum Ended {
     /// All is well.
     Well,
-    /// A verification found damage.
+    /// A verification or comparison found damage.
     Damaged,
 }
 
@@ -76,6 +77,8 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
         Command::Log(args) => list::log(context, &args),
         Command::Show(args) => list::show(context, &args),
         Command::Restore(args) => restore::restore(context, &args),
+        Command::Rewind(args) => rewind::rewind(context, &args),
+        Command::Drift(args) => return rewind::drift(context, &args),
         Command::Verify(args) => return verify::verify(context, args),
         Command::Label(args) => list::label(context, &args),
         Command::Status(args) => status::status(context, &args),

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::args::{CheckArg, RestoreArgs};
+use super::args::{RestoreArgs, check_of};
 use super::context::{Context, Selected};
 use super::list::{commit_json, neighbours};
 use super::output::{ago, bytes, counted, time};
@@ -18,11 +18,7 @@ pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
     let repository = context.repository()?;
     let selected = context.select(&repository, &args.source)?;
     let Selected { history, chain, commit } = &selected;
-    let check = match args.check {
-        CheckArg::None => Check::None,
-        CheckArg::Quick => Check::Quick,
-        CheckArg::Full => Check::Full,
-    };
+    let check = check_of(args.check);
     if !args.dry_run {
         let options = RestoreOptions { force: args.force, check, threads: context.threads() };
         let progress = Progress::new(&context.out);

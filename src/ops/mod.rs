@@ -2,8 +2,11 @@
 
 mod audit;
 pub mod backup;
+pub mod difference;
+pub mod drift;
 pub mod follow;
 pub(crate) mod locate;
 pub mod restore;
+pub mod rewind;
 pub mod select;
 pub mod verify;

@@ -83,8 +83,7 @@ pub fn restore(
     let scratch = Scratch::beside(target)?;
     check_space(scratch.path(), commit)?;
     write_pages(history, chain, commit, scratch.file(), options.threads, monitor)?;
-    monitor.phase(Phase::Sync, None);
-    scratch.file().sync_all().map_err(|e| failed(e, "cannot be written", scratch.path()))?;
+    sync(&scratch, monitor)?;
     check(scratch.path(), options.check, monitor)?;
     check_cancelled(monitor)?;
     scratch.publish(target, options.force)
@@ -258,6 +257,12 @@ pub(crate) fn check(path: &Path, check: Check, monitor: &dyn Monitor) -> Result<
     }
 }
 
+/// Waits until a scratch file is on the disk.
+pub(crate) fn sync(scratch: &Scratch, monitor: &dyn Monitor) -> Result<()> {
+    monitor.phase(Phase::Sync, None);
+    scratch.file().sync_all().map_err(|e| failed(e, "cannot be written", scratch.path()))
+}
+
 fn check_target(target: &Path, force: bool) -> Result<()> {
     let name = target.display().to_string();
     match fs::symlink_metadata(target) {
@@ -300,7 +305,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn check_space(path: &Path, commit: &Commit) -> Result<()> {
+pub(crate) fn check_space(path: &Path, commit: &Commit) -> Result<()> {
     let needed = commit.segment.manifest.page_size.file_len(commit.record.pages);
     let Ok(stat) = rustix::fs::statvfs(path) else { return Ok(()) };
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);

@@ -207,6 +207,18 @@ fn claim(history: &History, role: &str) -> Result<(Term, WriterToken)> {
         .with_object(names.writers()))
 }
 
+/// Whether a process of this machine is writing to the history.
+///
+/// # Errors
+/// When the local state can't be looked at.
+pub(crate) fn is_written_here(history: &History) -> Result<bool> {
+    match StateDir::lock(history) {
+        Ok(_) => Ok(false),
+        Err(e) if e.kind() == ErrorKind::Busy => Ok(true),
+        Err(e) => Err(e),
+    }
+}
+
 /// The newest claim of a history, for people.
 ///
 /// # Errors

@@ -27,13 +27,13 @@ impl Checker {
     /// # Errors
     /// [`ErrorKind::Damaged`] when SQLite can't open it.
     pub fn open(path: &Path) -> Result<Self> {
-        let uri = format!("file:{}?immutable=1", percent_encode(path));
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-            | OpenFlags::SQLITE_OPEN_URI
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(uri, flags)
-            .map_err(|e| failed(e, "SQLite cannot open the restored database"))?;
+        let connection = connect_immutable(path)?;
         Ok(Self { connection })
+    }
+
+    /// The connection, for reading.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// The handle that interrupts a long check from another thread.
@@ -127,6 +127,16 @@ impl Checker {
         let read = read();
         finish(read, found, "SQLite's check did not finish")
     }
+}
+
+/// Opens a file that nobody changes, without leaving anything beside it.
+pub(super) fn connect_immutable(path: &Path) -> Result<Connection> {
+    let uri = format!("file:{}?immutable=1", percent_encode(path));
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(uri, flags)
+        .map_err(|e| failed(e, "SQLite cannot open the restored database"))
 }
 
 /// What a check found, the reason why it could not go on included.

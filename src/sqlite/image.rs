@@ -108,6 +108,13 @@ pub fn changes_since(pin: &Pin<'_>, position: &Position, pages_then: u32) -> Res
     Ok(Changes::Pages(ChangedPages { pages, overlay: Overlay::new(&index, frames) }))
 }
 
+impl ChangedPages {
+    /// Whether a page is among them.
+    pub(crate) fn contains(&self, page: PageNo) -> bool {
+        self.pages.binary_search(&page).is_ok()
+    }
+}
+
 /// Begins to read the pages that may have changed.
 pub fn delta<'p>(pin: &'p mut Pin<'_>, changed: ChangedPages) -> Box<dyn PageSource + 'p> {
     let ChangedPages { pages, overlay } = changed;
@@ -126,6 +133,36 @@ pub fn full<'p>(pin: &'p mut Pin<'_>, method: Method) -> Result<Box<dyn PageSour
         }
         (Method::Raw | Method::Auto, true) => Ok(Box::new(RawImage::begin(pin)?)),
         (Method::Backup, _) | (Method::Auto, false) => Ok(Box::new(BackupImage::begin(pin)?)),
+    }
+}
+
+/// Reads single pages of a pinned database file, in any order.
+#[derive(Debug)]
+pub(crate) struct PageReader<'p, 'c> {
+    pin: &'p Pin<'c>,
+    overlay: Overlay,
+}
+
+impl<'p, 'c> PageReader<'p, 'c> {
+    /// A reader of what the pin sees.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Source`] when the WAL can't be read.
+    pub(crate) fn new(pin: &'p Pin<'c>) -> Result<Self> {
+        Ok(Self { pin, overlay: Overlay::whole(pin)? })
+    }
+
+    /// The content of a page.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Source`] when it can't be read.
+    pub(crate) fn read(&self, page: PageNo) -> Result<Vec<u8>> {
+        let mut content = vec![0; self.pin.page_size().bytes()];
+        match self.overlay.frame(page) {
+            Some(frame) => read_frame(self.pin, frame, &mut content)?,
+            None => read_pages(self.pin, page, &mut content)?,
+        }
+        Ok(content)
     }
 }
 

@@ -8,6 +8,8 @@ mod backup;
 pub mod check;
 mod ffi;
 pub mod image;
+pub(crate) mod install;
+pub(crate) mod layout;
 pub(crate) mod notice;
 mod overlay;
 pub mod source;

@@ -417,6 +417,20 @@ impl<'c> Pin<'c> {
         }
     }
 
+    /// Whether a follower whose position this is has captured all of this moment. Unlike [`Pin::since`] it may be asked of an empty
+    /// WAL, since a follower that is at work counts commits.
+    pub(crate) fn is_at(&self, position: &Position) -> bool {
+        if self.since(position) == Since::Nothing {
+            return true;
+        }
+        match (self.journal, position.wal()) {
+            (Journal::Wal(now), Some((file, then))) => {
+                self.file == Some(file) && now.frames == 0 && now.changes == then.changes
+            }
+            _ => false,
+        }
+    }
+
     pub(crate) fn connection(&self) -> &Connection {
         self.connection
     }

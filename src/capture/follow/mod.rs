@@ -24,7 +24,9 @@ use std::time::{Duration, Instant};
 
 use crate::capture::commit::CaptureOptions;
 use crate::codec::pool::panicked;
-use crate::error::{Error, ErrorKind, Result};
+#[cfg(doc)]
+use crate::error::ErrorKind;
+use crate::error::{Error, Result};
 use crate::repo::writer::Writer;
 use crate::sqlite::notice::Notice;
 use crate::sqlite::source::{self, Source};

@@ -1,0 +1,191 @@
+//! `rewind` and `drift`: the live database beside its history.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::Ended;
+use super::args::{DriftArgs, RewindArgs, check_of};
+use super::context::{Context, now};
+use super::output::{count, counted, table, time};
+use super::progress::Progress;
+use crate::error::Result;
+use crate::ops::difference::Difference;
+use crate::ops::drift::{Drift, Since};
+use crate::ops::locate::Database;
+use crate::ops::rewind::{RewindOptions, capture_present, preview};
+use crate::ops::select::select;
+use crate::policy::selector::Selector;
+use crate::repo::chain::Commit;
+use crate::repo::history::History;
+
+pub(crate) fn rewind(context: &Context, args: &RewindArgs) -> Result<()> {
+    let began = Instant::now();
+    let repository = context.repository()?;
+    let database = Database::at(&args.database, args.name.as_deref())?;
+    let history = database.history(&repository, false)?;
+    let chain = history.chain()?;
+    let selector = Selector::parse(&args.to, &now())?;
+    let commit = select(&history, &chain, &selector)?;
+    let options = RewindOptions {
+        check: check_of(args.check),
+        threads: context.threads(),
+        label: args.label.clone(),
+    };
+    if args.dry_run {
+        let progress = Progress::new(&context.out);
+        let difference = preview(&history, &args.database, commit.seq, &options, &progress)?;
+        drop(progress);
+        print_preview(context, &history, &commit, &difference);
+        return Ok(());
+    }
+    let progress = Progress::new(&context.out);
+    let done = crate::ops::rewind::rewind(
+        &history,
+        &args.database,
+        commit.seq,
+        &options,
+        &mut || capture_present(&repository, &history, &args.database, &progress),
+        &progress,
+    )?;
+    drop(progress);
+    let (name, seconds) = (history.name(), began.elapsed().as_secs_f64());
+    let undo = format!("pagekeep rewind {} --to seq:{}", args.database.display(), done.before.seq);
+    context.out.json_summary(json!({
+        "history": name, "database": database.place, "to": done.to, "before": done.before.seq,
+        "label": done.before.label, "now": done.now, "dry_run": false, "undo": undo, "seconds": seconds,
+    }));
+    context.out.summary(format_args!(
+        "rewound {} to {name}@seq:{}, captured {}",
+        database.place,
+        done.to,
+        time(commit.record.time)
+    ));
+    context.out.summary(format_args!(
+        "  the state before is seq:{}, labelled {:?}; this one is seq:{}; {seconds:.2} s",
+        done.before.seq, done.before.label, done.now
+    ));
+    context.out.summary(format_args!("  undo: {undo}"));
+    Ok(())
+}
+
+fn print_preview(context: &Context, history: &History, commit: &Commit, difference: &Difference) {
+    let tables: Vec<_> = difference
+        .tables
+        .iter()
+        .map(|t| {
+            json!({"table": t.name, "fate": t.fate.name(), "rows_added": t.added,
+                   "rows_removed": t.removed, "rows_changed": t.changed})
+        })
+        .collect();
+    context.out.json_summary(json!({
+        "history": history.name(), "to": commit.seq, "dry_run": true, "pages": difference.pages,
+        "tables": tables, "schema": difference.schema,
+    }));
+    if context.out.json {
+        return;
+    }
+    context.out.summary(format_args!(
+        "would rewind to {}@seq:{}, captured {}: {} would change",
+        history.name(),
+        commit.seq,
+        time(commit.record.time),
+        counted(difference.pages, "page")
+    ));
+    let rows: Vec<Vec<String>> = difference
+        .tables
+        .iter()
+        .map(|t| {
+            let name = t.name.clone();
+            vec![name, t.fate.name().to_owned(), count(t.added), count(t.removed), count(t.changed)]
+        })
+        .collect();
+    if rows.is_empty() {
+        context.out.summary("  no row of any table differs");
+    } else {
+        let header = ["TABLE", "WOULD BE", "ROWS ADDED", "REMOVED", "CHANGED"];
+        for line in table(&header, &rows, &[2, 3, 4]) {
+            context.out.summary(format_args!("  {line}"));
+        }
+    }
+    for line in &difference.schema {
+        context.out.summary(format_args!("  {line}"));
+    }
+    context.out.summary("nothing was changed");
+}
+
+pub(crate) fn drift(context: &Context, args: &DriftArgs) -> Result<Ended> {
+    let repository = context.repository()?;
+    let progress = Progress::new(&context.out);
+    let (history, drift) =
+        crate::ops::drift::drift(&repository, &args.database, args.name.as_deref(), &progress)?;
+    drop(progress);
+    print_drift(context, &history, &drift);
+    Ok(if drift.is_any() { Ended::Damaged } else { Ended::Well })
+}
+
+fn print_drift(context: &Context, history: &History, drift: &Drift) {
+    let since = match drift.since {
+        Since::Nothing => "nothing",
+        Since::Known => "known",
+        Since::Unknown => "unknown",
+    };
+    let (live, head) = drift.sizes.unzip();
+    context.out.json_summary(json!({
+        "history": history.name(), "seq": drift.seq, "pages": drift.pages,
+        "differing": drift.differing, "tables": drift.tables, "elsewhere": drift.elsewhere,
+        "explained": drift.explained, "free": drift.free, "since_head": since,
+        "live_pages": live, "head_pages": head, "drifted": drift.is_any(),
+    }));
+    if context.out.json {
+        return;
+    }
+    let of = format!("{} of {}@seq:{}", counted(drift.pages, "page"), history.name(), drift.seq);
+    if !drift.is_any() {
+        context.out.summary(format_args!("{of} compared: no drift"));
+    } else {
+        context.out.summary(format_args!(
+            "{of} compared: \x1b[1;31m{} and no captured transaction explains it\x1b[0m",
+            match drift.differing {
+                0 => "the size differs".to_owned(),
+                1 => "1 page differs".to_owned(),
+                n => format!("{} pages differ", count(n)),
+            }
+        ));
+        let mut rows: Vec<Vec<String>> =
+            drift.tables.iter().map(|(name, n)| vec![name.clone(), count(*n)]).collect();
+        if drift.elsewhere > 0 {
+            rows.push(vec!["(no table)".to_owned(), count(drift.elsewhere)]);
+        }
+        for line in table(&["TABLE", "PAGES"], &rows, &[1]) {
+            context.out.summary(format_args!("  {line}"));
+        }
+    }
+    if let Some((live, head)) = drift.sizes {
+        context.out.summary(format_args!("  {live} pages now, {head} then"));
+    }
+    if drift.explained > 0 {
+        context.out.summary(format_args!(
+            "  {} changed by transactions since, not captured yet",
+            counted(drift.explained, "page")
+        ));
+    }
+    if drift.free > 0 {
+        context.out.summary(format_args!(
+            "  {} without content, which means nothing",
+            counted(drift.free, "free page")
+        ));
+    }
+    let advice = match (drift.is_any(), drift.since) {
+        (false, _) => return,
+        (true, Since::Unknown) => {
+            "what was committed since the last capture can't be told from corruption; `pagekeep backup`, then look again, \
+             or run `pagekeep watch` all the time"
+        }
+        (true, Since::Nothing | Since::Known) => {
+            "the file was changed by something else than a transaction: check the disk and the memory; \
+             `PRAGMA integrity_check` tells whether the database is sound, `pagekeep rewind` or `restore` bring the captured pages back"
+        }
+    };
+    context.out.note(format_args!("\x1b[1mhint:\x1b[0m {advice}"));
+}

@@ -1,0 +1,187 @@
+//! Compare a live database with its history's head, page by page: finds what changed without a commit, that is, silent corruption of
+//! the original.
+//!
+//! Invariants: nothing is written, neither to the database nor to the repository. A page that a commit since the head
+//! explains is not drift; a leaf of the freelist is not either, since SQLite leaves its content open.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ops::locate::Database;
+use crate::progress::{Monitor, Phase, check_cancelled};
+use crate::repo::Repository;
+use crate::repo::chain::{Chain, Commit};
+use crate::repo::history::History;
+use crate::repo::page_map::PageMap;
+use crate::repo::state;
+use crate::sqlite::image::{self, Changes, Chunk, Method};
+use crate::sqlite::layout;
+use crate::sqlite::source::{Pin, Source};
+use crate::types::{Digest, PageNo, Seq};
+
+/// What is known of the time since the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// Nothing was committed: what differs changed without a commit.
+    Nothing,
+    /// Some transactions were committed, and it is known which pages they wrote.
+    Known,
+    /// It can't be told whether a difference comes from a commit.
+    Unknown,
+}
+
+/// How the live database differs from the head.
+#[derive(Clone, Debug)]
+pub struct Drift {
+    /// The head.
+    pub seq: Seq,
+    /// Pages compared.
+    pub pages: u64,
+    /// Pages that differ, and that nothing explains.
+    pub differing: u64,
+    /// The tables that they belong to, with the number of pages; their indexes included.
+    pub tables: BTreeMap<String, u64>,
+    /// How many of them belong to no table.
+    pub elsewhere: u64,
+    /// Pages that differ because of transactions since the head.
+    pub explained: u64,
+    /// Pages of the freelist that differ, which means nothing.
+    pub free: u64,
+    /// Whether the sizes differ: the database's and the head's in pages.
+    pub sizes: Option<(u32, u32)>,
+    /// What is known of the time since the head.
+    pub since: Since,
+}
+
+impl Drift {
+    /// Whether something differs that nothing explains.
+    pub fn is_any(&self) -> bool {
+        self.differing > 0 || (self.sizes.is_some() && self.since == Since::Nothing)
+    }
+}
+
+/// Compares the database at a path with the head of its history.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] when there is no history or no commit; [`ErrorKind::Source`] when the database can't be read; [`ErrorKind::Damaged`]
+/// when the repository is; store errors.
+pub fn drift(
+    repository: &Repository,
+    path: &Path,
+    name: Option<&str>,
+    monitor: &dyn Monitor,
+) -> Result<(History, Drift)> {
+    let mut source = Source::open(path)?;
+    let history = Database::at(path, name)?.history(repository, false)?;
+    // The head first: what comes after it is then in the WAL.
+    let chain = history.chain()?;
+    let head = chain.latest().ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "has no commits yet")
+            .with_object(format!("history {:?}", history.name()))
+            .with_hint("`pagekeep backup` makes the first one")
+    })?;
+    let position = state::peek(&history)?
+        .filter(|state| state.head.as_ref().is_some_and(|h| h.seq == head.seq))
+        .and_then(|state| state.position);
+    let mut pin = source.pin()?;
+    let (since, changes) = match &position {
+        None => (Since::Unknown, None),
+        Some(_) if pin.page_size() != head.segment.manifest.page_size => (Since::Unknown, None),
+        Some(position) => match image::changes_since(&pin, position, head.record.pages)? {
+            Changes::Nothing => (Since::Nothing, None),
+            Changes::Pages(pages) => (Since::Known, Some(pages)),
+            Changes::Unknown if pin.is_at(position) => (Since::Nothing, None),
+            Changes::Unknown => (Since::Unknown, None),
+        },
+    };
+    let found = compare(&history, &chain, &head, &mut pin, monitor)?;
+    let free = layout::free_leaves(&pin)?;
+    let explained = |page: &PageNo| changes.as_ref().is_some_and(|c| c.contains(*page));
+    let (mut drifted, mut counts) = (HashSet::new(), (0, 0));
+    for page in found {
+        if free.contains(&page) {
+            counts.0 += 1;
+        } else if explained(&page) {
+            counts.1 += 1;
+        } else {
+            drifted.insert(page);
+        }
+    }
+    let differing = u64::try_from(drifted.len()).unwrap_or(u64::MAX);
+    let tables = match differing {
+        0 => BTreeMap::new(),
+        // What can't even be walked is all the more to be told.
+        _ => layout::by_table(pin.connection(), &drifted).unwrap_or_default(),
+    };
+    let sizes = (pin.pages() != head.record.pages).then_some((pin.pages(), head.record.pages));
+    let drift = Drift {
+        seq: head.seq,
+        pages: pin.pages().into(),
+        differing,
+        elsewhere: differing.saturating_sub(tables.values().sum()),
+        tables,
+        explained: counts.1,
+        free: counts.0,
+        sizes,
+        since,
+    };
+    drop(pin);
+    Ok((history, drift))
+}
+
+/// The pages of the pinned database whose digest is not the head's.
+fn compare(
+    history: &History,
+    chain: &Chain,
+    head: &Commit,
+    pin: &mut Pin<'_>,
+    monitor: &dyn Monitor,
+) -> Result<Vec<PageNo>> {
+    let hasher = history.hasher();
+    let mut known = Known::new(head, chain)?;
+    let comparable = pin.page_size() == head.segment.manifest.page_size;
+    let page_len = pin.page_size().bytes();
+    let mut reader = image::full(pin, Method::Auto)?;
+    monitor.phase(Phase::Compare, Some(reader.total_bytes()));
+    let (mut chunk, mut found) = (Chunk::default(), Vec::new());
+    while reader.next(&mut chunk)? {
+        check_cancelled(monitor)?;
+        for (page, content) in chunk.pages.iter().zip(chunk.data.chunks_exact(page_len)) {
+            let same = comparable && known.get(*page)? == Some(hasher.digest(*page, content));
+            if !same {
+                found.push(*page);
+            }
+        }
+        monitor.advance(u64::try_from(chunk.data.len()).unwrap_or(u64::MAX));
+    }
+    Ok(found)
+}
+
+/// The head's page digests, window by window, for pages asked for in ascending order.
+struct Known<'a> {
+    map: PageMap<'a>,
+    window: Vec<(PageNo, Digest)>,
+    ended: bool,
+}
+
+impl<'a> Known<'a> {
+    fn new(head: &'a Commit, chain: &'a Chain) -> Result<Self> {
+        let map = PageMap::new(head, chain.lineage(head.seq))?;
+        Ok(Self { map, window: Vec::new(), ended: false })
+    }
+
+    fn get(&mut self, page: PageNo) -> Result<Option<Digest>> {
+        while !self.ended && self.window.last().is_none_or(|(last, _)| *last < page) {
+            let Some(wanted) = self.map.next_window()? else {
+                self.ended = true;
+                break;
+            };
+            self.window =
+                wanted.iter().flat_map(|w| w.pages.iter().map(|(_, p, d)| (*p, *d))).collect();
+            self.window.sort_unstable();
+        }
+        let at = self.window.binary_search_by_key(&page, |(p, _)| *p).ok();
+        Ok(at.and_then(|at| self.window.get(at)).map(|(_, digest)| *digest))
+    }
+}

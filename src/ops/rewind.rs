@@ -1,0 +1,230 @@
+//! Rewind a live database: an older commit becomes its content, while the application's connections stay open.
+//!
+//! The road: capture what is there -> restore to scratch -> SQLite's check -> write lock -> capture what came meanwhile, and label it -> copy
+//! as one transaction -> capture the result.
+//!
+//! Invariants:
+//! - Everything that was committed before is in the history, under a label, before anything is written over. A rewind
+//!   is a new commit, so another rewind undoes it.
+//! - An error before the copy commits leaves the database as it was.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::codec::pool;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::snapshot::SnapshotKind;
+use crate::ops::backup::{BackupOptions, backup};
+use crate::ops::difference::{self, Difference};
+use crate::ops::restore::{Check, Scratch, check, check_space, sync, write_pages};
+use crate::progress::{Monitor, Phase, check_cancelled};
+use crate::repo::Repository;
+use crate::repo::chain::Chain;
+use crate::repo::history::{History, Snapshot};
+use crate::repo::state;
+use crate::repo::writer::is_written_here;
+use crate::sqlite::check::Checker;
+use crate::sqlite::image::{self, Chunk, Method};
+use crate::sqlite::install::install;
+use crate::sqlite::source::{Pin, Source};
+use crate::types::{PageNo, Seq};
+
+/// How to rewind.
+#[derive(Clone, Debug)]
+pub struct RewindOptions {
+    /// What SQLite is asked about the restored image before it is installed.
+    pub check: Check,
+    /// Worker threads.
+    pub threads: usize,
+    /// The label of the state before; one that names the target if `None`.
+    pub label: Option<String>,
+}
+
+impl Default for RewindOptions {
+    fn default() -> Self {
+        Self { check: Check::default(), threads: pool::default_threads(), label: None }
+    }
+}
+
+/// What a rewind came to.
+#[derive(Clone, Debug)]
+pub struct Rewound {
+    /// The commit whose content is back.
+    pub to: Seq,
+    /// The label of the state before: rewinding to it undoes this.
+    pub before: Snapshot,
+    /// The commit that the rewind made.
+    pub now: Seq,
+}
+
+/// How long to wait for a follower to catch up.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often to look whether it did.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Rewinds the database at a path to a commit of its history. `capture` makes sure that everything committed to the database so far is in the
+/// history, and answers the newest commit of it.
+///
+/// # Errors
+/// [`ErrorKind::Refused`] when the page size differs and the database is in WAL mode, [`ErrorKind::Busy`] when its locks can't be
+/// had, [`ErrorKind::Damaged`] when the commit can't be restored or is not sound; what `capture` answers.
+///
+/// # Durability
+/// When this returns, the state before, its label and the rewound state are durable in the repository.
+pub fn rewind(
+    history: &History,
+    path: &Path,
+    to: Seq,
+    options: &RewindOptions,
+    capture: &mut dyn FnMut() -> Result<Seq>,
+    monitor: &dyn Monitor,
+) -> Result<Rewound> {
+    // Early, so that little is left to do under the lock, and trouble shows before anything else.
+    capture()?;
+    let chain = history.chain()?;
+    let scratch = scratch(history, &chain, path, to, options, monitor)?;
+    let label = options.label.clone().unwrap_or_else(|| format!("before rewind to seq:{to}"));
+    let mut before = None;
+    install(
+        path,
+        scratch.path(),
+        &mut || {
+            let seq = capture()?;
+            before = Some(history.add_snapshot(seq, &label, SnapshotKind::Safety)?);
+            Ok(())
+        },
+        monitor,
+    )?;
+    let before = before
+        .ok_or_else(|| Error::new(ErrorKind::Failure, "the state before was not captured"))?;
+    let now = capture().map_err(|e| {
+        e.with_hint(
+            "the database is rewound, but that is not in the repository yet: run `pagekeep backup`",
+        )
+    })?;
+    Ok(Rewound { to, before, now })
+}
+
+/// The commit as a file beside the database, checked.
+pub(crate) fn scratch(
+    history: &History,
+    chain: &Chain,
+    path: &Path,
+    to: Seq,
+    options: &RewindOptions,
+    monitor: &dyn Monitor,
+) -> Result<Scratch> {
+    let commit = chain.commit(to).ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, format!("has no commit seq:{to}"))
+            .with_object(format!("history {:?}", history.name()))
+    })?;
+    let scratch = Scratch::beside(path)?;
+    check_space(scratch.path(), &commit)?;
+    write_pages(history, chain, &commit, scratch.file(), options.threads, monitor)?;
+    sync(&scratch, monitor)?;
+    check(scratch.path(), options.check, monitor)?;
+    Ok(scratch)
+}
+
+/// Makes sure that everything committed to a database so far is in its history: by a backup, or if a follower of this machine is at work, by
+/// waiting for it. Answers the newest commit.
+///
+/// # Errors
+/// [`ErrorKind::Busy`] when the follower does not catch up; as [`backup`].
+pub fn capture_present(
+    repository: &Repository,
+    history: &History,
+    path: &Path,
+    monitor: &dyn Monitor,
+) -> Result<Seq> {
+    if !is_written_here(history)? {
+        let options =
+            BackupOptions { name: Some(history.name().to_owned()), ..BackupOptions::default() };
+        match backup(repository, path, &options, monitor) {
+            Ok(report) => return Ok(report.seq),
+            // A follower began just now.
+            Err(e) if e.kind() == ErrorKind::Busy && is_written_here(history)? => {}
+            Err(e) => return Err(e),
+        }
+    }
+    let began = Instant::now();
+    let mut source = Source::open(path)?;
+    loop {
+        check_cancelled(monitor)?;
+        let pin = source.pin()?;
+        if let Some(state) = state::peek(history)?
+            && let (Some(head), Some(position)) = (state.head, state.position)
+            && pin.is_at(&position)
+        {
+            return Ok(head.seq);
+        }
+        drop(pin);
+        if began.elapsed() >= PATIENCE {
+            return Err(Error::new(
+                ErrorKind::Busy,
+                "is followed by another process, which does not catch up",
+            )
+            .with_object(path.display().to_string())
+            .with_hint("look at what `pagekeep watch` says; or stop it, and try again"));
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// What a rewind would change, without changing anything.
+///
+/// # Errors
+/// As [`rewind`], but for locks, which it needs none of.
+pub fn preview(
+    history: &History,
+    path: &Path,
+    to: Seq,
+    options: &RewindOptions,
+    monitor: &dyn Monitor,
+) -> Result<Difference> {
+    let chain = history.chain()?;
+    let scratch = scratch(history, &chain, path, to, options, monitor)?;
+    let mut source = Source::open(path)?;
+    let mut pin = source.pin()?;
+    let pages = differing_pages(&mut pin, scratch.file(), monitor)?;
+    let image = Checker::open(scratch.path())?;
+    difference::compare(pin.connection(), image.connection(), &pages, monitor)
+}
+
+/// The pages that differ between what a pin sees and an image file.
+fn differing_pages(
+    pin: &mut Pin<'_>,
+    image: &File,
+    monitor: &dyn Monitor,
+) -> Result<HashSet<PageNo>> {
+    let failed = |e| Error::io(e, "cannot be read", "the restored file");
+    let page_size = pin.page_size();
+    let len = image.metadata().map_err(failed)?.len();
+    let mut reader = image::full(pin, Method::Auto)?;
+    monitor.phase(Phase::Compare, Some(reader.total_bytes()));
+    let (mut chunk, mut there) = (Chunk::default(), Vec::new());
+    let mut found = HashSet::new();
+    let mut last = PageNo(0);
+    while reader.next(&mut chunk)? {
+        check_cancelled(monitor)?;
+        for (page, content) in chunk.pages.iter().zip(chunk.data.chunks_exact(page_size.bytes())) {
+            last = *page;
+            let offset = page_size.offset(*page);
+            there.resize(content.len(), 0);
+            let same = offset + page_size.file_len(1) <= len && {
+                image.read_exact_at(&mut there, offset).map_err(failed)?;
+                there == content
+            };
+            if !same {
+                found.insert(*page);
+            }
+        }
+        monitor.advance(u64::try_from(chunk.data.len()).unwrap_or(u64::MAX));
+    }
+    let pages = u32::try_from(len / page_size.file_len(1)).unwrap_or(u32::MAX);
+    found.extend((last.0.saturating_add(1)..=pages).map(PageNo));
+    Ok(found)
+}

@@ -1,0 +1,63 @@
+//! What the pages of a database belong to: tables and indexes by SQLite's own `dbstat`, and the leaves of the freelist, whose
+//! content means nothing.
+
+use std::collections::{BTreeMap, HashSet};
+
+use rusqlite::Connection;
+
+use super::image::PageReader;
+use super::source::Pin;
+use super::source_error;
+use crate::error::Result;
+use crate::types::PageNo;
+
+/// How many of some pages each table has, its indexes included. Pages of no table are left out.
+///
+/// # Errors
+/// [`crate::ErrorKind::Source`] when SQLite can't walk the database.
+pub(crate) fn by_table(
+    connection: &Connection,
+    pages: &HashSet<PageNo>,
+) -> Result<BTreeMap<String, u64>> {
+    let read = || {
+        // A b-tree is named after its table or index; an index counts for its table.
+        let mut statement = connection.prepare(
+            "SELECT d.pageno, coalesce(s.tbl_name, d.name) FROM dbstat d LEFT JOIN sqlite_schema s ON s.name = d.name",
+        )?;
+        let mut rows = statement.query([])?;
+        let mut found = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let page: u32 = row.get(0)?;
+            if pages.contains(&PageNo(page)) {
+                *found.entry(row.get::<_, String>(1)?).or_insert(0) += 1;
+            }
+        }
+        Ok(found)
+    };
+    read().map_err(|e| source_error(e, "cannot be walked"))
+}
+
+/// The leaves of the freelist: pages that hold nothing, whatever stands in them.
+///
+/// # Errors
+/// [`crate::ErrorKind::Source`] when the database can't be read.
+pub(crate) fn free_leaves(pin: &Pin<'_>) -> Result<HashSet<PageNo>> {
+    let mut leaves = HashSet::new();
+    if pin.pages() == 0 {
+        return Ok(leaves);
+    }
+    let reader = PageReader::new(pin)?;
+    let number = |bytes: &[u8], at: usize| {
+        bytes.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_be_bytes(*b))
+    };
+    let mut trunk = number(&reader.read(PageNo(1))?, 32);
+    let mut seen = HashSet::new();
+    // A freelist that leads in a circle is a broken one; what was found until then still holds.
+    while (1..=pin.pages()).contains(&trunk) && seen.insert(trunk) {
+        let page = reader.read(PageNo(trunk))?;
+        let listed = usize::try_from(number(&page, 4)).unwrap_or(0).min(page.len() / 4);
+        leaves.extend((0..listed).map(|i| PageNo(number(&page, 8 + i * 4))).filter(|p| p.0 > 0));
+        trunk = number(&page, 0);
+    }
+    Ok(leaves)
+}
