@@ -10,6 +10,7 @@ mod ffi;
 pub mod image;
 pub(crate) mod install;
 pub(crate) mod layout;
+pub mod library;
 pub(crate) mod notice;
 mod overlay;
 pub mod source;

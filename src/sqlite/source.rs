@@ -159,47 +159,6 @@ pub(crate) fn check_unused(path: &Path) -> Result<()> {
     }
 }
 
-/// Whether a version of SQLite, as `SQLITE_VERSION_NUMBER` writes it, may corrupt a database in WAL mode when the WAL is reset
-/// at the wrong moment. Mended in 3.51.3, and in 3.50.7 and 3.44.6 (<https://sqlite.org/wal.html>).
-pub fn is_vulnerable(version: i32) -> bool {
-    let mended = version >= 3_051_003
-        || (3_050_007..3_051_000).contains(&version)
-        || (3_044_006..3_045_000).contains(&version);
-    // The WAL came with 3.7.0.
-    !mended && version >= 3_007_000
-}
-
-/// Refuses to follow with a library that might corrupt what it follows.
-///
-/// # Errors
-/// [`ErrorKind::Refused`].
-pub fn check_library(version: i32) -> Result<()> {
-    if !is_vulnerable(version) {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::Refused,
-        format!(
-            "SQLite {} has a bug that can corrupt a WAL; following needs a mended one",
-            name_version(version)
-        ),
-    )
-    .with_object("the SQLite library of this program")
-    .with_hint("build with 3.51.3 or later, 3.50.7, or 3.44.6; the bundled one is"))
-}
-
-/// What to tell somebody whose application uses such a library.
-pub(crate) fn describe_vulnerable(database: &str, version: i32) -> String {
-    format!(
-        "{database} was last written by SQLite {}, which has a bug that can corrupt a database in WAL mode; let the          application use 3.51.3 or later, 3.50.7, or 3.44.6",
-        name_version(version)
-    )
-}
-
-fn name_version(version: i32) -> String {
-    format!("{}.{}.{}", version / 1_000_000, version / 1000 % 1000, version % 1000)
-}
-
 /// What tells one file from another under the same path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileIdentity {
@@ -516,7 +475,11 @@ pub(super) fn try_begin_wal(connection: &Connection) -> Result<Option<WalIndex>>
     begin_read(connection).map_err(|e| source_error(e, "cannot be read"))?;
     let after = wal_index(connection);
     match (before, after) {
-        (Some(before), Ok(Some(after))) if before.same_snapshot(&after) => Ok(Some(after)),
+        // The count of backfilled frames is no part of the header: a reset between the two reads takes it back to zero, while
+        // the pin sits where it sat before.
+        (Some(before), Ok(Some(after))) if before.same_snapshot(&after) => {
+            Ok(Some(WalIndex { backfilled: before.backfilled.max(after.backfilled), ..after }))
+        }
         (_, after) => {
             let _ = connection.execute_batch("ROLLBACK");
             after.map(|_| None)

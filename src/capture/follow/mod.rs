@@ -28,8 +28,9 @@ use crate::codec::pool::panicked;
 use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::repo::writer::Writer;
+use crate::sqlite::library;
 use crate::sqlite::notice::Notice;
-use crate::sqlite::source::{self, Source};
+use crate::sqlite::source::Source;
 use crate::types::Seq;
 
 use publisher::Publisher;
@@ -84,14 +85,14 @@ impl Follower {
         options: FollowOptions,
         listener: Arc<dyn Listener + Sync>,
     ) -> Result<Self> {
-        source::check_library(rusqlite::version_number())?;
+        library::check_library(rusqlite::version_number())?;
         // What can't be opened at all is told at once, not tried for ever.
         let mut database = Source::open(path)?;
         let pin = database.pin()?;
         if let Some(version) = pin.last_writer()?
-            && source::is_vulnerable(version)
+            && library::is_vulnerable(version)
         {
-            listener.event(&Event::Warning(source::describe_vulnerable(place, version)));
+            listener.event(&Event::Warning(library::describe_vulnerable(place, version)));
         }
         drop(pin);
         drop(database);

@@ -5,8 +5,8 @@
 //!
 //! An application's blocking checkpoint (FULL, RESTART, TRUNCATE) holds the write lock and waits for our pin, and every writer waits with
 //! it. So: when the WAL has stood still for [`STILL`] and all is captured, a PASSIVE checkpoint is tried. If somebody else
-//! holds the checkpoint lock, the pin is let go, until the header moves or the lock is free again; the proof then tells that
-//! nothing was missed. At mark zero the pin is in nobody's way, so an idle database is handed off to there, and
+//! holds the checkpoint lock, we step aside: as soon as the other has backfilled everything, the pin goes to mark zero, where it
+//! is in nobody's way, and where the WAL can be reset only once before we are back. An idle database is handed off to there as well, and
 //! costs one look a second.
 //!
 //! The WAL is handed off when it has passed [`HANDOFF`] and writers pause, and from [`SOFT`] on whether they pause or not. What a
@@ -20,10 +20,12 @@ use super::shared::{Ended, FOREVER, Shared};
 use crate::capture::group::Group;
 use crate::error::Result;
 use crate::sqlite::notice::Notice;
-use crate::sqlite::tail::{Checkpoint, Handoff, Step, Tail};
+use crate::sqlite::tail::handoff::{Checkpoint, Handoff};
+use crate::sqlite::tail::{Step, Tail};
 
-/// How long the WAL has to stand still before we look whether somebody waits for us.
-const STILL: Duration = Duration::from_millis(20);
+/// How long the WAL has to stand still before we look whether somebody waits for us; and how often then, at first and later.
+const STILL: Duration = Duration::from_millis(5);
+const STILL_LATER: Duration = Duration::from_millis(20);
 /// How long writers have to pause before a handoff.
 const PAUSE: Duration = Duration::from_millis(5);
 /// How long nothing has to happen before even a small WAL is handed off.
@@ -224,15 +226,6 @@ impl Watcher<'_> {
     /// Whatever keeps us out of the application's way. `Some` when continuity is lost.
     fn manners(&mut self, times: &mut Times, moved: bool) -> Result<Option<&'static str>> {
         let now = Instant::now();
-        if !self.tail.is_pinned() {
-            if moved || now >= times.probe {
-                times.probe = now + STILL;
-                if moved || self.tail.checkpoint()? != Checkpoint::Busy {
-                    self.tail.exchange()?;
-                }
-            }
-            return Ok(None);
-        }
         if self.tail.is_at_zero() {
             if moved {
                 // Nothing of a new generation could be backfilled under such a pin.
@@ -242,10 +235,12 @@ impl Watcher<'_> {
         }
         let still = now.saturating_duration_since(times.moved);
         if still >= STILL && now >= times.probe {
-            times.probe = now + STILL;
-            if self.tail.probe()? == Checkpoint::Busy {
-                self.tail.unpin();
-                self.tail.stats.yields += 1;
+            times.probe = now + if still < ALERT { STILL } else { STILL_LATER };
+            // Nothing behind the pin can be backfilled, so this costs no more than a look.
+            if self.tail.checkpoint()? == Checkpoint::Busy {
+                self.tail.step_aside()?;
+                // It may still be at work: look again at once.
+                (times.probe, times.alert) = (now + ACTIVE, now + ALERT);
                 return Ok(None);
             }
         }
@@ -286,7 +281,7 @@ impl Watcher<'_> {
             std::thread::sleep(ACTIVE);
             return;
         }
-        let mut wait = if self.tail.is_at_zero() { SLOW } else { STILL };
+        let mut wait = if self.tail.is_at_zero() { SLOW } else { STILL_LATER };
         if let Some(began) = times.group {
             wait = wait.min(self.options.interval.saturating_sub(began.elapsed())).max(ACTIVE);
         }

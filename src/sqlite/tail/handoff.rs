@@ -1,0 +1,205 @@
+//! Pins and the handoff: what keeps a generation of the WAL until it is captured, and lets go of it without a gap.
+//!
+//! A pin is an open read transaction. At a read mark above zero it keeps everybody from resetting the WAL. At mark zero, where a read
+//! lands when the whole WAL was backfilled as it began, the WAL may be reset once, but nothing of the new generation can be backfilled,
+//! so it can't be reset again. One pin is exchanged for another only when all that the new one could see is captured. The handoff
+//! lets go of a generation without letting a commit fall in between, with two connections for pins and a third one, the gate:
+//!
+//! 1. All is captured: the idle connection begins a read, the other ends its own. The WAL can't be reset.
+//! 2. A PASSIVE checkpoint on the idle connection: the bulk of the backfill, while writers run.
+//! 3. The gate takes the write lock in a moment when it is free, without a place in a queue. Busy: come again later. The last
+//!    frames are captured.
+//! 4. The pins are exchanged; a PASSIVE checkpoint of the small rest.
+//! 5. All is backfilled? Exchanged once more, the pin gets mark zero. Otherwise the pin stays above zero.
+//! 6. The gate lets go without having written. The next writer resets the WAL; the old generation is wholly ours.
+//!
+//! Invariants: nothing is written to the database but what a checkpoint moves; the write lock is held no longer than the small rest
+//! takes; nothing here waits in a queue of SQLite's.
+
+use std::time::{Duration, Instant};
+
+use super::{FrameSink, Step, Tail};
+use crate::error::{ErrorKind, Result};
+use crate::sqlite::source::try_begin_wal;
+use crate::sqlite::source_error;
+
+/// How often to catch up with writers before their WAL is pinned anew.
+const EXCHANGE_TRIES: usize = 50;
+/// How long to try for the write lock, and how long to leave it alone in between.
+const LOCK_PATIENCE: Duration = Duration::from_millis(50);
+const LOCK_PAUSE: Duration = Duration::from_micros(50);
+/// How long to wait for somebody else's checkpoint under the write lock.
+const REST_PATIENCE: Duration = Duration::from_millis(5);
+/// More frames than this are not captured under the write lock; let them be captured without it first.
+const MAX_REST: u32 = 2048;
+
+/// What came of a handoff.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handoff {
+    /// The pin is at mark zero; the next writer resets the WAL.
+    Done,
+    /// Somebody was in the way, or a reader holds the WAL: try again later.
+    Later,
+    /// Continuity can't be proven.
+    Lost(&'static str),
+}
+
+/// What a PASSIVE checkpoint answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Checkpoint {
+    /// Somebody else holds the checkpoint lock.
+    Busy,
+    /// Backfilled as far as readers let it; `whole` if that was everything.
+    Ran { whole: bool },
+}
+
+impl Tail {
+    /// Pins the present snapshot with the idle connection, if all of it is captured, and then ends the old pin.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Source`] when the database can't be read.
+    pub(crate) fn exchange(&mut self) -> Result<bool> {
+        let Some(before) = self.header()? else { return Ok(false) };
+        if !self.is_captured(&before) {
+            return Ok(false);
+        }
+        let idle = 1 - self.pinned;
+        let begun = match try_begin_wal(self.pin(idle)?) {
+            Ok(begun) => begun,
+            Err(e) if e.kind() == ErrorKind::Busy => None,
+            Err(e) => return Err(e),
+        };
+        let Some(index) = begun else { return Ok(false) };
+        if !self.is_captured(&index) {
+            self.end(idle);
+            return Ok(false);
+        }
+        self.end(self.pinned);
+        self.pinned = idle;
+        self.pinned_frame = index.frames;
+        // Certain only if the WAL was backfilled before the read began.
+        self.at_zero = before.backfilled >= before.frames;
+        Ok(true)
+    }
+
+    /// Gets out of the way of somebody's checkpoint: once it has backfilled everything that is captured, a new pin lands on mark
+    /// zero; until then the pin is brought up to date, so that it can.
+    ///
+    /// # Errors
+    /// As [`Tail::exchange`].
+    pub(crate) fn step_aside(&mut self) -> Result<()> {
+        let whole = self.header()?.is_some_and(|now| now.backfilled >= now.frames);
+        if (whole || self.pinned_frame != self.at.frame) && self.exchange()? && self.at_zero {
+            self.stats.yields += 1;
+        }
+        Ok(())
+    }
+
+    /// A PASSIVE checkpoint on the connection that holds no pin.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Source`], [`ErrorKind::NoSpace`] when it fails.
+    pub(crate) fn checkpoint(&self) -> Result<Checkpoint> {
+        let idle = 1 - self.pinned;
+        let ran =
+            self.pin(idle)?.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)").and_then(|mut s| {
+                s.query_row([], |row| {
+                    Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+                })
+            });
+        match ran {
+            Ok((0, frames, backfilled)) => Ok(Checkpoint::Ran { whole: frames == backfilled }),
+            Ok(_) => Ok(Checkpoint::Busy),
+            Err(e) => {
+                let error = source_error(e, "cannot be checkpointed");
+                if error.kind() == ErrorKind::Busy { Ok(Checkpoint::Busy) } else { Err(error) }
+            }
+        }
+    }
+
+    /// Lets go of the present generation without a gap (see the module). Everything must be captured.
+    ///
+    /// # Errors
+    /// As [`Tail::capture`] and [`Tail::checkpoint`].
+    pub(crate) fn handoff(&mut self, sink: &mut dyn FrameSink) -> Result<Handoff> {
+        // Under load the header moves while the pins are exchanged: catch up, and try again.
+        let mut tries = 0;
+        while !self.exchange()? {
+            tries += 1;
+            if tries > EXCHANGE_TRIES {
+                return Ok(Handoff::Later);
+            }
+            if let Step::Lost(reason) = self.capture(sink)? {
+                return Ok(Handoff::Lost(reason));
+            }
+        }
+        // If somebody else is at it, that is as good.
+        self.backfill(LOCK_PATIENCE)?;
+        if !self.take_lock(sink)? {
+            return Ok(Handoff::Later);
+        }
+        let locked = Instant::now();
+        let done = self.under_lock(sink);
+        let released = self.gate()?.execute_batch("COMMIT");
+        let held = locked.elapsed();
+        let micros = u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
+        self.stats.lock_max_micros = self.stats.lock_max_micros.max(micros);
+        self.locks.push(held);
+        let done = done?;
+        released.map_err(|e| source_error(e, "cannot be unlocked"))?;
+        if done == Handoff::Done {
+            self.stats.handoffs += 1;
+        }
+        Ok(done)
+    }
+
+    /// Backfills, however often an automatic checkpoint of the application is in the way, up to a limit.
+    fn backfill(&self, patience: Duration) -> Result<Checkpoint> {
+        let began = Instant::now();
+        loop {
+            let ran = self.checkpoint()?;
+            if ran != Checkpoint::Busy || began.elapsed() >= patience {
+                return Ok(ran);
+            }
+            std::thread::sleep(LOCK_PAUSE);
+        }
+    }
+
+    /// Takes the write lock in a moment when nobody has it. A busy writer leaves only short ones, and a wait in SQLite's busy
+    /// handler would miss them.
+    fn take_lock(&mut self, sink: &mut dyn FrameSink) -> Result<bool> {
+        let began = Instant::now();
+        loop {
+            match self.gate()?.execute_batch("BEGIN IMMEDIATE") {
+                Ok(()) => return Ok(true),
+                Err(e) => {
+                    let error = source_error(e, "cannot be locked");
+                    if error.kind() != ErrorKind::Busy {
+                        return Err(error);
+                    }
+                }
+            }
+            if began.elapsed() >= LOCK_PATIENCE {
+                return Ok(false);
+            }
+            // So that little is left to capture under the lock. What is lost shows there again.
+            self.capture(sink)?;
+            std::thread::sleep(LOCK_PAUSE);
+        }
+    }
+
+    fn under_lock(&mut self, sink: &mut dyn FrameSink) -> Result<Handoff> {
+        let rest = self.header()?.map_or(u32::MAX, |now| now.frames.saturating_sub(self.at.frame));
+        if rest > MAX_REST {
+            return Ok(Handoff::Later);
+        }
+        if let Step::Lost(reason) = self.capture(sink)? {
+            return Ok(Handoff::Lost(reason));
+        }
+        if !self.exchange()? || self.backfill(REST_PATIENCE)? != (Checkpoint::Ran { whole: true }) {
+            return Ok(Handoff::Later);
+        }
+        let zero = self.exchange()? && self.at_zero;
+        Ok(if zero { Handoff::Done } else { Handoff::Later })
+    }
+}
