@@ -75,7 +75,7 @@ impl Publisher<'_> {
                 Err(e) if is_superseded(&e) => return Err(e),
                 Err(e) => {
                     self.fault(&e);
-                    if self.stopping() {
+                    if self.shared.lock().is_overdue() {
                         return Err(e);
                     }
                     self.pause();
@@ -111,7 +111,10 @@ impl Publisher<'_> {
     }
 
     fn pause(&mut self) {
-        drop(self.shared.wait_for(self.backoff, |s| s.stop));
+        // Whoever waits for us to stop is not kept waiting for long.
+        let stopping = self.stopping();
+        let at_most = if stopping { self.backoff.min(RETRY.0) } else { self.backoff };
+        drop(self.shared.wait_for(at_most, |s| s.stop && !stopping));
         self.backoff = (self.backoff * 2).min(RETRY.1);
     }
 
@@ -122,7 +125,7 @@ impl Publisher<'_> {
     /// Opens the database and follows it as its journal allows.
     fn take_up(&mut self, notice: &mut Notice) -> Result<Next> {
         self.activity(Activity::Starting);
-        if self.stopping() {
+        if self.shared.lock().is_overdue() {
             return Ok(Next::Stop);
         }
         let mut source = Source::open(self.path)?;
@@ -251,11 +254,7 @@ impl Publisher<'_> {
                 Err(e) if is_superseded(&e) => return Err(e),
                 Err(e) => {
                     self.fault(&e);
-                    let late = {
-                        let state = self.shared.lock();
-                        state.stop && state.deadline.is_none_or(|d| Instant::now() >= d)
-                    };
-                    if late {
+                    if self.shared.lock().is_overdue() {
                         return Err(e.with_hint(
                             "the last commits are not in the repository yet; the next run captures them from the WAL, or by a scan",
                         ));
@@ -399,7 +398,7 @@ fn no_wal() -> Error {
     Error::new(ErrorKind::Source, "has no wal-index that could be followed")
 }
 
-/// A listener that stops long work when the follower is to stop.
+/// A listener that stops long work when a follower that is to stop has had its time.
 struct Stopping<'a> {
     listener: &'a dyn Listener,
     shared: &'a Shared,
@@ -419,6 +418,6 @@ impl Monitor for Stopping<'_> {
     }
 
     fn cancelled(&self) -> bool {
-        self.shared.lock().stop
+        self.shared.lock().is_overdue()
     }
 }

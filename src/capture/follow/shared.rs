@@ -189,6 +189,11 @@ impl Shared {
 }
 
 impl State {
+    /// Whether it is to stop, and has had time for what was left to do.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.stop && self.deadline.is_none_or(|deadline| Instant::now() >= deadline)
+    }
+
     /// Notes a barrier that is done.
     fn settle(&mut self) {
         let (reached, captured) = self.reached;

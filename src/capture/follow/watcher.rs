@@ -28,6 +28,8 @@ const STILL: Duration = Duration::from_millis(5);
 const STILL_LATER: Duration = Duration::from_millis(20);
 /// How long writers have to pause before a handoff.
 const PAUSE: Duration = Duration::from_millis(5);
+/// How long to wait for the repository before we look all the same.
+const FLUSH: Duration = Duration::from_millis(100);
 /// How long nothing has to happen before even a small WAL is handed off.
 const IDLE: Duration = Duration::from_secs(2);
 /// The size of the WAL from which on it is handed off when writers pause.
@@ -67,6 +69,8 @@ struct Times {
     file: Instant,
     /// When the group's first commit was captured.
     group: Option<Instant>,
+    /// Since when a probe waits for the group to be published.
+    flush: Option<Instant>,
 }
 
 impl Watcher<'_> {
@@ -93,6 +97,7 @@ impl Watcher<'_> {
             backoff: RETRY.0,
             file: now,
             group: None,
+            flush: None,
         };
         self.notice.watch(self.path);
         loop {
@@ -179,6 +184,7 @@ impl Watcher<'_> {
         let due = stop
             || full
             || pausing
+            || times.flush.is_some()
             || state.wanted > state.done.0
             || began.elapsed() >= self.options.interval;
         if !due || state.publishing || state.slot.is_some() {
@@ -234,9 +240,8 @@ impl Watcher<'_> {
             return Ok(None);
         }
         let still = now.saturating_duration_since(times.moved);
-        if still >= STILL && now >= times.probe {
+        if still >= STILL && now >= times.probe && self.may_probe(times)? {
             times.probe = now + if still < ALERT { STILL } else { STILL_LATER };
-            // Nothing behind the pin can be backfilled, so this costs no more than a look.
             if self.tail.checkpoint()? == Checkpoint::Busy {
                 self.tail.step_aside()?;
                 // It may still be at work: look again at once.
@@ -263,6 +268,19 @@ impl Watcher<'_> {
             Handoff::Lost(reason) => return Ok(Some(reason)),
         }
         Ok(None)
+    }
+
+    /// Whether a PASSIVE checkpoint does no harm. It does nothing if all before the pin is backfilled; else it makes it possible
+    /// for the WAL to be reset should we die, so what it holds has to be published first. But nobody is made to wait for a repository
+    /// that is slow.
+    fn may_probe(&self, times: &mut Times) -> Result<bool> {
+        let published = self.group.is_empty() && self.idle();
+        if published || self.tail.is_backfilled()? {
+            times.flush = None;
+            return Ok(true);
+        }
+        let since = *times.flush.get_or_insert_with(Instant::now);
+        Ok(since.elapsed() >= FLUSH)
     }
 
     /// Before it ends: what is committed goes to the database file, so that a copy of it alone has everything.

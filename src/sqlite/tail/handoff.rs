@@ -82,6 +82,14 @@ impl Tail {
         Ok(true)
     }
 
+    /// Whether everything before the pin is in the database file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Source`] when the wal-index can't be read.
+    pub(crate) fn is_backfilled(&self) -> Result<bool> {
+        Ok(self.header()?.is_some_and(|now| now.backfilled >= self.pinned_frame))
+    }
+
     /// Gets out of the way of somebody's checkpoint: once it has backfilled everything that is captured, a new pin lands on mark
     /// zero; until then the pin is brought up to date, so that it can.
     ///

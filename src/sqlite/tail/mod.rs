@@ -14,9 +14,11 @@
 //! proof the tail says [`Step::Lost`], and somebody has to scan.
 //!
 //! A wal-index that SQLite rebuilt by recovery counts from zero. While we watch, our open connections keep it from being made anew, and a
-//! rebuilt count differs from ours. A *saved* position might meet a rebuilt count by coincidence: so after a restart (b) counts only
-//! above [`COUNT_FLOOR`], and only if the new salts descend from the old ones: the first grows by one with each reset, though a process
-//! that writes to a truncated WAL for the first time draws random ones.
+//! rebuilt count differs from ours. A *saved* position might meet a rebuilt count by coincidence. So after a restart (b) counts only
+//! above [`COUNT_FLOOR`], and only if the new salts descend from the old ones; or else
+//!
+//! - (c) the new salts come one reset after ours, and the file itself still shows that our generation ended at our frame: the new one has
+//!   not come as far, our frame stands where it stood, and behind it is none of our generation.
 //!
 //! What keeps the proof from failing, and the WAL from growing, is in `handoff`.
 //!
@@ -195,22 +197,40 @@ impl Tail {
         }
         let same = now.salts == then.salts;
         let Some(commits) = self.count(&now, same.then_some(then))? else { return Ok(false) };
+        let resets = resets_between(then.salts, now.salts);
+        let counted = || {
+            then.changes >= COUNT_FLOOR
+                && (1..=MAX_RESETS).contains(&resets)
+                && then.changes.wrapping_add(commits) == now.changes
+        };
         let proven = if same {
             now.frames >= then.frame
         } else {
-            then.changes >= COUNT_FLOOR
-                && descends(then.salts, now.salts)
-                && then.changes.wrapping_add(commits) == now.changes
+            counted() || (resets == 1 && self.ended_at(&then, &now)?)
         };
         if proven {
             self.at = then;
             self.pages = pages;
-            if same {
-                // A rebuilt wal-index counts otherwise than the one that was saved from.
-                self.at.changes = now.changes.wrapping_sub(commits);
-            }
+            // A rebuilt wal-index counts otherwise than the one that was saved from.
+            self.at.changes = now.changes.wrapping_sub(commits);
         }
         Ok(proven)
+    }
+
+    /// Whether the file still shows that a generation ended at a place: the next one has not come as far, our last frame stands
+    /// where it stood, and behind it is none of that generation.
+    fn ended_at(&self, then: &WalPosition, now: &WalIndex) -> Result<bool> {
+        let Some(wal) = FileRef::journal(self.gate()?)? else { return Ok(false) };
+        let frame = |number: u32| -> Result<Option<FrameHeader>> {
+            let mut header = [0; FRAME_HEADER_LEN];
+            let at = WalHeader::frame_offset(self.page_size, number);
+            let beyond = wal.read_at(&mut header, at)?;
+            Ok(FrameHeader::parse(&header).filter(|_| !beyond))
+        };
+        let ours = frame(then.frame)?
+            .is_some_and(|f| f.salts == then.salts && f.checksum == then.checksum);
+        let more = frame(then.frame.saturating_add(1))?.is_some_and(|f| f.salts == then.salts);
+        Ok(now.frames < then.frame && ours && !more)
     }
 
     /// Begins at the position of a snapshot that is scanned, and that somebody still pins.
@@ -398,13 +418,13 @@ fn closed() -> Error {
     Error::new(ErrorKind::Failure, "the follower's connection is closed")
 }
 
-/// Whether a generation comes after another by resets: the first salt grows by one with each.
-fn descends(old: [u8; 8], new: [u8; 8]) -> bool {
+/// How many resets lie between two generations, if one comes after the other: the first salt grows by one with each.
+fn resets_between(old: [u8; 8], new: [u8; 8]) -> u32 {
     let first = |salts: [u8; 8]| {
         let [a, b, c, d, ..] = salts;
         u32::from_be_bytes([a, b, c, d])
     };
-    (1..=MAX_RESETS).contains(&first(new).wrapping_sub(first(old)))
+    first(new).wrapping_sub(first(old))
 }
 
 /// The content of a page by which the database grew in a commit without writing it: what SQLite would read. It is a page of the
