@@ -307,16 +307,21 @@ impl Publisher<'_> {
         let lag = group.first_time().map_or(0, |t| self.shared.clock.now().0.saturating_sub(t.0));
         let count = u64::try_from(commits.len()).unwrap_or(u64::MAX);
         let stored: u64 = commits.iter().map(|c| c.stored).sum();
-        self.shared.update(|state| {
+        self.backoff = RETRY.0;
+        // In one step: whoever waited for durability finds no fault any more.
+        let fault = self.shared.update(|state| {
             state.publishing = false;
             state.published += count;
             state.seq = Some(seq);
             state.stored += stored;
             state.pending_bytes = 0;
             state.oldest = None;
+            state.fault.take()
         });
         self.shared.waker.wake();
-        self.recovered();
+        if fault.is_some() {
+            self.listener.event(&Event::Recovered);
+        }
         let lag = Duration::from_micros(u64::try_from(lag).unwrap_or(0));
         self.listener.event(&Event::Published { commits, lag });
         Ok(())

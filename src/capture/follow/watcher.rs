@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::FollowOptions;
 use super::shared::{Ended, FOREVER, Shared};
+use super::status::Activity;
 use crate::capture::group::Group;
 use crate::error::Result;
 use crate::sqlite::notice::Notice;
@@ -83,6 +84,10 @@ impl Watcher<'_> {
         self.shared.update(|state| {
             state.stats = stats;
             state.keep_stats();
+            if !matches!(ended, Ended::Stopped) {
+                // Nobody captures until the publisher takes the database up again.
+                state.activity = Activity::Starting;
+            }
             state.ended = Some(ended);
         });
     }
