@@ -1,0 +1,147 @@
+//! Comparing a live database with its history: what changed without a transaction is found and named.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use common::{Lab, noise};
+use pagekeep::ErrorKind;
+use pagekeep::ops::drift::{Drift, Since, drift};
+use pagekeep::progress::Silent;
+use rusqlite::Connection;
+
+fn compared(lab: &Lab, path: &Path) -> Drift {
+    drift(&lab.repository, path, None, &Silent).unwrap().1
+}
+
+/// A database of two tables and an index, backed up.
+fn database(lab: &Lab, journal: &str) -> std::path::PathBuf {
+    let path = lab.path("app.db");
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(&format!(
+        "PRAGMA page_size=1024; PRAGMA journal_mode={journal}; CREATE TABLE one(x); CREATE TABLE two(x);
+         CREATE INDEX two_x ON two(x);"
+    ))
+    .unwrap();
+    for n in 0..100 {
+        db.execute("INSERT INTO one VALUES(?1)", [noise(n, 300)]).unwrap();
+        db.execute("INSERT INTO two VALUES(?1)", [noise(n + 1000, 300)]).unwrap();
+    }
+    drop(db);
+    lab.backup(&path);
+    path
+}
+
+/// Writes past SQLite, into the first page that a b-tree has. Nobody has the database open.
+fn damage(path: &Path, tree: &str) {
+    let db = Connection::open(path).unwrap();
+    let page: u64 = db
+        .query_row(
+            "SELECT max(pageno) FROM dbstat WHERE name=?1 AND pagetype='leaf'",
+            [tree],
+            |row| row.get(0).map(|n: i64| n.unsigned_abs()),
+        )
+        .unwrap();
+    drop(db);
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(b"rotten", (page - 1) * 1024 + 1000).unwrap();
+    // As a disk does it: the file's time tells nothing.
+}
+
+#[test]
+fn damage_is_found_and_its_table_named() {
+    for journal in ["DELETE", "WAL"] {
+        let lab = Lab::quick();
+        let path = database(&lab, journal);
+        let clean = compared(&lab, &path);
+        assert!(!clean.is_any(), "{journal}: {clean:?}");
+        damage(&path, "two_x");
+        damage(&path, "one");
+        let found = compared(&lab, &path);
+        assert!(found.is_any());
+        assert_eq!((found.differing, found.elsewhere, found.sizes), (2, 0, None));
+        let tables: Vec<(&str, u64)> = found.tables.iter().map(|(n, p)| (n.as_str(), *p)).collect();
+        assert_eq!(tables, [("one", 1), ("two", 1)], "{journal}: an index counts for its table");
+    }
+}
+
+#[test]
+fn transactions_since_the_head_are_no_drift_and_damage_beside_them_is() {
+    let lab = Lab::quick();
+    let path = database(&lab, "WAL");
+    let db = Connection::open(&path).unwrap();
+    db.execute("INSERT INTO one VALUES(1)", []).unwrap();
+    lab.backup(&path);
+    assert_eq!(compared(&lab, &path).since, Since::Nothing);
+    db.execute("UPDATE one SET x = x || 'y' WHERE rowid < 5", []).unwrap();
+    let found = compared(&lab, &path);
+    assert_eq!((found.is_any(), found.since), (false, Since::Known));
+    assert!(found.explained > 0);
+    lab.backup(&path);
+    let found = compared(&lab, &path);
+    assert_eq!((found.is_any(), found.explained, found.since), (false, 0, Since::Nothing));
+    // What nothing proves is told as what it is.
+    drop(db);
+    let db = Connection::open(&path).unwrap();
+    db.execute("DELETE FROM two", []).unwrap();
+    let found = compared(&lab, &path);
+    assert_eq!((found.is_any(), found.since), (true, Since::Unknown));
+    assert!(found.tables.contains_key("two") && !found.tables.contains_key("one"));
+    lab.backup(&path);
+    assert!(!compared(&lab, &path).is_any());
+}
+
+#[test]
+fn free_pages_may_hold_anything() {
+    let lab = Lab::quick();
+    let path = database(&lab, "DELETE");
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("PRAGMA secure_delete=OFF; DELETE FROM one").unwrap();
+    lab.backup(&path);
+    let listed: i64 = db.query_row("PRAGMA freelist_count", [], |row| row.get(0)).unwrap();
+    assert!(listed > 5);
+    let last: u64 = db
+        .query_row("SELECT max(pageno) FROM dbstat", [], |row| row.get(0).map(|n: i64| n.unsigned_abs()))
+        .unwrap();
+    drop(db);
+    // Every page that no b-tree has: the leaves among them mean nothing, the trunks do.
+    let db = Connection::open(&path).unwrap();
+    let used: Vec<u64> = db
+        .prepare("SELECT pageno FROM dbstat")
+        .unwrap()
+        .query_map([], |row| row.get(0).map(|n: i64| n.unsigned_abs()))
+        .unwrap()
+        .collect::<rusqlite::Result<_>>()
+        .unwrap();
+    drop(db);
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let trunk = {
+        let mut header = [0; 4];
+        let read = std::fs::File::open(&path).unwrap();
+        read.read_exact_at(&mut header, 32).unwrap();
+        u64::from(u32::from_be_bytes(header))
+    };
+    let leaf = (2..last).find(|n| !used.contains(n) && *n != trunk).unwrap();
+    file.write_all_at(b"whatever", (leaf - 1) * 1024 + 500).unwrap();
+    let found = compared(&lab, &path);
+    assert_eq!((found.is_any(), found.free), (false, 1), "{found:?}");
+    file.write_all_at(b"\xff\xff", (trunk - 1) * 1024 + 1020).unwrap();
+    let found = compared(&lab, &path);
+    assert_eq!((found.is_any(), found.elsewhere), (true, 1), "{found:?}");
+}
+
+#[test]
+fn a_database_without_a_history_is_told_so() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE t(x)").unwrap();
+    let error = drift(&lab.repository, &path, None, &Silent).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    lab.backup(&path);
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("PRAGMA page_size=8192; VACUUM").unwrap();
+    let found = compared(&lab, &path);
+    assert_eq!((found.is_any(), found.since), (true, Since::Unknown));
+}

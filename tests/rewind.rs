@@ -1,0 +1,299 @@
+//! Rewinding a live database, and telling beforehand what that would change.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use common::{Lab, noise, objects, reference, restored};
+use pagekeep::error::{Error, ErrorKind};
+use pagekeep::format::snapshot::SnapshotKind;
+use pagekeep::keeper::{Keeper, Options};
+use pagekeep::ops::difference::Fate;
+use pagekeep::ops::rewind::{RewindOptions, Rewound, capture_present, preview, rewind};
+use pagekeep::progress::{Monitor, Silent};
+use pagekeep::repo::history::History;
+use pagekeep::repo::writer::Writer;
+use pagekeep::types::Seq;
+use rusqlite::{Connection, params};
+
+fn open(path: &Path, journal: &str) -> Connection {
+    let db = Connection::open(path).unwrap();
+    db.busy_timeout(Duration::from_secs(5)).unwrap();
+    db.execute_batch(&format!(
+        "PRAGMA journal_mode={journal}; CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, x)"
+    ))
+    .unwrap();
+    db
+}
+
+fn count(db: &Connection) -> i64 {
+    db.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
+}
+
+fn back(lab: &Lab, history: &History, path: &Path, to: u64) -> pagekeep::Result<Rewound> {
+    rewind(
+        history,
+        path,
+        Seq(to),
+        &RewindOptions::default(),
+        &mut || capture_present(&lab.repository, history, path, &Silent),
+        &Silent,
+    )
+}
+
+/// The bytes without the fields of page 1 that SQLite's backup API changes, so that other connections notice.
+fn without_counters(mut bytes: Vec<u8>) -> Vec<u8> {
+    for field in [24..28, 40..44, 92..100] {
+        bytes[field].fill(0);
+    }
+    bytes
+}
+
+#[test]
+fn a_rewind_is_seen_by_open_connections_and_undone_by_another() {
+    for journal in ["WAL", "DELETE"] {
+        let lab = Lab::quick();
+        let path = lab.path("app.db");
+        let db = open(&path, journal);
+        let mut images = Vec::new();
+        for n in 0..3 {
+            for m in 0..50 {
+                db.execute("INSERT INTO t(x) VALUES(?1)", [noise(n * 100 + m, 700)]).unwrap();
+            }
+            lab.backup(&path);
+            images.push(reference(&path));
+        }
+        // Not captured yet: a rewind must not lose it.
+        db.execute("DELETE FROM t WHERE id > 120", []).unwrap();
+        images.push(reference(&path));
+        let history = lab.repository.history("app").unwrap();
+        let mut statement = db.prepare("SELECT count(*) FROM t").unwrap();
+        let mut counted = || statement.query_row([], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(counted(), 120);
+
+        let done = back(&lab, &history, &path, 1).unwrap();
+        assert_eq!(counted(), 50, "{journal}");
+        assert_eq!((done.to, done.before.seq, done.now), (Seq(1), Seq(4), Seq(5)));
+        assert_eq!(done.before.kind, SnapshotKind::Safety);
+        assert_eq!(done.before.label, "before rewind to seq:1");
+        assert!(restored(&history, 4, lab.dir.path()).unwrap() == images[3], "{journal}");
+        let now = restored(&history, 5, lab.dir.path()).unwrap();
+        assert!(now == reference(&path), "{journal}: what is captured is what is there");
+        assert!(without_counters(now) == without_counters(images[0].clone()), "{journal}");
+
+        db.execute("INSERT INTO t VALUES(1000, 'after')", []).unwrap();
+        let undone = back(&lab, &history, &path, done.before.seq.0).unwrap();
+        assert_eq!(counted(), 120);
+        assert_eq!(undone.before.seq, Seq(6));
+        let now = restored(&history, undone.now.0, lab.dir.path()).unwrap();
+        assert!(without_counters(now) == without_counters(images[3].clone()), "{journal}");
+        let sound: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(sound, "ok");
+    }
+}
+
+#[test]
+fn an_open_read_transaction_keeps_what_it_saw() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    let db = open(&path, "WAL");
+    lab.backup(&path);
+    db.execute("INSERT INTO t VALUES(1, 1)", []).unwrap();
+    let reader = open(&path, "WAL");
+    reader.execute_batch("BEGIN").unwrap();
+    assert_eq!(count(&reader), 1);
+    let history = lab.repository.history("app").unwrap();
+    back(&lab, &history, &path, 1).unwrap();
+    assert_eq!((count(&reader), count(&db)), (1, 0));
+    reader.execute_batch("COMMIT").unwrap();
+    assert_eq!(count(&reader), 0);
+}
+
+/// Stops when it is told that pages are copied.
+struct StopAtInstall(std::sync::atomic::AtomicBool);
+
+impl Monitor for StopAtInstall {
+    fn phase(&self, phase: pagekeep::progress::Phase, _: Option<u64>) {
+        if phase == pagekeep::progress::Phase::Install {
+            self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn whatever_goes_wrong_before_the_end_leaves_the_database_as_it_was() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    let db = open(&path, "WAL");
+    lab.backup(&path);
+    db.execute("INSERT INTO t VALUES(1, 1)", []).unwrap();
+    let history = lab.repository.history("app").unwrap();
+    let before = reference(&path);
+    let unchanged = |what: &str| {
+        assert!(reference(&path) == before, "{what}");
+        let leftovers = std::fs::read_dir(lab.dir.path()).unwrap().filter(|entry| {
+            entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".tmp")
+        });
+        assert_eq!(leftovers.count(), 0, "{what}");
+    };
+    let options = RewindOptions::default();
+    let capture = || capture_present(&lab.repository, &history, &path, &Silent);
+
+    // The second capture is the one under the lock.
+    let mut calls = 0;
+    let mut failing = || {
+        calls += 1;
+        if calls == 2 { Err(Error::new(ErrorKind::Storage, "gone")) } else { capture() }
+    };
+    let error = rewind(&history, &path, Seq(1), &options, &mut failing, &Silent).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Storage);
+    unchanged("a capture that fails");
+
+    let stop = StopAtInstall(false.into());
+    let error = rewind(&history, &path, Seq(1), &options, &mut || capture(), &stop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    unchanged("a stop");
+
+    let error = back(&lab, &history, &path, 77).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    unchanged("a commit that is not there");
+
+    let other = open(&path, "WAL");
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = back(&lab, &history, &path, 1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    other.execute_batch("ROLLBACK").unwrap();
+    unchanged("a writer that does not end");
+    back(&lab, &history, &path, 1).unwrap();
+    assert_eq!(count(&db), 0);
+}
+
+#[test]
+fn another_page_size_is_refused_in_wal_mode_and_taken_otherwise() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    let db = open(&path, "DELETE");
+    db.execute("INSERT INTO t VALUES(1, 1)", []).unwrap();
+    lab.backup(&path);
+    db.execute_batch("DELETE FROM t; PRAGMA page_size=8192; VACUUM; PRAGMA journal_mode=WAL")
+        .unwrap();
+    lab.backup(&path);
+    let history = lab.repository.history("app").unwrap();
+    let error = back(&lab, &history, &path, 1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert_eq!(count(&db), 0);
+    db.query_row("PRAGMA journal_mode=DELETE", [], |_| Ok(())).unwrap();
+    back(&lab, &history, &path, 1).unwrap();
+    assert_eq!(count(&db), 1);
+}
+
+#[test]
+fn a_follower_that_holds_the_history_is_waited_for() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    let keeper = Keeper::open(&path, lab.repository.clone(), Options::default()).unwrap();
+    let db = keeper.connect().unwrap();
+    db.execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, x)").unwrap();
+    let empty = keeper.snapshot("empty").unwrap();
+    for n in 0..20 {
+        db.execute("INSERT INTO t(x) VALUES(?1)", [n]).unwrap();
+    }
+    // As `pagekeep rewind` does it while `pagekeep watch` runs.
+    let history = lab.repository.history("app").unwrap();
+    let done = back(&lab, &history, &path, empty.seq.0).unwrap();
+    assert_eq!(count(&db), 0);
+    assert_eq!(done.now, keeper.wait_durable(Duration::from_secs(30)).unwrap());
+    // And through the keeper itself.
+    let before = keeper.find(&done.before.label).unwrap();
+    keeper.rewind(&before).unwrap();
+    assert_eq!(count(&db), 20);
+    assert_eq!(keeper.status().scans, 0);
+    keeper.close().unwrap();
+
+    // A writer that does not follow the database never catches up; there is no telling how long it takes to be sure of that, so a stop
+    // ends the wait.
+    db.execute("DELETE FROM t", []).unwrap();
+    let writer = Writer::open(&history, "test").unwrap();
+    let stop = pagekeep::progress::Stoppable::default();
+    stop.stop();
+    let error = capture_present(&lab.repository, &history, &path, &stop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    drop(writer);
+}
+
+/// All rows of a table by what names a row in it.
+fn rows(db: &Connection, sql: &str) -> BTreeMap<String, String> {
+    let mut statement = db.prepare(sql).unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.collect::<rusqlite::Result<_>>().unwrap()
+}
+
+#[test]
+fn a_dry_run_tells_what_would_change_and_changes_nothing() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    let db = open(&path, "WAL");
+    db.execute_batch(
+        "CREATE TABLE w(a TEXT COLLATE NOCASE, b INT, c, PRIMARY KEY(a, b)) WITHOUT ROWID;
+         CREATE TABLE same(x); INSERT INTO same VALUES(1); CREATE INDEX t_x ON t(x);
+         CREATE TABLE gone(x); INSERT INTO gone VALUES(1), (2); CREATE TABLE shape(x);",
+    )
+    .unwrap();
+    for n in 0..400i64 {
+        db.execute("INSERT INTO t VALUES(?1, ?2)", params![n, noise(n.unsigned_abs(), 90)]).unwrap();
+        db.execute("INSERT INTO w VALUES(?1, ?2, ?3)", params![format!("Key{}", n % 50), n, n]).unwrap();
+    }
+    lab.backup(&path);
+    let keyed = [
+        ("t", "SELECT CAST(id AS TEXT), hex(x) FROM t"),
+        ("w", "SELECT lower(a) || '/' || b, a || c FROM w"),
+    ];
+    let then: Vec<_> = keyed.map(|(_, sql)| rows(&db, sql)).into();
+    db.execute_batch(
+        "DELETE FROM t WHERE id % 7 = 0; UPDATE t SET x = 1 WHERE id % 11 = 3; INSERT INTO t SELECT id + 1000, x FROM t WHERE id < 9;
+         DELETE FROM w WHERE b % 13 = 0; UPDATE w SET c = 'x' WHERE b > 390; UPDATE w SET a = upper(a) WHERE b < 5;
+         INSERT INTO w VALUES('new', 1, 1); DROP TABLE gone; CREATE TABLE fresh(y); DROP INDEX t_x; CREATE VIEW v AS SELECT 1;
+         ALTER TABLE shape ADD COLUMN y;",
+    )
+    .unwrap();
+    let now: Vec<_> = keyed.map(|(_, sql)| rows(&db, sql)).into();
+    let history = lab.repository.history("app").unwrap();
+    let (before, stored) = (reference(&path), objects(&lab.store));
+    let wal = std::fs::read(lab.path("app.db-wal")).unwrap();
+    let found =
+        preview(&history, &path, Seq(1), &RewindOptions::default(), &Silent).unwrap();
+    assert!(reference(&path) == before && objects(&lab.store) == stored);
+    assert!(std::fs::read(lab.path("app.db-wal")).unwrap() == wal);
+
+    let of = |name: &str| found.tables.iter().find(|t| t.name == name);
+    for ((name, _), (then, now)) in keyed.iter().zip(then.iter().zip(&now)) {
+        let (old, new): (BTreeSet<_>, BTreeSet<_>) = (now.keys().collect(), then.keys().collect());
+        let changed = old.intersection(&new).filter(|k| now[**k] != then[**k]).count() as u64;
+        let table = of(name).unwrap();
+        let expected = (
+            new.difference(&old).count() as u64,
+            old.difference(&new).count() as u64,
+            changed,
+        );
+        assert_eq!((table.added, table.removed, table.changed), expected, "{name}");
+        assert_eq!(table.fate, Fate::Changed);
+    }
+    assert_eq!(of("same"), None);
+    assert_eq!((of("gone").unwrap().fate.clone(), of("gone").unwrap().added), (Fate::Created, 2));
+    assert_eq!(of("fresh").unwrap().fate, Fate::Dropped);
+    assert_eq!(of("shape").unwrap().fate, Fate::Redefined);
+    assert_eq!(found.schema, ["index t_x created", "view v dropped"]);
+    assert!(found.pages > 0);
+
+    back(&lab, &history, &path, 1).unwrap();
+    let found =
+        preview(&history, &path, Seq(1), &RewindOptions::default(), &Silent).unwrap();
+    assert!(found.tables.is_empty() && found.schema.is_empty(), "{found:?}");
+}
