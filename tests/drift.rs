@@ -103,7 +103,9 @@ fn free_pages_may_hold_anything() {
     let listed: i64 = db.query_row("PRAGMA freelist_count", [], |row| row.get(0)).unwrap();
     assert!(listed > 5);
     let last: u64 = db
-        .query_row("SELECT max(pageno) FROM dbstat", [], |row| row.get(0).map(|n: i64| n.unsigned_abs()))
+        .query_row("SELECT max(pageno) FROM dbstat", [], |row| {
+            row.get(0).map(|n: i64| n.unsigned_abs())
+        })
         .unwrap();
     drop(db);
     // Every page that no b-tree has: the leaves among them mean nothing, the trunks do.

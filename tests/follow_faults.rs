@@ -1,96 +1,37 @@
-//! A follower in trouble: a store that fails, is slow, loses answers; a repository that is moved away and comes back; another writer that
-//! takes over; a clock that is set back; a database that is replaced, deleted, locked, or changes its journal. The application goes on,
-//! the follower recovers by itself, and nothing is lost that the WAL still holds.
+//! What may go wrong around a follower: the store, the local state, the clock, another writer; and, in `source`, the database
+//! itself. The application never notices, the follower goes on by itself, and whatever was not kept one by one is marked as a scan.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
+#[path = "follow_faults/moody.rs"]
+mod moody;
+#[path = "follow_faults/source.rs"]
+mod source;
 
-use std::fmt;
-use std::path::Path;
-use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{CHEAP, Lab, noise, reference, restored_raw};
-use pagekeep::capture::commit::CaptureOptions;
+use common::{CHEAP, Lab, quick_dir, reference, restored_raw};
+use moody::{Mood, MoodyStore};
 use pagekeep::capture::follow::{Activity, Event, FollowOptions, Follower, Listener};
-use pagekeep::error::{Error, ErrorKind, Result};
+use pagekeep::error::ErrorKind;
 use pagekeep::format::segment::CommitKind;
 use pagekeep::ops::follow::{WatchOptions, follow};
 use pagekeep::progress::Monitor;
+use pagekeep::repo::Repository;
 use pagekeep::repo::history::History;
 use pagekeep::repo::keys::Secret;
 use pagekeep::repo::writer::Writer;
-use pagekeep::repo::{Repository, create_store, open_store};
-use pagekeep::store::{Created, Entry, Store, Upload};
-use pagekeep::types::{Clock, Seq, Timestamp};
+use pagekeep::store::LocalStore;
+use pagekeep::types::{Clock, Timestamp};
 use rusqlite::Connection;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const SHORT: Duration = Duration::from_millis(300);
-
-/// What a [`Moody`] store does.
-const WELL: u8 = 0;
-const DOWN: u8 = 1;
-/// Does what it is asked, and answers an error all the same.
-const DEAF: u8 = 2;
-
-/// A store in front of another one, in a mood.
-struct Moody {
-    inner: Arc<dyn Store>,
-    mood: AtomicU8,
-}
-
-impl Moody {
-    fn run<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let failed = || Error::new(ErrorKind::Storage, "the store is in a bad mood");
-        match self.mood.load(Ordering::SeqCst) {
-            DOWN => Err(failed()),
-            DEAF => work().and(Err(failed())),
-            _ => work(),
-        }
-    }
-
-    fn set(&self, mood: u8) {
-        self.mood.store(mood, Ordering::SeqCst);
-    }
-}
-
-impl fmt::Debug for Moody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Moody")
-    }
-}
-
-impl Store for Moody {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-    fn head(&self, name: &str) -> Result<Option<u64>> {
-        self.run(|| self.inner.head(name))
-    }
-    fn get(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        self.run(|| self.inner.get(name, limit))
-    }
-    fn get_range(&self, name: &str, offset: u64, len: usize) -> Result<Option<Vec<u8>>> {
-        self.run(|| self.inner.get_range(name, offset, len))
-    }
-    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
-        self.run(|| self.inner.create(name, bytes))
-    }
-    fn upload(&self, name: &str) -> Result<Box<dyn Upload>> {
-        self.run(|| self.inner.upload(name))
-    }
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
-        self.run(|| self.inner.list(prefix))
-    }
-    fn list_dirs(&self, prefix: &str) -> Result<Vec<String>> {
-        self.run(|| self.inner.list_dirs(prefix))
-    }
-    fn delete(&self, name: &str) -> Result<()> {
-        self.run(|| self.inner.delete(name))
-    }
-}
+/// For what is expected not to be done in time.
+const SHORT: Duration = Duration::from_millis(50);
 
 #[derive(Default)]
 struct Ear(Mutex<Vec<Event>>);
@@ -103,371 +44,325 @@ impl Listener for Ear {
     }
 }
 
-impl Ear {
-    fn heard(&self, wanted: impl Fn(&Event) -> bool) -> bool {
-        self.0.lock().unwrap().iter().any(wanted)
-    }
-}
-
-fn options() -> WatchOptions {
-    WatchOptions {
-        follow: FollowOptions { interval: Duration::ZERO, ..FollowOptions::default() },
-        ..WatchOptions::default()
-    }
-}
-
-fn application(path: &Path) -> Connection {
-    let db = Connection::open(path).unwrap();
-    db.busy_timeout(Duration::from_secs(5)).unwrap();
-    db.execute_batch(
-        "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;
-         CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, x)",
-    )
-    .unwrap();
-    db
-}
-
-fn commit(db: &Connection, n: u32) {
-    db.execute("INSERT INTO t(x) VALUES(?1)", [noise(n.into(), 500)]).unwrap();
-}
-
-/// Waits until something is so; the tests fail where it never is.
-fn until(what: &str, so: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !so() {
-        assert!(began.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-struct Stage {
+/// A database that is followed through a store with moods.
+struct Scene {
     lab: Lab,
-    store: Arc<Moody>,
+    store: MoodyStore,
     repository: Repository,
-    path: std::path::PathBuf,
+    path: PathBuf,
 }
 
-impl Stage {
+impl Scene {
     fn new() -> Self {
         let lab = Lab::quick();
-        let store =
-            Arc::new(Moody { inner: Arc::new(lab.store.clone()), mood: AtomicU8::new(WELL) });
-        let repository = lab.through(store.clone()).unwrap();
+        let store = MoodyStore::new(lab.store.clone());
+        let repository = lab.through(Arc::new(store.clone())).unwrap();
         let path = lab.path("app.db");
         Self { lab, store, repository, path }
     }
 
-    fn follow(&self, options: WatchOptions) -> (History, Follower, Arc<Ear>) {
-        let ear = Arc::new(Ear::default());
-        let (history, follower) =
-            follow(&self.repository, &self.path, options, ear.clone()).unwrap();
+    fn follow(&self) -> (Follower, Arc<Ear>) {
+        self.follow_with(options())
+    }
+
+    fn follow_with(&self, options: FollowOptions) -> (Follower, Arc<Ear>) {
+        start(&self.repository, &self.path, options)
+    }
+
+    fn history(&self) -> History {
+        self.lab.repository.history("app").unwrap()
+    }
+
+    fn kinds(&self) -> Vec<CommitKind> {
+        self.history().chain().unwrap().commits().map(|c| c.record.kind).collect()
+    }
+
+    /// Every commit from `first` on must restore to its reference.
+    fn check(&self, first: u64, expected: &[Vec<u8>]) {
+        check(&self.history(), first, expected, self.lab.dir.path());
+    }
+}
+
+fn check(history: &History, first: u64, expected: &[Vec<u8>], dir: &Path) {
+    let chain = history.chain().unwrap();
+    let newest = chain.commits().map(|c| c.seq.0).max().unwrap();
+    assert_eq!(newest + 1, first + expected.len() as u64, "one commit for each reference");
+    for (seq, expected) in (first..).zip(expected) {
+        assert!(restored_raw(history, &chain, seq, dir).unwrap() == *expected, "commit {seq}");
+    }
+}
+
+fn options() -> FollowOptions {
+    FollowOptions { interval: Duration::ZERO, ..FollowOptions::default() }
+}
+
+fn start(
+    repository: &Repository,
+    path: &Path,
+    follow_options: FollowOptions,
+) -> (Follower, Arc<Ear>) {
+    let ear = Arc::new(Ear::default());
+    let options = WatchOptions { follow: follow_options, ..WatchOptions::default() };
+    let (_, follower) = follow(repository, path, options, ear.clone()).unwrap();
+    (follower, ear)
+}
+
+fn app(path: &Path) -> Connection {
+    let app = Connection::open(path).unwrap();
+    app.busy_timeout(Duration::from_secs(10)).unwrap();
+    app.execute_batch(
+        "PRAGMA journal_mode=WAL; CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, x)",
+    )
+    .unwrap();
+    app
+}
+
+/// Commits so many transactions, and answers what the database was after each.
+fn commit(app: &Connection, path: &Path, count: u64) -> Vec<Vec<u8>> {
+    let one = |_| {
+        app.execute("INSERT INTO t(x) VALUES(randomblob(700))", []).unwrap();
+        reference(path)
+    };
+    (0..count).map(one).collect()
+}
+
+/// The application in a process of its own, which does this and ends.
+#[test]
+#[ignore = "a role that the other tests start in processes of their own"]
+fn role_sql() {
+    if let Some(path) = std::env::var_os("PAGEKEEP_ROLE_DATABASE") {
+        app(Path::new(&path)).execute_batch(&std::env::var("PAGEKEEP_ROLE_SQL").unwrap()).unwrap();
+    }
+}
+
+fn elsewhere(path: &Path, sql: &str) {
+    let role = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "role_sql", "--ignored"])
+        .env("PAGEKEEP_ROLE_DATABASE", path)
+        .env("PAGEKEEP_ROLE_SQL", sql)
+        .output()
+        .unwrap();
+    assert!(role.status.success(), "{}", String::from_utf8_lossy(&role.stdout));
+}
+
+/// Waits until it is so, and fails if it never is.
+fn until(what: &str, so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !so() {
+        assert!(began.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_store_that_fails_hangs_or_loses_answers_costs_nothing_but_time() {
+    let moods = [
+        Mood::Fails(ErrorKind::Storage),
+        Mood::Fails(ErrorKind::NoSpace),
+        Mood::Fails(ErrorKind::Failure),
+        Mood::Hangs,
+        Mood::LosesAnswers,
+    ];
+    let scene = Scene::new();
+    let db = app(&scene.path);
+    let (follower, ear) = scene.follow();
+    follower.wait_durable(PATIENCE).unwrap();
+    let mut expected = vec![reference(&scene.path)];
+    for mood in moods {
+        scene.store.set(mood);
+        expected.extend(commit(&db, &scene.path, 20));
+        until("the store is asked", || scene.store.met() > 0);
+        // Also the application's checkpoints go on.
+        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get::<_, i64>(0)).unwrap();
+        expected.extend(commit(&db, &scene.path, 20));
+        let error = follower.wait_durable(SHORT).unwrap_err();
+        match mood {
+            Mood::Fails(kind) => {
+                until("the fault shows", || {
+                    follower.status().fault.is_some_and(|f| f.kind == kind)
+                });
+            }
+            Mood::Hangs => assert_eq!(error.kind(), ErrorKind::Busy),
+            _ => {}
+        }
+        scene.store.set(Mood::Well);
         follower.wait_durable(PATIENCE).unwrap();
-        (history, follower, ear)
+        let status = follower.status();
+        assert_eq!((status.fault, status.scans, status.pending), (None, 0, 0), "{mood:?}");
     }
-
-    /// The kinds of all commits; and the newest one restores to the present database.
-    fn kinds(&self, history: &History) -> Vec<CommitKind> {
-        let chain = history.chain().unwrap();
-        let latest = chain.latest().unwrap().seq.0;
-        let found = restored_raw(history, &chain, latest, self.lab.dir.path()).unwrap();
-        assert!(found == reference(&self.path), "the head is not the database");
-        chain.commits().map(|c| c.record.kind).collect()
-    }
-}
-
-#[test]
-fn a_store_that_fails_and_loses_answers_delays_commits_and_loses_none() {
-    let stage = Stage::new();
-    let db = application(&stage.path);
-    let (history, follower, ear) = stage.follow(options());
-    let mut n = 0;
-    for mood in [DOWN, DEAF, DOWN, DEAF] {
-        stage.store.set(mood);
-        for _ in 0..20 {
-            commit(&db, n);
-            n += 1;
-        }
-        let late = follower.wait_durable(SHORT).unwrap_err();
-        assert_eq!(late.kind(), ErrorKind::Storage, "{late}");
-        assert!(follower.status().fault.is_some_and(|f| f.message.contains("bad mood")));
-        stage.store.set(WELL);
-        assert_eq!(follower.wait_durable(PATIENCE).unwrap(), Seq(u64::from(n) + 1));
-        assert_eq!(follower.status().fault, None);
-    }
-    assert!(
-        ear.heard(|e| matches!(e, Event::Fault(_))) && ear.heard(|e| matches!(e, Event::Recovered))
-    );
-    assert_eq!(follower.status().scans, 0);
     follower.stop().unwrap();
-    let kinds = stage.kinds(&history);
-    assert!(kinds[1..].iter().all(|k| *k == CommitKind::Transaction));
-    assert_eq!(kinds.len(), 81);
-    assert_eq!(history.chain().unwrap().strays(), 0);
+    let heard = ear.0.lock().unwrap();
+    assert!(heard.iter().any(|e| matches!(e, Event::Recovered)));
+    drop(heard);
+    assert!(scene.kinds()[1..].iter().all(|kind| *kind == CommitKind::Transaction));
+    scene.check(1, &expected);
 }
 
 #[test]
-fn the_wal_stays_bounded_and_the_application_goes_on_while_the_store_is_down() {
-    let stage = Stage::new();
-    let db = application(&stage.path);
-    let limit = 1024 * 1024;
-    let mut wanted = options();
-    wanted.follow.wal_limit = limit;
-    let (history, follower, _) = stage.follow(wanted);
-    stage.store.set(DOWN);
-    let wal = format!("{}-wal", stage.path.display());
-    for n in 0..3000 {
-        commit(&db, n);
-        if n.is_multiple_of(50) {
-            // As fast as it can, but not so fast that the follower never has its turn.
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-    let largest = std::fs::metadata(wal).unwrap().len();
-    assert!(largest < 8 * limit, "{largest}");
-    let status = follower.status();
-    assert!(status.wal.handoffs > 0 && status.fault.is_some(), "{status:?}");
-    stage.store.set(WELL);
-    assert_eq!(follower.wait_durable(PATIENCE).unwrap(), Seq(3001));
-    follower.stop().unwrap();
-    assert!(stage.kinds(&history)[1..].iter().all(|k| *k == CommitKind::Transaction));
-}
-
-#[test]
-fn more_than_can_be_kept_aside_becomes_one_marked_scan() {
-    let stage = Stage::new();
-    let db = application(&stage.path);
-    let mut wanted = options();
-    wanted.follow.spool_limit = 100 * 4096;
-    let (history, follower, ear) = stage.follow(wanted);
-    stage.store.set(DOWN);
-    for n in 0..400 {
-        commit(&db, n);
-    }
-    until("it gives the single transactions up", || {
-        follower.status().activity != Activity::Following
-    });
-    stage.store.set(WELL);
-    follower.wait_durable(PATIENCE).unwrap();
-    commit(&db, 1000);
-    follower.wait_durable(PATIENCE).unwrap();
-    assert_eq!(follower.status().scans, 1);
-    assert!(ear.heard(|e| matches!(e, Event::Scan { reason } if reason.contains("unreachable"))));
-    follower.stop().unwrap();
-    let kinds = stage.kinds(&history);
-    assert_eq!(kinds.iter().filter(|k| **k == CommitKind::Scan).count(), 2, "{kinds:?}");
-    assert_eq!(kinds.last(), Some(&CommitKind::Transaction));
-}
-
-#[test]
-fn a_repository_that_is_moved_away_is_waited_for() {
-    let lab = Lab::quick();
-    let (here, away) = (lab.path("repo"), lab.path("elsewhere"));
+fn a_repository_that_is_moved_away_and_back_is_gone_on_with() {
+    let dir = quick_dir();
     let secret = Secret::new_recovery().unwrap();
-    let store = create_store(&here.display().to_string()).unwrap();
-    Repository::init(store, &[(&secret, "")], CHEAP, lab.path("state")).unwrap();
-    let store = open_store(&here.display().to_string()).unwrap();
-    let repository = Repository::open(store, &secret, lab.path("state")).unwrap();
-    let path = lab.path("app.db");
-    let db = application(&path);
-    let ear = Arc::new(Ear::default());
-    let (history, follower) = follow(&repository, &path, options(), ear).unwrap();
+    let root = dir.path().join("repository");
+    let store = Arc::new(LocalStore::create_root(&root).unwrap());
+    let repository =
+        Repository::init(store, &[(&secret, "test")], CHEAP, dir.path().join("state")).unwrap();
+    let path = dir.path().join("app.db");
+    let db = app(&path);
+    let (follower, _) = start(&repository, &path, options());
     follower.wait_durable(PATIENCE).unwrap();
-    std::fs::rename(&here, &away).unwrap();
-    for n in 0..10 {
-        commit(&db, n);
-    }
-    let error = follower.wait_durable(SHORT).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Storage, "{error:?}");
-    assert!(!here.exists(), "nothing comes into being in its place");
-    std::fs::rename(&away, &here).unwrap();
-    assert_eq!(follower.wait_durable(PATIENCE).unwrap(), Seq(11));
-    assert_eq!(follower.status().scans, 0);
-    follower.stop().unwrap();
-    assert_eq!(history.chain().unwrap().commits().count(), 11);
-}
-
-#[test]
-fn a_stop_without_a_store_says_so_and_the_next_run_has_everything() {
-    let stage = Stage::new();
-    let db = application(&stage.path);
-    let mut wanted = options();
-    wanted.follow.stop_patience = Duration::from_millis(200);
-    let (history, follower, _) = stage.follow(wanted);
-    stage.store.set(DOWN);
-    for n in 0..10 {
-        commit(&db, n);
-    }
-    until("it is captured", || follower.status().pending == 10);
-    let error = follower.stop().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Storage);
-    stage.store.set(WELL);
-    let (_, follower, _) = stage.follow(options());
-    assert_eq!(follower.status().scans, 0);
-    follower.stop().unwrap();
-    let kinds = stage.kinds(&history);
-    assert_eq!(kinds.len(), 11);
-    assert!(kinds[1..].iter().all(|k| *k == CommitKind::Transaction));
-}
-
-#[test]
-fn another_writer_that_takes_over_ends_the_follower_and_nothing_acknowledged_is_lost() {
-    let stage = Stage::new();
-    let db = application(&stage.path);
-    let (history, follower, _) = stage.follow(options());
-    commit(&db, 1);
-    let acknowledged = follower.wait_durable(PATIENCE).unwrap();
-    // Another machine: the same repository, another place for local state.
-    let store = Arc::new(stage.lab.store.clone());
-    let other = Repository::open(store, &stage.lab.secret, stage.lab.path("other")).unwrap();
-    let theirs = other.history("app").unwrap();
-    let writer = Writer::open(&theirs, "test").unwrap();
-    commit(&db, 2);
-    until("it is superseded", || follower.has_ended());
-    let error = follower.wait_durable(SHORT).unwrap_err();
-    assert_eq!((error.kind(), error.kind().exit_code()), (ErrorKind::Superseded, 11));
-    assert_eq!(follower.stop().unwrap_err().kind(), ErrorKind::Superseded);
-    drop(writer);
-    let chain = history.chain().unwrap();
-    assert!(chain.commit(acknowledged).is_some());
-    // On one machine the second follower is refused at once.
-    let (_, first, _) = stage.follow(options());
-    let ear = Arc::new(Ear::default());
-    let second = follow(&stage.repository, &stage.path, options(), ear).unwrap_err();
-    assert_eq!(second.kind(), ErrorKind::Busy);
-    first.stop().unwrap();
-    stage.kinds(&history);
-}
-
-#[test]
-fn a_clock_that_is_set_back_disturbs_nothing() {
-    let stage = Stage::new();
-    let db = application(&stage.path);
-    let now = Arc::new(AtomicI64::new(1_800_000_000_000_000));
-    let read = now.clone();
-    let clock = Clock::new(move || Timestamp(read.fetch_add(1, Ordering::SeqCst)));
-    let mut wanted = options();
-    wanted.follow.capture = CaptureOptions { clock, ..CaptureOptions::default() };
-    let (history, follower, _) = stage.follow(wanted);
-    for (n, back) in (0..4).zip([0, 3_600_000_000, -7_200_000_000, 365 * 86_400_000_000]) {
-        now.fetch_sub(back, Ordering::SeqCst);
-        commit(&db, n);
-        assert_eq!(follower.wait_durable(PATIENCE).unwrap(), Seq(u64::from(n) + 2));
-        assert!(follower.status().lag < Duration::from_secs(1));
-    }
-    assert_eq!(follower.status().scans, 0);
-    follower.stop().unwrap();
-    let chain = history.chain().unwrap();
-    let times: Vec<i64> = chain.commits().map(|c| c.record.time.0).collect();
-    assert!(times[2] < times[1] && times[4] < times[0], "what the clock said is what is kept");
-    stage.kinds(&history);
-}
-
-#[test]
-fn a_file_that_is_replaced_deleted_or_restored_in_place_is_taken_up_again() {
-    let stage = Stage::new();
-    let db = application(&stage.path);
-    let (history, follower, _) = stage.follow(options());
-    commit(&db, 1);
+    let mut expected = vec![reference(&path)];
+    std::fs::rename(&root, dir.path().join("elsewhere")).unwrap();
+    expected.extend(commit(&db, &path, 30));
+    until("the fault shows", || follower.status().fault.is_some());
+    assert_eq!(follower.wait_durable(SHORT).unwrap_err().kind(), ErrorKind::Storage);
+    assert!(!root.exists(), "nothing is made where the repository was");
+    std::fs::rename(dir.path().join("elsewhere"), &root).unwrap();
     follower.wait_durable(PATIENCE).unwrap();
-    drop(db);
-
-    // Another database takes its place.
-    let new = stage.lab.path("new.db");
-    let other = application(&new);
-    other.execute_batch("CREATE TABLE other(x); INSERT INTO other VALUES('here')").unwrap();
-    other.query_row("PRAGMA journal_mode=DELETE", [], |_| Ok(())).unwrap();
-    drop(other);
-    for suffix in ["-wal", "-shm"] {
-        let _ = std::fs::remove_file(format!("{}{suffix}", stage.path.display()));
-    }
-    std::fs::rename(&new, &stage.path).unwrap();
-    until("the other file is noticed", || follower.status().activity == Activity::Polling);
-    follower.wait_durable(PATIENCE).unwrap();
-    let kinds = stage.kinds(&history);
-    assert_eq!(kinds.last(), Some(&CommitKind::Scan));
-
-    // It is gone for a while, and then another one comes.
-    std::fs::remove_file(&stage.path).unwrap();
-    until("the loss is noticed", || follower.status().fault.is_some());
-    let db = application(&stage.path);
-    commit(&db, 2);
-    follower.wait_durable(PATIENCE).unwrap();
-    until("it is followed again", || follower.status().activity == Activity::Following);
-    commit(&db, 3);
-    follower.wait_durable(PATIENCE).unwrap();
-    follower.stop().unwrap();
-    assert_eq!(stage.kinds(&history).last(), Some(&CommitKind::Transaction));
-}
-
-#[test]
-fn a_database_may_change_its_journal_as_far_as_sqlite_lets_it() {
-    let stage = Stage::new();
-    let db = Connection::open(&stage.path).unwrap();
-    db.execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, x)").unwrap();
-    let (history, follower, ear) = stage.follow(options());
-    assert_eq!(follower.status().activity, Activity::Polling);
-    assert!(ear.heard(|e| matches!(e, Event::Warning(text) if text.contains("journal_mode=WAL"))));
-    commit(&db, 1);
-    follower.wait_durable(PATIENCE).unwrap();
-    stage.kinds(&history);
-
-    // A poll may hold its lock just then.
-    until("the switch is let through", || {
-        let mode = db.query_row("PRAGMA journal_mode=WAL", [], |row| row.get::<_, String>(0));
-        mode.is_ok_and(|mode| mode == "wal")
-    });
-    commit(&db, 2);
-    until("the WAL is followed", || follower.status().activity == Activity::Following);
-    let scans = follower.status().scans;
-    for n in 3..10 {
-        commit(&db, n);
-    }
-    follower.wait_durable(PATIENCE).unwrap();
-    assert_eq!(follower.status().scans, scans);
-
-    // While anybody else is connected SQLite refuses to leave WAL mode; nothing else comes of it.
-    let back = db.query_row("PRAGMA journal_mode=DELETE", [], |row| row.get::<_, String>(0));
-    assert!(back.is_err() || back.is_ok_and(|mode| mode == "wal"));
-    commit(&db, 10);
-    follower.wait_durable(PATIENCE).unwrap();
-    assert_eq!(follower.status().scans, scans);
-    follower.stop().unwrap();
-    let mode = db.query_row("PRAGMA journal_mode=DELETE", [], |row| row.get::<_, String>(0));
-    assert_eq!(mode.unwrap(), "delete");
-    commit(&db, 11);
-    let (_, follower, _) = stage.follow(options());
-    assert_eq!(follower.status().activity, Activity::Polling);
-    follower.stop().unwrap();
-    stage.kinds(&history);
-}
-
-#[test]
-fn an_exclusive_application_is_a_clear_error() {
-    let stage = Stage::new();
-    let db = application(&stage.path);
-    db.execute_batch("PRAGMA locking_mode=EXCLUSIVE").unwrap();
-    commit(&db, 1);
-    let ear = Arc::new(Ear::default());
-    let error = follow(&stage.repository, &stage.path, options(), ear).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Busy);
-    assert!(error.hint().is_some_and(|hint| hint.contains("locking_mode=EXCLUSIVE")), "{error:?}");
-    assert!(stage.repository.histories().unwrap().is_empty(), "no history was begun");
-}
-
-#[test]
-fn a_state_folder_that_cannot_be_written_stops_nothing_but_the_cache() {
-    let stage = Stage::new();
-    let db = application(&stage.path);
-    let (history, follower, ear) = stage.follow(options());
-    let state = stage.lab.state_of(&history).join("state");
-    std::fs::remove_file(&state).unwrap();
-    std::fs::create_dir(&state).unwrap();
-    for n in 0..5 {
-        commit(&db, n);
-        follower.wait_durable(PATIENCE).unwrap();
-    }
-    assert!(ear.heard(|e| matches!(e, Event::Warning(text) if text.contains("remembers"))));
     assert_eq!((follower.status().scans, follower.status().fault), (0, None));
     follower.stop().unwrap();
-    assert_eq!(stage.kinds(&history).len(), 6);
+    check(&repository.history("app").unwrap(), 1, &expected, dir.path());
+}
+
+#[test]
+fn more_than_may_be_kept_aside_is_scanned_and_marked_and_no_barrier_is_done_before() {
+    let scene = Scene::new();
+    let db = app(&scene.path);
+    let (follower, ear) =
+        scene.follow_with(FollowOptions { spool_limit: 1024 * 1024, ..options() });
+    follower.wait_durable(PATIENCE).unwrap();
+    scene.store.set(Mood::Fails(ErrorKind::Storage));
+    // One group is on its way to the store; the next grows beyond the limit, and is dropped.
+    commit(&db, &scene.path, 1);
+    until("the fault shows", || follower.status().fault.is_some());
+    let follower = Arc::new(follower);
+    // A barrier behind a commit that will be dropped.
+    commit(&db, &scene.path, 1);
+    let waiting = {
+        let (follower, store, secret) =
+            (follower.clone(), scene.lab.store.clone(), scene.lab.secret.clone());
+        let state = scene.lab.path("look");
+        std::thread::spawn(move || {
+            let seq = follower.wait_durable(PATIENCE).unwrap();
+            // What is there at the moment when it is called durable.
+            let repository = Repository::open(Arc::new(store), &secret, state).unwrap();
+            let chain = repository.history("app").unwrap().chain().unwrap();
+            (seq, chain.commits().map(|c| (c.seq, c.record.kind)).next_back().unwrap())
+        })
+    };
+    let big = "INSERT INTO t(x) VALUES(zeroblob(100000))";
+    let began = Instant::now();
+    while follower.status().pending > 1 || follower.status().wal.commits < 14 {
+        db.execute(big, []).unwrap();
+        assert!(began.elapsed() < PATIENCE, "the limit is never met");
+    }
+    scene.store.set(Mood::Well);
+    let (seq, (newest, kind)) = waiting.join().unwrap();
+    assert!(newest >= seq);
+    assert_eq!(kind, CommitKind::Scan, "the barrier's commit was dropped: only the scan has it");
+    follower.wait_durable(PATIENCE).unwrap();
+    assert_eq!(follower.status().scans, 1);
+    Arc::into_inner(follower).unwrap().stop().unwrap();
+    let expected = reference(&scene.path);
+    let kinds = scene.kinds();
+    scene.check(kinds.len() as u64, &[expected]);
+    assert_eq!(kinds.iter().filter(|kind| **kind == CommitKind::Scan).count(), 2);
+    assert!(ear.0.lock().unwrap().iter().any(|e| matches!(e, Event::Scan { .. })));
+}
+
+#[test]
+fn local_state_that_can_not_be_written_is_waited_for() {
+    let scene = Scene::new();
+    let db = app(&scene.path);
+    // The WAL keeps what can't be captured.
+    db.execute_batch("PRAGMA wal_autocheckpoint=0").unwrap();
+    let (follower, _) = scene.follow();
+    follower.wait_durable(PATIENCE).unwrap();
+    let mut expected = vec![reference(&scene.path)];
+    let (state, aside) = (scene.lab.path("state"), scene.lab.path("aside"));
+    for bytes in [100, 12_000_000] {
+        // A file where the folder was: nothing can be made in it.
+        std::fs::rename(&state, &aside).unwrap();
+        std::fs::write(&state, b"in the way").unwrap();
+        expected.extend(commit(&db, &scene.path, 5));
+        // More than the memory's share has to go to the disk.
+        db.execute("INSERT INTO t(x) VALUES(zeroblob(?1))", [bytes]).unwrap();
+        expected.push(reference(&scene.path));
+        if bytes > 100 {
+            until("the fault shows", || follower.status().fault.is_some());
+        }
+        expected.extend(commit(&db, &scene.path, 5));
+        std::fs::remove_file(&state).unwrap();
+        std::fs::rename(&aside, &state).unwrap();
+        follower.wait_durable(PATIENCE).unwrap();
+        assert_eq!((follower.status().scans, follower.status().fault), (0, None));
+    }
+    follower.stop().unwrap();
+    assert!(scene.kinds()[1..].iter().all(|kind| *kind == CommitKind::Transaction));
+    scene.check(1, &expected);
+}
+
+#[test]
+fn a_clock_that_is_set_back_changes_times_and_nothing_else() {
+    let scene = Scene::new();
+    let db = app(&scene.path);
+    let now = Arc::new(AtomicI64::new(2_000_000_000_000_000));
+    let clock = {
+        let now = now.clone();
+        Clock::new(move || Timestamp(now.fetch_add(1000, Ordering::SeqCst)))
+    };
+    let mut follow_options = options();
+    follow_options.capture.clock = clock;
+    let (follower, _) = scene.follow_with(follow_options);
+    follower.wait_durable(PATIENCE).unwrap();
+    let mut expected = vec![reference(&scene.path)];
+    for back in [0, 3600, 24 * 3600 * 400] {
+        now.fetch_sub(back * 1_000_000, Ordering::SeqCst);
+        expected.extend(commit(&db, &scene.path, 10));
+        follower.wait_durable(PATIENCE).unwrap();
+        let status = follower.status();
+        assert_eq!((status.activity, status.scans), (Activity::Following, 0));
+        assert!(status.lag < PATIENCE, "{:?}", status.lag);
+    }
+    follower.stop().unwrap();
+    scene.check(1, &expected);
+    let chain = scene.history().chain().unwrap();
+    let times: Vec<i64> = chain.commits().map(|c| c.record.time.0).collect();
+    assert!(times[15] < times[5] && times[25] < times[15], "{times:?}");
+}
+
+#[test]
+fn a_writer_that_takes_over_ends_the_follower_and_no_acknowledged_commit_is_lost() {
+    let scene = Scene::new();
+    let db = app(&scene.path);
+    let (follower, _) = scene.follow();
+    follower.wait_durable(PATIENCE).unwrap();
+    let mut expected = vec![reference(&scene.path)];
+    expected.extend(commit(&db, &scene.path, 10));
+    let acknowledged = follower.wait_durable(PATIENCE).unwrap();
+    let other =
+        Repository::open(Arc::new(scene.lab.store.clone()), &scene.lab.secret, scene.lab.path("b"))
+            .unwrap();
+    let writer = Writer::open(&other.history("app").unwrap(), "test").unwrap();
+    commit(&db, &scene.path, 1);
+    assert_eq!(follower.wait_durable(PATIENCE).unwrap_err().kind(), ErrorKind::Superseded);
+    until("it ends", || follower.has_ended());
+    assert_eq!(follower.status().activity, Activity::Stopped);
+    // The application goes on, and may checkpoint: nothing of us is left in its way.
+    commit(&db, &scene.path, 5);
+    let busy = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get::<_, i64>(0));
+    assert_eq!(busy.unwrap(), 0);
+    assert_eq!(follower.stop().unwrap_err().kind(), ErrorKind::Superseded);
+    drop(writer);
+    // The other one goes on; what was acknowledged is below it.
+    let (follower, _) = start(&other, &scene.path, options());
+    follower.wait_durable(PATIENCE).unwrap();
+    follower.stop().unwrap();
+    let chain = other.history("app").unwrap().chain().unwrap();
+    for (seq, expected) in (1..=acknowledged.0).zip(&expected) {
+        let bytes = restored_raw(&scene.history(), &chain, seq, scene.lab.dir.path()).unwrap();
+        assert!(bytes == *expected, "commit {seq}");
+    }
+    let newest = chain.commits().last().unwrap().seq.0;
+    let bytes = restored_raw(&scene.history(), &chain, newest, scene.lab.dir.path()).unwrap();
+    assert!(bytes == reference(&scene.path));
 }

@@ -247,8 +247,10 @@ fn a_dry_run_tells_what_would_change_and_changes_nothing() {
     )
     .unwrap();
     for n in 0..400i64 {
-        db.execute("INSERT INTO t VALUES(?1, ?2)", params![n, noise(n.unsigned_abs(), 90)]).unwrap();
-        db.execute("INSERT INTO w VALUES(?1, ?2, ?3)", params![format!("Key{}", n % 50), n, n]).unwrap();
+        db.execute("INSERT INTO t VALUES(?1, ?2)", params![n, noise(n.unsigned_abs(), 90)])
+            .unwrap();
+        db.execute("INSERT INTO w VALUES(?1, ?2, ?3)", params![format!("Key{}", n % 50), n, n])
+            .unwrap();
     }
     lab.backup(&path);
     let keyed = [
@@ -267,8 +269,7 @@ fn a_dry_run_tells_what_would_change_and_changes_nothing() {
     let history = lab.repository.history("app").unwrap();
     let (before, stored) = (reference(&path), objects(&lab.store));
     let wal = std::fs::read(lab.path("app.db-wal")).unwrap();
-    let found =
-        preview(&history, &path, Seq(1), &RewindOptions::default(), &Silent).unwrap();
+    let found = preview(&history, &path, Seq(1), &RewindOptions::default(), &Silent).unwrap();
     assert!(reference(&path) == before && objects(&lab.store) == stored);
     assert!(std::fs::read(lab.path("app.db-wal")).unwrap() == wal);
 
@@ -277,11 +278,8 @@ fn a_dry_run_tells_what_would_change_and_changes_nothing() {
         let (old, new): (BTreeSet<_>, BTreeSet<_>) = (now.keys().collect(), then.keys().collect());
         let changed = old.intersection(&new).filter(|k| now[**k] != then[**k]).count() as u64;
         let table = of(name).unwrap();
-        let expected = (
-            new.difference(&old).count() as u64,
-            old.difference(&new).count() as u64,
-            changed,
-        );
+        let expected =
+            (new.difference(&old).count() as u64, old.difference(&new).count() as u64, changed);
         assert_eq!((table.added, table.removed, table.changed), expected, "{name}");
         assert_eq!(table.fate, Fate::Changed);
     }
@@ -293,7 +291,6 @@ fn a_dry_run_tells_what_would_change_and_changes_nothing() {
     assert!(found.pages > 0);
 
     back(&lab, &history, &path, 1).unwrap();
-    let found =
-        preview(&history, &path, Seq(1), &RewindOptions::default(), &Silent).unwrap();
+    let found = preview(&history, &path, Seq(1), &RewindOptions::default(), &Silent).unwrap();
     assert!(found.tables.is_empty() && found.schema.is_empty(), "{found:?}");
 }

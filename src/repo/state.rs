@@ -8,7 +8,7 @@
 //!   digests   the head's page digests (see `digests`)
 //! ```
 //!
-//! Invariant: the state is written after what it speaks of was published and acknowledged. A state that is
+//! Invariant: but for its `next`, the state is written after what it speaks of was published and acknowledged. A state that is
 //! older than the repository is noticed when it is used.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -71,6 +71,10 @@ pub(crate) struct State {
     pub(crate) token: WriterToken,
     pub(crate) head: Option<Head>,
     pub(crate) position: Option<Position>,
+    /// What was about to be published, and where in the source that ends: a run that dies before it remembers the new head
+    /// finds its place all the same.
+    #[serde(default)]
+    pub(crate) next: Option<(Head, Option<Position>)>,
     /// The database that the history follows on this machine.
     pub(crate) source: String,
     /// When a backup last ran to its end here, in microseconds, whether or not it published anything.
@@ -85,6 +89,7 @@ impl State {
             token,
             head,
             position: None,
+            next: None,
             source: String::new(),
             last_run: None,
         }

@@ -53,6 +53,11 @@ impl Writer {
             // The same head: nobody wrote in between, so the place in the source still means something.
             if saved.head == state.head {
                 state.position = saved.position;
+            } else if let Some((next, position)) = saved.next
+                && state.head.as_ref() == Some(&next)
+            {
+                // Or it is the one that the last run here published as it died.
+                state.position = position;
             }
             state.source = saved.source;
             state.last_run = saved.last_run;
@@ -128,6 +133,12 @@ impl Writer {
         Err(superseded("another writer took over this history", &name))
     }
 
+    /// Remembers what is about to be published and where it ends in the source, in case this run dies in between.
+    pub(crate) fn intend(&mut self, head: &Head, position: Option<Position>) -> Result<()> {
+        self.state.next = Some((head.clone(), position));
+        self.dir.write(&self.state)
+    }
+
     /// Remembers the new head and where it was captured.
     pub(crate) fn remember(
         &mut self,
@@ -139,6 +150,7 @@ impl Writer {
             self.state.head = head;
         }
         self.state.position = position;
+        self.state.next = None;
         source.clone_into(&mut self.state.source);
         self.state.last_run = Some(Timestamp::now().0);
         self.dir.write(&self.state)

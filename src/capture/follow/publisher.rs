@@ -124,7 +124,12 @@ impl Publisher<'_> {
 
     /// Opens the database and follows it as its journal allows.
     fn take_up(&mut self, notice: &mut Notice) -> Result<Next> {
-        self.activity(Activity::Starting);
+        self.shared.update(|state| {
+            state.activity = Activity::Starting;
+            // What the last watcher captured and nobody published is captured again, and so are the barriers.
+            state.captured = state.published;
+            state.forget_barriers();
+        });
         if self.shared.lock().is_overdue() {
             return Ok(Next::Stop);
         }
@@ -156,8 +161,6 @@ impl Publisher<'_> {
         self.shared.update(|state| {
             (state.ended, state.slot) = (None, None);
             (state.publishing, state.abandoned) = (false, false);
-            state.captured = state.published;
-            state.reached.1 = state.reached.1.min(state.captured);
         });
         self.digests = None;
         let (shared, options, path) = (self.shared, self.options, self.path);
@@ -281,7 +284,11 @@ impl Publisher<'_> {
         if prepared.is_none() {
             let made = group.prepare(&self.writer, &head, &digests, &self.options.capture);
             match made {
-                Ok(made) => *prepared = Some(made),
+                Ok(made) => {
+                    // Without it a run that dies here costs the next one a scan, and nothing else.
+                    let _ = self.writer.intend(made.0.head(), group.position());
+                    *prepared = Some(made);
+                }
                 Err(e) => {
                     self.digests = Some(digests);
                     return Err(e);

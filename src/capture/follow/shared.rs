@@ -204,6 +204,11 @@ impl State {
         }
     }
 
+    /// Barriers that are not done count as not reached: the next watcher has to see them.
+    pub(crate) fn forget_barriers(&mut self) {
+        self.reached = (self.done.0, self.captured);
+    }
+
     /// Keeps the counts of a watcher that ended.
     pub(crate) fn keep_stats(&mut self) {
         self.earlier = sum(self.earlier, self.stats);

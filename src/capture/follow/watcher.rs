@@ -46,6 +46,8 @@ const ALERT: Duration = Duration::from_millis(100);
 const SLOW: Duration = Duration::from_secs(1);
 /// How long to wait after a handoff that did not succeed, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+/// How long the pin stays when capture failed and the repository is not there to take what was captured before.
+const PIN_UNTENDED: Duration = Duration::from_secs(1);
 /// A group is published at once when it has grown to this.
 const GROUP_BYTES: u64 = 32 * 1024 * 1024;
 const GROUP_COMMITS: usize = 50_000;
@@ -65,6 +67,9 @@ struct Times {
     moved: Instant,
     alert: Instant,
     probe: Instant,
+    /// Whether somebody else is at a checkpoint, and may wait for us.
+    aside: bool,
+    /// When a handoff was last tried, and how long to wait after it.
     handoff: Instant,
     backoff: Duration,
     file: Instant,
@@ -98,6 +103,7 @@ impl Watcher<'_> {
             moved: now,
             alert: now,
             probe: now,
+            aside: false,
             handoff: now,
             backoff: RETRY.0,
             file: now,
@@ -115,13 +121,15 @@ impl Watcher<'_> {
             }
             let step = self.tail.capture(&mut self.group)?;
             let now = Instant::now();
-            let moved = step == Step::Moved;
-            if moved {
+            if matches!(step, Step::Moved | Step::Behind) {
                 times.moved = now;
             }
             if times.group.is_none() && !self.group.is_empty() {
                 times.group = Some(now);
             }
+            let certain = matches!(step, Step::Still | Step::Moved);
+            // A barrier is reached only by a look that saw everything.
+            let wanted = if certain { wanted } else { 0 };
             self.report(wanted);
             if let Step::Lost(reason) = step {
                 return Ok(Ended::Lost(reason.to_owned()));
@@ -135,11 +143,12 @@ impl Watcher<'_> {
                 ));
             }
             self.hand_over(&mut times, stop);
-            if stop && self.group.is_empty() && self.idle() {
+            let done = certain || self.shared.lock().is_overdue();
+            if stop && done && self.group.is_empty() && self.idle() {
                 self.leave();
                 return Ok(Ended::Stopped);
             }
-            if let Some(reason) = self.manners(&mut times, moved)? {
+            if let Some(reason) = self.manners(&mut times)? {
                 self.report(wanted);
                 return Ok(Ended::Lost(reason.to_owned()));
             }
@@ -154,7 +163,8 @@ impl Watcher<'_> {
         }
     }
 
-    /// Tells the others how far it is. `wanted` is the barrier that was asked for before the WAL was looked at.
+    /// Tells the others how far it is. `wanted` is the barrier that was asked for before the WAL was looked at, if everything was
+    /// seen then, or 0.
     fn report(&mut self, wanted: u64) {
         let stats = self.tail.stats;
         let wal_bytes = self.tail.wal_bytes();
@@ -212,9 +222,9 @@ impl Watcher<'_> {
         let dropped = u64::try_from(self.group.len()).unwrap_or(u64::MAX);
         self.group = Group::new(self.tail.page_size(), self.dir, self.shared.clock.clone());
         self.shared.update(|state| {
-            // The scan stands for them.
+            // The scan stands for them; so a barrier behind them is reached again behind the scan.
             state.captured = state.captured.saturating_sub(dropped);
-            state.reached.1 = state.reached.1.min(state.captured);
+            state.forget_barriers();
         });
     }
 
@@ -224,6 +234,10 @@ impl Watcher<'_> {
             return;
         }
         let free = |s: &super::shared::State| (!s.publishing && s.slot.is_none()) || s.abandoned;
+        // As long as nobody looks after the pin, it is in the application's way. It is of use only to whoever comes back soon.
+        let soon = if matches!(ended, Ended::Failed(_)) { PIN_UNTENDED } else { Duration::ZERO };
+        drop(self.shared.wait_for(soon, free));
+        self.tail.unpin();
         drop(self.shared.wait_for(FOREVER, free));
         let fresh = Group::new(self.tail.page_size(), self.dir, self.shared.clock.clone());
         let group = std::mem::replace(&mut self.group, fresh);
@@ -235,44 +249,61 @@ impl Watcher<'_> {
     }
 
     /// Whatever keeps us out of the application's way. `Some` when continuity is lost.
-    fn manners(&mut self, times: &mut Times, moved: bool) -> Result<Option<&'static str>> {
+    fn manners(&mut self, times: &mut Times) -> Result<Option<&'static str>> {
         let now = Instant::now();
+        if times.aside {
+            return self.step_aside(times, now).map(|()| None);
+        }
         if self.tail.is_at_zero() {
-            if moved {
-                // Nothing of a new generation could be backfilled under such a pin.
+            if !self.tail.is_current() {
+                // Nothing of a new generation can be backfilled under such a pin.
                 self.tail.exchange()?;
+                // At zero again? Let the next checkpoint make sure of it.
+                times.aside = self.tail.is_at_zero() && self.tail.is_current();
             }
-            return Ok(None);
+            if self.tail.is_at_zero() && !stuck(&self.tail) {
+                return Ok(None);
+            }
         }
         let still = now.saturating_duration_since(times.moved);
-        if still >= STILL && now >= times.probe && self.may_probe(times)? {
+        let probe = still >= STILL && now >= times.probe && !self.tail.is_at_zero();
+        if probe && self.may_probe(times)? {
             times.probe = now + if still < ALERT { STILL } else { STILL_LATER };
             if self.tail.checkpoint()? == Checkpoint::Busy {
-                self.tail.step_aside()?;
-                // It may still be at work: look again at once.
-                (times.probe, times.alert) = (now + ACTIVE, now + ALERT);
-                return Ok(None);
+                times.aside = true;
+                return self.step_aside(times, now).map(|()| None);
             }
         }
         let wal = self.tail.wal_bytes();
         let idle = self.idle();
         let published = idle && self.group.is_empty();
-        let wanted = (wal >= HANDOFF && still >= PAUSE && published)
+        let over = wal >= self.options.wal_limit || stuck(&self.tail);
+        let wanted = over
+            || (wal >= HANDOFF && still >= PAUSE && published)
             || (still >= IDLE && published)
-            || ((wal >= SOFT || self.tail.wal_frames() >= SOFT_FRAMES) && idle)
-            || wal >= self.options.wal_limit;
-        if !wanted || now < times.handoff {
+            || ((wal >= SOFT || self.tail.wal_frames() >= SOFT_FRAMES) && idle);
+        // At the limit politeness ends: under load half a second is fifty megabytes.
+        let wait = if over { RETRY.0 } else { times.backoff };
+        if !wanted || now.saturating_duration_since(times.handoff) < wait {
             return Ok(None);
         }
-        match self.tail.handoff(&mut self.group)? {
+        let done = self.tail.handoff(&mut self.group)?;
+        times.handoff = Instant::now();
+        match done {
             Handoff::Done => times.backoff = RETRY.0,
-            Handoff::Later => {
-                times.handoff = Instant::now() + times.backoff;
-                times.backoff = (times.backoff * 2).min(RETRY.1);
-            }
+            Handoff::Later => times.backoff = (times.backoff * 2).min(RETRY.1),
             Handoff::Lost(reason) => return Ok(Some(reason)),
         }
         Ok(None)
+    }
+
+    /// Gets the pin out of the way of somebody's checkpoint, until there is none any more.
+    fn step_aside(&mut self, times: &mut Times, now: Instant) -> Result<()> {
+        if now >= times.probe {
+            times.probe = now + STILL;
+            times.aside = self.tail.checkpoint()? == Checkpoint::Busy;
+        }
+        self.tail.step_aside()
     }
 
     /// Whether a PASSIVE checkpoint does no harm. It does nothing if all before the pin is backfilled; else it makes it possible
@@ -298,8 +329,10 @@ impl Watcher<'_> {
 
     fn sleep(&mut self, times: &mut Times, stop: bool) {
         let now = Instant::now();
-        let active = now.saturating_duration_since(times.moved) < ALERT || now < times.alert;
-        if active || stop {
+        let active = now.saturating_duration_since(times.moved) < ALERT
+            || now < times.alert
+            || (self.tail.is_at_zero() && !self.tail.is_current());
+        if active || stop || times.aside {
             // Not for a notice: under load there is one for every write.
             std::thread::sleep(ACTIVE);
             return;
@@ -312,4 +345,10 @@ impl Watcher<'_> {
             times.alert = Instant::now() + ALERT;
         }
     }
+}
+
+/// Whether a pin at mark zero keeps a WAL that has grown large from being backfilled, since it can't be exchanged: writers commit
+/// faster than that.
+fn stuck(tail: &Tail) -> bool {
+    tail.is_at_zero() && !tail.is_current() && tail.wal_bytes() >= HANDOFF
 }

@@ -30,8 +30,10 @@ const LOCK_PATIENCE: Duration = Duration::from_millis(50);
 const LOCK_PAUSE: Duration = Duration::from_micros(50);
 /// How long to wait for somebody else's checkpoint under the write lock.
 const REST_PATIENCE: Duration = Duration::from_millis(5);
-/// More frames than this are not captured under the write lock; let them be captured without it first.
-const MAX_REST: u32 = 2048;
+/// More frames than this are neither captured nor backfilled under the write lock; let that be done without it first.
+const MAX_REST: u32 = 1024;
+/// How often to backfill while the WAL goes on growing.
+const ROUNDS: usize = 4;
 
 /// What came of a handoff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +78,9 @@ impl Tail {
         }
         self.end(self.pinned);
         self.pinned = idle;
-        self.pinned_frame = index.frames;
-        // Certain only if the WAL was backfilled before the read began.
+        self.pinned_at = (index.salts, index.frames);
+        // Only if the WAL was backfilled before the read began. And even then whoever backfilled it might not have released mark
+        // zero yet; so this is certain only after a checkpoint of ours that came to its end.
         self.at_zero = before.backfilled >= before.frames;
         Ok(true)
     }
@@ -87,20 +90,29 @@ impl Tail {
     /// # Errors
     /// [`ErrorKind::Source`] when the wal-index can't be read.
     pub(crate) fn is_backfilled(&self) -> Result<bool> {
-        Ok(self.header()?.is_some_and(|now| now.backfilled >= self.pinned_frame))
+        Ok(self
+            .header()?
+            .is_some_and(|now| now.salts != self.pinned_at.0 || now.backfilled >= self.pinned_at.1))
     }
 
-    /// Gets out of the way of somebody's checkpoint: once it has backfilled everything that is captured, a new pin lands on mark
-    /// zero; until then the pin is brought up to date, so that it can.
+    /// Gets the pin out of the way of somebody's checkpoint. A new pin is never in the way of the backfill, since it sees all that is
+    /// committed; and once all is backfilled, it lands on mark zero.
     ///
     /// # Errors
     /// As [`Tail::exchange`].
     pub(crate) fn step_aside(&mut self) -> Result<()> {
-        let whole = self.header()?.is_some_and(|now| now.backfilled >= now.frames);
-        if (whole || self.pinned_frame != self.at.frame) && self.exchange()? && self.at_zero {
+        let before = self.at_zero;
+        self.exchange()?;
+        if self.at_zero && !before {
             self.stats.yields += 1;
         }
         Ok(())
+    }
+
+    /// Lets go of the pin, when nobody looks after it any more.
+    pub(crate) fn unpin(&mut self) {
+        self.end(self.pinned);
+        self.at_zero = false;
     }
 
     /// A PASSIVE checkpoint on the connection that holds no pin.
@@ -130,35 +142,71 @@ impl Tail {
     /// # Errors
     /// As [`Tail::capture`] and [`Tail::checkpoint`].
     pub(crate) fn handoff(&mut self, sink: &mut dyn FrameSink) -> Result<Handoff> {
-        // Under load the header moves while the pins are exchanged: catch up, and try again.
-        let mut tries = 0;
-        while !self.exchange()? {
-            tries += 1;
-            if tries > EXCHANGE_TRIES {
-                return Ok(Handoff::Later);
+        // Under load the WAL goes on growing meanwhile: backfill until the rest is small.
+        for _ in 0..ROUNDS {
+            if let Some(not_yet) = self.refresh(sink)? {
+                return Ok(not_yet);
             }
+            // If somebody else is at it, that is as good.
+            self.backfill(LOCK_PATIENCE)?;
             if let Step::Lost(reason) = self.capture(sink)? {
                 return Ok(Handoff::Lost(reason));
             }
+            if self.backlog()? <= MAX_REST {
+                break;
+            }
         }
-        // If somebody else is at it, that is as good.
-        self.backfill(LOCK_PATIENCE)?;
+        if self.backlog()? > MAX_REST {
+            return Ok(Handoff::Later);
+        }
+        let done = self.with_lock(sink, |tail, sink| tail.under_lock(sink))?;
+        if done == Handoff::Done {
+            self.stats.handoffs += 1;
+        }
+        Ok(done)
+    }
+
+    /// Brings the pin up to date. Under load the header moves while the pins are exchanged: catch up and try again, and at last with
+    /// the write lock. `Some` when that was in vain.
+    fn refresh(&mut self, sink: &mut dyn FrameSink) -> Result<Option<Handoff>> {
+        for _ in 0..EXCHANGE_TRIES {
+            if self.exchange()? {
+                return Ok(None);
+            }
+            if let Step::Lost(reason) = self.capture(sink)? {
+                return Ok(Some(Handoff::Lost(reason)));
+            }
+        }
+        let exchanged = self.with_lock(sink, |tail, sink| match tail.capture_rest(sink)? {
+            Some(not_yet) => Ok(not_yet),
+            None => Ok(if tail.exchange()? { Handoff::Done } else { Handoff::Later }),
+        })?;
+        Ok((exchanged != Handoff::Done).then_some(exchanged))
+    }
+
+    /// Does something with the write lock held, and lets go without having written.
+    fn with_lock(
+        &mut self,
+        sink: &mut dyn FrameSink,
+        work: impl FnOnce(&mut Self, &mut dyn FrameSink) -> Result<Handoff>,
+    ) -> Result<Handoff> {
         if !self.take_lock(sink)? {
             return Ok(Handoff::Later);
         }
         let locked = Instant::now();
-        let done = self.under_lock(sink);
+        let done = work(self, sink);
         let released = self.gate()?.execute_batch("COMMIT");
         let held = locked.elapsed();
         let micros = u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
         self.stats.lock_max_micros = self.stats.lock_max_micros.max(micros);
         self.locks.push(held);
-        let done = done?;
         released.map_err(|e| source_error(e, "cannot be unlocked"))?;
-        if done == Handoff::Done {
-            self.stats.handoffs += 1;
-        }
-        Ok(done)
+        done
+    }
+
+    /// How many frames are not in the database file yet.
+    fn backlog(&self) -> Result<u32> {
+        Ok(self.header()?.map_or(u32::MAX, |now| now.frames.saturating_sub(now.backfilled)))
     }
 
     /// Backfills, however often an automatic checkpoint of the application is in the way, up to a limit.
@@ -196,15 +244,25 @@ impl Tail {
         }
     }
 
-    fn under_lock(&mut self, sink: &mut dyn FrameSink) -> Result<Handoff> {
+    /// Captures what was committed last, if that is little; else, what to answer.
+    fn capture_rest(&mut self, sink: &mut dyn FrameSink) -> Result<Option<Handoff>> {
         let rest = self.header()?.map_or(u32::MAX, |now| now.frames.saturating_sub(self.at.frame));
         if rest > MAX_REST {
-            return Ok(Handoff::Later);
+            return Ok(Some(Handoff::Later));
         }
-        if let Step::Lost(reason) = self.capture(sink)? {
-            return Ok(Handoff::Lost(reason));
+        Ok(match self.capture(sink)? {
+            Step::Lost(reason) => Some(Handoff::Lost(reason)),
+            Step::Behind => Some(Handoff::Later),
+            Step::Still | Step::Moved => None,
+        })
+    }
+
+    fn under_lock(&mut self, sink: &mut dyn FrameSink) -> Result<Handoff> {
+        if let Some(not_yet) = self.capture_rest(sink)? {
+            return Ok(not_yet);
         }
-        if !self.exchange()? || self.backfill(REST_PATIENCE)? != (Checkpoint::Ran { whole: true }) {
+        let whole = Checkpoint::Ran { whole: true };
+        if !self.exchange()? || self.backfill(REST_PATIENCE)? != whole {
             return Ok(Handoff::Later);
         }
         let zero = self.exchange()? && self.at_zero;

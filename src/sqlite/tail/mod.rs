@@ -66,6 +66,8 @@ pub(crate) enum Step {
     Still,
     /// New commits or a new generation, all captured.
     Moved,
+    /// Perhaps not everything that was committed before the look is captured yet: look again.
+    Behind,
     /// Continuity can't be proven, for this reason.
     Lost(&'static str),
 }
@@ -98,11 +100,13 @@ pub(crate) struct Tail {
     gate: Option<Connection>,
     /// Which of the two holds the pin.
     pinned: usize,
-    /// Whether the pin is at mark zero for certain.
+    /// Whether the pin is at mark zero, as far as the header told.
     at_zero: bool,
-    /// The last frame that the pin sees.
-    pinned_frame: u32,
+    /// The generation and the last frame that the pin sees.
+    pinned_at: ([u8; 8], u32),
     file: FileIdentity,
+    /// The WAL and the wal-index, which nobody may remove while we have them open.
+    beside: [(PathBuf, Option<FileIdentity>); 2],
     page_size: PageSize,
     at: WalPosition,
     /// Pages of the database at the position.
@@ -150,8 +154,9 @@ impl Tail {
             gate: Some(gate),
             pinned: 0,
             at_zero: false,
-            pinned_frame: index.frames,
+            pinned_at: (index.salts, index.frames),
             file,
+            beside: beside(path),
             page_size,
             at: WalPosition::of(&index),
             pages: index.pages,
@@ -164,7 +169,13 @@ impl Tail {
         self.page_size
     }
 
-    /// Whether the pin is at mark zero, where it is in nobody's way.
+    /// Whether the pin sees all that is captured. At mark zero it is in nobody's way then; once more was committed, it keeps
+    /// that from being backfilled.
+    pub(crate) fn is_current(&self) -> bool {
+        self.pinned_at == (self.at.salts, self.at.frame)
+    }
+
+    /// Whether the pin is at mark zero.
     pub(crate) fn is_at_zero(&self) -> bool {
         self.at_zero
     }
@@ -179,9 +190,11 @@ impl Tail {
         self.at.frame
     }
 
-    /// Whether the path still leads to the file that is being followed.
+    /// Whether the path still leads to the file that is being followed, with the WAL and the wal-index beside it that we have open.
+    /// Whoever copies another database over the file and removes those two goes on in new ones, which we would never look at.
     pub(crate) fn same_file(&self) -> bool {
         FileIdentity::of(&self.path).is_ok_and(|(file, _)| file == self.file)
+            && self.beside.iter().all(|(path, known)| identity(path) == *known)
     }
 
     /// Takes up a saved position, where the database had `pages` pages, if continuity from there can be proven.
@@ -266,9 +279,10 @@ impl Tail {
         for _ in 0..10 {
             let Some(index) = self.header()? else {
                 self.recover();
-                return Ok(if moved { Step::Moved } else { Step::Still });
+                return Ok(Step::Behind);
             };
             if self.is_captured(&index) {
+                self.adopt_count(&index);
                 return Ok(if moved { Step::Moved } else { Step::Still });
             }
             moved = true;
@@ -290,11 +304,11 @@ impl Tail {
             }
             read?;
         }
-        let Some(index) = self.header()? else { return Ok(Step::Still) };
+        let Some(index) = self.header()? else { return Ok(Step::Behind) };
         // It moves faster than we read, which is fine, or its frames do not belong together.
         let from = (self.at.frame > 0).then_some(self.at);
         match index.salts == self.at.salts && self.count(&index, from)?.is_some() {
-            true => Ok(Step::Moved),
+            true => Ok(Step::Behind),
             false => Ok(Step::Lost("the WAL's frames do not continue those that were captured")),
         }
     }
@@ -373,12 +387,21 @@ impl Tail {
             Ok(())
         });
         (self.at, self.pages, self.stats) = (at, pages, stats);
-        if sound.is_ok() && self.is_captured(index) && self.at.changes != index.changes {
-            // The frames are without a gap, so it is the count that is new.
-            self.at.changes = index.changes;
-            self.stats.rebuilt += 1;
+        if sound.is_ok() && self.is_captured(index) {
+            self.adopt_count(index);
         }
         sound
+    }
+
+    /// Where the frames are without a gap and the count is another one, it is the count that is new: somebody rebuilt the
+    /// wal-index. The next change of generation is proven by the new count.
+    fn adopt_count(&mut self, index: &WalIndex) {
+        if self.at.changes != index.changes {
+            self.at.changes = index.changes;
+            self.stats.rebuilt += 1;
+            // It also forgot what was backfilled.
+            self.at_zero = false;
+        }
     }
 
     /// Lets SQLite rebuild a wal-index whose writer died in the middle: any reader does.
@@ -412,6 +435,22 @@ impl Drop for Tail {
             source::close(connection, true);
         }
     }
+}
+
+fn identity(path: &Path) -> Option<FileIdentity> {
+    FileIdentity::of(path).ok().map(|(file, _)| file)
+}
+
+/// The WAL and the wal-index: SQLite has them beside the file that a link leads to.
+fn beside(path: &Path) -> [(PathBuf, Option<FileIdentity>); 2] {
+    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    ["-wal", "-shm"].map(|suffix| {
+        let mut name = real.clone().into_os_string();
+        name.push(suffix);
+        let path = PathBuf::from(name);
+        let known = identity(&path);
+        (path, known)
+    })
 }
 
 fn closed() -> Error {

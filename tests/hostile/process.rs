@@ -1,0 +1,131 @@
+//! Processes beside the test's own: POSIX locks belong to processes, so an application that is to be in the way has to be one.
+//!
+//! A process ends when its stdin does; so a test that fails leaves none behind.
+#![allow(dead_code)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+/// A process that reads lines and answers lines.
+pub struct Process {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Process {
+    pub fn start(command: &mut Command) -> Self {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self { stdin: child.stdin.take(), child, stdout }
+    }
+
+    /// This test binary again, as one of its ignored tests that plays a role.
+    pub fn role(role: &str, database: &Path, seed: u64) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", role, "--ignored", "--nocapture", "--test-threads=1"])
+            .env("PAGEKEEP_ROLE_DATABASE", database)
+            .env("PAGEKEEP_ROLE_SEED", seed.to_string());
+        Self::start(&mut command)
+    }
+
+    /// Says a line and hears one.
+    pub fn ask(&mut self, line: &str) -> String {
+        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
+        let mut answer = String::new();
+        self.stdout.read_line(&mut answer).unwrap();
+        assert!(!answer.is_empty(), "the process ended at {line:?}");
+        answer.trim_end().to_owned()
+    }
+
+    /// Waits until it says that it is ready; what the test harness says before is skipped.
+    pub fn ready(mut self) -> Self {
+        let mut line = String::new();
+        while line.trim_end() != "ready" {
+            line.clear();
+            assert!(self.stdout.read_line(&mut line).unwrap() > 0, "the process never was ready");
+        }
+        self
+    }
+
+    /// SIGKILL, at whatever it is.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Lets it end, and hears what it says last.
+    pub fn end(mut self) -> String {
+        drop(self.stdin.take());
+        let mut said = String::new();
+        self.stdout.read_to_string(&mut said).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}: {said}");
+        said
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Also when the test fails: nobody is left behind.
+        drop(self.stdin.take());
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// A command for the script that uses Python's own SQLite; `None`, with a note, where there is no Python.
+pub fn python() -> Option<Command> {
+    let named = std::env::var("PYTHON").ok().filter(|name| !name.is_empty());
+    let python = named.unwrap_or_else(|| "python3".to_owned());
+    let new_enough = "import sys, sqlite3; sys.exit(sys.version_info < (3, 11))";
+    let found = Command::new(&python)
+        .args(["-c", new_enough])
+        .status()
+        .is_ok_and(|status| status.success());
+    if !found {
+        let required = std::env::var_os("PAGEKEEP_REQUIRE_READER").is_some_and(|v| v == "1");
+        assert!(!required, "{python} is no Python 3.11 or later; PYTHON=... names one");
+        eprintln!("not run: there is no Python 3.11 or later; PYTHON=... names one");
+        return None;
+    }
+    let mut command = Command::new(python);
+    command
+        .arg("-B")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile/application.py"));
+    Some(command)
+}
+
+/// A small generator: the same numbers for the same seed.
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// A number below `n`.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 20) % n
+    }
+
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    pub fn pick<'t, T>(&mut self, from: &'t [T]) -> &'t T {
+        &from[usize::try_from(self.below(from.len() as u64)).unwrap()]
+    }
+}
