@@ -366,3 +366,48 @@ fn a_writer_that_takes_over_ends_the_follower_and_no_acknowledged_commit_is_lost
     let bytes = restored_raw(&scene.history(), &chain, newest, scene.lab.dir.path()).unwrap();
     assert!(bytes == reference(&scene.path));
 }
+
+#[test]
+fn the_wal_stays_bounded_and_the_application_goes_on_while_the_store_is_down() {
+    let scene = Scene::new();
+    let db = app(&scene.path);
+    db.execute_batch("PRAGMA synchronous=OFF").unwrap();
+    let limit = 1024 * 1024;
+    let (follower, _) = scene.follow_with(FollowOptions { wal_limit: limit, ..options() });
+    follower.wait_durable(PATIENCE).unwrap();
+    scene.store.set(Mood::Fails(ErrorKind::Storage));
+    for n in 0..3000 {
+        db.execute("INSERT INTO t(x) VALUES(randomblob(700))", []).unwrap();
+        if n % 50 == 0 {
+            // As fast as it can, but not so fast that the follower never has its turn.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    let largest = std::fs::metadata(scene.lab.path("app.db-wal")).unwrap().len();
+    assert!(largest < 8 * limit, "{largest}");
+    let status = follower.status();
+    assert!(status.wal.handoffs > 0 && status.fault.is_some(), "{status:?}");
+    scene.store.set(Mood::Well);
+    assert_eq!(follower.wait_durable(PATIENCE).unwrap().0, 3001);
+    follower.stop().unwrap();
+    assert!(scene.kinds()[1..].iter().all(|kind| *kind == CommitKind::Transaction));
+}
+
+#[test]
+fn a_stop_without_a_store_says_so_and_the_next_run_has_everything() {
+    let scene = Scene::new();
+    let db = app(&scene.path);
+    let patience = FollowOptions { stop_patience: Duration::from_millis(200), ..options() };
+    let (follower, _) = scene.follow_with(patience);
+    follower.wait_durable(PATIENCE).unwrap();
+    scene.store.set(Mood::Fails(ErrorKind::Storage));
+    let expected = commit(&db, &scene.path, 10);
+    until("they are captured", || follower.status().pending == 10);
+    assert_eq!(follower.stop().unwrap_err().kind(), ErrorKind::Storage);
+    scene.store.set(Mood::Well);
+    let (follower, _) = scene.follow();
+    follower.wait_durable(PATIENCE).unwrap();
+    assert_eq!(follower.status().scans, 0);
+    follower.stop().unwrap();
+    scene.check(2, &expected);
+}

@@ -123,6 +123,21 @@ impl<'c> FileRef<'c> {
     }
 }
 
+/// Lets the WAL stay when the connection is the last to close: it is checkpointed then, but not removed.
+pub(crate) fn keep_wal_on_close(connection: &Connection) -> Result<()> {
+    let mut keep: c_int = 1;
+    // SAFETY: the connection is open for the life of the borrow; the operation reads and writes one int at the place given.
+    let rc = unsafe {
+        ffi::sqlite3_file_control(
+            connection.handle(),
+            c"main".as_ptr(),
+            ffi::SQLITE_FCNTL_PERSIST_WAL,
+            (&raw mut keep).cast::<c_void>(),
+        )
+    };
+    check(rc, "cannot keep its WAL")
+}
+
 /// A page that SQLite wrote to the sink: its offset and content.
 pub(crate) type Write = (u64, Vec<u8>);
 

@@ -145,7 +145,6 @@ impl Watcher<'_> {
             self.hand_over(&mut times, stop);
             let done = certain || self.shared.lock().is_overdue();
             if stop && done && self.group.is_empty() && self.idle() {
-                self.leave();
                 return Ok(Ended::Stopped);
             }
             if let Some(reason) = self.manners(&mut times)? {
@@ -317,14 +316,6 @@ impl Watcher<'_> {
         }
         let since = *times.flush.get_or_insert_with(Instant::now);
         Ok(since.elapsed() >= FLUSH)
-    }
-
-    /// Before it ends: what is committed goes to the database file, so that a copy of it alone has everything.
-    fn leave(&mut self) {
-        // Whatever is in the way, the WAL has it all the same.
-        if self.tail.exchange().is_ok() {
-            let _ = self.tail.checkpoint();
-        }
     }
 
     fn sleep(&mut self, times: &mut Times, stop: bool) {

@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::ffi::FileRef;
+use super::ffi::{FileRef, keep_wal_on_close};
 use super::overlay::walk;
 use super::source::{self, FileIdentity, Position, begin_wal, wal_index};
 use super::source_error;
@@ -431,8 +431,17 @@ impl Tail {
 
 impl Drop for Tail {
     fn drop(&mut self) {
-        for connection in self.pins.iter_mut().filter_map(Option::take).chain(self.gate.take()) {
+        for connection in self.pins.iter_mut().filter_map(Option::take) {
             source::close(connection, true);
+        }
+        let Some(gate) = self.gate.take() else { return };
+        let frames = wal_index(&gate).is_ok_and(|index| index.is_some_and(|index| index.frames > 0));
+        if frames && keep_wal_on_close(&gate).is_ok() {
+            // If nobody else has the database open this checkpoints, as the application's own last close would have done, so that the
+            // file alone has everything; and yet the WAL stays, and with it the proof for the next run.
+            let _ = gate.close();
+        } else {
+            source::close(gate, true);
         }
     }
 }

@@ -1,0 +1,257 @@
+//! `watch`, `rewind` and `drift` through the real binary, as a user runs them.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "common/cli.rs"]
+mod lab;
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::process::{Child, ChildStdout, Command};
+use std::time::{Duration, Instant};
+
+use lab::Lab;
+use rusqlite::Connection;
+use serde_json::Value;
+
+/// `pagekeep watch` at work.
+struct Watch {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Watch {
+    fn start(lab: &Lab, args: &[&str]) -> Self {
+        let mut child =
+            lab.command(&[&["watch", "app.db", "--json"], args].concat()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    /// Reads objects up to the first that is wanted, and answers that one.
+    fn next(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let mut line = String::new();
+            assert!(self.lines.read_line(&mut line).unwrap() > 0, "it ended too early");
+            let object: Value = serde_json::from_str(&line).unwrap();
+            if wanted(&object) {
+                return object;
+            }
+        }
+    }
+
+    fn commit(&mut self, seq: u64) -> Value {
+        self.next(|o| o["type"] == "commit" && o["seq"] == seq)
+    }
+
+    /// Sends a signal, and answers the exit code and the last object.
+    fn end(mut self, signal: &str) -> (Option<i32>, Value) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        let mut last = Value::Null;
+        for line in self.lines.by_ref().lines() {
+            last = serde_json::from_str(&line.unwrap()).unwrap();
+        }
+        (self.child.wait().unwrap().code(), last)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}
+
+fn open(lab: &Lab) -> Connection {
+    let db = Connection::open(lab.path("app.db")).unwrap();
+    db.busy_timeout(Duration::from_secs(10)).unwrap();
+    db
+}
+
+#[test]
+fn watch_keeps_every_transaction_and_stops_cleanly_at_a_signal() {
+    let lab = Lab::new();
+    lab.make("app.db", 200);
+    // Stays open: the last connection that closes takes the WAL with it, and with the WAL the proof.
+    let db = open(&lab);
+    let mut seq = 1;
+    for signal in ["-INT", "-TERM"] {
+        let mut watch = Watch::start(&lab, &["--interval", "0"]);
+        if seq == 1 {
+            let first = watch.commit(1);
+            assert_eq!(
+                (first["kind"].as_str(), first["history"].as_str()),
+                (Some("scan"), Some("app"))
+            );
+        }
+        for n in 0..5 {
+            db.execute("UPDATE t SET x = ?1 WHERE id = 7", [n]).unwrap();
+            seq += 1;
+        }
+        // The last ones are stored because it is told to stop, whether or not they were before.
+        let (code, last) = watch.end(signal);
+        assert_eq!((code, last["type"].as_str()), (Some(0), Some("summary")), "{last}");
+        assert_eq!(last["scans"], 0);
+        let log = lab.json(&["log", "app"]);
+        assert_eq!(log.last().unwrap()["seq"], seq);
+        assert!(log[1..].iter().all(|c| c["kind"] == "transaction"), "{signal}");
+    }
+    lab.ok(&["restore", "app@seq:4", "out.db"]);
+    assert_eq!(lab.number("out.db", "SELECT x FROM t WHERE id = 7"), 2);
+    lab.ok(&["verify", "app", "--level", "data"]);
+}
+
+#[test]
+fn a_killed_watch_is_gone_on_from() {
+    let lab = Lab::new();
+    lab.make("app.db", 200);
+    let db = open(&lab);
+    let mut watch = Watch::start(&lab, &["--interval", "0"]);
+    watch.commit(1);
+    db.execute("DELETE FROM t WHERE id = 1", []).unwrap();
+    watch.commit(2);
+    assert_eq!(watch.end("-KILL").0, None);
+    db.execute("DELETE FROM t WHERE id = 2", []).unwrap();
+    db.execute("DELETE FROM t WHERE id = 3", []).unwrap();
+    let mut watch = Watch::start(&lab, &["--interval", "0"]);
+    watch.commit(4);
+    assert_eq!(watch.end("-INT").0, Some(0));
+    let kinds: Vec<String> =
+        lab.json(&["log", "app"]).iter().map(|c| c["kind"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(kinds, ["scan", "transaction", "transaction", "transaction"]);
+}
+
+#[test]
+fn watch_refuses_what_it_can_not_follow() {
+    let lab = Lab::new();
+    lab.make("app.db", 10);
+    lab.fails(&["watch", "none.db"], 5, &["none.db"]);
+    for (option, value, why) in
+        [("--interval", "often", "not a time"), ("--wal-limit", "10K", "at least 1MiB")]
+    {
+        let ended = lab.run(&["watch", "app.db", option, value]);
+        assert_eq!(ended.code, Some(2));
+        assert!(ended.stderr.contains(why), "{ended:?}");
+    }
+    let mut watch = Watch::start(&lab, &[]);
+    watch.commit(1);
+    lab.fails(&["watch", "app.db"], 11, &["history \"app\"", "another process", "wait"]);
+    lab.fails(&["backup", "app.db"], 11, &["another process"]);
+    assert_eq!(watch.end("-INT").0, Some(0));
+    lab.ok(&["backup", "app.db"]);
+}
+
+#[test]
+fn a_wrong_turn_is_previewed_rewound_and_undone() {
+    let lab = Lab::new();
+    lab.make("app.db", 300);
+    let mut watch = Watch::start(&lab, &["--interval", "0"]);
+    watch.commit(1);
+    let db = open(&lab);
+    let count = || db.query_row("SELECT count(*) FROM t", [], |r| r.get::<_, i64>(0)).unwrap();
+    db.execute("DELETE FROM t WHERE id > 100", []).unwrap();
+    watch.commit(2);
+
+    let dry = lab.ok(&["rewind", "app.db", "--to", "latest~1", "-n"]);
+    for expected in [
+        "would rewind to app@seq:1",
+        "t      changed          200        0        0",
+        "nothing was changed",
+    ] {
+        assert!(dry.stdout.contains(expected), "{expected}: {}", dry.stdout);
+    }
+    assert_eq!(count(), 100);
+    let told = lab.json(&["rewind", "app.db", "--to", "latest~1", "-n"]);
+    let tables = &told.last().unwrap()["tables"];
+    assert_eq!(
+        (tables[0]["table"].as_str(), tables[0]["rows_added"].as_u64()),
+        (Some("t"), Some(200))
+    );
+
+    // While `watch` runs, and the application stays connected.
+    let done = lab.ok(&["rewind", "app.db", "--to", "latest~1"]);
+    assert_eq!(count(), 300);
+    let undo = done.stdout.lines().find_map(|l| l.trim().strip_prefix("undo: pagekeep ")).unwrap();
+    assert_eq!(undo, "rewind app.db --to seq:2");
+    assert_eq!(watch.end("-INT").0, Some(0));
+    let log = lab.ok(&["log", "app"]).stdout;
+    assert!(log.contains("before rewind to seq:1"), "{log}");
+
+    // And without it.
+    lab.ok(&undo.split(' ').collect::<Vec<_>>());
+    assert_eq!(count(), 100);
+    lab.ok(&["rewind", "app.db", "--to", "seq:3", "--label", "a look back", "-q"]);
+    assert_eq!(count(), 300);
+    lab.ok(&["rewind", "app.db", "--to", "a look back", "--check", "full"]);
+    assert_eq!(count(), 100);
+    lab.fails(&["rewind", "app.db", "--to", "seq:99"], 16, &["seq:99", "pagekeep log"]);
+    lab.fails(&["rewind", "app.db", "--to", "nonsense"], 16, &["nonsense"]);
+    lab.fails(&["rewind", "none.db", "--to", "latest"], 5, &["none.db"]);
+    assert_eq!(lab.run(&["rewind", "app.db"]).code, Some(2));
+}
+
+#[test]
+fn drift_names_the_table_and_exits_with_4() {
+    let lab = Lab::new();
+    lab.sql("app.db", "CREATE TABLE orders(x); CREATE TABLE people(x)");
+    lab.sql(
+        "app.db",
+        "INSERT INTO people VALUES(zeroblob(20000)); INSERT INTO orders VALUES(zeroblob(20000))",
+    );
+    lab.fails(&["drift", "app.db"], 16, &["no history of this name", "pagekeep backup"]);
+    lab.ok(&["backup", "app.db"]);
+    assert!(lab.ok(&["drift", "app.db"]).stdout.contains("no drift"));
+    let page = lab.number("app.db", "SELECT max(pageno) FROM dbstat WHERE name = 'orders'");
+    let file = std::fs::OpenOptions::new().write(true).open(lab.path("app.db")).unwrap();
+    file.write_all_at(b"rotten", u64::try_from(page - 1).unwrap() * 4096 + 100).unwrap();
+    let found = lab.run(&["drift", "app.db"]);
+    assert_eq!(found.code, Some(4));
+    assert!(
+        found.stdout.contains("1 page differs") && found.stdout.contains("orders"),
+        "{found:?}"
+    );
+    assert!(!found.stdout.contains("people"));
+    let told = lab.run(&["drift", "app.db", "--json"]);
+    assert_eq!(told.code, Some(4));
+    let last = told.objects().pop().unwrap();
+    assert_eq!((last["differing"].as_u64(), last["tables"]["orders"].as_u64()), (Some(1), Some(1)));
+    assert_eq!(last["drifted"], true);
+}
+
+#[test]
+fn a_terminal_shows_how_it_stands() {
+    let lab = Lab::new();
+    lab.make("app.db", 50);
+    // `script` gives it a terminal of its own.
+    let command = lab.command(&["watch", "app.db", "--interval", "0"]);
+    let line = format!("{} watch app.db --interval 0", lab::BIN);
+    let mut script = Command::new("script");
+    script.args(["-qfc", &line, "/dev/null"]).current_dir(command.get_current_dir().unwrap());
+    script.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let Ok(mut child) = script.spawn() else {
+        println!("skipped: there is no `script`");
+        return;
+    };
+    let mut output = child.stdout.take().unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(n @ 1..) = output.read(&mut buffer) {
+            let _ = sender.send(String::from_utf8_lossy(&buffer[..n]).into_owned());
+        }
+    });
+    let (began, mut seen) = (Instant::now(), String::new());
+    while !(seen.contains("following · seq:1 · all stored · WAL") && seen.contains("app@seq:1"))
+    {
+        assert!(began.elapsed() < Duration::from_secs(30), "{seen}");
+        seen.extend(receiver.recv_timeout(Duration::from_secs(5)));
+    }
+    // Ctrl-C, as a terminal sends it.
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"\x03").unwrap();
+    while !seen.contains("stopped after") {
+        assert!(began.elapsed() < Duration::from_secs(30), "{seen}");
+        seen.extend(receiver.recv_timeout(Duration::from_secs(5)));
+    }
+    let _ = child.wait();
+}
