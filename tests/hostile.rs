@@ -136,7 +136,7 @@ fn nothing_is_lost_to_a_hostile_application() {
     else {
         return;
     };
-    let wanted = number("PAGEKEEP_HOSTILE_GENERATIONS", 40);
+    let wanted = number("PAGEKEEP_HOSTILE_GENERATIONS", 200);
     let seed = number("PAGEKEEP_HOSTILE_SEED", 1);
     let lab = Lab::quick();
     let path = lab.path("app.db");
@@ -185,8 +185,8 @@ fn nothing_is_lost_to_a_hostile_application() {
     let status = scene.follower.status();
     assert_eq!(status.wal.commits, u64::from(committed), "commits captured, and committed");
     assert_eq!((status.wal.rebuilt, status.fault), (0, None));
-    // A transaction of the writers adds far less than the limit.
-    assert!(scene.findings.wal_max < 2 * WAL_LIMIT, "the WAL grew to {}", scene.findings.wal_max);
+    // Beyond the limit come a few large transactions and vacuums, until a handoff finds its moment; on a busy machine more of them.
+    assert!(scene.findings.wal_max < 4 * WAL_LIMIT, "the WAL grew to {}", scene.findings.wal_max);
     scene.follower.stop().unwrap();
 }
 
