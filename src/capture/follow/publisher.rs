@@ -255,6 +255,11 @@ impl Publisher<'_> {
             match self.try_publish(&mut group, &mut prepared) {
                 Ok(()) => return Ok(()),
                 Err(e) if is_superseded(&e) => return Err(e),
+                Err(e) if prepared.is_none() && e.kind() == ErrorKind::Failure => {
+                    // It would fail for ever: what was captured does not follow on the head.
+                    self.gap = Some(describe(&e));
+                    return Err(e);
+                }
                 Err(e) => {
                     self.fault(&e);
                     if self.shared.lock().is_overdue() {
