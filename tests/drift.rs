@@ -131,7 +131,8 @@ fn free_pages_may_hold_anything() {
     assert_eq!((found.is_any(), found.free), (false, 1), "{found:?}");
     file.write_all_at(b"\xff\xff", (trunk - 1) * 1024 + 1020).unwrap();
     let found = compared(&lab, &path);
-    assert_eq!((found.is_any(), found.elsewhere), (true, 1), "{found:?}");
+    // A rotten trunk vouches for no leaf any more.
+    assert_eq!((found.is_any(), found.elsewhere, found.free), (true, 2, 0), "{found:?}");
 }
 
 #[test]
@@ -146,4 +147,54 @@ fn a_database_without_a_history_is_told_so() {
     db.execute_batch("PRAGMA page_size=8192; VACUUM").unwrap();
     let found = compared(&lab, &path);
     assert_eq!((found.is_any(), found.since), (true, Since::Unknown));
+}
+
+#[test]
+fn a_rotten_freelist_excuses_nothing() {
+    let lab = Lab::quick();
+    let path = database(&lab, "DELETE");
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("DELETE FROM one WHERE rowid > 20").unwrap();
+    let page: u32 = db
+        .query_row("SELECT max(pageno) FROM dbstat WHERE name='two'", [], |row| row.get(0))
+        .unwrap();
+    drop(db);
+    lab.backup(&path);
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let mut trunk = [0; 4];
+    file.read_exact_at(&mut trunk, 32).unwrap();
+    let at = (u64::from(u32::from_be_bytes(trunk)) - 1) * 1024;
+    // The trunk lists a table's page and itself as free, and the table's page is damaged.
+    file.write_all_at(&2u32.to_be_bytes(), at + 4).unwrap();
+    file.write_all_at(&page.to_be_bytes(), at + 8).unwrap();
+    file.write_all_at(&trunk, at + 12).unwrap();
+    file.write_all_at(b"rotten", (u64::from(page) - 1) * 1024 + 1000).unwrap();
+    let found = compared(&lab, &path);
+    assert!(found.is_any() && found.differing == 2 && found.free == 0, "{found:?}");
+}
+
+#[test]
+fn a_database_that_is_followed_and_busy_does_not_drift() {
+    use pagekeep::keeper::{Keeper, Options};
+    let lab = Lab::quick();
+    let path = database(&lab, "WAL");
+    let options =
+        Options { interval: std::time::Duration::from_millis(20), ..Options::default() };
+    let keeper = Keeper::open(&path, lab.repository.clone(), options).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let db = keeper.connect().unwrap();
+            while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                db.execute("UPDATE one SET x = x || 'y' WHERE rowid = abs(random()) % 100", [])
+                    .unwrap();
+            }
+        });
+        let found: Vec<Drift> = (0..30).map(|_| compared(&lab, &path)).collect();
+        stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        for drift in found {
+            assert!(!drift.is_any(), "{drift:?}");
+        }
+    });
+    keeper.close().unwrap();
 }

@@ -294,3 +294,108 @@ fn a_dry_run_tells_what_would_change_and_changes_nothing() {
     let found = preview(&history, &path, Seq(1), &RewindOptions::default(), &Silent).unwrap();
     assert!(found.tables.is_empty() && found.schema.is_empty(), "{found:?}");
 }
+
+#[test]
+fn a_busy_application_beside_a_follower_does_not_hold_a_rewind_up() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    let options = Options { interval: Duration::ZERO, ..Options::default() };
+    let keeper = Keeper::open(&path, lab.repository.clone(), options).unwrap();
+    let db = keeper.connect().unwrap();
+    db.execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, x)").unwrap();
+    let empty = keeper.snapshot("empty").unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let history = lab.repository.history("app").unwrap();
+    let done = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let db = open(&path, "WAL");
+            while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                db.execute("INSERT INTO t(x) VALUES(1)", []).unwrap();
+            }
+        });
+        let began = std::time::Instant::now();
+        // As another process does it, which knows of the follower only what it remembers.
+        let done = back(&lab, &history, &path, empty.seq.0);
+        let took = began.elapsed();
+        stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(took < Duration::from_secs(20), "{took:?}");
+        done.unwrap()
+    });
+    keeper.close().unwrap();
+    assert_eq!(done.now, done.before.seq.next());
+    // Exactly the commit of the rewind: no row of the old state, none of the time after.
+    let bytes = restored(&history, done.now.0, lab.dir.path()).unwrap();
+    let look = lab.path("look.db");
+    std::fs::write(&look, bytes).unwrap();
+    assert_eq!(count(&Connection::open(&look).unwrap()), 0);
+}
+
+#[test]
+fn a_rewind_to_an_empty_database_and_across_journal_modes() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("PRAGMA page_size=8192").unwrap();
+    lab.backup(&path);
+    db.execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, x); INSERT INTO t VALUES(1, 1)").unwrap();
+    lab.backup(&path);
+    db.execute_batch("PRAGMA journal_mode=WAL; DELETE FROM t").unwrap();
+    let history = lab.repository.history("app").unwrap();
+    back(&lab, &history, &path, 2).unwrap();
+    assert_eq!(count(&db), 1);
+    back(&lab, &history, &path, 1).unwrap();
+    let tables: i64 =
+        db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
+    assert_eq!(tables, 0);
+    let mode: String = db.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+    assert_eq!(mode, "wal");
+}
+
+#[test]
+fn a_dry_run_copes_with_what_only_the_application_understands() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    let db = open(&path, "WAL");
+    db.create_collation("mine", |a, b| b.cmp(a)).unwrap();
+    db.execute_batch(
+        "CREATE TABLE odd(rowid TEXT, _rowid_ TEXT, oid TEXT); INSERT INTO odd VALUES(1, 2, 3);
+         CREATE TABLE own(k TEXT COLLATE mine PRIMARY KEY, x) WITHOUT ROWID; INSERT INTO own VALUES('a', 1), ('b', 2);
+         INSERT INTO t VALUES(1, CAST(x'ff00fe' AS TEXT));",
+    )
+    .unwrap();
+    lab.backup(&path);
+    db.execute_batch("DELETE FROM odd; DELETE FROM own; UPDATE t SET x = CAST(x'fffe' AS TEXT)").unwrap();
+    let history = lab.repository.history("app").unwrap();
+    let found = preview(&history, &path, Seq(1), &RewindOptions::default(), &Silent).unwrap();
+    let fates: Vec<(&str, &Fate, u64)> =
+        found.tables.iter().map(|t| (t.name.as_str(), &t.fate, t.changed)).collect();
+    assert_eq!(
+        fates,
+        [("odd", &Fate::Uncompared, 0), ("own", &Fate::Uncompared, 0), ("t", &Fate::Changed, 1)]
+    );
+    back(&lab, &history, &path, 1).unwrap();
+    assert_eq!(db.query_row("SELECT count(*) FROM own", [], |row| row.get(0)), Ok(2));
+}
+
+#[test]
+fn scratch_files_of_killed_processes_are_swept_away() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    let db = open(&path, "WAL");
+    lab.backup(&path);
+    let history = lab.repository.history("app").unwrap();
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    let make = |name: &str| {
+        let file = std::fs::File::create(lab.path(name)).unwrap();
+        file.set_modified(long_ago).unwrap();
+        file
+    };
+    drop(make(".tmp-0011223344556677.db"));
+    let at_work = make(".tmp-8899aabbccddeeff.db");
+    at_work.lock().unwrap();
+    drop(make("mine.db"));
+    back(&lab, &history, &path, 1).unwrap();
+    assert!(!lab.path(".tmp-0011223344556677.db").exists());
+    assert!(lab.path(".tmp-8899aabbccddeeff.db").exists() && lab.path("mine.db").exists());
+    drop(db);
+}

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::args::DemoArgs;
 use super::context::Context;
-use super::output::counted;
+use super::output::{counted, quote};
 use super::progress::stop_requested;
 use super::shop;
 use crate::error::{Error, ErrorKind, Result};
@@ -200,12 +200,6 @@ impl Demo<'_> {
         }
         command
     }
-}
-
-/// An argument as a shell wants it.
-fn quote(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./@:~=".contains(c);
-    if text.chars().all(plain) { text.to_owned() } else { format!("\"{text}\"") }
 }
 
 /// The second process. Dropping it, or dying, closes its standard input, and that ends it.

@@ -187,6 +187,16 @@ pub(crate) fn count(n: u64) -> String {
     text
 }
 
+/// An argument as a shell wants it.
+pub(crate) fn quote(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./@:~=".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    // Within single quotes nothing but they themselves means anything.
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// A noun with its number: `1 page`, `2 pages`.
 pub(crate) fn counted(n: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(n), if n == 1 { "" } else { "s" })
@@ -237,6 +247,7 @@ mod tests {
         assert_eq!(bytes(u64::MAX), "15.9 EiB");
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(counted(1, "page"), "1 page");
+        assert_eq!((quote("a/b.db"), quote("it's $5")), ("a/b.db".into(), r"'it'\''s $5'".into()));
         assert_eq!(ago(Timestamp(0), Timestamp(7_200_000_000)), "2 h ago");
     }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::Ended;
 use super::args::{DriftArgs, RewindArgs, check_of};
 use super::context::{Context, now};
-use super::output::{count, counted, table, time};
+use super::output::{count, counted, quote, table, time};
 use super::progress::Progress;
 use crate::error::Result;
 use crate::ops::difference::Difference;
@@ -50,7 +50,14 @@ pub(crate) fn rewind(context: &Context, args: &RewindArgs) -> Result<()> {
     )?;
     drop(progress);
     let (name, seconds) = (history.name(), began.elapsed().as_secs_f64());
-    let undo = format!("pagekeep rewind {} --to seq:{}", args.database.display(), done.before.seq);
+    let mut undo = format!(
+        "pagekeep rewind {} --to seq:{}",
+        quote(&args.database.to_string_lossy()),
+        done.before.seq
+    );
+    if let Some(name) = &args.name {
+        undo.push_str(&format!(" --name {}", quote(name)));
+    }
     context.out.json_summary(json!({
         "history": name, "database": database.place, "to": done.to, "before": done.before.seq,
         "label": done.before.label, "now": done.now, "dry_run": false, "undo": undo, "seconds": seconds,

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use rusqlite::types::Value;
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row};
 
 use crate::error::Result;
@@ -25,6 +25,9 @@ pub enum Fate {
     Dropped,
     /// It has other columns; its rows are not compared.
     Redefined,
+    /// Its pages differ, and its rows can't be compared: it has no key to tell them apart by, or sorts by rules that only its application
+    /// knows.
+    Uncompared,
     /// Its rows differ, or only its pages.
     Changed,
 }
@@ -36,6 +39,7 @@ impl Fate {
             Self::Created => "created",
             Self::Dropped => "dropped",
             Self::Redefined => "redefined",
+            Self::Uncompared => "uncompared",
             Self::Changed => "changed",
         }
     }
@@ -102,9 +106,11 @@ pub(crate) fn compare(
                 Some((Fate::Redefined, (rows.0, rows.1, 0)))
             }
             (Some(table), _) if touched.contains(name) => {
-                let compare = if table.rowid.is_some() { by_rowid } else { by_key };
-                let rows = compare(old, new, name, table, monitor)?;
-                (rows != (0, 0, 0)).then_some((Fate::Changed, rows))
+                match rows(old, new, name, table, monitor)? {
+                    Some((0, 0, 0)) => None,
+                    Some(rows) => Some((Fate::Changed, rows)),
+                    None => Some((Fate::Uncompared, (0, 0, 0))),
+                }
             }
             _ => None,
         };
@@ -163,8 +169,63 @@ fn tables(connection: &Connection) -> rusqlite::Result<BTreeMap<String, Table>> 
     Ok(found)
 }
 
-fn values(row: &Row<'_>, from: usize, n: usize) -> rusqlite::Result<Vec<Value>> {
-    (from..from + n).map(|i| row.get(i)).collect()
+/// A value as it is stored: text may be no text that Rust knows.
+#[derive(Clone, Debug, PartialEq)]
+enum Cell {
+    Null,
+    Integer(i64),
+    Real(f64),
+    Text(Vec<u8>),
+    Blob(Vec<u8>),
+}
+
+impl ToSql for Cell {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Integer(n) => ValueRef::Integer(*n),
+            Self::Real(x) => ValueRef::Real(*x),
+            Self::Text(bytes) => ValueRef::Text(bytes),
+            Self::Blob(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+fn values(row: &Row<'_>, from: usize, n: usize) -> rusqlite::Result<Vec<Cell>> {
+    let cell = |i| {
+        Ok(match row.get_ref(i)? {
+            ValueRef::Null => Cell::Null,
+            ValueRef::Integer(n) => Cell::Integer(n),
+            ValueRef::Real(x) => Cell::Real(x),
+            ValueRef::Text(bytes) => Cell::Text(bytes.to_vec()),
+            ValueRef::Blob(bytes) => Cell::Blob(bytes.to_vec()),
+        })
+    };
+    (from..from + n).map(cell).collect()
+}
+
+/// The rows that differ; `None` if that can't be told.
+fn rows(
+    old: &Connection,
+    new: &Connection,
+    name: &str,
+    table: &Table,
+    monitor: &dyn Monitor,
+) -> Result<Option<Rows>> {
+    let compared = match (&table.rowid, table.key.is_empty()) {
+        (Some(_), _) => by_rowid(old, new, name, table, monitor),
+        (None, false) => by_key(old, new, name, table, monitor),
+        (None, true) => return Ok(None),
+    };
+    match compared {
+        // The application's own collations and functions are not ours.
+        Err(e) if cause_of(&e).contains("no such") => Ok(None),
+        compared => compared.map(Some),
+    }
+}
+
+fn cause_of(e: &crate::Error) -> String {
+    std::error::Error::source(e).map(ToString::to_string).unwrap_or_default()
 }
 
 /// Rows added, removed and changed.
@@ -185,7 +246,7 @@ fn by_rowid(
     let run = || -> rusqlite::Result<Option<Rows>> {
         let (mut a, mut b) = (old.prepare(&sql)?, new.prepare(&sql)?);
         let (mut a, mut b) = (a.query([])?, b.query([])?);
-        let read = |row: Option<&Row<'_>>| -> rusqlite::Result<Option<(i64, Vec<Value>)>> {
+        let read = |row: Option<&Row<'_>>| -> rusqlite::Result<Option<(i64, Vec<Cell>)>> {
             row.map(|row| Ok((row.get(0)?, values(row, 1, n)?))).transpose()
         };
         let (mut x, mut y) = (read(a.next()?)?, read(b.next()?)?);

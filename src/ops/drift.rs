@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::locate::Database;
@@ -15,10 +16,15 @@ use crate::repo::chain::{Chain, Commit};
 use crate::repo::history::History;
 use crate::repo::page_map::PageMap;
 use crate::repo::state;
-use crate::sqlite::image::{self, Changes, Chunk, Method};
+use crate::repo::writer::is_written_here;
+use crate::sqlite::image::{self, ChangedPages, Changes, Chunk, Method};
 use crate::sqlite::layout;
-use crate::sqlite::source::{Pin, Source};
+use crate::sqlite::source::{Pin, Position, Source};
 use crate::types::{Digest, PageNo, Seq};
+
+/// How often to look again while a follower is at work, and how long to wait in between.
+const TRIES: usize = 50;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What is known of the time since the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,32 +80,26 @@ pub fn drift(
 ) -> Result<(History, Drift)> {
     let mut source = Source::open(path)?;
     let history = Database::at(path, name)?.history(repository, false)?;
-    // The head first: what comes after it is then in the WAL.
-    let chain = history.chain()?;
-    let head = chain.latest().ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, "has no commits yet")
-            .with_object(format!("history {:?}", history.name()))
-            .with_hint("`pagekeep backup` makes the first one")
-    })?;
-    let position = state::peek(&history)?
-        .filter(|state| state.head.as_ref().is_some_and(|h| h.seq == head.seq))
-        .and_then(|state| state.position);
-    let mut pin = source.pin()?;
-    let (since, changes) = match &position {
-        None => (Since::Unknown, None),
-        Some(_) if pin.page_size() != head.segment.manifest.page_size => (Since::Unknown, None),
-        Some(position) => match image::changes_since(&pin, position, head.record.pages)? {
-            Changes::Nothing => (Since::Nothing, None),
-            Changes::Pages(pages) => (Since::Known, Some(pages)),
-            Changes::Unknown if pin.is_at(position) => (Since::Nothing, None),
-            Changes::Unknown => (Since::Unknown, None),
-        },
+    let mut tries = 0;
+    let (chain, head, mut pin, since, changes) = loop {
+        tries += 1;
+        let (chain, head, position) = newest(&history)?;
+        let pin = source.pin()?;
+        let (since, changes) = since_head(&pin, &head, position.as_ref())?;
+        // A follower at work publishes all the while, so the three may be of different moments.
+        if since != Since::Unknown || tries >= TRIES || !is_written_here(&history)? {
+            break (chain, head, pin, since, changes);
+        }
+        drop(pin);
+        std::thread::sleep(PAUSE);
     };
-    let found = compare(&history, &chain, &head, &mut pin, monitor)?;
-    let free = layout::free_leaves(&pin)?;
+    let found: HashSet<PageNo> =
+        compare(&history, &chain, &head, &mut pin, monitor)?.into_iter().collect();
     let explained = |page: &PageNo| changes.as_ref().is_some_and(|c| c.contains(*page));
+    let sound = |page: PageNo| !found.contains(&page) || explained(&page);
+    let free = layout::free_leaves(&pin, sound)?;
     let (mut drifted, mut counts) = (HashSet::new(), (0, 0));
-    for page in found {
+    for page in found.iter().copied() {
         if free.contains(&page) {
             counts.0 += 1;
         } else if explained(&page) {
@@ -128,6 +128,40 @@ pub fn drift(
     };
     drop(pin);
     Ok((history, drift))
+}
+
+/// The head, and the place in the source that it is known to stand for.
+fn newest(history: &History) -> Result<(Chain, Commit, Option<Position>)> {
+    let known = state::peek(history)?;
+    let chain = history.chain()?;
+    let head = chain.latest().ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "has no commits yet")
+            .with_object(format!("history {:?}", history.name()))
+            .with_hint("`pagekeep backup` makes the first one")
+    })?;
+    let position = known
+        .filter(|state| state.head.as_ref().is_some_and(|h| h.seq == head.seq))
+        .and_then(|state| state.position);
+    Ok((chain, head, position))
+}
+
+/// What is known of the time between the head and the pinned moment.
+fn since_head(
+    pin: &Pin<'_>,
+    head: &Commit,
+    position: Option<&Position>,
+) -> Result<(Since, Option<ChangedPages>)> {
+    let Some(position) = position.filter(|_| pin.page_size() == head.segment.manifest.page_size)
+    else {
+        return Ok((Since::Unknown, None));
+    };
+    Ok(match image::changes_since(pin, position, head.record.pages)? {
+        Changes::Nothing => (Since::Nothing, None),
+        Changes::Pages(pages) => (Since::Known, Some(pages)),
+        // The WAL was reset and nothing committed since.
+        Changes::Unknown if pin.moment().is_just(position) => (Since::Nothing, None),
+        Changes::Unknown => (Since::Unknown, None),
+    })
 }
 
 /// The pages of the pinned database whose digest is not the head's.

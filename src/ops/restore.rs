@@ -16,6 +16,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::codec::batch::{DataSeal, Decoder};
 use crate::codec::digest::PageHasher;
@@ -324,6 +325,34 @@ fn failed(e: io::Error, what: &str, path: &Path) -> Error {
     Error::io(e, what, path.display().to_string())
 }
 
+/// What scratch files end with.
+const SCRATCH: &str = ".db";
+
+/// Removes the scratch files that killed processes left in a directory: those that nobody has locked. Whatever is in the way
+/// does no harm.
+fn sweep(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let ours =
+            name.to_str().is_some_and(|name| local::is_temporary(name) && name.ends_with(SCRATCH));
+        // A file that is just coming into being is not locked yet.
+        let old = entry.metadata().is_ok_and(|meta| {
+            meta.is_file()
+                && meta
+                    .modified()
+                    .is_ok_and(|t| t.elapsed().is_ok_and(|age| age > Duration::from_secs(60)))
+        });
+        if ours
+            && old
+            && let Ok(file) = OpenOptions::new().write(true).open(entry.path())
+            && file.try_lock().is_ok()
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// A file under a temporary name. Dropping it removes it.
 pub(crate) struct Scratch {
     file: File,
@@ -342,14 +371,17 @@ impl Scratch {
 
     /// In a directory.
     pub(crate) fn inside(dir: &Path) -> Result<Self> {
+        sweep(dir);
         let create = || {
-            let path = dir.join(format!("{}.db", local::temporary_name()?));
+            let path = dir.join(format!("{}{SCRATCH}", local::temporary_name()?));
             let file = OpenOptions::new()
                 .read(true)
                 .write(true)
                 .create_new(true)
                 .mode(0o600)
                 .open(&path)?;
+            // Held as long as the file is wanted, so that others know it from one that a killed process left.
+            file.lock()?;
             Ok((file, path))
         };
         let (file, path) = create().map_err(|e| failed(e, "cannot be written to", dir))?;

@@ -150,18 +150,22 @@ pub fn capture_present(
             Err(e) => return Err(e),
         }
     }
+    wait_for_follower(history, path, monitor)
+}
+
+/// Waits until the follower of another process has captured what is there now; what is committed meanwhile does not count.
+fn wait_for_follower(history: &History, path: &Path, monitor: &dyn Monitor) -> Result<Seq> {
     let began = Instant::now();
     let mut source = Source::open(path)?;
+    let mut moment = source.pin()?.moment();
     loop {
         check_cancelled(monitor)?;
-        let pin = source.pin()?;
         if let Some(state) = state::peek(history)?
             && let (Some(head), Some(position)) = (state.head, state.position)
-            && pin.is_at(&position)
+            && moment.is_within(&position)
         {
             return Ok(head.seq);
         }
-        drop(pin);
         if began.elapsed() >= PATIENCE {
             return Err(Error::new(
                 ErrorKind::Busy,
@@ -171,6 +175,10 @@ pub fn capture_present(
             .with_hint("look at what `pagekeep watch` says; or stop it, and try again"));
         }
         std::thread::sleep(LOOK);
+        if !moment.counts() {
+            // Without a count of commits only the very same moment will do.
+            moment = source.pin()?.moment();
+        }
     }
 }
 

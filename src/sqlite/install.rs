@@ -11,7 +11,7 @@
 //! - The image is opened read-only and immutable.
 //!
 //! The backup API changes a few fields of page 1 on the way, so that other connections notice: change counter (offset 24), schema cookie
-//! (40), and the counter and version that go with them (92 to 100).
+//! (40), and the counter and version that go with them (92 to 100); and where the journal modes differ the target's stays (18 and 19).
 
 use std::path::Path;
 use std::time::Duration;
@@ -74,7 +74,13 @@ fn prepare(target: &Connection, image: &Connection) -> Result<(Mode, u32)> {
     let size = |c: &Connection| -> Result<u32> {
         c.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(failed)
     };
-    let (there, new) = (size(target)?, size(image)?);
+    let there = size(target)?;
+    let pages: u32 = image.query_row("PRAGMA page_count", [], |row| row.get(0)).map_err(failed)?;
+    if pages == 0 {
+        // An empty database has no page size of its own yet.
+        image.execute_batch(&format!("PRAGMA page_size={there}")).map_err(failed)?;
+    }
+    let new = size(image)?;
     if mode != "wal" {
         return Ok((Mode::Rollback, new));
     }

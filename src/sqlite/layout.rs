@@ -37,13 +37,17 @@ pub(crate) fn by_table(
     read().map_err(|e| source_error(e, "cannot be walked"))
 }
 
-/// The leaves of the freelist: pages that hold nothing, whatever stands in them.
+/// The leaves of the freelist: pages that hold nothing, whatever stands in them. Only what `trusted` pages list counts: a
+/// rotten one might list anything.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Source`] when the database can't be read.
-pub(crate) fn free_leaves(pin: &Pin<'_>) -> Result<HashSet<PageNo>> {
+pub(crate) fn free_leaves(
+    pin: &Pin<'_>,
+    trusted: impl Fn(PageNo) -> bool,
+) -> Result<HashSet<PageNo>> {
     let mut leaves = HashSet::new();
-    if pin.pages() == 0 {
+    if pin.pages() == 0 || !trusted(PageNo(1)) {
         return Ok(leaves);
     }
     let reader = PageReader::new(pin)?;
@@ -53,11 +57,12 @@ pub(crate) fn free_leaves(pin: &Pin<'_>) -> Result<HashSet<PageNo>> {
     let mut trunk = number(&reader.read(PageNo(1))?, 32);
     let mut seen = HashSet::new();
     // A freelist that leads in a circle is a broken one; what was found until then still holds.
-    while (1..=pin.pages()).contains(&trunk) && seen.insert(trunk) {
+    while (2..=pin.pages()).contains(&trunk) && trusted(PageNo(trunk)) && seen.insert(trunk) {
         let page = reader.read(PageNo(trunk))?;
         let listed = usize::try_from(number(&page, 4)).unwrap_or(0).min(page.len() / 4);
-        leaves.extend((0..listed).map(|i| PageNo(number(&page, 8 + i * 4))).filter(|p| p.0 > 0));
+        leaves.extend((0..listed).map(|i| PageNo(number(&page, 8 + i * 4))).filter(|p| p.0 > 1));
         trunk = number(&page, 0);
     }
+    leaves.retain(|page| !seen.contains(&page.0));
     Ok(leaves)
 }

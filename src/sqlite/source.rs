@@ -221,6 +221,43 @@ impl Position {
     }
 }
 
+/// A moment that a follower has captured or not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    file: Option<FileIdentity>,
+    /// The count of commits, in WAL mode.
+    commits: Option<u32>,
+    position: Option<Position>,
+}
+
+impl Moment {
+    /// Whether a follower at work, whose position this is, has captured the moment. It counts commits without a gap, so a
+    /// higher count is a later moment.
+    pub(crate) fn is_within(&self, position: &Position) -> bool {
+        if self.position == Some(*position) {
+            return true;
+        }
+        match (self.commits, position.wal()) {
+            (Some(then), Some((file, at))) => {
+                self.file == Some(file) && at.changes.wrapping_sub(then) <= u32::MAX / 2
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a position stands for exactly this moment, although the WAL was reset since: no frame is in it, and no commit was
+    /// counted. Of use only while a follower is at work, whose connections keep the count from being made anew.
+    pub(crate) fn is_just(&self, position: &Position) -> bool {
+        let (Some(then), Some((file, at))) = (self.commits, position.wal()) else { return false };
+        self.position.is_none() && self.file == Some(file) && at.changes == then
+    }
+
+    /// Whether later positions can be told from earlier ones.
+    pub(crate) fn counts(&self) -> bool {
+        self.commits.is_some()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Place {
@@ -376,17 +413,12 @@ impl<'c> Pin<'c> {
         }
     }
 
-    /// Whether a follower whose position this is has captured all of this moment. Unlike [`Pin::since`] it may be asked of an empty
-    /// WAL, since a follower that is at work counts commits.
-    pub(crate) fn is_at(&self, position: &Position) -> bool {
-        if self.since(position) == Since::Nothing {
-            return true;
-        }
-        match (self.journal, position.wal()) {
-            (Journal::Wal(now), Some((file, then))) => {
-                self.file == Some(file) && now.frames == 0 && now.changes == then.changes
-            }
-            _ => false,
+    /// This moment, to be compared with a follower's positions later.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment {
+            file: self.file,
+            commits: self.wal_place().map(|at| at.changes),
+            position: self.position(),
         }
     }
 

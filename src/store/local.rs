@@ -326,6 +326,11 @@ pub(crate) fn temporary_name() -> io::Result<String> {
     Ok(name)
 }
 
+/// Whether a file's name is one of those.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY)
+}
+
 fn is_absent(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

@@ -38,7 +38,7 @@ pub(crate) const HANDOFF: u64 = 4 * 1024 * 1024;
 /// The size from which on it is handed off even if they do not: by then, and a little before SQLite's automatic checkpoint, which
 /// could not finish under our pin and would be tried in vain with every commit.
 const SOFT: u64 = 16 * 1024 * 1024;
-const SOFT_FRAMES: u32 = 900;
+const SOFT_FRAMES: u32 = 4000;
 /// How often to look while something happens, and how long after a notice that may have come before its commit.
 const ACTIVE: Duration = Duration::from_millis(1);
 const ALERT: Duration = Duration::from_millis(100);

@@ -435,7 +435,8 @@ impl Drop for Tail {
             source::close(connection, true);
         }
         let Some(gate) = self.gate.take() else { return };
-        let frames = wal_index(&gate).is_ok_and(|index| index.is_some_and(|index| index.frames > 0));
+        let frames =
+            wal_index(&gate).is_ok_and(|index| index.is_some_and(|index| index.frames > 0));
         if frames && keep_wal_on_close(&gate).is_ok() {
             // If nobody else has the database open this checkpoints, as the application's own last close would have done, so that the
             // file alone has everything; and yet the WAL stays, and with it the proof for the next run.
