@@ -178,8 +178,7 @@ fn a_database_that_is_followed_and_busy_does_not_drift() {
     use pagekeep::keeper::{Keeper, Options};
     let lab = Lab::quick();
     let path = database(&lab, "WAL");
-    let options =
-        Options { interval: std::time::Duration::from_millis(20), ..Options::default() };
+    let options = Options { interval: std::time::Duration::from_millis(20), ..Options::default() };
     let keeper = Keeper::open(&path, lab.repository.clone(), options).unwrap();
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -337,7 +337,8 @@ fn a_rewind_to_an_empty_database_and_across_journal_modes() {
     let db = Connection::open(&path).unwrap();
     db.execute_batch("PRAGMA page_size=8192").unwrap();
     lab.backup(&path);
-    db.execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, x); INSERT INTO t VALUES(1, 1)").unwrap();
+    db.execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, x); INSERT INTO t VALUES(1, 1)")
+        .unwrap();
     lab.backup(&path);
     db.execute_batch("PRAGMA journal_mode=WAL; DELETE FROM t").unwrap();
     let history = lab.repository.history("app").unwrap();
@@ -364,7 +365,8 @@ fn a_dry_run_copes_with_what_only_the_application_understands() {
     )
     .unwrap();
     lab.backup(&path);
-    db.execute_batch("DELETE FROM odd; DELETE FROM own; UPDATE t SET x = CAST(x'fffe' AS TEXT)").unwrap();
+    db.execute_batch("DELETE FROM odd; DELETE FROM own; UPDATE t SET x = CAST(x'fffe' AS TEXT)")
+        .unwrap();
     let history = lab.repository.history("app").unwrap();
     let found = preview(&history, &path, Seq(1), &RewindOptions::default(), &Silent).unwrap();
     let fates: Vec<(&str, &Fate, u64)> =

@@ -71,6 +71,9 @@ pub struct Difference {
     pub schema: Vec<String>,
 }
 
+/// What SQLite says when it does not know a collation or a function of the application's.
+const UNKNOWN: [&str; 2] = ["no such", "no query solution"];
+
 /// A table as the schema has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Table {
@@ -219,7 +222,7 @@ fn rows(
     };
     match compared {
         // The application's own collations and functions are not ours.
-        Err(e) if cause_of(&e).contains("no such") => Ok(None),
+        Err(e) if UNKNOWN.iter().any(|text| cause_of(&e).contains(text)) => Ok(None),
         compared => compared.map(Some),
     }
 }

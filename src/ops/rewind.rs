@@ -100,11 +100,13 @@ pub fn rewind(
     )?;
     let before = before
         .ok_or_else(|| Error::new(ErrorKind::Failure, "the state before was not captured"))?;
-    let now = capture().map_err(|e| {
+    let newest = capture().map_err(|e| {
         e.with_hint(
             "the database is rewound, but that is not in the repository yet: run `pagekeep backup`",
         )
     })?;
+    // Nobody could commit between the capture under the lock and the rewind itself; others may have since.
+    let now = newest.min(before.seq.next());
     Ok(Rewound { to, before, now })
 }
 
