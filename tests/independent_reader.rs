@@ -12,12 +12,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::Duration;
 
 use common::{CHEAP, noise, reference, restored};
+use pagekeep::capture::follow::FollowOptions;
 use pagekeep::format::ObjectKind;
 use pagekeep::format::proof::{Level, Proof};
 use pagekeep::format::snapshot::SnapshotKind;
 use pagekeep::ops::backup::{BackupOptions, BackupReport, backup};
+use pagekeep::ops::follow::{WatchOptions, follow};
 use pagekeep::progress::Silent;
 use pagekeep::repo::history::History;
 use pagekeep::repo::keys::Secret;
@@ -182,6 +186,56 @@ impl Written {
     }
 }
 
+impl Written {
+    /// A database whose transactions are kept one by one: segments of many commits, in which it grows and shrinks.
+    fn followed(&mut self) {
+        let path = self.path("followed.db");
+        let db = Connection::open(&path).unwrap();
+        db.execute_batch(
+            "PRAGMA page_size=1024; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL;
+             CREATE TABLE t(id INTEGER PRIMARY KEY, x); CREATE INDEX t_x ON t(x)",
+        )
+        .unwrap();
+        let options = WatchOptions {
+            follow: FollowOptions {
+                interval: Duration::from_secs(600),
+                ..FollowOptions::default()
+            },
+            ..WatchOptions::default()
+        };
+        let (history, follower) =
+            follow(&self.repository, &path, options, Arc::new(Silent)).unwrap();
+        let mut references = Vec::new();
+        for n in 0..60u64 {
+            if n % 20 == 0 {
+                follower.wait_durable(Duration::from_secs(60)).unwrap();
+            }
+            if n == 0 {
+                references.push(reference(&path));
+            }
+            let sql = match n % 6 {
+                4 => "DELETE FROM t WHERE id % 3 = 1",
+                5 => "PRAGMA incremental_vacuum(7)",
+                _ => {
+                    "INSERT INTO t(x) SELECT randomblob(40 + abs(random()) % 700) FROM (VALUES (1), (2), (3))"
+                }
+            };
+            let before = reference(&path);
+            db.execute_batch(sql).unwrap();
+            let after = reference(&path);
+            if before != after {
+                references.push(after);
+            }
+        }
+        follower.stop().unwrap();
+        let chain = history.chain().unwrap();
+        assert_eq!(chain.segments().len(), 4);
+        assert_eq!(chain.commits().count(), references.len());
+        assert!(references.windows(2).any(|w| w[1].len() < w[0].len()), "it shrinks, too");
+        self.references.insert("followed".to_owned(), references);
+    }
+}
+
 fn proof(seq: Seq, failure: Option<String>) -> Proof {
     Proof {
         seq,
@@ -251,6 +305,8 @@ fn it_restores_every_commit_that_the_library_writes() {
     written.backup("empty");
     db.execute_batch("PRAGMA page_size=2048; VACUUM").unwrap();
     written.backup("empty");
+
+    written.followed();
 
     let root = written.path("repository");
     let (password, key) = (written.path("password"), written.path("key"));
