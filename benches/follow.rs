@@ -224,6 +224,9 @@ fn footprint(seconds: u64, rounds: u64) -> Result<()> {
         ("FULL", "FULL"),
         ("FULL", "FULL; PRAGMA wal_autocheckpoint=0"),
     ] {
+        if std::env::var("MODE").is_ok_and(|wanted| wanted != mode) {
+            continue;
+        }
         let (mut locks, mut handoffs) = (Vec::new(), 0);
         let (mut alone, mut followed) = (Vec::new(), Vec::new());
         let (mut slow, mut slow_followed) = (Vec::new(), Vec::new());

@@ -33,8 +33,9 @@ use crate::sqlite::source::Position;
 use crate::sqlite::tail::FrameSink;
 use crate::types::{Clock, Digest, PageNo, PageSize, Timestamp};
 
-/// Contents beyond this go to a file.
-const SPOOL_MEMORY: usize = 8 * 1024 * 1024;
+/// Contents beyond this go to a file. More than a group that is published in time has: a file beside a database that syncs its WAL with
+/// every commit makes those syncs wait for it.
+const SPOOL_MEMORY: usize = 24 * 1024 * 1024;
 /// Batches encoded side by side before they are written.
 const WAVE: usize = 16;
 

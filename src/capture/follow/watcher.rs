@@ -35,8 +35,9 @@ const FLUSH: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_secs(2);
 /// The size of the WAL from which on it is handed off when writers pause.
 pub(crate) const HANDOFF: u64 = 4 * 1024 * 1024;
-/// The size from which on it is handed off even if they do not: by then, and a little before SQLite's automatic checkpoint, which
-/// could not finish under our pin and would be tried in vain with every commit.
+/// The size from which on it is handed off even if they do not. Each handoff costs a writer some milliseconds, most of them
+/// waiting for the disk; a large WAL costs an application that does its own checkpoints a few microseconds with each commit, since
+/// they can't finish under our pin. The bench `follow` found this in between.
 const SOFT: u64 = 16 * 1024 * 1024;
 const SOFT_FRAMES: u32 = 4000;
 /// How often to look while something happens, and how long after a notice that may have come before its commit.
@@ -45,11 +46,11 @@ const ALERT: Duration = Duration::from_millis(100);
 /// How often to look at an idle database, whatever the notices say.
 const SLOW: Duration = Duration::from_secs(1);
 /// How long to wait after a handoff that did not succeed, at first and at most.
-const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(80));
 /// How long the pin stays when capture failed and the repository is not there to take what was captured before.
 const PIN_UNTENDED: Duration = Duration::from_secs(1);
 /// A group is published at once when it has grown to this.
-const GROUP_BYTES: u64 = 32 * 1024 * 1024;
+const GROUP_BYTES: u64 = 16 * 1024 * 1024;
 const GROUP_COMMITS: usize = 50_000;
 
 pub(crate) struct Watcher<'a> {
@@ -281,7 +282,7 @@ impl Watcher<'_> {
             || (wal >= HANDOFF && still >= PAUSE && published)
             || (still >= IDLE && published)
             || ((wal >= SOFT || self.tail.wal_frames() >= SOFT_FRAMES) && idle);
-        // At the limit politeness ends: under load half a second is fifty megabytes.
+        // At the limit politeness ends: under load a tenth of a second is ten megabytes.
         let wait = if over { RETRY.0 } else { times.backoff };
         if !wanted || now.saturating_duration_since(times.handoff) < wait {
             return Ok(None);

@@ -25,8 +25,10 @@ use crate::sqlite::source_error;
 
 /// How often to catch up with writers before their WAL is pinned anew.
 const EXCHANGE_TRIES: usize = 50;
-/// How long to try for the write lock, and how long to leave it alone in between.
+/// How long to try for the write lock, and how long to wait for the end of one commit before it is tried again.
 const LOCK_PATIENCE: Duration = Duration::from_millis(50);
+const COMMIT_PATIENCE: Duration = Duration::from_millis(1);
+/// How long to leave somebody else's checkpoint alone.
 const LOCK_PAUSE: Duration = Duration::from_micros(50);
 /// How long to wait for somebody else's checkpoint under the write lock.
 const REST_PATIENCE: Duration = Duration::from_millis(5);
@@ -190,7 +192,7 @@ impl Tail {
         sink: &mut dyn FrameSink,
         work: impl FnOnce(&mut Self, &mut dyn FrameSink) -> Result<Handoff>,
     ) -> Result<Handoff> {
-        if !self.take_lock(sink)? {
+        if !self.take_lock()? {
             return Ok(Handoff::Later);
         }
         let locked = Instant::now();
@@ -221,13 +223,14 @@ impl Tail {
         }
     }
 
-    /// Takes the write lock in a moment when nobody has it. A busy writer leaves only short ones, and a wait in SQLite's busy
-    /// handler would miss them.
-    fn take_lock(&mut self, sink: &mut dyn FrameSink) -> Result<bool> {
+    /// Takes the write lock in a moment when nobody has it. A busy writer leaves only short ones, which a wait in SQLite's busy
+    /// handler would miss: they come when it has just committed, so that is what is waited for.
+    fn take_lock(&mut self) -> Result<bool> {
         let began = Instant::now();
+        let mut seen = self.header()?.map(|now| now.changes);
         loop {
-            match self.gate()?.execute_batch("BEGIN IMMEDIATE") {
-                Ok(()) => return Ok(true),
+            match self.gate()?.prepare_cached("BEGIN IMMEDIATE").and_then(|mut s| s.raw_execute()) {
+                Ok(_) => return Ok(true),
                 Err(e) => {
                     let error = source_error(e, "cannot be locked");
                     if error.kind() != ErrorKind::Busy {
@@ -235,12 +238,18 @@ impl Tail {
                     }
                 }
             }
-            if began.elapsed() >= LOCK_PATIENCE {
-                return Ok(false);
+            let tried = Instant::now();
+            loop {
+                if began.elapsed() >= LOCK_PATIENCE {
+                    return Ok(false);
+                }
+                let now = self.header()?.map(|now| now.changes);
+                if now != seen || tried.elapsed() >= COMMIT_PATIENCE {
+                    seen = now;
+                    break;
+                }
+                std::thread::yield_now();
             }
-            // So that little is left to capture under the lock. What is lost shows there again.
-            self.capture(sink)?;
-            std::thread::sleep(LOCK_PAUSE);
         }
     }
 
