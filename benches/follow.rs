@@ -217,16 +217,7 @@ fn footprint(seconds: u64, rounds: u64) -> Result<()> {
     println!(
         "one writer of single-row transactions, as fast as it can; {rounds} rounds of {seconds} s each way"
     );
-    // A connection of `Keeper::connect` leaves checkpoints to the keeper; others go on doing their own.
-    for (synchronous, mode) in [
-        ("NORMAL", "NORMAL"),
-        ("NORMAL", "NORMAL; PRAGMA wal_autocheckpoint=0"),
-        ("FULL", "FULL"),
-        ("FULL", "FULL; PRAGMA wal_autocheckpoint=0"),
-    ] {
-        if std::env::var("MODE").is_ok_and(|wanted| wanted != mode) {
-            continue;
-        }
+    for synchronous in ["NORMAL", "FULL"] {
         let (mut locks, mut handoffs) = (Vec::new(), 0);
         let (mut alone, mut followed) = (Vec::new(), Vec::new());
         let (mut slow, mut slow_followed) = (Vec::new(), Vec::new());
@@ -240,9 +231,9 @@ fn footprint(seconds: u64, rounds: u64) -> Result<()> {
             slow.extend(times.iter().map(|t| t.1));
             let lab = Lab::new()?;
             let follower = lab.follow(Duration::from_secs(1), Arc::default())?;
-            let mut all = run_writer(&lab.path(), mode, WARM, 0)?.len();
+            let mut all = run_writer(&lab.path(), synchronous, WARM, 0)?.len();
             let before = cpu();
-            let times = run_writer(&lab.path(), mode, seconds, 0)?;
+            let times = run_writer(&lab.path(), synchronous, seconds, 0)?;
             used.push(((cpu() - before).as_millis() as u64) / (seconds * 10));
             follower.wait_durable(PATIENCE)?;
             let status = follower.status();
@@ -256,7 +247,7 @@ fn footprint(seconds: u64, rounds: u64) -> Result<()> {
         }
         let (a, f) = (percentile(&mut alone, 50), percentile(&mut followed, 50));
         println!(
-            "synchronous={mode}: {a} transactions/s alone, {f} followed, ratio {:.3}; follower {}% of a core",
+            "synchronous={synchronous}: {a} transactions/s alone, {f} followed, ratio {:.3}; follower {}% of a core",
             f as f64 / a as f64,
             percentile(&mut used, 50),
         );

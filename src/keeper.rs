@@ -40,6 +40,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rusqlite::hooks::Wal;
 
 use crate::capture::commit::CaptureOptions;
 use crate::capture::follow::{Event, FollowOptions, Follower, Listener, Status};
@@ -129,6 +130,9 @@ pub struct RestorePoint {
     pub labels: Vec<String>,
 }
 
+/// Frames in the WAL from which on a commit checkpoints: what SQLite does by default.
+const AUTOCHECKPOINT: std::ffi::c_int = 1000;
+
 /// Keeps one database. Dropping it stops it as [`Keeper::close`] does, without telling how that went.
 #[derive(Debug)]
 pub struct Keeper {
@@ -172,7 +176,8 @@ impl Keeper {
     /// Opens a connection for the application. Commits on it are captured without delay; those on other connections, of this
     /// process or another, are noticed from outside.
     ///
-    /// SQLite's automatic checkpoint is off on this connection: the keeper checkpoints, and bounds the WAL.
+    /// The connection's `wal_hook` is taken: it wakes the keeper, and checkpoints as SQLite's automatic checkpoint does. So the pragma
+    /// `wal_autocheckpoint`, which would replace it, is better left alone; without the hook commits are noticed from outside.
     ///
     /// # Errors
     /// [`ErrorKind::Source`] when SQLite can't open the file.
@@ -181,12 +186,14 @@ impl Keeper {
             let mut connection = Connection::open(&self.path)?;
             connection.busy_timeout(Duration::from_secs(5))?;
             let waker = self.follower.waker();
-            connection.wal_hook(Some(
-                move |_: &mut rusqlite::hooks::Wal, _: std::ffi::c_int| {
-                    waker.wake();
-                    Ok(())
-                },
-            ))?;
+            connection.wal_hook(Some(move |wal: &mut Wal, frames: std::ffi::c_int| {
+                waker.wake();
+                if frames >= AUTOCHECKPOINT {
+                    // As SQLite's own hook does it. That somebody else is at it is no error of the application's.
+                    let _ = wal.checkpoint();
+                }
+                Ok(())
+            }))?;
             Ok(connection)
         };
         open().map_err(|e| {
