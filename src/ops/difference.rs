@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::progress::{Monitor, check_cancelled};
 use crate::sqlite::{layout, source_error};
 use crate::types::PageNo;
@@ -227,7 +227,7 @@ fn rows(
     }
 }
 
-fn cause_of(e: &crate::Error) -> String {
+fn cause_of(e: &Error) -> String {
     std::error::Error::source(e).map(ToString::to_string).unwrap_or_default()
 }
 

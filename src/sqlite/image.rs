@@ -13,7 +13,8 @@
 use super::backup::BackupImage;
 use super::ffi::FileRef;
 use super::overlay::{Overlay, read_frame, read_frames};
-use super::source::{Journal, Pin, Position, Since};
+use super::position::{Position, Since};
+use super::source::{Journal, Pin};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{PageNo, PageSize};
 

@@ -13,6 +13,7 @@ pub(crate) mod layout;
 pub mod library;
 pub(crate) mod notice;
 mod overlay;
+mod position;
 pub mod source;
 pub(crate) mod tail;
 mod wal;

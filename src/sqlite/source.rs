@@ -16,15 +16,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
-use serde::{Deserialize, Serialize};
-
 use super::ffi::FileRef;
+pub use super::position::Position;
+use super::position::{ChangeCounter, FileIdentity, Moment, Place, Since};
 use super::source_error;
 use super::wal::{WalIndex, WalPosition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::PageSize;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
 
 /// How long to wait for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -159,26 +159,6 @@ pub(crate) fn check_unused(path: &Path) -> Result<()> {
     }
 }
 
-/// What tells one file from another under the same path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct FileIdentity {
-    device: u64,
-    inode: u64,
-}
-
-impl FileIdentity {
-    /// The file's identity, and when it was modified.
-    pub(crate) fn of(path: &Path) -> Result<(Self, (i64, i64))> {
-        use std::os::unix::fs::MetadataExt;
-        // stat opens nothing, so it drops no locks.
-        let meta = std::fs::metadata(path).map_err(|e| {
-            Error::io(e, "cannot be looked at", path.display().to_string())
-                .with_kind(ErrorKind::Source)
-        })?;
-        Ok((Self { device: meta.dev(), inode: meta.ino() }, (meta.mtime(), meta.mtime_nsec())))
-    }
-}
-
 /// How the database keeps its transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Journal {
@@ -186,94 +166,6 @@ pub(crate) enum Journal {
     Wal(WalIndex),
     /// A rollback journal, or none; the fields of the header that SQLite's own cache trusts.
     Rollback(Option<ChangeCounter>),
-}
-
-/// The fields of a rollback-mode database that change with every transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ChangeCounter {
-    counter: u32,
-    valid_for: u32,
-    bytes: u64,
-    /// Seconds and nanoseconds. SQLite does without it; but a file that was copied over may have the
-    /// same counter, and then this differs.
-    modified: (i64, i64),
-}
-
-/// Where a capture left off: what must still be true for less than a scan to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
-    file: FileIdentity,
-    place: Place,
-}
-
-impl Position {
-    /// A place in the WAL of a file.
-    pub(crate) fn in_wal(file: FileIdentity, place: WalPosition) -> Self {
-        Self { file, place: Place::Wal(place) }
-    }
-
-    /// The file, and the place in its WAL, if it is one.
-    pub(crate) fn wal(&self) -> Option<(FileIdentity, WalPosition)> {
-        match self.place {
-            Place::Wal(place) => Some((self.file, place)),
-            Place::Rollback(_) => None,
-        }
-    }
-}
-
-/// A moment that a follower has captured or not.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment {
-    file: Option<FileIdentity>,
-    /// The count of commits, in WAL mode.
-    commits: Option<u32>,
-    position: Option<Position>,
-}
-
-impl Moment {
-    /// Whether a follower at work, whose position this is, has captured the moment. It counts commits without a gap, so a
-    /// higher count is a later moment.
-    pub(crate) fn is_within(&self, position: &Position) -> bool {
-        if self.position == Some(*position) {
-            return true;
-        }
-        match (self.commits, position.wal()) {
-            (Some(then), Some((file, at))) => {
-                self.file == Some(file) && at.changes.wrapping_sub(then) <= u32::MAX / 2
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether a position stands for exactly this moment, although the WAL was reset since: no frame is in it, and no commit was
-    /// counted. Of use only while a follower is at work, whose connections keep the count from being made anew.
-    pub(crate) fn is_just(&self, position: &Position) -> bool {
-        let (Some(then), Some((file, at))) = (self.commits, position.wal()) else { return false };
-        self.position.is_none() && self.file == Some(file) && at.changes == then
-    }
-
-    /// Whether later positions can be told from earlier ones.
-    pub(crate) fn counts(&self) -> bool {
-        self.commits.is_some()
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Place {
-    Wal(WalPosition),
-    Rollback(ChangeCounter),
-}
-
-/// What a position proves about the present moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Since {
-    /// Nothing was committed since.
-    Nothing,
-    /// Everything committed since is in the WAL's frames behind this place.
-    Frames(WalPosition),
-    /// It proves nothing; only a scan tells.
-    Unknown,
 }
 
 /// A read transaction, and the state that it sees. Ends when dropped.

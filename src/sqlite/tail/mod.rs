@@ -36,7 +36,8 @@ use rusqlite::Connection;
 
 use super::ffi::{FileRef, keep_wal_on_close};
 use super::overlay::walk;
-use super::source::{self, FileIdentity, Position, begin_wal, wal_index};
+use super::position::{FileIdentity, Position};
+use super::source::{self, begin_wal, wal_index};
 use super::source_error;
 use super::wal::{FRAME_HEADER_LEN, FrameHeader, WalHeader, WalIndex, WalPosition};
 use crate::error::{Error, ErrorKind, Result};
