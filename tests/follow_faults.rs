@@ -279,7 +279,7 @@ fn local_state_that_can_not_be_written_is_waited_for() {
     follower.wait_durable(PATIENCE).unwrap();
     let mut expected = vec![reference(&scene.path)];
     let (state, aside) = (scene.lab.path("state"), scene.lab.path("aside"));
-    for bytes in [100, 12_000_000] {
+    for bytes in [100, 40_000_000] {
         // A file where the folder was: nothing can be made in it.
         std::fs::rename(&state, &aside).unwrap();
         std::fs::write(&state, b"in the way").unwrap();

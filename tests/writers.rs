@@ -1,7 +1,7 @@
 //! Several machines that write to one history: in turns, at the same moment, and with the worst timing.
 //!
 //! Whatever happens: the chain stays whole, a commit that was reported as stored stays on it, and whoever came
-//! second is told so by [`ErrorKind::Busy`].
+//! second is told so by [`ErrorKind::Superseded`].
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
@@ -248,7 +248,7 @@ fn two_writers(site: &Site) -> Vec<Acknowledged> {
 }
 
 fn busy(result: &Result<BackupReport, Error>) -> bool {
-    result.as_ref().is_err_and(|e| e.kind() == ErrorKind::Busy)
+    result.as_ref().is_err_and(|e| matches!(e.kind(), ErrorKind::Busy | ErrorKind::Superseded))
 }
 
 #[test]

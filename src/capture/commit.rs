@@ -72,7 +72,7 @@ pub struct Captured {
 /// Captures the pinned moment as the history's next commit, if it differs from the head.
 ///
 /// # Errors
-/// [`ErrorKind::Source`] when the database can't be read; [`ErrorKind::Busy`] when another writer took over; store errors.
+/// [`ErrorKind::Source`] when the database can't be read; [`ErrorKind::Superseded`] when another writer took over; store errors.
 ///
 /// # Durability
 /// When this returns, the commit is published, durable and acknowledged.
@@ -215,7 +215,7 @@ pub(super) fn head_digests(
         .commit(head.seq)
         .filter(|c| c.segment.reference == head.reference())
         .ok_or_else(|| {
-            Error::new(ErrorKind::Busy, "another writer published meanwhile")
+            Error::new(ErrorKind::Superseded, "another writer published meanwhile")
                 .with_object(history.name())
         })?;
     let mut file = DigestsWriter::create(&path)?;
