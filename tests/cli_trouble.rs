@@ -108,3 +108,34 @@ fn a_reader_that_goes_away_is_no_failure() {
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     assert_eq!((child.wait().unwrap().code(), stderr.as_str()), (Some(0), ""));
 }
+
+#[test]
+fn a_full_disk_delays_a_watch_and_it_recovers_by_itself() {
+    let lab = Lab::empty();
+    lab.make("small.db", 20);
+    let script = r#"
+        export PAGEKEEP_REPO=tiny/repo
+        until_said() { for _ in $(seq 600); do grep -q "$1" said && return; sleep 0.1; done; echo "never: $1"; }
+        "$BIN" init -q --no-recovery-key
+        "$BIN" watch small.db --interval 0 --json > said & watch=$!
+        until_said '"seq":1,'
+        cat /dev/zero > tiny/fill 2> /dev/null
+        python3 -c 'import sqlite3
+db = sqlite3.connect("small.db", isolation_level=None)
+for n in range(5): db.execute("INSERT INTO t(x) VALUES(hex(randomblob(500)))")
+print("the application went on")'
+        until_said '"kind":"no-space"'
+        rm tiny/fill
+        until_said '"type":"recovered"'
+        until_said '"seq":6,'
+        kill -INT $watch; wait $watch; echo "watch: $?"
+        "$BIN" verify small; echo "verified: $?"
+        "$BIN" log small
+    "#;
+    let Some(ended) = on_a_tiny_disk(&lab, script) else { return };
+    for expected in ["the application went on", "watch: 0", "verified: 0"] {
+        assert!(ended.stdout.contains(expected), "{expected}: {ended:?}");
+    }
+    assert!(!ended.stdout.contains("never:"), "{ended:?}");
+    assert_eq!(ended.stdout.matches("transaction").count(), 5, "{ended:?}");
+}
