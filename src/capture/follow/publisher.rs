@@ -19,7 +19,7 @@ use super::FollowOptions;
 use super::shared::{Ended, FOREVER, Shared};
 use super::status::{Activity, Event, Fault, Listener, describe};
 use super::watcher::Watcher;
-use crate::capture::commit::{CaptureOptions, capture, head_digests};
+use crate::capture::commit::{CaptureOptions, Captured, capture, head_digests};
 use crate::capture::group::Group;
 use crate::codec::pool::panicked;
 use crate::error::{Error, ErrorKind, Result};
@@ -65,7 +65,7 @@ impl Publisher<'_> {
     /// Follows until told to stop.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] when another writer took over; what kept the last commits from being published at the end.
+    /// [`ErrorKind::Superseded`] when another writer took over; what kept the last commits from being published at the end.
     pub(crate) fn run(mut self, notice: &mut Notice) -> Result<()> {
         loop {
             match self.take_up(notice) {
@@ -231,6 +231,15 @@ impl Publisher<'_> {
             });
             self.listener.event(&Event::Scan { reason });
         }
+        self.capture_whole(pin, |_| !first)
+    }
+
+    /// Captures the pinned moment as one commit; `counts` says whether that was a scan which somebody should know of.
+    fn capture_whole(
+        &mut self,
+        pin: Pin<'_>,
+        counts: impl FnOnce(&Captured) -> bool,
+    ) -> Result<()> {
         let began = Instant::now();
         let options = CaptureOptions { mark: self.gap.is_some(), ..self.options.capture.clone() };
         let monitor = Stopping { listener: self.listener, shared: self.shared };
@@ -238,7 +247,7 @@ impl Publisher<'_> {
         self.gap = None;
         self.shared.update(|state| {
             state.seq = Some(captured.seq);
-            state.scans += u64::from(!first);
+            state.scans += u64::from(counts(&captured));
             state.stored += captured.commit.map_or(0, |c| c.stored);
         });
         self.recovered();
@@ -368,7 +377,7 @@ impl Publisher<'_> {
                 return Ok(Next::Again);
             }
             let began = Instant::now();
-            self.capture_polled(pin)?;
+            self.capture_whole(pin, |captured| captured.read > 0)?;
             let took = began.elapsed();
             self.shared.update(|state| {
                 state.activity = Activity::Polling;
@@ -385,24 +394,6 @@ impl Publisher<'_> {
                 notice.wait(SLOW);
             }
         }
-    }
-
-    fn capture_polled(&mut self, pin: Pin<'_>) -> Result<()> {
-        let began = Instant::now();
-        let options = CaptureOptions { mark: self.gap.is_some(), ..self.options.capture.clone() };
-        let monitor = Stopping { listener: self.listener, shared: self.shared };
-        let captured = capture(&mut self.writer, pin, self.place, &options, &monitor)?;
-        self.gap = None;
-        self.shared.update(|state| {
-            state.seq = Some(captured.seq);
-            state.scans += u64::from(captured.read > 0);
-            state.stored += captured.commit.map_or(0, |c| c.stored);
-        });
-        self.recovered();
-        if let Some(commit) = captured.commit {
-            self.listener.event(&Event::Published { commits: vec![commit], lag: began.elapsed() });
-        }
-        Ok(())
     }
 }
 

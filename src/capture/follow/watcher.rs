@@ -195,7 +195,7 @@ impl Watcher<'_> {
         let full = self.group.bytes() >= GROUP_BYTES || self.group.len() >= GROUP_COMMITS;
         // So that the handoff to come finds everything published.
         let pausing = self.tail.wal_bytes() >= HANDOFF && times.moved.elapsed() >= PAUSE;
-        let mut state = self.shared.lock();
+        let state = self.shared.lock();
         let due = stop
             || full
             || pausing
@@ -205,11 +205,11 @@ impl Watcher<'_> {
         if !due || state.publishing || state.slot.is_some() {
             return;
         }
-        let fresh = Group::new(self.tail.page_size(), self.dir, self.shared.clock.clone());
-        state.slot = Some(std::mem::replace(&mut self.group, fresh));
         drop(state);
+        let group = self.take_group();
         times.group = None;
-        self.shared.update(|_| ());
+        // Nobody else fills the slot.
+        self.shared.update(|state| state.slot = Some(group));
     }
 
     /// Whether the publisher has nothing left to do.
@@ -218,9 +218,14 @@ impl Watcher<'_> {
         state.abandoned || (!state.publishing && state.slot.is_none())
     }
 
+    /// The group, with an empty one in its place.
+    fn take_group(&mut self) -> Group {
+        let fresh = Group::new(self.tail.page_size(), self.dir, self.shared.clock.clone());
+        std::mem::replace(&mut self.group, fresh)
+    }
+
     fn forget_group(&mut self) {
-        let dropped = u64::try_from(self.group.len()).unwrap_or(u64::MAX);
-        self.group = Group::new(self.tail.page_size(), self.dir, self.shared.clock.clone());
+        let dropped = u64::try_from(self.take_group().len()).unwrap_or(u64::MAX);
         self.shared.update(|state| {
             // The scan stands for them; so a barrier behind them is reached again behind the scan.
             state.captured = state.captured.saturating_sub(dropped);
@@ -239,8 +244,7 @@ impl Watcher<'_> {
         drop(self.shared.wait_for(soon, free));
         self.tail.unpin();
         drop(self.shared.wait_for(FOREVER, free));
-        let fresh = Group::new(self.tail.page_size(), self.dir, self.shared.clock.clone());
-        let group = std::mem::replace(&mut self.group, fresh);
+        let group = self.take_group();
         self.shared.update(|state| {
             if state.slot.is_none() {
                 state.slot = Some(group);
