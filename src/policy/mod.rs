@@ -1,3 +1,5 @@
 //! Decisions without side effects: no file, no store, no clock of its own.
 
+mod calendar;
+pub mod retention;
 pub mod selector;
