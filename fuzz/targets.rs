@@ -123,7 +123,7 @@ pub fn manifest(data: &[u8]) -> bool {
     let Some(manifest) = within(Manifest::decode(data), data) else { return false };
     assert_eq!(manifest.encode(), data);
     assert!(manifest.blocks.iter().all(|block| manifest.contains(block.at)));
-    assert!(manifest.commits.iter().all(|c| manifest.commit(c.seq) == Some(c)));
+    assert!(manifest.states().iter().all(|c| manifest.commit(c.seq) == Some(c)));
     assert!(manifest.commit(manifest.last()).is_some());
     true
 }

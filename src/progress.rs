@@ -32,6 +32,8 @@ pub enum Phase {
     Install,
     /// Comparing two states of a database.
     Compare,
+    /// Putting segments together.
+    Merge,
 }
 
 impl Phase {
@@ -48,6 +50,7 @@ impl Phase {
             Self::Verify => "verify",
             Self::Install => "install",
             Self::Compare => "compare",
+            Self::Merge => "merge",
         }
     }
 }

@@ -305,6 +305,7 @@ fn delta() -> Manifest {
         page_size: PageSize::DEFAULT,
         parent: Some(SegmentRef { id: SegmentId([4; 16]), digest: [5; 32] }),
         covers: None,
+        carries: false,
         first: Seq(10),
         versions: 4,
         batches: 2,

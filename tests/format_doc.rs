@@ -27,8 +27,8 @@ use pagekeep::format::writer::WriterClaim;
 use pagekeep::format::{FORMAT_VERSION, Header, MAGIC, ObjectKind, SealedPrefix, limits};
 use pagekeep::repo::keys::Secret;
 use pagekeep::types::{
-    Digest, HistoryId, KeyId, PageNo, PageSize, RepositoryId, SegmentId, Seq, SlotId, SnapshotId,
-    Term, Timestamp, WriterToken,
+    Digest, HistoryId, HoldId, KeyId, PageNo, PageSize, RepositoryId, SegmentId, Seq, SlotId,
+    SnapshotId, Term, Timestamp, WriterToken,
 };
 
 const DOC: &str = include_str!("../docs/format.md");
@@ -226,6 +226,8 @@ fn every_kind_of_object_has_its_number_and_its_name() {
         (ObjectKind::Part, history.part(segment, 0x88)),
         (ObjectKind::Snapshot, history.snapshot(first, SnapshotId([0x99; 8]))),
         (ObjectKind::Proof, history.proof(first, time, token)),
+        (ObjectKind::Hold, history.hold(first, HoldId([0xaa; 8]))),
+        (ObjectKind::Expiry, history.expiry(term, token)),
     ];
     let values = [
         ("<history id>", "11".repeat(16)),
@@ -239,6 +241,7 @@ fn every_kind_of_object_has_its_number_and_its_name() {
         ("<slot id>", "77".repeat(8)),
         ("<part>", format!("{:08x}", 0x88)),
         ("<snapshot id>", "99".repeat(8)),
+        ("<hold id>", "aa".repeat(8)),
     ];
     let in_doc: Vec<(u64, String)> = rows(section("1. Objects and their names"))
         .iter()
@@ -520,6 +523,7 @@ fn manifest() -> Manifest {
         page_size: PageSize::new(8192).unwrap(),
         parent: Some(SegmentRef { id: SegmentId(distinct(0x22)), digest: distinct(0x33) }),
         covers: Some(SegmentRef { id: SegmentId(distinct(0x55)), digest: distinct(0x66) }),
+        carries: false,
         first: Seq(0x1_0000_0001),
         versions: 14,
         batches: 15,

@@ -15,14 +15,12 @@
 use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use tempfile::SpooledTempFile;
 
 use crate::capture::commit::CaptureOptions;
-use crate::capture::pipeline::BATCH_LEN;
-use crate::codec::batch::{Encoder, SealedBatch};
-use crate::codec::pool;
+use crate::codec::batch::BATCH_LEN;
+use crate::codec::wave::encode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::{CommitKind, CommitRecord, SegmentKind};
 use crate::repo::digests::HeadDigests;
@@ -182,35 +180,19 @@ impl Group {
         let seal = segment.seal().clone();
         let batches: Vec<&[(Version, Digest)]> = kept.chunks(per_batch).collect();
         let mut number = 0u32;
-        // One batch needs no second thread.
-        let threads = options.threads.clamp(1, batches.len().max(1));
         for wave in batches.chunks(WAVE) {
-            let mut jobs = Vec::with_capacity(wave.len());
-            for (place, batch) in wave.iter().enumerate() {
+            let mut plains = Vec::with_capacity(wave.len());
+            for batch in wave {
                 let mut plain = vec![0; batch.len() * page_len];
                 for ((version, _), page) in batch.iter().zip(plain.chunks_exact_mut(page_len)) {
                     self.read(version.at, page)?;
                 }
-                jobs.push((place, number, plain));
-                number += 1;
+                plains.push(plain);
             }
-            let sealed: Mutex<Vec<Option<SealedBatch>>> = Mutex::new(vec![None; wave.len()]);
-            pool::for_each(
-                threads,
-                jobs.into_iter().map(Ok),
-                || Encoder::new(options.compression, options.self_check),
-                |encoder: &mut Encoder, (place, number, plain)| {
-                    let pages = u16::try_from(plain.len() / page_len).unwrap_or(u16::MAX);
-                    let batch = encoder.encode(&seal, number, pages, &plain)?;
-                    let mut sealed = sealed.lock().unwrap_or_else(PoisonError::into_inner);
-                    if let Some(slot) = sealed.get_mut(place) {
-                        *slot = Some(batch);
-                    }
-                    Ok(())
-                },
-            )?;
-            let sealed = sealed.into_inner().unwrap_or_else(PoisonError::into_inner);
-            for (batch, entries) in sealed.into_iter().flatten().zip(wave) {
+            let how = (options.compression, options.self_check);
+            let sealed = encode(&seal, number, plains, self.page_size, how, options.threads)?;
+            number = number.saturating_add(u32::try_from(wave.len()).unwrap_or(u32::MAX));
+            for (batch, entries) in sealed.into_iter().zip(wave) {
                 let entry =
                     |(v, digest): &(Version, Digest)| -> Entry { (v.page, v.commit, *digest) };
                 segment.push(&batch, entries.iter().map(entry))?;

@@ -23,7 +23,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::codec::batch::{Compression, DataSeal, Encoder, SealedBatch, SelfCheck};
+use crate::codec::batch::{BATCH_LEN, Compression, DataSeal, Encoder, SealedBatch, SelfCheck};
 use crate::codec::digest::PageHasher;
 use crate::codec::pool::panicked;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,9 +31,6 @@ use crate::progress::{Monitor, check_cancelled};
 use crate::repo::digests::HeadDigests;
 use crate::sqlite::image::{CHUNK_LEN, Chunk, PageSource};
 use crate::types::{Digest, PageNo, PageSize};
-
-/// Bytes of pages in a batch.
-pub(crate) const BATCH_LEN: usize = 256 * 1024;
 
 /// What every worker needs to know.
 pub(crate) struct Plan<'a> {

@@ -10,8 +10,11 @@ use zstd::bulk::{Compressor, Decompressor};
 use super::CodecError;
 use super::seal::{DataKind, SealKey, TAG_LEN, data_binding};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::index::{BatchCodec, IndexBlock};
+use crate::format::index::{BatchCodec, BatchRef, IndexBlock};
 use crate::types::{HistoryId, RepositoryId, SegmentId};
+
+/// Bytes of pages in a batch, as a writer fills it.
+pub const BATCH_LEN: usize = 256 * 1024;
 
 /// How hard to compress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -67,6 +70,15 @@ pub struct DataSeal {
 impl DataSeal {
     fn batch(&self, number: u32, pages: u16, codec: BatchCodec) -> [u8; 68] {
         data_binding(DataKind::Batch, self.ids, number, pages.into(), codec as u32)
+    }
+
+    /// Opens a batch's seal, and no more: the bytes are those that were sealed.
+    ///
+    /// # Errors
+    /// [`CodecError::Seal`] when they are not.
+    pub fn open(&self, batch: &BatchRef, sealed: &mut [u8]) -> Result<(), CodecError> {
+        let bound = self.batch(batch.number, batch.pages, batch.codec);
+        self.key.open_in_place(&[&bound], sealed).map(|_| ())
     }
 
     fn index(&self, number: u32, entries: u32, batches: u32) -> [u8; 68] {

@@ -6,6 +6,7 @@ pub mod batch;
 pub mod digest;
 pub mod pool;
 pub mod seal;
+pub mod wave;
 
 use std::fmt;
 

@@ -34,11 +34,15 @@ pub enum ObjectKind {
     Snapshot = 7,
     /// A verification result.
     Proof = 8,
+    /// A hold on a commit.
+    Hold = 9,
+    /// Commits that are no restore points any more.
+    Expiry = 10,
 }
 
 impl ObjectKind {
     /// Every kind, in order of its number.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Repository,
         Self::Slot,
         Self::About,
@@ -47,20 +51,36 @@ impl ObjectKind {
         Self::Part,
         Self::Snapshot,
         Self::Proof,
+        Self::Hold,
+        Self::Expiry,
     ];
 
     /// The number that stands for it in the header.
     pub const fn number(self) -> u8 {
         self as u8
     }
+
+    /// The required features that an object of this kind may have.
+    const fn features(self) -> u16 {
+        match self {
+            Self::Segment => SPARSE,
+            _ => 0,
+        }
+    }
 }
 
-/// The header of an object. This version of the code knows no feature flags: it writes zero,
-/// refuses required flags, and ignores optional ones.
+/// Required feature of a segment: its commits need not be those that its writer captured one after the other. Its last
+/// commit may be a carried one, a segment of the log may leave out commits, and a base may begin behind its parent's end.
+pub const SPARSE: u16 = 1;
+
+/// The header of an object. This version of the code knows one required feature, [`SPARSE`], and no optional one: it
+/// refuses other required flags, and ignores optional ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// What the object is.
     pub kind: ObjectKind,
+    /// Features that a reader has to know.
+    pub required: u16,
     /// Features that a reader may ignore.
     pub optional: u32,
 }
@@ -71,14 +91,14 @@ impl Header {
 
     /// A header without feature flags.
     pub const fn new(kind: ObjectKind) -> Self {
-        Self { kind, optional: 0 }
+        Self { kind, required: 0, optional: 0 }
     }
 
     pub(crate) fn encode(self, w: &mut Writer) {
         w.bytes(&MAGIC)
             .u8(self.kind.number())
             .u8(FORMAT_VERSION)
-            .u16(0)
+            .u16(self.required)
             .u32(self.optional)
             .zeros(4);
     }
@@ -97,13 +117,14 @@ impl Header {
         if found != kind.number() {
             return Err(bad_kind);
         }
-        let required = r.error(DecodeKind::TooNew, "required feature");
-        if r.u16("required features")? != 0 {
-            return Err(required);
+        let unknown = r.error(DecodeKind::TooNew, "required feature");
+        let required = r.u16("required features")?;
+        if required & !kind.features() != 0 {
+            return Err(unknown);
         }
         let optional = r.u32("optional features")?;
         r.zeros(4, "reserved bytes of the header")?;
-        Ok(Self { kind, optional })
+        Ok(Self { kind, required, optional })
     }
 }
 

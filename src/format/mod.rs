@@ -14,7 +14,9 @@
 //! is an error of its own, [`DecodeKind::TooNew`].
 
 pub mod about;
+pub mod expiry;
 pub mod header;
+pub mod hold;
 pub mod index;
 pub mod names;
 pub mod proof;

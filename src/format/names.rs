@@ -4,7 +4,7 @@
 //! that is not exactly what these functions build is not an object of ours.
 
 use crate::types::{
-    HistoryId, SegmentId, Seq, SlotId, SnapshotId, Term, Timestamp, WriterToken, parse_hex,
+    HistoryId, HoldId, SegmentId, Seq, SlotId, SnapshotId, Term, Timestamp, WriterToken, parse_hex,
 };
 
 /// The repository object.
@@ -45,6 +45,11 @@ pub struct LogName {
 impl HistoryNames {
     fn under(self, rest: &str) -> String {
         format!("{HISTORIES}{}/{rest}", self.0)
+    }
+
+    /// The prefix of all its objects.
+    pub fn all(self) -> String {
+        self.under("")
     }
 
     /// The description of the history.
@@ -126,6 +131,45 @@ impl HistoryNames {
         Some((Seq(fixed(seq)?), SnapshotId(parse_hex(id)?)))
     }
 
+    /// The prefix of holds.
+    pub fn holds(self) -> String {
+        self.under("holds/")
+    }
+
+    /// A hold.
+    pub fn hold(self, seq: Seq, id: HoldId) -> String {
+        self.under(&format!("holds/{:016x}-{id}", seq.0))
+    }
+
+    /// The commit and identity of a hold.
+    pub fn parse_hold(self, name: &str) -> Option<(Seq, HoldId)> {
+        let (seq, id) = name.strip_prefix(&self.holds())?.split_once('-')?;
+        Some((Seq(fixed(seq)?), HoldId(parse_hex(id)?)))
+    }
+
+    /// The prefix of expiries.
+    pub fn expiries(self) -> String {
+        self.under("expired/")
+    }
+
+    /// An expiry. The token keeps two of one term apart.
+    pub fn expiry(self, term: Term, token: WriterToken) -> String {
+        self.under(&format!("expired/{:016x}-{:08x}", term.0, short(token)))
+    }
+
+    /// The term of an expiry.
+    pub fn parse_expiry(self, name: &str) -> Option<Term> {
+        let (term, token) = name.strip_prefix(&self.expiries())?.split_once('-')?;
+        parse_hex::<4>(token)?;
+        fixed(term).map(Term)
+    }
+
+    /// The segment and number of a part.
+    pub fn parse_part(self, name: &str) -> Option<(SegmentId, u32)> {
+        let (segment, part) = name.strip_prefix(&self.data())?.split_once('/')?;
+        Some((SegmentId(parse_hex(segment)?), u32::from_be_bytes(parse_hex(part)?)))
+    }
+
     /// The prefix of proofs.
     pub fn proofs(self) -> String {
         self.under("proofs/")
@@ -134,9 +178,7 @@ impl HistoryNames {
     /// A proof. Its time is the two's complement of the microseconds, in hex; the token keeps two
     /// proofs of one microsecond apart.
     pub fn proof(self, seq: Seq, time: Timestamp, token: WriterToken) -> String {
-        let [a, b, c, d, ..] = token.0;
-        let short = u32::from_be_bytes([a, b, c, d]);
-        self.under(&format!("proofs/{:016x}-{:016x}-{short:08x}", seq.0, time.0))
+        self.under(&format!("proofs/{:016x}-{:016x}-{:08x}", seq.0, time.0, short(token)))
     }
 
     /// The commit of a proof.
@@ -147,6 +189,12 @@ impl HistoryNames {
         parse_hex::<4>(token)?;
         fixed(seq).map(Seq)
     }
+}
+
+/// What a name shows of a token.
+fn short(token: WriterToken) -> u32 {
+    let [a, b, c, d, ..] = token.0;
+    u32::from_be_bytes([a, b, c, d])
 }
 
 fn fixed(text: &str) -> Option<u64> {
@@ -174,6 +222,12 @@ mod tests {
         assert_eq!(names.parse_snapshot(&names.snapshot(Seq(7), id)), Some((Seq(7), id)));
         let proof = names.proof(Seq(7), Timestamp(-1), WriterToken([2; 16]));
         assert_eq!(names.parse_proof(&proof), Some(Seq(7)));
+        let hold = names.hold(Seq(7), HoldId([3; 8]));
+        assert_eq!(names.parse_hold(&hold), Some((Seq(7), HoldId([3; 8]))));
+        let expiry = names.expiry(Term(4), WriterToken([2; 16]));
+        assert_eq!(names.parse_expiry(&expiry), Some(Term(4)));
+        let part = names.part(SegmentId([2; 16]), 7);
+        assert_eq!(names.parse_part(&part), Some((SegmentId([2; 16]), 7)));
         assert_eq!(parse_slot(&slot(SlotId([1; 8]))), Some(SlotId([1; 8])));
         for bad in ["", "x", "3-1", "0000000000000003-0000000000001234x", "000000000000000G-0"] {
             assert_eq!(names.parse_segment(&format!("{}{bad}", names.log())), None, "{bad}");

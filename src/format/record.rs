@@ -22,10 +22,13 @@ pub trait Record: Sized {
 mod tests {
     use super::*;
     use crate::format::about::{About, DigestKey};
+    use crate::format::expiry::{Expiry, RANGES};
+    use crate::format::hold::HoldRecord;
+    use crate::format::limits;
     use crate::format::proof::{Level, Proof};
     use crate::format::snapshot::{SnapshotKind, SnapshotRecord};
     use crate::format::writer::WriterClaim;
-    use crate::types::{Digest, Seq, SnapshotId, Term, Timestamp};
+    use crate::types::{Digest, HoldId, Seq, SnapshotId, Term, Timestamp};
 
     fn round_trip<R: Record + PartialEq + std::fmt::Debug>(record: &R) {
         let bytes = record.encode();
@@ -77,6 +80,25 @@ mod tests {
         round_trip(&proof);
         proof.failure = Some("object x is damaged".into());
         round_trip(&proof);
+        let mut hold = HoldRecord {
+            seq: Seq(7),
+            time: Timestamp(8),
+            takes_back: None,
+            reason: "audit".into(),
+            host: "h".into(),
+        };
+        round_trip(&hold);
+        hold.takes_back = Some(HoldId([9; 8]));
+        round_trip(&hold);
+        let ranges = vec![(Seq(1), Seq(3)), (Seq(5), Seq(5))];
+        let mut expiry = Expiry { term: Term(2), time: Timestamp(3), ranges };
+        round_trip(&expiry);
+        for bad in [vec![(Seq(0), Seq(1))], vec![(Seq(2), Seq(1))], vec![(Seq(1), Seq(2)); 2]] {
+            expiry.ranges = bad;
+            assert!(Expiry::decode(&expiry.encode()).is_err());
+        }
+        expiry.ranges = (1..=RANGES as u64).map(|n| (Seq(n * 2), Seq(n * 2))).collect();
+        assert!(expiry.encode().len() + 16 <= limits::RECORD_BODY);
         proof.coverage_ppm += 1;
         assert!(Proof::decode(&proof.encode()).is_err());
     }

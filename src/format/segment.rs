@@ -11,7 +11,8 @@
 //!  24 16  token of the writer
 //!  40  1  kind: 1 base, 2 delta
 //!  41  1  1 if a last covered segment follows (only in merged segments), else 0
-//!  42  2  reserved, zero
+//!  42  1  1 if the last commit is carried: there only for page versions that later commits need; else 0
+//!  43  1  reserved, zero
 //!  44  4  page size
 //!  48 16  parent's segment id, zero for none
 //!  64 32  parent's digest: BLAKE3 of its sealed prefix and sealed manifest; zero for none
@@ -42,8 +43,9 @@
 //! part 0 is then the bytes behind the manifest, and offsets count from its first byte. With
 //! parts, offsets count from the first byte of the part object.
 //!
-//! Entries are sorted by page number, then commit, across the index blocks. Seqs ascend; those of a published segment
+//! Entries are sorted by page number, then commit, across the index blocks. Seqs ascend; those of a captured segment
 //! are consecutive, while a merge drops commits. Origins are the other segments whose sealed batches a merge copied here.
+//! A carried commit is no restore point: a merge may have dropped versions that only it needed.
 
 use super::limits;
 use super::wire::{DecodeError, Reader, Writer};
@@ -171,6 +173,8 @@ pub struct Manifest {
     pub parent: Option<SegmentRef>,
     /// The last of the segments that a merge put together.
     pub covers: Option<SegmentRef>,
+    /// Whether the last commit is there only for the page versions that later commits need.
+    pub carries: bool,
     /// The seq of the first commit.
     pub first: Seq,
     /// Page versions in all.
@@ -195,10 +199,23 @@ impl Manifest {
         self.commits.last().map_or(self.first, |c| c.seq)
     }
 
+    /// The commits that stand for a state of the database: all but a carried one.
+    pub fn states(&self) -> &[CommitRecord] {
+        let carried = usize::from(self.carries);
+        self.commits.get(..self.commits.len().saturating_sub(carried)).unwrap_or_default()
+    }
+
     /// The record of a commit, if it is one of this segment's.
     pub fn commit(&self, seq: Seq) -> Option<&CommitRecord> {
-        let at = self.commits.binary_search_by_key(&seq, |c| c.seq).ok()?;
-        self.commits.get(at)
+        let states = self.states();
+        states.get(states.binary_search_by_key(&seq, |c| c.seq).ok()?)
+    }
+
+    /// Whether only a reader that knows the feature [`super::header::SPARSE`] understands it.
+    pub fn is_sparse(&self) -> bool {
+        let span = self.last().0.saturating_sub(self.first.0);
+        let commits = u64::try_from(self.commits.len()).unwrap_or(u64::MAX);
+        self.carries || (self.covers.is_none() && span.saturating_add(1) != commits)
     }
 
     /// The manifest's bytes, before sealing.
@@ -209,7 +226,8 @@ impl Manifest {
             .bytes(&self.token.0)
             .u8(self.kind as u8)
             .u8(self.covers.is_some().into())
-            .zeros(2)
+            .u8(self.carries.into())
+            .zeros(1)
             .u32(self.page_size.get());
         for reference in [self.parent, self.covers] {
             let reference =
@@ -262,7 +280,13 @@ impl Manifest {
         };
         let bad_covers = r.invalid("covered segment");
         let merged = r.u8("merge flag")?;
-        r.zeros(2, "reserved bytes of the manifest")?;
+        let bad_carries = r.invalid("carried commit");
+        let carries = match r.u8("carried commit")? {
+            0 => false,
+            1 => true,
+            _ => return Err(bad_carries),
+        };
+        r.zeros(1, "reserved byte of the manifest")?;
         let bad_page_size = r.invalid("page size");
         let page_size = PageSize::new(r.u32("page size")?).ok_or(bad_page_size)?;
         let parent = segment_ref(&mut r, "parent")?;
@@ -307,6 +331,7 @@ impl Manifest {
             page_size,
             parent,
             covers,
+            carries,
             first,
             versions,
             batches,
@@ -477,6 +502,7 @@ mod tests {
             page_size: PageSize::new(4096).unwrap(),
             parent: Some(SegmentRef { id: SegmentId([4; 16]), digest: [5; 32] }),
             covers: None,
+            carries: false,
             first: Seq(6),
             versions: 20,
             batches: 1,
@@ -496,10 +522,14 @@ mod tests {
 
     #[test]
     fn a_manifest_comes_back_and_no_other_length_is_one() {
-        let m = manifest();
+        let mut m = manifest();
+        m.carries = true;
+        assert_eq!(Manifest::decode(&m.encode()), Ok(m.clone()));
+        assert!(m.is_sparse() && m.commit(Seq(6)).is_some() && m.commit(Seq(7)).is_none());
+        m.carries = false;
         let bytes = m.encode();
         assert_eq!(Manifest::decode(&bytes), Ok(m.clone()));
-        assert_eq!(m.last(), Seq(7));
+        assert_eq!((m.last(), m.is_sparse()), (Seq(7), false));
         assert_eq!(m.commit(Seq(7)).unwrap().digest, Digest([8; 16]));
         assert!(m.commit(Seq(5)).is_none() && m.commit(Seq(8)).is_none());
         for i in 0..bytes.len() {

@@ -121,7 +121,7 @@ impl SlotObject {
     /// The bytes that the seal binds: everything before the sealed keyring.
     pub fn associated_data(front: &SlotFront, commitment: &[u8; 32], sealed_len: usize) -> Vec<u8> {
         let mut w = Writer::default();
-        Header { kind: ObjectKind::Slot, optional: front.optional }.encode(&mut w);
+        Header { optional: front.optional, ..Header::new(ObjectKind::Slot) }.encode(&mut w);
         let kdf = front.kdf.unwrap_or(KdfParams { memory_kib: 0, passes: 0, lanes: 0 });
         w.bytes(&front.id.0)
             .bytes(&front.repository.0)

@@ -16,13 +16,15 @@ use crate::types::{Digest, PageNo};
 /// Pages of a window.
 const WINDOW: u32 = 128 * 1024;
 
-/// Compares the sum of every commit's pages with its digest, and their number with its size.
+/// Compares the sum of every restore point's pages with its digest, and their number with its size. Commits that expired or
+/// are carried are replayed with the others, but what only they needed may be gone.
 ///
 /// # Errors
 /// [`crate::error::ErrorKind::Damaged`] when an index block can't be opened; store errors.
 pub(crate) fn commit_digests(chain: &Chain, monitor: &dyn Monitor) -> Result<Vec<Finding>> {
-    let largest = chain.commits().map(|c| c.record.pages).max().unwrap_or(0);
-    let mut totals = vec![(Digest::default(), 0u32); chain.commits().count()];
+    let records = || chain.segments().iter().flat_map(|s| &s.manifest.commits);
+    let largest = records().map(|record| record.pages).max().unwrap_or(0);
+    let mut totals = vec![(Digest::default(), 0u32); records().count()];
     let mut decoder = Decoder::new()?;
     let mut first = 1;
     while first <= largest {
@@ -35,7 +37,8 @@ pub(crate) fn commit_digests(chain: &Chain, monitor: &dyn Monitor) -> Result<Vec
         first = first.saturating_add(WINDOW);
     }
     let mut findings = Vec::new();
-    for (commit, (sum, pages)) in chain.commits().zip(totals) {
+    for (record, (sum, pages)) in records().zip(totals) {
+        let Some(commit) = chain.commit(record.seq) else { continue };
         let lock_page = commit.segment.manifest.page_size.lock_page();
         let expected = commit.record.pages - u32::from(commit.record.pages >= lock_page.0);
         let message = if pages != expected {

@@ -534,8 +534,9 @@ mod tests {
             ..base.manifest.clone()
         };
         let name = history.names().merged_segment(base.manifest.first, base.manifest.last(), id);
-        let mut bytes =
-            repository.seal_object(&name, ObjectKind::Segment, id.0, &manifest.encode()).unwrap();
+        let mut bytes = repository
+            .seal_object(&name, (ObjectKind::Segment, 0), id.0, &manifest.encode())
+            .unwrap();
         bytes.extend(inline);
         store.create(&name, &bytes).unwrap();
         store.delete(base.name()).unwrap();

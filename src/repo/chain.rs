@@ -3,186 +3,29 @@
 //! Invariants:
 //! - The newest segment is the one with the highest term and in it the highest first commit. Whatever is not
 //!   among its ancestors is garbage: a late write of a superseded writer, or what a merge replaced.
-//! - A merged segment stands in for its last covered segment, and all before it that it covers, once those are gone.
+//! - A merged segment stands in for its last covered segment, and all before it that it covers. Of several the one that
+//!   reaches back farthest counts, so everybody who lists the same objects walks the same chain. If it can't be read, what
+//!   it covers still counts while it is there.
 //! - A segment is on the chain only if its seal opened under its own name, its child names its digest, terms do
 //!   not go down, and commits follow without a gap. A chain that is broken anywhere is an error that names the
 //!   object, never a shorter chain.
+//! - A commit is a restore point if a segment on the chain has it, does not merely carry it, and no expiry lists it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::codec::batch::{DataSeal, Decoder};
-use crate::codec::seal::SealKey;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::index::IndexBlock;
 use crate::format::names::LogName;
-use crate::format::segment::{BlockRef, CommitRecord, Location, Manifest, SegmentKind, SegmentRef};
-use crate::format::{ObjectKind, SealedPrefix, limits};
-use crate::repo::Repository;
+use crate::format::segment::{CommitRecord, SegmentKind, SegmentRef};
+use crate::repo::expired::Expired;
 use crate::repo::history::History;
-use crate::types::{KeyId, SegmentId, Seq};
+use crate::store::Entry;
+use crate::types::{SegmentId, Seq, Term, Timestamp};
 
-/// First and last commit and id of a merged segment, as its name tells.
-type MergedName = (Seq, Seq, SegmentId);
+pub use super::segment::Segment;
 
-/// How many bytes of a segment object to ask for at first: enough for all but large manifests.
-const FIRST_READ: usize = 16 * 1024;
-
-/// A published segment, its manifest opened.
-#[derive(Debug)]
-pub struct Segment {
-    repository: Repository,
-    name: String,
-    key: KeyId,
-    /// How others refer to it.
-    pub reference: SegmentRef,
-    /// Its manifest.
-    pub manifest: Manifest,
-    /// Where the inline data begins in the object.
-    data_at: u64,
-}
-
-impl Segment {
-    /// Reads and opens a segment object, if it is there.
-    fn read(history: &History, name: &str) -> Result<Option<Self>> {
-        let repository = history.repository();
-        let Some(mut bytes) = repository.store().get_range(name, 0, FIRST_READ)? else {
-            return Ok(None);
-        };
-        let prefix = SealedPrefix::decode(&bytes, ObjectKind::Segment, limits::MANIFEST_BODY)
-            .map_err(|e| e.of(name))?;
-        let body_len = usize::try_from(prefix.body_len).unwrap_or(usize::MAX);
-        let front_len = SealedPrefix::LEN.saturating_add(body_len);
-        if bytes.len() < front_len {
-            bytes = repository.store().get_range(name, 0, front_len)?.unwrap_or_default();
-        }
-        let body = repository.open_object(name, &prefix, &bytes)?;
-        let manifest = Manifest::decode(&body).map_err(|e| e.of(name))?;
-        if manifest.history != history.id() {
-            return Err(Error::damaged(name, "belongs to another history"));
-        }
-        let front = bytes.get(..front_len).unwrap_or_default();
-        let digest = *blake3::hash(front).as_bytes();
-        let reference = SegmentRef { id: SegmentId(prefix.object), digest };
-        Ok(Some(Self {
-            repository: repository.clone(),
-            name: name.to_owned(),
-            key: prefix.key,
-            reference,
-            manifest,
-            data_at: u64::try_from(front_len).unwrap_or(u64::MAX),
-        }))
-    }
-
-    /// Reads a segment of the log.
-    fn read_log(history: &History, at: LogName) -> Result<Option<Self>> {
-        let name = history.names().segment(at);
-        let Some(segment) = Self::read(history, &name)? else { return Ok(None) };
-        let manifest = &segment.manifest;
-        if manifest.term == at.term && manifest.first == at.first && manifest.covers.is_none() {
-            return Ok(Some(segment));
-        }
-        Err(Error::damaged(name, "is another segment under this one's name"))
-    }
-
-    /// Reads a merged segment.
-    fn read_merged(history: &History, (first, last, id): MergedName) -> Result<Option<Self>> {
-        let name = history.names().merged_segment(first, last, id);
-        let Some(segment) = Self::read(history, &name)? else { return Ok(None) };
-        let manifest = &segment.manifest;
-        let named =
-            manifest.first == first && manifest.last() <= last && segment.reference.id == id;
-        if named && manifest.covers.is_some() {
-            return Ok(Some(segment));
-        }
-        Err(Error::damaged(name, "is another segment under this one's name"))
-    }
-
-    /// The name of its object.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The name of the object that holds a location.
-    pub(crate) fn object_of(&self, at: Location) -> String {
-        if self.manifest.parts.is_empty() {
-            return self.name.clone();
-        }
-        crate::format::names::HistoryNames(self.manifest.history).part(self.reference.id, at.part)
-    }
-
-    /// The sealed bytes at a location.
-    pub(crate) fn fetch(&self, at: Location) -> Result<Vec<u8>> {
-        let name = self.object_of(at);
-        if !self.manifest.contains(at) {
-            return Err(Error::damaged(&*self.name, "refers to bytes outside of its data"));
-        }
-        let base = if self.manifest.parts.is_empty() { self.data_at } else { 0 };
-        let len = usize::try_from(at.len).unwrap_or(usize::MAX);
-        let bytes = self
-            .repository
-            .store()
-            .get_range(&name, base.saturating_add(at.offset), len)?
-            .ok_or_else(|| Error::damaged(&*name, "is missing"))?;
-        if bytes.len() != len {
-            return Err(Error::damaged(name, "ends too early"));
-        }
-        Ok(bytes)
-    }
-
-    /// Reads and opens an index block.
-    pub(crate) fn block(
-        &self,
-        number: usize,
-        block: &BlockRef,
-        decoder: &mut Decoder,
-    ) -> Result<IndexBlock> {
-        let name = self.object_of(block.at);
-        let mut sealed = self.fetch(block.at)?;
-        let number = u32::try_from(number).unwrap_or(u32::MAX);
-        let plain = decoder
-            .decode_index(&self.seal(0)?, number, block.entries, block.batches, &mut sealed)
-            .map_err(|e| e.of(&name))?;
-        let commits = self.manifest.commits.len();
-        let index = IndexBlock::decode(plain, block.batches, block.entries, commits)
-            .map_err(|e| e.of(&name))?;
-        let (first, last) = (index.entries.first(), index.entries.last());
-        let as_listed = first.is_some_and(|e| e.page.0 == block.first_page)
-            && last.is_some_and(|e| e.page.0 == block.last_page);
-        if !as_listed {
-            return Err(Error::damaged(
-                name,
-                "has an index block that its manifest lists differently",
-            ));
-        }
-        Ok(index)
-    }
-
-    /// What opens the batches of an origin: 0 for the segment's own.
-    pub(crate) fn seal(&self, origin: u16) -> Result<DataSeal> {
-        let (key, segment) = match usize::from(origin).checked_sub(1) {
-            None => (self.key, self.reference.id),
-            Some(i) => {
-                self.manifest.origins.get(i).map(|o| (o.key, o.segment)).ok_or_else(|| {
-                    Error::damaged(&*self.name, "refers to an origin that it does not list")
-                })?
-            }
-        };
-        let ids = (self.repository.id(), self.manifest.history, segment);
-        let master = self.repository.master(key, &self.name)?;
-        Ok(DataSeal { key: SealKey::for_data(master, ids.0, ids.1, ids.2), ids })
-    }
-
-    /// The length that the segment's object must have.
-    pub(crate) fn object_len(&self) -> u64 {
-        self.data_at.saturating_add(self.manifest.inline_len)
-    }
-
-    /// Bytes that the segment takes in the store, manifest included.
-    pub fn stored_len(&self) -> u64 {
-        self.manifest.parts.iter().fold(self.object_len(), |sum, len| sum.saturating_add(*len))
-    }
-}
+/// How often to begin anew when a merge deletes what was listed.
+const ATTEMPTS: usize = 10;
 
 /// A commit, and the segment that holds it.
 #[derive(Clone, Debug)]
@@ -195,58 +38,29 @@ pub struct Commit {
     pub segment: Arc<Segment>,
 }
 
-/// The segments of a history, oldest first.
+/// The segments of a history, oldest first, and which of their commits expired.
 #[derive(Clone, Debug, Default)]
 pub struct Chain {
     segments: Vec<Arc<Segment>>,
-    /// Segments in the log that are not on the chain.
-    strays: usize,
+    expired: Expired,
+    /// Segments that were listed and are not on the chain.
+    strays: Vec<Entry>,
+    /// When each listed segment object was created.
+    modified: HashMap<String, Timestamp>,
+    /// Names of segments that can't be read; none of them is needed.
+    unreadable: Vec<String>,
 }
 
 impl Chain {
-    /// Lists and reads all segments, and walks them from the newest.
+    /// Lists the segments and walks from the newest to the first, reading those on the way.
     pub(crate) fn load(history: &History) -> Result<Self> {
-        let (store, names) = (history.repository().store(), history.names());
-        let mut log: Vec<LogName> =
-            store.list(&names.log())?.iter().filter_map(|e| names.parse_segment(&e.name)).collect();
-        let mut merged: Vec<MergedName> = store
-            .list(&names.merged())?
-            .iter()
-            .filter_map(|e| names.parse_merged(&e.name))
-            .collect();
-        log.sort();
-        merged.sort_by_key(|(_, last, id)| (*last, *id));
-        // The newest segment has to be readable; a merged one only where the log is empty.
-        let newest = match log.pop() {
-            Some(at) => Segment::read_log(history, at)?
-                .ok_or_else(|| Error::damaged(names.segment(at), "is missing"))?,
-            None => match merged.pop() {
-                Some(at) => Segment::read_merged(history, at)?.ok_or_else(|| {
-                    Error::damaged(names.merged_segment(at.0, at.1, at.2), "is missing")
-                })?,
-                None => return Ok(Self::default()),
-            },
-        };
-        let mut pool = Pool::default();
-        for at in log {
-            pool.add(Segment::read_log(history, at))?;
+        for _ in 1..ATTEMPTS {
+            if let Some(chain) = Walk::list(history)?.walk()? {
+                return Ok(chain);
+            }
         }
-        for at in merged {
-            pool.add(Segment::read_merged(history, at))?;
-        }
-        let mut segments = vec![Arc::new(newest)];
-        while let Some((child, parent)) =
-            segments.last().and_then(|s| Some((s, s.manifest.parent?)))
-        {
-            let segment = pool.take(child, parent)?;
-            check_link(&segment, child)?;
-            segments.push(segment);
-        }
-        segments.reverse();
-        if let Some(first) = segments.first().filter(|s| s.manifest.kind != SegmentKind::Base) {
-            return Err(Error::damaged(first.name(), "begins the history and is no base"));
-        }
-        Ok(Self { segments, strays: pool.by_id.len() })
+        Err(Error::new(ErrorKind::Busy, "its segments are replaced faster than they can be read")
+            .with_object(format!("history {:?}", history.name())))
     }
 
     /// The segments, oldest first.
@@ -254,9 +68,34 @@ impl Chain {
         &self.segments
     }
 
-    /// How many segments of the log are not on the chain.
+    /// How many segments are not on the chain.
     pub fn strays(&self) -> usize {
-        self.strays
+        self.strays.len()
+    }
+
+    /// The segment objects that are not on the chain.
+    pub(crate) fn off_chain(&self) -> &[Entry] {
+        &self.strays
+    }
+
+    /// Segments off the chain that can't be read.
+    pub fn unreadable(&self) -> &[String] {
+        &self.unreadable
+    }
+
+    /// When a segment's object was created.
+    pub(crate) fn modified(&self, name: &str) -> Option<Timestamp> {
+        self.modified.get(name).copied()
+    }
+
+    /// The commits that expired.
+    pub(crate) fn expired(&self) -> &Expired {
+        &self.expired
+    }
+
+    /// The same segments, of whose commits some more expired.
+    pub(crate) fn without(&self, seqs: impl Iterator<Item = Seq>) -> Self {
+        Self { expired: self.expired.with(seqs), ..self.clone() }
     }
 
     /// The newest segment.
@@ -264,15 +103,20 @@ impl Chain {
         self.segments.last()
     }
 
-    /// All commits, oldest first.
+    /// All restore points, oldest first.
     pub fn commits(&self) -> impl DoubleEndedIterator<Item = Commit> + '_ {
+        self.states().filter(|commit| !self.expired.contains(commit.seq))
+    }
+
+    /// All commits that the segments still have, restore points or not.
+    pub(crate) fn states(&self) -> impl DoubleEndedIterator<Item = Commit> + '_ {
         self.segments.iter().flat_map(|segment| {
             let commit = |record: &CommitRecord| Commit {
                 seq: record.seq,
                 record: *record,
                 segment: segment.clone(),
             };
-            segment.manifest.commits.iter().map(commit)
+            segment.manifest.states().iter().map(commit)
         })
     }
 
@@ -281,12 +125,12 @@ impl Chain {
         self.commits().next_back()
     }
 
-    /// The commit with that number.
+    /// The restore point with that number.
     pub fn commit(&self, seq: Seq) -> Option<Commit> {
-        let at = self.segments.partition_point(|s| s.manifest.last() < seq);
+        let at = self.segments.partition_point(|s| s.end < seq);
         let segment = self.segments.get(at)?;
         let record = *segment.manifest.commit(seq)?;
-        Some(Commit { seq, record, segment: segment.clone() })
+        (!self.expired.contains(seq)).then(|| Commit { seq, record, segment: segment.clone() })
     }
 
     /// The segments that a commit's pages are in: from the nearest base up to the commit's own.
@@ -298,58 +142,205 @@ impl Chain {
     }
 }
 
-/// The segments that may be on the chain, found by the id that a child names.
-#[derive(Default)]
-struct Pool {
-    by_id: HashMap<SegmentId, Arc<Segment>>,
-    /// For each segment that a merge covered last, the merged one that stands in for it.
-    covered: HashMap<SegmentId, SegmentId>,
-    /// The first that could not be read. It may be a stray: it is an error only if the walk needs it.
-    unreadable: Option<Error>,
+/// What became of an attempt to read a segment.
+#[derive(Clone)]
+enum Found {
+    Segment(Arc<Segment>),
+    /// It can't be read, or is gone since it was listed.
+    Nothing,
 }
 
-impl Pool {
-    fn add(&mut self, segment: Result<Option<Segment>>) -> Result<()> {
-        match segment {
-            Ok(Some(segment)) => {
-                if let Some(covers) = segment.manifest.covers {
-                    self.covered.insert(covers.id, segment.reference.id);
-                }
-                self.by_id.insert(segment.reference.id, Arc::new(segment));
+/// Where a merged segment is found: what ends first comes first, and of those what reaches back farthest.
+type MergedKey = (Seq, Seq, SegmentId);
+
+/// A walk under way: what was listed, and what was read of it.
+struct Walk<'h> {
+    history: &'h History,
+    /// By first seq, and then by term.
+    log: BTreeMap<(Seq, Term), Entry>,
+    merged: BTreeMap<MergedKey, Entry>,
+    expired: Expired,
+    read: HashMap<String, Found>,
+    /// What can't be read. It may be a stray: it is an error only if the walk needs it.
+    bad: BTreeMap<String, Error>,
+    /// Whether something was gone: a merge replaced it meanwhile.
+    gone: bool,
+}
+
+impl<'h> Walk<'h> {
+    fn list(history: &'h History) -> Result<Self> {
+        let (store, names) = (history.repository().store(), history.names());
+        let mut log = BTreeMap::new();
+        let mut merged = BTreeMap::new();
+        // The log first: what a merge deletes from it after that is in the list of merged segments.
+        for entry in store.list(&names.log())? {
+            if let Some(at) = names.parse_segment(&entry.name) {
+                log.insert((at.first, at.term), entry);
             }
-            Ok(None) => {}
-            Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {
-                self.unreadable.get_or_insert(e);
-            }
-            Err(e) => return Err(e),
         }
-        Ok(())
+        for entry in store.list(&names.merged())? {
+            if let Some((first, last, id)) = names.parse_merged(&entry.name) {
+                merged.insert((last, first, id), entry);
+            }
+        }
+        let expired = Expired::load(history)?;
+        let gone = expired.is_none();
+        let expired = expired.unwrap_or_default();
+        let (read, bad) = (HashMap::new(), BTreeMap::new());
+        Ok(Self { history, log, merged, expired, read, bad, gone })
     }
 
-    /// The segment that a child names, or else the merged one that covers it.
-    fn take(&mut self, child: &Segment, parent: SegmentRef) -> Result<Arc<Segment>> {
-        let merged = self.covered.get(&parent.id).copied();
-        let found =
-            self.by_id.remove(&parent.id).or_else(|| merged.and_then(|id| self.by_id.remove(&id)));
-        found.ok_or_else(|| {
-            self.unreadable.take().unwrap_or_else(|| {
-                Error::damaged(
-                    child.name(),
-                    format!("has a parent, segment {}, that is missing", parent.id),
-                )
-            })
+    /// The chain; `None` if it has to be listed again.
+    fn walk(mut self) -> Result<Option<Chain>> {
+        let newest = self.log.keys().map(|(first, term)| (*term, *first)).max();
+        let newest = match (newest, self.merged.keys().next_back().copied()) {
+            (Some((term, first)), _) => self.log((first, term))?,
+            (None, Some(at)) => self.merged(at)?,
+            (None, None) => return Ok((!self.gone).then(Chain::default)),
+        };
+        let mut segments = Vec::new();
+        let mut next = match newest {
+            Found::Segment(segment) => Some(segment),
+            Found::Nothing => None,
+        };
+        while let Some(segment) = next.take() {
+            if let Some(parent) = segment.manifest.parent {
+                next = self.parent(&segment, parent)?;
+                match &next {
+                    Some(found) => check_link(found, &segment)?,
+                    None if self.gone => return Ok(None),
+                    None => return Err(self.missing(&segment, parent)),
+                }
+            }
+            segments.push(segment);
+        }
+        if self.gone {
+            return Ok(None);
+        }
+        segments.reverse();
+        match segments.first() {
+            None => Err(self.bad.pop_first().map_or_else(
+                || Error::new(ErrorKind::Failure, "no segment could be read"),
+                |(_, e)| e,
+            )),
+            Some(first) if first.manifest.kind != SegmentKind::Base => {
+                Err(Error::damaged(first.name(), "begins the history and is no base"))
+            }
+            Some(_) => Ok(Some(self.finish(segments))),
+        }
+    }
+
+    fn finish(self, segments: Vec<Arc<Segment>>) -> Chain {
+        let on_chain: HashSet<&str> = segments.iter().map(|s| s.name()).collect();
+        let listed = || self.log.values().chain(self.merged.values());
+        let strays = listed().filter(|e| !on_chain.contains(&*e.name)).cloned().collect();
+        let modified = listed().map(|e| (e.name.clone(), e.modified)).collect();
+        let unreadable = self.bad.into_keys().collect();
+        Chain { segments, expired: self.expired, strays, modified, unreadable }
+    }
+
+    fn log(&mut self, (first, term): (Seq, Term)) -> Result<Found> {
+        let (history, at) = (self.history, LogName { term, first });
+        self.read(history.names().segment(at), || Segment::read_log(history, at))
+    }
+
+    fn merged(&mut self, (last, first, id): MergedKey) -> Result<Found> {
+        let history = self.history;
+        let name = history.names().merged_segment(first, last, id);
+        self.read(name, || Segment::read_merged(history, (first, last, id)))
+    }
+
+    /// Reads a segment once.
+    fn read(
+        &mut self,
+        name: String,
+        read: impl FnOnce() -> Result<Option<Segment>>,
+    ) -> Result<Found> {
+        if let Some(found) = self.read.get(&name) {
+            return Ok(found.clone());
+        }
+        let found = match read() {
+            Ok(Some(segment)) => Found::Segment(Arc::new(segment)),
+            Ok(None) => {
+                self.gone = true;
+                Found::Nothing
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {
+                self.bad.insert(name.clone(), e);
+                Found::Nothing
+            }
+            Err(e) => return Err(e),
+        };
+        self.read.insert(name, found.clone());
+        Ok(found)
+    }
+
+    /// The segment that stands where a child says: a merged one that covers it, or itself.
+    fn parent(&mut self, child: &Segment, parent: SegmentRef) -> Result<Option<Arc<Segment>>> {
+        let fits = |found: &Found| match found {
+            Found::Segment(s) if s.as_parent() == parent || s.reference.id == parent.id => {
+                Some(s.clone())
+            }
+            _ => None,
+        };
+        // What ends just before the child, in the order of how far back it reaches.
+        let before = child.manifest.first;
+        let near = Seq(before.0.saturating_sub(1));
+        let mut from = (near, Seq(0), SegmentId::default());
+        while let Some(at) = self.merged.range(from..).next().map(|(at, _)| *at)
+            && at.0 == near
+        {
+            if let Some(segment) = fits(&self.merged(at)?) {
+                return Ok(Some(segment));
+            }
+            from = (at.0, at.1, after(at.2));
+        }
+        let mut upto = (before, Term(0));
+        while let Some(at) = self.log.range(..upto).next_back().map(|(at, _)| *at) {
+            if let Some(segment) = fits(&self.log(at)?) {
+                return Ok(Some(segment));
+            }
+            upto = at;
+        }
+        // Whoever made a sparse segment may have left a gap in front of it.
+        let mut upto = (near, Seq(0), SegmentId::default());
+        while let Some(at) = self.merged.range(..upto).next_back().map(|(at, _)| *at) {
+            if let Some(segment) = fits(&self.merged(at)?) {
+                return Ok(Some(segment));
+            }
+            upto = at;
+        }
+        Ok(None)
+    }
+
+    fn missing(&mut self, child: &Segment, parent: SegmentRef) -> Error {
+        // One of those that can't be read is likely the one.
+        let bad = self.bad.pop_first().map(|(_, e)| e);
+        bad.unwrap_or_else(|| {
+            Error::damaged(
+                child.name(),
+                format!("has a parent, segment {}, that is missing", parent.id),
+            )
         })
     }
 }
 
+/// The next id.
+fn after(id: SegmentId) -> SegmentId {
+    SegmentId(u128::from_be_bytes(id.0).saturating_add(1).to_be_bytes())
+}
+
 fn check_link(parent: &Segment, child: &Segment) -> Result<()> {
     let named = child.manifest.parent;
-    let (merged, last) = (parent.manifest.covers.is_some(), parent.manifest.last());
+    let merged = parent.is_merged();
+    let gap = merged || (child.sparse && child.manifest.kind == SegmentKind::Base);
     let problem = if named != Some(parent.reference) && named != parent.manifest.covers {
         "differs from what its child says of it"
     } else if !merged && parent.manifest.term > child.manifest.term {
         "has a higher term than its child"
-    } else if last >= child.manifest.first || (!merged && last.next() != child.manifest.first) {
+    } else if parent.end >= child.manifest.first
+        || (!gap && parent.end.next() != child.manifest.first)
+    {
         "does not end where its child begins"
     } else if child.manifest.kind == SegmentKind::Delta
         && parent.manifest.page_size != child.manifest.page_size

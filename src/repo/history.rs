@@ -1,5 +1,7 @@
 //! One history: its description, its labels, its proofs.
 
+use std::collections::HashMap;
+
 use crate::codec::digest::PageHasher;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::about::About;
@@ -8,6 +10,7 @@ use crate::format::proof::Proof;
 use crate::format::snapshot::{SnapshotKind, SnapshotRecord};
 use crate::repo::Repository;
 use crate::repo::chain::Chain;
+use crate::repo::expired::Expired;
 use crate::types::{HistoryId, Seq, SnapshotId, Timestamp, WriterToken};
 
 /// The past of one database.
@@ -79,17 +82,36 @@ impl History {
     /// # Errors
     /// Store errors; [`ErrorKind::Damaged`] when a record can't be opened.
     pub fn snapshots(&self) -> Result<Vec<Snapshot>> {
+        Ok(self
+            .all_snapshots()?
+            .into_iter()
+            .filter_map(|(s, gone)| gone.is_none().then_some(s))
+            .collect())
+    }
+
+    /// The labels that were taken back, and when; by commit and then by age.
+    ///
+    /// # Errors
+    /// As [`History::snapshots`].
+    pub fn deleted_snapshots(&self) -> Result<Vec<(Snapshot, Timestamp)>> {
+        Ok(self.all_snapshots()?.into_iter().filter_map(|(s, gone)| Some((s, gone?))).collect())
+    }
+
+    /// All labels, with when they were taken back.
+    fn all_snapshots(&self) -> Result<Vec<(Snapshot, Option<Timestamp>)>> {
         let mut found = Vec::new();
-        let mut taken_back = Vec::new();
+        let mut taken_back = HashMap::new();
         for entry in self.repository.store().list(&self.names().snapshots())? {
             let Some((seq, id)) = self.names().parse_snapshot(&entry.name) else { continue };
             let record = self.repository.read_record::<SnapshotRecord>(&entry.name)?;
             let Some((prefix, record)) = record else { continue };
-            if record.seq != seq || prefix.object != padded(id) {
+            if record.seq != seq || prefix.object != padded(id.0) {
                 return Err(Error::damaged(entry.name, "is another record under this one's name"));
             }
             match record.takes_back {
-                Some(other) => taken_back.push(other),
+                Some(other) => {
+                    taken_back.insert(other, record.time);
+                }
                 None => found.push(Snapshot {
                     id,
                     seq,
@@ -99,15 +121,16 @@ impl History {
                 }),
             }
         }
-        found.retain(|s| !taken_back.contains(&s.id));
         found.sort_by_key(|s| (s.seq, s.time));
-        Ok(found)
+        let gone = |s: &Snapshot| taken_back.get(&s.id).copied();
+        Ok(found.into_iter().map(|s| (gone(&s), s)).map(|(gone, s)| (s, gone)).collect())
     }
 
     /// Labels a commit.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] for a label that can't be selected later; store errors.
+    /// [`ErrorKind::Usage`] for a label that can't be selected later; [`ErrorKind::NotFound`] when a prune dropped the commit
+    /// meanwhile; store errors.
     pub fn add_snapshot(&self, seq: Seq, label: &str, kind: SnapshotKind) -> Result<Snapshot> {
         check_label(label)?;
         let time = Timestamp::now();
@@ -118,7 +141,33 @@ impl History {
             takes_back: None,
             label: label.to_owned(),
         })?;
-        Ok(Snapshot { id, seq, time, kind, label: label.to_owned() })
+        let snapshot = Snapshot { id, seq, time, kind, label: label.to_owned() };
+        self.check_kept(seq).inspect_err(|_| {
+            // A label on what is going away means nothing; if it can't be taken back it does no harm.
+            let _ = self.remove_snapshot(&snapshot);
+        })?;
+        Ok(snapshot)
+    }
+
+    /// Makes sure that a prune did not drop a commit while a record was written that is to keep it. Either the prune sees
+    /// the record, or we see that the commit expired.
+    pub(crate) fn check_kept(&self, seq: Seq) -> Result<()> {
+        for _ in 0..3 {
+            match Expired::load(self)? {
+                Some(expired) if !expired.contains(seq) => return Ok(()),
+                Some(_) => {
+                    return Err(Error::new(
+                        ErrorKind::NotFound,
+                        format!("commit {seq} is no restore point any more: a prune dropped it"),
+                    )
+                    .with_object(format!("history {:?}", self.name())));
+                }
+                // A record went away while it was read.
+                None => {}
+            }
+        }
+        Err(Error::new(ErrorKind::Busy, "is being pruned")
+            .with_object(format!("history {:?}", self.name())))
     }
 
     /// Takes a label back.
@@ -139,7 +188,7 @@ impl History {
     fn put_snapshot(&self, record: &SnapshotRecord) -> Result<SnapshotId> {
         let id = SnapshotId::random()?;
         let name = self.names().snapshot(record.seq, id);
-        self.repository.create_record(&name, padded(id), record)?;
+        self.repository.create_record(&name, padded(id.0), record)?;
         Ok(id)
     }
 
@@ -174,7 +223,7 @@ impl History {
     }
 }
 
-fn check_label(label: &str) -> Result<()> {
+pub(crate) fn check_label(label: &str) -> Result<()> {
     let sound =
         !label.trim().is_empty() && label.len() <= 255 && !label.chars().any(char::is_control);
     sound.then_some(()).ok_or_else(|| {
@@ -183,10 +232,10 @@ fn check_label(label: &str) -> Result<()> {
     })
 }
 
-/// A snapshot id as an object id.
-fn padded(id: SnapshotId) -> [u8; 16] {
+/// An id of eight bytes as an object id.
+pub(crate) fn padded(id: [u8; 8]) -> [u8; 16] {
     let mut object = [0; 16];
-    for (to, from) in object.iter_mut().skip(8).zip(id.0) {
+    for (to, from) in object.iter_mut().skip(8).zip(id) {
         *to = from;
     }
     object

@@ -10,12 +10,19 @@
 //! in the chain was checked.
 
 pub mod chain;
+pub(crate) mod collect;
+pub(crate) mod data;
 pub(crate) mod digests;
+pub(crate) mod expired;
 pub mod history;
+pub mod hold;
 pub mod keys;
+pub(crate) mod merge;
 pub(crate) mod page_map;
 pub(crate) mod publish;
+pub mod segment;
 pub(crate) mod state;
+pub mod term;
 pub mod writer;
 
 use std::path::{Path, PathBuf};
@@ -266,18 +273,19 @@ impl Repository {
             .ok_or_else(|| Error::damaged(name, "is sealed under a key that is not in the keyring"))
     }
 
-    /// The whole object that holds a sealed body: prefix and seal.
+    /// The whole object that holds a sealed body: prefix and seal. A reader has to know the `required` features.
     pub(crate) fn seal_object(
         &self,
         name: &str,
-        kind: ObjectKind,
+        (kind, required): (ObjectKind, u16),
         object: [u8; 16],
         body: &[u8],
     ) -> Result<Vec<u8>> {
         let master = self.newest_key()?;
         let body_len = u32::try_from(body.len() + TAG_LEN)
             .map_err(|_| Error::new(ErrorKind::Failure, "has too long a body").with_object(name))?;
-        let prefix = SealedPrefix { header: Header::new(kind), key: master.id, object, body_len };
+        let header = Header { required, ..Header::new(kind) };
+        let prefix = SealedPrefix { header, key: master.id, object, body_len };
         let mut bytes = prefix.encode();
         let key = SealKey::for_object(master, self.0.id, kind, &object);
         let sealed =
@@ -311,7 +319,7 @@ impl Repository {
         object: [u8; 16],
         record: &R,
     ) -> Result<()> {
-        let bytes = self.seal_object(name, R::KIND, object, &record.encode())?;
+        let bytes = self.seal_object(name, (R::KIND, 0), object, &record.encode())?;
         match self.store().create(name, &bytes)? {
             Created::New => Ok(()),
             Created::Exists => {

@@ -45,7 +45,8 @@ pub(crate) struct Head {
 
 impl Head {
     pub(crate) fn of(chain: &Chain) -> Option<Self> {
-        let commit = chain.latest()?;
+        // The newest commit is there whatever expired.
+        let commit = chain.states().next_back()?;
         Some(Self {
             segment: commit.segment.reference.id,
             segment_digest: commit.segment.reference.digest,
@@ -69,6 +70,9 @@ pub(crate) struct State {
     version: u32,
     pub(crate) term: Term,
     pub(crate) token: WriterToken,
+    /// The highest term up to which, from the head's on, only prunes claimed a turn.
+    #[serde(default)]
+    pub(crate) quiet: Term,
     pub(crate) head: Option<Head>,
     pub(crate) position: Option<Position>,
     /// What was about to be published, and where in the source that ends: a run that dies before it remembers the new head
@@ -87,6 +91,7 @@ impl State {
             version: VERSION,
             term,
             token,
+            quiet: Term(0),
             head,
             position: None,
             next: None,

@@ -1,7 +1,6 @@
-//! The right to append to a history: a term, claimed with nothing but create-if-absent.
+//! The right to append to a history: a claimed [term](super::term), and what this machine remembers.
 //!
-//! A writer claims a term by creating `writers/<term>`, and only then looks for the newest segment to build on.
-//! It publishes by creating `log/<term>-<first seq>`. Before it tells anyone that a commit is durable it looks again: the
+//! A writer claims a term, and only then looks for the newest segment to build on. It publishes by creating `log/<term>-<first seq>`. Before it tells anyone that a commit is durable it looks again: the
 //! next term must be absent, and then its own present. So whatever was acknowledged was there before the next
 //! writer looked, and is on the next writer's chain. What a sleeper or a cloned machine publishes late was acknowledged
 //! to nobody, and is off the chain as soon as the next writer publishes.
@@ -9,16 +8,20 @@
 //! One thing is left: a writer that claimed a term and published nothing in it protects nothing. If terms were claimed between the
 //! head's and its own, one of their holders may have looked before the head was published, and may publish a rival of the
 //! head late. So such a writer may not call the head safe before it has published behind it: it publishes a commit without
-//! pages, an *anchor*. Where no term lies between, only the head's own writer could publish late, and it
+//! pages, an *anchor*. Where no term lies between but those of prunes, only the head's own writer could publish late, and it
 //! would only go on from the head.
 //!
-//! Invariants: no lease, no clock. One process per machine and history, by a local lock. A writer that finds itself
-//! superseded stops with [`ErrorKind::Superseded`].
+//! A prune takes the turn too, and deletes what was merged. A writer that finds its term gone claims the next, and goes on if
+//! the chain still ends in its own newest segment, whose parts are all there.
+//!
+//! Invariants: no lease, no clock. One process per machine and history, by a local lock. A writer that was superseded by
+//! another writer stops with [`ErrorKind::Superseded`].
 
 use super::state::{Head, State, StateDir};
+use super::term::{Claim, in_force, quiet_after, quiet_since};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::LogName;
-use crate::format::writer::WriterClaim;
+use crate::repo::chain::Segment;
 use crate::repo::history::History;
 use crate::sqlite::source::Position;
 use crate::store::Created;
@@ -28,6 +31,7 @@ use crate::types::{Seq, Term, Timestamp, WriterToken};
 #[derive(Debug)]
 pub struct Writer {
     history: History,
+    role: String,
     pub(crate) dir: StateDir,
     pub(crate) state: State,
 }
@@ -44,11 +48,13 @@ impl Writer {
         if let Some(state) = &saved
             && still_holds(history, state)?
         {
-            return Ok(Self { history: history.clone(), dir, state: state.clone() });
+            let (role, state) = (role.to_owned(), state.clone());
+            return Ok(Self { history: history.clone(), role, dir, state });
         }
-        let (term, token) = claim(history, role)?;
+        let Claim { term, token } = Claim::take(history, role)?;
         let head = Head::of(&history.chain()?);
         let mut state = State::new(term, token, head);
+        state.quiet = quiet(history, &state)?;
         if let Some(saved) = saved {
             // The same head: nobody wrote in between, so the place in the source still means something.
             if saved.head == state.head {
@@ -63,7 +69,7 @@ impl Writer {
             state.last_run = saved.last_run;
         }
         dir.write(&state)?;
-        Ok(Self { history: history.clone(), dir, state })
+        Ok(Self { history: history.clone(), role: role.to_owned(), dir, state })
     }
 
     /// The history.
@@ -93,8 +99,8 @@ impl Writer {
     /// # Errors
     /// [`ErrorKind::Superseded`] when somebody else took over, or a clone of this machine publishes in its term. After
     /// any other error the segment may be published or not; the next run finds out.
-    pub(crate) fn publish(&self, first: Seq, bytes: &[u8]) -> Result<()> {
-        let at = LogName { term: self.term(), first };
+    pub(crate) fn publish(&mut self, head: &Head, bytes: &[u8]) -> Result<()> {
+        let at = LogName { term: head.term, first: head.first };
         let name = self.history.names().segment(at);
         let store = self.history.repository().store();
         let created = store.create(&name, bytes);
@@ -114,23 +120,72 @@ impl Writer {
                 (Ok(None), Ok(_)) => return Err(Error::damaged(name, "came and went")),
             }
         }
-        self.confirm()
+        self.confirm_head(Some(head))
     }
 
     /// Whether the head is safe only once something was published behind it.
     pub(crate) fn needs_anchor(&self) -> bool {
-        self.head().is_some_and(|head| self.term() > head.term.next())
+        self.head().is_some_and(|head| self.term() > head.term.max(self.state.quiet).next())
     }
 
     /// Makes sure that nobody took over: everything published so far is on the chain for good.
-    pub(crate) fn confirm(&self) -> Result<()> {
+    pub(crate) fn confirm(&mut self) -> Result<()> {
+        let head = self.state.head.clone();
+        self.confirm_head(head.as_ref())
+    }
+
+    /// As [`Writer::confirm`], when `head` is the newest that was published.
+    fn confirm_head(&mut self, head: Option<&Head>) -> Result<()> {
         if in_force(&self.history, self.term())? {
             return Ok(());
         }
         // A disk that is not mounted, a folder that was moved: nobody took over.
         self.history.repository().check_there()?;
+        self.renew(head)
+    }
+
+    /// Claims the next term, and makes sure that the chain ends in `head` still.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Superseded`] when it does not.
+    pub(crate) fn renew(&mut self, head: Option<&Head>) -> Result<()> {
         let name = self.history.names().writer(self.term().next());
-        Err(superseded("another writer took over this history", &name))
+        // Looked at first: claiming a term supersedes whoever is at work in earnest.
+        if !quiet_since(&self.history, self.term())? {
+            return Err(superseded("another writer took over this history", &name));
+        }
+        let Claim { term, token } = Claim::take(&self.history, &self.role)?;
+        let chain = self.history.chain()?;
+        let newest = Head::of(&chain);
+        if newest.as_ref() != head {
+            return Err(superseded("another writer took over this history", &name));
+        }
+        if let Some(segment) = chain.newest() {
+            self.check_parts(segment)?;
+        }
+        (self.state.term, self.state.token) = (term, token);
+        let mut then = self.state.clone();
+        then.head = newest;
+        self.state.quiet = quiet(&self.history, &then)?;
+        // Published behind a rival that may still come: safe only once something stands behind it.
+        if then.head.as_ref().is_some_and(|h| term > h.term.max(self.state.quiet).next()) {
+            return Err(superseded("another writer claimed this history", &name));
+        }
+        self.dir.write(&self.state)
+    }
+
+    /// Whoever prunes deletes parts that no segment names. If it did so before ours was published, nobody was told that
+    /// ours is safe, and it must go.
+    fn check_parts(&self, segment: &Segment) -> Result<()> {
+        let store = self.history.repository().store();
+        for (part, len) in (0..).zip(&segment.manifest.parts) {
+            let name = self.history.names().part(segment.reference.id, part);
+            if store.head(&name)? != Some(*len) {
+                store.delete(segment.name())?;
+                return Err(superseded("was cleaned away before its segment was published", &name));
+            }
+        }
+        Ok(())
     }
 
     /// Remembers what is about to be published and where it ends in the source, in case this run dies in between.
@@ -163,12 +218,12 @@ fn superseded(what: &str, object: &str) -> Error {
         .with_hint("run it again; what was captured meanwhile is captured again")
 }
 
-/// Whether the term is the newest: the next is absent, and this one is there.
-fn in_force(history: &History, term: Term) -> Result<bool> {
-    let store = history.repository().store();
-    let names = history.names();
-    Ok(store.head(&names.writer(term.next()))?.is_none()
-        && store.head(&names.writer(term))?.is_some())
+/// See [`term::quiet_after`](super::term::quiet_after), from the head on.
+fn quiet(history: &History, state: &State) -> Result<Term> {
+    match &state.head {
+        Some(head) => quiet_after(history, head.term, state.term),
+        None => Ok(Term(0)),
+    }
 }
 
 /// Whether the remembered term is the newest, and its newest segment the remembered head.
@@ -188,37 +243,6 @@ fn still_holds(history: &History, state: &State) -> Result<bool> {
     Ok(!there(LogName { term: state.term, first: next })?)
 }
 
-fn claim(history: &History, role: &str) -> Result<(Term, WriterToken)> {
-    let store = history.repository().store();
-    let names = history.names();
-    let mut newest = Term(0);
-    for entry in store.list(&names.writers())? {
-        newest = newest.max(names.parse_writer(&entry.name).unwrap_or_default());
-    }
-    // A log whose claims were lost must not be written into again.
-    for entry in store.list(&names.log())? {
-        newest = newest.max(names.parse_segment(&entry.name).map_or(Term(0), |at| at.term));
-    }
-    let token = WriterToken::random()?;
-    for _ in 0..100 {
-        newest = newest.next();
-        let claim = WriterClaim {
-            term: newest,
-            since: Timestamp::now(),
-            process: std::process::id(),
-            host: super::host(),
-            role: role.to_owned(),
-        };
-        match history.repository().create_record(&names.writer(newest), token.0, &claim) {
-            Ok(()) => return Ok((newest, token)),
-            Err(e) if e.kind() == ErrorKind::Busy => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Err(Error::new(ErrorKind::Busy, "too many writers claim this history at once")
-        .with_object(names.writers()))
-}
-
 /// Whether a process of this machine is writing to the history.
 ///
 /// # Errors
@@ -229,16 +253,4 @@ pub(crate) fn is_written_here(history: &History) -> Result<bool> {
         Err(e) if e.kind() == ErrorKind::Busy => Ok(true),
         Err(e) => Err(e),
     }
-}
-
-/// The newest claim of a history, for people.
-///
-/// # Errors
-/// Store errors; [`ErrorKind::Damaged`].
-pub fn newest_claim(history: &History) -> Result<Option<WriterClaim>> {
-    let names = history.names();
-    let listed = history.repository().store().list(&names.writers())?;
-    let newest = listed.iter().rfind(|e| names.parse_writer(&e.name).is_some());
-    let Some(entry) = newest else { return Ok(None) };
-    Ok(history.repository().read_record::<WriterClaim>(&entry.name)?.map(|(_, claim)| claim))
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Created, Entry, Store, Upload};
 use crate::error::{Error, ErrorKind, Result};
+use crate::types::Timestamp;
 
 /// How an operation fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +144,10 @@ impl<S: Store> Store for FaultStore<S> {
 
     fn delete(&self, name: &str) -> Result<()> {
         self.plan.run(name, || self.inner.delete(name))
+    }
+
+    fn sweep(&self, before: Timestamp) -> Result<u64> {
+        self.plan.run("unfinished writes", || self.inner.sweep(before))
     }
 }
 

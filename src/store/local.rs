@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Created, Entry, Store, Upload, already_there, check_name, check_prefix, too_large};
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::{random_bytes, write_hex};
+use crate::types::{Timestamp, random_bytes, write_hex};
 
 /// The prefix of unfinished writes.
 const TEMPORARY: &str = ".tmp-";
@@ -129,7 +129,9 @@ impl LocalStore {
                 self.walk(&name, found)?;
             } else if kind.is_file() {
                 match entry.metadata() {
-                    Ok(meta) => found.push(Entry { name, len: meta.len() }),
+                    Ok(meta) => {
+                        found.push(Entry { name, len: meta.len(), modified: modified(&meta) });
+                    }
                     // Deleted while we listed.
                     Err(e) if is_absent(&e) => {}
                     Err(e) => return Err(e),
@@ -210,6 +212,42 @@ impl Store for LocalStore {
             Err(e) => Err(storage(e, "cannot be deleted", name)),
         }
     }
+
+    fn sweep(&self, before: Timestamp) -> Result<u64> {
+        let location = self.location();
+        sweep(&self.root, before).map_err(|e| storage(e, "cannot be swept", location))
+    }
+}
+
+/// Removes unfinished writes below a directory that were last written to before a moment.
+fn sweep(dir: &Path, before: Timestamp) -> io::Result<u64> {
+    let mut removed = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            removed += sweep(&entry.path(), before)?;
+        } else if kind.is_file() && entry.file_name().to_str().is_some_and(is_temporary) {
+            let old = match entry.metadata() {
+                Ok(meta) => modified(&meta) < before,
+                Err(e) if is_absent(&e) => false,
+                Err(e) => return Err(e),
+            };
+            if old {
+                match fs::remove_file(entry.path()) {
+                    Ok(()) => removed += 1,
+                    Err(e) if is_absent(&e) => {}
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+    }
+    Ok(removed)
+}
+
+/// When a file was last written to. A file system that does not say counts it as new.
+fn modified(meta: &fs::Metadata) -> Timestamp {
+    meta.modified().map_or_else(|_| Timestamp::now(), Timestamp::from)
 }
 
 /// A file under its temporary name. Dropping it removes the file.
@@ -369,6 +407,21 @@ mod tests {
         assert_eq!(mode("a/b/keys"), 0o700);
         assert_eq!(mode("a/b/keys/00"), 0o600);
         assert_eq!(fs::read_dir(dir.path().join("a/b/keys")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn unfinished_writes_are_swept_once_they_are_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(dir.path()).unwrap();
+        store.create("a/b/kept", b"x").unwrap();
+        let mut upload = store.upload("a/b/half").unwrap();
+        upload.write(b"half").unwrap();
+        std::mem::forget(upload);
+        let written = store.list("a/").unwrap()[0].modified;
+        assert!(Timestamp::now().0 - written.0 < 60_000_000, "{written}");
+        assert_eq!(store.sweep(Timestamp(written.0 - 60_000_000)).unwrap(), 0);
+        assert_eq!(store.sweep(Timestamp(written.0 + 60_000_000)).unwrap(), 1);
+        assert_eq!(fs::read_dir(dir.path().join("a/b")).unwrap().count(), 1);
     }
 
     #[test]

@@ -6,13 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Created, Entry, Store, Upload, already_there, check_name, check_prefix, too_large};
 use crate::error::Result;
+use crate::types::{Clock, Timestamp};
 
-type Objects = BTreeMap<String, Arc<[u8]>>;
+/// An object, and when it was created.
+type Object = (Arc<[u8]>, Timestamp);
+type Objects = BTreeMap<String, Object>;
 
 /// A [`Store`] in memory. Clones share the objects.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     objects: Arc<Mutex<Objects>>,
+    clock: Clock,
 }
 
 impl MemoryStore {
@@ -21,9 +25,14 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// An empty store whose objects are as old as a clock says.
+    pub fn with_clock(clock: Clock) -> Self {
+        Self { objects: Arc::default(), clock }
+    }
+
     /// Replaces an object, or creates it: what no [`Store`] can do, and what damage does.
     pub fn damage(&self, name: &str, bytes: &[u8]) {
-        self.lock().insert(name.to_owned(), bytes.into());
+        self.lock().insert(name.to_owned(), (bytes.into(), self.clock.now()));
     }
 
     fn lock(&self) -> MutexGuard<'_, Objects> {
@@ -32,7 +41,7 @@ impl MemoryStore {
 
     fn find(&self, name: &str) -> Result<Option<Arc<[u8]>>> {
         check_name(name)?;
-        Ok(self.lock().get(name).cloned())
+        Ok(self.lock().get(name).map(|(bytes, _)| bytes.clone()))
     }
 }
 
@@ -69,7 +78,7 @@ impl Store for MemoryStore {
         match self.lock().entry(name.to_owned()) {
             Slot::Occupied(_) => Ok(Created::Exists),
             Slot::Vacant(slot) => {
-                slot.insert(bytes.into());
+                slot.insert((bytes.into(), self.clock.now()));
                 Ok(Created::New)
             }
         }
@@ -84,7 +93,12 @@ impl Store for MemoryStore {
         check_prefix(prefix)?;
         let objects = self.lock();
         let below = objects.range(prefix.to_owned()..).take_while(|(n, _)| n.starts_with(prefix));
-        Ok(below.map(|(n, b)| Entry { name: n.clone(), len: length(b) }).collect())
+        let entry = |(name, (bytes, modified)): (&String, &Object)| Entry {
+            name: name.clone(),
+            len: length(bytes),
+            modified: *modified,
+        };
+        Ok(below.map(entry).collect())
     }
 
     fn list_dirs(&self, prefix: &str) -> Result<Vec<String>> {
@@ -104,6 +118,11 @@ impl Store for MemoryStore {
         check_name(name)?;
         self.lock().remove(name);
         Ok(())
+    }
+
+    fn sweep(&self, _before: Timestamp) -> Result<u64> {
+        // An upload that is dropped is gone.
+        Ok(0)
     }
 }
 

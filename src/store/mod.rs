@@ -18,6 +18,7 @@ pub use memory::MemoryStore;
 use std::fmt;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::types::Timestamp;
 
 /// An object in a listing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +27,8 @@ pub struct Entry {
     pub name: String,
     /// Its length in bytes.
     pub len: u64,
+    /// When it was created, by the storage's clock.
+    pub modified: Timestamp,
 }
 
 /// What became of a create-if-absent.
@@ -106,6 +109,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// See [`Store`].
     fn delete(&self, name: &str) -> Result<()>;
+
+    /// Removes what writes that never finished left behind, if it was last written to before a moment. Answers how many
+    /// there were. Objects are none of its business.
+    ///
+    /// # Errors
+    /// See [`Store`].
+    fn sweep(&self, before: Timestamp) -> Result<u64>;
 }
 
 /// An object under way. Dropping it without [`finish`](Upload::finish) leaves nothing under the

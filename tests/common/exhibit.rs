@@ -13,7 +13,7 @@ use pagekeep::progress::Silent;
 use pagekeep::repo::Repository;
 use pagekeep::repo::history::History;
 use pagekeep::repo::keys::Secret;
-use pagekeep::repo::writer::newest_claim;
+use pagekeep::repo::term::newest_claim;
 use pagekeep::store::MemoryStore;
 use pagekeep::types::{Seq, Timestamp};
 use rusqlite::Connection;

@@ -254,6 +254,7 @@ fn manifest(input: &Segment, made: &[Made], data: &[u8], blocks: Vec<BlockRef>) 
         page_size: PageSize::new(PAGE_SIZE).unwrap(),
         parent: input.parent.map(|parent| made[parent].reference),
         covers: input.covers.map(|covered| made[covered].reference),
+        carries: false,
         first: Seq(input.commits[0].0),
         versions: u64::try_from(input.versions.len()).unwrap(),
         batches: u64::from(blocks[0].batches),

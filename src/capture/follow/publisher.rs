@@ -310,7 +310,7 @@ impl Publisher<'_> {
             }
         }
         let Some((ready, changed)) = prepared else { return Ok(()) };
-        if let Err(e) = ready.publish(&self.writer) {
+        if let Err(e) = ready.publish(&mut self.writer) {
             self.digests = Some(digests);
             return Err(e);
         }

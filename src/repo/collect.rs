@@ -1,0 +1,220 @@
+//! Deleting what nobody needs: segments that a merge replaced, late writes of superseded writers, parts that no segment names,
+//! old claims, proofs of commits that are gone, writes that never finished.
+//!
+//! Invariants:
+//! - Whoever deletes holds a term that was claimed before the chain was read, and an object of the log goes only if its own
+//!   term is lower: no retry of its writer can bring it back.
+//! - The newest segment of the log stays, whatever becomes of it: late writes are measured against it.
+//! - A segment goes before its parts, and the newest first: whoever reads meanwhile finds a chain at every step, and lists
+//!   again when an object is gone.
+//! - What can't be read is not deleted, and while there is any, neither are parts that no segment seems to name.
+//! - A grace period keeps what readers may be at. It is a courtesy, by the storage's clock; no reader relies on it.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crate::error::{ErrorKind, Result};
+use crate::format::names::LogName;
+use crate::repo::chain::{Chain, Segment};
+use crate::repo::history::History;
+use crate::repo::term::Claim;
+use crate::store::Entry;
+use crate::types::{SegmentId, Seq, Term, Timestamp};
+
+/// How long what no segment names is kept: it may be of a segment that is being written.
+pub(crate) const ORPHANS: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What can go, in the order in which it goes.
+#[derive(Debug, Default)]
+pub(crate) struct Garbage {
+    objects: Vec<(String, u64)>,
+    /// Bytes that can go once their grace period is over.
+    pub(crate) waiting: u64,
+}
+
+/// What was deleted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Collected {
+    pub(crate) objects: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Garbage {
+    fn add(&mut self, name: impl Into<String>, len: u64) {
+        self.objects.push((name.into(), len));
+    }
+
+    /// Deletes it all.
+    ///
+    /// # Errors
+    /// Store errors; what was not deleted then is found again.
+    pub(crate) fn delete(self, history: &History) -> Result<Collected> {
+        let mut collected = Collected::default();
+        for (name, len) in self.objects {
+            history.repository().store().delete(&name)?;
+            collected.objects += 1;
+            collected.bytes += len;
+        }
+        Ok(collected)
+    }
+}
+
+/// A segment that is not on the chain, and what its name tells.
+struct Stray<'e> {
+    entry: &'e Entry,
+    first: Seq,
+    /// The last seq; of a segment of the log the first, since its name does not tell.
+    last: Seq,
+    /// The term, for a segment of the log.
+    at: Option<LogName>,
+    id: Option<SegmentId>,
+}
+
+/// Finds what can go. The chain was read after the claim.
+///
+/// # Errors
+/// Store errors.
+pub(crate) fn find(
+    history: &History,
+    chain: &Chain,
+    claim: Claim,
+    now: Timestamp,
+    grace: Duration,
+) -> Result<Garbage> {
+    let mut garbage = Garbage::default();
+    let mut strays = strays(history, chain);
+    // The newest first.
+    strays.sort_by_key(|s| std::cmp::Reverse((s.last, s.at.is_some(), s.first)));
+    let (mut going, mut staying) = (Vec::new(), Vec::new());
+    for stray in strays {
+        if stray.at.is_some_and(|at| at.term >= claim.term) {
+            staying.push(stray);
+        } else if is_due(chain, &stray, now, grace) {
+            going.push(stray);
+        } else {
+            garbage.waiting = garbage.waiting.saturating_add(stray.entry.len);
+            staying.push(stray);
+        }
+    }
+    for stray in &going {
+        garbage.add(&*stray.entry.name, stray.entry.len);
+    }
+    parts(history, chain, (&going, &staying), now, &mut garbage)?;
+    claims(history, chain, claim, &mut garbage)?;
+    proofs(history, chain, &mut garbage)?;
+    Ok(garbage)
+}
+
+fn strays<'c>(history: &History, chain: &'c Chain) -> Vec<Stray<'c>> {
+    let names = history.names();
+    let readable = |entry: &&Entry| !chain.unreadable().contains(&entry.name);
+    let stray = |entry: &'c Entry| {
+        if let Some(at) = names.parse_segment(&entry.name) {
+            return Some(Stray { entry, first: at.first, last: at.first, at: Some(at), id: None });
+        }
+        let (first, last, id) = names.parse_merged(&entry.name)?;
+        Some(Stray { entry, first, last, at: None, id: Some(id) })
+    };
+    chain.off_chain().iter().filter(readable).filter_map(stray).collect()
+}
+
+/// Whether a segment off the chain has been superfluous for long enough.
+fn is_due(chain: &Chain, stray: &Stray<'_>, now: Timestamp, grace: Duration) -> bool {
+    let covers =
+        |s: &Segment| s.is_merged() && s.manifest.first <= stray.first && stray.last <= s.end;
+    let cover = chain.segments().iter().find(|s| covers(s));
+    match cover.and_then(|s| chain.modified(s.name())) {
+        Some(since) => since <= now.before(grace) && stray.entry.modified <= now.before(grace),
+        // A late write of a superseded writer: the chain can't come to it any more.
+        None if stray.at.is_some() => stray.entry.modified <= now.before(grace),
+        // A merge that nobody will ever follow.
+        None => stray.entry.modified <= now.before(ORPHANS.max(grace)),
+    }
+}
+
+/// Parts of segments that go, and parts that no segment names.
+fn parts(
+    history: &History,
+    chain: &Chain,
+    (going, staying): (&[Stray<'_>], &[Stray<'_>]),
+    now: Timestamp,
+    garbage: &mut Garbage,
+) -> Result<()> {
+    let names = history.names();
+    let on_chain: HashSet<SegmentId> = chain.segments().iter().map(|s| s.reference.id).collect();
+    let unnamed: Vec<(Entry, SegmentId)> = history
+        .repository()
+        .store()
+        .list(&names.data())?
+        .into_iter()
+        .filter_map(|entry| names.parse_part(&entry.name).map(|(id, _)| (entry, id)))
+        .filter(|(_, id)| !on_chain.contains(id))
+        .collect();
+    if unnamed.is_empty() {
+        return Ok(());
+    }
+    let mut understood = chain.unreadable().is_empty();
+    let mut ids = |strays: &[Stray<'_>]| -> Result<HashSet<SegmentId>> {
+        let mut ids = HashSet::new();
+        for stray in strays {
+            let id = match (stray.id, stray.at) {
+                (Some(id), _) => Some(id),
+                (None, Some(at)) => id_of(history, at)?,
+                (None, None) => None,
+            };
+            understood &= id.is_some();
+            ids.extend(id);
+        }
+        Ok(ids)
+    };
+    let (going, staying) = (ids(going)?, ids(staying)?);
+    for (entry, id) in unnamed {
+        let orphan = understood && entry.modified <= now.before(ORPHANS);
+        if going.contains(&id) || (orphan && !staying.contains(&id)) {
+            garbage.add(entry.name, entry.len);
+        } else {
+            garbage.waiting = garbage.waiting.saturating_add(entry.len);
+        }
+    }
+    Ok(())
+}
+
+/// The identity of a segment of the log; `None` if it can't be read, or is gone.
+fn id_of(history: &History, at: LogName) -> Result<Option<SegmentId>> {
+    match Segment::read_log(history, at) {
+        Ok(segment) => Ok(segment.map(|s| s.reference.id)),
+        Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Claims below the newest segment's term, in ascending order: who holds one of them finds its own gone first.
+fn claims(history: &History, chain: &Chain, claim: Claim, garbage: &mut Garbage) -> Result<()> {
+    let names = history.names();
+    let newest = chain.segments().iter().rev().find(|s| !s.is_merged());
+    let keep = newest.map_or(Term(0), |s| s.manifest.term).min(claim.term);
+    for entry in history.repository().store().list(&names.writers())? {
+        if names.parse_writer(&entry.name).is_some_and(|term| term < keep) {
+            garbage.add(entry.name, entry.len);
+        }
+    }
+    Ok(())
+}
+
+/// Proofs of commits that no segment has any more.
+fn proofs(history: &History, chain: &Chain, garbage: &mut Garbage) -> Result<()> {
+    let names = history.names();
+    let listed = history.repository().store().list(&names.proofs())?;
+    if listed.is_empty() {
+        return Ok(());
+    }
+    let there: HashSet<Seq> = chain.states().map(|c| c.seq).collect();
+    let newest = there.iter().max().copied().unwrap_or_default();
+    for entry in listed {
+        let gone = |seq: &Seq| *seq <= newest && !there.contains(seq);
+        if names.parse_proof(&entry.name).as_ref().is_some_and(gone) {
+            garbage.add(entry.name, entry.len);
+        }
+    }
+    Ok(())
+}

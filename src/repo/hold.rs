@@ -1,0 +1,98 @@
+//! Holds: commits that no policy drops, until the hold is removed.
+
+use std::collections::HashSet;
+
+use crate::error::{Error, Result};
+use crate::format::hold::HoldRecord;
+use crate::repo::history::{History, check_label, padded};
+use crate::types::{HoldId, Seq, Timestamp};
+
+/// A hold on a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Its identity.
+    pub id: HoldId,
+    /// The commit.
+    pub seq: Seq,
+    /// Since when.
+    pub time: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// The machine that asked for it.
+    pub host: String,
+}
+
+impl History {
+    /// The holds that count, by commit and then by age.
+    ///
+    /// # Errors
+    /// Store errors; [`crate::error::ErrorKind::Damaged`] when a record can't be opened.
+    pub fn holds(&self) -> Result<Vec<Hold>> {
+        let mut found = Vec::new();
+        let mut taken_back = HashSet::new();
+        for entry in self.repository().store().list(&self.names().holds())? {
+            let Some((seq, id)) = self.names().parse_hold(&entry.name) else { continue };
+            let record = self.repository().read_record::<HoldRecord>(&entry.name)?;
+            let Some((prefix, record)) = record else { continue };
+            if record.seq != seq || prefix.object != padded(id.0) {
+                return Err(Error::damaged(entry.name, "is another record under this one's name"));
+            }
+            let HoldRecord { time, takes_back, reason, host, .. } = record;
+            match takes_back {
+                Some(other) => {
+                    taken_back.insert(other);
+                }
+                None => found.push(Hold { id, seq, time, reason, host }),
+            }
+        }
+        found.retain(|hold| !taken_back.contains(&hold.id));
+        found.sort_by_key(|hold| (hold.seq, hold.time));
+        Ok(found)
+    }
+
+    /// Holds a commit.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Usage`] for a reason that is empty or has control characters;
+    /// [`crate::error::ErrorKind::NotFound`] when a prune dropped the commit meanwhile; store errors.
+    ///
+    /// # Durability
+    /// When this returns, no prune drops the commit.
+    pub fn add_hold(&self, seq: Seq, reason: &str) -> Result<Hold> {
+        check_label(reason)?;
+        let (time, host) = (Timestamp::now(), super::host());
+        let reason = reason.to_owned();
+        let record = HoldRecord { seq, time, takes_back: None, reason, host };
+        let id = self.put_hold(&record)?;
+        let HoldRecord { reason, host, .. } = record;
+        let hold = Hold { id, seq, time, reason, host };
+        self.check_kept(seq).inspect_err(|_| {
+            // If it can't be taken back it does no harm.
+            let _ = self.remove_hold(&hold);
+        })?;
+        Ok(hold)
+    }
+
+    /// Removes a hold.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub fn remove_hold(&self, hold: &Hold) -> Result<()> {
+        let takes_back = Some(hold.id);
+        let record = HoldRecord {
+            seq: hold.seq,
+            time: Timestamp::now(),
+            takes_back,
+            reason: hold.reason.clone(),
+            host: super::host(),
+        };
+        self.put_hold(&record).map(|_| ())
+    }
+
+    fn put_hold(&self, record: &HoldRecord) -> Result<HoldId> {
+        let id = HoldId::random()?;
+        let name = self.names().hold(record.seq, id);
+        self.repository().create_record(&name, padded(id.0), record)?;
+        Ok(id)
+    }
+}

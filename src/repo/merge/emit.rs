@@ -1,0 +1,352 @@
+//! The output of a merge: batches whose pages all survive are copied sealed, the others' pages are packed anew.
+//!
+//! Invariants: entries come out by page and then commit; every page that is packed anew has the digest that its index gave;
+//! decoded batches are kept up to [`CACHE`] bytes, and what is packed at once is [`WAVE`] batches.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use super::Options;
+use super::window::{Source, Version};
+use crate::codec::batch::{BATCH_LEN, Decoder, SelfCheck};
+use crate::codec::digest::PageHasher;
+use crate::codec::wave;
+use crate::error::{Error, Result};
+use crate::format::index::{BatchRef, IndexBlock, IndexEntry};
+use crate::format::limits;
+use crate::format::segment::{BlockRef, Origin};
+use crate::progress::{Monitor, check_cancelled};
+use crate::repo::data::{BLOCK_ENTRIES, SegmentData, too_many};
+use crate::repo::page_map::plain_len;
+use crate::types::{PageNo, PageSize};
+
+/// Bytes of decoded batches that are kept.
+const CACHE: usize = 64 * 1024 * 1024;
+/// How many batches are packed side by side.
+const WAVE: usize = 16;
+
+/// A version that survives, and its commit in the merge's table.
+pub(super) type Survivor = (Version, u32);
+
+/// A segment under way, made of others.
+pub(super) struct Emitter<'a> {
+    pub(super) data: SegmentData,
+    hasher: PageHasher,
+    options: &'a Options,
+    monitor: &'a dyn Monitor,
+    decoder: Decoder,
+    page_size: PageSize,
+    per_batch: usize,
+    pub(super) origins: Vec<Origin>,
+    pub(super) blocks: Vec<BlockRef>,
+    pub(super) versions: u64,
+    pub(super) batches: u64,
+    /// Bytes of sealed batches that were copied.
+    pub(super) copied: u64,
+    /// Batches that were packed anew: their number is the next one's.
+    packed: u32,
+}
+
+/// What to do with the survivors of a window, in the order of their first pages.
+enum Unit {
+    /// Copy a source batch.
+    Copy(u32),
+    /// Pack survivors, by place, into a new batch.
+    Pack(Vec<usize>),
+}
+
+impl<'a> Emitter<'a> {
+    pub(super) fn new(
+        data: SegmentData,
+        page_size: PageSize,
+        options: &'a Options,
+        monitor: &'a dyn Monitor,
+    ) -> Result<Self> {
+        let hasher = data.history().hasher();
+        Ok(Self {
+            data,
+            hasher,
+            options,
+            monitor,
+            decoder: Decoder::new()?,
+            page_size,
+            per_batch: (BATCH_LEN / page_size.bytes()).max(1),
+            origins: Vec::new(),
+            blocks: Vec::new(),
+            versions: 0,
+            batches: 0,
+            copied: 0,
+            packed: 0,
+        })
+    }
+
+    /// Writes a window's survivors, which are in the order of pages and commits.
+    pub(super) fn window(&mut self, sources: &[Source], survivors: &[Survivor]) -> Result<()> {
+        let units = self.plan(sources, survivors);
+        // Where each survivor ends up: which of the placed batches, and its slot there.
+        let mut placed: Vec<BatchRef> = Vec::with_capacity(units.len());
+        let mut places: Vec<(u32, u16)> = vec![(0, 0); survivors.len()];
+        let mut of_source: HashMap<u32, u32> = HashMap::new();
+        let mut cache = Cache::default();
+        let mut waiting: Vec<Vec<usize>> = Vec::new();
+        for unit in units {
+            match unit {
+                Unit::Copy(source) => {
+                    check_cancelled(self.monitor)?;
+                    let at = u32::try_from(placed.len()).map_err(|_| too_many())?;
+                    let Some(from) = usize::try_from(source).ok().and_then(|i| sources.get(i))
+                    else {
+                        continue;
+                    };
+                    placed.push(self.copy(from)?);
+                    of_source.insert(source, at);
+                }
+                Unit::Pack(pages) => {
+                    waiting.push(pages);
+                    if waiting.len() == WAVE {
+                        self.pack(
+                            sources,
+                            survivors,
+                            &mut waiting,
+                            &mut cache,
+                            &mut placed,
+                            &mut places,
+                        )?;
+                    }
+                }
+            }
+        }
+        self.pack(sources, survivors, &mut waiting, &mut cache, &mut placed, &mut places)?;
+        for ((version, _), place) in survivors.iter().zip(&mut places) {
+            if let Some(at) = of_source.get(&version.batch) {
+                *place = (*at, version.slot);
+            }
+        }
+        self.batches += u64::try_from(placed.len()).unwrap_or(u64::MAX);
+        self.index(survivors, &places, &placed)
+    }
+
+    /// Decides which batches are copied, and in which order all is written.
+    fn plan(&self, sources: &[Source], survivors: &[Survivor]) -> Vec<Unit> {
+        let mut live = vec![0u32; sources.len()];
+        for (version, _) in survivors {
+            if let Some(n) = usize::try_from(version.batch).ok().and_then(|i| live.get_mut(i)) {
+                *n += 1;
+            }
+        }
+        // Batches of too many segments can't be copied into one: its list of origins is bounded.
+        let origins: HashSet<_> = sources
+            .iter()
+            .filter_map(|s| Some(s.segment.origin(s.batch.origin).ok()?.segment))
+            .collect();
+        let room = self.origins.len() + origins.len() < limits::ORIGINS;
+        let copied: Vec<bool> =
+            sources.iter().zip(&live).map(|(s, live)| room && self.is_copied(s, *live)).collect();
+        let mut done = vec![false; sources.len()];
+        let mut units = Vec::new();
+        let mut open: Vec<usize> = Vec::new();
+        for (at, (version, _)) in survivors.iter().enumerate() {
+            let source = usize::try_from(version.batch).unwrap_or(usize::MAX);
+            if copied.get(source) == Some(&true) {
+                if let Some(done) = done.get_mut(source).filter(|done| !**done) {
+                    *done = true;
+                    units.push(Unit::Copy(version.batch));
+                }
+            } else {
+                open.push(at);
+                if open.len() == self.per_batch {
+                    units.push(Unit::Pack(std::mem::take(&mut open)));
+                }
+            }
+        }
+        if !open.is_empty() {
+            units.push(Unit::Pack(open));
+        }
+        units
+    }
+
+    /// A batch is copied if all its pages survive, it is worth a batch of its own, and its key need not change.
+    fn is_copied(&self, source: &Source, live: u32) -> bool {
+        let pages = usize::from(source.batch.pages);
+        let full = usize::try_from(live) == Ok(pages) && pages * 4 >= self.per_batch;
+        let current = self.data.history().repository().newest_key().map(|key| key.id).ok();
+        let key = source.segment.origin(source.batch.origin).map(|o| o.key).ok();
+        full && (!self.options.rekey || key == current)
+    }
+
+    /// Copies a sealed batch as it is.
+    fn copy(&mut self, source: &Source) -> Result<BatchRef> {
+        let sealed = source.segment.fetch(source.batch.at)?;
+        if self.options.open_copied {
+            let (seal, mut copy) = (source.segment.seal(source.batch.origin)?, sealed.clone());
+            let object = source.segment.object_of(source.batch.at);
+            seal.open(&source.batch, &mut copy).map_err(|e| e.of(&object))?;
+        }
+        let origin = source.segment.origin(source.batch.origin)?;
+        let known = self.origins.iter().position(|o| *o == origin);
+        let origin = known.unwrap_or_else(|| {
+            self.origins.push(origin);
+            self.origins.len() - 1
+        });
+        let origin = u16::try_from(origin + 1).map_err(|_| too_many())?;
+        let at = self.data.append(&sealed)?;
+        self.copied += u64::from(at.len);
+        self.advance(source.batch.pages.into());
+        Ok(BatchRef { at, origin, ..source.batch })
+    }
+
+    fn advance(&self, pages: usize) {
+        let bytes = pages.saturating_mul(self.page_size.bytes());
+        self.monitor.advance(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    /// Packs the waiting units.
+    fn pack(
+        &mut self,
+        sources: &[Source],
+        survivors: &[Survivor],
+        waiting: &mut Vec<Vec<usize>>,
+        cache: &mut Cache,
+        placed: &mut Vec<BatchRef>,
+        places: &mut [(u32, u16)],
+    ) -> Result<()> {
+        let page_len = self.page_size.bytes();
+        let mut plains = Vec::with_capacity(waiting.len());
+        for unit in waiting.iter() {
+            check_cancelled(self.monitor)?;
+            let mut plain = Vec::with_capacity(unit.len() * page_len);
+            for (version, _) in unit.iter().filter_map(|at| survivors.get(*at)) {
+                let source = usize::try_from(version.batch).ok().and_then(|i| sources.get(i));
+                let Some(source) = source else { continue };
+                self.page(source, version, cache, &mut plain)?;
+            }
+            plains.push(plain);
+        }
+        let options = self.options;
+        let sealed = wave::encode(
+            self.data.seal(),
+            self.packed,
+            plains,
+            self.page_size,
+            (options.compression, SelfCheck::Every),
+            options.threads,
+        )?;
+        for (batch, unit) in sealed.into_iter().zip(waiting.drain(..)) {
+            let at = self.data.append(&batch.bytes)?;
+            let place = u32::try_from(placed.len()).map_err(|_| too_many())?;
+            for (slot, survivor) in (0u16..).zip(&unit) {
+                if let Some(entry) = places.get_mut(*survivor) {
+                    *entry = (place, slot);
+                }
+            }
+            placed.push(BatchRef {
+                at,
+                number: batch.number,
+                pages: batch.pages,
+                origin: 0,
+                codec: batch.codec,
+            });
+            self.packed = self.packed.checked_add(1).ok_or_else(too_many)?;
+            self.advance(unit.len());
+        }
+        Ok(())
+    }
+
+    /// Appends a version's content to `out`.
+    fn page(
+        &mut self,
+        source: &Source,
+        version: &Version,
+        cache: &mut Cache,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let page_len = self.page_size.bytes();
+        let object = || source.segment.object_of(source.batch.at);
+        let plain = cache.get(version.batch, || {
+            let batch = &source.batch;
+            let len = plain_len(&source.segment, batch)?;
+            let seal = source.segment.seal(batch.origin)?;
+            let mut sealed = source.segment.fetch(batch.at)?;
+            let decoder = &mut self.decoder;
+            decoder
+                .decode(&seal, batch.number, batch.pages, batch.codec, &mut sealed, len)
+                .map(<[u8]>::to_vec)
+                .map_err(|e| e.of(&object()))
+        })?;
+        let start = usize::from(version.slot) * page_len;
+        let content = plain.get(start..start + page_len).ok_or_else(|| {
+            Error::damaged(object(), "has a batch with fewer pages than its index says")
+        })?;
+        let page = PageNo(version.page);
+        if self.hasher.digest(page, content) != version.digest {
+            return Err(Error::damaged(
+                object(),
+                format!("page {page} has another digest than its index says"),
+            ));
+        }
+        out.extend_from_slice(content);
+        Ok(())
+    }
+
+    /// Writes the index blocks of a window.
+    fn index(
+        &mut self,
+        survivors: &[Survivor],
+        places: &[(u32, u16)],
+        placed: &[BatchRef],
+    ) -> Result<()> {
+        let rows: Vec<_> = survivors.iter().zip(places).collect();
+        for rows in rows.chunks(BLOCK_ENTRIES) {
+            let mut block = IndexBlock::default();
+            let mut known: HashMap<u32, u16> = HashMap::new();
+            for ((version, commit), (place, slot)) in rows {
+                let batch = match known.get(place) {
+                    Some(batch) => *batch,
+                    None => {
+                        let listed = usize::try_from(*place).ok().and_then(|i| placed.get(i));
+                        let listed = listed.ok_or_else(too_many)?;
+                        let batch = u16::try_from(block.batches.len()).map_err(|_| too_many())?;
+                        block.batches.push(*listed);
+                        known.insert(*place, batch);
+                        batch
+                    }
+                };
+                block.entries.push(IndexEntry {
+                    page: PageNo(version.page),
+                    commit: *commit,
+                    batch,
+                    slot: *slot,
+                    digest: version.digest,
+                });
+            }
+            self.versions += u64::try_from(block.entries.len()).unwrap_or(u64::MAX);
+            let number = self.blocks.len();
+            self.blocks.push(self.data.append_block(number, &block)?);
+        }
+        Ok(())
+    }
+}
+
+/// Batches that were decoded, the oldest of which go when they are too many.
+#[derive(Default)]
+struct Cache {
+    plain: HashMap<u32, Vec<u8>>,
+    order: VecDeque<u32>,
+    bytes: usize,
+}
+
+impl Cache {
+    fn get(&mut self, key: u32, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<&[u8]> {
+        if !self.plain.contains_key(&key) {
+            let made = make()?;
+            self.bytes += made.len();
+            while self.bytes > CACHE
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.bytes -= self.plain.remove(&oldest).map_or(0, |p| p.len());
+            }
+            self.order.push_back(key);
+            self.plain.insert(key, made);
+        }
+        Ok(self.plain.get(&key).map_or(&[], Vec::as_slice))
+    }
+}

@@ -1,0 +1,258 @@
+//! Merging: consecutive segments of a chain become one that stands in for them, without the page versions that no staying
+//! commit needs. This is how histories stay short, and all that retention does to stored data.
+//!
+//! ```text
+//! index blocks -> window of pages -> which versions live -> copy whole batches, pack the rest -> index -> merged object
+//!    (window)                            (kept)                        (emit)
+//! ```
+//!
+//! Invariants:
+//! - A merged segment is published like any other: parts first, then the one object, under a name that nobody else
+//!   has. Until then the chain is the old one; from then on everybody finds the new one first, and both answer the
+//!   same. What it covers stays until [`super::collect`] finds that nobody needs it any more.
+//! - Before it is published, what each staying commit sees is compared: the sums of page digests with and without the dropped
+//!   versions are equal.
+//! - Merging never reads past what it was given: any part of a chain may be merged, in any order, by anyone who holds a term.
+//! - The newest segment of the log is never merged: its object is what a late writer's is compared with.
+
+mod emit;
+mod kept;
+pub(crate) mod plan;
+mod window;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::codec::batch::Compression;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::header::SPARSE;
+use crate::format::segment::{CommitRecord, Manifest, SegmentKind};
+use crate::progress::{Monitor, check_cancelled};
+use crate::repo::chain::{Chain, Segment};
+use crate::repo::data::{INLINE_MAX, SegmentData};
+use crate::repo::history::History;
+use crate::repo::term::Claim;
+use crate::store::Created;
+use crate::types::Seq;
+
+use emit::Emitter;
+use kept::{Kept, Life};
+use window::Windows;
+
+/// Which commits a merge keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// All that the segments have, restore points or not.
+    All,
+    /// Restore points.
+    Points,
+}
+
+/// How to merge.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) keep: Keep,
+    /// How hard to compress what is packed anew.
+    pub(crate) compression: Compression,
+    pub(crate) threads: usize,
+    /// Pack everything anew that is not sealed under the newest key.
+    pub(crate) rekey: bool,
+    /// Open the seals of what is copied: nothing that was damaged on its way is passed on.
+    pub(crate) open_copied: bool,
+}
+
+/// What a merge came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Merged {
+    /// Bytes of sealed batches that were copied as they were.
+    pub(crate) copied: u64,
+}
+
+/// The parts of a chain that a merge is about.
+struct Work<'c> {
+    /// What is replaced.
+    covered: &'c [Arc<Segment>],
+    /// What its pages are in: what is covered, from its last base on.
+    sources: &'c [Arc<Segment>],
+    /// What is built on them.
+    later: &'c [Arc<Segment>],
+}
+
+impl<'c> Work<'c> {
+    fn new(chain: &'c Chain, range: Range<usize>) -> Option<Self> {
+        let segments = chain.segments();
+        let is_base = |s: &Arc<Segment>| s.manifest.kind == SegmentKind::Base;
+        let covered = segments.get(range.clone())?;
+        let from = covered.iter().rposition(is_base).unwrap_or(0);
+        let sources = covered.get(from..).filter(|s| !s.is_empty())?;
+        let behind = segments.get(range.end..)?;
+        let later = behind.iter().position(is_base).unwrap_or(behind.len());
+        Some(Self { covered, sources, later: behind.get(..later)? })
+    }
+
+    /// Which commits stay.
+    fn kept(&self, chain: &Chain, keep: Keep) -> Kept {
+        let stays = |seq: Seq| keep == Keep::All || !chain.expired().contains(seq);
+        let mut records: Vec<(CommitRecord, bool)> = Vec::new();
+        for segment in self.sources {
+            let states = segment.manifest.states().len();
+            let commits = segment.manifest.commits.iter().enumerate();
+            records.extend(commits.map(|(i, c)| (*c, i < states && stays(c.seq))));
+        }
+        let later: Vec<(Seq, u32)> = match keep {
+            Keep::Points => self
+                .later
+                .iter()
+                .flat_map(|s| s.manifest.states())
+                .filter(|c| stays(c.seq))
+                .map(|c| (c.seq, c.pages))
+                .collect(),
+            // Whatever the state at the end has may be needed by what is built on it.
+            Keep::All => {
+                records.last().map(|(c, _)| (Seq(u64::MAX), c.pages)).into_iter().collect()
+            }
+        };
+        Kept::new(&records, &later)
+    }
+}
+
+/// Merges the segments of a range of the chain, and publishes the result in a claimed term.
+///
+/// # Errors
+/// [`ErrorKind::Damaged`] when what is merged can't be read as it was stored; store errors. Nothing is published then.
+///
+/// # Durability
+/// When this returns, the merged segment is durable.
+pub(crate) fn merge(
+    history: &History,
+    chain: &Chain,
+    range: Range<usize>,
+    claim: &Claim,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Merged> {
+    let nothing = || Error::new(ErrorKind::Failure, "there is nothing to merge");
+    let work = Work::new(chain, range).ok_or_else(nothing)?;
+    let (Some(first), Some(last), Some(base)) =
+        (work.covered.first(), work.covered.last(), work.sources.first())
+    else {
+        return Err(nothing());
+    };
+    let kept = work.kept(chain, options.keep);
+    let page_size = base.manifest.page_size;
+    let mut data = SegmentData::new(history)?;
+    let stored: u64 = work.sources.iter().map(|s| s.stored_len()).sum();
+    // What is small stays so: packing pages together never makes more of them.
+    if usize::try_from(stored).is_ok_and(|n| n > INLINE_MAX) || stored > u64::from(u32::MAX) {
+        data.move_to_parts()?;
+    }
+    let mut out = Emitter::new(data, page_size, options, monitor)?;
+    let later = if options.keep == Keep::All { &[] } else { work.later };
+    let mut windows = Windows::new(work.sources, later)?;
+    let (mut before, mut after) = (kept.sums(), kept.sums());
+    let mut changed = vec![0u32; kept.table.len()];
+    while let Some(window) = windows.next()? {
+        let mut survivors = Vec::new();
+        for (version, life) in window.lives() {
+            before.add(&kept, life, &version.digest);
+            if !kept.needs(life) {
+                continue;
+            }
+            let slot = kept.slot(version.seq).ok_or_else(inconsistent)?;
+            let count = usize::try_from(slot).ok().and_then(|i| changed.get_mut(i));
+            *count.ok_or_else(inconsistent)? += 1;
+            survivors.push((*version, slot));
+        }
+        // Lives end where the next survivor begins, and begin with the commit that the table has.
+        for (at, (version, slot)) in survivors.iter().enumerate() {
+            let seq_of = |slot: u32| {
+                usize::try_from(slot).ok().and_then(|i| kept.table.get(i)).map(|c| c.seq)
+            };
+            let next = survivors.get(at + 1).filter(|(next, _)| next.page == version.page);
+            let until = match next {
+                Some((_, slot)) => seq_of(*slot),
+                None => window.later.get(&version.page).copied(),
+            };
+            let from = seq_of(*slot).ok_or_else(inconsistent)?;
+            after.add(&kept, Life { page: version.page, from, until }, &version.digest);
+        }
+        out.window(&window.sources, &survivors)?;
+    }
+    if before != after {
+        return Err(inconsistent());
+    }
+    let id = out.data.id();
+    let mut commits = kept.table;
+    let (mut versions, mut share) = (out.versions, out.data.stored());
+    for (commit, changed) in commits.iter_mut().zip(changed) {
+        commit.changed = changed;
+        let part = u128::from(share) * u128::from(changed) / u128::from(versions.max(1));
+        commit.stored = u64::try_from(part).unwrap_or(share);
+        share = share.saturating_sub(commit.stored);
+        versions = versions.saturating_sub(changed.into());
+    }
+    let lossy = options.keep != Keep::All || work.covered.iter().any(|s| s.sparse);
+    let manifest = Manifest {
+        history: history.id(),
+        term: claim.term,
+        token: claim.token,
+        kind: base.manifest.kind,
+        page_size,
+        parent: first.manifest.parent,
+        covers: Some(last.as_parent()),
+        carries: kept.carries,
+        first: first.manifest.first,
+        versions: out.versions,
+        batches: out.batches,
+        inline_len: 0,
+        commits,
+        parts: Vec::new(),
+        origins: out.origins,
+        blocks: out.blocks,
+    };
+    let name = history.names().merged_segment(first.manifest.first, last.end, id);
+    let required = if lossy || manifest.is_sparse() { SPARSE } else { 0 };
+    let (_, bytes, _) = out.data.finish(&name, manifest, required)?;
+    out.data.commit();
+    if history.repository().store().create(&name, &bytes)? == Created::Exists {
+        return Err(Error::new(ErrorKind::Failure, "exists already").with_object(name));
+    }
+    Ok(Merged { copied: out.copied })
+}
+
+/// How many page versions of each segment some restore point needs.
+///
+/// # Errors
+/// [`ErrorKind::Damaged`] when an index block can't be opened; store errors.
+pub(crate) fn live_versions(chain: &Chain, monitor: &dyn Monitor) -> Result<Vec<u64>> {
+    let segments = chain.segments();
+    let mut live = vec![0; segments.len()];
+    let mut from = 0;
+    while from < segments.len() {
+        let is_base = |s: &Arc<Segment>| s.manifest.kind == SegmentKind::Base;
+        let rest = segments.get(from + 1..).unwrap_or_default();
+        let until = rest.iter().position(is_base).map_or(segments.len(), |at| from + 1 + at);
+        let Some(work) = Work::new(chain, from..until) else { break };
+        let kept = work.kept(chain, Keep::Points);
+        let mut windows = Windows::new(work.sources, &[])?;
+        while let Some(window) = windows.next()? {
+            check_cancelled(monitor)?;
+            for (version, life) in window.lives() {
+                let source =
+                    usize::try_from(version.batch).ok().and_then(|i| window.sources.get(i));
+                let count = source.and_then(|s| live.get_mut(from + s.which));
+                if let Some(count) = count.filter(|_| kept.needs(life)) {
+                    *count += 1;
+                }
+            }
+        }
+        from = until;
+    }
+    Ok(live)
+}
+
+fn inconsistent() -> Error {
+    Error::new(ErrorKind::Failure, "a merge would not have kept every commit as it was").with_hint(
+        "nothing was published; this is a defect of pagekeep, or of this machine's memory",
+    )
+}

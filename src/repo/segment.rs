@@ -1,0 +1,205 @@
+//! A published segment: its manifest opened, its index blocks and batches within reach.
+//!
+//! Invariant: a manifest is believed only if its seal opened under its own name, and it says of itself what the name says.
+
+use crate::codec::batch::{DataSeal, Decoder};
+use crate::codec::seal::SealKey;
+use crate::error::{Error, Result};
+use crate::format::header::SPARSE;
+use crate::format::index::IndexBlock;
+use crate::format::names::LogName;
+use crate::format::segment::{BlockRef, Location, Manifest, Origin, SegmentRef};
+use crate::format::{ObjectKind, SealedPrefix, limits};
+use crate::repo::Repository;
+use crate::repo::history::History;
+use crate::types::{KeyId, SegmentId, Seq};
+
+/// First and last commit and id of a merged segment, as its name tells.
+pub(crate) type MergedName = (Seq, Seq, SegmentId);
+
+/// How many bytes of a segment object to ask for at first: enough for all but large manifests.
+const FIRST_READ: usize = 16 * 1024;
+
+/// A published segment, its manifest opened.
+#[derive(Debug)]
+pub struct Segment {
+    repository: Repository,
+    name: String,
+    key: KeyId,
+    /// How others refer to it.
+    pub reference: SegmentRef,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Where the inline data begins in the object.
+    data_at: u64,
+    /// The last seq that it stands for, which a merge may have dropped.
+    pub(crate) end: Seq,
+    /// Whether it has the feature of that name.
+    pub(crate) sparse: bool,
+}
+
+impl Segment {
+    /// Reads and opens a segment object, if it is there.
+    fn read(history: &History, name: &str) -> Result<Option<Self>> {
+        let repository = history.repository();
+        let Some(mut bytes) = repository.store().get_range(name, 0, FIRST_READ)? else {
+            return Ok(None);
+        };
+        let prefix = SealedPrefix::decode(&bytes, ObjectKind::Segment, limits::MANIFEST_BODY)
+            .map_err(|e| e.of(name))?;
+        let body_len = usize::try_from(prefix.body_len).unwrap_or(usize::MAX);
+        let front_len = SealedPrefix::LEN.saturating_add(body_len);
+        if bytes.len() < front_len {
+            bytes = repository.store().get_range(name, 0, front_len)?.unwrap_or_default();
+        }
+        let body = repository.open_object(name, &prefix, &bytes)?;
+        let manifest = Manifest::decode(&body).map_err(|e| e.of(name))?;
+        if manifest.history != history.id() {
+            return Err(Error::damaged(name, "belongs to another history"));
+        }
+        let sparse = prefix.header.required & SPARSE != 0;
+        if manifest.is_sparse() && !sparse {
+            return Err(Error::damaged(name, "leaves out commits without saying so"));
+        }
+        let front = bytes.get(..front_len).unwrap_or_default();
+        let digest = *blake3::hash(front).as_bytes();
+        let reference = SegmentRef { id: SegmentId(prefix.object), digest };
+        let end = manifest.last();
+        Ok(Some(Self {
+            repository: repository.clone(),
+            name: name.to_owned(),
+            key: prefix.key,
+            reference,
+            manifest,
+            data_at: u64::try_from(front_len).unwrap_or(u64::MAX),
+            end,
+            sparse,
+        }))
+    }
+
+    /// Reads a segment of the log.
+    pub(crate) fn read_log(history: &History, at: LogName) -> Result<Option<Self>> {
+        let name = history.names().segment(at);
+        let Some(segment) = Self::read(history, &name)? else { return Ok(None) };
+        let manifest = &segment.manifest;
+        if manifest.term == at.term && manifest.first == at.first && manifest.covers.is_none() {
+            return Ok(Some(segment));
+        }
+        Err(Error::damaged(name, "is another segment under this one's name"))
+    }
+
+    /// Reads a merged segment.
+    pub(crate) fn read_merged(
+        history: &History,
+        (first, last, id): MergedName,
+    ) -> Result<Option<Self>> {
+        let name = history.names().merged_segment(first, last, id);
+        let Some(mut segment) = Self::read(history, &name)? else { return Ok(None) };
+        segment.end = last;
+        let manifest = &segment.manifest;
+        let named =
+            manifest.first == first && manifest.last() <= last && segment.reference.id == id;
+        if named && manifest.covers.is_some() {
+            return Ok(Some(segment));
+        }
+        Err(Error::damaged(name, "is another segment under this one's name"))
+    }
+
+    /// Whether a merge made it.
+    pub fn is_merged(&self) -> bool {
+        self.manifest.covers.is_some()
+    }
+
+    /// How its child names it: a merged segment goes by the last one that it covers.
+    pub(crate) fn as_parent(&self) -> SegmentRef {
+        self.manifest.covers.unwrap_or(self.reference)
+    }
+
+    /// The name of its object.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name of the object that holds a location.
+    pub(crate) fn object_of(&self, at: Location) -> String {
+        if self.manifest.parts.is_empty() {
+            return self.name.clone();
+        }
+        crate::format::names::HistoryNames(self.manifest.history).part(self.reference.id, at.part)
+    }
+
+    /// The sealed bytes at a location.
+    pub(crate) fn fetch(&self, at: Location) -> Result<Vec<u8>> {
+        let name = self.object_of(at);
+        if !self.manifest.contains(at) {
+            return Err(Error::damaged(&*self.name, "refers to bytes outside of its data"));
+        }
+        let base = if self.manifest.parts.is_empty() { self.data_at } else { 0 };
+        let len = usize::try_from(at.len).unwrap_or(usize::MAX);
+        let bytes = self
+            .repository
+            .store()
+            .get_range(&name, base.saturating_add(at.offset), len)?
+            .ok_or_else(|| Error::damaged(&*name, "is missing"))?;
+        if bytes.len() != len {
+            return Err(Error::damaged(name, "ends too early"));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads and opens an index block.
+    pub(crate) fn block(
+        &self,
+        number: usize,
+        block: &BlockRef,
+        decoder: &mut Decoder,
+    ) -> Result<IndexBlock> {
+        let name = self.object_of(block.at);
+        let mut sealed = self.fetch(block.at)?;
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        let plain = decoder
+            .decode_index(&self.seal(0)?, number, block.entries, block.batches, &mut sealed)
+            .map_err(|e| e.of(&name))?;
+        let commits = self.manifest.commits.len();
+        let index = IndexBlock::decode(plain, block.batches, block.entries, commits)
+            .map_err(|e| e.of(&name))?;
+        let (first, last) = (index.entries.first(), index.entries.last());
+        let as_listed = first.is_some_and(|e| e.page.0 == block.first_page)
+            && last.is_some_and(|e| e.page.0 == block.last_page);
+        if !as_listed {
+            return Err(Error::damaged(
+                name,
+                "has an index block that its manifest lists differently",
+            ));
+        }
+        Ok(index)
+    }
+
+    /// Who sealed the batches of an origin: 0 for the segment itself.
+    pub(crate) fn origin(&self, origin: u16) -> Result<Origin> {
+        match usize::from(origin).checked_sub(1) {
+            None => Ok(Origin { key: self.key, segment: self.reference.id }),
+            Some(i) => self.manifest.origins.get(i).copied().ok_or_else(|| {
+                Error::damaged(&*self.name, "refers to an origin that it does not list")
+            }),
+        }
+    }
+
+    /// What opens the batches of an origin.
+    pub(crate) fn seal(&self, origin: u16) -> Result<DataSeal> {
+        let Origin { key, segment } = self.origin(origin)?;
+        let ids = (self.repository.id(), self.manifest.history, segment);
+        let master = self.repository.master(key, &self.name)?;
+        Ok(DataSeal { key: SealKey::for_data(master, ids.0, ids.1, ids.2), ids })
+    }
+
+    /// The length that the segment's object must have.
+    pub(crate) fn object_len(&self) -> u64 {
+        self.data_at.saturating_add(self.manifest.inline_len)
+    }
+
+    /// Bytes that the segment takes in the store, manifest included.
+    pub fn stored_len(&self) -> u64 {
+        self.manifest.parts.iter().fold(self.object_len(), |sum, len| sum.saturating_add(*len))
+    }
+}

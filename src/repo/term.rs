@@ -1,0 +1,112 @@
+//! Terms: whose turn it is at a history, claimed with nothing but create-if-absent.
+//!
+//! Whoever writes claims the next term by creating `writers/<term>`, and only then looks at the chain. A term is in force while the
+//! next one is absent and its own claim is there; old claims are deleted in ascending order, so both can't be missed.
+//!
+//! Who only merges and deletes claims a term too, under the role [`PRUNE`], which is a promise: nothing is ever published to the log in it.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::writer::WriterClaim;
+use crate::repo::history::History;
+use crate::types::{Term, Timestamp, WriterToken};
+
+/// The role of those who publish no commits.
+pub(crate) const PRUNE: &str = "prune";
+
+/// A claimed term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) term: Term,
+    pub(crate) token: WriterToken,
+}
+
+impl Claim {
+    /// Claims the term after the newest that can be seen.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] when too many others do the same; store errors.
+    pub(crate) fn take(history: &History, role: &str) -> Result<Self> {
+        let store = history.repository().store();
+        let names = history.names();
+        let mut newest = Term(0);
+        for entry in store.list(&names.writers())? {
+            newest = newest.max(names.parse_writer(&entry.name).unwrap_or_default());
+        }
+        // A log whose claims were lost must not be written into again.
+        for entry in store.list(&names.log())? {
+            newest = newest.max(names.parse_segment(&entry.name).map_or(Term(0), |at| at.term));
+        }
+        Self::after(history, newest, role)
+    }
+
+    /// Claims the first free term after one.
+    ///
+    /// # Errors
+    /// As [`Claim::take`].
+    pub(crate) fn after(history: &History, mut term: Term, role: &str) -> Result<Self> {
+        let names = history.names();
+        let token = WriterToken::random()?;
+        for _ in 0..100 {
+            term = term.next();
+            let claim = WriterClaim {
+                term,
+                since: Timestamp::now(),
+                process: std::process::id(),
+                host: super::host(),
+                role: role.to_owned(),
+            };
+            match history.repository().create_record(&names.writer(term), token.0, &claim) {
+                Ok(()) => return Ok(Self { term, token }),
+                Err(e) if e.kind() == ErrorKind::Busy => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Err(Error::new(ErrorKind::Busy, "too many writers claim this history at once")
+            .with_object(names.writers()))
+    }
+}
+
+/// Whether the term is the newest: the next is absent, and this one is there.
+pub(crate) fn in_force(history: &History, term: Term) -> Result<bool> {
+    let store = history.repository().store();
+    let names = history.names();
+    Ok(store.head(&names.writer(term.next()))?.is_none()
+        && store.head(&names.writer(term))?.is_some())
+}
+
+/// Whether nobody but prunes claimed a turn since a term.
+pub(crate) fn quiet_since(history: &History, term: Term) -> Result<bool> {
+    let names = history.names();
+    let listed = history.repository().store().list(&names.writers())?;
+    let newest = listed.iter().filter_map(|e| names.parse_writer(&e.name)).max();
+    let newest = newest.unwrap_or_default();
+    Ok(quiet_after(history, term, newest.next())? >= newest)
+}
+
+/// The highest term up to which, from one on, nobody but prunes claimed a turn: no segment of the log can come from the
+/// terms in between.
+pub(crate) fn quiet_after(history: &History, term: Term, own: Term) -> Result<Term> {
+    let mut quiet = term;
+    while quiet.next() < own {
+        let claim = history
+            .repository()
+            .read_record::<WriterClaim>(&history.names().writer(quiet.next()))?;
+        match claim {
+            Some((_, claim)) if claim.role == PRUNE => quiet = quiet.next(),
+            _ => break,
+        }
+    }
+    Ok(quiet)
+}
+
+/// The newest claim of a history, for people.
+///
+/// # Errors
+/// Store errors; [`ErrorKind::Damaged`].
+pub fn newest_claim(history: &History) -> Result<Option<WriterClaim>> {
+    let names = history.names();
+    let listed = history.repository().store().list(&names.writers())?;
+    let newest = listed.iter().rfind(|e| names.parse_writer(&e.name).is_some());
+    let Some(entry) = newest else { return Ok(None) };
+    Ok(history.repository().read_record::<WriterClaim>(&entry.name)?.map(|(_, claim)| claim))
+}
