@@ -1,6 +1,10 @@
 //! The flags, as they are typed. [`super::context`] resolves them into what the commands use.
 
+mod retention;
+
 use std::path::PathBuf;
+
+pub(crate) use retention::{HoldCommand, PruneArgs, UndeleteArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -92,6 +96,10 @@ pub(crate) enum Command {
     Drift(DriftArgs),
     Verify(VerifyArgs),
     Label(LabelArgs),
+    Prune(PruneArgs),
+    #[command(subcommand)]
+    Hold(HoldCommand),
+    Undelete(UndeleteArgs),
     Status(StatusArgs),
     /// Manage the keys that open the repository
     #[command(subcommand)]

@@ -13,6 +13,7 @@ mod list;
 mod output;
 mod progress;
 mod restore;
+mod retention;
 mod rewind;
 mod shop;
 mod status;
@@ -81,6 +82,9 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
         Command::Drift(args) => return rewind::drift(context, &args),
         Command::Verify(args) => return verify::verify(context, args),
         Command::Label(args) => list::label(context, &args),
+        Command::Prune(args) => retention::prune(context, &args),
+        Command::Hold(command) => retention::hold(context, &command),
+        Command::Undelete(args) => retention::undelete(context, &args),
         Command::Status(args) => status::status(context, &args),
         Command::Key(command) => keys::key(context, command),
         Command::Demo(args) => demo::demo(context, &args),

@@ -9,7 +9,7 @@ use super::output::{ago, bytes, counted, time};
 use crate::error::Result;
 use crate::format::proof::{Level, Proof};
 use crate::repo::history::History;
-use crate::repo::writer::newest_claim;
+use crate::repo::term::newest_claim;
 use crate::types::Timestamp;
 
 pub(crate) fn status(context: &Context, args: &StatusArgs) -> Result<()> {

@@ -6,6 +6,7 @@ pub mod difference;
 pub mod drift;
 pub mod follow;
 pub(crate) mod locate;
+pub mod prune;
 pub mod restore;
 pub mod rewind;
 pub mod select;

@@ -1,0 +1,382 @@
+//! `prune`, `hold` and `undelete`: how long commits stay.
+
+use serde_json::{Value, json};
+
+use super::args::{HoldCommand, PruneArgs, UndeleteArgs};
+use super::context::Context;
+use super::output::{bytes, counted, quote, table, time};
+use super::progress::Progress;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::snapshot::SnapshotKind;
+use crate::ops::prune::{DELETED, PruneOptions, PruneReport, Usage, prune as run};
+use crate::policy::retention::{Kept, Point, Policy, PolicyText, Reason};
+use crate::repo::Repository;
+use crate::repo::history::History;
+use crate::types::{Seq, Timestamp};
+
+/// The longest policy file.
+const MAX_POLICY: u64 = 64 * 1024;
+
+pub(crate) fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
+    let text = policy_text(args)?;
+    let zone = text.zone()?;
+    let mut options = PruneOptions::new(Policy::try_from(text)?, zone);
+    options.dry_run = args.dry_run;
+    options.grace = args.grace;
+    options.threads = context.threads();
+    let repository = context.repository()?;
+    for history in histories(&repository, args.name.as_deref())? {
+        let report = {
+            let progress = Progress::new(&context.out);
+            run(&history, &options, &progress).map_err(explain_stop)?
+        };
+        print(context, &history, &report, args);
+    }
+    Ok(())
+}
+
+fn explain_stop(e: Error) -> Error {
+    if e.kind() == ErrorKind::Interrupted {
+        return e.with_hint("everything that is to stay is there; the next prune goes on");
+    }
+    e
+}
+
+fn histories(repository: &Repository, name: Option<&str>) -> Result<Vec<History>> {
+    match name {
+        Some(name) => Ok(vec![repository.history(name)?]),
+        None => repository.histories(),
+    }
+}
+
+/// The policy of the file, if one is named, and of the options, which win.
+fn policy_text(args: &PruneArgs) -> Result<PolicyText> {
+    let mut text = match &args.policy {
+        Some(path) => {
+            let name = path.display().to_string();
+            let len = std::fs::metadata(path).map_or(0, |meta| meta.len());
+            if len > MAX_POLICY {
+                return Err(
+                    Error::new(ErrorKind::Usage, "is too long for a policy").with_object(name)
+                );
+            }
+            let content = std::fs::read_to_string(path)
+                .map_err(|e| Error::io(e, "cannot be read", &*name).with_kind(ErrorKind::Usage))?;
+            toml::from_str::<PolicyText>(&content).map_err(|e| {
+                Error::new(ErrorKind::Usage, "is not a policy").with_object(name).with_source(e)
+            })?
+        }
+        None => PolicyText::default(),
+    };
+    let given = PolicyText {
+        keep_window: args.keep_window.clone(),
+        keep_last: args.keep_last,
+        keep_hourly: args.keep_hourly.clone(),
+        keep_daily: args.keep_daily.clone(),
+        keep_weekly: args.keep_weekly.clone(),
+        keep_monthly: args.keep_monthly.clone(),
+        keep_yearly: args.keep_yearly.clone(),
+        keep_floor: args.keep_floor,
+        time_zone: args.time_zone.clone(),
+    };
+    macro_rules! override_with {
+        ($($field:ident),*) => { $(if given.$field.is_some() { text.$field = given.$field; })* };
+    }
+    override_with!(
+        keep_window,
+        keep_last,
+        keep_hourly,
+        keep_daily,
+        keep_weekly,
+        keep_monthly,
+        keep_yearly,
+        keep_floor,
+        time_zone
+    );
+    Ok(text)
+}
+
+fn print(context: &Context, history: &History, report: &PruneReport, args: &PruneArgs) {
+    let name = history.name();
+    if context.out.json {
+        for kept in &report.kept {
+            let reasons: Vec<Value> = kept
+                .reasons
+                .iter()
+                .map(|r| json!({"rule": r.name(), "text": r.to_string()}))
+                .collect();
+            context.out.object(&json!({
+                "type": "kept", "history": name, "seq": kept.seq, "time": kept.time, "reasons": reasons,
+            }));
+        }
+        for point in &report.dropped {
+            context.out.object(&json!({
+                "type": "dropped", "history": name, "seq": point.seq, "time": point.time,
+            }));
+        }
+        context.out.json_summary(json!({
+            "history": name,
+            "dry_run": args.dry_run,
+            "kept": report.kept.len(),
+            "dropped": report.dropped.len(),
+            "before": usage_json(&report.before),
+            "after": usage_json(&report.after),
+            "merges": report.merges,
+            "deleted_objects": report.deleted.0,
+            "deleted_bytes": report.deleted.1,
+            "waiting_bytes": report.waiting,
+        }));
+        return;
+    }
+    if report.kept.is_empty() {
+        context.out.summary(format_args!("{name}: has no commits yet"));
+        return;
+    }
+    let rows: Vec<Vec<String>> =
+        stretches(&report.kept, args.list).into_iter().map(|s| s.row()).collect();
+    context.out.summary(format_args!(
+        "{name}: {} {} of {}",
+        if args.dry_run { "would keep" } else { "keeps" },
+        counted(number(report.kept.len()), "commit"),
+        number(report.kept.len() + report.dropped.len()),
+    ));
+    if !context.out.quiet {
+        for line in table(&["COMMIT", "TIME", "WHY"], &rows, &[]) {
+            context.out.line(format_args!("  {line}"));
+        }
+    }
+    if let Some(line) = dropped(&report.dropped) {
+        let word = if args.dry_run { "would drop" } else { "dropped" };
+        context.out.summary(format_args!("  {word} {line}"));
+    }
+    let about = if args.dry_run { "about " } else { "" };
+    context.out.summary(format_args!(
+        "  {} before, {about}{} after{}",
+        bytes(report.before.bytes),
+        bytes(report.after.bytes.saturating_sub(report.waiting)),
+        if report.waiting > 0 {
+            format!(
+                ", once {} of replaced objects are deleted by a later prune",
+                bytes(report.waiting)
+            )
+        } else {
+            String::new()
+        },
+    ));
+}
+
+fn usage_json(usage: &Usage) -> Value {
+    json!({
+        "bytes": usage.bytes,
+        "objects": usage.objects,
+        "segments": usage.segments,
+        "commits": usage.commits,
+    })
+}
+
+fn number(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+/// Neighbours that are kept for the same reasons.
+struct Stretch<'k> {
+    first: &'k Kept,
+    last: &'k Kept,
+    count: u64,
+}
+
+impl Stretch<'_> {
+    fn row(&self) -> Vec<String> {
+        let why: Vec<String> = self.first.reasons.iter().map(Reason::to_string).collect();
+        let (commit, when) = if self.count == 1 {
+            (format!("seq:{}", self.first.seq), time(self.first.time))
+        } else {
+            (
+                format!(
+                    "seq:{} to seq:{} ({})",
+                    self.first.seq,
+                    self.last.seq,
+                    counted(self.count, "commit")
+                ),
+                format!("{} to {}", time(self.first.time), time(self.last.time)),
+            )
+        };
+        vec![commit, when, why.join(", ")]
+    }
+}
+
+/// The kept commits, neighbours of the same reasons taken together unless `each` is asked for.
+fn stretches(kept: &[Kept], each: bool) -> Vec<Stretch<'_>> {
+    let mut stretches: Vec<Stretch<'_>> = Vec::new();
+    for kept in kept {
+        match stretches.last_mut() {
+            Some(stretch) if !each && stretch.first.reasons == kept.reasons => {
+                stretch.last = kept;
+                stretch.count += 1;
+            }
+            _ => stretches.push(Stretch { first: kept, last: kept, count: 1 }),
+        }
+    }
+    stretches
+}
+
+/// What goes, in a line.
+fn dropped(points: &[Point]) -> Option<String> {
+    let (first, last) = (points.first()?, points.last()?);
+    let count = counted(number(points.len()), "commit");
+    if points.len() == 1 {
+        return Some(format!("{count}, seq:{} of {}", first.seq, time(first.time)));
+    }
+    Some(format!(
+        "{count} between seq:{} of {} and seq:{} of {}",
+        first.seq,
+        time(first.time),
+        last.seq,
+        time(last.time)
+    ))
+}
+
+pub(crate) fn hold(context: &Context, command: &HoldCommand) -> Result<()> {
+    let repository = context.repository()?;
+    match command {
+        HoldCommand::Add { target, reason } => {
+            let selected = context.select(&repository, target)?;
+            let hold = selected.history.add_hold(selected.commit.seq, reason)?;
+            let name = selected.history.name();
+            context.out.json_summary(
+                json!({"history": name, "seq": hold.seq, "id": hold.id, "reason": hold.reason}),
+            );
+            context.out.summary(format_args!(
+                "{name}@seq:{} of {} is on hold: {}",
+                hold.seq,
+                time(selected.commit.record.time),
+                hold.reason
+            ));
+            Ok(())
+        }
+        HoldCommand::Remove { name, id } => remove_hold(context, &repository.history(name)?, id),
+        HoldCommand::List { name } => {
+            list_holds(context, &histories(&repository, name.as_deref())?)
+        }
+    }
+}
+
+fn remove_hold(context: &Context, history: &History, id: &str) -> Result<()> {
+    let mut found = history.holds()?;
+    found.retain(|h| h.reason == id || (id.len() >= 4 && h.id.to_string().starts_with(id)));
+    let hold = match found.as_slice() {
+        [hold] => hold,
+        [] => {
+            return Err(Error::new(ErrorKind::NotFound, "no hold has this id or reason")
+                .with_object(id)
+                .with_hint(format!("`pagekeep hold list {}` shows them", quote(history.name()))));
+        }
+        _ => {
+            return Err(Error::new(ErrorKind::Usage, "fits several holds")
+                .with_object(id)
+                .with_hint("use the id, as `pagekeep hold list` shows it"));
+        }
+    };
+    history.remove_hold(hold)?;
+    context.out.json_summary(
+        json!({"history": history.name(), "seq": hold.seq, "id": hold.id, "removed": true}),
+    );
+    context.out.summary(format_args!(
+        "{}@seq:{} is not on hold any more ({})",
+        history.name(),
+        hold.seq,
+        hold.reason
+    ));
+    Ok(())
+}
+
+fn list_holds(context: &Context, histories: &[History]) -> Result<()> {
+    let mut rows = Vec::new();
+    for history in histories {
+        for hold in history.holds()? {
+            if context.out.json {
+                context.out.object(&json!({
+                    "type": "hold", "history": history.name(), "seq": hold.seq, "id": hold.id,
+                    "since": hold.time, "reason": hold.reason, "host": hold.host,
+                }));
+            }
+            rows.push(vec![
+                hold.id.to_string(),
+                format!("{}@seq:{}", history.name(), hold.seq),
+                time(hold.time),
+                hold.reason,
+                hold.host,
+            ]);
+        }
+    }
+    if !context.out.json {
+        for line in table(&["ID", "COMMIT", "SINCE", "REASON", "HOST"], &rows, &[]) {
+            context.out.line(line);
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn undelete(context: &Context, args: &UndeleteArgs) -> Result<()> {
+    let repository = context.repository()?;
+    let history = repository.history(&args.name)?;
+    let chain = history.chain()?;
+    let labelled: Vec<(Seq, String)> =
+        history.snapshots()?.into_iter().map(|s| (s.seq, s.label)).collect();
+    // Those that are there still and were not given back already.
+    let mut deleted = history.deleted_snapshots()?;
+    deleted.retain(|(s, _)| {
+        s.kind == SnapshotKind::Manual
+            && chain.commit(s.seq).is_some()
+            && !labelled.contains(&(s.seq, s.label.clone()))
+    });
+    deleted.sort_by_key(|(_, gone)| *gone);
+    let Some(label) = &args.label else {
+        return list_deleted(context, &history, &deleted);
+    };
+    let Some((snapshot, _)) = deleted.iter().rev().find(|(s, _)| s.label == *label) else {
+        return Err(Error::new(ErrorKind::NotFound, format!("has no removed label {label:?}"))
+            .with_object(history.name())
+            .with_hint(format!("`pagekeep undelete {}` lists them", quote(history.name()))));
+    };
+    let given = history.add_snapshot(snapshot.seq, label, SnapshotKind::Manual)?;
+    context.out.json_summary(
+        json!({"history": history.name(), "seq": given.seq, "label": label, "id": given.id}),
+    );
+    context.out.summary(format_args!(
+        "{}@seq:{} has its label {label:?} back",
+        history.name(),
+        given.seq
+    ));
+    Ok(())
+}
+
+fn list_deleted(
+    context: &Context,
+    history: &History,
+    deleted: &[(crate::repo::history::Snapshot, Timestamp)],
+) -> Result<()> {
+    let mut rows = Vec::new();
+    for (snapshot, gone) in deleted {
+        let micros = i64::try_from(DELETED.as_micros()).unwrap_or(i64::MAX);
+        let until = Timestamp(gone.0.saturating_add(micros));
+        if context.out.json {
+            context.out.object(&json!({
+                "type": "deleted", "history": history.name(), "seq": snapshot.seq,
+                "label": snapshot.label, "removed": gone, "kept_until": until,
+            }));
+        }
+        rows.push(vec![
+            format!("{}@seq:{}", history.name(), snapshot.seq),
+            snapshot.label.clone(),
+            time(*gone),
+            time(until),
+        ]);
+    }
+    if !context.out.json {
+        for line in table(&["COMMIT", "LABEL", "REMOVED", "KEPT UNTIL"], &rows, &[]) {
+            context.out.line(line);
+        }
+    }
+    Ok(())
+}

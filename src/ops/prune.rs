@@ -1,0 +1,422 @@
+//! Prune a history: decide which commits stay restore points, expire the others, and reclaim their room by merging.
+//!
+//! ```text
+//! claim a term -> read the chain -> check it -> decide -> publish what expired -> merge -> compare digests -> delete what is superfluous
+//! ```
+//!
+//! Invariants:
+//! - What the policy promises, a label or a hold keeps, stays a restore point at every moment.
+//! - What expired is published in one record before anything is merged; from then on nobody can label or hold it, and
+//!   whoever did so before is seen when labels and holds are read once more.
+//! - Nothing expires while what would remain is damaged or was found to be.
+//! - Before anything is deleted, the pages of every restore point add up to its digest, by the indexes of the new chain.
+//! - It may be killed anywhere: the next one goes on, and until then everything promised is there, only not smaller.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use crate::codec::batch::Compression;
+use crate::codec::pool::default_threads;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::proof::Level;
+use crate::format::snapshot::SnapshotKind;
+use crate::ops::audit;
+use crate::ops::verify::{VerifyOptions, verify};
+use crate::policy::retention::{Kept, Plan, Point, Policy, Zone};
+use crate::progress::{Monitor, Phase, check_cancelled};
+use crate::repo::chain::Chain;
+use crate::repo::collect;
+use crate::repo::expired::Expired;
+use crate::repo::history::History;
+use crate::repo::merge::plan::{DEAD_PERCENT, Piece, dead, many};
+use crate::repo::merge::{Keep, Options, live_versions, merge};
+use crate::repo::term::{Claim, PRUNE};
+use crate::types::{Clock, Seq};
+
+/// How long what a merge replaced stays, for readers that are at it.
+pub const GRACE: Duration = Duration::from_secs(3600);
+/// How long a commit whose label was removed stays, so that the label can be given back.
+pub const DELETED: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a label that was made before something risky keeps its commit.
+pub const SAFETY: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How far this machine's clock and the storage's may be apart, in microseconds.
+const DAY: u64 = 24 * 3600 * 1_000_000;
+
+/// How to prune.
+#[derive(Clone, Debug)]
+pub struct PruneOptions {
+    /// What to keep.
+    pub policy: Policy,
+    /// The time zone of its days.
+    pub zone: Zone,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// How long what was replaced stays.
+    pub grace: Duration,
+    /// How long a commit whose label was removed stays.
+    pub deleted: Duration,
+    /// Rewrite everything that is not sealed under the newest key.
+    pub rewrite: bool,
+    /// How hard to compress what is packed anew.
+    pub compression: Compression,
+    /// Worker threads.
+    pub threads: usize,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+impl PruneOptions {
+    /// The usual way to prune by a policy.
+    pub fn new(policy: Policy, zone: Zone) -> Self {
+        Self {
+            policy,
+            zone,
+            dry_run: false,
+            grace: GRACE,
+            deleted: DELETED,
+            rewrite: false,
+            compression: Compression::default(),
+            threads: default_threads(),
+            clock: Clock::default(),
+        }
+    }
+}
+
+/// What a history takes in its repository.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of all its objects.
+    pub bytes: u64,
+    /// How many objects those are.
+    pub objects: u64,
+    /// Segments on the chain.
+    pub segments: u64,
+    /// Restore points.
+    pub commits: u64,
+}
+
+/// What a prune came to.
+#[derive(Clone, Debug, Default)]
+pub struct PruneReport {
+    /// What stays, and why.
+    pub kept: Vec<Kept>,
+    /// What stays no longer.
+    pub dropped: Vec<Point>,
+    /// Before, and after; of a dry run, an estimate once the grace period is over.
+    pub before: Usage,
+    /// See `before`.
+    pub after: Usage,
+    /// Segments that were written to stand for others.
+    pub merges: u64,
+    /// Bytes of batches that were copied as they were.
+    pub copied: u64,
+    /// What was deleted: objects and bytes.
+    pub deleted: (u64, u64),
+    /// Bytes that a later prune deletes, when their grace period is over.
+    pub waiting: u64,
+}
+
+/// Prunes a history.
+///
+/// # Errors
+/// [`ErrorKind::Refused`] for a policy that keeps nothing, and when what would remain is known to be damaged;
+/// [`ErrorKind::Damaged`] when it is found to be; store errors.
+///
+/// # Durability
+/// When this returns, what expired did so for good.
+pub fn prune(
+    history: &History,
+    options: &PruneOptions,
+    monitor: &dyn Monitor,
+) -> Result<PruneReport> {
+    let mut report = PruneReport::default();
+    if options.dry_run {
+        let chain = history.chain()?;
+        let plan = decide(history, &chain, options)?;
+        let (live, _) = usage(history, &chain)?;
+        report.before = live;
+        report.after = estimate(&chain, &plan, live, options, monitor)?;
+        (report.kept, report.dropped) = (plan.kept, plan.dropped);
+        return Ok(report);
+    }
+    // A policy that makes no sense is refused before anything is written.
+    options.zone.plan(&options.policy, &[], &BTreeMap::new(), options.clock.now())?;
+    let claim = Claim::take(history, PRUNE)?;
+    let chain = history.chain()?;
+    if chain.segments().is_empty() {
+        return Ok(report);
+    }
+    check_clock(history, claim, options)?;
+    report.before = usage(history, &chain)?.0;
+    sound(history, monitor)?;
+    let plan = expire(history, claim, options)?;
+    (report.kept, report.dropped) = (plan.kept, plan.dropped);
+    Run { history, claim, options, monitor }.reclaim(&mut report)?;
+    Ok(report)
+}
+
+/// A clock that is wrong by months would let everything expire: it must not be far from the storage's.
+fn check_clock(history: &History, claim: Claim, options: &PruneOptions) -> Result<()> {
+    let names = history.names();
+    let name = names.writer(claim.term);
+    let listed = history.repository().store().list(&names.writers())?;
+    let theirs = listed.iter().find(|e| e.name == name).map(|e| e.modified);
+    let ours = options.clock.now();
+    match theirs {
+        Some(theirs) if theirs.0.abs_diff(ours.0) > DAY => Err(Error::new(
+            ErrorKind::Refused,
+            format!("this machine's clock says {ours}, the storage's {theirs}"),
+        )
+        .with_object(format!("history {:?}", history.name()))
+        .with_hint("what expires depends on the time: set the clock first")),
+        _ => Ok(()),
+    }
+}
+
+/// Makes sure that what would remain is whole, as far as that can be told quickly.
+fn sound(history: &History, monitor: &dyn Monitor) -> Result<()> {
+    let options = VerifyOptions {
+        level: Level::Chain,
+        sample_ppm: None,
+        max_time: None,
+        assertions: Vec::new(),
+        threads: 1,
+        scratch: std::env::temp_dir(),
+    };
+    let failed = history.proofs()?.into_iter().max_by_key(|p| p.started).and_then(|p| p.failure);
+    if let Some(failure) = failed {
+        return Err(Error::new(
+            ErrorKind::Refused,
+            format!("its last verification failed: {failure}"),
+        )
+        .with_object(format!("history {:?}", history.name()))
+        .with_hint(
+            "nothing expires while what would remain is in doubt; `pagekeep verify` it again",
+        ));
+    }
+    match verify(history, None, &options, monitor)?.findings.first() {
+        None => Ok(()),
+        Some(finding) => Err(Error::damaged(&*finding.object, &*finding.message)
+            .with_hint("nothing was pruned; `pagekeep verify` shows all that is damaged")),
+    }
+}
+
+/// What keeps a commit besides the policy.
+fn pins(history: &History, options: &PruneOptions) -> Result<BTreeMap<Seq, Vec<String>>> {
+    let now = options.clock.now();
+    let mut pins: BTreeMap<Seq, Vec<String>> = BTreeMap::new();
+    let mut pin = |seq, text| pins.entry(seq).or_default().push(text);
+    for hold in history.holds()? {
+        pin(hold.seq, format!("held: {}", hold.reason));
+    }
+    for snapshot in history.snapshots()? {
+        let label = &snapshot.label;
+        match snapshot.kind {
+            SnapshotKind::Manual => pin(snapshot.seq, format!("labelled {label:?}")),
+            SnapshotKind::Safety if snapshot.time > now.before(SAFETY) => {
+                pin(snapshot.seq, format!("labelled {label:?}, for 30 days"));
+            }
+            SnapshotKind::Safety | SnapshotKind::Scheduled => {}
+        }
+    }
+    for (snapshot, gone) in history.deleted_snapshots()? {
+        if snapshot.kind == SnapshotKind::Manual && gone > now.before(options.deleted) {
+            pin(snapshot.seq, format!("its label {:?} was just removed", snapshot.label));
+        }
+    }
+    Ok(pins)
+}
+
+fn points(chain: &Chain) -> Vec<Point> {
+    chain.commits().map(|c| Point { seq: c.seq, time: c.record.time }).collect()
+}
+
+fn decide(history: &History, chain: &Chain, options: &PruneOptions) -> Result<Plan> {
+    let pins = pins(history, options)?;
+    options.zone.plan(&options.policy, &points(chain), &pins, options.clock.now())
+}
+
+/// Publishes what expires. Labels and holds that come in between count.
+fn expire(history: &History, claim: Claim, options: &PruneOptions) -> Result<Plan> {
+    for _ in 0..5 {
+        let chain = history.chain()?;
+        let plan = decide(history, &chain, options)?;
+        let dropped: HashSet<Seq> = plan.dropped.iter().map(|p| p.seq).collect();
+        let expired = |seq| dropped.contains(&seq) || chain.expired().contains(seq);
+        let states = || chain.states().map(|c| (c.seq, expired(c.seq)));
+        let records = chain.expired().records();
+        let superfluous = !states().any(|(_, expired)| expired);
+        if dropped.is_empty() && (records.len() <= 1 && !superfluous || records.is_empty()) {
+            return Ok(plan);
+        }
+        let now = options.clock.now();
+        let published = Expired::publish(history, claim.term, now, states())?;
+        let late = pins(history, options)?;
+        if dropped.iter().any(|seq| late.contains_key(seq)) {
+            // Nobody acted on it yet.
+            for name in &published {
+                history.repository().store().delete(name)?;
+            }
+            continue;
+        }
+        // The new record has all that is still there.
+        for (name, _) in records.iter().filter(|(_, term)| *term < claim.term) {
+            history.repository().store().delete(name)?;
+        }
+        return Ok(plan);
+    }
+    Err(Error::new(ErrorKind::Busy, "is being labelled all the time")
+        .with_object(format!("history {:?}", history.name()))
+        .with_hint("run it again"))
+}
+
+/// What all objects of a history take, and what the segments on its chain do.
+fn usage(history: &History, chain: &Chain) -> Result<(Usage, u64)> {
+    let listed = history.repository().store().list(&history.names().all())?;
+    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    let usage = Usage {
+        bytes: listed.iter().map(|e| e.len).sum(),
+        objects: count(listed.len()),
+        segments: count(chain.segments().len()),
+        commits: count(chain.commits().count()),
+    };
+    Ok((usage, chain.segments().iter().map(|s| s.stored_len()).sum()))
+}
+
+/// What would remain, roughly: dead versions take as much as the others of their segment.
+fn estimate(
+    chain: &Chain,
+    plan: &Plan,
+    before: Usage,
+    options: &PruneOptions,
+    monitor: &dyn Monitor,
+) -> Result<Usage> {
+    let chain = chain.without(plan.dropped.iter().map(|p| p.seq));
+    let pieces = pieces(&chain, Some(&live_versions(&chain, monitor)?));
+    let stored: u64 = pieces.iter().map(|p| p.bytes).sum();
+    let strays = chain.off_chain().iter().map(|e| e.len).sum::<u64>();
+    let reclaimed: u64 = dead(&pieces, percent(options))
+        .into_iter()
+        .filter_map(|range| pieces.get(range))
+        .flatten()
+        .map(|p| p.dead)
+        .sum();
+    let commits = u64::try_from(plan.kept.len()).unwrap_or(u64::MAX);
+    let segments = u64::try_from(pieces.len()).unwrap_or(u64::MAX);
+    let other = before.bytes.saturating_sub(stored).saturating_sub(strays);
+    let bytes = stored.saturating_sub(reclaimed).saturating_add(other);
+    Ok(Usage { bytes, objects: before.objects, segments, commits })
+}
+
+fn percent(_options: &PruneOptions) -> u64 {
+    DEAD_PERCENT
+}
+
+/// The segments as planning sees them.
+fn pieces(chain: &Chain, live: Option<&[u64]>) -> Vec<Piece> {
+    let segments = chain.segments().iter().enumerate();
+    segments
+        .map(|(at, segment)| {
+            let bytes = segment.stored_len();
+            let versions = segment.manifest.versions;
+            let live = live.and_then(|l| l.get(at)).copied().unwrap_or(versions);
+            let share = u128::from(bytes) * u128::from(versions.saturating_sub(live));
+            let dead = u64::try_from(share / u128::from(versions.max(1))).unwrap_or(bytes);
+            let states = segment.manifest.states();
+            Piece {
+                bytes,
+                dead,
+                base: segment.manifest.kind == crate::format::segment::SegmentKind::Base,
+                points: states.iter().any(|c| !chain.expired().contains(c.seq)),
+            }
+        })
+        .collect()
+}
+
+struct Run<'a> {
+    history: &'a History,
+    claim: Claim,
+    options: &'a PruneOptions,
+    monitor: &'a dyn Monitor,
+}
+
+impl Run<'_> {
+    /// Merges what is worth it, and deletes what is superfluous.
+    fn reclaim(&self, report: &mut PruneReport) -> Result<()> {
+        let mut chain = self.history.chain()?;
+        loop {
+            let ranges = many(&pieces(&chain, None));
+            if ranges.is_empty() {
+                break;
+            }
+            chain = self.merge(&chain, ranges, report)?;
+        }
+        let live = live_versions(&chain, self.monitor)?;
+        let ranges = dead(&pieces(&chain, Some(&live)), percent(self.options));
+        chain = self.merge(&chain, ranges, report)?;
+        if report.merges > 0 {
+            self.compare(&chain)?;
+        }
+        check_cancelled(self.monitor)?;
+        let now = self.options.clock.now();
+        let garbage = collect::find(self.history, &chain, self.claim, now, self.options.grace)?;
+        report.waiting = garbage.waiting;
+        let collected = garbage.delete(self.history)?;
+        report.deleted = (collected.objects, collected.bytes);
+        self.history.repository().store().sweep(now.before(collect::ORPHANS))?;
+        report.after = usage(self.history, &chain)?.0;
+        Ok(())
+    }
+
+    /// Merges ranges of a chain, and answers the chain that comes of it.
+    fn merge(
+        &self,
+        chain: &Chain,
+        ranges: Vec<std::ops::Range<usize>>,
+        report: &mut PruneReport,
+    ) -> Result<Chain> {
+        let options = Options {
+            keep: Keep::Points,
+            compression: self.options.compression,
+            threads: self.options.threads,
+            rekey: self.options.rewrite,
+            open_copied: true,
+        };
+        let bytes = |range: &std::ops::Range<usize>| -> u64 {
+            let segments = chain.segments().get(range.clone()).unwrap_or_default();
+            segments
+                .iter()
+                .map(|s| {
+                    s.manifest
+                        .page_size
+                        .file_len(u32::try_from(s.manifest.versions).unwrap_or(u32::MAX))
+                })
+                .sum()
+        };
+        let total = ranges.iter().map(bytes).sum();
+        if !ranges.is_empty() {
+            self.monitor.phase(Phase::Merge, Some(total));
+        }
+        for range in ranges {
+            check_cancelled(self.monitor)?;
+            let merged = merge(self.history, chain, range, &self.claim, &options, self.monitor)?;
+            report.merges += 1;
+            report.copied += merged.copied;
+        }
+        self.history.chain()
+    }
+
+    /// Compares every restore point's pages with its digest, by the indexes.
+    fn compare(&self, chain: &Chain) -> Result<()> {
+        match audit::commit_digests(chain, self.monitor)?.first() {
+            None => Ok(()),
+            Some(finding) => Err(Error::damaged(&*finding.object, &*finding.message).with_hint(
+                "nothing was deleted; `pagekeep verify --level data` shows all that is damaged",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
