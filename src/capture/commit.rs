@@ -11,15 +11,18 @@
 //! Invariants: a delta holds a version of every page that differs from the head, and of every page beyond the head's size; the
 //! new database digest is the head's with old digests out and new ones in, and after a scan the sum over all pages as well.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::capture::pipeline::{self, Entries, Plan, Sink, Totals};
 use crate::codec::batch::{Compression, SealedBatch, SelfCheck};
 use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::names::LogName;
 use crate::format::segment::{CommitKind, CommitRecord, SegmentKind};
 use crate::progress::{Monitor, Phase};
+use crate::repo::chain::{Chain, settled};
 use crate::repo::digests::{DigestsWriter, HeadDigests};
+use crate::repo::history::History;
 use crate::repo::page_map::PageMap;
 use crate::repo::publish::{Outline, SegmentWriter};
 use crate::repo::state::Head;
@@ -211,6 +214,24 @@ pub(super) fn head_digests(
     }
     monitor.phase(Phase::Digests, Some(head.page_size.file_len(head.pages)));
     let chain = history.chain()?;
+    let file = settled(history, &chain, |chain| rebuild(chain, head, &path, history, monitor))?;
+    file.finish(history.id(), head)?;
+    HeadDigests::open(&path, history.id(), head)?.ok_or_else(|| {
+        Error::damaged(
+            history.names().segment(LogName { term: head.term, first: head.first }),
+            format!("the page digests of commit {} do not add up to its database digest", head.seq),
+        )
+    })
+}
+
+/// Writes the head's page digests, as the indexes have them, into a new file.
+fn rebuild(
+    chain: &Chain,
+    head: &Head,
+    path: &Path,
+    history: &History,
+    monitor: &dyn Monitor,
+) -> Result<DigestsWriter> {
     let commit = chain
         .commit(head.seq)
         .filter(|c| c.segment.reference == head.reference())
@@ -218,7 +239,7 @@ pub(super) fn head_digests(
             Error::new(ErrorKind::Superseded, "another writer published meanwhile")
                 .with_object(history.name())
         })?;
-    let mut file = DigestsWriter::create(&path)?;
+    let mut file = DigestsWriter::create(path)?;
     let mut map = PageMap::new(&commit, chain.lineage(commit.seq))?;
     while let Some(wanted) = map.next_window()? {
         let mut pages: Vec<(PageNo, Digest)> =
@@ -230,13 +251,7 @@ pub(super) fn head_digests(
         let bytes = pages.len().saturating_mul(head.page_size.bytes());
         monitor.advance(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
-    file.finish(history.id(), head)?;
-    HeadDigests::open(&path, history.id(), head)?.ok_or_else(|| {
-        Error::damaged(
-            commit.segment.name(),
-            format!("the page digests of commit {} do not add up to its database digest", head.seq),
-        )
-    })
+    Ok(file)
 }
 
 /// A segment under way, and the new page digests that go with it.

@@ -15,10 +15,11 @@ use crate::ops::locate::Database;
 use crate::progress::Monitor;
 use crate::repo::Repository;
 use crate::repo::history::{History, Snapshot};
+use crate::repo::upkeep;
 use crate::repo::writer::Writer;
 use crate::sqlite::image::Method;
 use crate::sqlite::source::{Pin, Source};
-use crate::types::Seq;
+use crate::types::{Seq, Timestamp};
 
 /// How to back up.
 #[derive(Clone, Debug)]
@@ -145,11 +146,29 @@ fn run<'c>(
             began.elapsed().as_secs_f64()
         ));
     }
+    if writer.upkeep_is_due() {
+        tidy(&mut writer, options.threads, monitor);
+    }
     let snapshot = match &options.label {
         Some(label) => Some(history.add_snapshot(seq, label, SnapshotKind::Manual)?),
         None => None,
     };
     Ok(BackupReport { history, seq, commit, snapshot, read })
+}
+
+/// Merges small segments now and then. The commit is stored whatever becomes of that.
+fn tidy(writer: &mut Writer, threads: usize, monitor: &dyn Monitor) {
+    let history = writer.history().clone();
+    let done = writer
+        .begin_upkeep(true)
+        .and_then(|claim| upkeep::run(&history, claim, Timestamp::now(), threads, monitor));
+    match done {
+        Ok(_) => {}
+        Err(e) if e.kind() == ErrorKind::Interrupted => {}
+        Err(e) => monitor.warn(&format!(
+            "the commit is stored, but old segments could not be put together: {e}"
+        )),
+    }
 }
 
 fn name_source(e: Error, source: &str) -> Error {

@@ -24,12 +24,12 @@ use crate::ops::audit;
 use crate::ops::verify::{VerifyOptions, verify};
 use crate::policy::retention::{Kept, Plan, Point, Policy, Zone};
 use crate::progress::{Monitor, Phase, check_cancelled};
-use crate::repo::chain::Chain;
+use crate::repo::chain::{Chain, settled};
 use crate::repo::collect;
 use crate::repo::expired::Expired;
 use crate::repo::history::History;
-use crate::repo::merge::plan::{DEAD_PERCENT, Piece, dead, many};
-use crate::repo::merge::{Keep, Options, live_versions, merge};
+use crate::repo::merge::plan::{DEAD_PERCENT, dead, many};
+use crate::repo::merge::{Keep, Options, live_versions, merge, pieces};
 use crate::repo::term::{Claim, PRUNE};
 use crate::types::{Clock, Seq};
 
@@ -313,27 +313,6 @@ fn percent(_options: &PruneOptions) -> u64 {
     DEAD_PERCENT
 }
 
-/// The segments as planning sees them.
-fn pieces(chain: &Chain, live: Option<&[u64]>) -> Vec<Piece> {
-    let segments = chain.segments().iter().enumerate();
-    segments
-        .map(|(at, segment)| {
-            let bytes = segment.stored_len();
-            let versions = segment.manifest.versions;
-            let live = live.and_then(|l| l.get(at)).copied().unwrap_or(versions);
-            let share = u128::from(bytes) * u128::from(versions.saturating_sub(live));
-            let dead = u64::try_from(share / u128::from(versions.max(1))).unwrap_or(bytes);
-            let states = segment.manifest.states();
-            Piece {
-                bytes,
-                dead,
-                base: segment.manifest.kind == crate::format::segment::SegmentKind::Base,
-                points: states.iter().any(|c| !chain.expired().contains(c.seq)),
-            }
-        })
-        .collect()
-}
-
 struct Run<'a> {
     history: &'a History,
     claim: Claim,
@@ -344,7 +323,12 @@ struct Run<'a> {
 impl Run<'_> {
     /// Merges what is worth it, and deletes what is superfluous.
     fn reclaim(&self, report: &mut PruneReport) -> Result<()> {
-        let mut chain = self.history.chain()?;
+        let chain = self.history.chain()?;
+        // Another prune may replace what this one is at.
+        settled(self.history, &chain, |chain| self.reclaim_from(chain.clone(), report))
+    }
+
+    fn reclaim_from(&self, mut chain: Chain, report: &mut PruneReport) -> Result<()> {
         loop {
             let ranges = many(&pieces(&chain, None));
             if ranges.is_empty() {

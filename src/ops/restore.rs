@@ -23,7 +23,7 @@ use crate::codec::digest::PageHasher;
 use crate::codec::pool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Monitor, Phase, check_cancelled};
-use crate::repo::chain::{Chain, Commit};
+use crate::repo::chain::{Chain, Commit, settled};
 use crate::repo::history::History;
 use crate::repo::page_map::{PageMap, Wanted};
 use crate::sqlite::check::Checker;
@@ -83,11 +83,23 @@ pub fn restore(
     check_target(target, options.force)?;
     let scratch = Scratch::beside(target)?;
     check_space(scratch.path(), commit)?;
-    write_pages(history, chain, commit, scratch.file(), options.threads, monitor)?;
+    settled(history, chain, |chain| {
+        let commit = still(chain, commit)?;
+        write_pages(history, chain, &commit, scratch.file(), options.threads, monitor)
+    })?;
     sync(&scratch, monitor)?;
     check(scratch.path(), options.check, monitor)?;
     check_cancelled(monitor)?;
     scratch.publish(target, options.force)
+}
+
+/// The same commit, in whatever segment it is now.
+pub(crate) fn still(chain: &Chain, commit: &Commit) -> Result<Commit> {
+    match chain.commit(commit.seq) {
+        Some(now) if now.record.digest == commit.record.digest => Ok(now),
+        _ => Err(Error::new(ErrorKind::NotFound, "was pruned meanwhile")
+            .with_object(format!("commit {}", commit.seq))),
+    }
 }
 
 /// Writes all pages of a commit into a file, and compares every digest.

@@ -133,6 +133,14 @@ impl Chain {
         (!self.expired.contains(seq)).then(|| Commit { seq, record, segment: segment.clone() })
     }
 
+    /// Whether all segments of an earlier chain are on this one still.
+    pub(crate) fn extends(&self, then: &Self) -> bool {
+        let names = |chain: &Self| -> Vec<String> {
+            chain.segments.iter().map(|s| s.name().to_owned()).collect()
+        };
+        names(self).starts_with(&names(then))
+    }
+
     /// The segments that a commit's pages are in: from the nearest base up to the commit's own.
     pub(crate) fn lineage(&self, seq: Seq) -> &[Arc<Segment>] {
         let end = self.segments.partition_point(|s| s.manifest.first <= seq);
@@ -140,6 +148,32 @@ impl Chain {
         let base = upto.iter().rposition(|s| s.manifest.kind == SegmentKind::Base).unwrap_or(0);
         upto.get(base..).unwrap_or_default()
     }
+}
+
+/// Does something with a chain. When it finds damage and a merge has replaced segments meanwhile, it begins anew with the
+/// chain as it is now: an object that went away is no damage then.
+///
+/// # Errors
+/// Those of the work; store errors.
+pub(crate) fn settled<T>(
+    history: &History,
+    chain: &Chain,
+    mut work: impl FnMut(&Chain) -> Result<T>,
+) -> Result<T> {
+    let mut fresh: Option<Chain> = None;
+    for _ in 0..ATTEMPTS {
+        let chain = fresh.as_ref().unwrap_or(chain);
+        let error = match work(chain) {
+            Err(e) if e.kind() == ErrorKind::Damaged => e,
+            done => return done,
+        };
+        let now = history.chain()?;
+        if now.extends(chain) {
+            return Err(error);
+        }
+        fresh = Some(now);
+    }
+    work(fresh.as_ref().unwrap_or(chain))
 }
 
 /// What became of an attempt to read a segment.

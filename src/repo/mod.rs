@@ -23,6 +23,7 @@ pub(crate) mod publish;
 pub mod segment;
 pub(crate) mod state;
 pub mod term;
+pub(crate) mod upkeep;
 pub mod writer;
 
 use std::path::{Path, PathBuf};

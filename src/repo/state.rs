@@ -73,6 +73,9 @@ pub(crate) struct State {
     /// The highest term up to which, from the head's on, only prunes claimed a turn.
     #[serde(default)]
     pub(crate) quiet: Term,
+    /// Segments published since the last upkeep.
+    #[serde(default)]
+    pub(crate) since_upkeep: u32,
     pub(crate) head: Option<Head>,
     pub(crate) position: Option<Position>,
     /// What was about to be published, and where in the source that ends: a run that dies before it remembers the new head
@@ -92,6 +95,7 @@ impl State {
             term,
             token,
             quiet: Term(0),
+            since_upkeep: 0,
             head,
             position: None,
             next: None,

@@ -19,6 +19,7 @@
 
 use super::state::{Head, State, StateDir};
 use super::term::{Claim, in_force, quiet_after, quiet_since};
+use super::upkeep;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::LogName;
 use crate::repo::chain::Segment;
@@ -67,6 +68,7 @@ impl Writer {
             }
             state.source = saved.source;
             state.last_run = saved.last_run;
+            state.since_upkeep = saved.since_upkeep;
         }
         dir.write(&state)?;
         Ok(Self { history: history.clone(), role: role.to_owned(), dir, state })
@@ -174,6 +176,25 @@ impl Writer {
         self.dir.write(&self.state)
     }
 
+    /// Whether enough was published for another [upkeep].
+    pub(crate) fn upkeep_is_due(&self) -> bool {
+        self.state.since_upkeep >= upkeep::EVERY
+    }
+
+    /// What an upkeep needs: a term that is higher than everything published so far, if `renewed`, so that it can
+    /// delete.
+    ///
+    /// # Errors
+    /// As [`Writer::renew`].
+    pub(crate) fn begin_upkeep(&mut self, renewed: bool) -> Result<Claim> {
+        if renewed {
+            let head = self.state.head.clone();
+            self.renew(head.as_ref())?;
+        }
+        self.state.since_upkeep = 0;
+        Ok(Claim { term: self.state.term, token: self.state.token })
+    }
+
     /// Whoever prunes deletes parts that no segment names. If it did so before ours was published, nobody was told that
     /// ours is safe, and it must go.
     fn check_parts(&self, segment: &Segment) -> Result<()> {
@@ -203,6 +224,7 @@ impl Writer {
     ) -> Result<()> {
         if head.is_some() {
             self.state.head = head;
+            self.state.since_upkeep = self.state.since_upkeep.saturating_add(1);
         }
         self.state.position = position;
         self.state.next = None;

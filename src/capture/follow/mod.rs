@@ -15,6 +15,7 @@
 mod publisher;
 mod shared;
 mod status;
+mod tidy;
 mod watcher;
 
 use std::path::Path;
@@ -110,6 +111,7 @@ impl Follower {
                 shared: &theirs,
                 listener: &*listener,
                 digests: None,
+                tidier: tidy::Tidier::default(),
                 gap: None,
                 backoff: Duration::from_millis(100),
             };

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use super::FollowOptions;
 use super::shared::{Ended, FOREVER, Shared};
 use super::status::{Activity, Event, Fault, Listener, describe};
+use super::tidy::Tidier;
 use super::watcher::Watcher;
 use crate::capture::commit::{CaptureOptions, Captured, capture, head_digests};
 use crate::capture::group::Group;
@@ -49,6 +50,7 @@ pub(crate) struct Publisher<'a> {
     pub(crate) listener: &'a dyn Listener,
     /// The head's page digests, once they are at hand.
     pub(crate) digests: Option<HeadDigests>,
+    pub(crate) tidier: Tidier,
     /// Whether a gap has to be marked by the next scan, and why.
     pub(crate) gap: Option<String>,
     pub(crate) backoff: Duration,
@@ -345,7 +347,8 @@ impl Publisher<'_> {
         }
         let lag = Duration::from_micros(u64::try_from(lag).unwrap_or(0));
         self.listener.event(&Event::Published { commits, lag });
-        Ok(())
+        let (now, threads) = (self.shared.clock.now(), self.options.capture.threads);
+        self.tidier.tend(&mut self.writer, now, threads, self.listener)
     }
 
     fn warn(&self, e: &Error) {

@@ -37,6 +37,7 @@ use crate::types::Seq;
 
 use emit::Emitter;
 use kept::{Kept, Life};
+use plan::Piece;
 use window::Windows;
 
 /// Which commits a merge keeps.
@@ -218,6 +219,27 @@ pub(crate) fn merge(
         return Err(Error::new(ErrorKind::Failure, "exists already").with_object(name));
     }
     Ok(Merged { copied: out.copied })
+}
+
+/// The segments as planning sees them, with what is known of how many of their page versions are needed.
+pub(crate) fn pieces(chain: &Chain, live: Option<&[u64]>) -> Vec<Piece> {
+    let segments = chain.segments().iter().enumerate();
+    segments
+        .map(|(at, segment)| {
+            let bytes = segment.stored_len();
+            let versions = segment.manifest.versions;
+            let live = live.and_then(|l| l.get(at)).copied().unwrap_or(versions);
+            let share = u128::from(bytes) * u128::from(versions.saturating_sub(live));
+            let dead = u64::try_from(share / u128::from(versions.max(1))).unwrap_or(bytes);
+            let states = segment.manifest.states();
+            Piece {
+                bytes,
+                dead,
+                base: segment.manifest.kind == SegmentKind::Base,
+                points: states.iter().any(|c| !chain.expired().contains(c.seq)),
+            }
+        })
+        .collect()
 }
 
 /// How many page versions of each segment some restore point needs.

@@ -1,0 +1,93 @@
+//! Merging small segments beside a follower, on a thread of its own: publishing never waits for it.
+//!
+//! Invariants: one at a time; it is told to stop, and waited for, when the follower ends; what goes wrong in it is told once
+//! and tried again later.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::status::{Event, Listener, describe};
+use crate::codec::pool::panicked;
+use crate::error::{ErrorKind, Result};
+use crate::progress::Stoppable;
+use crate::repo::upkeep;
+use crate::repo::writer::Writer;
+use crate::types::Timestamp;
+
+/// How often to claim a new term, which deleting needs.
+const RENEWAL: Duration = Duration::from_secs(3600);
+
+/// An upkeep under way, or none.
+#[derive(Default)]
+pub(super) struct Tidier {
+    work: Option<(JoinHandle<Result<()>>, Arc<Stoppable>)>,
+    renewed: Option<Timestamp>,
+    /// What was told last.
+    told: Option<String>,
+}
+
+impl Tidier {
+    /// Begins an upkeep if one is due, and looks how the last one ended.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Superseded`] when another writer took over the history.
+    pub(super) fn tend(
+        &mut self,
+        writer: &mut Writer,
+        now: Timestamp,
+        threads: usize,
+        listener: &dyn Listener,
+    ) -> Result<()> {
+        if self.work.as_ref().is_some_and(|(thread, _)| !thread.is_finished()) {
+            return Ok(());
+        }
+        if let Some((thread, _)) = self.work.take() {
+            let ended = thread.join().unwrap_or_else(|_| Err(panicked()));
+            self.tell(ended, listener);
+        }
+        if !writer.upkeep_is_due() {
+            return Ok(());
+        }
+        let renew = self.renewed.is_none_or(|then| then <= now.before(RENEWAL) || then > now);
+        let claim = match writer.begin_upkeep(renew) {
+            Ok(claim) => claim,
+            Err(e) if e.kind() == ErrorKind::Superseded => return Err(e),
+            Err(e) => {
+                self.tell(Err(e), listener);
+                return Ok(());
+            }
+        };
+        if renew {
+            self.renewed = Some(now);
+        }
+        let stop = Arc::new(Stoppable::default());
+        let (history, monitor) = (writer.history().clone(), stop.clone());
+        let work = move || upkeep::run(&history, claim, now, threads, &*monitor).map(|_| ());
+        // Without a thread the next one does it.
+        let thread = std::thread::Builder::new().name("pagekeep-tidy".to_owned()).spawn(work);
+        self.work = thread.ok().map(|thread| (thread, stop));
+        Ok(())
+    }
+
+    fn tell(&mut self, ended: Result<()>, listener: &dyn Listener) {
+        let fault = ended.err().map(|e| describe(&e));
+        if let Some(fault) = &fault
+            && self.told.as_ref() != Some(fault)
+        {
+            listener
+                .event(&Event::Warning(format!("old segments could not be put together: {fault}")));
+        }
+        self.told = fault;
+    }
+}
+
+impl Drop for Tidier {
+    fn drop(&mut self) {
+        if let Some((thread, stop)) = self.work.take() {
+            stop.stop();
+            // What it was at is done by the next one.
+            let _ = thread.join();
+        }
+    }
+}

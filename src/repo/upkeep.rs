@@ -1,0 +1,60 @@
+//! The little merging that writers do by themselves, so that a history stays quick to open and to restore whether or not
+//! anybody prunes it: neighbours of one size are merged as soon as there are many, and what they replaced is deleted later.
+//!
+//! Invariants: no commit goes, whether it expired or not: that is a prune's business. Nothing that a writer acknowledges
+//! depends on it; when it fails, the next one does its work.
+
+use std::time::Duration;
+
+use super::collect::{self, Collected};
+use super::merge::plan::many;
+use super::merge::{Keep, Options, merge, pieces};
+use super::term::Claim;
+use crate::codec::batch::Compression;
+use crate::error::Result;
+use crate::progress::{Monitor, check_cancelled};
+use crate::repo::chain::settled;
+use crate::repo::history::History;
+use crate::types::Timestamp;
+
+/// After how many segments a writer looks whether there is something to merge.
+pub(crate) const EVERY: u32 = 16;
+/// How long what was replaced stays, for readers that are at it.
+pub(crate) const GRACE: Duration = Duration::from_secs(3600);
+
+/// Merges what is due, in a term that was claimed, and deletes what has been superfluous for long enough.
+///
+/// # Errors
+/// [`crate::error::ErrorKind::Damaged`] when what is merged can't be read as it was stored; store errors.
+pub(crate) fn run(
+    history: &History,
+    claim: Claim,
+    now: Timestamp,
+    threads: usize,
+    monitor: &dyn Monitor,
+) -> Result<Collected> {
+    let options = Options {
+        keep: Keep::All,
+        compression: Compression::default(),
+        threads,
+        rekey: false,
+        open_copied: true,
+    };
+    // A prune may replace what is merged here.
+    settled(history, &history.chain()?, |chain| {
+        let mut chain = chain.clone();
+        loop {
+            let ranges = many(&pieces(&chain, None));
+            if ranges.is_empty() {
+                break;
+            }
+            for range in ranges {
+                check_cancelled(monitor)?;
+                merge(history, &chain, range, &claim, &options, monitor)?;
+            }
+            chain = history.chain()?;
+        }
+        check_cancelled(monitor)?;
+        collect::find(history, &chain, claim, now, GRACE)?.delete(history)
+    })
+}

@@ -1,0 +1,288 @@
+//! Pruning beside everything else: writers tidy up, followers go on, prunes race, readers find their way.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::{Lab, reference, restored_raw};
+use pagekeep::capture::follow::{Activity, Event, FollowOptions, Listener};
+use pagekeep::error::{Error, ErrorKind, Result};
+use pagekeep::format::proof::Level;
+use pagekeep::format::segment::CommitKind;
+use pagekeep::ops::follow::{WatchOptions, follow};
+use pagekeep::ops::prune::{PruneOptions, PruneReport, prune};
+use pagekeep::ops::verify::{VerifyOptions, verify};
+use pagekeep::policy::retention::{Policy, Zone};
+use pagekeep::progress::{Monitor, Silent};
+use pagekeep::repo::Repository;
+use pagekeep::repo::history::History;
+use pagekeep::store::{Created, Entry, MemoryStore, Store, Upload};
+use pagekeep::types::Timestamp;
+use rusqlite::Connection;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn last(n: u32) -> PruneOptions {
+    PruneOptions {
+        grace: Duration::ZERO,
+        threads: 1,
+        ..PruneOptions::new(Policy { last: n, ..Policy::default() }, Zone::Utc)
+    }
+}
+
+fn wal(path: &Path) -> Connection {
+    let app = Connection::open(path).unwrap();
+    app.busy_timeout(Duration::from_secs(10)).unwrap();
+    app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, x)")
+        .unwrap();
+    app
+}
+
+fn seqs(history: &History) -> BTreeSet<u64> {
+    history.chain().unwrap().commits().map(|c| c.seq.0).collect()
+}
+
+fn verified(history: &History, dir: &Path) {
+    let options = VerifyOptions {
+        level: Level::Data,
+        sample_ppm: None,
+        max_time: None,
+        assertions: Vec::new(),
+        threads: 2,
+        scratch: dir.to_owned(),
+    };
+    assert_eq!(verify(history, None, &options, &Silent).unwrap().findings, []);
+}
+
+#[test]
+fn backups_keep_the_chain_short_by_themselves() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    let app = wal(&path);
+    let mut expected = BTreeMap::new();
+    for n in 0..300 {
+        app.execute("INSERT INTO t(x) VALUES(?1)", [format!("row {n}")]).unwrap();
+        let report = lab.backup(&path);
+        expected.insert(report.seq.0, reference(&path));
+    }
+    let history = lab.repository.history("app").unwrap();
+    let chain = history.chain().unwrap();
+    assert_eq!(chain.commits().count(), 300);
+    assert!(chain.segments().len() < 50, "{} segments", chain.segments().len());
+    for (seq, bytes) in &expected {
+        assert!(restored_raw(&history, &chain, *seq, lab.dir.path()).unwrap() == *bytes, "{seq}");
+    }
+    verified(&history, lab.dir.path());
+    // All that was replaced is there for a while.
+    assert!(chain.strays() > 200);
+    // And each backup still costs few requests, but for the one that tidies up.
+    assert!(lab.store.list("histories/").unwrap().len() < 400);
+}
+
+#[derive(Default)]
+struct Ear(Mutex<Vec<Event>>);
+
+impl Monitor for Ear {}
+
+impl Listener for Ear {
+    fn event(&self, event: &Event) {
+        self.0.lock().unwrap().push(event.clone());
+    }
+}
+
+#[test]
+fn a_follower_goes_on_beside_prunes() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    let app = wal(&path);
+    let ear = Arc::new(Ear::default());
+    let options = WatchOptions {
+        follow: FollowOptions { interval: Duration::ZERO, ..FollowOptions::default() },
+        ..WatchOptions::default()
+    };
+    let (history, follower) = follow(&lab.repository, &path, options, ear.clone()).unwrap();
+    follower.wait_durable(PATIENCE).unwrap();
+    let mut expected = BTreeMap::new();
+    for n in 0..120 {
+        app.execute("INSERT INTO t(x) VALUES(?1)", [n]).unwrap();
+        let seq = follower.wait_durable(PATIENCE).unwrap();
+        expected.insert(seq.0, reference(&path));
+        if n % 20 == 10 {
+            let report = prune(&history, &last(15), &Silent).unwrap();
+            assert!(report.kept.len() >= 11, "{}", report.kept.len());
+        }
+    }
+    let status = follower.status();
+    assert_eq!((status.activity, status.scans), (Activity::Following, 0), "{status:?}");
+    follower.stop().unwrap();
+    prune(&history, &last(15), &Silent).unwrap();
+    let chain = history.chain().unwrap();
+    // Every transaction was kept one by one, and the last fifteen are there.
+    let found: Vec<_> = chain.commits().map(|c| (c.seq.0, c.record.kind)).collect();
+    assert_eq!(found.len(), 15);
+    let consecutive = found.windows(2).all(|w| w[0].0 + 1 == w[1].0);
+    assert!(consecutive && found.iter().all(|f| f.1 == CommitKind::Transaction), "{found:?}");
+    for (seq, _) in found {
+        let bytes = restored_raw(&history, &chain, seq, lab.dir.path()).unwrap();
+        assert!(bytes == expected[&seq], "{seq}");
+    }
+    verified(&history, lab.dir.path());
+    let events = ear.0.lock().unwrap();
+    let troubles = events.iter().filter(|e| !matches!(e, Event::Published { .. })).count();
+    assert_eq!(troubles, 0, "{events:?}");
+}
+
+#[test]
+fn prunes_and_restores_at_once_do_each_other_no_harm() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    let app = wal(&path);
+    let expected = Mutex::new(BTreeMap::new());
+    let done = AtomicBool::new(false);
+    let restored = AtomicU64::new(0);
+    let back_up = |n: i64| {
+        app.execute("INSERT INTO t(x) VALUES(?1)", [n]).unwrap();
+        app.execute("UPDATE t SET x=x+1 WHERE id%7=?1", [n % 7]).unwrap();
+        // The bytes are known before anybody can find the commit.
+        let bytes = reference(&path);
+        let next = expected.lock().unwrap().keys().last().map_or(1, |seq| seq + 1);
+        expected.lock().unwrap().insert(next, bytes);
+        assert_eq!(lab.backup(&path).seq.0, next);
+    };
+    for n in 0..30 {
+        back_up(n);
+    }
+    let history = lab.repository.history("app").unwrap();
+    std::thread::scope(|scope| {
+        for keep in [5, 8] {
+            let (history, done) = (&history, &done);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let report: PruneReport = prune(history, &last(keep), &Silent).unwrap();
+                    assert!(!report.kept.is_empty());
+                }
+            });
+        }
+        for reader in 0..2u64 {
+            let dir = lab.path(&format!("reader-{reader}"));
+            fs::create_dir(&dir).unwrap();
+            let (history, done, expected, restored) = (&history, &done, &expected, &restored);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let chain = history.chain().unwrap();
+                    // The second newest is kept by both for a while.
+                    let commit = chain.commits().rev().nth(1).unwrap();
+                    match restored_raw(history, &chain, commit.seq.0, &dir) {
+                        Ok(bytes) => {
+                            assert!(bytes == expected.lock().unwrap()[&commit.seq.0]);
+                            restored.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(e) => assert_eq!(e.kind(), ErrorKind::NotFound, "{e:?}"),
+                    }
+                }
+            });
+        }
+        for n in 30..100 {
+            back_up(n);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    prune(&history, &last(5), &Silent).unwrap();
+    assert_eq!(seqs(&history), (96..=100).collect());
+    assert!(restored.into_inner() > 20);
+    verified(&history, lab.dir.path());
+}
+
+/// A store that prunes when its reader has come so far.
+#[derive(Debug)]
+struct Meddler {
+    inner: MemoryStore,
+    repository: Repository,
+    left: AtomicU64,
+}
+
+impl Meddler {
+    fn tick(&self) {
+        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            prune(&self.repository.history("app").unwrap(), &last(3), &Silent).unwrap();
+        }
+    }
+}
+
+impl Store for Meddler {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+    fn head(&self, name: &str) -> Result<Option<u64>> {
+        self.inner.head(name)
+    }
+    fn get(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        self.tick();
+        self.inner.get(name, limit)
+    }
+    fn get_range(&self, name: &str, offset: u64, len: usize) -> Result<Option<Vec<u8>>> {
+        self.tick();
+        self.inner.get_range(name, offset, len)
+    }
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
+        self.inner.create(name, bytes)
+    }
+    fn upload(&self, name: &str) -> Result<Box<dyn Upload>> {
+        self.inner.upload(name)
+    }
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        self.tick();
+        self.inner.list(prefix)
+    }
+    fn list_dirs(&self, prefix: &str) -> Result<Vec<String>> {
+        self.inner.list_dirs(prefix)
+    }
+    fn delete(&self, name: &str) -> Result<()> {
+        self.inner.delete(name)
+    }
+    fn sweep(&self, before: Timestamp) -> Result<u64> {
+        self.inner.sweep(before)
+    }
+}
+
+#[test]
+fn a_reader_goes_on_wherever_a_prune_takes_its_objects_away() {
+    let outcome = |at: u64| -> (u64, Result<(), Error>) {
+        let lab = Lab::quick();
+        let path = lab.path("app.db");
+        let app = wal(&path);
+        for n in 0..12 {
+            app.execute("INSERT INTO t(x) VALUES(hex(randomblob(3000)))", []).unwrap();
+            app.execute("UPDATE t SET x=?1 WHERE id=1", [n]).unwrap();
+            lab.backup(&path);
+        }
+        let expected = reference(&path);
+        let meddler = Arc::new(Meddler {
+            inner: lab.store.clone(),
+            repository: lab.repository.clone(),
+            left: AtomicU64::new(at),
+        });
+        let repository = lab.through(meddler.clone()).unwrap();
+        let history = repository.history("app").unwrap();
+        let read = history.chain().and_then(|chain| {
+            let newest = chain.latest().unwrap().seq.0;
+            assert_eq!(newest, 12);
+            restored_raw(&history, &chain, newest, lab.dir.path())
+        });
+        let used = at.wrapping_sub(meddler.left.load(Ordering::Relaxed));
+        (used, read.map(|bytes| assert!(bytes == expected)))
+    };
+    let (reads, undisturbed) = outcome(u64::MAX);
+    undisturbed.unwrap();
+    assert!(reads > 20, "{reads} reads");
+    for at in 1..=reads {
+        let (_, read) = outcome(at);
+        read.unwrap_or_else(|e| panic!("pruned at read {at}: {e:?}"));
+    }
+}
