@@ -29,6 +29,7 @@ pub(crate) fn backup(context: &Context, args: BackupArgs) -> Result<()> {
             args::Reader::Backup => Method::Backup,
         },
         adopt: args.adopt,
+        ..BackupOptions::default()
     };
     let report = {
         let progress = Progress::new(&context.out);

@@ -19,7 +19,7 @@ use crate::repo::upkeep;
 use crate::repo::writer::Writer;
 use crate::sqlite::image::Method;
 use crate::sqlite::source::{Pin, Source};
-use crate::types::{Seq, Timestamp};
+use crate::types::{Clock, Seq};
 
 /// How to back up.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct BackupOptions {
     pub method: Method,
     /// Go on with the history although its database lay elsewhere before.
     pub adopt: bool,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 impl Default for BackupOptions {
@@ -50,6 +52,7 @@ impl Default for BackupOptions {
             threads: default_threads(),
             method: Method::default(),
             adopt: false,
+            clock: Clock::default(),
         }
     }
 }
@@ -134,6 +137,7 @@ fn run<'c>(
         self_check: options.self_check,
         threads: options.threads,
         method: options.method,
+        clock: options.clock.clone(),
         ..CaptureOptions::default()
     };
     let Captured { seq, commit, read } =
@@ -147,7 +151,7 @@ fn run<'c>(
         ));
     }
     if writer.upkeep_is_due() {
-        tidy(&mut writer, options.threads, monitor);
+        tidy(&mut writer, options, monitor);
     }
     let snapshot = match &options.label {
         Some(label) => Some(history.add_snapshot(seq, label, SnapshotKind::Manual)?),
@@ -157,11 +161,11 @@ fn run<'c>(
 }
 
 /// Merges small segments now and then. The commit is stored whatever becomes of that.
-fn tidy(writer: &mut Writer, threads: usize, monitor: &dyn Monitor) {
+fn tidy(writer: &mut Writer, options: &BackupOptions, monitor: &dyn Monitor) {
     let history = writer.history().clone();
-    let done = writer
-        .begin_upkeep(true)
-        .and_then(|claim| upkeep::run(&history, claim, Timestamp::now(), threads, monitor));
+    let done = writer.begin_upkeep(true).and_then(|claim| {
+        upkeep::run(&history, claim, options.clock.now(), options.threads, monitor)
+    });
     match done {
         Ok(_) => {}
         Err(e) if e.kind() == ErrorKind::Interrupted => {}

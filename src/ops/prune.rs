@@ -28,8 +28,8 @@ use crate::repo::chain::{Chain, settled};
 use crate::repo::collect;
 use crate::repo::expired::Expired;
 use crate::repo::history::History;
-use crate::repo::merge::plan::{DEAD_PERCENT, dead, many};
-use crate::repo::merge::{Keep, Options, live_versions, merge, pieces};
+use crate::repo::merge::plan::{many, stale};
+use crate::repo::merge::{Keep, Options, merge, needed, newest_bytes, pieces};
 use crate::repo::term::{Claim, PRUNE};
 use crate::types::{Clock, Seq};
 
@@ -136,7 +136,7 @@ pub fn prune(
         let plan = decide(history, &chain, options)?;
         let (live, _) = usage(history, &chain)?;
         report.before = live;
-        report.after = estimate(&chain, &plan, live, options, monitor)?;
+        report.after = estimate(&chain, &plan, live, monitor)?;
         (report.kept, report.dropped) = (plan.kept, plan.dropped);
         return Ok(report);
     }
@@ -285,18 +285,14 @@ fn usage(history: &History, chain: &Chain) -> Result<(Usage, u64)> {
 }
 
 /// What would remain, roughly: dead versions take as much as the others of their segment.
-fn estimate(
-    chain: &Chain,
-    plan: &Plan,
-    before: Usage,
-    options: &PruneOptions,
-    monitor: &dyn Monitor,
-) -> Result<Usage> {
+fn estimate(chain: &Chain, plan: &Plan, before: Usage, monitor: &dyn Monitor) -> Result<Usage> {
     let chain = chain.without(plan.dropped.iter().map(|p| p.seq));
-    let pieces = pieces(&chain, Some(&live_versions(&chain, monitor)?));
+    let needed = needed(&chain, monitor)?;
+    let newest = newest_bytes(&chain, &needed);
+    let pieces = pieces(&chain, Some(&needed));
     let stored: u64 = pieces.iter().map(|p| p.bytes).sum();
     let strays = chain.off_chain().iter().map(|e| e.len).sum::<u64>();
-    let reclaimed: u64 = dead(&pieces, percent(options))
+    let reclaimed: u64 = stale(&pieces, newest)
         .into_iter()
         .filter_map(|range| pieces.get(range))
         .flatten()
@@ -307,10 +303,6 @@ fn estimate(
     let other = before.bytes.saturating_sub(stored).saturating_sub(strays);
     let bytes = stored.saturating_sub(reclaimed).saturating_add(other);
     Ok(Usage { bytes, objects: before.objects, segments, commits })
-}
-
-fn percent(_options: &PruneOptions) -> u64 {
-    DEAD_PERCENT
 }
 
 struct Run<'a> {
@@ -336,8 +328,9 @@ impl Run<'_> {
             }
             chain = self.merge(&chain, ranges, report)?;
         }
-        let live = live_versions(&chain, self.monitor)?;
-        let ranges = dead(&pieces(&chain, Some(&live)), percent(self.options));
+        let needed = needed(&chain, self.monitor)?;
+        let newest = newest_bytes(&chain, &needed);
+        let ranges = stale(&pieces(&chain, Some(&needed)), newest);
         chain = self.merge(&chain, ranges, report)?;
         if report.merges > 0 {
             self.compare(&chain)?;

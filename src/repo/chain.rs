@@ -321,13 +321,21 @@ impl<'h> Walk<'h> {
         let before = child.manifest.first;
         let near = Seq(before.0.saturating_sub(1));
         let mut from = (near, Seq(0), SegmentId::default());
+        let mut best: Option<Arc<Segment>> = None;
         while let Some(at) = self.merged.range(from..).next().map(|(at, _)| *at)
             && at.0 == near
+            // Of those that reach equally far the last one written counts.
+            && best.as_ref().is_none_or(|best| best.manifest.first == at.1)
         {
-            if let Some(segment) = fits(&self.merged(at)?) {
-                return Ok(Some(segment));
+            if let Some(segment) = fits(&self.merged(at)?)
+                && best.as_ref().is_none_or(|best| best.manifest.term <= segment.manifest.term)
+            {
+                best = Some(segment);
             }
             from = (at.0, at.1, after(at.2));
+        }
+        if best.is_some() {
+            return Ok(best);
         }
         let mut upto = (before, Term(0));
         while let Some(at) = self.log.range(..upto).next_back().map(|(at, _)| *at) {

@@ -1,5 +1,7 @@
 //! Random histories, pruned and merged at random: every restore point stays byte for byte what it was, and nothing else does.
 
+mod year;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -54,6 +56,11 @@ struct Bench {
 
 impl Bench {
     fn new(seed: u64) -> Self {
+        let page_size = [512, 512, 1024, 4096][Random::new(seed).below(4)];
+        Self::with_page_size(seed, page_size)
+    }
+
+    fn with_page_size(seed: u64, page_size: u32) -> Self {
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let time = Arc::new(AtomicI64::new(BEGIN));
         let clock = time.clone();
@@ -67,7 +74,6 @@ impl Bench {
         let history = repository.create_history("app", "app.db").unwrap();
         let app = Connection::open(dir.path().join("app.db")).unwrap();
         let mut random = Random::new(seed);
-        let page_size = [512, 512, 1024, 4096][random.below(4)];
         app.execute_batch(&format!(
             "PRAGMA page_size={page_size}; PRAGMA auto_vacuum={}; PRAGMA synchronous=OFF;
              CREATE TABLE t(id INTEGER PRIMARY KEY, x BLOB)",

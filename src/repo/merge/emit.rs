@@ -1,5 +1,8 @@
 //! The output of a merge: batches whose pages all survive are copied sealed, the others' pages are packed anew.
 //!
+//! What the newest commit consists of goes into batches of its own, so that restoring it reads little else; a batch in which
+//! both kinds of pages stand is packed anew once more than one page in [`MIXED`] is of the other kind.
+//!
 //! Invariants: entries come out by page and then commit; every page that is packed anew has the digest that its index gave;
 //! decoded batches are kept up to [`CACHE`] bytes, and what is packed at once is [`WAVE`] batches.
 
@@ -23,9 +26,18 @@ use crate::types::{PageNo, PageSize};
 const CACHE: usize = 64 * 1024 * 1024;
 /// How many batches are packed side by side.
 const WAVE: usize = 16;
+/// One page in how many of a batch that the newest commit needs may be of an older one.
+const MIXED: u32 = 10;
 
-/// A version that survives, and its commit in the merge's table.
-pub(super) type Survivor = (Version, u32);
+/// A version that survives.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Survivor {
+    pub(super) version: Version,
+    /// Its commit in the merge's table.
+    pub(super) commit: u32,
+    /// Whether it is the page's content in the newest commit.
+    pub(super) current: bool,
+}
 
 /// A segment under way, made of others.
 pub(super) struct Emitter<'a> {
@@ -116,9 +128,9 @@ impl<'a> Emitter<'a> {
             }
         }
         self.pack(sources, survivors, &mut waiting, &mut cache, &mut placed, &mut places)?;
-        for ((version, _), place) in survivors.iter().zip(&mut places) {
-            if let Some(at) = of_source.get(&version.batch) {
-                *place = (*at, version.slot);
+        for (survivor, place) in survivors.iter().zip(&mut places) {
+            if let Some(at) = of_source.get(&survivor.version.batch) {
+                *place = (*at, survivor.version.slot);
             }
         }
         self.batches += u64::try_from(placed.len()).unwrap_or(u64::MAX);
@@ -127,10 +139,12 @@ impl<'a> Emitter<'a> {
 
     /// Decides which batches are copied, and in which order all is written.
     fn plan(&self, sources: &[Source], survivors: &[Survivor]) -> Vec<Unit> {
-        let mut live = vec![0u32; sources.len()];
-        for (version, _) in survivors {
-            if let Some(n) = usize::try_from(version.batch).ok().and_then(|i| live.get_mut(i)) {
-                *n += 1;
+        let mut live = vec![(0u32, 0u32); sources.len()];
+        for survivor in survivors {
+            let at = usize::try_from(survivor.version.batch).ok();
+            if let Some((all, current)) = at.and_then(|i| live.get_mut(i)) {
+                *all += 1;
+                *current += u32::from(survivor.current);
             }
         }
         // Batches of too many segments can't be copied into one: its list of origins is bounded.
@@ -143,31 +157,34 @@ impl<'a> Emitter<'a> {
             sources.iter().zip(&live).map(|(s, live)| room && self.is_copied(s, *live)).collect();
         let mut done = vec![false; sources.len()];
         let mut units = Vec::new();
-        let mut open: Vec<usize> = Vec::new();
-        for (at, (version, _)) in survivors.iter().enumerate() {
-            let source = usize::try_from(version.batch).unwrap_or(usize::MAX);
+        // Pages of the newest commit, and the others.
+        let mut open: [Vec<usize>; 2] = Default::default();
+        for (at, survivor) in survivors.iter().enumerate() {
+            let source = usize::try_from(survivor.version.batch).unwrap_or(usize::MAX);
             if copied.get(source) == Some(&true) {
                 if let Some(done) = done.get_mut(source).filter(|done| !**done) {
                     *done = true;
-                    units.push(Unit::Copy(version.batch));
+                    units.push(Unit::Copy(survivor.version.batch));
                 }
-            } else {
-                open.push(at);
-                if open.len() == self.per_batch {
-                    units.push(Unit::Pack(std::mem::take(&mut open)));
-                }
+                continue;
+            }
+            let [current, older] = &mut open;
+            let open = if survivor.current { current } else { older };
+            open.push(at);
+            if open.len() == self.per_batch {
+                units.push(Unit::Pack(std::mem::take(open)));
             }
         }
-        if !open.is_empty() {
-            units.push(Unit::Pack(open));
-        }
+        units.extend(open.into_iter().filter(|open| !open.is_empty()).map(Unit::Pack));
         units
     }
 
-    /// A batch is copied if all its pages survive, it is worth a batch of its own, and its key need not change.
-    fn is_copied(&self, source: &Source, live: u32) -> bool {
+    /// A batch is copied if all its pages survive, nearly all of them for the same reason, it is worth a batch of its own,
+    /// and its key need not change.
+    fn is_copied(&self, source: &Source, (live, current): (u32, u32)) -> bool {
         let pages = usize::from(source.batch.pages);
-        let full = usize::try_from(live) == Ok(pages) && pages * 4 >= self.per_batch;
+        let alike = current == 0 || is_settled(live, current);
+        let full = usize::try_from(live) == Ok(pages) && pages * 4 >= self.per_batch && alike;
         let current = self.data.history().repository().newest_key().map(|key| key.id).ok();
         let key = source.segment.origin(source.batch.origin).map(|o| o.key).ok();
         full && (!self.options.rekey || key == current)
@@ -214,7 +231,7 @@ impl<'a> Emitter<'a> {
         for unit in waiting.iter() {
             check_cancelled(self.monitor)?;
             let mut plain = Vec::with_capacity(unit.len() * page_len);
-            for (version, _) in unit.iter().filter_map(|at| survivors.get(*at)) {
+            for Survivor { version, .. } in unit.iter().filter_map(|at| survivors.get(*at)) {
                 let source = usize::try_from(version.batch).ok().and_then(|i| sources.get(i));
                 let Some(source) = source else { continue };
                 self.page(source, version, cache, &mut plain)?;
@@ -298,7 +315,7 @@ impl<'a> Emitter<'a> {
         for rows in rows.chunks(BLOCK_ENTRIES) {
             let mut block = IndexBlock::default();
             let mut known: HashMap<u32, u16> = HashMap::new();
-            for ((version, commit), (place, slot)) in rows {
+            for (Survivor { version, commit, .. }, (place, slot)) in rows {
                 let batch = match known.get(place) {
                     Some(batch) => *batch,
                     None => {
@@ -324,6 +341,11 @@ impl<'a> Emitter<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether so few of the pages of a batch are of older commits only that it may stay as it is.
+pub(super) fn is_settled(live: u32, current: u32) -> bool {
+    live.saturating_sub(current) * MIXED <= live
 }
 
 /// Batches that were decoded, the oldest of which go when they are too many.

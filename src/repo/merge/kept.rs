@@ -65,6 +65,12 @@ impl Kept {
         from < until
     }
 
+    /// Whether a version is the page's content in the newest staying commit.
+    pub(super) fn is_current(&self, life: Life) -> bool {
+        let (from, until) = self.span(life);
+        from < until && until == self.seqs.len()
+    }
+
     /// Sums of the digests that each staying commit sees, for comparing before with after.
     pub(super) fn sums(&self) -> Sums {
         Sums(vec![Digest::default(); self.seqs.len() + 1])

@@ -35,7 +35,7 @@ use crate::repo::term::Claim;
 use crate::store::Created;
 use crate::types::Seq;
 
-use emit::Emitter;
+use emit::{Emitter, Survivor, is_settled};
 use kept::{Kept, Life};
 use plan::Piece;
 use window::Windows;
@@ -162,19 +162,20 @@ pub(crate) fn merge(
             let slot = kept.slot(version.seq).ok_or_else(inconsistent)?;
             let count = usize::try_from(slot).ok().and_then(|i| changed.get_mut(i));
             *count.ok_or_else(inconsistent)? += 1;
-            survivors.push((*version, slot));
+            let current = kept.is_current(life);
+            survivors.push(Survivor { version: *version, commit: slot, current });
         }
         // Lives end where the next survivor begins, and begin with the commit that the table has.
-        for (at, (version, slot)) in survivors.iter().enumerate() {
+        for (at, Survivor { version, commit, .. }) in survivors.iter().enumerate() {
             let seq_of = |slot: u32| {
                 usize::try_from(slot).ok().and_then(|i| kept.table.get(i)).map(|c| c.seq)
             };
-            let next = survivors.get(at + 1).filter(|(next, _)| next.page == version.page);
+            let next = survivors.get(at + 1).filter(|next| next.version.page == version.page);
             let until = match next {
-                Some((_, slot)) => seq_of(*slot),
+                Some(next) => seq_of(next.commit),
                 None => window.later.get(&version.page).copied(),
             };
-            let from = seq_of(*slot).ok_or_else(inconsistent)?;
+            let from = seq_of(*commit).ok_or_else(inconsistent)?;
             after.add(&kept, Life { page: version.page, from, until }, &version.digest);
         }
         out.window(&window.sources, &survivors)?;
@@ -221,20 +222,24 @@ pub(crate) fn merge(
     Ok(Merged { copied: out.copied })
 }
 
-/// The segments as planning sees them, with what is known of how many of their page versions are needed.
-pub(crate) fn pieces(chain: &Chain, live: Option<&[u64]>) -> Vec<Piece> {
+/// The segments as planning sees them, with what is known of their page versions.
+pub(crate) fn pieces(chain: &Chain, needed: Option<&[Needed]>) -> Vec<Piece> {
     let segments = chain.segments().iter().enumerate();
     segments
         .map(|(at, segment)| {
             let bytes = segment.stored_len();
             let versions = segment.manifest.versions;
-            let live = live.and_then(|l| l.get(at)).copied().unwrap_or(versions);
-            let share = u128::from(bytes) * u128::from(versions.saturating_sub(live));
-            let dead = u64::try_from(share / u128::from(versions.max(1))).unwrap_or(bytes);
+            let share = |n: u64| {
+                let share = u128::from(bytes) * u128::from(n) / u128::from(versions.max(1));
+                u64::try_from(share).unwrap_or(bytes)
+            };
+            let needed = needed.and_then(|n| n.get(at)).copied();
+            let needed = needed.unwrap_or(Needed { live: versions, ..Needed::default() });
             let states = segment.manifest.states();
             Piece {
                 bytes,
-                dead,
+                dead: share(versions.saturating_sub(needed.live)),
+                mixed: share(needed.mixed),
                 base: segment.manifest.kind == SegmentKind::Base,
                 points: states.iter().any(|c| !chain.expired().contains(c.seq)),
             }
@@ -242,13 +247,34 @@ pub(crate) fn pieces(chain: &Chain, live: Option<&[u64]>) -> Vec<Piece> {
         .collect()
 }
 
-/// How many page versions of each segment some restore point needs.
+/// What the newest commit takes, by what its segments' page versions take on average.
+pub(crate) fn newest_bytes(chain: &Chain, needed: &[Needed]) -> u64 {
+    let share = |(segment, needed): (&Arc<Segment>, &Needed)| {
+        let versions = u128::from(segment.manifest.versions.max(1));
+        let share = u128::from(segment.stored_len()) * u128::from(needed.current) / versions;
+        u64::try_from(share).unwrap_or(u64::MAX)
+    };
+    chain.segments().iter().zip(needed).map(share).sum()
+}
+
+/// What is known of the page versions of a segment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Needed {
+    /// Those that some restore point needs.
+    pub(crate) live: u64,
+    /// Those of them that the newest commit needs.
+    pub(crate) current: u64,
+    /// Those of them that the newest commit does not need, though they share batches with what it needs.
+    pub(crate) mixed: u64,
+}
+
+/// How many page versions of each segment are needed, and how well they are sorted.
 ///
 /// # Errors
 /// [`ErrorKind::Damaged`] when an index block can't be opened; store errors.
-pub(crate) fn live_versions(chain: &Chain, monitor: &dyn Monitor) -> Result<Vec<u64>> {
+pub(crate) fn needed(chain: &Chain, monitor: &dyn Monitor) -> Result<Vec<Needed>> {
     let segments = chain.segments();
-    let mut live = vec![0; segments.len()];
+    let mut needed = vec![Needed::default(); segments.len()];
     let mut from = 0;
     while from < segments.len() {
         let is_base = |s: &Arc<Segment>| s.manifest.kind == SegmentKind::Base;
@@ -259,18 +285,27 @@ pub(crate) fn live_versions(chain: &Chain, monitor: &dyn Monitor) -> Result<Vec<
         let mut windows = Windows::new(work.sources, &[])?;
         while let Some(window) = windows.next()? {
             check_cancelled(monitor)?;
-            for (version, life) in window.lives() {
-                let source =
-                    usize::try_from(version.batch).ok().and_then(|i| window.sources.get(i));
-                let count = source.and_then(|s| live.get_mut(from + s.which));
-                if let Some(count) = count.filter(|_| kept.needs(life)) {
-                    *count += 1;
+            let mut batches = vec![(0u32, 0u32); window.sources.len()];
+            for (version, life) in window.lives().filter(|(_, life)| kept.needs(*life)) {
+                let at = usize::try_from(version.batch).ok();
+                if let Some((live, current)) = at.and_then(|i| batches.get_mut(i)) {
+                    *live += 1;
+                    *current += u32::from(kept.is_current(life));
+                }
+            }
+            for (source, (live, current)) in window.sources.iter().zip(batches) {
+                if let Some(needed) = needed.get_mut(from + source.which) {
+                    needed.live += u64::from(live);
+                    needed.current += u64::from(current);
+                    if current > 0 && !is_settled(live, current) {
+                        needed.mixed += u64::from(live - current);
+                    }
                 }
             }
         }
         from = until;
     }
-    Ok(live)
+    Ok(needed)
 }
 
 fn inconsistent() -> Error {

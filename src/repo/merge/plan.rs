@@ -2,8 +2,8 @@
 //!
 //! Two reasons to merge. **Many**: a chain of small segments is slow to open and to restore from; so [`FAN`] neighbours of about one
 //! size become one, like the runs of an LSM tree. Every byte is rewritten once for each power of [`FAN`], and a history of
-//! *n* segments has at most [`FAN`] × log(*n*) of them. **Dead**: page versions that no restore point needs take room; a
-//! segment is rewritten when enough of it is dead.
+//! *n* segments has at most [`FAN`] × log(*n*) of them. **Stale**: page versions that no restore point needs take room, and those
+//! that only older ones need are in the way of whoever restores the newest; a segment is rewritten when enough of it is so.
 //!
 //! Invariants: ranges ascend and do not overlap; none has the newest segment; none crosses a base, unless nothing before the base
 //! is needed.
@@ -22,6 +22,8 @@ pub(crate) struct Piece {
     pub(crate) bytes: u64,
     /// Bytes of it that no restore point needs, estimated.
     pub(crate) dead: u64,
+    /// Bytes of it that the newest commit does not need, though they lie between those that it needs, estimated.
+    pub(crate) mixed: u64,
     /// Whether it stands alone.
     pub(crate) base: bool,
     /// Whether it has a restore point.
@@ -73,26 +75,56 @@ fn runs(pieces: &[Piece], within: Range<usize>, ranges: &mut Vec<Range<usize>>) 
     }
 }
 
-/// How eagerly room is reclaimed: a segment is rewritten when more than this share of it is dead, in percent.
+/// A segment is rewritten when more than this share of it is dead, in percent.
 pub(crate) const DEAD_PERCENT: u64 = 20;
+/// Segments are rewritten until what is in the way of restoring the newest commit is less than this share of it, in percent.
+pub(crate) const MIXED_PERCENT: u64 = 12;
 
-/// Segments to rewrite because much of them is dead, joined with neighbours that are no larger than what is gained.
-pub(crate) fn dead(pieces: &[Piece], percent: u64) -> Vec<Range<usize>> {
+/// Segments to rewrite because much of them is stale; neighbours become one. `newest` is what the newest commit takes.
+pub(crate) fn stale(pieces: &[Piece], newest: u64) -> Vec<Range<usize>> {
     let end = pieces.len().saturating_sub(1);
-    let worth =
-        |p: &Piece| p.dead > 0 && p.dead.saturating_mul(100) >= p.bytes.saturating_mul(percent);
-    let mut ranges: Vec<Range<usize>> = Vec::new();
-    for (at, piece) in pieces.iter().enumerate().take(end) {
-        if !worth(piece) {
-            continue;
+    let pieces = pieces.get(..end).unwrap_or_default();
+    let mut chosen: Vec<bool> = pieces
+        .iter()
+        .map(|p| p.dead > 0 && p.dead.saturating_mul(100) >= p.bytes.saturating_mul(DEAD_PERCENT))
+        .collect();
+    // Those first that have most of it for what they take to rewrite.
+    let mut order: Vec<usize> = (0..pieces.len()).collect();
+    let gain = |p: &Piece| u128::from(p.mixed) * 1_000_000 / u128::from(p.bytes.max(1));
+    order.sort_by_key(|at| std::cmp::Reverse(pieces.get(*at).map_or(0, gain)));
+    let left = |chosen: &[bool]| -> u64 {
+        let kept = pieces.iter().zip(chosen).filter(|(_, chosen)| !**chosen);
+        kept.map(|(p, _)| p.mixed).sum()
+    };
+    let mut mixed = left(&chosen);
+    for at in order {
+        if mixed.saturating_mul(100) <= newest.saturating_mul(MIXED_PERCENT) {
+            break;
         }
-        // What went away altogether leaves nothing to stand alone: it goes into its neighbour.
+        if let (Some(chosen), Some(piece)) = (chosen.get_mut(at), pieces.get(at))
+            && !*chosen
+        {
+            *chosen = true;
+            mixed = mixed.saturating_sub(piece.mixed);
+        }
+    }
+    // What is small comes along with a neighbour that is rewritten anyway.
+    let small: Vec<bool> = pieces.iter().map(|p| p.bytes <= SMALL).collect();
+    let at = |v: &[bool], i: Option<usize>| i.and_then(|i| v.get(i)).copied().unwrap_or(false);
+    for i in (0..pieces.len()).chain((0..pieces.len()).rev()) {
+        if at(&small, Some(i)) && (at(&chosen, i.checked_sub(1)) || at(&chosen, Some(i + 1))) {
+            if let Some(chosen) = chosen.get_mut(i) {
+                *chosen = true;
+            }
+        }
+    }
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for (at, _) in chosen.iter().enumerate().filter(|(_, chosen)| **chosen) {
         match ranges.last_mut() {
             Some(range) if range.end == at && joins(pieces, range, at) => range.end = at + 1,
             _ => ranges.push(at..at + 1),
         }
     }
-    // A base's epoch without restore points can only go together with the next base.
     ranges
 }
 
