@@ -9,6 +9,7 @@ use pagekeep::format::segment::{CommitKind, SegmentKind};
 use pagekeep::ops::backup::{BackupOptions, backup, backup_connection};
 use pagekeep::ops::restore::{Check, RestoreOptions, restore};
 use pagekeep::progress::Silent;
+use pagekeep::repo::Repository;
 use rusqlite::Connection;
 
 fn fill(db: &Connection, rows: u32) {
@@ -202,7 +203,7 @@ fn a_target_is_replaced_only_by_force_and_never_with_an_old_wal() {
 }
 
 #[test]
-fn a_repository_set_back_to_an_earlier_state_goes_on_from_there() {
+fn a_repository_set_back_to_an_earlier_state_is_reported_until_somebody_accepts_it() {
     let lab = Lab::new();
     let path = lab.path("app.db");
     let app = Connection::open(&path).unwrap();
@@ -215,6 +216,19 @@ fn a_repository_set_back_to_an_earlier_state_goes_on_from_there() {
     let newest = history.chain().unwrap().newest().unwrap().name().to_owned();
     pagekeep::store::Store::delete(&lab.store, &newest).unwrap();
     app.execute_batch("INSERT INTO t(x) VALUES('after')").unwrap();
+    // Neither read nor written to; but another machine knows nothing of it.
+    for _ in 0..2 {
+        let error = history.chain().unwrap_err();
+        assert_eq!((error.kind(), error.kind().exit_code()), (ErrorKind::Damaged, 4));
+        assert!(error.to_string().contains("went backwards"), "{error}");
+        let options = BackupOptions::default();
+        let error = backup(&lab.repository, &path, &options, &Silent).unwrap_err();
+        assert!(error.to_string().contains("went backwards"), "{error}");
+    }
+    let store = std::sync::Arc::new(lab.store.clone());
+    let elsewhere = Repository::open(store, &lab.secret, lab.path("elsewhere")).unwrap();
+    assert_eq!(elsewhere.history("app").unwrap().chain().unwrap().commits().count(), 1);
+    pagekeep::repo::accept_rollback(&history).unwrap();
     let report = lab.backup(&path);
     assert_eq!(report.seq.0, 2);
     assert!(restored(&history, 1, lab.dir.path()).unwrap() == first);

@@ -11,6 +11,7 @@ use crate::format::snapshot::{SnapshotKind, SnapshotRecord};
 use crate::repo::Repository;
 use crate::repo::chain::Chain;
 use crate::repo::expired::Expired;
+use crate::repo::seen;
 use crate::types::{HistoryId, Seq, SnapshotId, Timestamp, WriterToken};
 
 /// The past of one database.
@@ -72,8 +73,19 @@ impl History {
     /// Its segments, from the first to the newest.
     ///
     /// # Errors
-    /// Store errors; [`ErrorKind::Damaged`] when the chain is broken.
+    /// Store errors; [`ErrorKind::Damaged`] when the chain is broken, or ends earlier than it did when this machine last
+    /// saw it.
     pub fn chain(&self) -> Result<Chain> {
+        let chain = Chain::load(self)?;
+        seen::check(self, &chain)?;
+        Ok(chain)
+    }
+
+    /// As [`History::chain`], whatever this machine has seen before.
+    ///
+    /// # Errors
+    /// Store errors; [`ErrorKind::Damaged`] when the chain is broken.
+    pub(crate) fn chain_as_it_is(&self) -> Result<Chain> {
         Chain::load(self)
     }
 

@@ -20,6 +20,7 @@ pub mod keys;
 pub(crate) mod merge;
 pub(crate) mod page_map;
 pub(crate) mod publish;
+pub(crate) mod seen;
 pub mod segment;
 pub(crate) mod state;
 pub mod term;
@@ -350,6 +351,14 @@ impl Repository {
 /// When the local state can't be read.
 pub fn last_run_here(history: &History) -> Result<Option<Timestamp>> {
     Ok(state::peek(history)?.and_then(|state| state.last_run).map(Timestamp))
+}
+
+/// Forgets what this machine saw of a history, so that one which was set back on purpose is taken as it is.
+///
+/// # Errors
+/// [`ErrorKind::Busy`] when a process of this machine writes to the history; when the local state can't be removed.
+pub fn accept_rollback(history: &History) -> Result<()> {
+    seen::forget(history)
 }
 
 /// The store at a location, as the command line and configuration files write it: a directory.

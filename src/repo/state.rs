@@ -6,6 +6,7 @@
 //!   lock      held by the one process that writes to the history from here
 //!   state     JSON, replaced atomically
 //!   digests   the head's page digests (see `digests`)
+//!   seen      the newest commit that was seen (see `seen`)
 //! ```
 //!
 //! Invariant: but for its `next`, the state is written after what it speaks of was published and acknowledged. A state that is
@@ -77,6 +78,9 @@ pub(crate) struct State {
     #[serde(default)]
     pub(crate) since_upkeep: u32,
     pub(crate) head: Option<Head>,
+    /// The newest head that was acknowledged here: it is on the chain for good.
+    #[serde(default)]
+    pub(crate) acknowledged: Option<Head>,
     pub(crate) position: Option<Position>,
     /// What was about to be published, and where in the source that ends: a run that dies before it remembers the new head
     /// finds its place all the same.
@@ -97,6 +101,7 @@ impl State {
             quiet: Term(0),
             since_upkeep: 0,
             head,
+            acknowledged: None,
             position: None,
             next: None,
             source: String::new(),
@@ -163,7 +168,7 @@ pub(crate) fn peek(history: &History) -> Result<Option<State>> {
     read_from(&dir_of(history))
 }
 
-fn dir_of(history: &History) -> PathBuf {
+pub(super) fn dir_of(history: &History) -> PathBuf {
     history.repository().state_dir().join(history.id().to_string())
 }
 
@@ -179,7 +184,7 @@ fn read_from(dir: &Path) -> Result<Option<State>> {
     }
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_file_name(local::temporary_name()?);
     let write = || {
         let mut file =

@@ -17,6 +17,7 @@
 //! Invariants: no lease, no clock. One process per machine and history, by a local lock. A writer that was superseded by
 //! another writer stops with [`ErrorKind::Superseded`].
 
+use super::seen;
 use super::state::{Head, State, StateDir};
 use super::term::{Claim, in_force, quiet_after, quiet_since};
 use super::upkeep;
@@ -42,7 +43,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] when another process of this machine writes to the history; store errors;
-    /// [`ErrorKind::Damaged`] when the chain is broken.
+    /// [`ErrorKind::Damaged`] when the chain is broken, or lacks what was acknowledged to this machine.
     pub fn open(history: &History, role: &str) -> Result<Self> {
         let dir = StateDir::lock(history)?;
         let saved = dir.read()?;
@@ -53,7 +54,11 @@ impl Writer {
             return Ok(Self { history: history.clone(), role, dir, state });
         }
         let Claim { term, token } = Claim::take(history, role)?;
-        let head = Head::of(&history.chain()?);
+        let chain = history.chain()?;
+        if let Some(head) = saved.as_ref().and_then(|saved| saved.acknowledged.as_ref()) {
+            seen::check_acknowledged(history, head, &chain)?;
+        }
+        let head = Head::of(&chain);
         let mut state = State::new(term, token, head);
         state.quiet = quiet(history, &state)?;
         if let Some(saved) = saved {
@@ -66,6 +71,7 @@ impl Writer {
                 // Or it is the one that the last run here published as it died.
                 state.position = position;
             }
+            state.acknowledged = saved.acknowledged;
             state.source = saved.source;
             state.last_run = saved.last_run;
             state.since_upkeep = saved.since_upkeep;
@@ -226,6 +232,7 @@ impl Writer {
             self.state.head = head;
             self.state.since_upkeep = self.state.since_upkeep.saturating_add(1);
         }
+        self.state.acknowledged = self.state.head.clone();
         self.state.position = position;
         self.state.next = None;
         source.clone_into(&mut self.state.source);

@@ -284,6 +284,8 @@ impl Restore<'_> {
 pub fn look(museum: &Museum, store: &MemoryStore, restore: Restore<'_>, dir: &Path) -> View {
     let mut view = View::default();
     let store = Arc::new(store.clone());
+    // Nothing but the secret: what an earlier look saw does not count.
+    let _ = std::fs::remove_dir_all(dir.join("state"));
     let opened = Repository::open(store, &museum.secret, dir.join("state"));
     let Some(repository) = view.keep(Place::Open, opened) else { return view };
     let slots = repository.slots().unwrap();
