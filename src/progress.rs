@@ -34,6 +34,8 @@ pub enum Phase {
     Compare,
     /// Putting segments together.
     Merge,
+    /// Copying commits to another repository.
+    Copy,
 }
 
 impl Phase {
@@ -51,6 +53,7 @@ impl Phase {
             Self::Install => "install",
             Self::Compare => "compare",
             Self::Merge => "merge",
+            Self::Copy => "copy",
         }
     }
 }

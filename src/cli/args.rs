@@ -1,9 +1,11 @@
 //! The flags, as they are typed. [`super::context`] resolves them into what the commands use.
 
+mod copy;
 mod retention;
 
 use std::path::PathBuf;
 
+pub(crate) use copy::CopyArgs;
 pub(crate) use retention::{HoldCommand, PruneArgs, UndeleteArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -100,6 +102,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Hold(HoldCommand),
     Undelete(UndeleteArgs),
+    Copy(CopyArgs),
     Status(StatusArgs),
     /// Manage the keys that open the repository
     #[command(subcommand)]

@@ -20,6 +20,14 @@ use crate::repo::{self, Repository};
 /// The longest secret that a file or command may give.
 const MAX_SECRET: u64 = 4096;
 
+/// Where a key is to come from.
+pub(crate) struct KeySource<'a> {
+    pub(crate) key_file: Option<&'a Path>,
+    pub(crate) password_file: Option<&'a Path>,
+    pub(crate) password_command: Option<&'a str>,
+    pub(crate) recovery_key_file: Option<&'a Path>,
+}
+
 /// What every command gets.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -60,14 +68,35 @@ impl Context {
 
     /// Opens the repository with the key that the flags and the environment give.
     pub(crate) fn repository(&self) -> Result<Repository> {
-        let store = repo::open_store(self.location()?)?;
+        self.repository_at(self.location()?)
+    }
+
+    /// As [`Context::repository`], at a location.
+    pub(crate) fn repository_at(&self, location: &str) -> Result<Repository> {
+        self.open(location, || self.secret())
+    }
+
+    /// Opens another repository, with a key of its own.
+    pub(crate) fn other_repository(
+        &self,
+        location: &str,
+        keys: &KeySource<'_>,
+    ) -> Result<Repository> {
+        self.open(location, || match self.secret_from(keys)? {
+            Some(secret) => Ok(secret),
+            None => Secret::passphrase(prompt(&format!("Passphrase of {location}: "))?),
+        })
+    }
+
+    fn open(&self, location: &str, secret: impl FnOnce() -> Result<Secret>) -> Result<Repository> {
+        let store = repo::open_store(location)?;
         if store.head(crate::format::names::REPOSITORY)?.is_none() {
             // Before a passphrase is asked for.
             return Err(Error::new(ErrorKind::NoRepository, "is not a pagekeep repository")
                 .with_object(store.location())
                 .with_hint("`pagekeep init -r REPO --key-file FILE` creates one"));
         }
-        Repository::open(store, &self.secret()?, self.state_dir()?)
+        Repository::open(store, &secret()?, self.state_dir()?)
     }
 
     /// The key to open a repository with.
@@ -81,17 +110,14 @@ impl Context {
     /// The key that flags or the environment give, without asking.
     fn given_secret(&self) -> Result<Option<Secret>> {
         let global = &self.global;
-        if let Some(path) = &global.key_file {
-            return self.read_key_file(path).map(Some);
-        }
-        if let Some(path) = &global.password_file {
-            return Secret::passphrase(first_line_of(path)?).map(Some);
-        }
-        if let Some(command) = &global.password_command {
-            return Secret::passphrase(output_of(command)?).map(Some);
-        }
-        if let Some(path) = &global.recovery_key_file {
-            return Secret::parse_recovery(&Zeroizing::new(whole(path)?)).map(Some);
+        let given = self.secret_from(&KeySource {
+            key_file: global.key_file.as_deref(),
+            password_file: global.password_file.as_deref(),
+            password_command: global.password_command.as_deref(),
+            recovery_key_file: global.recovery_key_file.as_deref(),
+        })?;
+        if given.is_some() {
+            return Ok(given);
         }
         if let Some(path) = std::env::var_os("PAGEKEEP_KEY_FILE").filter(|v| !v.is_empty()) {
             return self.read_key_file(Path::new(&path)).map(Some);
@@ -100,6 +126,23 @@ impl Context {
             Ok(text) if !text.is_empty() => Secret::passphrase(text).map(Some),
             _ => Ok(None),
         }
+    }
+
+    /// The key that the first source which is named gives.
+    fn secret_from(&self, keys: &KeySource<'_>) -> Result<Option<Secret>> {
+        if let Some(path) = keys.key_file {
+            return self.read_key_file(path).map(Some);
+        }
+        if let Some(path) = keys.password_file {
+            return Secret::passphrase(first_line_of(path)?).map(Some);
+        }
+        if let Some(command) = keys.password_command {
+            return Secret::passphrase(output_of(command)?).map(Some);
+        }
+        if let Some(path) = keys.recovery_key_file {
+            return Secret::parse_recovery(&Zeroizing::new(whole(path)?)).map(Some);
+        }
+        Ok(None)
     }
 
     fn read_key_file(&self, path: &Path) -> Result<Secret> {

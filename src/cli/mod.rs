@@ -6,6 +6,7 @@
 mod args;
 mod backup;
 mod context;
+mod copy;
 mod demo;
 mod generate;
 mod keys;
@@ -85,6 +86,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
         Command::Prune(args) => retention::prune(context, &args),
         Command::Hold(command) => retention::hold(context, &command),
         Command::Undelete(args) => retention::undelete(context, &args),
+        Command::Copy(args) => copy::copy(context, &args),
         Command::Status(args) => status::status(context, &args),
         Command::Key(command) => keys::key(context, command),
         Command::Demo(args) => demo::demo(context, &args),

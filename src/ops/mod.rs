@@ -2,6 +2,7 @@
 
 mod audit;
 pub mod backup;
+pub mod copy;
 pub mod difference;
 pub mod drift;
 pub mod follow;
@@ -11,3 +12,6 @@ pub mod restore;
 pub mod rewind;
 pub mod select;
 pub mod verify;
+
+#[cfg(test)]
+mod trial;

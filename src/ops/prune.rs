@@ -358,6 +358,7 @@ impl Run<'_> {
             compression: self.options.compression,
             threads: self.options.threads,
             rekey: self.options.rewrite,
+            repack: false,
             open_copied: true,
         };
         let bytes = |range: &std::ops::Range<usize>| -> u64 {

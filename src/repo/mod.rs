@@ -207,6 +207,16 @@ impl Repository {
         Ok(History::new(self.clone(), id, about))
     }
 
+    /// Begins a history that is the copy of another repository's: with its identity and its digests.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub(crate) fn adopt_history(&self, from: &History) -> Result<History> {
+        let (id, about) = (from.id(), from.about().clone());
+        self.create_record(&HistoryNames(id).about(), id.0, &about)?;
+        Ok(History::new(self.clone(), id, about))
+    }
+
     /// The key slots, oldest first.
     ///
     /// # Errors

@@ -38,6 +38,7 @@ pub(crate) fn run(
         compression: Compression::default(),
         threads,
         rekey: false,
+        repack: false,
         open_copied: true,
     };
     // A prune may replace what is merged here.

@@ -4,174 +4,13 @@ mod year;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-
-use rusqlite::Connection;
 
 use super::*;
-use crate::capture::commit::{CaptureOptions, capture};
-use crate::codec::batch::SelfCheck;
-use crate::format::slot::KdfParams;
-use crate::ops::restore::{Check, RestoreOptions, restore};
+use crate::ops::trial::{Bench, FAULTS, HOUR, Random};
 use crate::policy::retention::Periods;
 use crate::progress::Silent;
-use crate::repo::Repository;
-use crate::repo::keys::Secret;
-use crate::repo::writer::Writer;
-use crate::sqlite::source::Source;
-use crate::store::{Fault, FaultStore, MemoryStore, Store};
+use crate::store::{Fault, FaultStore, Store};
 use crate::types::Timestamp;
-
-const HOUR: i64 = 3_600_000_000;
-/// 2026-03-01T00:00:00Z.
-const BEGIN: i64 = 1_772_323_200_000_000;
-
-/// Numbers that look random, the same for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % n
-    }
-}
-
-/// A database, its history, and what each commit has to restore to.
-struct Bench {
-    dir: tempfile::TempDir,
-    time: Arc<AtomicI64>,
-    store: MemoryStore,
-    secret: Secret,
-    history: History,
-    app: Connection,
-    random: Random,
-    expected: BTreeMap<Seq, Vec<u8>>,
-}
-
-impl Bench {
-    fn new(seed: u64) -> Self {
-        let page_size = [512, 512, 1024, 4096][Random::new(seed).below(4)];
-        Self::with_page_size(seed, page_size)
-    }
-
-    fn with_page_size(seed: u64, page_size: u32) -> Self {
-        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        let time = Arc::new(AtomicI64::new(BEGIN));
-        let clock = time.clone();
-        let clock = Clock::new(move || Timestamp(clock.load(Ordering::Relaxed)));
-        let store = MemoryStore::with_clock(clock);
-        let secret = Secret::new_recovery().unwrap();
-        let kdf = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
-        let shared = Arc::new(store.clone());
-        let repository =
-            Repository::init(shared, &[(&secret, "")], kdf, dir.path().join("state")).unwrap();
-        let history = repository.create_history("app", "app.db").unwrap();
-        let app = Connection::open(dir.path().join("app.db")).unwrap();
-        let mut random = Random::new(seed);
-        app.execute_batch(&format!(
-            "PRAGMA page_size={page_size}; PRAGMA auto_vacuum={}; PRAGMA synchronous=OFF;
-             CREATE TABLE t(id INTEGER PRIMARY KEY, x BLOB)",
-            random.below(3)
-        ))
-        .unwrap();
-        let expected = BTreeMap::new();
-        Self { dir, time, store, secret, history, app, random, expected }
-    }
-
-    fn clock(&self) -> Clock {
-        let time = self.time.clone();
-        Clock::new(move || Timestamp(time.load(Ordering::Relaxed)))
-    }
-
-    fn pass(&self, micros: i64) {
-        self.time.fetch_add(micros, Ordering::Relaxed);
-    }
-
-    /// Changes the database in some way and captures it.
-    fn commit(&mut self) -> Seq {
-        let mut random = Random::new(self.random.below(1 << 30) as u64);
-        let mut n = || random.below(1000);
-        let sql = match n() % 10 {
-            0..=4 => format!(
-                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<{})
-                 INSERT INTO t(x) SELECT randomblob({}) FROM n",
-                n() % 20 + 1,
-                n() % 900
-            ),
-            5 | 6 => format!("UPDATE t SET x=randomblob({}) WHERE id%7={}", n() % 900, n() % 7),
-            7 => format!("DELETE FROM t WHERE id%5={}", n() % 5),
-            8 => "VACUUM".to_owned(),
-            _ => "DELETE FROM t WHERE id>3; PRAGMA incremental_vacuum".to_owned(),
-        };
-        self.app.execute_batch(&sql).unwrap();
-        self.capture()
-    }
-
-    fn capture(&mut self) -> Seq {
-        let path = self.dir.path().join("app.db");
-        let mut source = Source::open(&path).unwrap();
-        let mut writer = Writer::open(&self.history, "backup").unwrap();
-        let options = CaptureOptions {
-            clock: self.clock(),
-            threads: 1,
-            self_check: SelfCheck::Every,
-            ..CaptureOptions::default()
-        };
-        let captured =
-            capture(&mut writer, source.pin().unwrap(), "app.db", &options, &Silent).unwrap();
-        self.expected.insert(captured.seq, std::fs::read(path).unwrap());
-        captured.seq
-    }
-
-    fn through(&self, store: Arc<dyn Store>) -> Result<History> {
-        Repository::open(store, &self.secret, self.dir.path().join("elsewhere"))?.history("app")
-    }
-
-    /// Restores every restore point, and answers which they are.
-    fn check(&self, what: &str) -> BTreeSet<Seq> {
-        let chain = self.history.chain().unwrap_or_else(|e| panic!("{what}: {e:?}"));
-        let options = RestoreOptions { check: Check::None, threads: 1, force: false };
-        let mut found = BTreeSet::new();
-        for commit in chain.commits() {
-            let target = self.dir.path().join("restored");
-            restore(&self.history, &chain, &commit, &target, &options, &Silent)
-                .unwrap_or_else(|e| panic!("{what}: commit {}: {e:?}", commit.seq));
-            let same = std::fs::read(&target).unwrap() == self.expected[&commit.seq];
-            assert!(same, "{what}: commit {} has other bytes", commit.seq);
-            std::fs::remove_file(target).unwrap();
-            found.insert(commit.seq);
-        }
-        found
-    }
-
-    fn options(&self, policy: Policy) -> PruneOptions {
-        PruneOptions {
-            clock: self.clock(),
-            threads: 1,
-            grace: Duration::ZERO,
-            ..PruneOptions::new(policy, Zone::Utc)
-        }
-    }
-
-    fn verify(&self, what: &str) {
-        let options = VerifyOptions {
-            level: Level::Data,
-            sample_ppm: None,
-            max_time: None,
-            assertions: Vec::new(),
-            threads: 1,
-            scratch: self.dir.path().to_owned(),
-        };
-        let report = verify(&self.history, None, &options, &Silent).unwrap();
-        assert_eq!(report.findings, vec![], "{what}");
-    }
-}
 
 fn cases(default: u64) -> u64 {
     std::env::var("PAGEKEEP_PRUNE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
@@ -220,6 +59,7 @@ fn merging_in_any_order_gives_the_same_answers() {
                     compression: Compression::Fast,
                     threads: 1,
                     rekey: random.below(4) == 0,
+                    repack: false,
                     open_copied: true,
                 };
                 merge(&bench.history, &chain, from..until, &claim, &options, &Silent)
@@ -302,8 +142,6 @@ fn exactly_what_was_promised_remains() {
     assert!(dropped > 200 && merges > 100 && held > 20, "{dropped} {merges} {held}");
 }
 
-const FAULTS: [Fault; 4] = [Fault::Error, Fault::LostResponse, Fault::Torn, Fault::Dead];
-
 #[test]
 fn a_prune_that_dies_at_any_operation_loses_nothing_and_the_next_completes_it() {
     let policy = Policy { last: 2, daily: Some(Periods::Count(3)), ..Policy::default() };
@@ -354,24 +192,4 @@ fn a_prune_that_dies_at_any_operation_loses_nothing_and_the_next_completes_it() 
         bench.verify(&what);
     }
     assert!(failed > operations, "only {failed} of {operations} failed");
-}
-
-impl Bench {
-    /// Every object of the history is one that somebody needs.
-    fn no_orphans(&self, what: &str) {
-        let chain = self.history.chain().unwrap();
-        let names = self.history.names();
-        let mut needed: BTreeSet<String> = BTreeSet::new();
-        for segment in chain.segments() {
-            needed.insert(segment.name().to_owned());
-            let parts = 0..u32::try_from(segment.manifest.parts.len()).unwrap();
-            needed.extend(parts.map(|part| names.part(segment.reference.id, part)));
-        }
-        for prefix in [names.log(), names.merged(), names.data()] {
-            for entry in self.store.list(&prefix).unwrap() {
-                assert!(needed.contains(&entry.name), "{what}: {} is an orphan", entry.name);
-            }
-        }
-        assert!(chain.expired().records().len() <= 1, "{what}");
-    }
 }

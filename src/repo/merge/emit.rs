@@ -182,6 +182,9 @@ impl<'a> Emitter<'a> {
     /// A batch is copied if all its pages survive, nearly all of them for the same reason, it is worth a batch of its own,
     /// and its key need not change.
     fn is_copied(&self, source: &Source, (live, current): (u32, u32)) -> bool {
+        if self.options.repack {
+            return false;
+        }
         let pages = usize::from(source.batch.pages);
         let alike = current == 0 || is_settled(live, current);
         let full = usize::try_from(live) == Ok(pages) && pages * 4 >= self.per_batch && alike;

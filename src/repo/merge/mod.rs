@@ -18,6 +18,8 @@
 mod emit;
 mod kept;
 pub(crate) mod plan;
+mod sift;
+pub(crate) mod transfer;
 mod window;
 
 use std::ops::Range;
@@ -35,9 +37,10 @@ use crate::repo::term::Claim;
 use crate::store::Created;
 use crate::types::Seq;
 
-use emit::{Emitter, Survivor, is_settled};
-use kept::{Kept, Life};
+use emit::{Emitter, is_settled};
+use kept::Kept;
 use plan::Piece;
+use sift::Sifter;
 use window::Windows;
 
 /// Which commits a merge keeps.
@@ -58,6 +61,8 @@ pub(crate) struct Options {
     pub(crate) threads: usize,
     /// Pack everything anew that is not sealed under the newest key.
     pub(crate) rekey: bool,
+    /// Pack everything anew.
+    pub(crate) repack: bool,
     /// Open the seals of what is copied: nothing that was damaged on its way is passed on.
     pub(crate) open_copied: bool,
 }
@@ -150,49 +155,14 @@ pub(crate) fn merge(
     let mut out = Emitter::new(data, page_size, options, monitor)?;
     let later = if options.keep == Keep::All { &[] } else { work.later };
     let mut windows = Windows::new(work.sources, later)?;
-    let (mut before, mut after) = (kept.sums(), kept.sums());
-    let mut changed = vec![0u32; kept.table.len()];
+    let mut sifter = Sifter::new(kept);
     while let Some(window) = windows.next()? {
-        let mut survivors = Vec::new();
-        for (version, life) in window.lives() {
-            before.add(&kept, life, &version.digest);
-            if !kept.needs(life) {
-                continue;
-            }
-            let slot = kept.slot(version.seq).ok_or_else(inconsistent)?;
-            let count = usize::try_from(slot).ok().and_then(|i| changed.get_mut(i));
-            *count.ok_or_else(inconsistent)? += 1;
-            let current = kept.is_current(life);
-            survivors.push(Survivor { version: *version, commit: slot, current });
-        }
-        // Lives end where the next survivor begins, and begin with the commit that the table has.
-        for (at, Survivor { version, commit, .. }) in survivors.iter().enumerate() {
-            let seq_of = |slot: u32| {
-                usize::try_from(slot).ok().and_then(|i| kept.table.get(i)).map(|c| c.seq)
-            };
-            let next = survivors.get(at + 1).filter(|next| next.version.page == version.page);
-            let until = match next {
-                Some(next) => seq_of(next.commit),
-                None => window.later.get(&version.page).copied(),
-            };
-            let from = seq_of(*commit).ok_or_else(inconsistent)?;
-            after.add(&kept, Life { page: version.page, from, until }, &version.digest);
-        }
+        let survivors = sifter.sift(&window, |_| true)?;
         out.window(&window.sources, &survivors)?;
     }
-    if before != after {
-        return Err(inconsistent());
-    }
     let id = out.data.id();
-    let mut commits = kept.table;
-    let (mut versions, mut share) = (out.versions, out.data.stored());
-    for (commit, changed) in commits.iter_mut().zip(changed) {
-        commit.changed = changed;
-        let part = u128::from(share) * u128::from(changed) / u128::from(versions.max(1));
-        commit.stored = u64::try_from(part).unwrap_or(share);
-        share = share.saturating_sub(commit.stored);
-        versions = versions.saturating_sub(changed.into());
-    }
+    let carries = sifter.carries();
+    let commits = sifter.finish(out.versions, out.data.stored())?;
     let lossy = options.keep != Keep::All || work.covered.iter().any(|s| s.sparse);
     let manifest = Manifest {
         history: history.id(),
@@ -202,7 +172,7 @@ pub(crate) fn merge(
         page_size,
         parent: first.manifest.parent,
         covers: Some(last.as_parent()),
-        carries: kept.carries,
+        carries,
         first: first.manifest.first,
         versions: out.versions,
         batches: out.batches,

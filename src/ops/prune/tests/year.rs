@@ -1,10 +1,13 @@
 //! A year in the life of a history: what it takes, and what it costs to restore from, stay near the least that is possible.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
+use crate::format::slot::KdfParams;
 use crate::ops::backup::{BackupOptions, backup};
-use crate::store::{Created, Entry, Upload};
+use crate::ops::restore::{Check, RestoreOptions, restore};
+use crate::repo::Repository;
+use crate::store::{Created, Entry, MemoryStore, Upload};
 
 /// Counts the bytes that are read through it.
 #[derive(Debug)]
@@ -87,6 +90,7 @@ fn least(bench: &Bench) -> u64 {
         compression: Compression::Fast,
         threads: 2,
         rekey: false,
+        repack: false,
         open_copied: false,
     };
     merge(&history, &chain, 0..chain.segments().len() - 1, &claim, &options, &Silent).unwrap();

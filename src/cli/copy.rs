@@ -1,0 +1,62 @@
+//! `copy`: the second copy, in another place.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::args::CopyArgs;
+use super::context::{Context, KeySource};
+use super::output::{counted, quote};
+use super::progress::Progress;
+use crate::error::{ErrorKind, Result};
+use crate::ops::copy::{CopyOptions, copy as run};
+
+pub(crate) fn copy(context: &Context, args: &CopyArgs) -> Result<()> {
+    let from = context.repository_at(&args.from)?;
+    let keys = KeySource {
+        key_file: args.to_key_file.as_deref(),
+        password_file: args.to_password_file.as_deref(),
+        password_command: args.to_password_command.as_deref(),
+        recovery_key_file: args.to_recovery_key_file.as_deref(),
+    };
+    let to = context.other_repository(&args.to, &keys).map_err(|e| match e.kind() {
+        ErrorKind::NoRepository => e.with_hint(format!(
+            "create it first, with keys of its own: `pagekeep init -r {} --key-file FILE`",
+            quote(&args.to)
+        )),
+        _ => e,
+    })?;
+    let histories = match &args.name {
+        Some(name) => vec![from.history(name)?],
+        None => from.histories()?,
+    };
+    let options = CopyOptions { threads: context.threads(), ..CopyOptions::default() };
+    for history in histories {
+        let began = Instant::now();
+        let report = {
+            let progress = Progress::new(&context.out);
+            run(&history, &to, &options, &progress).map_err(|e| match e.kind() {
+                ErrorKind::Interrupted => {
+                    e.with_hint("what arrived is whole; run it again to go on")
+                }
+                _ => e,
+            })?
+        };
+        let seconds = began.elapsed().as_secs_f64();
+        context.out.json_summary(json!({
+            "history": history.name(),
+            "commits": report.commits,
+            "newest": report.newest,
+            "labels_and_holds": report.marks,
+            "seconds": seconds,
+        }));
+        let newest =
+            report.newest.map_or("has no commits".to_owned(), |n| format!("is at seq:{n}"));
+        context.out.summary(format_args!(
+            "{}: copied {}, the copy {newest}, {seconds:.2} s",
+            history.name(),
+            counted(report.commits, "commit"),
+        ));
+    }
+    Ok(())
+}

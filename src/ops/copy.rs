@@ -1,0 +1,204 @@
+//! Copy histories from one repository to another, which has keys of its own: the second copy, in another place.
+//!
+//! A copy is a history of the same identity with the same commits, packed and sealed anew. It has a life of its own: what
+//! expires in the original stays in the copy until the copy is pruned.
+//!
+//! Invariants:
+//! - Commits arrive in order, a stretch at a time, each acknowledged like a backup; whatever interrupts a copy, the
+//!   next one goes on behind the last stretch that arrived.
+//! - Every page is compared with its digest on the way, and every restore point's pages add up to its digest when all is there.
+//! - A history that somebody wrote to is no copy any more, and is left alone.
+
+use crate::codec::batch::Compression;
+use crate::codec::pool::default_threads;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::hold::HoldRecord;
+use crate::format::record::Record;
+use crate::format::snapshot::SnapshotRecord;
+use crate::ops::audit;
+use crate::progress::{Monitor, Phase, check_cancelled};
+use crate::repo::Repository;
+use crate::repo::chain::settled;
+use crate::repo::history::History;
+use crate::repo::merge::transfer::{Stretch, check_common, next_stretch, transfer};
+use crate::repo::merge::{Keep, Options};
+use crate::repo::upkeep;
+use crate::repo::writer::Writer;
+use crate::types::{Clock, Seq};
+
+/// How to copy.
+#[derive(Clone, Debug)]
+pub struct CopyOptions {
+    /// How hard to compress.
+    pub compression: Compression,
+    /// Worker threads.
+    pub threads: usize,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+impl Default for CopyOptions {
+    fn default() -> Self {
+        Self {
+            compression: Compression::default(),
+            threads: default_threads(),
+            clock: Clock::default(),
+        }
+    }
+}
+
+/// What a copy came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CopyReport {
+    /// Commits that were copied.
+    pub commits: u64,
+    /// The newest commit that the copy has.
+    pub newest: Option<Seq>,
+    /// Labels and holds that were copied.
+    pub marks: u64,
+}
+
+/// Copies what a history has and its copy has not.
+///
+/// # Errors
+/// [`ErrorKind::Refused`] when the other repository has another history of this name, or somebody wrote to the copy;
+/// [`ErrorKind::Damaged`] when the original can't be read as it was stored; [`ErrorKind::Busy`] when somebody else is
+/// copying; store errors of both.
+///
+/// # Durability
+/// When this returns, all that is reported is durable in the other repository.
+pub fn copy(
+    from: &History,
+    to: &Repository,
+    options: &CopyOptions,
+    monitor: &dyn Monitor,
+) -> Result<CopyReport> {
+    if from.repository().id() == to.id() {
+        return Err(Error::new(ErrorKind::Usage, "is the same repository")
+            .with_object(to.store().location())
+            .with_hint(
+                "a copy of a repository's folder has its identity; begin one with `pagekeep init`",
+            ));
+    }
+    let mine = twin(from, to)?;
+    let mut writer = Writer::open(&mine, "copy")?;
+    let mut report = CopyReport::default();
+    if let Some(head) = writer.head() {
+        check_common(&from.chain()?, head, &to.store().location())?;
+    }
+    loop {
+        check_cancelled(monitor)?;
+        // What it is copied from may be merged or pruned meanwhile.
+        let chain = from.chain()?;
+        let Some(stretch) = next_stretch(&chain, writer.head().map(|head| head.seq)) else { break };
+        monitor.phase(Phase::Copy, Some(stretch.bytes));
+        let after = stretch.after;
+        let mut commits = 0;
+        settled(from, &chain, |chain| {
+            let now = next_stretch(chain, after);
+            let Some(stretch) = now else { return Ok(()) };
+            commits = count(chain, stretch);
+            transfer(chain, stretch, &mut writer, &merge_options(options), monitor)
+        })?;
+        report.commits += commits;
+        if writer.upkeep_is_due() {
+            let claim = writer.begin_upkeep(true)?;
+            upkeep::run(&mine, claim, options.clock.now(), options.threads, monitor)?;
+        }
+    }
+    report.newest = writer.head().map(|head| head.seq);
+    writer.confirm()?;
+    if report.commits > 0 {
+        check(&mine, monitor)?;
+    }
+    report.marks = marks(from, &mine)?;
+    Ok(report)
+}
+
+fn merge_options(options: &CopyOptions) -> Options {
+    Options {
+        keep: Keep::Points,
+        compression: options.compression,
+        threads: options.threads,
+        rekey: false,
+        repack: true,
+        open_copied: true,
+    }
+}
+
+fn count(chain: &crate::repo::chain::Chain, stretch: Stretch) -> u64 {
+    let inside = |seq: Seq| seq <= stretch.until && stretch.after.is_none_or(|a| seq > a);
+    let commits = chain.commits().filter(|commit| inside(commit.seq)).count();
+    u64::try_from(commits).unwrap_or(u64::MAX)
+}
+
+/// The copy of a history, begun if there is none.
+fn twin(from: &History, to: &Repository) -> Result<History> {
+    if let Some(twin) = to.histories()?.into_iter().find(|h| h.id() == from.id()) {
+        return Ok(twin);
+    }
+    match to.history(from.name()) {
+        Err(e) if e.kind() == ErrorKind::NotFound => to.adopt_history(from),
+        Err(e) => Err(e),
+        Ok(_) => Err(Error::new(
+            ErrorKind::Refused,
+            format!("has a history {:?} already, which is another one", from.name()),
+        )
+        .with_object(to.store().location())
+        .with_hint("copy to a repository of its own")),
+    }
+}
+
+/// Makes sure that every commit of the copy adds up.
+fn check(mine: &History, monitor: &dyn Monitor) -> Result<()> {
+    let chain = mine.chain()?;
+    let findings = settled(mine, &chain, |chain| audit::commit_digests(chain, monitor))?;
+    match findings.first() {
+        None => Ok(()),
+        Some(finding) => Err(Error::damaged(&*finding.object, &*finding.message)
+            .with_hint("this is the copy; `pagekeep verify` shows all that is wrong with it")),
+    }
+}
+
+/// Copies the labels and holds that the copy has not.
+fn marks(from: &History, mine: &History) -> Result<u64> {
+    let names = from.names();
+    let snapshots = records::<SnapshotRecord>(from, mine, &names.snapshots(), |name| {
+        names.parse_snapshot(name).map(|(seq, _)| seq)
+    })?;
+    let holds = records::<HoldRecord>(from, mine, &names.holds(), |name| {
+        names.parse_hold(name).map(|(seq, _)| seq)
+    })?;
+    Ok(snapshots + holds)
+}
+
+/// Copies the records below a prefix that belong to commits of the copy.
+fn records<R: Record>(
+    from: &History,
+    mine: &History,
+    prefix: &str,
+    seq_of: impl Fn(&str) -> Option<Seq>,
+) -> Result<u64> {
+    let chain = mine.chain()?;
+    let there: Vec<String> =
+        mine.repository().store().list(prefix)?.into_iter().map(|e| e.name).collect();
+    let mut copied = 0;
+    for entry in from.repository().store().list(prefix)? {
+        let wanted = seq_of(&entry.name).is_some_and(|seq| chain.commit(seq).is_some());
+        if !wanted || there.binary_search(&entry.name).is_ok() {
+            continue;
+        }
+        let Some((header, record)) = from.repository().read_record::<R>(&entry.name)? else {
+            continue;
+        };
+        match mine.repository().create_record(&entry.name, header.object, &record) {
+            Ok(()) => copied += 1,
+            Err(e) if e.kind() == ErrorKind::Busy => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(copied)
+}
+
+#[cfg(test)]
+mod tests;
