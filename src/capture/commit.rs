@@ -2,7 +2,7 @@
 //!
 //! | head | position | read | published |
 //! |---|---|---|---|
-//! | none, or another page size | | every page | a base |
+//! | none, or of another page size, or not restorable any more | | every page | a base |
 //! | there | proves that nothing was committed | nothing | nothing |
 //! | there | the WAL's new frames are all that is new | those frames | a delta |
 //! | there | proves nothing | every page, compared by digest | a delta of what differs, or nothing |
@@ -89,7 +89,9 @@ pub fn capture(
     let head = writer.head().cloned();
     let run = Run { position: pin.position(), source, options, monitor };
     match head {
-        Some(head) if head.page_size == pin.page_size() => delta(writer, pin, &head, &run),
+        Some(head) if head.page_size == pin.page_size() && !writer.needs_base() => {
+            delta(writer, pin, &head, &run)
+        }
         head => base(writer, pin, head.as_ref(), &run),
     }
 }

@@ -1,11 +1,13 @@
 //! The flags, as they are typed. [`super::context`] resolves them into what the commands use.
 
 mod copy;
+mod repair;
 mod retention;
 
 use std::path::PathBuf;
 
 pub(crate) use copy::CopyArgs;
+pub(crate) use repair::RepairArgs;
 pub(crate) use retention::{HoldCommand, PruneArgs, UndeleteArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -103,6 +105,7 @@ pub(crate) enum Command {
     Hold(HoldCommand),
     Undelete(UndeleteArgs),
     Copy(CopyArgs),
+    Repair(RepairArgs),
     Status(StatusArgs),
     /// Manage the keys that open the repository
     #[command(subcommand)]

@@ -13,6 +13,7 @@ mod keys;
 mod list;
 mod output;
 mod progress;
+mod repair;
 mod restore;
 mod retention;
 mod rewind;
@@ -87,6 +88,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
         Command::Hold(command) => retention::hold(context, &command),
         Command::Undelete(args) => retention::undelete(context, &args),
         Command::Copy(args) => copy::copy(context, &args),
+        Command::Repair(args) => return repair::repair(context, &args),
         Command::Status(args) => status::status(context, &args),
         Command::Key(command) => keys::key(context, command),
         Command::Demo(args) => demo::demo(context, &args),

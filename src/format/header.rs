@@ -70,7 +70,7 @@ impl ObjectKind {
 }
 
 /// Required feature of a segment: its commits need not be those that its writer captured one after the other. Its last
-/// commit may be a carried one, a segment of the log may leave out commits, and a base may begin behind its parent's end.
+/// commit may be a carried one, a segment of the log may leave out commits, and it may begin behind its parent's end.
 pub const SPARSE: u16 = 1;
 
 /// The header of an object. This version of the code knows one required feature, [`SPARSE`], and no optional one: it

@@ -48,7 +48,8 @@ pub(crate) fn commit_digests(chain: &Chain, monitor: &dyn Monitor) -> Result<Vec
         } else {
             continue;
         };
-        findings.push(Finding { object: commit.segment.name().to_owned(), message });
+        let object = commit.segment.name().to_owned();
+        findings.push(Finding { object, message, commit: Some(commit.seq) });
     }
     Ok(findings)
 }

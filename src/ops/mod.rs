@@ -8,6 +8,7 @@ pub mod drift;
 pub mod follow;
 pub(crate) mod locate;
 pub mod prune;
+pub mod repair;
 pub mod restore;
 pub mod rewind;
 pub mod select;

@@ -77,6 +77,8 @@ pub struct Finding {
     pub object: String,
     /// What is wrong with it.
     pub message: String,
+    /// The commit that it is about, if it is about one.
+    pub commit: Option<crate::types::Seq>,
 }
 
 impl Finding {
@@ -87,7 +89,8 @@ impl Finding {
             message = format!("{message}: {cause}");
             source = cause.source();
         }
-        Self { object: e.object().unwrap_or("the history").to_owned(), message }
+        let object = e.object().unwrap_or("the history").to_owned();
+        Self { object, message, commit: None }
     }
 }
 
@@ -235,7 +238,7 @@ impl Run<'_> {
                     Some(len) => format!("has {len} bytes instead of {expected}"),
                     None => "is missing".to_owned(),
                 };
-                report.findings.push(Finding { object: name, message });
+                report.findings.push(Finding { object: name, message, commit: None });
             }
             Self::note(self.part_headers(segment), &mut report.findings)?;
         }
@@ -379,8 +382,11 @@ impl Run<'_> {
             found.extend(checker.assertion(sql)?.map(|f| format!("assertion: {f}")));
         }
         let object = format!("{}@seq:{}", self.history.name(), commit.seq);
-        findings
-            .extend(found.into_iter().map(|message| Finding { object: object.clone(), message }));
+        findings.extend(found.into_iter().map(|message| Finding {
+            object: object.clone(),
+            message,
+            commit: Some(commit.seq),
+        }));
         Ok(())
     }
 }

@@ -150,6 +150,64 @@ impl Chain {
     }
 }
 
+/// The longest chain that is whole, and what stands in its way.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    /// The chain; empty if not even a base is left.
+    pub(crate) chain: Chain,
+    /// Segments of the log behind its end, which lead to it no more: the newest first.
+    pub(crate) cut_off: Vec<Entry>,
+    /// What broke the chains that end in those.
+    pub(crate) breaks: Vec<Error>,
+}
+
+/// Finds the newest segment whose chain is whole, if need be behind the end of a broken one.
+///
+/// # Errors
+/// Store errors.
+pub(crate) fn survey(history: &History) -> Result<Survey> {
+    let mut survey = Survey::default();
+    let mut log: Vec<(Seq, Term)> = Walk::list(history)?.log.into_keys().collect();
+    log.sort_by_key(|(first, term)| std::cmp::Reverse((*term, *first)));
+    for at in log {
+        let mut walk = Walk::list(history)?;
+        let Some(entry) = walk.log.get(&at).cloned() else { continue };
+        let newest = walk.log(at)?;
+        match walk.walk_from(newest) {
+            Ok(Some(chain)) => {
+                survey.chain = chain;
+                return Ok(survey);
+            }
+            Ok(None) => {
+                return Err(Error::new(ErrorKind::Busy, "is being pruned")
+                    .with_object(format!("history {:?}", history.name())));
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {
+                survey.cut_off.push(entry);
+                survey.breaks.push(e);
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    // Nothing of the log is left: what was merged before may be.
+    let mut walk = Walk::list(history)?;
+    let merged: Vec<MergedKey> = walk.merged.keys().rev().copied().collect();
+    for at in merged {
+        let newest = walk.merged(at)?;
+        match walk.walk_from(newest) {
+            Ok(Some(chain)) => {
+                survey.chain = chain;
+                return Ok(survey);
+            }
+            Ok(None) => {}
+            Err(e) if e.kind() == ErrorKind::Damaged => survey.breaks.push(e),
+            Err(e) => return Err(e),
+        }
+        walk = Walk::list(history)?;
+    }
+    Ok(survey)
+}
+
 /// Does something with a chain. When it finds damage and a merge has replaced segments meanwhile, it begins anew with the
 /// chain as it is now: an object that went away is no damage then.
 ///
@@ -227,11 +285,21 @@ impl<'h> Walk<'h> {
     /// The chain; `None` if it has to be listed again.
     fn walk(mut self) -> Result<Option<Chain>> {
         let newest = self.log.keys().map(|(first, term)| (*term, *first)).max();
-        let newest = match (newest, self.merged.keys().next_back().copied()) {
-            (Some((term, first)), _) => self.log((first, term))?,
-            (None, Some(at)) => self.merged(at)?,
-            (None, None) => return Ok((!self.gone).then(Chain::default)),
-        };
+        match (newest, self.merged.keys().next_back().copied()) {
+            (Some((term, first)), _) => {
+                let newest = self.log((first, term))?;
+                self.walk_from(newest)
+            }
+            (None, Some(at)) => {
+                let newest = self.merged(at)?;
+                self.walk_from(newest)
+            }
+            (None, None) => Ok((!self.gone).then(Chain::default)),
+        }
+    }
+
+    /// The chain that ends in a segment.
+    fn walk_from(mut self, newest: Found) -> Result<Option<Chain>> {
         let mut segments = Vec::new();
         let mut next = match newest {
             Found::Segment(segment) => Some(segment),
@@ -375,7 +443,7 @@ fn after(id: SegmentId) -> SegmentId {
 fn check_link(parent: &Segment, child: &Segment) -> Result<()> {
     let named = child.manifest.parent;
     let merged = parent.is_merged();
-    let gap = merged || (child.sparse && child.manifest.kind == SegmentKind::Base);
+    let gap = merged || child.sparse;
     let problem = if named != Some(parent.reference) && named != parent.manifest.covers {
         "differs from what its child says of it"
     } else if !merged && parent.manifest.term > child.manifest.term {

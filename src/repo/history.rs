@@ -81,14 +81,6 @@ impl History {
         Ok(chain)
     }
 
-    /// As [`History::chain`], whatever this machine has seen before.
-    ///
-    /// # Errors
-    /// Store errors; [`ErrorKind::Damaged`] when the chain is broken.
-    pub(crate) fn chain_as_it_is(&self) -> Result<Chain> {
-        Chain::load(self)
-    }
-
     /// The labels that count, by commit and then by age.
     ///
     /// # Errors

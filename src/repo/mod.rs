@@ -145,19 +145,41 @@ impl Repository {
     /// # Errors
     /// Store errors; [`ErrorKind::Damaged`] when a description can't be opened.
     pub fn histories(&self) -> Result<Vec<History>> {
-        let mut found = Vec::new();
+        let (found, mut unreadable) = self.readable_histories()?;
+        match unreadable.pop() {
+            Some(e) => Err(e),
+            None => Ok(found),
+        }
+    }
+
+    /// The histories whose descriptions can be read, oldest first, and what is wrong with the others'.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub fn readable_histories(&self) -> Result<(Vec<History>, Vec<Error>)> {
+        let (mut found, mut unreadable) = (Vec::new(), Vec::new());
         for dir in self.store().list_dirs(names::HISTORIES)? {
             let Some(id) = names::parse_history(&dir) else { continue };
             let name = HistoryNames(id).about();
-            // A history under creation has no description yet.
-            let Some((prefix, about)) = self.read_record::<About>(&name)? else { continue };
-            if prefix.object != id.0 {
-                return Err(Error::damaged(name, "describes another history"));
+            match self.read_record::<About>(&name) {
+                Ok(Some((prefix, about))) if prefix.object == id.0 => {
+                    found.push(History::new(self.clone(), id, about));
+                }
+                Ok(Some(_)) => unreadable.push(Error::damaged(name, "describes another history")),
+                // A history under creation has no description yet, and no commits.
+                Ok(None) => {
+                    if !self.store().list(&HistoryNames(id).log())?.is_empty() {
+                        unreadable.push(Error::damaged(name, "is missing"));
+                    }
+                }
+                Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {
+                    unreadable.push(e);
+                }
+                Err(e) => return Err(e),
             }
-            found.push(History::new(self.clone(), id, about));
         }
         found.sort_by_key(|h| (h.about().created, h.id()));
-        Ok(found)
+        Ok((found, unreadable))
     }
 
     /// The history of that name or id.
@@ -166,11 +188,13 @@ impl Repository {
     /// [`ErrorKind::NotFound`] when there is none; [`ErrorKind::Usage`] when two machines created
     /// the name at the same moment and only an id tells them apart.
     pub fn history(&self, name: &str) -> Result<History> {
-        let mut all = self.histories()?;
+        // Damage of another history is no reason not to find this one.
+        let (mut all, mut unreadable) = self.readable_histories()?;
         let known: Vec<String> = all.iter().map(|h| h.about().name.clone()).collect();
         all.retain(|h| h.about().name == name || h.id().to_string() == name);
         match (all.pop(), all.len()) {
             (Some(history), 0) => Ok(history),
+            (None, _) if !unreadable.is_empty() => Err(unreadable.swap_remove(0)),
             (None, _) => Err(Error::new(ErrorKind::NotFound, "no history of this name")
                 .with_object(name)
                 .with_hint(if known.is_empty() {

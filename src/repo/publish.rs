@@ -9,6 +9,7 @@
 
 use crate::codec::batch::{DataSeal, SealedBatch, index_bound};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::header::SPARSE;
 use crate::format::index::{BatchRef, IndexBlock, IndexEntry};
 use crate::format::names::LogName;
 use crate::format::segment::{
@@ -154,7 +155,8 @@ impl SegmentWriter {
             blocks: std::mem::take(&mut self.blocks),
         };
         let name = self.data.history().names().segment(LogName { term: writer.term(), first });
-        let (manifest, bytes, digest) = self.data.finish(&name, manifest, 0)?;
+        let required = if writer.leaves_gap() { SPARSE } else { 0 };
+        let (manifest, bytes, digest) = self.data.finish(&name, manifest, required)?;
         let head = Head {
             segment: self.data.id(),
             segment_digest: digest,

@@ -78,6 +78,12 @@ pub(crate) struct State {
     #[serde(default)]
     pub(crate) since_upkeep: u32,
     pub(crate) head: Option<Head>,
+    /// The next commit's number is at least this: numbers of lost commits are not used again.
+    #[serde(default)]
+    pub(crate) at_least: Seq,
+    /// Whether the head can't be restored any more: what comes next must not be built on it.
+    #[serde(default)]
+    pub(crate) head_lost: bool,
     /// The newest head that was acknowledged here: it is on the chain for good.
     #[serde(default)]
     pub(crate) acknowledged: Option<Head>,
@@ -101,6 +107,8 @@ impl State {
             quiet: Term(0),
             since_upkeep: 0,
             head,
+            at_least: Seq(0),
+            head_lost: false,
             acknowledged: None,
             position: None,
             next: None,

@@ -59,7 +59,10 @@ impl Writer {
             seen::check_acknowledged(history, head, &chain)?;
         }
         let head = Head::of(&chain);
+        // The newest commit never expires but by a repair.
+        let lost = head.as_ref().is_some_and(|head| chain.expired().contains(head.seq));
         let mut state = State::new(term, token, head);
+        state.head_lost = lost;
         state.quiet = quiet(history, &state)?;
         if let Some(saved) = saved {
             // The same head: nobody wrote in between, so the place in the source still means something.
@@ -91,7 +94,17 @@ impl Writer {
 
     /// The seq of the next commit.
     pub(crate) fn next_seq(&self) -> Seq {
-        self.head().map_or(Seq(1), |head| head.seq.next())
+        self.head().map_or(Seq(1), |head| head.seq.next()).max(self.state.at_least)
+    }
+
+    /// Whether the next segment has to be a base, since the head's pages can't be built on.
+    pub(crate) fn needs_base(&self) -> bool {
+        self.state.head_lost
+    }
+
+    /// Whether the next commit's number leaves out some behind the head.
+    pub(crate) fn leaves_gap(&self) -> bool {
+        self.head().is_some_and(|head| self.next_seq() > head.seq.next())
     }
 
     pub(crate) fn term(&self) -> Term {
@@ -168,6 +181,9 @@ impl Writer {
         if newest.as_ref() != head {
             return Err(superseded("another writer took over this history", &name));
         }
+        if head.is_some_and(|head| chain.expired().contains(head.seq)) {
+            return Err(superseded("a repair found the newest commit damaged", &name));
+        }
         if let Some(segment) = chain.newest() {
             self.check_parts(segment)?;
         }
@@ -230,6 +246,8 @@ impl Writer {
     ) -> Result<()> {
         if head.is_some() {
             self.state.head = head;
+            self.state.head_lost = false;
+            self.state.at_least = Seq(0);
             self.state.since_upkeep = self.state.since_upkeep.saturating_add(1);
         }
         self.state.acknowledged = self.state.head.clone();

@@ -149,7 +149,9 @@ impl Publisher<'_> {
         let head = self.writer.head().filter(|head| head.page_size == pin.page_size()).cloned();
         let saved = self.writer.state.position.filter(|_| self.gap.is_none());
         let proven = match (&head, saved) {
-            (Some(head), Some(saved)) if !self.writer.needs_anchor() => {
+            (Some(head), Some(saved))
+                if !self.writer.needs_anchor() && !self.writer.needs_base() =>
+            {
                 tail.prove(&saved, head.pages)?
             }
             _ => false,

@@ -65,6 +65,12 @@ impl Kept {
         from < until
     }
 
+    /// The staying commits that a version is the one of.
+    pub(super) fn of(&self, life: Life) -> &[Seq] {
+        let (from, until) = self.span(life);
+        self.seqs.get(from..until).unwrap_or_default()
+    }
+
     /// Whether a version is the page's content in the newest staying commit.
     pub(super) fn is_current(&self, life: Life) -> bool {
         let (from, until) = self.span(life);

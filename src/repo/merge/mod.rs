@@ -17,6 +17,7 @@
 
 mod emit;
 mod kept;
+pub(crate) mod loss;
 pub(crate) mod plan;
 mod sift;
 pub(crate) mod transfer;
@@ -215,6 +216,48 @@ pub(crate) fn pieces(chain: &Chain, needed: Option<&[Needed]>) -> Vec<Piece> {
             }
         })
         .collect()
+}
+
+/// Puts a segment without page versions in the place of segments that can't be read, none of whose commits is a restore point.
+///
+/// # Errors
+/// Store errors.
+pub(crate) fn bury(
+    history: &History,
+    chain: &Chain,
+    range: Range<usize>,
+    claim: &Claim,
+) -> Result<()> {
+    let covered = chain.segments().get(range).unwrap_or_default();
+    let (Some(first), Some(last)) = (covered.first(), covered.last()) else { return Ok(()) };
+    let points = covered.iter().flat_map(|s| s.manifest.states());
+    let Some(record) = last.manifest.commits.last().copied() else { return Ok(()) };
+    if points.clone().any(|c| chain.commit(c.seq).is_some()) {
+        return Err(inconsistent());
+    }
+    let mut data = SegmentData::new(history)?;
+    let manifest = Manifest {
+        history: history.id(),
+        term: claim.term,
+        token: claim.token,
+        kind: first.manifest.kind,
+        page_size: last.manifest.page_size,
+        parent: first.manifest.parent,
+        covers: Some(last.as_parent()),
+        carries: true,
+        first: first.manifest.first,
+        versions: 0,
+        batches: 0,
+        inline_len: 0,
+        commits: vec![CommitRecord { changed: 0, stored: 0, ..record }],
+        parts: Vec::new(),
+        origins: Vec::new(),
+        blocks: Vec::new(),
+    };
+    let name = history.names().merged_segment(first.manifest.first, last.end, data.id());
+    let (_, bytes, _) = data.finish(&name, manifest, SPARSE)?;
+    history.repository().store().create(&name, &bytes)?;
+    Ok(())
 }
 
 /// What the newest commit takes, by what its segments' page versions take on average.

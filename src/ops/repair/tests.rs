@@ -1,0 +1,115 @@
+//! Histories with every kind of damage: what a repair says remains is exactly what can be restored afterwards.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::ops::trial::{Bench, HOUR, Random};
+use crate::progress::Silent;
+use crate::store::Store;
+
+fn options(bench: &Bench, apply: bool) -> RepairOptions {
+    RepairOptions { apply, data: true, threads: 1, clock: bench.clock() }
+}
+
+/// A history with everything in it.
+fn bench(seed: u64) -> Bench {
+    let mut bench = Bench::new(seed);
+    bench.app.execute_batch("INSERT INTO t(x) VALUES(randomblob(1100000))").unwrap();
+    for n in 0..8 {
+        bench.pass(HOUR);
+        let seq = bench.commit();
+        if n % 3 == 0 {
+            let kind = crate::format::snapshot::SnapshotKind::Manual;
+            bench.history.add_snapshot(seq, &format!("label {n}"), kind).unwrap();
+            bench.history.add_hold(seq, "audit").unwrap();
+        }
+    }
+    bench
+}
+
+/// Every object of the history but its description, without which nothing can be said of it.
+fn objects(bench: &Bench) -> Vec<String> {
+    let about = bench.history.names().about();
+    let listed = bench.store.list(&bench.history.names().all()).unwrap();
+    listed.into_iter().map(|e| e.name).filter(|name| *name != about).collect()
+}
+
+#[test]
+fn what_a_repair_says_remains_is_what_remains() {
+    let mut random = Random::new(9);
+    let (mut lost_some, mut lost_none) = (0, 0);
+    let count = objects(&bench(1)).len();
+    for victim in 0..count {
+        for way in 0..3 {
+            let mut bench = bench(1);
+            let name = objects(&bench).get(victim).cloned().unwrap();
+            let what = format!("{name}, way {way}");
+            let mut bytes = bench.store.get(&name, u64::MAX).unwrap().unwrap();
+            match way {
+                0 => bench.store.delete(&name).unwrap(),
+                _ => {
+                    // In the seal in front, or in the data behind.
+                    let at =
+                        if way == 1 { 50 } else { bytes.len() - 1 - random.below(bytes.len() / 2) };
+                    bytes[at] ^= 4;
+                    bench.store.damage(&name, &bytes);
+                }
+            }
+            // Another machine, which has seen nothing of it.
+            bench.history = bench.through(std::sync::Arc::new(bench.store.clone())).unwrap();
+            let before = bench.store.list("histories/").unwrap();
+            let dry = repair(&bench.history, None, &options(&bench, false), &Silent)
+                .unwrap_or_else(|e| panic!("{what}: {e:?}"));
+            assert_eq!(bench.store.list("histories/").unwrap(), before, "{what}");
+            let path = bench.dir.path().join("app.db");
+            let database = (way == 1).then_some(&*path);
+            bench.pass(HOUR);
+            let done = repair(&bench.history, database, &options(&bench, true), &Silent)
+                .unwrap_or_else(|e| panic!("{what}: {e:?}"));
+            assert_eq!((&done.faults, &done.lost), (&dry.faults, &dry.lost), "{what}");
+            let mut expected: BTreeSet<Seq> = dry.restorable.clone();
+            if let Some(seq) = done.healed {
+                bench.expected.insert(seq, std::fs::read(&path).unwrap());
+                expected.insert(seq);
+            }
+            // A commit that marks the numbers of lost ones shows the one before it.
+            let chain = bench.history.chain().unwrap_or_else(|e| panic!("{what}: {e:?}"));
+            let mark = chain.commits().find(|c| !bench.expected.contains_key(&c.seq));
+            if let Some(mark) = mark {
+                let shown = expected.range(..mark.seq).next_back().copied().unwrap();
+                bench.expected.insert(mark.seq, bench.expected[&shown].clone());
+                expected.insert(mark.seq);
+            }
+            assert_eq!(bench.check(&what), expected, "{what}");
+            bench.verify(&what);
+            if done.lost.is_empty() {
+                lost_none += 1
+            } else {
+                lost_some += 1
+            }
+            // The next backup goes on, and what it makes can be restored.
+            bench.app.execute_batch("INSERT INTO t(x) VALUES('after')").unwrap();
+            let next = bench.capture();
+            assert!(bench.check(&what).contains(&next), "{what}");
+            let again = repair(&bench.history, None, &options(&bench, false), &Silent).unwrap();
+            assert!(again.is_sound(), "{what}: {again:?}");
+        }
+    }
+    assert!(lost_some > 10 && lost_none > 10, "{lost_some} {lost_none}");
+}
+
+#[test]
+fn a_history_that_went_backwards_is_taken_as_it_is_only_if_somebody_says_so() {
+    let mut bench = bench(2);
+    let newest = bench.history.chain().unwrap().newest().unwrap().name().to_owned();
+    bench.store.delete(&newest).unwrap();
+    let report = repair(&bench.history, None, &options(&bench, true), &Silent);
+    // The state of this machine says more than the repository does.
+    let faults = report.map(|r| r.faults).unwrap_or_default();
+    assert!(faults.iter().all(|f| f.action == Action::Leave), "{faults:?}");
+    assert!(bench.history.chain().unwrap_err().to_string().contains("went backwards"));
+    crate::repo::accept_rollback(&bench.history).unwrap();
+    bench.app.execute_batch("INSERT INTO t(x) VALUES('after')").unwrap();
+    let next = bench.capture();
+    assert!(bench.check("accepted").contains(&next));
+}
