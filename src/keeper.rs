@@ -156,6 +156,9 @@ impl Keeper {
         let watch = WatchOptions {
             name: options.name,
             adopt: options.adopt,
+            // The application that opens its state is the one that counts: one that was here before in another container must
+            // not keep it out.
+            takeover: true,
             follow: FollowOptions {
                 interval: options.interval,
                 wal_limit: options.wal_limit,

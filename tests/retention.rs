@@ -286,3 +286,188 @@ fn a_reader_goes_on_wherever_a_prune_takes_its_objects_away() {
         read.unwrap_or_else(|e| panic!("pruned at read {at}: {e:?}"));
     }
 }
+
+/// A machine of its own: its state, and a copy of the database.
+fn machine(lab: &Lab, name: &str, store: Arc<dyn Store>) -> (Repository, std::path::PathBuf) {
+    let home = lab.path(name);
+    fs::create_dir(&home).unwrap();
+    let repository = Repository::open(store, &lab.secret, home.join("state")).unwrap();
+    (repository, home.join("app.db"))
+}
+
+#[test]
+fn a_second_follower_refuses_and_a_takeover_supersedes_the_first() {
+    let lab = Lab::quick();
+    let store: Arc<dyn Store> = Arc::new(lab.store.clone());
+    let (first, path) = machine(&lab, "first", store.clone());
+    let (second, other_path) = machine(&lab, "second", store);
+    let (app, other) = (wal(&path), wal(&other_path));
+    let options = |takeover| WatchOptions {
+        adopt: true,
+        takeover,
+        follow: FollowOptions { interval: Duration::ZERO, ..FollowOptions::default() },
+        ..WatchOptions::default()
+    };
+    let ear = Arc::new(Ear::default());
+    let (history, follower) = follow(&first, &path, options(false), ear.clone()).unwrap();
+    let mut acknowledged = BTreeMap::new();
+    for n in 0..10 {
+        app.execute("INSERT INTO t(x) VALUES(?1)", [n]).unwrap();
+        acknowledged.insert(follower.wait_durable(PATIENCE).unwrap().0, reference(&path));
+    }
+    let refused = follow(&second, &other_path, options(false), ear.clone()).unwrap_err();
+    assert_eq!((refused.kind(), refused.kind().exit_code()), (ErrorKind::Busy, 11), "{refused:?}");
+    assert!(refused.hint().unwrap().contains("--takeover"));
+    let (_, successor) = follow(&second, &other_path, options(true), ear).unwrap();
+    for n in 0..10 {
+        other.execute("INSERT INTO t(x) VALUES(?1)", [1000 + n]).unwrap();
+        acknowledged.insert(successor.wait_durable(PATIENCE).unwrap().0, reference(&other_path));
+    }
+    // What the first one captures now is acknowledged to nobody, and it ends.
+    app.execute("INSERT INTO t(x) VALUES(77)", []).unwrap();
+    let unheard = follower.wait_durable(PATIENCE).unwrap_err();
+    assert!(
+        matches!(unheard.kind(), ErrorKind::Superseded | ErrorKind::Interrupted),
+        "{unheard:?}"
+    );
+    let ended = follower.stop().unwrap_err();
+    assert_eq!((ended.kind(), ended.kind().exit_code()), (ErrorKind::Superseded, 11));
+    other.execute("INSERT INTO t(x) VALUES(2000)", []).unwrap();
+    acknowledged.insert(successor.wait_durable(PATIENCE).unwrap().0, reference(&other_path));
+    successor.stop().unwrap();
+    let chain = history.chain().unwrap();
+    for (seq, bytes) in acknowledged {
+        assert!(restored_raw(&history, &chain, seq, lab.dir.path()).unwrap() == bytes, "{seq}");
+    }
+    verified(&history, lab.dir.path());
+}
+
+/// A store whose next segment waits before it is published.
+#[derive(Debug)]
+struct Sleeper {
+    inner: MemoryStore,
+    asleep: Mutex<Option<(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>)>>,
+}
+
+impl Store for Sleeper {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+    fn head(&self, name: &str) -> Result<Option<u64>> {
+        self.inner.head(name)
+    }
+    fn get(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        self.inner.get(name, limit)
+    }
+    fn get_range(&self, name: &str, offset: u64, len: usize) -> Result<Option<Vec<u8>>> {
+        self.inner.get_range(name, offset, len)
+    }
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
+        if name.contains("/log/")
+            && let Some((says, waits)) = self.asleep.lock().unwrap().take()
+        {
+            says.send(()).unwrap();
+            waits.recv().unwrap();
+        }
+        self.inner.create(name, bytes)
+    }
+    fn upload(&self, name: &str) -> Result<Box<dyn Upload>> {
+        self.inner.upload(name)
+    }
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        self.inner.list(prefix)
+    }
+    fn list_dirs(&self, prefix: &str) -> Result<Vec<String>> {
+        self.inner.list_dirs(prefix)
+    }
+    fn delete(&self, name: &str) -> Result<()> {
+        self.inner.delete(name)
+    }
+    fn sweep(&self, before: Timestamp) -> Result<u64> {
+        self.inner.sweep(before)
+    }
+}
+
+#[test]
+fn a_writer_that_sleeps_through_a_takeover_a_merge_and_its_deletion_changes_nothing() {
+    use pagekeep::ops::backup::{BackupOptions, backup};
+    // With another writer in between, and with only prunes.
+    for (others, large) in [(40, false), (40, true), (0, false), (0, true)] {
+        let what = format!("{others} others, large: {large}");
+        let lab = Lab::quick();
+        let ((says, said), (word, waits)) =
+            (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+        let sleeper = Arc::new(Sleeper { inner: lab.store.clone(), asleep: Mutex::default() });
+        let (first, path) = machine(&lab, "first", sleeper.clone());
+        let (second, other_path) = machine(&lab, "second", Arc::new(lab.store.clone()));
+        let (app, other) = (wal(&path), wal(&other_path));
+        let options = BackupOptions { adopt: true, threads: 1, ..BackupOptions::default() };
+        let store = |repository: &Repository, path: &Path| {
+            backup(repository, path, &options, &Silent)
+                .map(|report| (report.seq.0, reference(path)))
+        };
+        let mut acknowledged = BTreeMap::new();
+        for n in 0..5 {
+            app.execute("INSERT INTO t(x) VALUES(?1)", [n]).unwrap();
+            acknowledged.extend([store(&first, &path).unwrap()]);
+        }
+        *sleeper.asleep.lock().unwrap() = Some((says, waits));
+        let size = if large { 3_000_000 } else { 10 };
+        app.execute("INSERT INTO t(x) VALUES(randomblob(?1))", [size]).unwrap();
+        let history = lab.repository.history("app").unwrap();
+        std::thread::scope(|scope| {
+            let late = scope.spawn(|| store(&first, &path));
+            said.recv().unwrap();
+            for n in 0..others {
+                other.execute("INSERT INTO t(x) VALUES(?1)", [n]).unwrap();
+                acknowledged.extend([store(&second, &other_path).unwrap()]);
+            }
+            for _ in 0..2 {
+                prune(&history, &last(1000), &Silent).unwrap();
+            }
+            word.send(()).unwrap();
+            match late.join().unwrap() {
+                Ok((seq, bytes)) => {
+                    // Only if nobody published meanwhile.
+                    assert_eq!(others, 0, "{what}");
+                    acknowledged.insert(seq, bytes);
+                }
+                Err(e) => {
+                    assert_eq!(e.kind(), ErrorKind::Superseded, "{what}: {e:?}");
+                    assert!(others > 0, "{what}: {e:?}");
+                }
+            }
+        });
+        prune(&history, &last(1000), &Silent).unwrap();
+        let elsewhere =
+            Repository::open(Arc::new(lab.store.clone()), &lab.secret, lab.path("elsewhere"));
+        let history = elsewhere.unwrap().history("app").unwrap();
+        let chain = history.chain().unwrap();
+        assert_eq!(chain.commits().count(), acknowledged.len(), "{what}");
+        for (seq, bytes) in acknowledged {
+            let found = restored_raw(&history, &chain, seq, lab.dir.path()).unwrap();
+            assert!(found == bytes, "{what}: {seq}");
+        }
+        verified(&history, lab.dir.path());
+    }
+}
+
+#[test]
+fn a_clock_that_is_off_by_a_year_prunes_nothing() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    let app = wal(&path);
+    for n in 0..5 {
+        app.execute("INSERT INTO t(x) VALUES(?1)", [n]).unwrap();
+        lab.backup(&path);
+    }
+    let history = lab.repository.history("app").unwrap();
+    let day = 24 * 3_600_000_000i64;
+    for days in [-365, 2, 365] {
+        let clock = pagekeep::types::Clock::new(move || Timestamp(Timestamp::now().0 + days * day));
+        let options = PruneOptions { clock, ..last(1) };
+        let error = prune(&history, &options, &Silent).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{days} days: {error:?}");
+        assert_eq!(seqs(&history).len(), 5, "{days} days");
+    }
+}

@@ -196,6 +196,9 @@ pub(crate) struct WatchArgs {
     /// Go on with a history whose database lay elsewhere before
     #[arg(long)]
     pub(crate) adopt: bool,
+    /// Go on although another machine seems to follow it: that one stops with exit code 11
+    #[arg(long)]
+    pub(crate) takeover: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -42,6 +42,7 @@ pub(crate) fn watch(context: &Context, args: WatchArgs) -> Result<()> {
     let options = WatchOptions {
         name: args.name,
         adopt: args.adopt,
+        takeover: args.takeover,
         follow: FollowOptions {
             interval: args.interval,
             wal_limit: args.wal_limit,

@@ -4,12 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::capture::follow::{FollowOptions, Follower, Listener};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ops::locate::Database;
 use crate::repo::Repository;
 use crate::repo::history::History;
+use crate::repo::term::rival;
 use crate::repo::writer::Writer;
 use crate::sqlite::source::Source;
+
+/// The role of a follower.
+const WATCH: &str = "watch";
 
 /// Whose history, and how to follow.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +22,8 @@ pub struct WatchOptions {
     pub name: Option<String>,
     /// Go on with the history although its database lay elsewhere before.
     pub adopt: bool,
+    /// Go on although somebody else follows it, who is superseded by that.
+    pub takeover: bool,
     /// How to follow.
     pub follow: FollowOptions,
 }
@@ -27,7 +33,7 @@ pub struct WatchOptions {
 /// # Errors
 /// [`crate::ErrorKind::Source`] when the file can't be read as a database, [`crate::ErrorKind::Refused`] when the history belongs
 /// to another file or the SQLite library is not safe to follow with, [`crate::ErrorKind::Busy`] when another process of this machine
-/// writes to the history; store errors.
+/// writes to the history, or one of another machine follows it; store errors.
 pub fn follow(
     repository: &Repository,
     path: &Path,
@@ -38,7 +44,22 @@ pub fn follow(
     // Look at the source before a history is made for it: what is no database begins none.
     drop(Source::open(path)?.pin()?);
     let history = database.history_or_new(repository, options.adopt)?;
-    let writer = Writer::open(&history, "watch")?;
+    if !options.takeover
+        && let Some(rival) = rival(&history, WATCH, options.follow.capture.clock.now())?
+    {
+        return Err(Error::new(
+            ErrorKind::Busy,
+            format!(
+                "is followed by process {} on {}, since {}",
+                rival.process, rival.host, rival.since
+            ),
+        )
+        .with_object(format!("history {:?}", history.name()))
+        .with_hint(
+            "stop it there first; if it is gone for good, or should be superseded: --takeover",
+        ));
+    }
+    let writer = Writer::open(&history, WATCH)?;
     let follower = Follower::start(writer, path, &database.place, options.follow, listener)?;
     Ok((history, follower))
 }

@@ -112,10 +112,9 @@ pub(crate) fn stale(pieces: &[Piece], newest: u64) -> Vec<Range<usize>> {
     let small: Vec<bool> = pieces.iter().map(|p| p.bytes <= SMALL).collect();
     let at = |v: &[bool], i: Option<usize>| i.and_then(|i| v.get(i)).copied().unwrap_or(false);
     for i in (0..pieces.len()).chain((0..pieces.len()).rev()) {
-        if at(&small, Some(i)) && (at(&chosen, i.checked_sub(1)) || at(&chosen, Some(i + 1))) {
-            if let Some(chosen) = chosen.get_mut(i) {
-                *chosen = true;
-            }
+        let beside = at(&chosen, i.checked_sub(1)) || at(&chosen, Some(i + 1));
+        if let Some(chosen) = chosen.get_mut(i) {
+            *chosen |= at(&small, Some(i)) && beside;
         }
     }
     let mut ranges: Vec<Range<usize>> = Vec::new();
