@@ -10,4 +10,5 @@ pub mod prune;
 pub mod restore;
 pub mod rewind;
 pub mod select;
+pub mod stats;
 pub mod verify;

@@ -18,6 +18,7 @@
 mod emit;
 mod kept;
 pub(crate) mod plan;
+mod uses;
 mod window;
 
 use std::ops::Range;
@@ -27,7 +28,7 @@ use crate::codec::batch::Compression;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::header::SPARSE;
 use crate::format::segment::{CommitRecord, Manifest, SegmentKind};
-use crate::progress::{Monitor, check_cancelled};
+use crate::progress::Monitor;
 use crate::repo::chain::{Chain, Segment};
 use crate::repo::data::{INLINE_MAX, SegmentData};
 use crate::repo::history::History;
@@ -37,6 +38,7 @@ use crate::types::Seq;
 
 use emit::Emitter;
 use kept::{Kept, Life};
+pub(crate) use uses::{Use, each_version, live_versions};
 use window::Windows;
 
 /// Which commits a merge keeps.
@@ -218,37 +220,6 @@ pub(crate) fn merge(
         return Err(Error::new(ErrorKind::Failure, "exists already").with_object(name));
     }
     Ok(Merged { copied: out.copied })
-}
-
-/// How many page versions of each segment some restore point needs.
-///
-/// # Errors
-/// [`ErrorKind::Damaged`] when an index block can't be opened; store errors.
-pub(crate) fn live_versions(chain: &Chain, monitor: &dyn Monitor) -> Result<Vec<u64>> {
-    let segments = chain.segments();
-    let mut live = vec![0; segments.len()];
-    let mut from = 0;
-    while from < segments.len() {
-        let is_base = |s: &Arc<Segment>| s.manifest.kind == SegmentKind::Base;
-        let rest = segments.get(from + 1..).unwrap_or_default();
-        let until = rest.iter().position(is_base).map_or(segments.len(), |at| from + 1 + at);
-        let Some(work) = Work::new(chain, from..until) else { break };
-        let kept = work.kept(chain, Keep::Points);
-        let mut windows = Windows::new(work.sources, &[])?;
-        while let Some(window) = windows.next()? {
-            check_cancelled(monitor)?;
-            for (version, life) in window.lives() {
-                let source =
-                    usize::try_from(version.batch).ok().and_then(|i| window.sources.get(i));
-                let count = source.and_then(|s| live.get_mut(from + s.which));
-                if let Some(count) = count.filter(|_| kept.needs(life)) {
-                    *count += 1;
-                }
-            }
-        }
-        from = until;
-    }
-    Ok(live)
 }
 
 fn inconsistent() -> Error {
