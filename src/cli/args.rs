@@ -1,10 +1,12 @@
 //! The flags, as they are typed. [`super::context`] resolves them into what the commands use.
 
 mod retention;
+mod stats;
 
 use std::path::PathBuf;
 
-pub(crate) use retention::{HoldCommand, PruneArgs, UndeleteArgs};
+pub(crate) use retention::{HoldCommand, PolicyArgs, PruneArgs, UndeleteArgs};
+pub(crate) use stats::{ByArg, StatsArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -101,6 +103,7 @@ pub(crate) enum Command {
     Hold(HoldCommand),
     Undelete(UndeleteArgs),
     Status(StatusArgs),
+    Stats(StatsArgs),
     /// Manage the keys that open the repository
     #[command(subcommand)]
     Key(KeyCommand),

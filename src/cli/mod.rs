@@ -16,6 +16,7 @@ mod restore;
 mod retention;
 mod rewind;
 mod shop;
+mod stats;
 mod status;
 mod verify;
 mod watch;
@@ -86,6 +87,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
         Command::Hold(command) => retention::hold(context, &command),
         Command::Undelete(args) => retention::undelete(context, &args),
         Command::Status(args) => status::status(context, &args),
+        Command::Stats(args) => stats::stats(context, &args),
         Command::Key(command) => keys::key(context, command),
         Command::Demo(args) => demo::demo(context, &args),
         Command::DemoWriter(args) => demo::write(&args.database),
