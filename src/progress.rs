@@ -20,6 +20,8 @@ pub enum Phase {
     Publish,
     /// Working out which page versions are wanted.
     Plan,
+    /// Finding out which table each page belongs to.
+    Layout,
     /// Fetching, decoding and writing pages.
     Restore,
     /// Waiting for the disk.
@@ -46,6 +48,7 @@ impl Phase {
             Self::Digests => "digests",
             Self::Publish => "publish",
             Self::Plan => "plan",
+            Self::Layout => "layout",
             Self::Restore => "restore",
             Self::Sync => "sync",
             Self::Check => "check",

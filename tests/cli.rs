@@ -11,7 +11,7 @@ use std::fs;
 use lab::{Ended, Lab, mode, walk};
 use serde_json::Value;
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "init",
     "backup",
     "snapshots",
@@ -21,6 +21,7 @@ const COMMANDS: [&str; 13] = [
     "verify",
     "label",
     "status",
+    "stats",
     "key",
     "demo",
     "completions",
@@ -338,4 +339,47 @@ fn secrets_are_printed_nowhere_and_stored_nowhere() {
             assert!(!found, "{secret} is in {}", path.display());
         }
     }
+}
+
+#[test]
+fn stats_tell_what_a_history_costs() {
+    let lab = Lab::new();
+    assert!(lab.ok(&["stats"]).stdout.contains("no histories yet"));
+    assert_eq!(last(&lab.json(&["stats"]))["histories"], 0);
+    lab.make("app.db", 200);
+    lab.ok(&["backup", "app.db"]);
+    let one = lab.ok(&["stats"]).stdout;
+    assert!(one.contains("1 commit, of 2") && one.contains("none since the first commit"), "{one}");
+    lab.sql("app.db", "UPDATE t SET x = 'changed' WHERE id = 7");
+    lab.ok(&["backup", "app.db"]);
+
+    let text = lab.ok(&["stats", "app"]).stdout;
+    for fragment in ["Growth by day", "under 1 day", "times smaller", "--keep-daily 7", "t ", "█"]
+    {
+        assert!(text.contains(fragment), "{fragment:?} is missing: {text}");
+    }
+    assert!(!lab.ok(&["stats", "--no-tables"]).stdout.contains("Tables and indexes"));
+    let text = lab.ok(&["stats", "app", "--keep-last", "1", "--keep-hourly", "9"]).stdout;
+    assert!(text.contains("hourly ") && text.contains("a prune would drop 1 commit"), "{text}");
+
+    let objects = lab.json(&["stats", "app", "--by", "month", "--keep-last", "2"]);
+    let of = |name: &str| -> Vec<&Value> {
+        objects.iter().filter(|object| object["type"] == name).collect()
+    };
+    let changed: u64 =
+        lab.json(&["log", "app"]).iter().map(|c| c["changed_pages"].as_u64().unwrap()).sum();
+    let (periods, whole) = (of("period"), of("stats"));
+    assert_eq!((periods.len(), whole.len(), of("age").len()), (1, 1, 6));
+    assert_eq!((&periods[0]["versions"], &periods[0]["by"]), (&changed.into(), &"month".into()));
+    assert_eq!((&whole[0]["versions"], &whole[0]["history"]), (&changed.into(), &"app".into()));
+    assert_eq!((&of("rule")[0]["rule"], &of("policy")[0]["kept"]), (&"last".into(), &2.into()));
+    assert_eq!(of("table")[0]["name"], "t");
+    assert_eq!(of("elsewhere")[0]["gone"], 0);
+    assert_eq!(last(&objects)["stored_bytes"], whole[0]["stored_bytes"]);
+
+    lab.fails(&["stats", "none"], 16, &["none"]);
+    lab.fails(&["stats", "app", "--keep-floor", "3"], 17, &["policy"]);
+    lab.fails(&["stats", "app", "--scratch", "nowhere"], 13, &["nowhere"]);
+    lab.misused(&["stats", "--scratch", ".", "--no-tables"], &["--no-tables"]);
+    lab.tidy();
 }

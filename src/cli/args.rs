@@ -3,12 +3,14 @@
 mod copy;
 mod repair;
 mod retention;
+mod stats;
 
 use std::path::PathBuf;
 
 pub(crate) use copy::CopyArgs;
 pub(crate) use repair::RepairArgs;
-pub(crate) use retention::{HoldCommand, PruneArgs, UndeleteArgs};
+pub(crate) use retention::{HoldCommand, PolicyArgs, PruneArgs, UndeleteArgs};
+pub(crate) use stats::{ByArg, StatsArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -107,6 +109,7 @@ pub(crate) enum Command {
     Copy(CopyArgs),
     Repair(RepairArgs),
     Status(StatusArgs),
+    Stats(StatsArgs),
     /// Manage the keys that open the repository
     #[command(subcommand)]
     Key(KeyCommand),

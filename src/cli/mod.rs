@@ -18,6 +18,7 @@ mod restore;
 mod retention;
 mod rewind;
 mod shop;
+mod stats;
 mod status;
 mod verify;
 mod watch;
@@ -90,6 +91,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
         Command::Copy(args) => copy::copy(context, &args),
         Command::Repair(args) => return repair::repair(context, &args),
         Command::Status(args) => status::status(context, &args),
+        Command::Stats(args) => stats::stats(context, &args),
         Command::Key(command) => keys::key(context, command),
         Command::Demo(args) => demo::demo(context, &args),
         Command::DemoWriter(args) => demo::write(&args.database),

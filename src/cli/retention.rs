@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::args::{HoldCommand, PruneArgs, UndeleteArgs};
+use super::args::{HoldCommand, PolicyArgs, PruneArgs, UndeleteArgs};
 use super::context::Context;
 use super::output::{bytes, counted, quote, table, time};
 use super::progress::Progress;
@@ -18,7 +18,7 @@ use crate::types::{Seq, Timestamp};
 const MAX_POLICY: u64 = 64 * 1024;
 
 pub(crate) fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
-    let text = policy_text(args)?;
+    let text = policy_text(&args.policy)?;
     let zone = text.zone()?;
     let mut options = PruneOptions::new(Policy::try_from(text)?, zone);
     options.dry_run = args.dry_run;
@@ -50,7 +50,7 @@ fn histories(repository: &Repository, name: Option<&str>) -> Result<Vec<History>
 }
 
 /// The policy of the file, if one is named, and of the options, which win.
-fn policy_text(args: &PruneArgs) -> Result<PolicyText> {
+pub(crate) fn policy_text(args: &PolicyArgs) -> Result<PolicyText> {
     let mut text = match &args.policy {
         Some(path) => {
             let name = path.display().to_string();

@@ -31,7 +31,7 @@ use crate::repo::history::History;
 use crate::repo::merge::plan::{many, stale};
 use crate::repo::merge::{Keep, Options, merge, needed, newest_bytes, pieces};
 use crate::repo::term::{Claim, PRUNE};
-use crate::types::{Clock, Seq};
+use crate::types::{Clock, Seq, Timestamp};
 
 /// How long what a merge replaced stays, for readers that are at it.
 pub const GRACE: Duration = Duration::from_secs(3600);
@@ -203,8 +203,11 @@ fn sound(history: &History, monitor: &dyn Monitor) -> Result<()> {
 }
 
 /// What keeps a commit besides the policy.
-fn pins(history: &History, options: &PruneOptions) -> Result<BTreeMap<Seq, Vec<String>>> {
-    let now = options.clock.now();
+pub(crate) fn pins(
+    history: &History,
+    deleted: Duration,
+    now: Timestamp,
+) -> Result<BTreeMap<Seq, Vec<String>>> {
     let mut pins: BTreeMap<Seq, Vec<String>> = BTreeMap::new();
     let mut pin = |seq, text| pins.entry(seq).or_default().push(text);
     for hold in history.holds()? {
@@ -221,20 +224,21 @@ fn pins(history: &History, options: &PruneOptions) -> Result<BTreeMap<Seq, Vec<S
         }
     }
     for (snapshot, gone) in history.deleted_snapshots()? {
-        if snapshot.kind == SnapshotKind::Manual && gone > now.before(options.deleted) {
+        if snapshot.kind == SnapshotKind::Manual && gone > now.before(deleted) {
             pin(snapshot.seq, format!("its label {:?} was just removed", snapshot.label));
         }
     }
     Ok(pins)
 }
 
-fn points(chain: &Chain) -> Vec<Point> {
+pub(crate) fn points(chain: &Chain) -> Vec<Point> {
     chain.commits().map(|c| Point { seq: c.seq, time: c.record.time }).collect()
 }
 
 fn decide(history: &History, chain: &Chain, options: &PruneOptions) -> Result<Plan> {
-    let pins = pins(history, options)?;
-    options.zone.plan(&options.policy, &points(chain), &pins, options.clock.now())
+    let now = options.clock.now();
+    let pins = pins(history, options.deleted, now)?;
+    options.zone.plan(&options.policy, &points(chain), &pins, now)
 }
 
 /// Publishes what expires. Labels and holds that come in between count.
@@ -252,7 +256,7 @@ fn expire(history: &History, claim: Claim, options: &PruneOptions) -> Result<Pla
         }
         let now = options.clock.now();
         let published = Expired::publish(history, claim.term, now, states())?;
-        let late = pins(history, options)?;
+        let late = pins(history, options.deleted, now)?;
         if dropped.iter().any(|seq| late.contains_key(seq)) {
             // Nobody acted on it yet.
             for name in &published {

@@ -10,7 +10,9 @@
 
 use std::fmt;
 
-use chrono::{Datelike, FixedOffset, NaiveDateTime, Offset, TimeDelta, TimeZone};
+use chrono::{
+    Datelike, FixedOffset, Local, NaiveDate, NaiveDateTime, Offset, TimeDelta, TimeZone, Utc,
+};
 use chrono_tz::Tz;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -108,6 +110,19 @@ pub enum Zone {
     Fixed(FixedOffset),
 }
 
+impl Zone {
+    /// The day on which a moment falls by the clocks of this zone; `None` beyond the calendar.
+    pub fn day(&self, time: Timestamp) -> Option<NaiveDate> {
+        let wall = match self {
+            Self::Local => WallTime::of(time, &Local),
+            Self::Utc => WallTime::of(time, &Utc),
+            Self::Named(tz) => WallTime::of(time, tz),
+            Self::Fixed(offset) => WallTime::of(time, offset),
+        };
+        wall.map(|wall| wall.local.date())
+    }
+}
+
 /// Reads the name of a time zone: `local`, `utc`, `Europe/Berlin` or `+05:30`; without a name it is the local one.
 ///
 /// # Errors
@@ -148,7 +163,7 @@ impl fmt::Display for Zone {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::{DateTime, NaiveDate, Utc, Weekday};
+    use chrono::{DateTime, Weekday};
     use chrono_tz::{Africa, America, Asia, Australia, Europe, Pacific};
 
     const UNITS: [Unit; 5] = [Unit::Hour, Unit::Day, Unit::Week, Unit::Month, Unit::Year];
@@ -256,7 +271,7 @@ mod tests {
             let west = FixedOffset::west_opt(86_399).unwrap();
             let walls = [
                 WallTime::of(time, &Utc),
-                WallTime::of(time, &chrono::Local),
+                WallTime::of(time, &Local),
                 WallTime::of(time, &Europe::Berlin),
                 WallTime::of(time, &Asia::Kolkata),
                 WallTime::of(time, &east),
@@ -271,6 +286,18 @@ mod tests {
         assert_eq!(WallTime::of(Timestamp(i64::MIN), &Utc), None);
         assert_eq!(WallTime::of(Timestamp(days[1]), &FixedOffset::east_opt(1).unwrap()), None);
         assert_eq!(WallTime::of(Timestamp(days[0]), &FixedOffset::west_opt(1).unwrap()), None);
+    }
+
+    #[test]
+    fn a_moment_falls_on_the_day_of_its_zone() {
+        let time = DateTime::parse_from_rfc3339("2024-12-31T23:30:00Z").unwrap();
+        let day = |name| {
+            let day = zone(Some(name)).unwrap().day(Timestamp(time.timestamp_micros()));
+            day.unwrap().to_string()
+        };
+        assert_eq!((day("utc"), day("Europe/Berlin")), ("2024-12-31".into(), "2025-01-01".into()));
+        assert_eq!(day("-03:00"), "2024-12-31");
+        assert_eq!(Zone::Utc.day(Timestamp(i64::MAX)), None);
     }
 
     #[test]

@@ -19,22 +19,44 @@ pub(crate) fn by_table(
     connection: &Connection,
     pages: &HashSet<PageNo>,
 ) -> Result<BTreeMap<String, u64>> {
-    let read = || {
-        // A b-tree is named after its table or index; an index counts for its table.
-        let mut statement = connection.prepare(
-            "SELECT d.pageno, coalesce(s.tbl_name, d.name) FROM dbstat d LEFT JOIN sqlite_schema s ON s.name = d.name",
-        )?;
-        let mut rows = statement.query([])?;
-        let mut found = BTreeMap::new();
-        while let Some(row) = rows.next()? {
-            let page: u32 = row.get(0)?;
-            if pages.contains(&PageNo(page)) {
-                *found.entry(row.get::<_, String>(1)?).or_insert(0) += 1;
+    let mut found = BTreeMap::new();
+    each_page(connection, &mut |page, _, table| {
+        if pages.contains(&page) {
+            match found.get_mut(table) {
+                Some(count) => *count += 1,
+                None => {
+                    found.insert(table.to_owned(), 1);
+                }
             }
         }
-        Ok(found)
-    };
-    read().map_err(|e| source_error(e, "cannot be walked"))
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Tells of each page that belongs to a table or an index its name, and that of the table, which an index counts for.
+///
+/// # Errors
+/// [`crate::ErrorKind::Source`] when SQLite can't walk the database; what `tell` answers.
+pub(crate) fn each_page(
+    connection: &Connection,
+    tell: &mut dyn FnMut(PageNo, &str, &str) -> Result<()>,
+) -> Result<()> {
+    let failed = |e| source_error(e, "cannot be walked");
+    // A b-tree is named after its table or index.
+    let mut statement = connection
+        .prepare(
+            "SELECT d.pageno, d.name, coalesce(s.tbl_name, d.name) FROM dbstat d LEFT JOIN sqlite_schema s ON s.name = d.name",
+        )
+        .map_err(failed)?;
+    let mut rows = statement.query([]).map_err(failed)?;
+    while let Some(row) = rows.next().map_err(failed)? {
+        let text = |i| row.get_ref(i).and_then(|value| value.as_str().map_err(Into::into));
+        let page = row.get(0).map_err(failed)?;
+        let (name, table) = (text(1).map_err(failed)?, text(2).map_err(failed)?);
+        tell(PageNo(page), name, table)?;
+    }
+    Ok(())
 }
 
 /// The leaves of the freelist: pages that hold nothing, whatever stands in them. Only what `trusted` pages list counts: a

@@ -25,6 +25,22 @@ retention.toml has the same names without the dashes in front:
 pub(crate) struct PruneArgs {
     /// Only this history
     pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
+    /// Only say what would be kept and what would go
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Keep stored objects that were replaced for so long, for readers that are at them; 0 deletes them at once
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = grace)]
+    pub(crate) grace: Duration,
+    /// List every commit, not only stretches of them
+    #[arg(long)]
+    pub(crate) list: bool,
+}
+
+/// A retention policy.
+#[derive(Args, Debug)]
+pub(crate) struct PolicyArgs {
     /// Keep every commit of so much time, such as 24h or 7d
     #[arg(long, value_name = "TIME")]
     pub(crate) keep_window: Option<String>,
@@ -55,15 +71,6 @@ pub(crate) struct PruneArgs {
     /// Read the policy from this TOML file; options given besides win
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
-    /// Only say what would be kept and what would go
-    #[arg(short = 'n', long)]
-    pub(crate) dry_run: bool,
-    /// Keep stored objects that were replaced for so long, for readers that are at them; 0 deletes them at once
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = grace)]
-    pub(crate) grace: Duration,
-    /// List every commit, not only stretches of them
-    #[arg(long)]
-    pub(crate) list: bool,
 }
 
 /// Keep commits whatever any policy says, until the hold is removed

@@ -77,6 +77,13 @@ impl Kept {
         from < until && until == self.seqs.len()
     }
 
+    /// The newest staying commit that needs a version.
+    pub(super) fn newest(&self, life: Life) -> Option<Seq> {
+        let (from, until) = self.span(life);
+        let last = until.checked_sub(1).filter(|last| *last >= from)?;
+        self.seqs.get(last).copied()
+    }
+
     /// Sums of the digests that each staying commit sees, for comparing before with after.
     pub(super) fn sums(&self) -> Sums {
         Sums(vec![Digest::default(); self.seqs.len() + 1])

@@ -4,15 +4,14 @@
 //! index can be read, with everything that is built on that segment.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use super::window::{Source, Window, Windows};
-use super::{Keep, Work};
+use super::{Keep, Work, epochs};
 use crate::codec::batch::Decoder;
 use crate::codec::pool;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::segment::SegmentKind;
-use crate::repo::chain::{Chain, Segment};
+use crate::repo::chain::Chain;
 use crate::repo::page_map::Wanted;
 use crate::types::{PageNo, SegmentId, Seq};
 
@@ -37,17 +36,12 @@ pub(crate) fn loss<W>(
     open: &(dyn Fn(&mut W, &Wanted) -> Result<()> + Sync),
 ) -> Result<Loss> {
     let mut loss = Loss::default();
-    let segments = chain.segments();
-    let mut from = 0;
-    while from < segments.len() {
-        let is_base = |s: &Arc<Segment>| s.manifest.kind == SegmentKind::Base;
-        let rest = segments.get(from + 1..).unwrap_or_default();
-        let until = rest.iter().position(is_base).map_or(segments.len(), |at| from + 1 + at);
-        let whole = readable(chain, from..until, &mut loss)?;
+    for range in epochs(chain) {
+        let from = range.start;
+        let whole = readable(chain, range, &mut loss)?;
         if whole > from {
             epoch(chain, from..whole, threads, worker, open, &mut loss)?;
         }
-        from = until;
     }
     Ok(loss)
 }

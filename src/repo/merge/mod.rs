@@ -18,9 +18,11 @@
 mod emit;
 mod kept;
 pub(crate) mod loss;
+mod measure;
 pub(crate) mod plan;
 mod sift;
 pub(crate) mod transfer;
+mod uses;
 mod window;
 
 use std::ops::Range;
@@ -30,7 +32,7 @@ use crate::codec::batch::Compression;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::header::SPARSE;
 use crate::format::segment::{CommitRecord, Manifest, SegmentKind};
-use crate::progress::{Monitor, check_cancelled};
+use crate::progress::Monitor;
 use crate::repo::chain::{Chain, Segment};
 use crate::repo::data::{INLINE_MAX, SegmentData};
 use crate::repo::history::History;
@@ -38,10 +40,11 @@ use crate::repo::term::Claim;
 use crate::store::Created;
 use crate::types::Seq;
 
-use emit::{Emitter, is_settled};
+use emit::Emitter;
 use kept::Kept;
-use plan::Piece;
+pub(crate) use measure::{needed, newest_bytes, pieces};
 use sift::Sifter;
+pub(crate) use uses::{Use, each_version};
 use window::Windows;
 
 /// Which commits a merge keeps.
@@ -193,31 +196,6 @@ pub(crate) fn merge(
     Ok(Merged { copied: out.copied })
 }
 
-/// The segments as planning sees them, with what is known of their page versions.
-pub(crate) fn pieces(chain: &Chain, needed: Option<&[Needed]>) -> Vec<Piece> {
-    let segments = chain.segments().iter().enumerate();
-    segments
-        .map(|(at, segment)| {
-            let bytes = segment.stored_len();
-            let versions = segment.manifest.versions;
-            let share = |n: u64| {
-                let share = u128::from(bytes) * u128::from(n) / u128::from(versions.max(1));
-                u64::try_from(share).unwrap_or(bytes)
-            };
-            let needed = needed.and_then(|n| n.get(at)).copied();
-            let needed = needed.unwrap_or(Needed { live: versions, ..Needed::default() });
-            let states = segment.manifest.states();
-            Piece {
-                bytes,
-                dead: share(versions.saturating_sub(needed.live)),
-                mixed: share(needed.mixed),
-                base: segment.manifest.kind == SegmentKind::Base,
-                points: states.iter().any(|c| !chain.expired().contains(c.seq)),
-            }
-        })
-        .collect()
-}
-
 /// Puts a segment without page versions in the place of segments that can't be read, none of whose commits is a restore point.
 ///
 /// # Errors
@@ -260,65 +238,14 @@ pub(crate) fn bury(
     Ok(())
 }
 
-/// What the newest commit takes, by what its segments' page versions take on average.
-pub(crate) fn newest_bytes(chain: &Chain, needed: &[Needed]) -> u64 {
-    let share = |(segment, needed): (&Arc<Segment>, &Needed)| {
-        let versions = u128::from(segment.manifest.versions.max(1));
-        let share = u128::from(segment.stored_len()) * u128::from(needed.current) / versions;
-        u64::try_from(share).unwrap_or(u64::MAX)
-    };
-    chain.segments().iter().zip(needed).map(share).sum()
-}
-
-/// What is known of the page versions of a segment.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Needed {
-    /// Those that some restore point needs.
-    pub(crate) live: u64,
-    /// Those of them that the newest commit needs.
-    pub(crate) current: u64,
-    /// Those of them that the newest commit does not need, though they share batches with what it needs.
-    pub(crate) mixed: u64,
-}
-
-/// How many page versions of each segment are needed, and how well they are sorted.
-///
-/// # Errors
-/// [`ErrorKind::Damaged`] when an index block can't be opened; store errors.
-pub(crate) fn needed(chain: &Chain, monitor: &dyn Monitor) -> Result<Vec<Needed>> {
+/// The ranges of a chain's segments that are built on one base each.
+fn epochs(chain: &Chain) -> Vec<Range<usize>> {
     let segments = chain.segments();
-    let mut needed = vec![Needed::default(); segments.len()];
-    let mut from = 0;
-    while from < segments.len() {
-        let is_base = |s: &Arc<Segment>| s.manifest.kind == SegmentKind::Base;
-        let rest = segments.get(from + 1..).unwrap_or_default();
-        let until = rest.iter().position(is_base).map_or(segments.len(), |at| from + 1 + at);
-        let Some(work) = Work::new(chain, from..until) else { break };
-        let kept = work.kept(chain, Keep::Points);
-        let mut windows = Windows::new(work.sources, &[])?;
-        while let Some(window) = windows.next()? {
-            check_cancelled(monitor)?;
-            let mut batches = vec![(0u32, 0u32); window.sources.len()];
-            for (version, life) in window.lives().filter(|(_, life)| kept.needs(*life)) {
-                let at = usize::try_from(version.batch).ok();
-                if let Some((live, current)) = at.and_then(|i| batches.get_mut(i)) {
-                    *live += 1;
-                    *current += u32::from(kept.is_current(life));
-                }
-            }
-            for (source, (live, current)) in window.sources.iter().zip(batches) {
-                if let Some(needed) = needed.get_mut(from + source.which) {
-                    needed.live += u64::from(live);
-                    needed.current += u64::from(current);
-                    if current > 0 && !is_settled(live, current) {
-                        needed.mixed += u64::from(live - current);
-                    }
-                }
-            }
-        }
-        from = until;
-    }
-    Ok(needed)
+    let is_base =
+        |at: &usize| segments.get(*at).is_some_and(|s| s.manifest.kind == SegmentKind::Base);
+    let bases: Vec<usize> = (0..segments.len()).filter(is_base).collect();
+    let ends = bases.iter().skip(1).copied().chain([segments.len()]);
+    bases.iter().copied().zip(ends).map(|(from, until)| from..until).collect()
 }
 
 fn inconsistent() -> Error {
