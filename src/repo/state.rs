@@ -71,6 +71,9 @@ pub(crate) struct State {
     version: u32,
     pub(crate) term: Term,
     pub(crate) token: WriterToken,
+    /// Tokens of terms that were about to be claimed: whoever finds a claim of one knows that nothing was published in it.
+    #[serde(default)]
+    pub(crate) claiming: Vec<WriterToken>,
     /// The highest term up to which, from the head's on, only prunes claimed a turn.
     #[serde(default)]
     pub(crate) quiet: Term,
@@ -104,6 +107,7 @@ impl State {
             version: VERSION,
             term,
             token,
+            claiming: Vec::new(),
             quiet: Term(0),
             since_upkeep: 0,
             head,

@@ -28,6 +28,14 @@ impl Claim {
     /// # Errors
     /// [`ErrorKind::Busy`] when too many others do the same; store errors.
     pub(crate) fn take(history: &History, role: &str) -> Result<Self> {
+        Self::take_as(history, role, WriterToken::random()?)
+    }
+
+    /// As [`Claim::take`], with a token that was remembered before.
+    ///
+    /// # Errors
+    /// As [`Claim::take`].
+    pub(crate) fn take_as(history: &History, role: &str, token: WriterToken) -> Result<Self> {
         let store = history.repository().store();
         let names = history.names();
         let mut newest = Term(0);
@@ -38,16 +46,7 @@ impl Claim {
         for entry in store.list(&names.log())? {
             newest = newest.max(names.parse_segment(&entry.name).map_or(Term(0), |at| at.term));
         }
-        Self::after(history, newest, role)
-    }
-
-    /// Claims the first free term after one.
-    ///
-    /// # Errors
-    /// As [`Claim::take`].
-    pub(crate) fn after(history: &History, mut term: Term, role: &str) -> Result<Self> {
-        let names = history.names();
-        let token = WriterToken::random()?;
+        let mut term = newest;
         for _ in 0..100 {
             term = term.next();
             let claim = WriterClaim {
@@ -76,25 +75,34 @@ pub(crate) fn in_force(history: &History, term: Term) -> Result<bool> {
         && store.head(&names.writer(term))?.is_some())
 }
 
-/// Whether nobody but prunes claimed a turn since a term.
-pub(crate) fn quiet_since(history: &History, term: Term) -> Result<bool> {
+/// Whether nobody claimed a turn since a term, as [`quiet_after`] counts.
+pub(crate) fn quiet_since(history: &History, term: Term, mine: &[WriterToken]) -> Result<bool> {
     let names = history.names();
     let listed = history.repository().store().list(&names.writers())?;
     let newest = listed.iter().filter_map(|e| names.parse_writer(&e.name)).max();
     let newest = newest.unwrap_or_default();
-    Ok(quiet_after(history, term, newest.next())? >= newest)
+    Ok(quiet_after(history, term, newest.next(), mine)? >= newest)
 }
 
-/// The highest term up to which, from one on, nobody but prunes claimed a turn: no segment of the log can come from the
-/// terms in between.
-pub(crate) fn quiet_after(history: &History, term: Term, own: Term) -> Result<Term> {
+/// The highest term up to which, from one on, nobody claimed a turn but prunes, and writers of the tokens `mine`, which died
+/// before they did anything in it: no segment of the log can come from the terms in between.
+pub(crate) fn quiet_after(
+    history: &History,
+    term: Term,
+    own: Term,
+    mine: &[WriterToken],
+) -> Result<Term> {
     let mut quiet = term;
     while quiet.next() < own {
         let claim = history
             .repository()
             .read_record::<WriterClaim>(&history.names().writer(quiet.next()))?;
         match claim {
-            Some((_, claim)) if claim.role == PRUNE => quiet = quiet.next(),
+            Some((prefix, claim))
+                if claim.role == PRUNE || mine.contains(&WriterToken(prefix.object)) =>
+            {
+                quiet = quiet.next();
+            }
             _ => break,
         }
     }

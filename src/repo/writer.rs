@@ -53,7 +53,15 @@ impl Writer {
             let (role, state) = (role.to_owned(), state.clone());
             return Ok(Self { history: history.clone(), role, dir, state });
         }
-        let Claim { term, token } = Claim::take(history, role)?;
+        let token = WriterToken::random()?;
+        let mut claiming = Vec::new();
+        if let Some(saved) = &saved {
+            let mut before = saved.clone();
+            before.claiming.push(token);
+            dir.write(&before)?;
+            claiming = before.claiming;
+        }
+        let Claim { term, token } = Claim::take_as(history, role, token)?;
         let chain = history.chain()?;
         if let Some(head) = saved.as_ref().and_then(|saved| saved.acknowledged.as_ref()) {
             seen::check_acknowledged(history, head, &chain)?;
@@ -63,7 +71,7 @@ impl Writer {
         let lost = head.as_ref().is_some_and(|head| chain.expired().contains(head.seq));
         let mut state = State::new(term, token, head);
         state.head_lost = lost;
-        state.quiet = quiet(history, &state)?;
+        state.quiet = quiet(history, &state, &claiming)?;
         if let Some(saved) = saved {
             // The same head: nobody wrote in between, so the place in the source still means something.
             if saved.head == state.head {
@@ -172,10 +180,14 @@ impl Writer {
     pub(crate) fn renew(&mut self, head: Option<&Head>) -> Result<()> {
         let name = self.history.names().writer(self.term().next());
         // Looked at first: claiming a term supersedes whoever is at work in earnest.
-        if !quiet_since(&self.history, self.term())? {
+        if !quiet_since(&self.history, self.term(), &self.state.claiming)? {
             return Err(superseded("another writer took over this history", &name));
         }
-        let Claim { term, token } = Claim::take(&self.history, &self.role)?;
+        // If we die before the new term is remembered, the next run knows the claim for ours.
+        let token = WriterToken::random()?;
+        self.state.claiming.push(token);
+        self.dir.write(&self.state)?;
+        let Claim { term, token } = Claim::take_as(&self.history, &self.role, token)?;
         let chain = self.history.chain()?;
         let newest = Head::of(&chain);
         if newest.as_ref() != head {
@@ -190,11 +202,12 @@ impl Writer {
         (self.state.term, self.state.token) = (term, token);
         let mut then = self.state.clone();
         then.head = newest;
-        self.state.quiet = quiet(&self.history, &then)?;
+        self.state.quiet = quiet(&self.history, &then, &self.state.claiming)?;
         // Published behind a rival that may still come: safe only once something stands behind it.
         if then.head.as_ref().is_some_and(|h| term > h.term.max(self.state.quiet).next()) {
             return Err(superseded("another writer claimed this history", &name));
         }
+        self.state.claiming.clear();
         self.dir.write(&self.state)
     }
 
@@ -266,9 +279,9 @@ fn superseded(what: &str, object: &str) -> Error {
 }
 
 /// See [`term::quiet_after`](super::term::quiet_after), from the head on.
-fn quiet(history: &History, state: &State) -> Result<Term> {
+fn quiet(history: &History, state: &State, mine: &[WriterToken]) -> Result<Term> {
     match &state.head {
-        Some(head) => quiet_after(history, head.term, state.term),
+        Some(head) => quiet_after(history, head.term, state.term, mine),
         None => Ok(Term(0)),
     }
 }
