@@ -205,6 +205,7 @@ impl Run<'_> {
 
     /// Finds the newest chain that is whole.
     fn segments(&self, report: &mut RepairReport) -> Result<Survey> {
+        let seen = seen::read(self.history);
         let survey = match survey(self.history) {
             // An expiry that can't be read: in a dry run it is there still.
             Err(e) if e.kind() == ErrorKind::Damaged => {
@@ -241,7 +242,7 @@ impl Run<'_> {
         }
         report.lost.extend((end.0..newest.0).map(|seq| Seq(seq).next()));
         if survey.cut_off.is_empty()
-            && let Err(e) = seen::check(self.history, &survey.chain)
+            && let Err(e) = seen::check(self.history, &survey.chain, seen.as_ref())
         {
             report.faults.push(fault(&e, Action::Leave));
         }

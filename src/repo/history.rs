@@ -76,8 +76,9 @@ impl History {
     /// Store errors; [`ErrorKind::Damaged`] when the chain is broken, or ends earlier than it did when this machine last
     /// saw it.
     pub fn chain(&self) -> Result<Chain> {
+        let seen = seen::read(self);
         let chain = Chain::load(self)?;
-        seen::check(self, &chain)?;
+        seen::check(self, &chain, seen.as_ref())?;
         Ok(chain)
     }
 

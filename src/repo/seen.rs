@@ -21,7 +21,7 @@ use crate::types::{Digest, Seq, Term, Timestamp};
 
 /// The newest commit that was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Seen {
+pub(crate) struct Seen {
     seq: Seq,
     /// The term of its segment.
     term: Term,
@@ -34,19 +34,18 @@ fn path(history: &History) -> PathBuf {
     state::dir_of(history).join("seen")
 }
 
-/// Compares a chain with what was seen, and remembers what is new.
+/// Compares a chain with what was seen before it was listed, and remembers what is new.
 ///
 /// # Errors
 /// [`ErrorKind::Damaged`] when the history went backwards.
-pub(crate) fn check(history: &History, chain: &Chain) -> Result<()> {
+pub(crate) fn check(history: &History, chain: &Chain, seen: Option<&Seen>) -> Result<()> {
     let newest = chain.states().next_back().map(|commit| Seen {
         seq: commit.seq,
         term: commit.segment.manifest.term,
         digest: commit.record.digest,
         time: commit.record.time.0,
     });
-    let seen = read(history);
-    if let Some(seen) = &seen {
+    if let Some(seen) = seen {
         let back = match &newest {
             None => true,
             Some(newest) => newest.seq < seen.seq && newest.term <= seen.term,
@@ -56,8 +55,10 @@ pub(crate) fn check(history: &History, chain: &Chain) -> Result<()> {
             return Err(went_back(history, &describe(seen.seq, seen.time), &now));
         }
     }
-    if newest != seen
-        && let Some(newest) = newest
+    if let Some(newest) = newest
+        && Some(&newest) != seen
+        // Another process may have seen more meanwhile.
+        && read(history).is_none_or(|now| (now.term, now.seq) < (newest.term, newest.seq))
     {
         // A machine that can't remember notices less, and works all the same.
         let _ = write(history, &newest);
@@ -116,8 +117,8 @@ pub(crate) fn forget(history: &History) -> Result<()> {
     Ok(())
 }
 
-/// What can't be read was not seen.
-fn read(history: &History) -> Option<Seen> {
+/// What was seen so far; what can't be read was not.
+pub(crate) fn read(history: &History) -> Option<Seen> {
     serde_json::from_slice(&fs::read(path(history)).ok()?).ok()
 }
 
