@@ -318,7 +318,12 @@ impl Pool {
                 self.by_id.insert(segment.reference.id, Arc::new(segment));
             }
             Ok(None) => {}
-            Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    ErrorKind::Damaged | ErrorKind::TooNew | ErrorKind::WrongKey
+                ) =>
+            {
                 self.unreadable.get_or_insert(e);
             }
             Err(e) => return Err(e),
