@@ -177,6 +177,44 @@ fn a_wrong_key_is_told_from_none_and_from_a_mistyped_one() {
 }
 
 #[test]
+fn keys_are_not_rotated_without_all_of_them() {
+    let lab = Lab::new();
+    fs::write(lab.path("words"), "correct horse\n").unwrap();
+    lab.ok(&["key", "add", "--new-password-file", "words", "--label", "spare"]);
+    let keys = lab.json(&["key", "list"]);
+    let id = |kind: &str| keys.iter().find(|k| k["kind"] == kind).unwrap()["id"].as_str().unwrap();
+    let (words, recovery) = (id("passphrase"), id("recovery"));
+    let options = ["--with-key-file", "--new-recovery-key", "--remove-others"];
+    let told = [&[words, recovery, "passphrase", "\"spare\"", "\"recovery key\""], &options[..]];
+    lab.fails(&["key", "rotate"], 17, &told.concat());
+    let with_words = ["key", "rotate", "--with-password-file", "words"];
+    lab.fails(&with_words, 17, &[recovery]);
+    assert!(!lab.run(&with_words).stderr.contains(words));
+
+    fs::write(lab.path("other.key"), "0f".repeat(32)).unwrap();
+    chmod(&lab.path("other.key"), 0o600);
+    fs::write(lab.path("others"), "wrong horse\n").unwrap();
+    fs::write(lab.path("empty"), "").unwrap();
+    let rotate = |option, file| ["key", "rotate", "--remove-others", option, file];
+    let wrong = rotate("--with-key-file", "other.key");
+    lab.fails(&wrong, 12, &["other.key", "no key slot opens", "key list"]);
+    lab.fails(&rotate("--with-password-file", "others"), 12, &["others", "no key slot opens"]);
+    lab.fails(&rotate("--with-password-file", "absent"), 12, &["absent", "No such file"]);
+    lab.fails(&rotate("--with-password-file", "empty"), 2, &["empty", "passphrase is empty"]);
+    lab.fails(&rotate("--with-recovery-key-file", "words"), 12, &["words", "recovery key has"]);
+    lab.misused(
+        &[&rotate("--with-recovery-key-file", "words")[..], &["--new-recovery-key"]].concat(),
+        &["cannot be used with"],
+    );
+    assert_eq!(lab.json(&["key", "list"]), keys);
+    fs::remove_file(lab.path("repo/keys").join(words)).unwrap();
+    fs::write(lab.path("repo/keys").join(words), "junk").unwrap();
+    lab.fails(&["key", "rotate", "--new-recovery-key"], 17, &[words, "cannot be read"]);
+    lab.ok(&["key", "rotate", "--new-recovery-key", "--remove-others"]);
+    assert_eq!(lab.json(&["key", "list"]).len(), 2);
+}
+
+#[test]
 fn a_repository_is_where_it_is_said_to_be() {
     let lab = Lab::new();
     lab.fails_with(&[("PAGEKEEP_REPO", "")], &["status"], 2, &["no repository was named", "-r"]);

@@ -25,6 +25,7 @@ use pagekeep::ops::follow::{WatchOptions, follow};
 use pagekeep::progress::Silent;
 use pagekeep::repo::history::History;
 use pagekeep::repo::keys::Secret;
+use pagekeep::repo::rotate::RotateOptions;
 use pagekeep::repo::{Repository, create_store};
 use pagekeep::types::{Seq, Timestamp};
 use rusqlite::Connection;
@@ -370,6 +371,45 @@ fn it_restores_the_golden_repository_with_each_key() {
                 }
             }
         }
+    }
+}
+
+/// Commits from before and after, with slots of every stage of a rotation that was interrupted.
+#[test]
+fn it_restores_what_was_stored_before_and_after_a_rotation_of_keys() {
+    let Some(reader) = Reader::find() else { return };
+    let mut written = Written::new();
+    let path = written.path("app.db");
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("CREATE TABLE t(x)").unwrap();
+    written.backup("app");
+    let key = Secret::read_key_file(&written.path("key")).unwrap();
+    let words = Secret::passphrase("  zwölf Boxkämpfer ".into()).unwrap();
+    let secrets = [(&key, "key"), (&words, "password")];
+    let options = RotateOptions { secrets: &secrets, ..Default::default() };
+    let state = written.path("state");
+    let open = |root: &Path| {
+        let store = pagekeep::store::LocalStore::open(root).unwrap();
+        Repository::open(Arc::new(store), &key, state.clone()).unwrap()
+    };
+    let root = written.path("repository");
+    let old = fs::read_dir(root.join("keys")).unwrap().map(|entry| entry.unwrap().path());
+    let old: Vec<_> = old.map(|path| (fs::read(&path).unwrap(), path)).collect();
+    open(&root).rotate(&options).unwrap().complete().unwrap();
+    written.repository = open(&root);
+    db.execute_batch("INSERT INTO t VALUES(1)").unwrap();
+    written.backup("app");
+    for (bytes, path) in old {
+        fs::write(path, bytes).unwrap();
+    }
+    drop(open(&root).rotate(&options).unwrap());
+    assert_eq!(written.repository.slots().unwrap().len(), 6);
+    for (i, secret) in
+        [("--key-file", "key"), ("--password-file", "password")].into_iter().enumerate()
+    {
+        let target = written.path(&format!("restored-{i}"));
+        let files = reader.restore_all(&root, (secret.0, &written.path(secret.1)), "app", &target);
+        assert!(files.into_values().eq(written.references["app"].iter().cloned()));
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use chrono::{DateTime, Local};
 use zeroize::Zeroizing;
 
-use super::args::{Global, NewKeyArgs};
+use super::args::{Global, NewKeyArgs, RotateArgs};
 use super::output::Output;
 use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
@@ -71,9 +71,14 @@ impl Context {
         self.repository_at(self.location()?)
     }
 
+    /// As [`Context::repository`], with the key that opened it.
+    pub(crate) fn repository_and_secret(&self) -> Result<(Repository, Secret)> {
+        self.open(self.location()?, || self.secret())
+    }
+
     /// As [`Context::repository`], at a location.
     pub(crate) fn repository_at(&self, location: &str) -> Result<Repository> {
-        self.open(location, || self.secret())
+        self.open(location, || self.secret()).map(|(repository, _)| repository)
     }
 
     /// Opens another repository, with a key of its own.
@@ -82,13 +87,18 @@ impl Context {
         location: &str,
         keys: &KeySource<'_>,
     ) -> Result<Repository> {
-        self.open(location, || match self.secret_from(keys)? {
+        let opened = self.open(location, || match self.secret_from(keys)? {
             Some(secret) => Ok(secret),
             None => Secret::passphrase(prompt(&format!("Passphrase of {location}: "))?),
-        })
+        });
+        opened.map(|(repository, _)| repository)
     }
 
-    fn open(&self, location: &str, secret: impl FnOnce() -> Result<Secret>) -> Result<Repository> {
+    fn open(
+        &self,
+        location: &str,
+        secret: impl FnOnce() -> Result<Secret>,
+    ) -> Result<(Repository, Secret)> {
         let store = repo::open_store(location)?;
         if store.head(crate::format::names::REPOSITORY)?.is_none() {
             // Before a passphrase is asked for.
@@ -96,7 +106,8 @@ impl Context {
                 .with_object(store.location())
                 .with_hint("`pagekeep init -r REPO --key-file FILE` creates one"));
         }
-        Repository::open(store, &secret()?, self.state_dir()?)
+        let secret = secret()?;
+        Ok((Repository::open(store, &secret, self.state_dir()?)?, secret))
     }
 
     /// The key to open a repository with.
@@ -188,6 +199,23 @@ impl Context {
             (None, Some(path)) => Secret::passphrase(first_line_of(path)?),
             (None, None) => new_passphrase(),
         }
+    }
+
+    /// The other keys that a rotation is given, each with its file.
+    pub(crate) fn other_secrets(&self, args: &RotateArgs) -> Result<Vec<(Secret, String)>> {
+        let mut secrets = Vec::new();
+        for path in &args.with_key_file {
+            secrets.push((self.read_key_file(path)?, path));
+        }
+        for path in &args.with_password_file {
+            let secret = Secret::passphrase(first_line_of(path)?);
+            secrets.push((secret.map_err(|e| e.with_object(path.display().to_string()))?, path));
+        }
+        for path in &args.with_recovery_key_file {
+            let secret = Secret::parse_recovery(&Zeroizing::new(whole(path)?));
+            secrets.push((secret.map_err(|e| e.with_object(path.display().to_string()))?, path));
+        }
+        Ok(secrets.into_iter().map(|(s, path)| (s, path.display().to_string())).collect())
     }
 
     /// The history and the commit that `NAME[@WHEN]` means.

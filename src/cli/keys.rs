@@ -2,12 +2,15 @@
 
 use serde_json::json;
 
-use super::args::{InitArgs, KeyCommand, NewKeyArgs};
+use super::args::{InitArgs, KeyCommand, NewKeyArgs, RotateArgs};
 use super::context::Context;
-use super::output::{table, time};
+use super::output::{bytes, counted, table, time};
+use super::progress::Progress;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::slot::{KdfParams, SecretKind};
+use crate::ops::prune;
 use crate::repo::keys::Secret;
+use crate::repo::rotate::{RECOVERY_LABEL, RotateOptions};
 use crate::repo::{self, Repository};
 use crate::types::SlotId;
 
@@ -22,7 +25,7 @@ pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<()> {
     let secret = context.first_secret()?;
     let recovery = if args.no_recovery_key { None } else { Some(Secret::new_recovery()?) };
     let mut secrets = vec![(&secret, "first key")];
-    secrets.extend(recovery.iter().map(|secret| (secret, "recovery key")));
+    secrets.extend(recovery.iter().map(|secret| (secret, RECOVERY_LABEL)));
     let repository = Repository::init(store, &secrets, KdfParams::default(), context.state_dir()?)?;
     let printed = recovery.as_ref().and_then(Secret::print_recovery);
     context.out.json_summary(json!({
@@ -52,8 +55,9 @@ fn print_recovery(context: &Context, key: &str) {
 }
 
 pub(crate) fn key(context: &Context, command: KeyCommand) -> Result<()> {
-    let repository = context.repository()?;
+    let (repository, secret) = context.repository_and_secret()?;
     match command {
+        KeyCommand::Rotate(args) => rotate(context, &repository, &secret, &args),
         KeyCommand::Add(args) => {
             let id = add(&repository, &args)?;
             context.out.json_summary(json!({"added": id}));
@@ -71,7 +75,10 @@ pub(crate) fn key(context: &Context, command: KeyCommand) -> Result<()> {
         KeyCommand::Passwd(args) => {
             let old = repository.current_slot();
             let new = add(&repository, &args)?;
-            repository.remove_slot(old)?;
+            // An interrupted rotation leaves several; none of them may go on opening.
+            for old in repository.opened_slots().iter().rev() {
+                repository.remove_slot(*old)?;
+            }
             context.out.json_summary(json!({"added": new, "removed": old}));
             context.out.summary(format_args!("key {new} replaces key {old}"));
             Ok(())
@@ -93,7 +100,7 @@ fn recovery(context: &Context, repository: &Repository, replace: bool) -> Result
         .filter(|s| s.front.as_ref().is_ok_and(|f| f.secret == SecretKind::Recovery))
         .map(|s| s.id)
         .collect();
-    let id = repository.add_slot(&secret, "recovery key", KdfParams::default())?;
+    let id = repository.add_slot(&secret, RECOVERY_LABEL, KdfParams::default())?;
     let removed = if replace { old } else { Vec::new() };
     for old in &removed {
         repository.remove_slot(*old)?;
@@ -104,6 +111,81 @@ fn recovery(context: &Context, repository: &Repository, replace: bool) -> Result
         .json_summary(json!({"added": id, "removed": removed, "recovery_key": printed.as_deref()}));
     if let (Some(key), false) = (printed, context.out.json) {
         print_recovery(context, &key);
+    }
+    Ok(())
+}
+
+fn rotate(
+    context: &Context,
+    repository: &Repository,
+    secret: &Secret,
+    args: &RotateArgs,
+) -> Result<()> {
+    if args.rewrite {
+        return rewrite(context, repository);
+    }
+    let others = context.other_secrets(args)?;
+    let mut secrets = vec![(secret, "the key in use")];
+    secrets.extend(others.iter().map(|(secret, file)| (secret, file.as_str())));
+    let recovery = if args.new_recovery_key { Some(Secret::new_recovery()?) } else { None };
+    let rotation = repository.rotate(&RotateOptions {
+        secrets: &secrets,
+        new_recovery: recovery.as_ref(),
+        remove_others: args.remove_others,
+    })?;
+    // It opens the repository by now. Whatever happens from here on, it must not be lost.
+    let printed = recovery.as_ref().and_then(Secret::print_recovery);
+    match &printed {
+        Some(key) if context.out.json => {
+            context.out.object(&json!({"type": "recovery-key", "recovery_key": key.as_str()}));
+        }
+        Some(key) => print_recovery(context, key),
+        None => {}
+    }
+    let rotated = rotation.complete().map_err(|e| match e.hint() {
+        Some(_) => e,
+        None => e.with_hint("every key that was given still opens everything; run it again"),
+    })?;
+    context.out.json_summary(json!({
+        "key": rotated.key,
+        "added": rotated.added,
+        "replaced": rotated.replaced,
+        "removed": rotated.removed,
+        "recovery_key": printed.as_deref(),
+    }));
+    context.out.summary(format_args!(
+        "the new master key is {}; keys that open it: {}, slots replaced: {}, removed: {}\n\
+         What is backed up from now on is sealed under it. What was stored before stays under the old keys until it is\n\
+         rewritten, by and by when it is merged, or at once by `pagekeep key rotate --rewrite`: whoever had one of them may still read that.\n\
+         Start `pagekeep watch`, and whatever else has the repository open, again: until then it goes on with the old keys.",
+        rotated.key,
+        rotated.added.len(),
+        rotated.replaced.len(),
+        rotated.removed.len(),
+    ));
+    Ok(())
+}
+
+/// Seals anew what is under older keys.
+fn rewrite(context: &Context, repository: &Repository) -> Result<()> {
+    for history in repository.histories()? {
+        let report = {
+            let progress = Progress::new(&context.out);
+            prune::rewrite(&history, context.threads(), &progress)?
+        };
+        context.out.json_summary(json!({
+            "history": history.name(),
+            "segments": report.segments,
+            "bytes": report.bytes,
+            "newest_left": report.newest_left,
+        }));
+        context.out.summary(format_args!(
+            "{}: {} of {} sealed under the newest key{}; what they replace is deleted by a later prune or backup",
+            history.name(),
+            counted(report.segments, "segment"),
+            bytes(report.bytes),
+            if report.newest_left { ", the newest one once another backup stands behind it" } else { "" },
+        ));
     }
     Ok(())
 }

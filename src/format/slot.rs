@@ -32,6 +32,11 @@ use super::repository::{check_checksum, with_checksum};
 use super::wire::{DecodeError, Reader, Writer};
 use crate::types::{KeyId, RepositoryId, SlotId, Timestamp};
 
+/// Bytes of a key in a keyring.
+const KEY_LEN: usize = 48;
+/// Bytes that a seal adds.
+const TAG_LEN: usize = 16;
+
 /// What opens a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -138,6 +143,11 @@ impl SlotObject {
         w.0
     }
 
+    /// How many keys the keyring has, as its length tells. Nothing authenticates that before the slot is opened.
+    pub fn key_count(&self) -> usize {
+        self.sealed.len().saturating_sub(TAG_LEN + 4) / KEY_LEN
+    }
+
     /// The object's bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Self::associated_data(&self.front, &self.commitment, self.sealed.len());
@@ -210,7 +220,7 @@ impl fmt::Debug for MasterKey {
 
 /// The plain keyring, for sealing.
 pub fn encode_keyring(keys: &[MasterKey]) -> Zeroizing<Vec<u8>> {
-    let mut w = Writer(Vec::with_capacity(4 + keys.len() * 48));
+    let mut w = Writer(Vec::with_capacity(4 + keys.len() * KEY_LEN));
     w.count(keys.len());
     for key in keys {
         w.bytes(&key.id.0).timestamp(key.created).bytes(&key.secret);
@@ -225,7 +235,7 @@ pub fn encode_keyring(keys: &[MasterKey]) -> Zeroizing<Vec<u8>> {
 pub fn decode_keyring(bytes: &[u8]) -> Result<Vec<MasterKey>, DecodeError> {
     let mut r = Reader::new(bytes);
     let none = r.invalid("number of keys");
-    let n = r.count(limits::KEYRING, 48, "number of keys")?;
+    let n = r.count(limits::KEYRING, KEY_LEN, "number of keys")?;
     if n == 0 {
         return Err(none);
     }

@@ -120,7 +120,6 @@ fn merge_options(options: &CopyOptions) -> Options {
         keep: Keep::Points,
         compression: options.compression,
         threads: options.threads,
-        rekey: false,
         repack: true,
         open_copied: true,
     }

@@ -56,8 +56,6 @@ pub struct PruneOptions {
     pub grace: Duration,
     /// How long a commit whose label was removed stays.
     pub deleted: Duration,
-    /// Rewrite everything that is not sealed under the newest key.
-    pub rewrite: bool,
     /// How hard to compress what is packed anew.
     pub compression: Compression,
     /// Worker threads.
@@ -75,7 +73,6 @@ impl PruneOptions {
             dry_run: false,
             grace: GRACE,
             deleted: DELETED,
-            rewrite: false,
             compression: Compression::default(),
             threads: default_threads(),
             clock: Clock::default(),
@@ -309,6 +306,55 @@ fn estimate(chain: &Chain, plan: &Plan, before: Usage, monitor: &dyn Monitor) ->
     Ok(Usage { bytes, objects: before.objects, segments, commits })
 }
 
+/// What a rewriting came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RewriteReport {
+    /// Segments that are sealed under the newest key now.
+    pub segments: u64,
+    /// Bytes that they take.
+    pub bytes: u64,
+    /// Whether the newest segment is still under an older key; it is carried over once another one stands behind it.
+    pub newest_left: bool,
+}
+
+/// Seals everything anew that is not under the repository's newest key, but for the newest segment. No commit goes.
+///
+/// # Errors
+/// [`ErrorKind::Damaged`] when something can't be read as it was stored; store errors.
+pub fn rewrite(history: &History, threads: usize, monitor: &dyn Monitor) -> Result<RewriteReport> {
+    let claim = Claim::take(history, PRUNE)?;
+    let newest_key = history.repository().newest_key()?.id;
+    let options = Options {
+        keep: Keep::All,
+        compression: Compression::default(),
+        threads,
+        repack: false,
+        open_copied: true,
+    };
+    let mut report = RewriteReport::default();
+    let chain = history.chain()?;
+    settled(history, &chain, |chain| {
+        let old: Vec<usize> = (0..chain.segments().len())
+            .filter(|at| chain.segments().get(*at).is_some_and(|s| s.has_other_keys(newest_key)))
+            .collect();
+        let end = chain.segments().len().saturating_sub(1);
+        let bytes = old.iter().filter_map(|at| chain.segments().get(*at)).map(|s| s.stored_len());
+        monitor.phase(Phase::Merge, Some(bytes.sum()));
+        for at in &old {
+            check_cancelled(monitor)?;
+            let Some(segment) = chain.segments().get(*at).filter(|_| *at < end) else {
+                report.newest_left = true;
+                continue;
+            };
+            merge(history, chain, *at..*at + 1, &claim, &options, monitor)?;
+            report.segments += 1;
+            report.bytes += segment.stored_len();
+        }
+        Ok(())
+    })?;
+    Ok(report)
+}
+
 struct Run<'a> {
     history: &'a History,
     claim: Claim,
@@ -361,7 +407,6 @@ impl Run<'_> {
             keep: Keep::Points,
             compression: self.options.compression,
             threads: self.options.threads,
-            rekey: self.options.rewrite,
             repack: false,
             open_copied: true,
         };

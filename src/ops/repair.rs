@@ -363,7 +363,6 @@ impl Run<'_> {
             keep: Keep::Points,
             compression: Compression::default(),
             threads: self.options.threads,
-            rekey: false,
             repack: false,
             open_copied: true,
         }

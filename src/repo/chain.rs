@@ -367,7 +367,12 @@ impl<'h> Walk<'h> {
                 self.gone = true;
                 Found::Nothing
             }
-            Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    ErrorKind::Damaged | ErrorKind::TooNew | ErrorKind::WrongKey
+                ) =>
+            {
                 self.bad.insert(name.clone(), e);
                 Found::Nothing
             }

@@ -1,8 +1,6 @@
-//! Secrets, slots and the keyring.
+//! Secrets: what people keep to open a repository.
 //!
-//! Invariants: a secret lives in zeroizing memory and is in no `Debug` and no error; a slot object is
-//! never overwritten; the last slot that opens can't be removed; the cost that a stored slot asks for is
-//! bounded before it is paid.
+//! Invariant: a secret lives in zeroizing memory and is in no `Debug` and no error.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -13,14 +11,10 @@ use std::path::Path;
 use argon2::{Algorithm, Argon2, Params, Version};
 use zeroize::Zeroizing;
 
-use crate::codec::seal::{SealKey, same_commitment};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::slot::{
-    KdfParams, MasterKey, SecretKind, SlotFront, SlotObject, decode_keyring, encode_keyring,
-};
-use crate::format::{limits, names};
-use crate::store::{Created, Store, local};
-use crate::types::{KeyId, RepositoryId, SlotId, Timestamp, parse_hex, random_bytes, write_hex};
+use crate::format::slot::{SecretKind, SlotFront};
+use crate::store::local;
+use crate::types::{parse_hex, random_bytes, write_hex};
 
 /// The alphabet of recovery keys: Crockford's base32.
 const SYMBOLS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -182,7 +176,7 @@ impl Secret {
     }
 
     /// The 256 bits that a slot's sealing key comes from.
-    fn bits(&self, front: &SlotFront) -> Result<Zeroizing<[u8; 32]>> {
+    pub(super) fn bits(&self, front: &SlotFront) -> Result<Zeroizing<[u8; 32]>> {
         match (self, front.kdf) {
             (Self::KeyFile(key) | Self::Recovery(key), _) => Ok(key.clone()),
             (Self::Passphrase(text), Some(kdf)) => {
@@ -210,169 +204,9 @@ fn recovery_checksum(key: &[u8; 32]) -> [u8; 3] {
     hash.first_chunk().copied().unwrap_or_default()
 }
 
-/// The master keys of a repository.
-#[derive(Clone, Debug)]
-pub struct Keyring(Vec<MasterKey>);
-
-impl Keyring {
-    /// A keyring with one new key.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Failure`] without random bytes.
-    pub fn new() -> Result<Self> {
-        let secret = Zeroizing::new(random_bytes::<32>()?);
-        let key = MasterKey { id: KeyId::random()?, created: Timestamp::now(), secret: *secret };
-        Ok(Self(vec![key]))
-    }
-
-    /// The key for new segments.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Failure`] for an empty keyring, which no decoder gives.
-    pub fn newest(&self) -> Result<&MasterKey> {
-        self.0.last().ok_or_else(|| Error::new(ErrorKind::Failure, "the keyring is empty"))
-    }
-
-    /// A key by its id.
-    pub fn get(&self, id: KeyId) -> Option<&MasterKey> {
-        self.0.iter().find(|key| key.id == id)
-    }
-}
-
-/// A slot, as a listing shows it.
-#[derive(Clone, Debug)]
-pub struct SlotInfo {
-    /// The slot's identity.
-    pub id: SlotId,
-    /// Its front, or why it can't be read.
-    pub front: Result<SlotFront, String>,
-    /// Whether it is the one that opened the repository.
-    pub current: bool,
-}
-
-/// Wraps the keyring for a secret.
-pub(crate) fn make_slot(
-    repository: RepositoryId,
-    keyring: &Keyring,
-    secret: &Secret,
-    label: &str,
-    kdf: KdfParams,
-) -> Result<SlotObject> {
-    let front = SlotFront {
-        id: SlotId::random()?,
-        repository,
-        secret: secret.kind(),
-        created: Timestamp::now(),
-        kdf: matches!(secret, Secret::Passphrase(_)).then_some(kdf),
-        salt: random_bytes()?,
-        label: label.to_owned(),
-        optional: 0,
-    };
-    let (key, commitment) = SealKey::for_slot(&*secret.bits(&front)?, &front);
-    let plain = encode_keyring(&keyring.0);
-    let sealed_len = plain.len() + crate::codec::seal::TAG_LEN;
-    let bound = SlotObject::associated_data(&front, &commitment, sealed_len);
-    let sealed = key.seal(&[&bound], &plain).map_err(|e| e.of("key slot"))?;
-    Ok(SlotObject { front, commitment, sealed })
-}
-
-/// Publishes a slot.
-pub(crate) fn store_slot(store: &dyn Store, slot: &SlotObject) -> Result<()> {
-    let name = names::slot(slot.front.id);
-    match store.create(&name, &slot.encode())? {
-        Created::New => Ok(()),
-        Created::Exists => Err(Error::new(ErrorKind::Failure, "exists already").with_object(name)),
-    }
-}
-
-/// All slots with what could be read of them, sorted by age. A slot of another repository, such as an interrupted `init`
-/// leaves behind, opens nothing here and counts as damaged.
-pub(crate) fn read_slots(
-    store: &dyn Store,
-    repository: RepositoryId,
-) -> Result<Vec<(SlotId, Result<SlotObject>)>> {
-    let mut slots = Vec::new();
-    for entry in store.list(names::KEYS)? {
-        let Some(id) = names::parse_slot(&entry.name) else { continue };
-        let limit = u64::try_from(limits::PLAIN_OBJECT).unwrap_or(u64::MAX);
-        let slot = match store.get(&entry.name, limit) {
-            Ok(Some(bytes)) => SlotObject::decode(&bytes).map_err(|e| e.of(&entry.name)),
-            Ok(None) => continue,
-            Err(e) if e.kind() == ErrorKind::Damaged => Err(e),
-            Err(e) => return Err(e),
-        };
-        let slot = slot.and_then(|slot| {
-            if slot.front.id != id {
-                return Err(Error::damaged(&*entry.name, "is another slot under this one's name"));
-            }
-            if slot.front.repository != repository {
-                return Err(Error::damaged(&*entry.name, "belongs to another repository"));
-            }
-            Ok(slot)
-        });
-        slots.push((id, slot));
-    }
-    slots.sort_by_key(|(_, slot)| slot.as_ref().map_or(Timestamp(i64::MAX), |s| s.front.created));
-    Ok(slots)
-}
-
-/// Finds the slot that the secret opens, and opens it.
-///
-/// # Errors
-/// [`ErrorKind::WrongKey`] when no slot opens; [`ErrorKind::Damaged`] when the one that might have is damaged.
-pub(crate) fn open_slots(
-    store: &dyn Store,
-    repository: RepositoryId,
-    secret: &Secret,
-) -> Result<(SlotId, Keyring)> {
-    let slots = read_slots(store, repository)?;
-    let mut damaged = None;
-    for (id, slot) in slots {
-        let slot = match slot {
-            Ok(slot) if slot.front.secret == secret.kind() => slot,
-            Ok(_) => continue,
-            Err(e) => {
-                damaged.get_or_insert(e);
-                continue;
-            }
-        };
-        let (key, commitment) = SealKey::for_slot(&*secret.bits(&slot.front)?, &slot.front);
-        if same_commitment(&commitment, &slot.commitment) {
-            return open_slot(&slot, &key).map(|keyring| (id, keyring));
-        }
-    }
-    if let Some(e) = damaged {
-        let too_new = e.kind() == ErrorKind::TooNew;
-        return Err(if too_new {
-            e
-        } else {
-            e.with_hint("another key of this repository may still open it")
-        });
-    }
-    Err(Error::new(
-        ErrorKind::WrongKey,
-        format!("no key slot opens with this {}", secret.kind().name()),
-    )
-    .with_object(store.location())
-    .with_hint(
-        "check the key, or use another one: --key-file, --password-file, --recovery-key-file",
-    ))
-}
-
-fn open_slot(slot: &SlotObject, key: &SealKey) -> Result<Keyring> {
-    let name = names::slot(slot.front.id);
-    let bound = SlotObject::associated_data(&slot.front, &slot.commitment, slot.sealed.len());
-    let mut sealed = Zeroizing::new(slot.sealed.clone());
-    let plain = key.open_in_place(&[&bound], &mut sealed).map_err(|e| e.of(&name))?;
-    decode_keyring(plain).map(Keyring).map_err(|e| e.of(&name))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::MemoryStore;
-
-    const CHEAP: KdfParams = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
 
     #[test]
     fn recovery_keys_survive_being_typed() {
@@ -409,27 +243,5 @@ mod tests {
         fs::write(&path, "hello").unwrap();
         assert_eq!(Secret::read_key_file(&path).unwrap_err().kind(), ErrorKind::WrongKey);
         assert!(Secret::read_key_file(&dir.path().join("no")).is_err());
-    }
-
-    #[test]
-    fn only_the_right_secret_opens_a_slot_and_debug_shows_none() {
-        let store = MemoryStore::new();
-        let id = RepositoryId([1; 16]);
-        let keyring = Keyring::new().unwrap();
-        let word = Secret::passphrase("correct horse".into()).unwrap();
-        let recovery = Secret::new_recovery().unwrap();
-        for secret in [&word, &recovery] {
-            store_slot(&store, &make_slot(id, &keyring, secret, "x", CHEAP).unwrap()).unwrap();
-        }
-        for secret in [&word, &recovery] {
-            let (_, opened) = open_slots(&store, id, secret).unwrap();
-            assert_eq!(opened.0, keyring.0);
-        }
-        let wrong = Secret::passphrase("wrong horse".into()).unwrap();
-        assert_eq!(open_slots(&store, id, &wrong).unwrap_err().kind(), ErrorKind::WrongKey);
-        let other = RepositoryId([2; 16]);
-        assert_eq!(open_slots(&store, other, &word).unwrap_err().kind(), ErrorKind::Damaged);
-        assert!(!format!("{word:?}").contains("horse"));
-        assert!(Secret::passphrase(String::new()).is_err());
     }
 }

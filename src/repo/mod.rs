@@ -1,6 +1,7 @@
 //! A repository: histories of databases, sealed, in a store.
 //!
-//! - [`Repository`] opens it with a key and finds histories.
+//! - [`Repository`] opens it with a key and finds histories. [`keys`] are the secrets that people keep, [`slots`] wrap the
+//!   master keys for each of them, and [`rotate`] brings a new master key in.
 //! - [`history::History`] is one history; [`chain::Chain`] its segments, from the first to the newest.
 //! - [`writer::Writer`] is the right to append to it, `publish::SegmentWriter` a segment under way.
 //! - `page_map` finds which page versions a commit consists of.
@@ -20,8 +21,10 @@ pub mod keys;
 pub(crate) mod merge;
 pub(crate) mod page_map;
 pub(crate) mod publish;
+pub mod rotate;
 pub(crate) mod seen;
 pub mod segment;
+pub mod slots;
 pub(crate) mod state;
 pub mod term;
 pub(crate) mod upkeep;
@@ -39,10 +42,11 @@ use crate::format::repository::RepositoryObject;
 use crate::format::slot::{KdfParams, MasterKey};
 use crate::format::{Header, ObjectKind, SealedPrefix, limits};
 use crate::store::{Created, LocalStore, Store};
-use crate::types::{HistoryId, RepositoryId, SlotId, Timestamp, random_bytes};
+use crate::types::{HistoryId, KeyId, RepositoryId, Timestamp, random_bytes};
 
 use history::History;
-use keys::{Keyring, Secret, SlotInfo};
+use keys::Secret;
+use slots::{Keyring, Opened};
 
 /// A repository that is open. Clones are cheap and share everything.
 #[derive(Clone, Debug)]
@@ -53,8 +57,7 @@ struct Inner {
     store: Arc<dyn Store>,
     id: RepositoryId,
     created: Timestamp,
-    slot: SlotId,
-    keyring: Keyring,
+    opened: Opened,
     state_dir: PathBuf,
 }
 
@@ -81,18 +84,23 @@ impl Repository {
         }
         let object = RepositoryObject { id: RepositoryId::random()?, created: Timestamp::now() };
         let keyring = Keyring::new()?;
-        let mut first = None;
+        let mut slots = Vec::new();
         for (secret, label) in secrets {
-            let slot = keys::make_slot(object.id, &keyring, secret, label, kdf)?;
-            keys::store_slot(&*store, &slot)?;
-            first.get_or_insert(slot.front.id);
+            let slot = slots::make_slot(object.id, &keyring, secret, label, kdf)?;
+            slots::store_slot(&*store, &slot)?;
+            slots.push(slot.front.id);
         }
-        let slot = first.ok_or_else(|| Error::new(ErrorKind::Usage, "a repository needs a key"))?;
+        // It is open with the first one.
+        slots.truncate(1);
+        if slots.is_empty() {
+            return Err(Error::new(ErrorKind::Usage, "a repository needs a key"));
+        }
         if store.create(names::REPOSITORY, &object.encode())? == Created::Exists {
             return Err(exists());
         }
         let RepositoryObject { id, created } = object;
-        Ok(Self(Arc::new(Inner { store, id, created, slot, keyring, state_dir })))
+        let opened = Opened { slots, keyring };
+        Ok(Self(Arc::new(Inner { store, id, created, opened, state_dir })))
     }
 
     /// Opens the repository in a store.
@@ -102,9 +110,9 @@ impl Repository {
     /// [`ErrorKind::Damaged`]; store errors.
     pub fn open(store: Arc<dyn Store>, secret: &Secret, state_dir: PathBuf) -> Result<Self> {
         let object = read_repository_object(&*store)?;
-        let (slot, keyring) = keys::open_slots(&*store, object.id, secret)?;
+        let opened = slots::open_slots(&*store, object.id, secret)?;
         let RepositoryObject { id, created } = object;
-        Ok(Self(Arc::new(Inner { store, id, created, slot, keyring, state_dir })))
+        Ok(Self(Arc::new(Inner { store, id, created, opened, state_dir })))
     }
 
     /// The repository's identity.
@@ -241,72 +249,17 @@ impl Repository {
         Ok(History::new(self.clone(), id, about))
     }
 
-    /// The key slots, oldest first.
-    ///
-    /// # Errors
-    /// Store errors. A slot that can't be read is in the list and says why.
-    pub fn slots(&self) -> Result<Vec<SlotInfo>> {
-        let slots = keys::read_slots(self.store(), self.0.id)?;
-        Ok(slots
-            .into_iter()
-            .map(|(id, slot)| SlotInfo {
-                id,
-                front: slot.map(|s| s.front).map_err(|e| e.to_string()),
-                current: id == self.0.slot,
-            })
-            .collect())
-    }
-
-    /// Adds a slot for another secret.
-    ///
-    /// # Errors
-    /// Store errors.
-    pub fn add_slot(&self, secret: &Secret, label: &str, kdf: KdfParams) -> Result<SlotId> {
-        let slot = keys::make_slot(self.0.id, &self.0.keyring, secret, label, kdf)?;
-        keys::store_slot(self.store(), &slot)?;
-        Ok(slot.front.id)
-    }
-
-    /// Removes a slot. Whoever had its secret before may have kept the keys: removing keeps others from
-    /// coming in, it does not throw anybody out.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] when there is none of that id; [`ErrorKind::Refused`] when no other
-    /// readable slot would remain.
-    pub fn remove_slot(&self, id: SlotId) -> Result<()> {
-        let slots = keys::read_slots(self.store(), self.0.id)?;
-        let name = names::slot(id);
-        if !slots.iter().any(|(other, _)| *other == id) {
-            return Err(Error::new(ErrorKind::NotFound, "no such key slot")
-                .with_object(name)
-                .with_hint("`pagekeep key list` shows them"));
-        }
-        let remaining = slots.iter().filter(|(other, slot)| *other != id && slot.is_ok()).count();
-        if remaining == 0 {
-            return Err(Error::new(
-                ErrorKind::Refused,
-                "is the last slot that opens; without it nobody could read the repository",
-            )
-            .with_object(name)
-            .with_hint("add another key first: `pagekeep key add`"));
-        }
-        self.store().delete(&name)
-    }
-
-    /// The slot that opened the repository.
-    pub fn current_slot(&self) -> SlotId {
-        self.0.slot
-    }
-
     pub(crate) fn newest_key(&self) -> Result<&MasterKey> {
-        self.0.keyring.newest()
+        self.0.opened.keyring.newest()
     }
 
-    pub(crate) fn master(&self, prefix_key: crate::types::KeyId, name: &str) -> Result<&MasterKey> {
-        self.0
-            .keyring
-            .get(prefix_key)
-            .ok_or_else(|| Error::damaged(name, "is sealed under a key that is not in the keyring"))
+    /// The key of an object.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] when there is no such key; [`ErrorKind::WrongKey`] when the keys were rotated since the
+    /// repository was opened.
+    pub(crate) fn master(&self, key: KeyId, name: &str) -> Result<&MasterKey> {
+        self.0.opened.keyring.get(key).ok_or_else(|| self.unknown_key(name))
     }
 
     /// The whole object that holds a sealed body: prefix and seal. A reader has to know the `required` features.

@@ -105,6 +105,11 @@ impl Segment {
         Err(Error::damaged(name, "is another segment under this one's name"))
     }
 
+    /// Whether anything of it is sealed under another key than this one.
+    pub(crate) fn has_other_keys(&self, key: KeyId) -> bool {
+        self.key != key || self.manifest.origins.iter().any(|origin| origin.key != key)
+    }
+
     /// Whether a merge made it.
     pub fn is_merged(&self) -> bool {
         self.manifest.covers.is_some()

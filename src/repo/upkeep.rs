@@ -37,7 +37,6 @@ pub(crate) fn run(
         keep: Keep::All,
         compression: Compression::default(),
         threads,
-        rekey: false,
         repack: false,
         open_copied: true,
     };

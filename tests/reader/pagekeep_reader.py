@@ -232,8 +232,10 @@ class Repository:
         fields = self.store.plain("repository", REPOSITORY)
         self.id, _created = fields.unpack("16sq")
         fields.end()
-        keyrings = [open_slot(self.store, slot, self.id, secret) for slot in self.store.list("keys", U64)]
-        self.keys = next((keys for keys in keyrings if keys is not None), {})
+        self.keys: dict[bytes, bytes] = {}
+        for slot in self.store.list("keys", U64):
+            for key_id, key in (open_slot(self.store, slot, self.id, secret) or {}).items():
+                check(self.keys.setdefault(key_id, key) == key, f"keys/{slot}", "another key of the same id than another slot")
         check(bool(self.keys), "keys", "no slot opens with this secret")
 
     def key(self, name: str, key_id: bytes) -> bytes:

@@ -58,7 +58,6 @@ fn merging_in_any_order_gives_the_same_answers() {
                     keep,
                     compression: Compression::Fast,
                     threads: 1,
-                    rekey: random.below(4) == 0,
                     repack: false,
                     open_copied: true,
                 };

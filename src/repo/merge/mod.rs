@@ -63,8 +63,6 @@ pub(crate) struct Options {
     /// How hard to compress what is packed anew.
     pub(crate) compression: Compression,
     pub(crate) threads: usize,
-    /// Pack everything anew that is not sealed under the newest key.
-    pub(crate) rekey: bool,
     /// Pack everything anew.
     pub(crate) repack: bool,
     /// Open the seals of what is copied: nothing that was damaged on its way is passed on.

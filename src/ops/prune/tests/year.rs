@@ -89,7 +89,6 @@ fn least(bench: &Bench) -> u64 {
         keep: Keep::Points,
         compression: Compression::Fast,
         threads: 2,
-        rekey: false,
         repack: false,
         open_copied: false,
     };

@@ -1,0 +1,545 @@
+//! Key slots, and the keyring that each of them wraps for one secret.
+//!
+//! Several slots may open with one secret: a rotation of keys that was interrupted leaves such behind. Then their keyrings
+//! together are the keyring, so that no key that was ever in use is passed over.
+//!
+//! Invariants: a slot object is never overwritten; the last slot that opens can't be removed; the cost that a stored slot
+//! asks for is bounded before it is paid; the last key of a keyring is the one that seals.
+
+use std::cmp::Reverse;
+
+use zeroize::Zeroizing;
+
+use super::Repository;
+use super::keys::Secret;
+use crate::codec::seal::{SealKey, TAG_LEN, same_commitment};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::slot::{
+    KdfParams, MasterKey, SlotFront, SlotObject, decode_keyring, encode_keyring,
+};
+use crate::format::{limits, names};
+use crate::store::{Created, Store};
+use crate::types::{KeyId, RepositoryId, SlotId, Timestamp, random_bytes};
+
+/// How often slots that vanish while they are read are listed again.
+const LISTINGS: usize = 5;
+
+/// The master keys of a repository; the last one seals.
+#[derive(Clone, Debug)]
+pub struct Keyring(Vec<MasterKey>);
+
+impl Keyring {
+    /// A keyring with one new key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Failure`] without random bytes.
+    pub fn new() -> Result<Self> {
+        Ok(Self(vec![new_key(Timestamp::now())?]))
+    }
+
+    /// The key for new segments.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Failure`] for an empty keyring, which no decoder gives.
+    pub fn newest(&self) -> Result<&MasterKey> {
+        self.0.last().ok_or_else(|| Error::new(ErrorKind::Failure, "the keyring is empty"))
+    }
+
+    /// A key by its id.
+    pub fn get(&self, id: KeyId) -> Option<&MasterKey> {
+        self.0.iter().find(|key| key.id == id)
+    }
+
+    /// How many keys there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// A new key, later than all that are here whatever the clock says.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] when no more keys fit; [`ErrorKind::Failure`] without random bytes.
+    pub(crate) fn next_key(&self) -> Result<MasterKey> {
+        if self.count() >= limits::KEYRING {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                format!("the keyring has {} keys, and no more fit", self.count()),
+            )
+            .with_hint("begin a new repository: `pagekeep init`"));
+        }
+        let after = self.0.iter().map(|key| key.created.0.saturating_add(1)).max();
+        new_key(Timestamp::now().max(Timestamp(after.unwrap_or(i64::MIN))))
+    }
+
+    /// This keyring with one more key: the one that seals from now on, or for the time being only one to open with.
+    pub(crate) fn with(&self, key: &MasterKey, seals: bool) -> Self {
+        let mut keys = Vec::with_capacity(self.count() + 1);
+        let last = if seals { None } else { self.0.last() };
+        let before = self.0.iter().filter(|key| last.is_none_or(|last| last.id != key.id));
+        keys.extend(before.chain([key]).chain(last).cloned());
+        Self(keys)
+    }
+
+    /// Adds the keys of another keyring. Of the two keys that seal, the later one does. `false` when the two have
+    /// different keys of one id, which no honest program makes.
+    fn join(&mut self, other: &Self) -> bool {
+        let conflict = |key: &MasterKey| self.get(key.id).is_some_and(|k| k.secret != key.secret);
+        if other.0.iter().any(conflict) {
+            return false;
+        }
+        let seals = [&*self, other].into_iter().max_by_key(|keyring| keyring.rank());
+        let seals = seals.and_then(|keyring| keyring.0.last()).map(|key| key.id);
+        // In one piece: a vector that grows leaves keys behind in memory.
+        let mut keys = Vec::with_capacity(self.count() + other.count());
+        keys.extend(self.0.iter().cloned());
+        keys.extend(other.0.iter().filter(|key| self.get(key.id).is_none()).cloned());
+        let at = keys.iter().position(|key| Some(key.id) == seals);
+        if let Some(from) = at.and_then(|at| keys.get_mut(at..)) {
+            from.rotate_left(1);
+        }
+        self.0 = keys;
+        true
+    }
+
+    /// Whether two keyrings have the same keys in the same order.
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+
+    /// What makes one keyring's last key later than another's.
+    fn rank(&self) -> Option<(Timestamp, KeyId)> {
+        self.0.last().map(|key| (key.created, key.id))
+    }
+}
+
+fn new_key(created: Timestamp) -> Result<MasterKey> {
+    let secret = Zeroizing::new(random_bytes::<32>()?);
+    Ok(MasterKey { id: KeyId::random()?, created, secret: *secret })
+}
+
+/// A slot, as a listing shows it.
+#[derive(Clone, Debug)]
+pub struct SlotInfo {
+    /// The slot's identity.
+    pub id: SlotId,
+    /// Its front, or why it can't be read.
+    pub front: Result<SlotFront, String>,
+    /// Whether it is the one that opened the repository.
+    pub current: bool,
+}
+
+/// What a secret opens.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// The slots; first the one whose keyring seals.
+    pub(crate) slots: Vec<SlotId>,
+    /// All their keys.
+    pub(crate) keyring: Keyring,
+}
+
+impl Repository {
+    /// The key slots, oldest first.
+    ///
+    /// # Errors
+    /// Store errors. A slot that can't be read is in the list and says why.
+    pub fn slots(&self) -> Result<Vec<SlotInfo>> {
+        let slots = read_slots(self.store(), self.id())?;
+        Ok(slots
+            .into_iter()
+            .map(|(id, slot)| SlotInfo {
+                id,
+                front: slot.map(|s| s.front).map_err(|e| e.to_string()),
+                current: id == self.current_slot(),
+            })
+            .collect())
+    }
+
+    /// Adds a slot for another secret.
+    ///
+    /// # Errors
+    /// Store errors; [`ErrorKind::WrongKey`] when the keys were rotated since the repository was opened, so that the new slot
+    /// would not open what is stored from now on. Then there is none.
+    pub fn add_slot(&self, secret: &Secret, label: &str, kdf: KdfParams) -> Result<SlotId> {
+        let slot = make_slot(self.id(), &self.0.opened.keyring, secret, label, kdf)?;
+        store_slot(self.store(), &slot)?;
+        // Only now: a rotation that this does not see yet sees the new slot, and stops.
+        if self.was_rotated()? {
+            self.store().delete(&names::slot(slot.front.id))?;
+            return Err(rotated(
+                Error::new(ErrorKind::WrongKey, "other slots have newer keys")
+                    .with_object(self.store().location()),
+            ));
+        }
+        Ok(slot.front.id)
+    }
+
+    /// Removes a slot. Whoever had its secret before may have kept the keys: removing keeps others from
+    /// coming in, it does not throw anybody out; see [`Repository::rotate`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is none of that id; [`ErrorKind::Refused`] when no other
+    /// readable slot would remain, or none with as many keys.
+    pub fn remove_slot(&self, id: SlotId) -> Result<()> {
+        let slots = read_slots(self.store(), self.id())?;
+        let name = names::slot(id);
+        let Some((_, removed)) = slots.iter().find(|(other, _)| *other == id) else {
+            return Err(Error::new(ErrorKind::NotFound, "no such key slot")
+                .with_object(name)
+                .with_hint("`pagekeep key list` shows them"));
+        };
+        let keys = removed.as_ref().map_or(0, SlotObject::key_count);
+        let mut remaining = slots
+            .iter()
+            .filter(|(other, _)| *other != id)
+            .filter_map(|(_, slot)| slot.as_ref().ok());
+        if remaining.clone().next().is_none() {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                "is the last slot that opens; without it nobody could read the repository",
+            )
+            .with_object(name)
+            .with_hint("add another key first: `pagekeep key add`"));
+        }
+        if !remaining.any(|slot| slot.key_count() >= keys) {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                "is the last slot with the newest keys; without it nobody could read the newest backups",
+            )
+            .with_object(name)
+            .with_hint("`pagekeep key rotate`, opened with this key, puts all slots in order"));
+        }
+        self.store().delete(&name)
+    }
+
+    /// The slot that opened the repository.
+    pub fn current_slot(&self) -> SlotId {
+        self.opened_slots().first().copied().unwrap_or_default()
+    }
+
+    /// All slots that the secret opened; more than one after a rotation that was interrupted.
+    pub fn opened_slots(&self) -> &[SlotId] {
+        &self.0.opened.slots
+    }
+
+    /// Whether a slot has more keys than were there when the repository was opened. How many a slot has shows in its length;
+    /// nothing authenticates that.
+    fn was_rotated(&self) -> Result<bool> {
+        let slots = read_slots(self.store(), self.id())?;
+        let known = self.0.opened.keyring.count();
+        Ok(slots.iter().any(|(_, slot)| slot.as_ref().is_ok_and(|s| s.key_count() > known)))
+    }
+
+    /// Why an object's key is not in the keyring. Its id stands in the plain and may be damaged; if the keys were rotated since,
+    /// that is the likelier reason.
+    pub(super) fn unknown_key(&self, name: &str) -> Error {
+        let damaged = Error::damaged(name, "is sealed under a key that is not in the keyring");
+        match self.was_rotated() {
+            Ok(true) => rotated(damaged.with_kind(ErrorKind::WrongKey)),
+            Ok(false) | Err(_) => damaged,
+        }
+    }
+}
+
+fn rotated(e: Error) -> Error {
+    e.with_hint(
+        "the keys were rotated since the repository was opened: start again, with a key that was kept",
+    )
+}
+
+/// Wraps the keyring for a secret.
+pub(crate) fn make_slot(
+    repository: RepositoryId,
+    keyring: &Keyring,
+    secret: &Secret,
+    label: &str,
+    kdf: KdfParams,
+) -> Result<SlotObject> {
+    let front = SlotFront {
+        id: SlotId::random()?,
+        repository,
+        secret: secret.kind(),
+        created: Timestamp::now(),
+        kdf: matches!(secret, Secret::Passphrase(_)).then_some(kdf),
+        salt: random_bytes()?,
+        label: label.to_owned(),
+        optional: 0,
+    };
+    let (key, commitment) = SealKey::for_slot(&*secret.bits(&front)?, &front);
+    let plain = encode_keyring(&keyring.0);
+    let sealed_len = plain.len() + TAG_LEN;
+    let bound = SlotObject::associated_data(&front, &commitment, sealed_len);
+    let sealed = key.seal(&[&bound], &plain).map_err(|e| e.of("key slot"))?;
+    Ok(SlotObject { front, commitment, sealed })
+}
+
+/// Publishes a slot.
+pub(crate) fn store_slot(store: &dyn Store, slot: &SlotObject) -> Result<()> {
+    let name = names::slot(slot.front.id);
+    match store.create(&name, &slot.encode())? {
+        Created::New => Ok(()),
+        Created::Exists => Err(Error::new(ErrorKind::Failure, "exists already").with_object(name)),
+    }
+}
+
+/// The ids of all slots.
+pub(crate) fn list_slots(store: &dyn Store) -> Result<Vec<SlotId>> {
+    Ok(store.list(names::KEYS)?.iter().filter_map(|e| names::parse_slot(&e.name)).collect())
+}
+
+/// A slot with what could be read of it.
+pub(crate) type Read = (SlotId, Result<SlotObject>);
+
+/// All slots with what could be read of them, sorted by age. A slot of another repository, such as an interrupted `init`
+/// leaves behind, opens nothing here and counts as damaged.
+pub(crate) fn read_slots(store: &dyn Store, repository: RepositoryId) -> Result<Vec<Read>> {
+    let mut slots = Vec::new();
+    for _ in 0..LISTINGS {
+        slots.clear();
+        let mut gone = false;
+        for id in list_slots(store)? {
+            match read_slot(store, repository, id)? {
+                Some(slot) => slots.push((id, slot)),
+                None => gone = true,
+            }
+        }
+        // Slots that vanished may have been replaced by others, which the listing did not have yet.
+        if !gone {
+            break;
+        }
+    }
+    slots.sort_by_key(|(_, slot)| slot.as_ref().map_or(Timestamp(i64::MAX), |s| s.front.created));
+    Ok(slots)
+}
+
+/// One slot, if it is there, with what could be read of it.
+pub(crate) fn read_slot(
+    store: &dyn Store,
+    repository: RepositoryId,
+    id: SlotId,
+) -> Result<Option<Result<SlotObject>>> {
+    let name = names::slot(id);
+    let limit = u64::try_from(limits::PLAIN_OBJECT).unwrap_or(u64::MAX);
+    let slot = match store.get(&name, limit) {
+        Ok(Some(bytes)) => SlotObject::decode(&bytes).map_err(|e| e.of(&name)),
+        Ok(None) => return Ok(None),
+        Err(e) if e.kind() == ErrorKind::Damaged => Err(e),
+        Err(e) => return Err(e),
+    };
+    Ok(Some(slot.and_then(|slot| {
+        if slot.front.id != id {
+            return Err(Error::damaged(name, "is another slot under this one's name"));
+        }
+        if slot.front.repository != repository {
+            return Err(Error::damaged(name, "belongs to another repository"));
+        }
+        Ok(slot)
+    })))
+}
+
+/// The slots that a secret opens; first the one whose last key is the latest.
+///
+/// # Errors
+/// [`ErrorKind::Damaged`] when the secret fits slots and none of them opens.
+pub(crate) fn opened_by<'s>(
+    slots: &'s [Read],
+    secret: &Secret,
+) -> Result<Vec<(&'s SlotFront, Keyring)>> {
+    let mut opened = Vec::new();
+    let mut broken = None;
+    let readable = slots.iter().filter_map(|(_, slot)| slot.as_ref().ok());
+    for slot in readable.filter(|slot| slot.front.secret == secret.kind()) {
+        match open_slot(slot, secret) {
+            Ok(Some(keyring)) => opened.push((&slot.front, keyring)),
+            Ok(None) => {}
+            Err(e) if e.kind() == ErrorKind::Failure => return Err(e),
+            Err(e) => {
+                broken.get_or_insert(e);
+            }
+        }
+    }
+    if let (Some(e), true) = (broken, opened.is_empty()) {
+        return Err(e);
+    }
+    opened.sort_by_key(|(_, keyring)| Reverse((keyring.rank(), keyring.count())));
+    Ok(opened)
+}
+
+/// Adds the keys of a slot to others.
+pub(crate) fn join(keyring: &mut Keyring, slot: &SlotFront, other: &Keyring) -> Result<()> {
+    if keyring.join(other) {
+        return Ok(());
+    }
+    Err(Error::damaged(names::slot(slot.id), "has another key of the same id than another slot"))
+}
+
+/// Finds the slots that the secret opens, and opens them.
+///
+/// # Errors
+/// [`ErrorKind::WrongKey`] when no slot opens; [`ErrorKind::Damaged`] when the one that might have is damaged.
+pub(crate) fn open_slots(
+    store: &dyn Store,
+    repository: RepositoryId,
+    secret: &Secret,
+) -> Result<Opened> {
+    let slots = read_slots(store, repository)?;
+    let mut opened = opened_by(&slots, secret)?.into_iter();
+    if let Some((first, mut keyring)) = opened.next() {
+        let mut ids = vec![first.id];
+        for (slot, other) in opened {
+            ids.push(slot.id);
+            join(&mut keyring, slot, &other)?;
+        }
+        return Ok(Opened { slots: ids, keyring });
+    }
+    match slots.into_iter().find_map(|(_, slot)| slot.err()) {
+        Some(e) if e.kind() == ErrorKind::TooNew => Err(e),
+        Some(e) => Err(e.with_hint("another key of this repository may still open it")),
+        None => Err(opens_nothing(secret).with_object(store.location()).with_hint(
+            "check the key, or use another one: --key-file, --password-file, --recovery-key-file",
+        )),
+    }
+}
+
+pub(crate) fn opens_nothing(secret: &Secret) -> Error {
+    let kind = secret.kind().name();
+    Error::new(ErrorKind::WrongKey, format!("no key slot opens with this {kind}"))
+}
+
+/// The keyring in a slot, or `None` if it needs another secret.
+pub(crate) fn open_slot(slot: &SlotObject, secret: &Secret) -> Result<Option<Keyring>> {
+    let (key, commitment) = SealKey::for_slot(&*secret.bits(&slot.front)?, &slot.front);
+    if !same_commitment(&commitment, &slot.commitment) {
+        return Ok(None);
+    }
+    let name = names::slot(slot.front.id);
+    let bound = SlotObject::associated_data(&slot.front, &slot.commitment, slot.sealed.len());
+    let mut sealed = Zeroizing::new(slot.sealed.clone());
+    let plain = key.open_in_place(&[&bound], &mut sealed).map_err(|e| e.of(&name))?;
+    decode_keyring(plain).map(|keys| Some(Keyring(keys))).map_err(|e| e.of(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryStore;
+
+    const CHEAP: KdfParams = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
+    const ID: RepositoryId = RepositoryId([1; 16]);
+
+    fn key(id: u8, created: i64) -> MasterKey {
+        MasterKey { id: KeyId([id; 8]), created: Timestamp(created), secret: [id; 32] }
+    }
+
+    fn keyring(keys: &[(u8, i64)]) -> Keyring {
+        Keyring(keys.iter().map(|(id, created)| key(*id, *created)).collect())
+    }
+
+    fn ids(keyring: &Keyring) -> Vec<u8> {
+        keyring.0.iter().map(|key| key.id.0[0]).collect()
+    }
+
+    /// A store with a slot of the secret for each keyring, and what the secret then opens.
+    fn opened(secret: &Secret, keyrings: &[&Keyring]) -> (Vec<SlotId>, Result<Opened>) {
+        let store = MemoryStore::new();
+        let slots = keyrings.iter().map(|keyring| {
+            let slot = make_slot(ID, keyring, secret, "x", CHEAP).unwrap();
+            assert_eq!(slot.key_count(), keyring.count());
+            store_slot(&store, &slot).unwrap();
+            slot.front.id
+        });
+        (slots.collect(), open_slots(&store, ID, secret))
+    }
+
+    #[test]
+    fn all_keyrings_of_a_secret_count_and_the_latest_last_key_seals() {
+        let old = keyring(&[(1, 10), (2, 20)]);
+        let announced = keyring(&[(1, 10), (3, 30), (2, 20)]);
+        let new = keyring(&[(1, 10), (2, 20), (3, 30)]);
+        let fork = keyring(&[(1, 10), (2, 20), (4, 25)]);
+        let secret = Secret::new_recovery().unwrap();
+        for (keyrings, first, keys) in [
+            (&[&old][..], 0, &[1, 2][..]),
+            (&[&old, &announced], 1, &[1, 3, 2]),
+            (&[&announced, &old], 0, &[1, 3, 2]),
+            (&[&old, &announced, &new], 2, &[1, 2, 3]),
+            (&[&new, &old], 0, &[1, 2, 3]),
+            (&[&old, &fork, &new], 2, &[1, 2, 4, 3]),
+            (&[&new, &fork, &old], 0, &[1, 2, 4, 3]),
+        ] {
+            let (slots, opened) = opened(&secret, keyrings);
+            let opened = opened.unwrap();
+            assert_eq!(opened.slots[0], slots[first], "{keyrings:?}");
+            assert_eq!(opened.slots.len(), slots.len());
+            let mut sorted = ids(&opened.keyring);
+            assert_eq!(sorted.last(), keys.last(), "{keyrings:?}: {sorted:?}");
+            let mut wanted = keys.to_vec();
+            sorted.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(sorted, wanted, "{keyrings:?}");
+        }
+    }
+
+    #[test]
+    fn keys_of_one_id_that_differ_are_damage() {
+        let secret = Secret::new_recovery().unwrap();
+        let mut other = keyring(&[(1, 10)]);
+        other.0[0].secret = [9; 32];
+        let (_, opened) = opened(&secret, &[&keyring(&[(1, 10)]), &other]);
+        assert_eq!(opened.unwrap_err().kind(), ErrorKind::Damaged);
+    }
+
+    #[test]
+    fn a_slot_that_is_broken_does_not_hide_one_that_opens() {
+        let store = MemoryStore::new();
+        let secret = Secret::new_recovery().unwrap();
+        let mut broken = make_slot(ID, &keyring(&[(1, 10)]), &secret, "x", CHEAP).unwrap();
+        broken.sealed[20] ^= 1;
+        store_slot(&store, &broken).unwrap();
+        assert_eq!(open_slots(&store, ID, &secret).unwrap_err().kind(), ErrorKind::Damaged);
+        store_slot(&store, &make_slot(ID, &keyring(&[(1, 10)]), &secret, "x", CHEAP).unwrap())
+            .unwrap();
+        assert_eq!(open_slots(&store, ID, &secret).unwrap().slots.len(), 1);
+    }
+
+    #[test]
+    fn a_new_key_is_the_latest_whatever_the_clock_says_and_the_keyring_has_an_end() {
+        let ahead = keyring(&[(1, i64::MAX - 5), (2, 20)]);
+        let next = ahead.next_key().unwrap();
+        assert_eq!(next.created, Timestamp(i64::MAX - 4));
+        assert_eq!(ids(&ahead.with(&key(3, 0), true)), [1, 2, 3]);
+        assert_eq!(ids(&ahead.with(&key(3, 0), false)), [1, 3, 2]);
+        assert_eq!(ids(&keyring(&[(1, 0)]).with(&key(3, 0), false)), [3, 1]);
+        let almost =
+            Keyring((0..limits::KEYRING - 1).map(|_| new_key(Timestamp(0)).unwrap()).collect());
+        let full = almost.with(&almost.next_key().unwrap(), true);
+        assert_eq!(full.next_key().unwrap_err().kind(), ErrorKind::Refused);
+        // The fullest slot with the longest label is still one.
+        let secret = Secret::new_recovery().unwrap();
+        let slot = make_slot(ID, &full, &secret, &"x".repeat(limits::TEXT), CHEAP).unwrap();
+        assert_eq!(slot.key_count(), limits::KEYRING);
+        assert!(slot.encode().len() <= limits::PLAIN_OBJECT);
+        assert_eq!(open_slot(&slot, &secret).unwrap().unwrap().count(), limits::KEYRING);
+    }
+
+    #[test]
+    fn only_the_right_secret_opens_a_slot_and_debug_shows_none() {
+        let store = MemoryStore::new();
+        let id = RepositoryId([1; 16]);
+        let keyring = Keyring::new().unwrap();
+        let word = Secret::passphrase("correct horse".into()).unwrap();
+        let recovery = Secret::new_recovery().unwrap();
+        for secret in [&word, &recovery] {
+            store_slot(&store, &make_slot(id, &keyring, secret, "x", CHEAP).unwrap()).unwrap();
+        }
+        for secret in [&word, &recovery] {
+            let opened = open_slots(&store, id, secret).unwrap();
+            assert_eq!(opened.keyring.0, keyring.0);
+        }
+        let wrong = Secret::passphrase("wrong horse".into()).unwrap();
+        assert_eq!(open_slots(&store, id, &wrong).unwrap_err().kind(), ErrorKind::WrongKey);
+        let other = RepositoryId([2; 16]);
+        assert_eq!(open_slots(&store, other, &word).unwrap_err().kind(), ErrorKind::Damaged);
+        assert!(!format!("{word:?}").contains("horse"));
+        assert!(Secret::passphrase(String::new()).is_err());
+    }
+}
