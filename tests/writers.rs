@@ -17,7 +17,7 @@ use pagekeep::progress::Silent;
 use pagekeep::repo::Repository;
 use pagekeep::repo::keys::Secret;
 use pagekeep::store::{Created, Entry, LocalStore, MemoryStore, Store, Upload};
-use pagekeep::types::Seq;
+use pagekeep::types::{Seq, Timestamp};
 use rusqlite::Connection;
 
 /// A repository that several machines reach.
@@ -232,6 +232,10 @@ impl Store for HeldBack {
 
     fn delete(&self, name: &str) -> Result<()> {
         self.inner.delete(name)
+    }
+
+    fn sweep(&self, before: Timestamp) -> Result<u64> {
+        self.inner.sweep(before)
     }
 }
 

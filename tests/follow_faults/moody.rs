@@ -4,6 +4,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use pagekeep::error::{Error, ErrorKind, Result};
 use pagekeep::store::{Created, Entry, MemoryStore, Store, Upload};
+use pagekeep::types::Timestamp;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mood {
@@ -100,5 +101,10 @@ impl Store for MoodyStore {
     fn delete(&self, name: &str) -> Result<()> {
         self.ask()?;
         self.inner.delete(name)
+    }
+
+    fn sweep(&self, before: Timestamp) -> Result<u64> {
+        self.ask()?;
+        self.inner.sweep(before)
     }
 }
