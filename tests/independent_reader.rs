@@ -481,7 +481,7 @@ fn it_reads_what_a_prune_leaves() {
         let mut damaged = sound.clone();
         damaged[50] ^= 1;
         fs::write(&path, damaged).unwrap();
-        assert_eq!(history.chain().unwrap().unreadable(), [name.clone()]);
+        assert_eq!(history.chain().unwrap().unreadable(), std::slice::from_ref(name));
         agree(&reader, &written, &history, &format!("damage to {}", name.replace('/', " ")));
         fs::write(&path, sound).unwrap();
     }
@@ -511,6 +511,30 @@ fn it_reads_what_a_prune_leaves() {
     prune(2, 0);
     assert_eq!(seqs(), [39, 40]);
     agree(&reader, &written, &history, "little is left");
+}
+
+#[test]
+fn it_reads_the_newest_of_merged_segments_with_one_range() {
+    let Some(reader) = Reader::find() else { return };
+    let mut written = Written::new();
+    let mut twins = Twins::new(written.dir.path(), "rewritten", 512);
+    let mut commit = |n: u64| {
+        (1..=15).for_each(|id| twins.run(&set(id, n * 100 + id, 300, 400)));
+        twins.backup(&written.repository).history
+    };
+    let history = (1..=20).map(&mut commit).last().unwrap();
+    written.references.insert("rewritten".into(), twins.references);
+    let holds = [4, 8, 12, 16].map(|seq| history.add_hold(Seq(seq), "audit").unwrap());
+    for (n, hold) in holds.iter().enumerate() {
+        let policy = Policy { last: 1, ..Policy::default() };
+        prune(&history, &PruneOptions::new(policy, Zone::Utc), &Silent).unwrap();
+        let chain = history.chain().unwrap();
+        let merged = &chain.segments()[1];
+        assert!(merged.is_merged() && merged.manifest.last() == Seq(19));
+        assert_eq!(merged.manifest.states().len(), holds.len() - n, "the newest counts");
+        agree(&reader, &written, &history, &format!("{n} holds less"));
+        history.remove_hold(hold).unwrap();
+    }
 }
 
 /// A reader that checks nothing would prove little.

@@ -541,10 +541,11 @@ class History:
             found = self._readable(other.name for other in others)
             return (segment for segment in found if (segment.covered, segment.covered_digest) == named)
 
-        near = sorted((other for other in merged if other.last == before), key=lambda other: (other.first, other.id))
+        near = [other for other in merged if other.last == before]
         far = sorted((other for other in merged if other.last < before), reverse=True)
         itself = self._readable(self._called(child.parent, log, merged))
-        parent = next(chain(covering(near), itself, covering(far)), None)
+        widest = sorted(covering(near), key=lambda segment: (segment.first_seq, -segment.term, segment.id))
+        parent = next(chain(widest, itself, covering(far)), None)
         if parent is None:  # what can't be read is likely the one
             unreadable = (error for error in self._read.values() if isinstance(error, Damage))
             raise next(unreadable, Damage(f"{child.name}: its parent {child.parent.hex()} is missing"))
