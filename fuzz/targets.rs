@@ -16,6 +16,8 @@ use pagekeep::codec::CodecError;
 use pagekeep::codec::batch::{Compression, DataSeal, Decoder, Encoder, SelfCheck, encode_index};
 use pagekeep::codec::seal::{DataKind, SealKey, data_binding};
 use pagekeep::format::about::About;
+use pagekeep::format::expiry::Expiry;
+use pagekeep::format::hold::HoldRecord;
 use pagekeep::format::index::{BatchCodec, IndexBlock};
 use pagekeep::format::names::{self, HistoryNames, LogName};
 use pagekeep::format::proof::Proof;
@@ -28,14 +30,14 @@ use pagekeep::format::writer::WriterClaim;
 use pagekeep::format::{DecodeError, ObjectKind, SealedPrefix, limits};
 use pagekeep::policy::selector::{Selector, parse_span, split_target};
 use pagekeep::repo::keys::Secret;
-use pagekeep::types::{HistoryId, KeyId, RepositoryId, SegmentId, Timestamp};
+use pagekeep::types::{HistoryId, KeyId, RepositoryId, SegmentId, Seq, Timestamp};
 use zeroize::Zeroizing;
 
 /// Feeds one input to a decoder, and answers whether it was accepted as it is.
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target by its name, which is also that of its program and of its folder of seeds.
-pub const ALL: [(&str, Target); 17] = [
+pub const ALL: [(&str, Target); 19] = [
     ("repository", repository),
     ("slot", slot),
     ("keyring", keyring),
@@ -43,6 +45,8 @@ pub const ALL: [(&str, Target); 17] = [
     ("writer", writer),
     ("snapshot", snapshot),
     ("proof", proof),
+    ("hold", hold),
+    ("expiry", expiry),
     ("manifest", manifest),
     ("part_header", part_header),
     ("sealed_prefix", sealed_prefix),
@@ -112,6 +116,25 @@ pub fn proof(data: &[u8]) -> bool {
     record::<Proof>(data)
 }
 
+/// An opened hold.
+pub fn hold(data: &[u8]) -> bool {
+    record::<HoldRecord>(data)
+}
+
+/// An opened expiry.
+pub fn expiry(data: &[u8]) -> bool {
+    if let Ok(expiry) = Expiry::decode(data) {
+        assert!(expiry.ranges.len() <= limits::EXPIRY_RANGES);
+        assert!(expiry.ranges.iter().all(|(first, last)| first.0 > 0 && first <= last));
+        let apart = |pair: &[(Seq, Seq)]| match pair {
+            [(_, end), (begin, _)] => end.0 + 1 < begin.0,
+            _ => true,
+        };
+        assert!(expiry.ranges.windows(2).all(apart));
+    }
+    record::<Expiry>(data)
+}
+
 fn record<R: Record>(data: &[u8]) -> bool {
     let Some(record) = within(R::decode(data), data) else { return false };
     assert_eq!(record.encode(), data);
@@ -123,8 +146,14 @@ pub fn manifest(data: &[u8]) -> bool {
     let Some(manifest) = within(Manifest::decode(data), data) else { return false };
     assert_eq!(manifest.encode(), data);
     assert!(manifest.blocks.iter().all(|block| manifest.contains(block.at)));
-    assert!(manifest.states().iter().all(|c| manifest.commit(c.seq) == Some(c)));
-    assert!(manifest.commit(manifest.last()).is_some());
+    assert!(manifest.commits.windows(2).all(|pair| pair[0].seq < pair[1].seq));
+    assert!(manifest.first <= manifest.commits[0].seq);
+    // All but a carried one are found by their seqs.
+    let (states, last) = (manifest.states(), manifest.last());
+    assert!(states.iter().all(|c| manifest.commit(c.seq) == Some(c)));
+    assert_eq!(states.len() + usize::from(manifest.carries), manifest.commits.len());
+    assert_eq!(manifest.commit(last).is_some(), !manifest.carries);
+    assert!(!manifest.carries || manifest.is_sparse());
     true
 }
 
@@ -289,7 +318,10 @@ pub fn object_names(data: &[u8]) -> bool {
         of.writers(),
         of.log(),
         of.merged(),
+        of.data(),
         of.snapshots(),
+        of.holds(),
+        of.expiries(),
         of.proofs(),
     ];
     for name in prefixes.map(|prefix| prefix + text) {
@@ -301,17 +333,29 @@ pub fn object_names(data: &[u8]) -> bool {
         check(&name, log.map(|LogName { term, first }| of.segment(LogName { term, first })));
         let merged = of.parse_merged(&name);
         check(&name, merged.map(|(first, last, id)| of.merged_segment(first, last, id)));
+        check(&name, of.parse_part(&name).map(|(segment, part)| of.part(segment, part)));
         check(&name, of.parse_snapshot(&name).map(|(seq, id)| of.snapshot(seq, id)));
+        check(&name, of.parse_hold(&name).map(|(seq, id)| of.hold(seq, id)));
+        // Of an expiry only the term is told, so the token is taken from the name.
+        if let Some(term) = of.parse_expiry(&name) {
+            let token = name.strip_prefix(&format!("{}{:016x}-", of.expiries(), term.0)).unwrap();
+            assert!(token.len() == 8 && is_hex(token), "{name}");
+            check(&name, Some(name.clone()));
+        }
         // Of a proof only the seq is told, so time and token are taken from the name.
         if let Some(seq) = of.parse_proof(&name) {
             let tail = name.strip_prefix(&format!("{}{:016x}-", of.proofs(), seq.0)).unwrap();
-            let hex = |text: &str| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
             let (time, token) = tail.split_once('-').unwrap();
-            assert!(time.len() == 16 && token.len() == 8 && hex(time) && hex(token), "{name}");
+            assert!(time.len() == 16 && is_hex(time), "{name}");
+            assert!(token.len() == 8 && is_hex(token), "{name}");
             check(&name, Some(name.clone()));
         }
     }
     accepted
+}
+
+fn is_hex(text: &str) -> bool {
+    text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// A recovery key as somebody typed it.

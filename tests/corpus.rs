@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 
 use pagekeep::codec::batch::{Compression, Encoder, SelfCheck};
 use pagekeep::format::about::{About, DigestKey};
+use pagekeep::format::expiry::Expiry;
+use pagekeep::format::header::SPARSE;
+use pagekeep::format::hold::HoldRecord;
 use pagekeep::format::index::{BatchCodec, BatchRef, IndexBlock, IndexEntry};
 use pagekeep::format::names::{HistoryNames, LogName};
 use pagekeep::format::proof::{Level, Proof};
@@ -31,8 +34,8 @@ use pagekeep::format::writer::WriterClaim;
 use pagekeep::format::{Header, ObjectKind, SealedPrefix};
 use pagekeep::repo::keys::Secret;
 use pagekeep::types::{
-    Digest, HistoryId, KeyId, PageNo, PageSize, RepositoryId, SegmentId, Seq, SlotId, SnapshotId,
-    Term, Timestamp, WriterToken,
+    Digest, HistoryId, HoldId, KeyId, PageNo, PageSize, RepositoryId, SegmentId, Seq, SlotId,
+    SnapshotId, Term, Timestamp, WriterToken,
 };
 use zeroize::Zeroizing;
 
@@ -270,6 +273,19 @@ fn records() -> Vec<Seed> {
         assertions: 6,
         host: "host".into(),
     };
+    let hold = |takes_back, reason: &str| HoldRecord {
+        seq: Seq(7),
+        time: Timestamp(8),
+        takes_back,
+        reason: reason.into(),
+        host: "host".into(),
+    };
+    let expiry = |ranges: &[(u64, u64)]| Expiry {
+        term: Term(3),
+        time: Timestamp(1_777_000_000_000_000),
+        ranges: ranges.iter().map(|(first, last)| (Seq(*first), Seq(*last))).collect(),
+    };
+    let many: Vec<(u64, u64)> = (0..40).map(|n| (n * 10 + 1, n * 10 + 1 + n % 9)).collect();
     let taken_back = snapshot(SnapshotKind::Scheduled, Some(SnapshotId([9; 8])), "");
     vec![
         ("about", "ordinary", about("app", "/srv/app.db").encode()),
@@ -283,6 +299,11 @@ fn records() -> Vec<Seed> {
         ("proof", "passed", proof(Level::Restore, None).encode()),
         ("proof", "failed", proof(Level::Data, Some("a part is damaged")).encode()),
         ("proof", "failed-without-words", proof(Level::Chain, Some("")).encode()),
+        ("hold", "ordinary", hold(None, "audit").encode()),
+        ("hold", "taken-back", hold(Some(HoldId([9; 8])), "").encode()),
+        ("expiry", "nothing", expiry(&[]).encode()),
+        ("expiry", "to-the-last", expiry(&[(1, 1), (3, u64::MAX)]).encode()),
+        ("expiry", "many", expiry(&many).encode()),
     ]
 }
 
@@ -350,6 +371,16 @@ fn segments() -> Vec<Seed> {
     let mut unchanged = delta();
     (unchanged.versions, unchanged.batches, unchanged.inline_len) = (0, 0, 0);
     unchanged.blocks.clear();
+    // Bases with a parent that carry a commit, one of them nothing else; a segment of the log with a gap; many commits.
+    let mut carrying = merged.clone();
+    (carrying.kind, carrying.carries) = (SegmentKind::Base, true);
+    let mut alone = carrying.clone();
+    alone.commits.remove(0);
+    let mut gaps = delta();
+    gaps.commits[1].seq = Seq(12);
+    let mut many = delta();
+    let next = |n: u64| CommitRecord { seq: Seq(10 + n), ..many.commits[1] };
+    many.commits = (0..200).map(next).collect();
     let part = |n| PartHeader { key: KeyId([1; 8]), segment: SegmentId([2; 16]), part: n };
     let prefix = |kind, body_len| SealedPrefix {
         header: Header::new(kind),
@@ -359,16 +390,25 @@ fn segments() -> Vec<Seed> {
     };
     let mut flagged = prefix(ObjectKind::Snapshot, 100);
     flagged.header.optional = 1;
+    let mut sparse = prefix(ObjectKind::Segment, 300);
+    sparse.header.required = SPARSE;
     vec![
         ("manifest", "delta-inline", delta().encode()),
         ("manifest", "base-in-parts", first.encode()),
         ("manifest", "merged", merged.encode()),
         ("manifest", "no-pages", unchanged.encode()),
+        ("manifest", "base-that-carries", carrying.encode()),
+        ("manifest", "only-a-carried-commit", alone.encode()),
+        ("manifest", "log-with-gaps", gaps.encode()),
+        ("manifest", "many-commits", many.encode()),
         ("part_header", "first", part(0).encode()),
         ("part_header", "last", part(u32::MAX).encode()),
         ("sealed_prefix", "about", prefix(ObjectKind::About, 100).encode()),
         ("sealed_prefix", "manifest", prefix(ObjectKind::Segment, 1 << 20).encode()),
         ("sealed_prefix", "optional-flag", flagged.encode()),
+        ("sealed_prefix", "sparse", sparse.encode()),
+        ("sealed_prefix", "hold", prefix(ObjectKind::Hold, 50).encode()),
+        ("sealed_prefix", "expiry", prefix(ObjectKind::Expiry, 50).encode()),
     ]
 }
 
@@ -453,7 +493,10 @@ fn texts() -> Vec<Seed> {
         ("log", of.segment(LogName { term: Term(3), first: last })),
         ("merged", of.merged_segment(first, last, SegmentId([2; 16]))),
         ("snapshot", of.snapshot(last, SnapshotId([1; 8]))),
+        ("part", of.part(SegmentId([2; 16]), 7)),
         ("proof", of.proof(last, Timestamp(-1), WriterToken([2; 16]))),
+        ("hold", of.hold(last, HoldId([3; 8]))),
+        ("expiry", of.expiry(Term(4), WriterToken([2; 16]))),
     ];
     let tails = [
         ("tail-of-two-numbers", "0000000000000003-0000000000001234"),

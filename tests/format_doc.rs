@@ -10,6 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use pagekeep::codec::digest::PageHasher;
 use pagekeep::codec::seal::{DataKind, context, data_binding};
 use pagekeep::format::about::{About, DigestKey};
+use pagekeep::format::expiry::Expiry;
+use pagekeep::format::header::SPARSE;
+use pagekeep::format::hold::HoldRecord;
 use pagekeep::format::index::{BatchCodec, BatchRef, IndexBlock, IndexEntry};
 use pagekeep::format::names::{self, HistoryNames, LogName};
 use pagekeep::format::proof::{Level, Proof};
@@ -24,7 +27,9 @@ use pagekeep::format::slot::{
 };
 use pagekeep::format::snapshot::{SnapshotKind, SnapshotRecord};
 use pagekeep::format::writer::WriterClaim;
-use pagekeep::format::{FORMAT_VERSION, Header, MAGIC, ObjectKind, SealedPrefix, limits};
+use pagekeep::format::{
+    DecodeKind, FORMAT_VERSION, Header, MAGIC, ObjectKind, SealedPrefix, limits,
+};
 use pagekeep::repo::keys::Secret;
 use pagekeep::types::{
     Digest, HistoryId, HoldId, KeyId, PageNo, PageSize, RepositoryId, SegmentId, Seq, SlotId,
@@ -136,6 +141,7 @@ fn limits_are_the_documents() {
         ("text", "TEXT", size(limits::TEXT)),
         ("keys in a keyring", "KEYRING", size(limits::KEYRING)),
         ("origins of a segment", "ORIGINS", size(limits::ORIGINS)),
+        ("ranges of an expiry", "EXPIRY_RANGES", size(limits::EXPIRY_RANGES)),
     ];
     let in_doc: Vec<(&str, u64)> =
         rows(section("9. Limits")).iter().map(|row| (row[0], number(row[1]))).collect();
@@ -171,6 +177,7 @@ fn sentences_repeat_the_limits_as_they_are() {
         ),
         format!("tells both numbers, at most {} each.", limits::INDEX_ENTRIES),
         format!("at most {} bytes before compression.", limits::BATCH_PLAIN),
+        format!("It has at most {} ranges.", limits::EXPIRY_RANGES),
     ] {
         assert!(doc.contains(&sentence), "the document lacks: {sentence}");
     }
@@ -272,11 +279,16 @@ fn identities_and_page_sizes_are_as_long_as_the_document_says() {
         SegmentId::default().0.len(),
         WriterToken::default().0.len(),
     ];
-    let short =
-        [SlotId::default().0.len(), KeyId::default().0.len(), SnapshotId::default().0.len()];
-    assert_eq!((long, short), ([long[0]; 4], [short[0]; 3]));
+    let short = [
+        SlotId::default().0.len(),
+        KeyId::default().0.len(),
+        SnapshotId::default().0.len(),
+        HoldId::default().0.len(),
+    ];
+    assert_eq!((long, short), ([long[0]; 4], [short[0]; 4]));
     let ids = "Repository, history, segment and object ids and writer tokens have";
-    let sentence = format!("{ids} {} bytes; slot, key and snapshot ids {}.", long[0], short[0]);
+    let sentence =
+        format!("{ids} {} bytes; slot, key, snapshot and hold ids {}.", long[0], short[0]);
     assert!(doc.contains(&sentence), "the document lacks: {sentence}");
     // The names themselves are compared in full above.
     assert!(doc.contains("`<time>` are 16 lower-case hex digits of the `u64`"));
@@ -387,6 +399,7 @@ fn header_and_sealed_prefix_lie_as_the_document_says() {
             object: distinct(0x20),
             body_len: 0x4433_2211,
         };
+        prefix.header.required = 0x8281;
         prefix.header.optional = 0xd4c3_b2a1;
         let bytes = prefix.encode();
         let end = check_layout(
@@ -396,7 +409,7 @@ fn header_and_sealed_prefix_lie_as_the_document_says() {
                 ("magic", &MAGIC),
                 ("object kind", &[kind.number()]),
                 ("format version", &[FORMAT_VERSION]),
-                ("required feature flags", &[0; 2]),
+                ("required feature flags", &[0x81, 0x82]),
                 ("optional feature flags", &[0xa1, 0xb2, 0xc3, 0xd4]),
                 ("reserved", &[0; 4]),
             ],
@@ -418,15 +431,45 @@ fn header_and_sealed_prefix_lie_as_the_document_says() {
     let sealed = ObjectKind::ALL.into_iter().filter(|kind| {
         ![ObjectKind::Repository, ObjectKind::Slot, ObjectKind::Part].contains(kind)
     });
-    let sealed: Vec<String> = sealed.map(|kind| kind.number().to_string()).collect();
-    let (last, others) = sealed.split_last().unwrap();
+    // The last kinds are told as a range.
+    let sealed: Vec<u8> = sealed.map(ObjectKind::number).collect();
+    let last = sealed[sealed.len() - 1];
+    let apart = sealed.iter().rposition(|n| !sealed.contains(&(n - 1))).unwrap();
+    let others: Vec<String> = sealed[..apart].iter().map(u8::to_string).collect();
+    let (others, from) = (others.join(", "), sealed[apart]);
     let doc = flat();
-    assert!(
-        doc.contains(&format!("Kinds {} and {last} begin with this prefix", others.join(", ")))
-    );
+    let sentence = format!("Kinds {others} and {from} to {last} begin with this prefix");
+    assert!(doc.contains(&sentence), "the document lacks: {sentence}");
     assert!(doc.contains(&format!("begins with these {} bytes", Header::LEN)));
     assert!(doc.contains(&format!("the {} bytes of the prefix", SealedPrefix::LEN)));
     assert!(doc.contains(&format!("the {}-byte synthetic IV", SealedPrefix::TAG_LEN)));
+}
+
+/// What a reader does that does not know a feature; the first release knew none, and refused every required flag of every kind
+/// in this way. So it refuses sparse segments, instead of offering commits that can't be restored any more.
+#[test]
+fn required_features_that_a_reader_does_not_know_are_too_new_for_it() {
+    let sparse = format!("Bit {}, only in segments: *sparse*", SPARSE.trailing_zeros());
+    assert!(SPARSE.is_power_of_two() && flat().contains(&sparse), "the document lacks: {sparse}");
+    assert!(flat().contains("a reader that does not know one refuses the object"));
+    for kind in ObjectKind::ALL {
+        for flag in (0..16).map(|bit| 1u16 << bit) {
+            let header = Header { required: flag, ..Header::new(kind) };
+            let prefix = SealedPrefix { header, key: KeyId([1; 8]), object: [2; 16], body_len: 16 };
+            let read = SealedPrefix::decode(&prefix.encode(), kind, limits::RECORD_BODY);
+            if (kind, flag) == (ObjectKind::Segment, SPARSE) {
+                assert_eq!(read, Ok(prefix));
+                continue;
+            }
+            let e = read.expect_err("an unknown feature");
+            assert_eq!((e.kind, e.offset), (DecodeKind::TooNew, 6), "{kind:?}, flag {flag:#x}");
+            // A known feature beside it does not help.
+            let both =
+                SealedPrefix { header: Header { required: flag | SPARSE, ..header }, ..prefix };
+            let read = SealedPrefix::decode(&both.encode(), kind, limits::RECORD_BODY);
+            assert_eq!(read.map_err(|e| e.kind), Err(DecodeKind::TooNew), "{kind:?} {flag:#x}");
+        }
+    }
 }
 
 #[test]
@@ -523,7 +566,7 @@ fn manifest() -> Manifest {
         page_size: PageSize::new(8192).unwrap(),
         parent: Some(SegmentRef { id: SegmentId(distinct(0x22)), digest: distinct(0x33) }),
         covers: Some(SegmentRef { id: SegmentId(distinct(0x55)), digest: distinct(0x66) }),
-        carries: false,
+        carries: true,
         first: Seq(0x1_0000_0001),
         versions: 14,
         batches: 15,
@@ -556,7 +599,8 @@ fn manifests_lie_as_the_document_says() {
             ("token", &m.token.0),
             ("kind", &[SegmentKind::Delta as u8]),
             ("1 if a last covered segment", &[1]),
-            ("reserved", &[0; 2]),
+            ("1 if the last commit is *carried* (only in sparse segments)", &[1]),
+            ("reserved", &[0; 1]),
             ("page size", &8192u32.to_le_bytes()),
             ("parent's segment id", &parent.id.0),
             ("parent's digest", &parent.digest),
@@ -569,10 +613,10 @@ fn manifests_lie_as_the_document_says() {
             ("number of commits", &1u32.to_le_bytes()),
         ],
     );
-    let tail: Vec<&str> = fixed[16..].iter().map(|row| row[2]).collect();
+    let tail: Vec<&str> = fixed[17..].iter().map(|row| row[2]).collect();
     let begin = ["number of parts", "number of origins", "number of index blocks"];
     assert!(tail.len() == 3 && tail.iter().zip(begin).all(|(row, b)| row.starts_with(b)));
-    assert!(fixed[16..].iter().all(|row| row[..2] == [".", "4"]));
+    assert!(fixed[17..].iter().all(|row| row[..2] == [".", "4"]));
 
     let bytes = &bytes[end..];
     let commit_len = check_layout(
@@ -719,6 +763,13 @@ fn small_bodies_lie_as_the_document_says() {
         takes_back: Some(SnapshotId(distinct(4))),
         label: "l".into(),
     };
+    let hold = HoldRecord {
+        seq: Seq(1),
+        time: Timestamp(-2),
+        takes_back: Some(HoldId(distinct(4))),
+        reason: "r".into(),
+        host: "h".into(),
+    };
     let proof = Proof {
         seq: Seq(1),
         digest: Digest(distinct(2)),
@@ -738,7 +789,7 @@ fn small_bodies_lie_as_the_document_says() {
     let bytes = |from: u8, n: usize| distinct::<32>(from)[..n].to_vec();
     // What the document says of each body, field by field, and the bytes of an example.
     type Field = (&'static str, Vec<u8>);
-    let bodies: [(&str, Vec<u8>, Vec<Field>); 4] = [
+    let bodies: [(&str, Vec<u8>, Vec<Field>); 5] = [
         (
             "**about**",
             about.encode(),
@@ -775,6 +826,19 @@ fn small_bodies_lie_as_the_document_says() {
             ],
         ),
         (
+            "**hold**",
+            hold.encode(),
+            vec![
+                ("seq u64", long(1)),
+                ("time i64", signed(-2)),
+                ("take-back flag u8", vec![1]),
+                ("reserved 7", vec![0; 7]),
+                ("id taken back 8", bytes(4, 8)),
+                ("reason text", text("r")),
+                ("host text", text("h")),
+            ],
+        ),
+        (
             "**proof**",
             proof.encode(),
             vec![
@@ -801,4 +865,30 @@ fn small_bodies_lie_as_the_document_says() {
         let expected: Vec<u8> = fields.into_iter().flat_map(|(_, bytes)| bytes).collect();
         assert_eq!(encoded, expected, "{name}");
     }
+}
+
+#[test]
+fn expiries_lie_as_the_document_says() {
+    let ranges = vec![(Seq(3), Seq(4)), (Seq(6), Seq(6))];
+    let mut expiry = Expiry { term: Term(1), time: Timestamp(-2), ranges };
+    let numbers = [3u64, 4, 6, 6].map(u64::to_le_bytes).concat();
+    let expected = [&1u64.to_le_bytes()[..], &(-2i64).to_le_bytes(), &2u32.to_le_bytes(), &numbers];
+    assert_eq!(expiry.encode(), expected.concat());
+    let doc = flat();
+    for sentence in [
+        "**expiry**: term u64; time i64; u32 number of ranges, then for each: first seq u64, last seq u64.",
+        "Ranges ascend, and a seq lies between any two.",
+    ] {
+        assert!(doc.contains(sentence), "the document lacks: {sentence}");
+    }
+    let mut accepts = |ranges: &[(u64, u64)]| {
+        expiry.ranges = ranges.iter().map(|(first, last)| (Seq(*first), Seq(*last))).collect();
+        Expiry::decode(&expiry.encode()).as_ref() == Ok(&expiry)
+    };
+    assert!(accepts(&[]) && accepts(&[(1, 1), (3, u64::MAX)]));
+    assert!(!accepts(&[(1, 2), (3, 4)]), "no seq lies between them");
+    assert!(!accepts(&[(5, 6), (1, 2)]) && !accepts(&[(2, 1)]) && !accepts(&[(0, 1)]));
+    let many: Vec<(u64, u64)> = (1..=4001).map(|n| (n * 2, n * 2)).collect();
+    let most = limits::EXPIRY_RANGES;
+    assert!(accepts(&many[..most]) && !accepts(&many[..=most]));
 }

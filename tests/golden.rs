@@ -15,7 +15,7 @@ mod inputs;
 #[path = "golden/library.rs"]
 mod library;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -105,8 +105,11 @@ fn described(history: &History, dir: &Path) -> Value {
 #[test]
 fn the_golden_repository_has_what_the_format_has() {
     let objects = golden_objects();
+    // Its first release wrote no others; the vectors have every kind.
+    let later = [ObjectKind::Hold, ObjectKind::Expiry];
     for kind in ObjectKind::ALL {
-        assert!(objects.values().any(|bytes| bytes[4] == kind.number()), "{kind:?}");
+        let there = objects.values().any(|bytes| bytes[4] == kind.number());
+        assert_eq!(there, !later.contains(&kind), "{kind:?}");
     }
     let secret = Secret::read_key_file(&golden("key")).unwrap();
     let dir = common::quick_dir();
@@ -129,7 +132,7 @@ fn the_vectors_are_what_the_document_and_the_library_say() {
     assert_eq!(document::objects(&computed), library::objects());
     for digest in computed["page_digests"].as_array().unwrap() {
         let number = u32::try_from(digest["page"].as_u64().unwrap()).unwrap();
-        let seq = (1..=4).find(|seq| hex(&inputs::page(number, *seq)) == digest["content"]);
+        let seq = (1..=7).find(|seq| hex(&inputs::page(number, *seq)) == digest["content"]);
         let by_library = library::page_digest(number, seq.unwrap());
         assert_eq!(hex(&by_library.0), digest["digest"]);
     }
@@ -137,6 +140,8 @@ fn the_vectors_are_what_the_document_and_the_library_say() {
     let recovery = Secret::parse_recovery(printed.as_str().unwrap()).unwrap();
     assert_eq!(**recovery.print_recovery().unwrap(), *printed);
     assert!(matches!(&recovery, Secret::Recovery(key) if **key == inputs::RECOVERY_KEY));
+    let kinds: BTreeSet<_> = library::objects().values().map(|bytes| bytes[4]).collect();
+    assert!(ObjectKind::ALL.into_iter().all(|kind| kinds.contains(&kind.number())), "{kinds:?}");
 
     let mut written = serde_json::to_string_pretty(&computed).unwrap();
     written.push('\n');
@@ -150,10 +155,24 @@ fn the_vectors_are_what_the_document_and_the_library_say() {
     assert!(!differs, "vectors.json is not what the document and the library say");
 }
 
+/// The objects of the vectors, without some of them.
+fn vector_objects(without: &Value) -> BTreeMap<String, Vec<u8>> {
+    let vectors: Value = serde_json::from_str(&text("vectors.json")).unwrap();
+    let mut objects = document::objects(&vectors);
+    for name in without.as_array().unwrap() {
+        objects.remove(name.as_str().unwrap()).unwrap();
+    }
+    objects
+}
+
+/// The key of [`vector_objects`].
+fn vector_secret() -> Secret {
+    Secret::KeyFile(zeroize::Zeroizing::new(inputs::KEY_FILE))
+}
+
 #[test]
 fn the_vectors_are_a_repository_that_each_key_opens() {
     let vectors: Value = serde_json::from_str(&text("vectors.json")).unwrap();
-    let mut objects = document::objects(&vectors);
     let dir = common::quick_dir();
     let key_file = dir.path().join("key");
     let said = |kind: &str| vectors["secrets"][kind]["text"].as_str().unwrap().to_owned();
@@ -163,32 +182,35 @@ fn the_vectors_are_a_repository_that_each_key_opens() {
         Secret::read_key_file(&key_file).unwrap(),
         Secret::parse_recovery(&said("recovery_key")).unwrap(),
     ];
-    let check = |objects: &BTreeMap<_, _>, secret, seqs: &[u64]| {
-        let store = Arc::new(store_of(objects));
+    let check = |reading: &Value, secret| {
+        let store = Arc::new(store_of(&vector_objects(&reading["without"])));
         let repository = Repository::open(store, secret, dir.path().join("state")).unwrap();
         let history = repository.history("app").unwrap();
         let chain = history.chain().unwrap();
-        assert!(chain.commits().map(|commit| commit.seq.0).eq(seqs.iter().copied()));
+        let seqs: Vec<u64> = chain.commits().map(|commit| commit.seq.0).collect();
+        assert_eq!(json!(seqs), reading["commits"], "{reading}");
+        assert_eq!(chain.unreadable(), [""; 0], "{reading}");
         for seq in seqs {
-            let database = &vectors["databases"][usize::try_from(*seq).unwrap() - 1];
-            let bytes = restored_raw(&history, &chain, *seq, dir.path()).unwrap();
-            assert!(bytes == unhex(&database["bytes"]), "commit {seq}");
+            let database = &vectors["databases"][usize::try_from(seq).unwrap() - 1];
+            let bytes = restored_raw(&history, &chain, seq, dir.path()).unwrap();
+            assert!(bytes == unhex(&database["bytes"]), "commit {seq}: {reading}");
         }
         let labels = history.snapshots().unwrap();
         assert!(
             labels.iter().map(|label| (label.seq.0, &*label.label)).eq([(2, "before the sale")])
         );
+        let holds = history.holds().unwrap();
+        assert!(holds.iter().map(|hold| (hold.seq.0, &*hold.reason)).eq([(4, "Prüfung 2026")]));
         assert_eq!(verify_all(&history, Level::Data, dir.path()).unwrap().findings, []);
         assert_eq!(history.proofs().unwrap().len(), 2);
     };
+    let readings = vectors["readings"].as_array().unwrap();
     for secret in &secrets {
-        check(&objects, secret, &[1, 2, 3, 4]);
+        check(&readings[0], secret);
     }
-    // The merged segment stands in for those that it covers.
-    for name in vectors["covered"].as_array().unwrap() {
-        objects.remove(name.as_str().unwrap()).unwrap();
+    for reading in readings {
+        check(reading, &secrets[1]);
     }
-    check(&objects, &secrets[1], &[1, 3, 4]);
 }
 
 /// Reads all that there is. The headers of parts are verify's to read: the seals of a segment vouch for what a restore takes.
@@ -197,6 +219,7 @@ fn read(store: Arc<dyn Store>, secret: &Secret, dir: &Path) -> Result<()> {
     for history in repository.histories()? {
         newest_claim(&history)?;
         history.snapshots()?;
+        history.holds()?;
         history.proofs()?;
         let chain = history.chain()?;
         for commit in chain.commits() {
@@ -207,22 +230,72 @@ fn read(store: Arc<dyn Store>, secret: &Secret, dir: &Path) -> Result<()> {
     Ok(())
 }
 
+const VERSION: usize = 5;
+const REQUIRED_FEATURES: usize = 6;
+
 #[test]
 fn a_later_version_and_an_unknown_feature_are_refused_as_such() {
-    const VERSION: usize = 5;
-    const REQUIRED_FEATURES: usize = 6;
     let secret = Secret::read_key_file(&golden("key")).unwrap();
     let dir = common::quick_dir();
-    let sound = golden_objects();
-    read(Arc::new(store_of(&sound)), &secret, dir.path()).unwrap();
-    for kind in ObjectKind::ALL {
-        for byte in [VERSION, REQUIRED_FEATURES] {
-            let mut raised = sound.clone();
-            let of_kind = raised.values_mut().filter(|bytes| bytes[4] == kind.number());
-            of_kind.for_each(|bytes| bytes[byte] += 1);
-            let e = read(Arc::new(store_of(&raised)), &secret, dir.path()).unwrap_err();
-            assert_eq!(e.kind(), ErrorKind::TooNew, "{kind:?}: {e}");
-            assert!(e.message().contains("newer version"), "{kind:?}: {e}");
+    // The vectors without merged segments: with those, the part would not be on the chain.
+    let vectors: Value = serde_json::from_str(&text("vectors.json")).unwrap();
+    let without = &vectors["readings"][2]["without"];
+    for (sound, secret) in [(golden_objects(), secret), (vector_objects(without), vector_secret())]
+    {
+        read(Arc::new(store_of(&sound)), &secret, dir.path()).unwrap();
+        let kinds = sound.values().map(|bytes| bytes[4]).collect::<BTreeSet<_>>();
+        let of_vectors = kinds.len() == ObjectKind::ALL.len();
+        for kind in ObjectKind::ALL.into_iter().filter(|kind| kinds.contains(&kind.number())) {
+            let mut changes =
+                vec![(VERSION, 3), (REQUIRED_FEATURES, 2), (REQUIRED_FEATURES + 1, 128)];
+            if of_vectors {
+                let bits = |byte| (0..8).map(move |bit| (byte, 1 << bit));
+                changes.extend(bits(REQUIRED_FEATURES).chain(bits(REQUIRED_FEATURES + 1)));
+            }
+            for (byte, bits) in changes {
+                let mut raised = sound.clone();
+                let of_kind = raised.values_mut().filter(|bytes| bytes[4] == kind.number());
+                of_kind.for_each(|bytes| bytes[byte] ^= bits);
+                let e = read(Arc::new(store_of(&raised)), &secret, dir.path()).unwrap_err();
+                let what = format!("{kind:?}, byte {byte} ^ {bits}: {e}");
+                // This version knows one feature of segments; that it is not this one's the seal tells.
+                if kind == ObjectKind::Segment && (byte, bits) == (REQUIRED_FEATURES, 1) {
+                    assert_eq!(e.kind(), ErrorKind::Damaged, "{what}");
+                } else {
+                    assert_eq!(e.kind(), ErrorKind::TooNew, "{what}");
+                    assert!(e.message().contains("newer version"), "{what}");
+                }
+            }
+        }
+    }
+}
+
+/// A sparse segment under another flag, or without it, is none: what it covers counts while that is there, and else it is an
+/// error that names it.
+#[test]
+fn a_sparse_segment_is_one_by_its_flag() {
+    let vectors: Value = serde_json::from_str(&text("vectors.json")).unwrap();
+    let dir = common::quick_dir();
+    for (flag, kind) in [(1, ErrorKind::Damaged), (2, ErrorKind::TooNew)] {
+        for covered in [false, true] {
+            let mut objects = vector_objects(&vectors["readings"][usize::from(covered)]["without"]);
+            let sparse = |(_, bytes): &(&String, &mut Vec<u8>)| {
+                bytes[4] == ObjectKind::Segment.number() && bytes[REQUIRED_FEATURES] == 1
+            };
+            let (name, bytes) = objects.iter_mut().find(sparse).unwrap();
+            bytes[REQUIRED_FEATURES] ^= flag;
+            let name = name.clone();
+            let store = Arc::new(store_of(&objects));
+            let repository = Repository::open(store, &vector_secret(), dir.path().into()).unwrap();
+            let chain = repository.history("app").unwrap().chain();
+            if covered {
+                let e = chain.unwrap_err();
+                assert_eq!((e.kind(), e.object()), (kind, Some(&*name)));
+            } else {
+                let chain = chain.unwrap();
+                assert!(chain.commits().map(|commit| commit.seq.0).eq([1, 4, 7]));
+                assert_eq!(chain.unreadable(), [name]);
+            }
         }
     }
 }

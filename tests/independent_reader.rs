@@ -8,20 +8,24 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::twins::{Twins, set};
 use common::{CHEAP, noise, reference, restored};
 use pagekeep::capture::follow::FollowOptions;
 use pagekeep::format::ObjectKind;
 use pagekeep::format::proof::{Level, Proof};
+use pagekeep::format::segment::SegmentKind;
 use pagekeep::format::snapshot::SnapshotKind;
 use pagekeep::ops::backup::{BackupOptions, BackupReport, backup};
 use pagekeep::ops::follow::{WatchOptions, follow};
+use pagekeep::ops::prune::{PruneOptions, PruneReport, prune};
+use pagekeep::policy::retention::{Policy, Zone};
 use pagekeep::progress::Silent;
 use pagekeep::repo::history::History;
 use pagekeep::repo::keys::Secret;
@@ -419,34 +423,221 @@ fn it_agrees_with_the_test_vectors() {
     said(&reader.python("check_vectors.py").arg(golden("vectors.json")).output().unwrap());
 }
 
+/// What a history looks like behind its list of commits.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Shape {
+    merged: usize,
+    sparse_bases: usize,
+    carried: usize,
+    /// Commits that expired and that a segment has still; of them in bases.
+    expired: (usize, usize),
+    strays: usize,
+}
+
+fn shape(history: &History) -> Shape {
+    let chain = history.chain().unwrap();
+    let points: BTreeSet<Seq> = chain.commits().map(|commit| commit.seq).collect();
+    let mut shape = Shape { strays: chain.strays(), ..Shape::default() };
+    for segment in chain.segments() {
+        let gone = segment.manifest.states().iter().filter(|c| !points.contains(&c.seq)).count();
+        let base = segment.manifest.kind == SegmentKind::Base;
+        shape.merged += usize::from(segment.is_merged());
+        shape.sparse_bases += usize::from(base && segment.is_merged());
+        shape.carried += usize::from(segment.manifest.carries);
+        shape.expired.0 += gone;
+        shape.expired.1 += if base { gone } else { 0 };
+    }
+    shape
+}
+
+/// The reader lists the same commits as the library, and both restore them to the same bytes.
+fn agree(reader: &Reader, written: &Written, history: &History, what: &str) {
+    let (root, key) = (written.path("repository"), written.path("key"));
+    let name = history.name();
+    let mut list = reader.list(&root, ("--key-file", &key));
+    let by_library = listed(history);
+    assert_eq!(with_sorted_labels(list.remove(name).unwrap()), by_library, "{what}");
+    let target = written.path(&format!("out of {what}"));
+    let files = reader.restore_all(&root, ("--key-file", &key), name, &target);
+    assert!(files.keys().eq(by_library.keys()), "{what}: {:?}", files.keys());
+    for (seq, bytes) in files {
+        let expected = &written.references[name][usize::try_from(seq).unwrap() - 1];
+        assert!(bytes == *expected, "the reader, {what}: {seq}");
+        assert!(restored(history, seq, written.dir.path()).unwrap() == *expected, "{what}: {seq}");
+    }
+}
+
+#[test]
+fn it_reads_what_a_prune_leaves() {
+    let Some(reader) = Reader::find() else { return };
+    let mut written = Written::new();
+    let mut twins = Twins::new(written.dir.path(), "pruned", 1024);
+    let step = |n: u64, id: u64| set(id, n * 1000 + id, 500, 900);
+    // A base, half of which stays; a segment of many commits that write the same rows; and single commits.
+    (1..=60).for_each(|id| twins.run(&step(0, id)));
+    let history = twins.backup(&written.repository).history;
+    let many: Vec<_> = (21..=50).map(|id| step(2, id)).collect();
+    let mut steps = vec![format!("BEGIN; {}; COMMIT", many.join("; "))];
+    steps.extend(
+        (3..=12).map(|n| format!("BEGIN; {}; {}; COMMIT", step(n, n % 3 + 1), step(n, 20))),
+    );
+    twins.follow(&written.repository, &steps);
+    for n in 13..=15 {
+        (1..=30).for_each(|id| twins.run(&step(n, id)));
+        twins.backup(&written.repository);
+    }
+    let prune = |last: u32, grace: u64| -> PruneReport {
+        let policy = Policy { last, ..Policy::default() };
+        let options = PruneOptions {
+            grace: Duration::from_secs(grace),
+            threads: 1,
+            ..PruneOptions::new(policy, Zone::Utc)
+        };
+        prune(&history, &options, &Silent).unwrap()
+    };
+    let seqs =
+        || -> Vec<u64> { history.chain().unwrap().commits().map(|commit| commit.seq.0).collect() };
+    let holds: Vec<_> = [5, 8, 14].map(|seq| history.add_hold(Seq(seq), "audit").unwrap()).into();
+    written.references.insert("pruned".into(), twins.references.clone());
+
+    // What is replaced stays for readers that are at it; then it goes.
+    prune(1, 3600);
+    assert_eq!(seqs(), [5, 8, 14, 15]);
+    let first = shape(&history);
+    assert!(first.sparse_bases == 1 && first.carried > 0 && first.strays >= 2, "{first:?}");
+    agree(&reader, &written, &history, "within grace");
+    // Merged objects that can't be read: what they cover has the same commits.
+    let merged = history
+        .chain()
+        .unwrap()
+        .segments()
+        .iter()
+        .filter(|s| s.is_merged())
+        .map(|s| s.name().to_owned())
+        .collect::<Vec<_>>();
+    for name in &merged {
+        let path = written.path("repository").join(name);
+        let sound = fs::read(&path).unwrap();
+        let mut damaged = sound.clone();
+        damaged[50] ^= 1;
+        fs::write(&path, damaged).unwrap();
+        assert_eq!(history.chain().unwrap().unreadable(), std::slice::from_ref(name));
+        agree(&reader, &written, &history, &format!("damage to {}", name.replace('/', " ")));
+        fs::write(&path, sound).unwrap();
+    }
+    prune(1, 0);
+    assert_eq!((seqs(), shape(&history)), (vec![5, 8, 14, 15], Shape { strays: 0, ..first }));
+    agree(&reader, &written, &history, "after grace");
+
+    // A hold ends: its commit expires, and stays in its base, since too little of that would be gained.
+    history.remove_hold(&holds[0]).unwrap();
+    assert_eq!(prune(1, 0).merges, 0);
+    let second = shape(&history);
+    assert!(seqs() == [8, 14, 15] && second.expired.1 == 1, "{second:?}");
+    agree(&reader, &written, &history, "an expired commit in a base");
+
+    // Another page size, so another base, and many segments.
+    twins.run("PRAGMA journal_mode=DELETE; PRAGMA page_size=2048; VACUUM; PRAGMA journal_mode=WAL");
+    for n in 16..=40 {
+        twins.run(&step(n, n));
+        twins.backup(&written.repository);
+    }
+    written.references.insert("pruned".into(), twins.references.clone());
+    agree(&reader, &written, &history, "more commits");
+    prune(3, 0);
+    assert_eq!(seqs(), [8, 14, 38, 39, 40]);
+    agree(&reader, &written, &history, "two bases");
+    holds.iter().skip(1).for_each(|hold| history.remove_hold(hold).unwrap());
+    prune(2, 0);
+    assert_eq!(seqs(), [39, 40]);
+    agree(&reader, &written, &history, "little is left");
+}
+
+#[test]
+fn it_reads_the_newest_of_merged_segments_with_one_range() {
+    let Some(reader) = Reader::find() else { return };
+    let mut written = Written::new();
+    let mut twins = Twins::new(written.dir.path(), "rewritten", 512);
+    let mut commit = |n: u64| {
+        (1..=15).for_each(|id| twins.run(&set(id, n * 100 + id, 300, 400)));
+        twins.backup(&written.repository).history
+    };
+    let history = (1..=20).map(&mut commit).last().unwrap();
+    written.references.insert("rewritten".into(), twins.references);
+    let holds = [4, 8, 12, 16].map(|seq| history.add_hold(Seq(seq), "audit").unwrap());
+    for (n, hold) in holds.iter().enumerate() {
+        let policy = Policy { last: 1, ..Policy::default() };
+        prune(&history, &PruneOptions::new(policy, Zone::Utc), &Silent).unwrap();
+        let chain = history.chain().unwrap();
+        let merged = &chain.segments()[1];
+        assert!(merged.is_merged() && merged.manifest.last() == Seq(19));
+        assert_eq!(merged.manifest.states().len(), holds.len() - n, "the newest counts");
+        agree(&reader, &written, &history, &format!("{n} holds less"));
+        history.remove_hold(hold).unwrap();
+    }
+}
+
 /// A reader that checks nothing would prove little.
 #[test]
 fn it_names_the_object_that_is_damaged() {
     let Some(reader) = Reader::find() else { return };
     let store = pagekeep::store::LocalStore::open(golden("repository")).unwrap();
     let sound = common::objects(&store);
-    for kind in ObjectKind::ALL {
-        let dir = common::quick_dir();
+    let in_golden = |kind: &ObjectKind| sound.values().any(|bytes| bytes[4] == kind.number());
+    for kind in ObjectKind::ALL.into_iter().filter(in_golden) {
         let damaged = sound.iter().rfind(|(_, bytes)| bytes[4] == kind.number()).unwrap().0;
-        for (name, bytes) in &sound {
-            let path = dir.path().join("repository").join(name);
-            let mut bytes = bytes.clone();
-            if name == damaged {
-                *bytes.last_mut().unwrap() ^= 1;
-            }
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, bytes).unwrap();
-        }
-        let root = dir.path().join("repository");
-        let run = |command: &[&str]| reader.run(&root, ("--key-file", &golden("key")), command);
-        let target = |name: &str| dir.path().join(name).display().to_string();
-        let outputs = [
-            run(&["list"]),
-            run(&["restore-all", "orders", &target("orders")]),
-            run(&["restore-all", "archive", &target("archive")]),
-        ];
-        let failed = outputs.iter().find(|output| !output.status.success());
-        let message = String::from_utf8_lossy(&failed.expect(damaged).stderr).into_owned();
+        let message = complaint(&reader, &sound, damaged, &golden("key"), &["orders", "archive"]);
         assert!(message.starts_with(&format!("pagekeep_reader: {damaged}: ")), "{message}");
     }
+    // What the first release had not is in the vectors: there without what is covered.
+    let vectors = fs::read_to_string(golden("vectors.json")).unwrap();
+    let vectors: Value = serde_json::from_str(&vectors).unwrap();
+    let without = vectors["readings"][1]["without"].as_array().unwrap();
+    let objects = vectors["objects"].as_array().unwrap().iter();
+    let mut sound: BTreeMap<String, Vec<u8>> = objects
+        .map(|object| {
+            let text = object["bytes"].as_str().unwrap();
+            let byte = |i| u8::from_str_radix(&text[i..i + 2], 16).unwrap();
+            let bytes = (0..text.len()).step_by(2).map(byte).collect();
+            (object["name"].as_str().unwrap().to_owned(), bytes)
+        })
+        .collect();
+    sound.retain(|name, _| without.iter().all(|other| other != name));
+    let dir = common::quick_dir();
+    let key = dir.path().join("key");
+    fs::write(&key, vectors["secrets"]["key_file"]["text"].as_str().unwrap()).unwrap();
+    let later = ["/holds/", "/expired/", "/merged/"];
+    for damaged in sound.keys().filter(|name| later.iter().any(|folder| name.contains(folder))) {
+        let message = complaint(&reader, &sound, damaged, &key, &["app"]);
+        assert!(message.starts_with(&format!("pagekeep_reader: {damaged}: ")), "{message}");
+    }
+}
+
+/// What the reader says when the last byte of an object is another one.
+fn complaint(
+    reader: &Reader,
+    sound: &BTreeMap<String, Vec<u8>>,
+    damaged: &str,
+    key: &Path,
+    histories: &[&str],
+) -> String {
+    let dir = common::quick_dir();
+    let root = dir.path().join("repository");
+    for (name, bytes) in sound {
+        let mut bytes = bytes.clone();
+        if name == damaged {
+            *bytes.last_mut().unwrap() ^= 1;
+        }
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    let run = |command: &[&str]| reader.run(&root, ("--key-file", key), command);
+    let restore = |name: &&str| {
+        let target = dir.path().join(name).display().to_string();
+        run(&["restore-all", name, &target])
+    };
+    let mut outputs = std::iter::once(run(&["list"])).chain(histories.iter().map(restore));
+    let failed = outputs.find(|output| !output.status.success());
+    String::from_utf8_lossy(&failed.expect(damaged).stderr).into_owned()
 }

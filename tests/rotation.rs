@@ -227,6 +227,8 @@ fn an_old_slot_opens_nothing_new() {
     stolen.retain(|name, _| !name.starts_with("keys/"));
     stolen.extend(saved.clone());
     let open = |objects| {
+        // A thief has seen nothing before.
+        let _ = std::fs::remove_dir_all(bench.dir.path().join("state"));
         let repository = bench.through(Arc::new(store_of(objects)), &secrets.file).unwrap();
         repository.history("app").unwrap().chain()
     };

@@ -128,6 +128,7 @@ fn print(
             "restored": report.restored,
             "timed_out": report.timed_out,
             "strays": report.strays,
+            "unreadable": report.unreadable,
             "seconds": seconds,
         }));
         return;
@@ -167,8 +168,13 @@ fn print(
     ));
     if report.strays > 0 {
         context.out.summary(format_args!(
-            "  {} in the log not on the chain: late writes of a superseded writer, harmless",
+            "  {} not on the chain: replaced by a merge, or late writes of a superseded writer; harmless",
             counted(number(report.strays), "segment")
+        ));
+    }
+    for name in &report.unreadable {
+        context.out.summary(format_args!(
+            "  {name} can't be read; nothing needs it while what it stands for is there"
         ));
     }
 }

@@ -17,9 +17,6 @@ use crate::types::{Seq, Term, Timestamp};
 
 const RANGE_LEN: usize = 16;
 
-/// How many ranges one record holds at most.
-pub const RANGES: usize = 4000;
-
 /// Commits that expired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
@@ -47,7 +44,7 @@ impl Record for Expiry {
         let mut r = Reader::new(bytes);
         let term = Term(r.u64("term")?);
         let time = r.timestamp("time")?;
-        let n = r.count(limits::RECORD_BODY, RANGE_LEN, "number of ranges")?;
+        let n = r.count(limits::EXPIRY_RANGES, RANGE_LEN, "number of ranges")?;
         let mut ranges: Vec<(Seq, Seq)> = Vec::with_capacity(n);
         for _ in 0..n {
             let invalid = r.invalid("range of commits");

@@ -62,6 +62,8 @@ pub mod limits {
     pub const ORIGINS: usize = 64 * 1024;
     /// Keys in a keyring.
     pub const KEYRING: usize = 1024;
+    /// Ranges of commits that one expiry lists.
+    pub const EXPIRY_RANGES: usize = 4000;
     /// Argon2id memory, in KiB.
     pub const ARGON2_MEMORY_KIB: u32 = 1024 * 1024;
     /// Argon2id passes.

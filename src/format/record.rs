@@ -22,7 +22,7 @@ pub trait Record: Sized {
 mod tests {
     use super::*;
     use crate::format::about::{About, DigestKey};
-    use crate::format::expiry::{Expiry, RANGES};
+    use crate::format::expiry::Expiry;
     use crate::format::hold::HoldRecord;
     use crate::format::limits;
     use crate::format::proof::{Level, Proof};
@@ -97,8 +97,12 @@ mod tests {
             expiry.ranges = bad;
             assert!(Expiry::decode(&expiry.encode()).is_err());
         }
-        expiry.ranges = (1..=RANGES as u64).map(|n| (Seq(n * 2), Seq(n * 2))).collect();
+        let most = limits::EXPIRY_RANGES as u64;
+        expiry.ranges = (1..=most).map(|n| (Seq(n * 2), Seq(n * 2))).collect();
         assert!(expiry.encode().len() + 16 <= limits::RECORD_BODY);
+        assert_eq!(Expiry::decode(&expiry.encode()).as_ref(), Ok(&expiry));
+        expiry.ranges.push((Seq(u64::MAX), Seq(u64::MAX)));
+        assert!(Expiry::decode(&expiry.encode()).is_err(), "one range too many");
         proof.coverage_ppm += 1;
         assert!(Proof::decode(&proof.encode()).is_err());
     }

@@ -376,7 +376,13 @@ impl Run<'_> {
             if ranges.is_empty() {
                 break;
             }
-            chain = self.merge(&chain, ranges, report)?;
+            let merged = self.merge(&chain, ranges, report)?;
+            // A merge that the chain does not come to would be made again and again.
+            let shorter = merged.segments().len() < chain.segments().len();
+            chain = merged;
+            if !shorter {
+                break;
+            }
         }
         let needed = needed(&chain, self.monitor)?;
         let newest = newest_bytes(&chain, &needed);

@@ -66,8 +66,10 @@ pub struct VerifyReport {
     pub restored: Vec<crate::types::Seq>,
     /// Whether the time ran out.
     pub timed_out: bool,
-    /// Segments in the log that are not on the chain: late writes of a superseded writer, harmless.
+    /// Segments that are not on the chain: replaced by a merge, or late writes of a superseded writer; harmless.
     pub strays: usize,
+    /// Those among them that were tried first and can't be read. What they stand for is still there; but no prune deletes them.
+    pub unreadable: Vec<String>,
 }
 
 /// One thing that is wrong.
@@ -137,6 +139,7 @@ fn verify_once(
     report.segments = chain.segments().len();
     report.commits = chain.commits().count();
     report.strays = chain.strays();
+    report.unreadable = chain.unreadable().to_vec();
     let Some(latest) = chain.latest() else { return Ok((report, None)) };
     let run = Run { history, chain: &chain, options, monitor, clock };
     run.objects(&mut report)?;
@@ -243,6 +246,7 @@ impl Run<'_> {
             Self::note(self.part_headers(segment), &mut report.findings)?;
         }
         Self::note(self.history.snapshots(), &mut report.findings)?;
+        Self::note(self.history.holds(), &mut report.findings)?;
         Self::note(self.history.proofs(), &mut report.findings)?;
         Ok(())
     }

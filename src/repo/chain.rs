@@ -4,8 +4,8 @@
 //! - The newest segment is the one with the highest term and in it the highest first commit. Whatever is not
 //!   among its ancestors is garbage: a late write of a superseded writer, or what a merge replaced.
 //! - A merged segment stands in for its last covered segment, and all before it that it covers. Of several the one that
-//!   reaches back farthest counts, so everybody who lists the same objects walks the same chain. If it can't be read, what
-//!   it covers still counts while it is there.
+//!   reaches back farthest counts, and then the newest, so everybody who lists the same objects walks the same chain. If
+//!   it can't be read, what it covers still counts while it is there.
 //! - A segment is on the chain only if its seal opened under its own name, its child names its digest, terms do
 //!   not go down, and commits follow without a gap. A chain that is broken anywhere is an error that names the
 //!   object, never a shorter chain.
@@ -394,21 +394,20 @@ impl<'h> Walk<'h> {
         let before = child.manifest.first;
         let near = Seq(before.0.saturating_sub(1));
         let mut from = (near, Seq(0), SegmentId::default());
-        let mut best: Option<Arc<Segment>> = None;
+        let mut found: Option<Arc<Segment>> = None;
         while let Some(at) = self.merged.range(from..).next().map(|(at, _)| *at)
             && at.0 == near
-            // Of those that reach equally far the last one written counts.
-            && best.as_ref().is_none_or(|best| best.manifest.first == at.1)
+            && found.as_ref().is_none_or(|s| s.manifest.first == at.1)
         {
-            if let Some(segment) = fits(&self.merged(at)?)
-                && best.as_ref().is_none_or(|best| best.manifest.term <= segment.manifest.term)
-            {
-                best = Some(segment);
-            }
+            // One that was rewritten has the same name but for the id: the newer one counts.
+            let newer = |s: &Arc<Segment>| {
+                found.as_ref().is_none_or(|other| other.manifest.term < s.manifest.term)
+            };
+            found = fits(&self.merged(at)?).filter(newer).or(found);
             from = (at.0, at.1, after(at.2));
         }
-        if best.is_some() {
-            return Ok(best);
+        if found.is_some() {
+            return Ok(found);
         }
         let mut upto = (before, Term(0));
         while let Some(at) = self.log.range(..upto).next_back().map(|(at, _)| *at) {

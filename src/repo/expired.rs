@@ -4,7 +4,8 @@
 //! deleted, and nothing comes back in between. What no segment has any more needs no record.
 
 use crate::error::{Error, Result};
-use crate::format::expiry::{Expiry, RANGES};
+use crate::format::expiry::Expiry;
+use crate::format::limits;
 use crate::repo::history::History;
 use crate::types::{Seq, Term, Timestamp, WriterToken};
 
@@ -74,7 +75,7 @@ impl Expired {
         // Commits that touch are one range, as the format wants it.
         let ranges = joined(ranges);
         let mut published = Vec::new();
-        for chunk in ranges.chunks(RANGES) {
+        for chunk in ranges.chunks(limits::EXPIRY_RANGES) {
             let token = WriterToken::random()?;
             let name = history.names().expiry(term, token);
             let record = Expiry { term, time, ranges: chunk.to_vec() };

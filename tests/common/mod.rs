@@ -8,6 +8,7 @@
 )]
 
 pub mod exhibit;
+pub mod twins;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -104,6 +104,7 @@ impl Store for MoodyStore {
     }
 
     fn sweep(&self, before: Timestamp) -> Result<u64> {
+        self.ask()?;
         self.inner.sweep(before)
     }
 }

@@ -41,10 +41,23 @@ pub fn vectors() -> Value {
     let body = body.u8(2).u8(1).zeros(2).u32(1_000_000).u64(1536).u32(0).text("example").text("");
     let name = in_history(&format!("proofs/{:016x}-{TIME:016x}-{}", 3, hex(&PROOF[..4])));
     book.sealed(8, &name, 1, PROOF, &body.0);
+    for Hold { id, seq, reason, takes_back } in HOLDS {
+        let body = Layout::default().u64(seq).i64(TIME).u8(takes_back.is_some().into()).zeros(7);
+        let body = body.bytes(&takes_back.unwrap_or_default()).text(reason).text("example");
+        let object: [u8; 16] = [[0; 8], id].concat().try_into().unwrap();
+        let name = in_history(&format!("holds/{seq:016x}-{}", hex(&id)));
+        book.sealed(9, &name, 1, object, &body.0);
+    }
+    let mut body = Layout::default().u64(2).i64(TIME).u32(len(&EXPIRED));
+    for (first, last) in EXPIRED {
+        body = body.u64(first).u64(last);
+    }
+    book.sealed(10, &expiry_name(), 1, EXPIRY, &body.0);
     json!({
         "about": "Test vectors of docs/format.md. Bytes are lower-case hex. Written to files of their names, the objects are \
-                  a repository with one history, whose commits restore to the databases. Without the objects that \
-                  are covered, the merged segment stands in for them.",
+                  a repository with one history, whose commits restore to the databases. Which commits those are, \
+                  when all objects are there and when some are not, the readings say: of all there are, the merged \
+                  segments stand in for those that they cover, one commit is carried, and an expiry lists others.",
         "secrets": secrets,
         "objects": book.objects,
         "data": book.data,
@@ -55,8 +68,7 @@ pub fn vectors() -> Value {
             "digest": hex(&database_digest(seq - 1)),
             "bytes": hex(&database(pages)),
         })).collect::<Vec<_>>(),
-        "covered": covered(),
-        "commits_without_covered": [1, 3, 4],
+        "readings": readings(),
     })
 }
 
@@ -71,9 +83,26 @@ pub fn database(pages: &[(u32, u64)]) -> Vec<u8> {
     pages.iter().flat_map(|(number, seq)| page(*number, *seq)).collect()
 }
 
-fn covered() -> [String; 3] {
-    let part = format!("data/{}/{:08x}", hex(&SEGMENTS[1].id), 0);
-    [&segment_name(&SEGMENTS[0]), &segment_name(&SEGMENTS[1]), &in_history(&part)].map(Clone::clone)
+// Section 8.
+
+/// Which commits there are without some of the objects.
+fn readings() -> Value {
+    let name = |i: &usize| segment_name(&SEGMENTS[*i]);
+    let merged = || [3, 6].iter().map(name);
+    let part = in_history(&format!("data/{}/{:08x}", hex(&SEGMENTS[1].id), 0));
+    let covered = || [0, 1, 2, 4].iter().map(name).chain([part.clone()]);
+    let reading =
+        |without: Vec<String>, commits: &[u64]| json!({"without": without, "commits": commits});
+    json!([
+        reading(vec![], &[1, 4, 7]),
+        reading(covered().collect(), &[1, 4, 7]),
+        reading(merged().collect(), &[1, 2, 4, 7]),
+        reading(vec![expiry_name()], &[1, 3, 4, 7]),
+        reading(covered().chain([expiry_name()]).collect(), &[1, 3, 4, 7]),
+        reading(merged().chain([expiry_name()]).collect(), &[1, 2, 3, 4, 5, 6, 7]),
+        reading(vec![name(&3)], &[1, 2, 4, 7]),
+        reading(vec![name(&6)], &[1, 4, 7]),
+    ])
 }
 
 // Section 3.
@@ -235,7 +264,7 @@ impl Book {
     }
 
     fn sealed(&mut self, kind: u8, name: &str, master: usize, object: [u8; 16], body: &[u8]) {
-        let (bytes, facts) = sealed_object(kind, name, master, object, body);
+        let (bytes, facts) = sealed_object(header(kind), name, master, object, body);
         self.add(kind, name, &bytes, json!({"seal": facts}));
     }
 
@@ -298,7 +327,8 @@ impl Book {
         let directory = directory.location(&data, &sealed_block);
         data = data.bytes(&sealed_block);
         let body = manifest(segment, made, &data.0, &directory.0);
-        let (mut bytes, facts) = sealed_object(5, &name, segment.master, segment.id, &body);
+        let front = header_with(5, segment.carries.into());
+        let (mut bytes, facts) = sealed_object(front, &name, segment.master, segment.id, &body);
         let digest = *blake3::hash(&bytes).as_bytes();
         if segment.parts {
             self.add(6, &part, &data.0, json!({}));
@@ -332,15 +362,15 @@ impl Book {
 }
 
 fn sealed_object(
-    kind: u8,
+    front: Layout,
     name: &str,
     master: usize,
     object: [u8; 16],
     body: &[u8],
 ) -> (Vec<u8>, Value) {
     let Master { id, key } = MASTERS[master];
-    let prefix = header(kind).bytes(&id).bytes(&object).u32(len(body) + 16);
-    let material = [&key[..], &REPOSITORY, &[kind], &object].concat();
+    let material = [&key[..], &REPOSITORY, &front.0[4..5], &object].concat();
+    let prefix = front.bytes(&id).bytes(&object).u32(len(body) + 16);
     let bound = [&prefix.0[..], &REPOSITORY, name.as_bytes()];
     let (sealed, facts) = seal("object seal", &material, &bound, body);
     (prefix.bytes(&sealed).0, facts)
@@ -350,7 +380,7 @@ fn manifest(segment: &Segment, made: &[Made], data: &[u8], directory: &[u8]) -> 
     let mut body = Layout::default().bytes(&HISTORY).u64(segment.term);
     body = body.bytes(&TOKENS[usize::try_from(segment.term).unwrap() - 1]);
     body = body.u8(if segment.base { 1 } else { 2 }).u8(segment.covers.is_some().into());
-    body = body.zeros(2).u32(PAGE_SIZE);
+    body = body.u8(segment.carries.into()).zeros(1).u32(PAGE_SIZE);
     for other in [segment.parent, segment.covers] {
         body = match other {
             Some(other) => body.bytes(&SEGMENTS[other].id).bytes(&made[other].digest),
@@ -358,7 +388,8 @@ fn manifest(segment: &Segment, made: &[Made], data: &[u8], directory: &[u8]) -> 
         };
     }
     let inline_size = if segment.parts { 0 } else { data.len() };
-    let batches = segment.batches.len() + segment.origins.len();
+    let copied: usize = segment.origins.iter().map(|from| SEGMENTS[*from].batches.len()).sum();
+    let batches = segment.batches.len() + copied;
     body = body.u64(segment.commits[0].0);
     for count in [segment.versions.len(), batches, inline_size] {
         body = body.u64(count.try_into().unwrap());
@@ -391,8 +422,16 @@ fn segment_name(segment: &Segment) -> String {
     })
 }
 
+fn expiry_name() -> String {
+    in_history(&format!("expired/{:016x}-{}", 2, hex(&EXPIRY[..4])))
+}
+
 fn header(kind: u8) -> Layout {
-    Layout::default().bytes(b"PGKP").u8(kind).u8(1).u16(0).u32(0).zeros(4)
+    header_with(kind, 0)
+}
+
+fn header_with(kind: u8, required: usize) -> Layout {
+    Layout::default().bytes(b"PGKP").u8(kind).u8(1).u16(required).u32(0).zeros(4)
 }
 
 fn len<T>(items: &[T]) -> u32 {

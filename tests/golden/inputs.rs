@@ -21,6 +21,7 @@ pub const HISTORY: [u8; 16] = run(0x20);
 pub const DIGEST_KEY: [u8; 32] = run(0xd0);
 pub const TOKENS: [[u8; 16]; 2] = [run(0x60), run(0x70)];
 pub const PROOF: [u8; 16] = run(0xb0);
+pub const EXPIRY: [u8; 16] = run(0xb1);
 pub const PAGE_SIZE: u32 = 512;
 
 /// A master key.
@@ -70,6 +71,25 @@ pub const LABELS: [Label; 3] = [
     Label { id: run(0xc3), seq: 3, label: "mistake", takes_back: Some(run(0xc2)) },
 ];
 
+/// A hold on a commit, or the record that takes one back.
+pub struct Hold {
+    pub id: [u8; 8],
+    pub seq: u64,
+    pub reason: &'static str,
+    pub takes_back: Option<[u8; 8]>,
+}
+
+/// As the labels.
+pub const HOLDS: [Hold; 3] = [
+    Hold { id: run(0xc4), seq: 4, reason: "Prüfung 2026", takes_back: None },
+    Hold { id: run(0xc5), seq: 1, reason: "mistake", takes_back: None },
+    Hold { id: run(0xc6), seq: 1, reason: "mistake", takes_back: Some(run(0xc5)) },
+];
+
+/// The commits that expired, first and last of each range: one that the merged segments have still, one that they dropped, and
+/// one that they carry.
+pub const EXPIRED: [(u64, u64); 2] = [(3, 3), (5, 6)];
+
 /// One version of a page: its page, its commit as an index into the segment's, and its place in a batch.
 #[derive(Clone, Copy)]
 pub struct Version {
@@ -101,6 +121,8 @@ pub struct Segment {
     pub parent: Option<usize>,
     /// The last segment that a merged one covers.
     pub covers: Option<usize>,
+    /// Whether the last commit is carried, and so the segment sparse.
+    pub carries: bool,
     pub parts: bool,
     /// Its own batches, and for a merged segment the segments whose batches it copied.
     pub batches: &'static [Batch],
@@ -112,9 +134,10 @@ const fn version(page: u32, commit: u32, batch: u16, slot: u16, seq: u64) -> Ver
     Version { page, commit, batch, slot, seq }
 }
 
-/// A base; a delta of two commits with a part; a delta of another term that makes the database smaller; and what a merge makes of
-/// the first two when it drops commit 2.
-pub const SEGMENTS: [Segment; 4] = [
+/// A base; a delta of two commits with a part; a delta of another term that makes the database smaller; what a merge makes of
+/// the first two when it drops commit 2; two more deltas; and what a merge makes of the third and the fourth delta when commits
+/// 5 and 6 expired, of which commit 7 needs page versions.
+pub const SEGMENTS: [Segment; 7] = [
     Segment {
         id: run(0x90),
         master: 0,
@@ -123,6 +146,7 @@ pub const SEGMENTS: [Segment; 4] = [
         base: true,
         parent: None,
         covers: None,
+        carries: false,
         parts: false,
         batches: &[Batch { number: 0, pages: &[(1, 1), (2, 1)], codec: 0 }],
         origins: &[],
@@ -136,6 +160,7 @@ pub const SEGMENTS: [Segment; 4] = [
         base: false,
         parent: Some(0),
         covers: None,
+        carries: false,
         parts: true,
         batches: &[Batch { number: 7, pages: &[(2, 2), (2, 3), (3, 3)], codec: 1 }],
         origins: &[],
@@ -149,6 +174,7 @@ pub const SEGMENTS: [Segment; 4] = [
         base: false,
         parent: Some(1),
         covers: None,
+        carries: false,
         parts: false,
         batches: &[Batch { number: 0, pages: &[(1, 4)], codec: 0 }],
         origins: &[],
@@ -162,6 +188,7 @@ pub const SEGMENTS: [Segment; 4] = [
         base: true,
         parent: None,
         covers: Some(1),
+        carries: false,
         parts: false,
         batches: &[],
         origins: &[0, 1],
@@ -172,11 +199,60 @@ pub const SEGMENTS: [Segment; 4] = [
             version(3, 1, 1, 2, 3),
         ],
     },
+    Segment {
+        id: run(0x94),
+        master: 1,
+        term: 2,
+        commits: &[(5, 2, 3), (6, 3, 3)],
+        base: false,
+        parent: Some(2),
+        covers: None,
+        carries: false,
+        parts: false,
+        batches: &[Batch { number: 0, pages: &[(2, 5), (1, 6), (3, 6)], codec: 1 }],
+        origins: &[],
+        versions: &[version(1, 1, 0, 1, 6), version(2, 0, 0, 0, 5), version(3, 1, 0, 2, 6)],
+    },
+    Segment {
+        id: run(0x95),
+        master: 1,
+        term: 2,
+        commits: &[(7, 3, 2)],
+        base: false,
+        parent: Some(4),
+        covers: None,
+        carries: false,
+        parts: false,
+        batches: &[Batch { number: 0, pages: &[(3, 7)], codec: 0 }],
+        origins: &[],
+        versions: &[version(3, 0, 0, 0, 7)],
+    },
+    Segment {
+        id: run(0x96),
+        master: 1,
+        term: 2,
+        commits: &[(4, 2, 1), (6, 3, 3)],
+        base: false,
+        parent: Some(1),
+        covers: Some(4),
+        carries: true,
+        parts: false,
+        batches: &[Batch { number: 0, pages: &[(1, 6), (2, 5)], codec: 1 }],
+        origins: &[2],
+        versions: &[version(1, 0, 1, 0, 4), version(1, 1, 0, 0, 6), version(2, 1, 0, 1, 5)],
+    },
 ];
 
 /// Which version each page has, by commit from the first.
-pub const DATABASES: [&[(u32, u64)]; 4] =
-    [&[(1, 1), (2, 1)], &[(1, 1), (2, 2)], &[(1, 1), (2, 3), (3, 3)], &[(1, 4), (2, 3)]];
+pub const DATABASES: [&[(u32, u64)]; 7] = [
+    &[(1, 1), (2, 1)],
+    &[(1, 1), (2, 2)],
+    &[(1, 1), (2, 3), (3, 3)],
+    &[(1, 4), (2, 3)],
+    &[(1, 4), (2, 5)],
+    &[(1, 6), (2, 5), (3, 6)],
+    &[(1, 6), (2, 5), (3, 7)],
+];
 
 /// The content of a page as a commit wrote it.
 pub fn page(page: u32, seq: u64) -> Vec<u8> {

@@ -6,6 +6,9 @@ use pagekeep::codec::batch::{Compression, DataSeal, Encoder, SelfCheck};
 use pagekeep::codec::digest::PageHasher;
 use pagekeep::codec::seal::{DataKind, SealKey, data_binding};
 use pagekeep::format::about::{About, DigestKey};
+use pagekeep::format::expiry::Expiry;
+use pagekeep::format::header::SPARSE;
+use pagekeep::format::hold::HoldRecord;
 use pagekeep::format::index::{BatchCodec, BatchRef, IndexBlock, IndexEntry};
 use pagekeep::format::names::{self, HistoryNames, LogName};
 use pagekeep::format::proof::{Level, Proof};
@@ -22,8 +25,8 @@ use pagekeep::format::snapshot::{SnapshotKind, SnapshotRecord};
 use pagekeep::format::writer::WriterClaim;
 use pagekeep::format::{Header, ObjectKind, SealedPrefix};
 use pagekeep::types::{
-    Digest, HistoryId, KeyId, PageNo, PageSize, RepositoryId, SegmentId, Seq, SlotId, SnapshotId,
-    Term, Timestamp, WriterToken,
+    Digest, HistoryId, HoldId, KeyId, PageNo, PageSize, RepositoryId, SegmentId, Seq, SlotId,
+    SnapshotId, Term, Timestamp, WriterToken,
 };
 
 use super::document;
@@ -85,6 +88,20 @@ pub fn objects() -> Objects {
     };
     let name = NAMES.proof(Seq(3), MOMENT, WriterToken(PROOF));
     put(&mut objects, name, 1, PROOF, &proof);
+    for Hold { id, seq, reason, takes_back } in HOLDS {
+        let record = HoldRecord {
+            seq: Seq(seq),
+            time: MOMENT,
+            takes_back: takes_back.map(HoldId),
+            reason: reason.into(),
+            host: "example".into(),
+        };
+        let name = NAMES.hold(Seq(seq), HoldId(id));
+        put(&mut objects, name, 1, [[0; 8], id].concat().try_into().unwrap(), &record);
+    }
+    let ranges = EXPIRED.map(|(first, last)| (Seq(first), Seq(last))).to_vec();
+    let expiry = Expiry { term: Term(2), time: MOMENT, ranges };
+    put(&mut objects, NAMES.expiry(Term(2), WriterToken(EXPIRY)), 1, EXPIRY, &expiry);
     objects
 }
 
@@ -115,21 +132,15 @@ fn slot(input: &Slot) -> SlotObject {
 }
 
 fn put<R: Record>(objects: &mut Objects, name: String, key: usize, id: [u8; 16], record: &R) {
-    let bytes = sealed_object(R::KIND, &name, key, id, &record.encode());
+    let bytes = sealed_object(Header::new(R::KIND), &name, key, id, &record.encode());
     objects.insert(name, bytes);
 }
 
-fn sealed_object(
-    kind: ObjectKind,
-    name: &str,
-    key: usize,
-    object: [u8; 16],
-    body: &[u8],
-) -> Vec<u8> {
+fn sealed_object(header: Header, name: &str, key: usize, object: [u8; 16], body: &[u8]) -> Vec<u8> {
     let key = master(key);
     let body_len = u32::try_from(body.len() + SealedPrefix::TAG_LEN).unwrap();
-    let prefix = SealedPrefix { header: Header::new(kind), key: key.id, object, body_len }.encode();
-    let seal = SealKey::for_object(&key, RepositoryId(REPOSITORY), kind, &object);
+    let prefix = SealedPrefix { header, key: key.id, object, body_len }.encode();
+    let seal = SealKey::for_object(&key, RepositoryId(REPOSITORY), header.kind, &object);
     let sealed = seal.seal(&[&prefix, &REPOSITORY, name.as_bytes()], body).unwrap();
     [prefix, sealed].concat()
 }
@@ -197,13 +208,17 @@ fn segment(objects: &mut Objects, input: &Segment, made: &[Made]) -> Made {
     let (first_page, last_page) = (input.versions[0].page, input.versions.last().unwrap().page);
     let blocks = vec![BlockRef { first_page, last_page, entries, batches: batch_count, at }];
 
-    let body = manifest(input, made, &data, blocks).encode();
+    let manifest = manifest(input, made, &data, blocks);
+    assert_eq!(manifest.is_sparse(), input.carries);
+    let required = if manifest.is_sparse() { SPARSE } else { 0 };
+    let header = Header { required, ..Header::new(ObjectKind::Segment) };
+    let body = manifest.encode();
     let (first, last) = (Seq(input.commits[0].0), Seq(input.commits.last().unwrap().0));
     let name = match input.covers {
         Some(_) => NAMES.merged_segment(first, last, id),
         None => NAMES.segment(LogName { term: Term(input.term), first }),
     };
-    let mut bytes = sealed_object(ObjectKind::Segment, &name, input.master, input.id, &body);
+    let mut bytes = sealed_object(header, &name, input.master, input.id, &body);
     let reference = SegmentRef { id, digest: *blake3::hash(&bytes).as_bytes() };
     if input.parts {
         objects.insert(NAMES.part(id, 0), data);
@@ -254,7 +269,7 @@ fn manifest(input: &Segment, made: &[Made], data: &[u8], blocks: Vec<BlockRef>) 
         page_size: PageSize::new(PAGE_SIZE).unwrap(),
         parent: input.parent.map(|parent| made[parent].reference),
         covers: input.covers.map(|covered| made[covered].reference),
-        carries: false,
+        carries: input.carries,
         first: Seq(input.commits[0].0),
         versions: u64::try_from(input.versions.len()).unwrap(),
         batches: u64::from(blocks[0].batches),

@@ -80,7 +80,7 @@ def check_digests(vectors: dict[str, Any]) -> None:
 
 
 def check_restores(vectors: dict[str, Any], objects: dict[str, bytes], seqs: list[int], folder: Path) -> None:
-    """Each secret opens the repository that the objects are, and every commit comes back."""
+    """Each secret opens the repository that the objects are, and the commits with these seqs come back, no others."""
     root = folder / "repository"
     for name, data in objects.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -110,11 +110,10 @@ def run(vectors: dict[str, Any]) -> None:
         check_data(found, objects)
     check_secrets(vectors["secrets"])
     check_digests(vectors)
-    everything = [database["seq"] for database in vectors["databases"]]
-    rest = {name: data for name, data in objects.items() if name not in vectors["covered"]}
-    for some, seqs in (objects, everything), (rest, vectors["commits_without_covered"]):
+    for reading in vectors["readings"]:
+        some = {name: data for name, data in objects.items() if name not in reading["without"]}
         with tempfile.TemporaryDirectory() as folder:
-            check_restores(vectors, some, seqs, Path(folder))
+            check_restores(vectors, some, reading["commits"], Path(folder))
 
 
 def main() -> int:

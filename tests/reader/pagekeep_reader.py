@@ -14,13 +14,14 @@ printed in microseconds since 1970-01-01T00:00:00Z. Section numbers in comments 
 """
 
 import argparse
+import contextlib
 import json
 import re
 import struct
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +31,9 @@ from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
-REPOSITORY, SLOT, ABOUT, WRITER, SEGMENT, PART, SNAPSHOT, PROOF = range(1, 9)
+REPOSITORY, SLOT, ABOUT, WRITER, SEGMENT, PART, SNAPSHOT, PROOF, HOLD, EXPIRY = range(1, 11)
+SPARSE = 1
+REQUIRED_FEATURES = {SEGMENT: SPARSE}  # those that this reader knows, by the kind of object that may have them
 PASSPHRASE, KEY_FILE, RECOVERY_KEY = 1, 2, 3
 SECRET_OPTIONS = {KEY_FILE: "key_file", PASSPHRASE: "password_file", RECOVERY_KEY: "recovery_key_file"}
 BASE, DELTA = 1, 2
@@ -39,7 +42,7 @@ COMMIT_KINDS = {1: "scan", 2: "wal", 3: "transaction"}
 PREFIX_SIZE, PART_HEADER_SIZE, TAG_SIZE = 44, 48, 16
 MAX_PLAIN = MAX_BODY = MAX_BLOCK = 65536
 MAX_MANIFEST = MAX_PART = 67108864
-MAX_INLINE, MAX_BATCH, MAX_TEXT, MAX_KEYS = 16777216, 1048576, 4096, 1024
+MAX_INLINE, MAX_BATCH, MAX_TEXT, MAX_KEYS, MAX_RANGES = 16777216, 1048576, 4096, 1024, 4000
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 U64 = "[0-9a-f]{16}"
 
@@ -106,7 +109,8 @@ class Fields:
         magic, found, version, required, _optional, reserved = self.unpack("4sBBHII")
         check(magic == b"PGKP", self.name, "wrong magic")
         check((found, version) == (kind, 1), self.name, f"is of kind {found} and version {version}")
-        check(required == 0, self.name, f"needs features that this reader does not know: {required:#x}")
+        unknown = required & ~REQUIRED_FEATURES.get(kind, 0)
+        check(unknown == 0, self.name, f"needs features that this reader does not know: {unknown:#x}")
         self.zero(reserved)
 
     def zero(self, *reserved: int | bytes) -> None:
@@ -321,18 +325,20 @@ class Segment:
         self.history = bytes.fromhex(self.folder.rpartition("/")[2])
         self.digest = blake3(opened.sealed).digest()
         self.inline_at = len(opened.sealed)
+        self.sparse = bool(opened.sealed[6] & SPARSE)
         self._manifest(opened.body, numbers.split("-"))
-        self._check_storage()
         self._versions: list[Version] | None = None
 
     def _manifest(self, body: Fields, named: list[str]) -> None:
-        (history, self.term, _token, self.kind, merged, reserved, self.page_size, self.parent, self.parent_digest,
-         self.covered, self.covered_digest, self.first_seq, self.version_count, self.batch_count, self.inline_size,
-         ) = body.unpack("16sQ16sBB2sI16s32s16s32sQQQQ")
+        (history, self.term, _token, self.kind, merged, carries, reserved, self.page_size, self.parent,
+         self.parent_digest, self.covered, self.covered_digest, self.first_seq, self.version_count, self.batch_count, self.inline_size,
+         ) = body.unpack("16sQ16sBBBsI16s32s16s32sQQQQ")
         check(history == self.history, self.name, "is of another history")
-        expected = [self.term, self.first_seq] if self.place == "log" else [self.first_seq]
-        check([int(number, 16) for number in named[: len(expected)]] == expected, self.name, "is not what its name says")
         check((self.place == "merged") == bool(merged), self.name, "is not in the folder of its kind")
+        first = f"{self.first_seq:016x}"
+        expected = [first, self.id.hex()] if merged else [f"{self.term:016x}", first]
+        check([named[0], named[-1]] == expected, self.name, "is not what its name says")
+        check(carries in (0, 1) and carries <= self.sparse, self.name, "carried commit: flag, or not a sparse segment")
         check(self.kind in (BASE, DELTA), self.name, f"kind of segment {self.kind}")
         check(self.page_size in (2**bits for bits in range(9, 17)), self.name, f"page size {self.page_size}")
         check(merged in (0, 1) and merged == any(self.covered), self.name, "last covered segment: flag and id disagree")
@@ -342,8 +348,10 @@ class Segment:
         seqs = [commit.seq for commit in self.commits]
         check(seqs == sorted(set(seqs)), self.name, "its seqs do not ascend")
         consecutive = seqs == list(range(self.first_seq, self.first_seq + len(seqs)))
-        check(consecutive or bool(merged), self.name, "its seqs are not consecutive")
-        self.last_seq = seqs[-1]
+        check(consecutive or bool(merged) or self.sparse, self.name, "its seqs are not consecutive")
+        self.end = int(named[1], 16) if merged else seqs[-1]  # the last seq that it stands for
+        check(seqs[-1] <= self.end, self.name, "its last seq is beyond its name's")
+        self.states = self.commits[:-1] if carries else self.commits
         self.parts = [body.unpack("Q")[0] for _ in range(body.count())]
         self.origins = [body.unpack("8s16s") for _ in range(body.count())]
         self.blocks = [self._directory_entry(body) for _ in range(body.count())]
@@ -360,7 +368,7 @@ class Segment:
         first_page, last_page, entries, batches = body.unpack("IIII")
         return Block(first_page, last_page, entries, batches, Location(*body.unpack("IQI")))
 
-    def _check_storage(self) -> None:
+    def check_storage(self) -> None:
         check(self.inline_size <= MAX_INLINE, self.name, "too much inline data")
         check(not (self.parts and self.inline_size), self.name, "has inline data and parts")
         check(self.store.size(self.name) == self.inline_at + self.inline_size, self.name, "wrong size")
@@ -452,6 +460,20 @@ def lock_page(page_size: int) -> int:
     return 2**30 // page_size + 1
 
 
+class Merged(NamedTuple):
+    """What the name of a merged segment tells. The order is that of the last seq, then first seq, then id."""
+
+    last: int
+    first: int
+    id: bytes
+    name: str
+
+    @classmethod
+    def of(cls, name: str) -> "Merged":
+        first, last, segment_id = name.rpartition("/")[2].split("-")
+        return cls(int(last, 16), int(first, 16), bytes.fromhex(segment_id), name)
+
+
 class History:
     def __init__(self, repository: Repository, history_id: str) -> None:
         self.repository, self.id, self.folder = repository, history_id, f"histories/{history_id}"
@@ -460,45 +482,111 @@ class History:
         _created, self.page_digest_key = about.body.unpack("q32s")
         self.name, _source, _host = (about.body.text() for _ in range(3))
         about.body.end()
+        self.expired = self._expired()
+        self._read: dict[str, Segment | Damage] = {}
         self.chain = self._chain()
 
     def _list(self, folder: str, pattern: str) -> list[str]:
         path = f"{self.folder}/{folder}"
         return [f"{path}/{name}" for name in self.repository.store.list(path, pattern)]
 
+    def _expired(self) -> list[tuple[int, int]]:
+        """The ranges of commits that are no restore points any more (section 5)."""
+        found = []
+        for name in self._list("expired", f"{U64}-[0-9a-f]{{8}}"):
+            _key_id, object_id, _sealed, body = self.repository.open(name, EXPIRY)
+            term, _time = body.unpack("Qq")
+            ranges = [body.unpack("QQ") for _ in range(body.count(MAX_RANGES))]
+            body.end()
+            check(name.endswith(f"/{term:016x}-{object_id[:4].hex()}"), name, "term or id is not the name's")
+            check(all(1 <= first <= last for first, last in ranges), name, "a range begins behind its end, or at 0")
+            apart = all(one[1] + 1 < other[0] for one, other in pairwise(ranges))
+            check(apart, name, "its ranges touch, or do not ascend")
+            found += ranges
+        return found
+
     def _chain(self) -> list[Segment]:
         """The segments that count, oldest first (section 8, step 1)."""
         log = self._list("log", f"{U64}-{U64}")
-        merged = sorted(self._list("merged", f"{U64}-{U64}-[0-9a-f]{{32}}"), key=lambda name: name.split("-")[-2])
-        names = merged + log
-        by_id = {self.repository.prefix(name, SEGMENT)[1]: name for name in names}
-        chain = [Segment(self.repository, name) for name in names[-1:]]
-        while chain and any(chain[-1].parent):
-            chain.append(self._parent(chain[-1], names, by_id))
-        return chain[::-1]
+        merged = [Merged.of(name) for name in self._list("merged", f"{U64}-{U64}-[0-9a-f]{{32}}")]
+        newest = log[-1:] or [max(merged).name] if log or merged else []
+        segments = [self._segment(name) for name in newest]
+        while segments and any(segments[-1].parent):
+            segments.append(self._parent(segments[-1], log, merged))
+        for segment in segments:
+            segment.check_storage()
+        if segments:
+            check(segments[-1].kind == BASE, segments[-1].name, "begins the history and is no base")
+        return segments[::-1]
 
-    def _parent(self, child: Segment, names: list[str], by_id: dict[bytes, str]) -> Segment:
-        if child.parent in by_id:
-            parent = Segment(self.repository, by_id[child.parent])
-            digest = parent.digest
-        else:  # a merged segment may stand in for the one that the child names
-            others = (Segment(self.repository, name) for name in names if "/merged/" in name and name != child.name)
-            found = [other for other in others if other.covered == child.parent]
-            check(bool(found), child.name, f"its parent {child.parent.hex()} is missing")
-            parent, digest = found[-1], found[-1].covered_digest
-        check(digest == child.parent_digest, child.name, f"its parent {parent.name} has another digest")
+    def _segment(self, name: str) -> Segment:
+        """A segment that can be read, or else the Damage that says why not."""
+        if name not in self._read:
+            try:
+                self._read[name] = Segment(self.repository, name)
+            except Damage as error:
+                self._read[name] = error
+        found = self._read[name]
+        if isinstance(found, Damage):
+            raise found
+        return found
+
+    def _readable(self, names: Iterable[str]) -> Iterator[Segment]:
+        for name in names:
+            with contextlib.suppress(Damage):
+                yield self._segment(name)
+
+    def _parent(self, child: Segment, log: list[str], merged: list[Merged]) -> Segment:
+        named, before = (child.parent, child.parent_digest), child.first_seq - 1
+
+        def covering(others: list[Merged]) -> Iterator[Segment]:
+            found = self._readable(other.name for other in others)
+            return (segment for segment in found if (segment.covered, segment.covered_digest) == named)
+
+        near = [other for other in merged if other.last == before]
+        far = sorted((other for other in merged if other.last < before), reverse=True)
+        itself = self._readable(self._called(child.parent, log, merged))
+        widest = sorted(covering(near), key=lambda segment: (segment.first_seq, -segment.term, segment.id))
+        parent = next(chain(widest, itself, covering(far)), None)
+        if parent is None:  # what can't be read is likely the one
+            unreadable = (error for error in self._read.values() if isinstance(error, Damage))
+            raise next(unreadable, Damage(f"{child.name}: its parent {child.parent.hex()} is missing"))
+        self._check_link(parent, child)
+        return parent
+
+    def _called(self, segment_id: bytes, log: list[str], merged: list[Merged]) -> Iterator[str]:
+        """The names of the segments that have this id."""
+        yield from (other.name for other in merged if other.id == segment_id)
+        for name in log:
+            try:
+                found = self.repository.prefix(name, SEGMENT)[1]
+            except Damage as error:
+                self._read.setdefault(name, error)
+            else:
+                if found == segment_id:
+                    yield name
+
+    def _check_link(self, parent: Segment, child: Segment) -> None:
+        digests = {parent.id: parent.digest, parent.covered: parent.covered_digest}
+        same = digests.get(child.parent) == child.parent_digest
+        check(same, child.name, f"its parent {parent.name} has another digest")
         if parent.place == "merged":
-            follows = parent.last_seq < child.first_seq
+            follows = parent.end < child.first_seq
         else:
             check(parent.term <= child.term, child.name, f"its parent {parent.name} has a higher term")
-            follows = parent.last_seq == child.first_seq - 1
+            gap = child.sparse and child.kind == BASE
+            follows = parent.end < child.first_seq if gap else parent.end == child.first_seq - 1
         check(follows, child.name, f"its seqs do not follow those of {parent.name}")
         fits = child.kind == BASE or parent.page_size == child.page_size
         check(fits, child.name, "is a delta with another page size than its parent")
-        return parent
 
     def commits(self) -> list[tuple[Segment, Commit]]:
-        return [(segment, commit) for segment in self.chain for commit in segment.commits]
+        """The restore points, oldest first (section 8, step 2)."""
+        states = ((segment, commit) for segment in self.chain for commit in segment.states)
+        return [(segment, commit) for segment, commit in states if not self._has_expired(commit.seq)]
+
+    def _has_expired(self, seq: int) -> bool:
+        return any(first <= seq <= last for first, last in self.expired)
 
     def labels(self) -> dict[int, list[str]]:
         """The labels that count, by seq (section 5)."""
@@ -521,12 +609,20 @@ class History:
         return by_seq
 
     def check_records(self) -> None:
-        """Checks the writers and proofs, which restoring does not need."""
+        """Checks the writers, holds and proofs, which restoring does not need."""
         for name in self._list("writers", U64):
             body = self.repository.open(name, WRITER).body
             term, _since, _process, _host, _role = *body.unpack("QqI"), body.text(), body.text()
             body.end()
             check(name.endswith(f"/{term:016x}"), name, "term is not the name's")
+        for name in self._list("holds", f"{U64}-{U64}"):
+            _key_id, object_id, _sealed, body = self.repository.open(name, HOLD)
+            seq, _time, takes_back, reserved, target = body.unpack("QqB7s8s")
+            _reason, _host = body.text(), body.text()
+            body.end()
+            body.zero(reserved, b"" if takes_back else target)
+            check(name.endswith(f"/{seq:016x}-{object_id[8:].hex()}"), name, "seq or id is not the name's")
+            check(not any(object_id[:8]) and takes_back == any(target), name, "id or flag")
         for name in self._list("proofs", f"{U64}-{U64}-[0-9a-f]{{8}}"):
             _key_id, object_id, _sealed, body = self.repository.open(name, PROOF)
             seq, _digest, _start, _duration, level, outcome, reserved, share, _compared, _assertions = body.unpack(

@@ -9,6 +9,7 @@ use super::*;
 use crate::ops::trial::{Bench, FAULTS, HOUR, Random};
 use crate::policy::retention::Periods;
 use crate::progress::Silent;
+use crate::repo::merge::plan::DEAD_PERCENT;
 use crate::store::{Fault, FaultStore, Store};
 use crate::types::Timestamp;
 
@@ -139,6 +140,44 @@ fn exactly_what_was_promised_remains() {
         bench.verify(&format!("seed {seed}"));
     }
     assert!(dropped > 200 && merges > 100 && held > 20, "{dropped} {merges} {held}");
+}
+
+#[test]
+fn a_merged_segment_of_which_more_expires_is_rewritten() {
+    for seed in 0..8 {
+        let mut bench = Bench::new(seed);
+        let commits: Vec<Seq> = (0..20)
+            .map(|_| {
+                bench.pass(HOUR);
+                bench
+                    .app
+                    .execute_batch(
+                        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<40)
+                         INSERT OR REPLACE INTO t SELECT i, randomblob(900) FROM n",
+                    )
+                    .unwrap();
+                bench.capture()
+            })
+            .collect();
+        let holds: Vec<_> = commits[1..7]
+            .iter()
+            .map(|seq| bench.history.add_hold(*seq, "audit").unwrap())
+            .collect();
+        for hold in &holds {
+            let options = bench.options(Policy { last: 1, ..Policy::default() });
+            prune(&bench.history, &options, &Silent).unwrap();
+            bench.check(&format!("seed {seed}"));
+            // All that is worth reclaiming was reclaimed.
+            let chain = bench.history.chain().unwrap();
+            let needed = needed(&chain, &Silent).unwrap();
+            let mut left = pieces(&chain, Some(&needed));
+            left.pop();
+            left.retain(|p| p.dead * 100 >= p.bytes * DEAD_PERCENT && p.dead > 0);
+            assert_eq!(left, vec![], "seed {seed}, hold on {}", hold.seq);
+            bench.pass(1);
+            bench.history.remove_hold(hold).unwrap();
+        }
+    }
 }
 
 #[test]

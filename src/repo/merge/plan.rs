@@ -12,6 +12,8 @@ use std::ops::Range;
 
 /// How many neighbours make one.
 pub(crate) const FAN: usize = 16;
+/// What hardly takes anything: a segment of which nothing is left but its commit.
+const STUB: u64 = 1024;
 /// What counts as small in any case: segments below this are all of one size.
 const SMALL: u64 = 64 * 1024;
 
@@ -108,8 +110,8 @@ pub(crate) fn stale(pieces: &[Piece], newest: u64) -> Vec<Range<usize>> {
             mixed = mixed.saturating_sub(piece.mixed);
         }
     }
-    // What is small comes along with a neighbour that is rewritten anyway.
-    let small: Vec<bool> = pieces.iter().map(|p| p.bytes <= SMALL).collect();
+    // What hardly takes anything comes along with a neighbour that is rewritten anyway.
+    let small: Vec<bool> = pieces.iter().map(|p| p.bytes <= STUB).collect();
     let at = |v: &[bool], i: Option<usize>| i.and_then(|i| v.get(i)).copied().unwrap_or(false);
     for i in (0..pieces.len()).chain((0..pieces.len()).rev()) {
         let beside = at(&chosen, i.checked_sub(1)) || at(&chosen, Some(i + 1));
