@@ -10,12 +10,16 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use common::exhibit::{Exhibit, Museum, Place, Restore, Role, look, museum};
 use common::{quick_dir, store_of};
 use pagekeep::error::ErrorKind;
+use pagekeep::format::proof::Level;
+use pagekeep::ops::verify::{VerifyOptions, verify};
+use pagekeep::progress::Silent;
+use pagekeep::repo::Repository;
 use pagekeep::store::{MemoryStore, Store};
 
 /// What happens to an object.
@@ -40,6 +44,12 @@ struct Expected {
     objects: Vec<String>,
     /// Commits that are gone without a trace: of this history, from this one on.
     lost: Option<(String, u64)>,
+    /// Errors in one of these at least.
+    some: BTreeSet<Place>,
+    /// Segments that can't be read, and in whose place others stand.
+    unreadable: BTreeSet<String>,
+    /// Commits that are visible again, by history. Whether they come back depends on what was dropped since they expired.
+    back: BTreeMap<String, Vec<u64>>,
 }
 
 /// The expectation, for each object and damage.
@@ -71,8 +81,22 @@ fn expected(exhibit: &Exhibit, name: &str, damage: &Damage) -> Expected {
             Place::Open
         }
         // Another key's slot, a label, a proof: that one is gone tells only who knew of it.
-        Role::OtherSlot | Role::Snapshot { .. } | Role::Proof { .. } if deleted => return expected,
+        Role::OtherSlot | Role::Snapshot { .. } | Role::Proof { .. } | Role::Hold { .. }
+            if deleted =>
+        {
+            return expected;
+        }
+        // What expired is visible again. Some of it may need what merges dropped.
+        Role::Expiry { history } if deleted => {
+            let back = exhibit.expired[history].clone();
+            expected.may = back.iter().map(|s| Place::Commit(history.clone(), *s)).collect();
+            expected.objects = exhibit.of_kind(5).cloned().collect();
+            expected.back = BTreeMap::from([(history.clone(), back)]);
+            return expected;
+        }
+        Role::Expiry { history } => Place::Chain(history.clone()),
         Role::OtherSlot => Place::Slots,
+        Role::Hold { history } => Place::Holds(history.clone()),
         Role::Snapshot { history } => Place::Labels(history.clone()),
         Role::Proof { history } => Place::Proofs(history.clone()),
         // By the format a history without a description is one under creation.
@@ -85,12 +109,20 @@ fn expected(exhibit: &Exhibit, name: &str, damage: &Damage) -> Expected {
         // Claims are for writers and for people: the chain does without.
         Role::Writer { newest, .. } if deleted || !newest => return expected,
         Role::Writer { history, .. } => Place::Claim(history.clone()),
-        Role::Segment { history, seq, child, data_at } => {
+        // The chain does not come to what a merged segment stands in for.
+        Role::Covered { .. } => return expected,
+        Role::Segment { history, seq, child, data_at, stands_in } => {
             match (damage, child) {
                 // Bytes behind the data, and bytes that no part has: nobody looks there.
                 (Damage::Append, _) => return expected,
                 (Damage::Flip(i) | Damage::Cut(i), _) if i >= data_at => {
                     expected.data(exhibit, history, *seq);
+                    return expected;
+                }
+                // What it covers is there.
+                (Damage::Delete, _) if *stands_in => return expected,
+                (_, _) if *stands_in => {
+                    expected.unreadable.insert(name.to_owned());
                     return expected;
                 }
                 (Damage::Delete, Some(child)) => expected.objects = vec![child.clone()],
@@ -121,11 +153,17 @@ impl Expected {
         (self.kinds, self.objects) = (vec![kind], vec![object.to_owned()]);
     }
 
-    /// A segment's data: its own commit needs all of it, those after it perhaps; no other does.
+    /// A segment's data: its own commit needs all of it, those after it perhaps; no other does. Of a segment with many commits
+    /// each byte is needed by one of those that are restore points still, or by a later one.
     fn data(&mut self, exhibit: &Exhibit, history: &str, seq: u64) {
-        let commits = exhibit.references[history].len() as u64;
-        self.must.insert(Place::Commit(history.to_owned(), seq));
-        self.may.extend((seq + 1..=commits).map(|s| Place::Commit(history.to_owned(), s)));
+        let points = exhibit.points[history].iter().filter(|s| **s >= seq);
+        let places = points.map(|s| Place::Commit(history.to_owned(), *s));
+        if history == "pruned" {
+            self.some = places.clone().collect();
+        } else {
+            self.must.insert(Place::Commit(history.to_owned(), seq));
+        }
+        self.may.extend(places);
     }
 
     fn and(mut self, other: Self) -> Self {
@@ -133,6 +171,8 @@ impl Expected {
         self.may.extend(other.may);
         self.kinds.extend(other.kinds);
         self.objects.extend(other.objects);
+        self.unreadable.extend(other.unreadable);
+        self.back.extend(other.back);
         self
     }
 
@@ -149,6 +189,7 @@ impl Expected {
         };
         self.must.retain(seen);
         self.may.retain(seen);
+        self.some.retain(seen);
         self
     }
 }
@@ -184,15 +225,27 @@ fn judge(
     if !expected.must.contains(&Place::Slots) {
         assert!(view.bad_slots.is_empty(), "{what}: {:?}", view.bad_slots);
     }
+    let history = |place: &Place| match place {
+        Place::Commit(history, _) => restore.includes(history),
+        _ => true,
+    };
+    let some = expected.some.iter().any(|place| view.errors.contains_key(place));
+    assert!(some || !expected.some.iter().any(history), "{what}: not noticed; {view:?}");
+    let unreadable: BTreeSet<_> = view.unreadable.iter().cloned().collect();
+    let chain_failed = view.errors.keys().any(|place| matches!(place, Place::Chain(_)));
+    assert!(unreadable == expected.unreadable || chain_failed, "{what}: {unreadable:?}");
     // Whatever did not fail was restored.
-    for (name, commits) in &museum.main.references {
+    for (name, points) in &museum.main.points {
         let early = [Place::Open, Place::Histories, Place::Chain(name.clone())];
         if !restore.includes(name) || early.iter().any(|place| view.errors.contains_key(place)) {
             continue;
         }
         let lost = expected.lost.as_ref().filter(|(history, _)| history == name);
         let restored = view.restored.get(name).cloned().unwrap_or_default();
-        let wanted = (1..=commits.len() as u64)
+        let back = expected.back.get(name).into_iter().flatten();
+        let all: BTreeSet<u64> = points.iter().chain(back).copied().collect();
+        let wanted = all
+            .into_iter()
             .filter(|seq| lost.is_none_or(|(_, from)| seq < from))
             .filter(|seq| !view.errors.contains_key(&Place::Commit(name.clone(), *seq)));
         assert!(wanted.eq(restored.iter().copied()), "{what}: of {name} only {restored:?}");
@@ -221,12 +274,16 @@ fn at_each_place(which: impl Fn(&Role) -> bool) {
         let whole = &museum.main.objects[name];
         for (n, i) in places(whole.len()).into_iter().enumerate() {
             // Objects of one history are nothing to another, and few are anything to the pages: those are
-            // restored now and then all the same.
-            let restore = match (n, role) {
+            // restored now and then all the same. So are those of a segment in whose place others stand.
+            let restore = match role {
                 _ if n % 128 == 0 => Restore::Everything,
-                (_, Role::Segment { history, .. } | Role::Part { history, .. }) => {
-                    Restore::History(history)
+                Role::Segment { stands_in: true, data_at, .. } if i < *data_at && n % 16 > 0 => {
+                    Restore::Nothing
                 }
+                Role::Covered { .. } if n % 16 > 0 => Restore::Nothing,
+                Role::Segment { history, .. }
+                | Role::Covered { history }
+                | Role::Part { history, .. } => Restore::History(history),
                 _ => Restore::Nothing,
             };
             let mut flipped = whole.clone();
@@ -243,12 +300,17 @@ fn at_each_place(which: impl Fn(&Role) -> bool) {
 
 #[test]
 fn a_changed_or_shortened_small_object_is_named_or_harmless() {
-    at_each_place(|role| !matches!(role, Role::Segment { .. } | Role::Part { .. }));
+    at_each_place(|role| ![5, 6].contains(&role.kind()));
 }
 
 #[test]
 fn a_changed_or_shortened_segment_of_one_object_never_gives_a_wrong_page() {
     at_each_place(|role| matches!(role, Role::Segment { history, .. } if history == "small"));
+}
+
+#[test]
+fn a_changed_or_shortened_segment_of_a_pruned_history_never_gives_a_wrong_page() {
+    at_each_place(|role| [5, 6].contains(&role.kind()) && role.history() == Some("pruned"));
 }
 
 #[test]
@@ -286,7 +348,14 @@ fn objects_that_change_places_are_noticed() {
             store.damage(b, &exhibit.objects[a]);
             let both = [a, b].map(|name| expected(exhibit, name, &Damage::Replace));
             let [first, second] = both;
-            let expected = first.and(second);
+            let mut expected = first.and(second);
+            // A merged segment and what it stands in for: nothing is left.
+            let stands_in = |role: &Role| matches!(role, Role::Segment { stands_in: true, .. });
+            let covered = |role: &Role| matches!(role, Role::Covered { .. });
+            let other = &exhibit.roles[b];
+            if (stands_in(role) && covered(other)) || (covered(role) && stands_in(other)) {
+                expected.must.insert(Place::Chain(role.history().unwrap().to_owned()));
+            }
             judge(museum, &store, expected, &format!("{a} <-> {b}"), Restore::Everything);
             store.damage(a, &exhibit.objects[a]);
             store.damage(b, &exhibit.objects[b]);
@@ -312,6 +381,60 @@ fn objects_of_another_place_history_or_repository_are_refused() {
         }
         store.damage(name, &exhibit.objects[name]);
     }
+}
+
+/// What expired comes back as it was, or as damage, and never as something else.
+#[test]
+fn commits_whose_expiry_is_lost_come_back_right_or_not_at_all() {
+    let (museum, store) = (museum(), store());
+    let expiry = museum.main.of_kind(10).next().unwrap();
+    store.delete(expiry).unwrap();
+    let dir = quick_dir();
+    let view = look(museum, &store, Restore::History("pruned"), dir.path());
+    let (back, points) = (&museum.main.expired["pruned"], &museum.main.points["pruned"]);
+    let (right, damaged): (Vec<u64>, Vec<u64>) =
+        back.iter().partition(|seq| view.restored["pruned"].contains(seq));
+    assert!(right.contains(&19) && damaged.contains(&16) && damaged.contains(&17), "{view:?}");
+    assert!(points.iter().all(|seq| view.restored["pruned"].contains(seq)), "{view:?}");
+    assert_eq!(view.errors.len(), damaged.len(), "{view:?}");
+}
+
+/// A merged segment that can't be read does no harm while what it covers is there, and verify tells of it.
+#[test]
+fn verify_tells_of_a_merged_segment_that_cannot_be_read() {
+    let (museum, store) = (museum(), store());
+    let dir = quick_dir();
+    let stands_in = |role: &&Role| matches!(role, Role::Segment { stands_in: true, .. });
+    let (name, _) = museum.main.roles.iter().find(|(_, role)| stands_in(role)).unwrap();
+    let verified = || {
+        let shared = std::sync::Arc::new(store.clone());
+        let repository = Repository::open(shared, &museum.secret, dir.path().join("state"));
+        let history = repository.unwrap().history("pruned").unwrap();
+        let options = VerifyOptions {
+            level: Level::Data,
+            sample_ppm: None,
+            max_time: None,
+            assertions: Vec::new(),
+            threads: 1,
+            scratch: dir.path().to_owned(),
+        };
+        verify(&history, None, &options, &Silent).unwrap()
+    };
+    let sound = verified();
+    assert_eq!((sound.findings, sound.strays, sound.unreadable), (vec![], 1, vec![]));
+    let mut bytes = museum.main.objects[name].clone();
+    bytes[100] ^= 1;
+    store.damage(name, &bytes);
+    let report = verified();
+    assert_eq!(
+        (report.findings, report.strays, report.unreadable),
+        (vec![], 1, vec![name.clone()])
+    );
+    // A hold that can't be opened is a finding.
+    let hold = museum.main.of_kind(9).next().unwrap();
+    store.damage(hold, b"PGKP");
+    let findings = verified().findings;
+    assert_eq!(findings.iter().map(|f| &f.object).collect::<Vec<_>>(), [hold]);
 }
 
 /// Objects that were never there, put in beside the others.
@@ -351,6 +474,16 @@ fn added_objects_are_refused_or_passed_over() {
     let claim = format!("{prefix}/writers/{:016x}", 9);
     add(&claim, &exhibit.objects[small("writers")], Some(Place::Claim(history())));
 
+    // A hold and an expiry of another history or under another name.
+    let (hold, expiry) = (exhibit.of_kind(9).next().unwrap(), exhibit.of_kind(10).next().unwrap());
+    let of_pruned = hold.split("/holds/").next().unwrap();
+    for (prefix, name) in [(prefix, "small"), (of_pruned, "pruned")] {
+        let added = format!("{prefix}/holds/{:016x}-{:016x}", 3, 77);
+        add(&added, &exhibit.objects[hold], Some(Place::Holds(name.to_owned())));
+        let added = format!("{prefix}/expired/{:016x}-{:08x}", 77, 77);
+        add(&added, &exhibit.objects[expiry], Some(Place::Chain(name.to_owned())));
+    }
+
     // Another repository's history, and its slots, which belong to it.
     let about = other.of_kind(3).next().unwrap();
     add(about, &other.objects[about], Some(Place::Histories));
@@ -358,10 +491,27 @@ fn added_objects_are_refused_or_passed_over() {
         add(slot, &other.objects[slot], Some(Place::Slots));
     }
     // What has no name of an object is none.
-    for junk in ["log/junk", "log/0-1", "snapshots/junk", "proofs/junk", "writers/junk", "junk"] {
-        add(&format!("{prefix}/{junk}"), first, None);
+    for folder in ["log", "merged", "data", "snapshots", "proofs", "writers", "holds", "expired"] {
+        for junk in ["junk", "0-1", "0000000000000001"] {
+            add(&format!("{prefix}/{folder}/{junk}x"), first, None);
+        }
     }
+    add(&format!("{prefix}/junk"), first, None);
     for junk in ["keys/junk", "histories/junk", "histories/junk/about"] {
         add(junk, first, None);
+    }
+
+    // Segments as if they were merged ones, in the place of all that the chain has or of some: what can't be read is passed over.
+    for bytes in exhibit.of_kind(5).map(|name| &exhibit.objects[name]) {
+        for (prefix, ends) in [(prefix, [1, 2].as_slice()), (of_pruned, &[1, 9, 15, 20])] {
+            for last in ends {
+                let name = format!("{prefix}/merged/{:016x}-{last:016x}-{:032x}", 1, 77);
+                store.damage(&name, bytes);
+                let expected =
+                    Expected { unreadable: BTreeSet::from([name.clone()]), ..Default::default() };
+                judge(museum, &store, expected, &format!("added {name}"), Restore::Nothing);
+                store.delete(&name).unwrap();
+            }
+        }
     }
 }

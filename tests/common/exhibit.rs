@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use pagekeep::error::Error;
 use pagekeep::format::proof::{Level, Proof};
 use pagekeep::format::segment::SegmentKind;
 use pagekeep::ops::backup::{BackupOptions, backup};
+use pagekeep::ops::prune::{PruneOptions, prune};
+use pagekeep::policy::retention::{Policy, Zone};
 use pagekeep::progress::Silent;
 use pagekeep::repo::Repository;
 use pagekeep::repo::history::History;
@@ -18,6 +21,7 @@ use pagekeep::store::MemoryStore;
 use pagekeep::types::{Seq, Timestamp};
 use rusqlite::Connection;
 
+use super::twins::{Twins, set};
 use super::{CHEAP, noise, objects, quick_dir, reference, restored_raw};
 
 pub type Objects = BTreeMap<String, Vec<u8>>;
@@ -28,6 +32,10 @@ pub struct Exhibit {
     pub roles: BTreeMap<String, Role>,
     /// What the commits of each history restore to, by its name.
     pub references: BTreeMap<String, Vec<Vec<u8>>>,
+    /// The restore points of each history.
+    pub points: BTreeMap<String, Vec<u64>>,
+    /// Commits of each that expired, and that a segment on the chain has still.
+    pub expired: BTreeMap<String, Vec<u64>>,
 }
 
 /// What an object is for.
@@ -41,12 +49,18 @@ pub enum Role {
         history: String,
         newest: bool,
     },
-    /// Its commit, the name of its child, and where its inline data begins.
+    /// On the chain. Its first commit, the name of its child, where its inline data begins, and whether what it covers is
+    /// there still.
     Segment {
         history: String,
         seq: u64,
         child: Option<String>,
         data_at: usize,
+        stands_in: bool,
+    },
+    /// A segment that a merged one stands in for.
+    Covered {
+        history: String,
     },
     Part {
         history: String,
@@ -58,6 +72,12 @@ pub enum Role {
     Proof {
         history: String,
     },
+    Hold {
+        history: String,
+    },
+    Expiry {
+        history: String,
+    },
 }
 
 impl Role {
@@ -65,9 +85,12 @@ impl Role {
         match self {
             Self::Writer { history, .. }
             | Self::Segment { history, .. }
+            | Self::Covered { history }
             | Self::Part { history, .. }
             | Self::Snapshot { history }
-            | Self::Proof { history } => Some(history),
+            | Self::Proof { history }
+            | Self::Hold { history }
+            | Self::Expiry { history } => Some(history),
             Self::Repository | Self::UsedSlot | Self::OtherSlot | Self::About => None,
         }
     }
@@ -79,10 +102,12 @@ impl Role {
             Self::UsedSlot | Self::OtherSlot => 2,
             Self::About => 3,
             Self::Writer { .. } => 4,
-            Self::Segment { .. } => 5,
+            Self::Segment { .. } | Self::Covered { .. } => 5,
             Self::Part { .. } => 6,
             Self::Snapshot { .. } => 7,
             Self::Proof { .. } => 8,
+            Self::Hold { .. } => 9,
+            Self::Expiry { .. } => 10,
         }
     }
 }
@@ -104,7 +129,8 @@ fn work(db: &Connection, history: &str, step: u64) {
     }
 }
 
-fn build(secrets: &[(&Secret, &str)]) -> Exhibit {
+/// An exhibit, unless this machine paused while a database was followed for it.
+fn build(secrets: &[(&Secret, &str)]) -> Option<Exhibit> {
     let dir = quick_dir();
     let store = MemoryStore::new();
     let state = dir.path().join("state");
@@ -136,10 +162,84 @@ fn build(secrets: &[(&Secret, &str)]) -> Exhibit {
         }
         references.insert(name.to_owned(), commits);
     }
+    references.insert("pruned".to_owned(), pruned(&repository, dir.path())?);
     let roles = roles(&repository);
     let objects = objects(&store);
     assert!(objects.keys().eq(roles.keys()), "every object has a role");
-    Exhibit { objects, roles, references }
+    let (mut points, mut expired) = (BTreeMap::new(), BTreeMap::new());
+    for history in repository.histories().unwrap() {
+        let chain = history.chain().unwrap();
+        let name = history.name().to_owned();
+        let seqs: Vec<u64> = chain.commits().map(|commit| commit.seq.0).collect();
+        let states = chain.segments().iter().flat_map(|s| s.manifest.states());
+        let gone = states.map(|c| c.seq.0).filter(|seq| !seqs.contains(seq)).collect();
+        points.insert(name.clone(), seqs);
+        expired.insert(name, gone);
+    }
+    Some(Exhibit { objects, roles, references, points, expired })
+}
+
+/// A history of segments with many commits that was pruned twice: first for good, then with what was replaced still there.
+fn pruned(repository: &Repository, dir: &Path) -> Option<Vec<Vec<u8>>> {
+    let mut twins = Twins::new(dir, "pruned", 512);
+    let step = |n: u64, id: u64| set(id, n * 1000 + id, 40, 300);
+    (1..=20).for_each(|id| twins.run(&step(1, id)));
+    // So much that a merge writes to parts; none of it stays.
+    (1001..=1100).for_each(|id| twins.run(&set(id, id, 11_000, 11_000)));
+    let history = twins.backup(repository).history;
+    let mut steps = vec!["DELETE FROM t WHERE id > 1000".to_owned()];
+    let rows = [(3, 16), (4, 12), (5, 12), (6, 13), (7, 14), (8, 14), (9, 15)];
+    steps.extend(rows.map(|(n, id)| step(n, id)));
+    twins.follow(repository, &steps).then_some(())?;
+    let both = format!("BEGIN; {}; {}; COMMIT", step(15, 10), step(15, 11));
+    let rows = [(10, 10), (11, 10), (12, 11), (13, 3), (14, 2)];
+    let mut steps = rows.map(|(n, id)| step(n, id)).to_vec();
+    steps.push(both);
+    twins.follow(repository, &steps).then_some(())?;
+    let prune = |last: u32, grace: u64| {
+        let policy = Policy { last, ..Policy::default() };
+        let options = PruneOptions {
+            grace: Duration::from_secs(grace),
+            threads: 1,
+            ..PruneOptions::new(policy, Zone::Utc)
+        };
+        prune(&history, &options, &Silent).unwrap()
+    };
+    history.add_hold(Seq(6), "audit").unwrap();
+    let mistake = history.add_hold(Seq(4), "mistake").unwrap();
+    history.remove_hold(&mistake).unwrap();
+    assert_eq!(prune(6, 0).merges, 1);
+    // Of these, 16 and 17 need versions that the next merge drops, and 19 needs none of them.
+    let steps = [(16, 1), (17, 2), (18, 3), (19, 4), (20, 5)].map(|(n, id)| step(n, id));
+    twins.follow(repository, &steps).then_some(())?;
+    twins.run(&step(21, 6));
+    twins.backup(repository);
+    for seq in [12, 18, 20] {
+        history.add_hold(Seq(seq), "audit").unwrap();
+    }
+    assert_eq!(prune(1, 3600).merges, 1);
+    // What the matrix is meant to have: two sparse segments that carry a commit, a base with a part, of which nothing else is
+    // left, and a delta beside what it covers; and segments of the log of whose commits some expired.
+    let chain = history.chain().unwrap();
+    let shape: Vec<_> = chain
+        .segments()
+        .iter()
+        .map(|s| {
+            let seqs: Vec<u64> = s.manifest.commits.iter().map(|c| c.seq.0).collect();
+            (s.is_merged(), s.manifest.carries, s.manifest.parts.len(), seqs)
+        })
+        .collect();
+    let expected = [
+        (true, true, 1, vec![1]),
+        (false, false, 0, (2..=9).collect()),
+        (true, true, 0, vec![12, 15]),
+        (false, false, 0, vec![16, 17, 18, 19, 20]),
+        (false, false, 0, vec![21]),
+    ];
+    assert_eq!((&*shape, chain.strays()), (&expected[..], 1));
+    let points: Vec<u64> = chain.commits().map(|commit| commit.seq.0).collect();
+    assert_eq!(points, [6, 12, 18, 20, 21]);
+    Some(twins.references)
 }
 
 fn proof(seq: u64) -> Proof {
@@ -188,17 +288,29 @@ fn roles_of(history: &History, roles: &mut BTreeMap<String, Role>) {
         let body = u32::from_le_bytes(bytes[40..44].try_into().unwrap());
         let child = segments.get(i + 1).map(|child| child.name().to_owned());
         let data_at = 44 + body as usize;
+        let stands_in = segment.is_merged() && segment.manifest.parts.is_empty();
         roles.insert(
             segment.name().to_owned(),
-            Role::Segment { history: name(), seq, child, data_at },
+            Role::Segment { history: name(), seq, child, data_at, stands_in },
         );
         for part in below(&format!("data/{}", segment.reference.id)) {
             roles.insert(part.name, Role::Part { history: name(), seq });
         }
-        // What the matrix is meant to have: a base and a delta with parts, and both without.
-        let parts = if history.name() == "large" && seq != 2 { 1 } else { 0 };
-        assert_eq!(segment.manifest.parts.len(), parts, "{} {seq}", history.name());
         assert_eq!(segment.manifest.kind == SegmentKind::Base, seq == 1);
+        // What the matrix is meant to have: a base and a delta with parts, and both without.
+        if history.name() != "pruned" {
+            let parts = if history.name() == "large" && seq != 2 { 1 } else { 0 };
+            assert_eq!(segment.manifest.parts.len(), parts, "{} {seq}", history.name());
+        }
+    }
+    for stray in below("log") {
+        roles.entry(stray.name).or_insert(Role::Covered { history: name() });
+    }
+    for hold in below("holds") {
+        roles.insert(hold.name, Role::Hold { history: name() });
+    }
+    for expiry in below("expired") {
+        roles.insert(expiry.name, Role::Expiry { history: name() });
     }
     for label in below("snapshots") {
         roles.insert(label.name, Role::Snapshot { history: name() });
@@ -224,7 +336,8 @@ pub fn museum() -> &'static Museum {
         let passphrase = Secret::passphrase("correct horse".into()).unwrap();
         // The one under test opens with the key file: the first slot is the one in use while it is built.
         let secrets = [(&secret, "key file"), (&recovery, "recovery"), (&passphrase, "words")];
-        let (main, other) = (build(&secrets), build(&secrets));
+        let built = || (0..20).find_map(|_| build(&secrets)).unwrap();
+        let (main, other) = (built(), built());
         Museum { secret, main, other }
     })
 }
@@ -252,6 +365,7 @@ pub enum Place {
     Claim(String),
     Labels(String),
     Proofs(String),
+    Holds(String),
     Chain(String),
     Commit(String, u64),
 }
@@ -264,6 +378,8 @@ pub struct View {
     pub bad_slots: Vec<String>,
     /// Commits that came back with the bytes that they should have, by history.
     pub restored: BTreeMap<String, Vec<u64>>,
+    /// Segments that can't be read, and that nothing needs.
+    pub unreadable: Vec<String>,
 }
 
 /// Which commits to restore.
@@ -295,7 +411,9 @@ pub fn look(museum: &Museum, store: &MemoryStore, restore: Restore<'_>, dir: &Pa
         view.keep(Place::Claim(name.clone()), newest_claim(&history));
         view.keep(Place::Labels(name.clone()), history.snapshots());
         view.keep(Place::Proofs(name.clone()), history.proofs());
+        view.keep(Place::Holds(name.clone()), history.holds());
         let Some(chain) = view.keep(Place::Chain(name.clone()), history.chain()) else { continue };
+        view.unreadable.extend_from_slice(chain.unreadable());
         if !restore.includes(&name) {
             continue;
         }
