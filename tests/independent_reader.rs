@@ -11,8 +11,8 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::Arc;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use common::twins::{Twins, set};
@@ -38,6 +38,24 @@ use serde_json::{Value, json};
 const HOW_TO_GET_ONE: &str = "there is no Python for the independent reader; to make one:
     python3 -m venv target/reader-venv
     target/reader-venv/bin/pip install -r tests/reader/requirements.txt";
+
+/// Taken to write by who starts a process, and to read by who writes to a history: until it becomes another program, a new process
+/// has a copy of the descriptor whose lock says that somebody writes.
+static STARTING: RwLock<()> = RwLock::new(());
+
+/// Does something while no process is being started.
+fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
+    let _guard = STARTING.read().unwrap_or_else(PoisonError::into_inner);
+    work()
+}
+
+/// Runs a program to its end.
+fn output_of(command: &mut Command) -> Output {
+    let guard = STARTING.write().unwrap_or_else(PoisonError::into_inner);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(guard);
+    child.wait_with_output().unwrap()
+}
 
 /// The independent reader.
 struct Reader {
@@ -67,7 +85,7 @@ impl Reader {
     /// Runs a command on a repository. `secret` is the option and the file of a key.
     fn run(&self, repository: &Path, secret: (&str, &Path), command: &[&str]) -> Output {
         let mut reader = self.python("pagekeep_reader.py");
-        reader.arg(repository).arg(secret.0).arg(secret.1).args(command).output().unwrap()
+        output_of(reader.arg(repository).arg(secret.0).arg(secret.1).args(command))
     }
 
     fn restore_all(
@@ -145,7 +163,8 @@ impl Written {
     /// Backs up, and notes what the database is at this moment.
     fn backup(&mut self, name: &str) -> BackupReport {
         let path = self.path(&format!("{name}.db"));
-        let report = backup(&self.repository, &path, &BackupOptions::default(), &Silent).unwrap();
+        let options = BackupOptions::default();
+        let report = undisturbed(|| backup(&self.repository, &path, &options, &Silent)).unwrap();
         let references = self.references.entry(name.to_owned()).or_default();
         references.push(reference(&path));
         assert_eq!(report.seq.0, references.len() as u64, "every backup is a commit");
@@ -312,7 +331,7 @@ fn it_restores_every_commit_that_the_library_writes() {
     db.execute_batch("PRAGMA page_size=2048; VACUUM").unwrap();
     written.backup("empty");
 
-    written.followed();
+    undisturbed(|| written.followed());
 
     let root = written.path("repository");
     let (password, key) = (written.path("password"), written.path("key"));
@@ -420,7 +439,7 @@ fn it_restores_what_was_stored_before_and_after_a_rotation_of_keys() {
 #[test]
 fn it_agrees_with_the_test_vectors() {
     let Some(reader) = Reader::find() else { return };
-    said(&reader.python("check_vectors.py").arg(golden("vectors.json")).output().unwrap());
+    said(&output_of(reader.python("check_vectors.py").arg(golden("vectors.json"))));
 }
 
 /// What a history looks like behind its list of commits.
@@ -475,16 +494,16 @@ fn it_reads_what_a_prune_leaves() {
     let step = |n: u64, id: u64| set(id, n * 1000 + id, 500, 900);
     // A base, half of which stays; a segment of many commits that write the same rows; and single commits.
     (1..=60).for_each(|id| twins.run(&step(0, id)));
-    let history = twins.backup(&written.repository).history;
+    let history = undisturbed(|| twins.backup(&written.repository)).history;
     let many: Vec<_> = (21..=50).map(|id| step(2, id)).collect();
     let mut steps = vec![format!("BEGIN; {}; COMMIT", many.join("; "))];
     steps.extend(
         (3..=12).map(|n| format!("BEGIN; {}; {}; COMMIT", step(n, n % 3 + 1), step(n, 20))),
     );
-    twins.follow(&written.repository, &steps);
+    undisturbed(|| twins.follow(&written.repository, &steps));
     for n in 13..=15 {
         (1..=30).for_each(|id| twins.run(&step(n, id)));
-        twins.backup(&written.repository);
+        undisturbed(|| twins.backup(&written.repository));
     }
     let prune = |last: u32, grace: u64| -> PruneReport {
         let policy = Policy { last, ..Policy::default() };
@@ -540,7 +559,7 @@ fn it_reads_what_a_prune_leaves() {
     twins.run("PRAGMA journal_mode=DELETE; PRAGMA page_size=2048; VACUUM; PRAGMA journal_mode=WAL");
     for n in 16..=40 {
         twins.run(&step(n, n));
-        twins.backup(&written.repository);
+        undisturbed(|| twins.backup(&written.repository));
     }
     written.references.insert("pruned".into(), twins.references.clone());
     agree(&reader, &written, &history, "more commits");
@@ -560,7 +579,7 @@ fn it_reads_the_newest_of_merged_segments_with_one_range() {
     let mut twins = Twins::new(written.dir.path(), "rewritten", 512);
     let mut commit = |n: u64| {
         (1..=15).for_each(|id| twins.run(&set(id, n * 100 + id, 300, 400)));
-        twins.backup(&written.repository).history
+        undisturbed(|| twins.backup(&written.repository)).history
     };
     let history = (1..=20).map(&mut commit).last().unwrap();
     written.references.insert("rewritten".into(), twins.references);

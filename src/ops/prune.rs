@@ -12,7 +12,7 @@
 //! - Before anything is deleted, the pages of every restore point add up to its digest, by the indexes of the new chain.
 //! - It may be killed anywhere: the next one goes on, and until then everything promised is there, only not smaller.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use crate::codec::batch::Compression;
@@ -147,7 +147,7 @@ pub fn prune(
     check_clock(history, claim, options)?;
     report.before = usage(history, &chain)?.0;
     sound(history, monitor)?;
-    let plan = expire(history, claim, options)?;
+    let plan = expire(history, claim, options, monitor)?;
     (report.kept, report.dropped) = (plan.kept, plan.dropped);
     Run { history, claim, options, monitor }.reclaim(&mut report)?;
     Ok(report)
@@ -239,21 +239,32 @@ fn decide(history: &History, chain: &Chain, options: &PruneOptions) -> Result<Pl
 }
 
 /// Publishes what expires. Labels and holds that come in between count.
-fn expire(history: &History, claim: Claim, options: &PruneOptions) -> Result<Plan> {
+fn expire(
+    history: &History,
+    claim: Claim,
+    options: &PruneOptions,
+    monitor: &dyn Monitor,
+) -> Result<Plan> {
     for _ in 0..5 {
         let chain = history.chain()?;
+        // A prune that died may have left an expiry of what somebody labelled meanwhile.
+        let back = wrongly_expired(history, &chain, options, monitor)?;
+        let chain = chain.allowing(&back);
         let plan = decide(history, &chain, options)?;
         let dropped: HashSet<Seq> = plan.dropped.iter().map(|p| p.seq).collect();
         let expired = |seq| dropped.contains(&seq) || chain.expired().contains(seq);
         let states = || chain.states().map(|c| (c.seq, expired(c.seq)));
         let records = chain.expired().records();
-        let superfluous = !states().any(|(_, expired)| expired);
-        if dropped.is_empty() && (records.len() <= 1 && !superfluous || records.is_empty()) {
+        // What was merged is there for a while, and must not come back if the merged segment is lost.
+        let besides = if chain.strays() > 0 { chain.expired().ranges() } else { &[] };
+        let superfluous = besides.is_empty() && !states().any(|(_, expired)| expired);
+        let settled = records.len() <= 1 && !superfluous || records.is_empty();
+        if dropped.is_empty() && back.is_empty() && settled {
             return Ok(plan);
         }
         let now = options.clock.now();
-        let published = Expired::publish(history, claim.term, now, states())?;
-        let late = pins(history, options.deleted, now)?;
+        let published = Expired::publish(history, (claim.term, now), states(), besides)?;
+        let late = pins(history, options.deleted, options.clock.now())?;
         if dropped.iter().any(|seq| late.contains_key(seq)) {
             // Nobody acted on it yet.
             for name in &published {
@@ -270,6 +281,29 @@ fn expire(history: &History, claim: Claim, options: &PruneOptions) -> Result<Pla
     Err(Error::new(ErrorKind::Busy, "is being labelled all the time")
         .with_object(format!("history {:?}", history.name()))
         .with_hint("run it again"))
+}
+
+/// Commits that expired although something keeps them, and that are whole still.
+fn wrongly_expired(
+    history: &History,
+    chain: &Chain,
+    options: &PruneOptions,
+    monitor: &dyn Monitor,
+) -> Result<BTreeSet<Seq>> {
+    let pinned = pins(history, options.deleted, options.clock.now())?;
+    let mut back: BTreeSet<Seq> = chain
+        .states()
+        .map(|c| c.seq)
+        .filter(|seq| pinned.contains_key(seq) && chain.expired().contains(*seq))
+        .collect();
+    if !back.is_empty() {
+        for finding in audit::commit_digests(&chain.allowing(&back), monitor)? {
+            if let Some(seq) = finding.commit {
+                back.remove(&seq);
+            }
+        }
+    }
+    Ok(back)
 }
 
 /// What all objects of a history take, and what the segments on its chain do.

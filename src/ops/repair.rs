@@ -323,7 +323,7 @@ impl Run<'_> {
             let chain = self.history.chain()?;
             let expired = |seq| lost.contains(&seq) || chain.expired().contains(seq);
             let states = chain.states().map(|c| (c.seq, expired(c.seq)));
-            Expired::publish(self.history, claim.term, self.options.clock.now(), states)?;
+            Expired::publish(self.history, (claim.term, self.options.clock.now()), states, &[])?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@
 //!   object, never a shorter chain.
 //! - A commit is a restore point if a segment on the chain has it, does not merely carry it, and no expiry lists it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -96,6 +96,11 @@ impl Chain {
     /// The same segments, of whose commits some more expired.
     pub(crate) fn without(&self, seqs: impl Iterator<Item = Seq>) -> Self {
         Self { expired: self.expired.with(seqs), ..self.clone() }
+    }
+
+    /// The same segments, some of whose commits did not expire after all.
+    pub(crate) fn allowing(&self, seqs: &BTreeSet<Seq>) -> Self {
+        Self { expired: self.expired.allowing(seqs), ..self.clone() }
     }
 
     /// The newest segment.

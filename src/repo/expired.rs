@@ -3,6 +3,8 @@
 //! Invariants: every record counts, whoever wrote it; so a record that repeats another can be published before that one is
 //! deleted, and nothing comes back in between. What no segment has any more needs no record.
 
+use std::collections::BTreeSet;
+
 use crate::error::{Error, Result};
 use crate::format::expiry::Expiry;
 use crate::format::limits;
@@ -42,6 +44,28 @@ impl Expired {
         self.ranges.get(at).is_some_and(|(first, _)| *first <= seq)
     }
 
+    /// The same but for some, for asking what would be.
+    pub(crate) fn allowing(&self, seqs: &BTreeSet<Seq>) -> Self {
+        let mut ranges = Vec::new();
+        for (mut first, last) in self.ranges.iter().copied() {
+            for seq in seqs.range(first..=last) {
+                if first < *seq {
+                    ranges.push((first, Seq(seq.0 - 1)));
+                }
+                first = seq.next();
+            }
+            if first <= last {
+                ranges.push((first, last));
+            }
+        }
+        Self { ranges, records: self.records.clone() }
+    }
+
+    /// The ranges.
+    pub(crate) fn ranges(&self) -> &[(Seq, Seq)] {
+        &self.ranges
+    }
+
     /// The same and some more, for asking what would be.
     pub(crate) fn with(&self, seqs: impl Iterator<Item = Seq>) -> Self {
         let more = seqs.map(|seq| (seq, seq));
@@ -54,13 +78,14 @@ impl Expired {
         &self.records
     }
 
-    /// Publishes that commits expired: `seqs` in ascending order, of all the `states` that segments have. Commits in
-    /// between that no segment has are listed with them, which keeps the record short. Answers the records' names.
+    /// Publishes which commits expired: of all the `states` that segments have, in ascending order, and what is listed
+    /// `besides`. Commits in between that no segment has are listed with them, which keeps the records short. Answers the
+    /// records' names.
     pub(crate) fn publish(
         history: &History,
-        term: Term,
-        time: Timestamp,
+        (term, time): (Term, Timestamp),
         states: impl Iterator<Item = (Seq, bool)>,
+        besides: &[(Seq, Seq)],
     ) -> Result<Vec<String>> {
         let mut ranges: Vec<(Seq, Seq)> = Vec::new();
         let mut open = false;
@@ -72,6 +97,7 @@ impl Expired {
             }
             open = expired;
         }
+        ranges.extend(besides);
         // Commits that touch are one range, as the format wants it.
         let ranges = joined(ranges);
         let mut published = Vec::new();
@@ -113,6 +139,8 @@ mod tests {
         let expired = Expired { ranges, records: Vec::new() };
         let inside: Vec<u64> = (0..12).filter(|n| expired.contains(Seq(*n))).collect();
         assert_eq!(inside, [1, 2, 3, 5, 6, 8, 9]);
+        let some = BTreeSet::from([Seq(1), Seq(5), Seq(9), Seq(20)]);
+        assert_eq!(expired.allowing(&some).ranges, s(&[(2, 3), (6, 6), (8, 8)]));
         assert_eq!(joined(s(&[(1, u64::MAX), (u64::MAX, u64::MAX)])), s(&[(1, u64::MAX)]));
     }
 }

@@ -2,7 +2,6 @@
 
 mod year;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
@@ -37,7 +36,7 @@ fn merging_in_any_order_gives_the_same_answers() {
             points.retain(|s| !gone.contains(s));
             let expired = |seq| gone.contains(&seq) || chain.expired().contains(seq);
             let states = chain.states().map(|c| (c.seq, expired(c.seq)));
-            Expired::publish(&bench.history, claim.term, Timestamp(0), states).unwrap();
+            Expired::publish(&bench.history, (claim.term, Timestamp(0)), states, &[]).unwrap();
             for step in 0..random.below(6) {
                 let what = format!("seed {seed}, round {round}, step {step}");
                 let chain = bench.history.chain().unwrap();
@@ -230,4 +229,28 @@ fn a_prune_that_dies_at_any_operation_loses_nothing_and_the_next_completes_it() 
         bench.verify(&what);
     }
     assert!(failed > operations, "only {failed} of {operations} failed");
+}
+
+#[test]
+fn what_was_held_while_a_prune_died_comes_back() {
+    let mut bench = Bench::new(3);
+    for _ in 0..6 {
+        bench.pass(HOUR);
+        bench.app.execute_batch("INSERT INTO t(x) VALUES(randomblob(3000))").unwrap();
+        bench.capture();
+    }
+    // A prune looks, somebody holds a commit and is told so, the prune publishes what expired and dies.
+    bench.history.add_hold(Seq(2), "audit").unwrap();
+    let claim = Claim::take(&bench.history, PRUNE).unwrap();
+    let chain = bench.history.chain().unwrap();
+    let states = chain.states().map(|c| (c.seq, c.seq < Seq(6)));
+    Expired::publish(&bench.history, (claim.term, Timestamp(0)), states, &[]).unwrap();
+    assert_eq!(bench.check("expired"), BTreeSet::from([Seq(6)]));
+    let policy = Policy { last: 1, ..Policy::default() };
+    for round in 0..2 {
+        prune(&bench.history, &bench.options(policy.clone()), &Silent).unwrap();
+        assert_eq!(bench.check("pruned"), BTreeSet::from([Seq(2), Seq(6)]), "round {round}");
+        bench.pass(1);
+    }
+    bench.verify("in the end");
 }

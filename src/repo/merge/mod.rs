@@ -31,7 +31,7 @@ use std::sync::Arc;
 use crate::codec::batch::Compression;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::header::SPARSE;
-use crate::format::segment::{CommitRecord, Manifest, SegmentKind};
+use crate::format::segment::{CommitRecord, Manifest, SegmentKind, SegmentRef};
 use crate::progress::Monitor;
 use crate::repo::chain::{Chain, Segment};
 use crate::repo::data::{INLINE_MAX, SegmentData};
@@ -84,6 +84,8 @@ struct Work<'c> {
     sources: &'c [Arc<Segment>],
     /// What is built on them.
     later: &'c [Arc<Segment>],
+    /// How the segment behind them names the last of them.
+    named: Option<SegmentRef>,
 }
 
 impl<'c> Work<'c> {
@@ -95,7 +97,8 @@ impl<'c> Work<'c> {
         let sources = covered.get(from..).filter(|s| !s.is_empty())?;
         let behind = segments.get(range.end..)?;
         let later = behind.iter().position(is_base).unwrap_or(behind.len());
-        Some(Self { covered, sources, later: behind.get(..later)? })
+        let named = behind.first().and_then(|s| s.manifest.parent);
+        Some(Self { covered, sources, later: behind.get(..later)?, named })
     }
 
     /// Which commits stay.
@@ -165,7 +168,9 @@ pub(crate) fn merge(
     let id = out.data.id();
     let carries = sifter.carries();
     let commits = sifter.finish(out.versions, out.data.stored())?;
-    let lossy = options.keep != Keep::All || work.covered.iter().any(|s| s.sparse);
+    let lossy = options.keep != Keep::All
+        || work.sources.len() != work.covered.len()
+        || work.covered.iter().any(|s| s.sparse);
     let manifest = Manifest {
         history: history.id(),
         term: claim.term,
@@ -173,7 +178,7 @@ pub(crate) fn merge(
         kind: base.manifest.kind,
         page_size,
         parent: first.manifest.parent,
-        covers: Some(last.as_parent()),
+        covers: Some(work.named.unwrap_or_else(|| last.as_parent())),
         carries,
         first: first.manifest.first,
         versions: out.versions,
@@ -204,8 +209,10 @@ pub(crate) fn bury(
     range: Range<usize>,
     claim: &Claim,
 ) -> Result<()> {
+    let behind = chain.segments().get(range.end);
     let covered = chain.segments().get(range).unwrap_or_default();
     let (Some(first), Some(last)) = (covered.first(), covered.last()) else { return Ok(()) };
+    let named = behind.and_then(|s| s.manifest.parent);
     let points = covered.iter().flat_map(|s| s.manifest.states());
     let Some(record) = last.manifest.commits.last().copied() else { return Ok(()) };
     if points.clone().any(|c| chain.commit(c.seq).is_some()) {
@@ -219,7 +226,7 @@ pub(crate) fn bury(
         kind: first.manifest.kind,
         page_size: last.manifest.page_size,
         parent: first.manifest.parent,
-        covers: Some(last.as_parent()),
+        covers: Some(named.unwrap_or_else(|| last.as_parent())),
         carries: true,
         first: first.manifest.first,
         versions: 0,
