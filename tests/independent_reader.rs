@@ -588,9 +588,9 @@ fn it_reads_the_newest_of_merged_segments_with_one_range() {
         let policy = Policy { last: 1, ..Policy::default() };
         prune(&history, &PruneOptions::new(policy, Zone::Utc), &Silent).unwrap();
         let chain = history.chain().unwrap();
-        let merged = &chain.segments()[1];
-        assert!(merged.is_merged() && merged.manifest.last() == Seq(19));
-        assert_eq!(merged.manifest.states().len(), holds.len() - n, "the newest counts");
+        let merged = chain.segments().iter().filter(|s| s.is_merged());
+        let states: usize = merged.map(|s| s.manifest.states().len()).sum();
+        assert_eq!(states, holds.len() - n, "the newest counts");
         agree(&reader, &written, &history, &format!("{n} holds less"));
         history.remove_hold(hold).unwrap();
     }

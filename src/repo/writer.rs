@@ -199,14 +199,18 @@ impl Writer {
         if let Some(segment) = chain.newest() {
             self.check_parts(segment)?;
         }
-        (self.state.term, self.state.token) = (term, token);
-        let mut then = self.state.clone();
-        then.head = newest;
-        self.state.quiet = quiet(&self.history, &then, &self.state.claiming)?;
-        // Published behind a rival that may still come: safe only once something stands behind it.
-        if then.head.as_ref().is_some_and(|h| term > h.term.max(self.state.quiet).next()) {
-            return Err(superseded("another writer claimed this history", &name));
+        // From where on somebody may have claimed a turn: what was safe in the old term needs no second look.
+        let safe = if self.needs_anchor() { Term(0) } else { self.term() };
+        if let Some(head) = &newest {
+            let from = safe.max(head.term);
+            let quiet = quiet_after(&self.history, from, term, &self.state.claiming)?;
+            // Published behind a rival that may still come: safe only once something stands behind it.
+            if term > quiet.next() {
+                return Err(superseded("another writer claimed this history", &name));
+            }
+            self.state.quiet = quiet;
         }
+        (self.state.term, self.state.token) = (term, token);
         self.state.claiming.clear();
         self.dir.write(&self.state)
     }
