@@ -52,7 +52,7 @@ fn repository(dir: &Path) -> (Repository, Secret) {
 }
 
 /// Commits as many transactions as asked for, followed by a keeper, and opens the history again and again.
-fn open(dir: &Path, commits: u64) {
+fn open(dir: &Path, commits: i64) {
     let (repository, secret) = repository(dir);
     let path = dir.join("app.db");
     let app = Connection::open(&path).unwrap();
@@ -99,7 +99,7 @@ fn open(dir: &Path, commits: u64) {
 }
 
 /// Lets a quarter of a base die in one place, and compares the prune that rewrites it with copying as many bytes.
-fn merge(dir: &Path, mib: u64) {
+fn merge(dir: &Path, mib: i64) {
     let (repository, _) = repository(dir);
     let path = dir.join("app.db");
     let app = Connection::open(&path).unwrap();
@@ -141,10 +141,10 @@ fn merge(dir: &Path, mib: u64) {
 }
 
 /// Copies so many bytes from a file to another as `cp` does, and syncs them.
-fn copy(dir: &Path, mib: u64) -> Duration {
+fn copy(dir: &Path, mib: i64) -> Duration {
     let (from, to) = (dir.join("app.db"), dir.join("copy"));
     let began = Instant::now();
-    let mut source = File::open(from).unwrap().take(mib << 20);
+    let mut source = File::open(from).unwrap().take(mib.unsigned_abs() << 20);
     let mut target = File::create(&to).unwrap();
     let mut buffer = vec![0; 1 << 20];
     loop {

@@ -7,11 +7,15 @@
 //! decoded batches are kept up to [`CACHE`] bytes, and what is packed at once is [`WAVE`] batches.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Sender, bounded};
 
 use super::Options;
 use super::window::{Source, Version};
-use crate::codec::batch::{BATCH_LEN, Decoder, SelfCheck};
+use crate::codec::batch::{BATCH_LEN, DataSeal, Decoder, SelfCheck};
 use crate::codec::digest::PageHasher;
+use crate::codec::pool::panicked;
 use crate::codec::wave;
 use crate::error::{Error, Result};
 use crate::format::index::{BatchRef, IndexBlock, IndexEntry};
@@ -54,6 +58,7 @@ pub(super) struct Emitter<'a> {
     pub(super) batches: u64,
     /// Bytes of sealed batches that were copied.
     pub(super) copied: u64,
+    checker: Option<Checker>,
     /// Batches that were packed anew: their number is the next one's.
     packed: u32,
 }
@@ -87,8 +92,17 @@ impl<'a> Emitter<'a> {
             versions: 0,
             batches: 0,
             copied: 0,
+            checker: None,
             packed: 0,
         })
+    }
+
+    /// Waits until the seals of all that was copied were opened.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Damaged`] when one does not open.
+    pub(super) fn checked(&mut self) -> Result<()> {
+        self.checker.take().map_or(Ok(()), Checker::finish)
     }
 
     /// Writes a window's survivors, which are in the order of pages and commits.
@@ -196,11 +210,6 @@ impl<'a> Emitter<'a> {
     /// Copies a sealed batch as it is.
     fn copy(&mut self, source: &Source) -> Result<BatchRef> {
         let sealed = source.segment.fetch(source.batch.at)?;
-        if self.options.open_copied {
-            let (seal, mut copy) = (source.segment.seal(source.batch.origin)?, sealed.clone());
-            let object = source.segment.object_of(source.batch.at);
-            seal.open(&source.batch, &mut copy).map_err(|e| e.of(&object))?;
-        }
         let origin = source.segment.origin(source.batch.origin)?;
         let known = self.origins.iter().position(|o| *o == origin);
         let origin = known.unwrap_or_else(|| {
@@ -210,6 +219,13 @@ impl<'a> Emitter<'a> {
         let origin = u16::try_from(origin + 1).map_err(|_| too_many())?;
         let at = self.data.append(&sealed)?;
         self.copied += u64::from(at.len);
+        if self.options.open_copied {
+            let checker = match self.checker.take() {
+                Some(checker) => checker,
+                None => Checker::start()?,
+            };
+            self.checker = Some(checker.check(source, sealed)?);
+        }
         self.advance(source.batch.pages.into());
         Ok(BatchRef { at, origin, ..source.batch })
     }
@@ -349,6 +365,42 @@ impl<'a> Emitter<'a> {
 /// Whether so few of the pages of a batch are of older commits only that it may stay as it is.
 pub(super) fn is_settled(live: u32, current: u32) -> bool {
     live.saturating_sub(current) * MIXED <= live
+}
+
+/// Opens the seals of copied batches on a thread of its own: decrypting takes as long as copying.
+struct Checker {
+    batches: Sender<(DataSeal, BatchRef, Vec<u8>, String)>,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl Checker {
+    fn start() -> Result<Self> {
+        let (batches, waiting) = bounded::<(DataSeal, BatchRef, Vec<u8>, String)>(WAVE);
+        let work = move || {
+            waiting.iter().try_for_each(|(seal, batch, mut bytes, object)| {
+                seal.open(&batch, &mut bytes).map_err(|e| e.of(&object))
+            })
+        };
+        let thread = std::thread::Builder::new().name("pagekeep-check".to_owned()).spawn(work);
+        let thread =
+            thread.map_err(|e| Error::io(e, "cannot be started", "the checking thread"))?;
+        Ok(Self { batches, thread })
+    }
+
+    fn check(self, source: &Source, bytes: Vec<u8>) -> Result<Self> {
+        let seal = source.segment.seal(source.batch.origin)?;
+        let object = source.segment.object_of(source.batch.at);
+        match self.batches.send((seal, source.batch, bytes, object)) {
+            Ok(()) => Ok(self),
+            // It stopped at the first that does not open.
+            Err(_) => Err(self.finish().err().unwrap_or_else(panicked)),
+        }
+    }
+
+    fn finish(self) -> Result<()> {
+        drop(self.batches);
+        self.thread.join().unwrap_or_else(|_| Err(panicked()))
+    }
 }
 
 /// Batches that were decoded, the oldest of which go when they are too many.

@@ -165,6 +165,7 @@ pub(crate) fn merge(
         let survivors = sifter.sift(&window, |_| true)?;
         out.window(&window.sources, &survivors)?;
     }
+    out.checked()?;
     let id = out.data.id();
     let carries = sifter.carries();
     let commits = sifter.finish(out.versions, out.data.stored())?;

@@ -117,6 +117,7 @@ pub(crate) fn transfer(
         let survivors = sifter.sift(&window, |version| inside(version.seq))?;
         out.window(&window.sources, &survivors)?;
     }
+    out.checked()?;
     let commits = sifter.finish(out.versions, out.data.stored())?;
     let Some(last) = commits.last().copied().filter(|c| c.seq == stretch.until) else {
         return Err(inconsistent());
