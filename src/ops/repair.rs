@@ -17,6 +17,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::capture::commit::{CaptureOptions, capture};
 use crate::codec::batch::Compression;
@@ -32,7 +33,7 @@ use crate::ops::audit;
 use crate::ops::locate::Database;
 use crate::ops::restore::Opener;
 use crate::progress::{Monitor, Phase, check_cancelled};
-use crate::repo::chain::{Chain, Survey, survey};
+use crate::repo::chain::{Chain, Segment, Survey, survey};
 use crate::repo::expired::Expired;
 use crate::repo::history::History;
 use crate::repo::merge::loss::{Loss, loss};
@@ -233,7 +234,7 @@ impl Run<'_> {
         let mut newest = end;
         for entry in &survey.cut_off {
             let Some(at) = self.history.names().parse_segment(&entry.name) else { continue };
-            match crate::repo::segment::Segment::read_log(self.history, at) {
+            match Segment::read_log(self.history, at) {
                 Ok(Some(segment)) => newest = newest.max(segment.end),
                 Ok(None) => {}
                 Err(e) if e.kind() == ErrorKind::Damaged => newest = newest.max(at.first),
@@ -254,7 +255,7 @@ impl Run<'_> {
         if !self.options.data || chain.segments().is_empty() {
             return Ok(Loss::default());
         }
-        let page_bytes = |s: &std::sync::Arc<crate::repo::chain::Segment>| {
+        let page_bytes = |s: &Arc<Segment>| {
             s.manifest.versions.saturating_mul(s.manifest.page_size.get().into())
         };
         let total = chain.segments().iter().map(page_bytes).sum();
@@ -334,26 +335,27 @@ impl Run<'_> {
             return Ok(());
         }
         let claim = Claim::take(self.history, PRUNE)?;
+        // What can't be read goes first, with all that is built on it: merging looks at what comes behind.
         let chain = self.history.chain()?;
-        let segments = chain.segments();
-        let end = segments.len().saturating_sub(1);
-        let is_base =
-            |at: usize| segments.get(at).is_some_and(|s| s.manifest.kind == SegmentKind::Base);
+        let end = chain.segments().len().saturating_sub(1);
         let mut at = 0;
         while at < end {
-            let id = segments.get(at).map(|s| s.reference.id).unwrap_or_default();
             let mut until = at + 1;
-            if loss.unreadable.contains(&id) {
-                // With all that is built on it.
-                while until < end && !is_base(until) {
+            if chain.segments().get(at).is_some_and(|s| loss.unreadable.contains(&s.reference.id)) {
+                let is_base = |s: &Arc<Segment>| s.manifest.kind == SegmentKind::Base;
+                while until < end && !chain.segments().get(until).is_some_and(is_base) {
                     until += 1;
                 }
                 bury(self.history, &chain, at..until, &claim)?;
-            } else if loss.spoilt.contains(&id) {
-                let options = self.merge_options();
-                merge(self.history, &chain, at..until, &claim, &options, self.monitor)?;
             }
             at = until;
+        }
+        let chain = self.history.chain()?;
+        for (at, segment) in chain.segments().iter().enumerate().take(end) {
+            if loss.spoilt.contains(&segment.reference.id) && at + 1 < chain.segments().len() {
+                let options = self.merge_options();
+                merge(self.history, &chain, at..at + 1, &claim, &options, self.monitor)?;
+            }
         }
         Ok(())
     }

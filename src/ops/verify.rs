@@ -27,6 +27,7 @@ use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::{Chain, Commit, Segment};
 use crate::repo::history::History;
 use crate::repo::host;
+use crate::repo::merge::loss::loss;
 use crate::repo::page_map::Wanted;
 use crate::sqlite::check::Checker;
 use crate::types::{Timestamp, random_bytes};
@@ -273,6 +274,7 @@ impl Run<'_> {
         let total: u64 = self.chain.segments().iter().map(page_bytes).sum();
         let total = self.options.sample_ppm.map_or(total, |ppm| part_of(total, ppm));
         self.monitor.phase(Phase::Verify, Some(total));
+        let before = report.findings.clone();
         let findings = Mutex::new(std::mem::take(&mut report.findings));
         let (opened, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
         let batches = Batches::new(self, &findings)?;
@@ -303,6 +305,20 @@ impl Run<'_> {
         report.batches = (opened.into_inner(), all);
         report.page_bytes = bytes.into_inner();
         report.findings = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if report.findings.len() > before.len() {
+            // Damage where no restore point has anything is none: a repair left it there, for a prune.
+            let loss = loss(
+                self.chain,
+                self.options.threads,
+                &|| Opener::new(self.history),
+                &|opener: &mut Opener, wanted| {
+                    check_cancelled(self.monitor)?;
+                    opener.open(wanted, &mut |_, _, _| Ok(())).map(|_| ())
+                },
+            )?;
+            let needed: Vec<Finding> = loss.findings.iter().map(Finding::of).collect();
+            report.findings.retain(|f| before.contains(f) || needed.contains(f));
+        }
         report.timed_out = self.out_of_time();
         // What an unreadable index block does to the sums is no news.
         if report.findings.is_empty() {

@@ -3,7 +3,7 @@
 //! Whoever writes claims the next term by creating `writers/<term>`, and only then looks at the chain. A term is in force while the
 //! next one is absent and its own claim is there; old claims are deleted in ascending order, so both can't be missed.
 //!
-//! Who only merges and deletes claims a term too, under the role [`PRUNE`], which is a promise: nothing is ever published to the log in it.
+//! Who only merges and deletes claims a term too, under the role `prune`, which is a promise: nothing is ever published to the log in it.
 
 use std::time::Duration;
 

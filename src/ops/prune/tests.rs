@@ -254,3 +254,29 @@ fn what_was_held_while_a_prune_died_comes_back() {
     }
     bench.verify("in the end");
 }
+
+#[test]
+fn a_batch_that_was_damaged_is_not_passed_on() {
+    let mut bench = Bench::with_page_size(8, 4096);
+    for _ in 0..400 {
+        bench.app.execute_batch("INSERT INTO t(x) VALUES(randomblob(9000))").unwrap();
+    }
+    bench.capture();
+    bench.app.execute_batch("UPDATE t SET x=randomblob(9000) WHERE id<160").unwrap();
+    bench.pass(HOUR);
+    bench.capture();
+    let part = bench.store.list(&bench.history.names().data()).unwrap()[0].name.clone();
+    let sound = bench.store.get(&part, u64::MAX).unwrap().unwrap();
+    let mut bytes = sound.clone();
+    // Among the last pages, which nobody changed.
+    let at = bytes.len() * 3 / 4;
+    bytes[at] ^= 1;
+    bench.store.damage(&part, &bytes);
+    let options = bench.options(Policy { last: 1, ..Policy::default() });
+    let error = prune(&bench.history, &options, &Silent).unwrap_err();
+    assert_eq!((error.kind(), error.object()), (ErrorKind::Damaged, Some(&*part)), "{error:?}");
+    assert!(bench.store.list(&bench.history.names().merged()).unwrap().is_empty());
+    bench.store.damage(&part, &sound);
+    assert!(prune(&bench.history, &options, &Silent).unwrap().copied > 0);
+    assert_eq!(bench.check("mended").len(), 1);
+}

@@ -1,6 +1,7 @@
 //! Histories with every kind of damage: what a repair says remains is exactly what can be restored afterwards.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::*;
 use crate::ops::trial::{Bench, HOUR, Random};
@@ -56,7 +57,7 @@ fn what_a_repair_says_remains_is_what_remains() {
                 }
             }
             // Another machine, which has seen nothing of it.
-            bench.history = bench.through(std::sync::Arc::new(bench.store.clone())).unwrap();
+            bench.history = bench.through(Arc::new(bench.store.clone())).unwrap();
             let before = bench.store.list("histories/").unwrap();
             let dry = repair(&bench.history, None, &options(&bench, false), &Silent)
                 .unwrap_or_else(|e| panic!("{what}: {e:?}"));
@@ -112,4 +113,72 @@ fn a_history_that_went_backwards_is_taken_as_it_is_only_if_somebody_says_so() {
     bench.app.execute_batch("INSERT INTO t(x) VALUES('after')").unwrap();
     let next = bench.capture();
     assert!(bench.check("accepted").contains(&next));
+}
+
+#[test]
+fn a_repair_that_dies_at_any_operation_is_finished_by_the_next() {
+    use crate::store::{Fault, FaultStore};
+
+    let scene = |fault: Option<(u64, Fault)>| {
+        let bench = bench(4);
+        // A label, a segment in the middle, and pages of the base.
+        let chain = bench.history.chain().unwrap();
+        let names = bench.history.names();
+        let mut victims = vec![chain.segments()[5].name().to_owned()];
+        victims.push(bench.store.list(&names.snapshots()).unwrap()[0].name.clone());
+        for (name, from_end) in victims
+            .iter()
+            .map(|n| (n.clone(), 40))
+            .chain([(bench.store.list(&names.data()).unwrap()[0].name.clone(), 500_000)])
+        {
+            let mut bytes = bench.store.get(&name, u64::MAX).unwrap().unwrap();
+            let at = bytes.len().saturating_sub(from_end).max(50).min(bytes.len() - 1);
+            bytes[at] ^= 1;
+            bench.store.damage(&name, &bytes);
+        }
+        let (at, fault) = fault.unwrap_or((u64::MAX, Fault::Error));
+        let store = Arc::new(FaultStore::new(Arc::new(bench.store.clone()), at, fault));
+        let path = bench.dir.path().join("app.db");
+        let ended = bench
+            .through(store.clone())
+            .and_then(|history| repair(&history, Some(&path), &options(&bench, true), &Silent));
+        (bench, ended, store.operations())
+    };
+    let (mut healthy, ended, operations) = scene(None);
+    let healed = ended.unwrap().healed.unwrap();
+    healthy.history = healthy.through(Arc::new(healthy.store.clone())).unwrap();
+    let path = healthy.dir.path().join("app.db");
+    healthy.expected.insert(healed, std::fs::read(&path).unwrap());
+    let faults = [Fault::Error, Fault::LostResponse, Fault::Dead];
+    // Every third operation in each way, all of them in one of the ways.
+    for (k, fault) in (0..operations).map(|k| (k, faults[usize::try_from(k % 3).unwrap()])) {
+        let what = format!("{fault:?} at {k}");
+        let (mut bench, _, _) = scene(Some((k, fault)));
+        bench.history = bench.through(Arc::new(bench.store.clone())).unwrap();
+        let path = bench.dir.path().join("app.db");
+        let done = repair(&bench.history, Some(&path), &options(&bench, true), &Silent)
+            .unwrap_or_else(|e| panic!("{what}: {e:?}"));
+        // Whichever of the two healed it, the newest commit is the live database.
+        let chain = bench.history.chain().unwrap_or_else(|e| panic!("{what}: {e:?}"));
+        let newest = chain.latest().unwrap().seq;
+        assert!(done.healed.is_none_or(|seq| seq == newest), "{what}");
+        let live = std::fs::read(&path).unwrap();
+        for commit in chain.commits().filter(|c| c.seq > Seq(8)) {
+            // Commits that mark lost numbers show what was newest then; the last is the live database.
+            if commit.record.digest == chain.latest().unwrap().record.digest {
+                bench.expected.insert(commit.seq, live.clone());
+            }
+        }
+        assert!(bench.expected.contains_key(&newest), "{what}");
+        let shown: BTreeSet<Seq> = chain.commits().map(|c| c.seq).collect();
+        for seq in shown {
+            let before = bench.expected.range(..seq).next_back().map(|(_, b)| b.clone());
+            if let (false, Some(before)) = (bench.expected.contains_key(&seq), before) {
+                bench.expected.insert(seq, before);
+            }
+        }
+        assert!(bench.check(&what).contains(&newest), "{what}");
+        bench.verify(&what);
+    }
+    assert!(operations > 60, "{operations}");
 }
