@@ -232,8 +232,9 @@ pub(crate) fn show(context: &Context, args: &ShowArgs) -> Result<()> {
 
 /// The commits before and after one, for people.
 pub(crate) fn neighbours(chain: &crate::repo::chain::Chain, commit: &Commit) -> Vec<String> {
-    let before = commit.seq.0.checked_sub(1).and_then(|n| chain.commit(Seq(n)));
-    let after = chain.commit(commit.seq.next());
+    // A prune may have left gaps.
+    let before = chain.commits().rev().find(|c| c.seq < commit.seq);
+    let after = chain.commits().find(|c| c.seq > commit.seq);
     let line = |word: &str, c: Option<Commit>| {
         c.map(|c| format!("{word} it: seq:{}, {}", c.seq, time(c.record.time)))
             .unwrap_or_else(|| format!("{word} it: nothing"))
