@@ -33,7 +33,7 @@
 //!
 //! - [`repo`]: repositories, histories, keys. [`store`]: where objects live.
 //! - [`ops`]: what can be done: back up, restore, verify, select a commit.
-//! - [`policy`]: how people name a commit.
+//! - [`policy`]: how people name a commit, and which commits stay.
 //! - [`format`](mod@format), [`codec`]: bytes at rest, pure. [`sqlite`]: reading live databases.
 //! - [`capture`]: from a live database to a commit.
 //!

@@ -166,6 +166,8 @@ struct Bench {
     references: Vec<Vec<u8>>,
     /// Whether the next backup finds no local state, and claims a term.
     forgotten: bool,
+    /// Segments published since the last upkeep that the state remembers.
+    since_upkeep: u32,
     /// Terms claimed since the one that the newest commit was published in.
     claims: u32,
 }
@@ -182,6 +184,7 @@ impl Bench {
             reader: None,
             references: Vec::new(),
             forgotten: true,
+            since_upkeep: 0,
             claims: 0,
         };
         bench.open();
@@ -379,14 +382,23 @@ impl Bench {
             Some(_) => seen.scans += 1,
         }
         coverage.set(seen);
-        self.claims += u32::from(std::mem::take(&mut self.forgotten));
+        if std::mem::take(&mut self.forgotten) {
+            self.claims += 1;
+            self.since_upkeep = 0;
+        }
         let changed = self.references.last() != Some(&now);
         let anchor = !changed && self.claims > 1;
         let published = report.commit.map(|commit| commit.changed > 0);
         let expected = (changed || anchor).then_some(changed);
         assert_eq!(published, expected, "a commit exactly if the bytes changed, or as an anchor");
         if expected.is_some() {
-            self.claims = 0;
+            self.since_upkeep += 1;
+            // Every sixteenth segment is followed by an upkeep, for which the writer claims the next term.
+            let upkeep = self.since_upkeep >= 16;
+            self.claims = u32::from(upkeep);
+            if upkeep {
+                self.since_upkeep = 0;
+            }
             self.references.push(now);
         }
         assert_eq!(report.seq.0, self.references.len() as u64);
