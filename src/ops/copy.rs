@@ -121,7 +121,6 @@ fn merge_options(options: &CopyOptions) -> Options {
         compression: options.compression,
         threads: options.threads,
         repack: true,
-        open_copied: true,
     }
 }
 

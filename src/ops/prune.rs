@@ -31,10 +31,11 @@ use crate::repo::history::History;
 use crate::repo::merge::plan::{many, stale};
 use crate::repo::merge::{Keep, Options, merge, needed, newest_bytes, pieces};
 use crate::repo::term::{Claim, PRUNE};
+use crate::repo::upkeep;
 use crate::types::{Clock, Seq, Timestamp};
 
 /// How long what a merge replaced stays, for readers that are at it.
-pub const GRACE: Duration = Duration::from_secs(3600);
+pub const GRACE: Duration = upkeep::GRACE;
 /// How long a commit whose label was removed stays, so that the label can be given back.
 pub const DELETED: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a label that was made before something risky keeps its commit.
@@ -131,9 +132,8 @@ pub fn prune(
     if options.dry_run {
         let chain = history.chain()?;
         let plan = decide(history, &chain, options)?;
-        let (live, _) = usage(history, &chain)?;
-        report.before = live;
-        report.after = estimate(&chain, &plan, live, monitor)?;
+        report.before = usage(history, &chain)?;
+        report.after = estimate(&chain, &plan, report.before, monitor)?;
         (report.kept, report.dropped) = (plan.kept, plan.dropped);
         return Ok(report);
     }
@@ -145,7 +145,7 @@ pub fn prune(
         return Ok(report);
     }
     check_clock(history, claim, options)?;
-    report.before = usage(history, &chain)?.0;
+    report.before = usage(history, &chain)?;
     sound(history, monitor)?;
     let plan = expire(history, claim, options, monitor)?;
     (report.kept, report.dropped) = (plan.kept, plan.dropped);
@@ -306,17 +306,16 @@ fn wrongly_expired(
     Ok(back)
 }
 
-/// What all objects of a history take, and what the segments on its chain do.
-fn usage(history: &History, chain: &Chain) -> Result<(Usage, u64)> {
+/// What all objects of a history take.
+fn usage(history: &History, chain: &Chain) -> Result<Usage> {
     let listed = history.repository().store().list(&history.names().all())?;
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-    let usage = Usage {
+    Ok(Usage {
         bytes: listed.iter().map(|e| e.len).sum(),
         objects: count(listed.len()),
         segments: count(chain.segments().len()),
         commits: count(chain.commits().count()),
-    };
-    Ok((usage, chain.segments().iter().map(|s| s.stored_len()).sum()))
+    })
 }
 
 /// What would remain, roughly: dead versions take as much as the others of their segment.
@@ -358,13 +357,7 @@ pub struct RewriteReport {
 pub fn rewrite(history: &History, threads: usize, monitor: &dyn Monitor) -> Result<RewriteReport> {
     let claim = Claim::take(history, PRUNE)?;
     let newest_key = history.repository().newest_key()?.id;
-    let options = Options {
-        keep: Keep::All,
-        compression: Compression::default(),
-        threads,
-        repack: false,
-        open_copied: true,
-    };
+    let options = Options::new(Keep::All, threads);
     let mut report = RewriteReport::default();
     let chain = history.chain()?;
     settled(history, &chain, |chain| {
@@ -432,7 +425,7 @@ impl Run<'_> {
         let collected = garbage.delete(self.history)?;
         report.deleted = (collected.objects, collected.bytes);
         self.history.repository().store().sweep(now.before(collect::ORPHANS))?;
-        report.after = usage(self.history, &chain)?.0;
+        report.after = usage(self.history, &chain)?;
         Ok(())
     }
 
@@ -448,7 +441,6 @@ impl Run<'_> {
             compression: self.options.compression,
             threads: self.options.threads,
             repack: false,
-            open_copied: true,
         };
         let bytes = |range: &std::ops::Range<usize>| -> u64 {
             let segments = chain.segments().get(range.clone()).unwrap_or_default();

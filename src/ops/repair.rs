@@ -20,7 +20,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::capture::commit::{CaptureOptions, capture};
-use crate::codec::batch::Compression;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::expiry::Expiry;
 use crate::format::hold::HoldRecord;
@@ -32,6 +31,7 @@ use crate::format::writer::WriterClaim;
 use crate::ops::audit;
 use crate::ops::locate::Database;
 use crate::ops::restore::Opener;
+use crate::ops::verify::Finding;
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::{Chain, Segment, Survey, survey};
 use crate::repo::expired::Expired;
@@ -160,13 +160,8 @@ pub fn repair(
 }
 
 fn fault(e: &Error, action: Action) -> Fault {
-    let mut message = e.message().to_owned();
-    let mut source = std::error::Error::source(e);
-    while let Some(cause) = source {
-        message = format!("{message}: {cause}");
-        source = cause.source();
-    }
-    Fault { object: e.object().unwrap_or("the history").to_owned(), message, action }
+    let Finding { object, message, .. } = Finding::of(e);
+    Fault { object, message, action }
 }
 
 struct Run<'a> {
@@ -361,13 +356,7 @@ impl Run<'_> {
     }
 
     fn merge_options(&self) -> Options {
-        Options {
-            keep: Keep::Points,
-            compression: Compression::default(),
-            threads: self.options.threads,
-            repack: false,
-            open_copied: true,
-        }
+        Options::new(Keep::Points, self.options.threads)
     }
 
     /// Publishes a commit without pages behind the lost ones, so that their numbers are not used again.

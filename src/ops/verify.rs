@@ -85,7 +85,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn of(e: &Error) -> Self {
+    pub(crate) fn of(e: &Error) -> Self {
         let mut message = e.message().to_owned();
         let mut source = std::error::Error::source(e);
         while let Some(cause) = source {

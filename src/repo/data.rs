@@ -21,7 +21,7 @@ use crate::store::Upload;
 use crate::types::{KeyId, SegmentId};
 
 /// How many bytes of data a segment object may carry inside.
-pub(crate) const INLINE_MAX: usize = 1024 * 1024;
+const INLINE_MAX: usize = 1024 * 1024;
 /// How many page versions an index block lists before the next one begins.
 pub(crate) const BLOCK_ENTRIES: usize = 4096;
 

@@ -10,7 +10,6 @@ use super::collect::{self, Collected};
 use super::merge::plan::many;
 use super::merge::{Keep, Options, merge, pieces};
 use super::term::Claim;
-use crate::codec::batch::Compression;
 use crate::error::Result;
 use crate::progress::{Monitor, check_cancelled};
 use crate::repo::chain::settled;
@@ -33,13 +32,7 @@ pub(crate) fn run(
     threads: usize,
     monitor: &dyn Monitor,
 ) -> Result<Collected> {
-    let options = Options {
-        keep: Keep::All,
-        compression: Compression::default(),
-        threads,
-        repack: false,
-        open_copied: true,
-    };
+    let options = Options::new(Keep::All, threads);
     // A prune may replace what is merged here.
     settled(history, &history.chain()?, |chain| {
         let mut chain = chain.clone();

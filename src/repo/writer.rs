@@ -1,7 +1,7 @@
 //! The right to append to a history: a claimed [term](super::term), and what this machine remembers.
 //!
-//! A writer claims a term, and only then looks for the newest segment to build on. It publishes by creating `log/<term>-<first seq>`. Before it tells anyone that a commit is durable it looks again: the
-//! next term must be absent, and then its own present. So whatever was acknowledged was there before the next
+//! A writer claims a term, and only then looks for the newest segment to build on. It publishes by creating
+//! `log/<term>-<first seq>`. Before it tells anyone that a commit is durable it looks again: the next term must be absent, and then its own present. So whatever was acknowledged was there before the next
 //! writer looked, and is on the next writer's chain. What a sleeper or a cloned machine publishes late was acknowledged
 //! to nobody, and is off the chain as soon as the next writer publishes.
 //!

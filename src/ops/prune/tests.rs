@@ -54,13 +54,8 @@ fn merging_in_any_order_gives_the_same_answers() {
                     continue;
                 }
                 let keep = if random.below(2) == 0 { Keep::All } else { Keep::Points };
-                let options = Options {
-                    keep,
-                    compression: Compression::Fast,
-                    threads: 1,
-                    repack: false,
-                    open_copied: true,
-                };
+                let options =
+                    Options { keep, compression: Compression::Fast, threads: 1, repack: false };
                 merge(&bench.history, &chain, from..until, &claim, &options, &Silent)
                     .unwrap_or_else(|e| panic!("{what}: {from}..{until} of {segments}: {e:?}"));
                 assert_eq!(bench.check(&what), points, "{what}");

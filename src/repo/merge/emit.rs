@@ -219,13 +219,12 @@ impl<'a> Emitter<'a> {
         let origin = u16::try_from(origin + 1).map_err(|_| too_many())?;
         let at = self.data.append(&sealed)?;
         self.copied += u64::from(at.len);
-        if self.options.open_copied {
-            let checker = match self.checker.take() {
-                Some(checker) => checker,
-                None => Checker::start()?,
-            };
-            self.checker = Some(checker.check(source, sealed)?);
-        }
+        // Nothing that was damaged on its way is passed on.
+        let checker = match self.checker.take() {
+            Some(checker) => checker,
+            None => Checker::start()?,
+        };
+        self.checker = Some(checker.check(source, sealed)?);
         self.advance(source.batch.pages.into());
         Ok(BatchRef { at, origin, ..source.batch })
     }

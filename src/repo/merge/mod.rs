@@ -34,7 +34,7 @@ use crate::format::header::SPARSE;
 use crate::format::segment::{CommitRecord, Manifest, SegmentKind, SegmentRef};
 use crate::progress::Monitor;
 use crate::repo::chain::{Chain, Segment};
-use crate::repo::data::{INLINE_MAX, SegmentData};
+use crate::repo::data::SegmentData;
 use crate::repo::history::History;
 use crate::repo::term::Claim;
 use crate::store::Created;
@@ -65,8 +65,13 @@ pub(crate) struct Options {
     pub(crate) threads: usize,
     /// Pack everything anew.
     pub(crate) repack: bool,
-    /// Open the seals of what is copied: nothing that was damaged on its way is passed on.
-    pub(crate) open_copied: bool,
+}
+
+impl Options {
+    /// The usual way to merge.
+    pub(crate) fn new(keep: Keep, threads: usize) -> Self {
+        Self { keep, compression: Compression::default(), threads, repack: false }
+    }
 }
 
 /// What a merge came to.
@@ -154,7 +159,7 @@ pub(crate) fn merge(
     let mut data = SegmentData::new(history)?;
     let stored: u64 = work.sources.iter().map(|s| s.stored_len()).sum();
     // What is small stays so: packing pages together never makes more of them.
-    if usize::try_from(stored).is_ok_and(|n| n > INLINE_MAX) || stored > u64::from(u32::MAX) {
+    if !data.has_room(usize::try_from(stored).unwrap_or(usize::MAX)) {
         data.move_to_parts()?;
     }
     let mut out = Emitter::new(data, page_size, options, monitor)?;

@@ -85,13 +85,8 @@ fn least(bench: &Bench) -> u64 {
     let history = bench.through(Arc::new(store)).unwrap();
     let chain = history.chain().unwrap();
     let claim = Claim::take(&history, PRUNE).unwrap();
-    let options = Options {
-        keep: Keep::Points,
-        compression: Compression::Fast,
-        threads: 2,
-        repack: false,
-        open_copied: false,
-    };
+    let options =
+        Options { keep: Keep::Points, compression: Compression::Fast, threads: 2, repack: false };
     merge(&history, &chain, 0..chain.segments().len() - 1, &claim, &options, &Silent).unwrap();
     segments(&history)
 }
