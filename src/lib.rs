@@ -40,6 +40,8 @@
 //! rusqlite is re-exported, since cargo allows one copy of SQLite in a program.
 
 pub mod capture;
+#[cfg(test)]
+mod chance;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod codec;

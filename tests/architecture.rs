@@ -16,7 +16,7 @@ use std::path::Path;
 
 /// The top-level modules, lowest first. Modules of one level may name each other, but for [`STRANGERS`].
 const LEVELS: [&[&str]; 6] = [
-    &["error", "types", "progress"],
+    &["error", "types", "progress", "chance"],
     &["format", "codec", "policy"],
     &["sqlite", "store"],
     &["repo", "capture"],

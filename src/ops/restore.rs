@@ -28,7 +28,8 @@ use crate::repo::history::History;
 use crate::repo::page_map::{PageMap, Wanted};
 use crate::sqlite::check::Checker;
 use crate::sqlite::source;
-use crate::store::{Created, local};
+use crate::store::Created;
+use crate::store::disk::{self, Disk as _, Os};
 use crate::types::{Digest, PageNo, PageSize, SegmentId};
 
 /// What SQLite is asked about the restored file before it gets its name.
@@ -347,7 +348,7 @@ fn sweep(dir: &Path) {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let ours =
-            name.to_str().is_some_and(|name| local::is_temporary(name) && name.ends_with(SCRATCH));
+            name.to_str().is_some_and(|name| disk::is_temporary(name) && name.ends_with(SCRATCH));
         // A file that is just coming into being is not locked yet.
         let old = entry.metadata().is_ok_and(|meta| {
             meta.is_file()
@@ -385,7 +386,7 @@ impl Scratch {
     pub(crate) fn inside(dir: &Path) -> Result<Self> {
         sweep(dir);
         let create = || {
-            let path = dir.join(format!("{}{SCRATCH}", local::temporary_name()?));
+            let path = dir.join(format!("{}{SCRATCH}", disk::temporary_name()?));
             let file = OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -412,7 +413,7 @@ impl Scratch {
     fn publish(mut self, target: &Path, force: bool) -> Result<()> {
         let dir = self.path().parent().unwrap_or(Path::new(".")).to_owned();
         let aside = if force { Some(Aside::step(target)?) } else { None };
-        let published = local::publish_new(self.path(), target);
+        let published = disk::publish_new(&Os, self.path(), target);
         match published {
             Ok(Created::New) => self.path = None,
             Ok(Created::Exists) => {
@@ -427,7 +428,7 @@ impl Scratch {
                 });
             }
         }
-        local::sync_dir(&dir).map_err(|e| failed(e, "cannot be made durable", &dir))?;
+        Os.sync_dir(&dir).map_err(|e| failed(e, "cannot be made durable", &dir))?;
         match aside {
             Some(aside) => aside.remove(),
             None => Ok(()),
@@ -453,7 +454,7 @@ impl Aside {
         if target.exists() {
             source::check_unused(target)?;
         }
-        let tag = local::temporary_name()
+        let tag = disk::temporary_name()
             .map_err(|e| failed(e, "cannot be replaced", target))?
             .trim_start_matches('.')
             .to_owned();

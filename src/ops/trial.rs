@@ -8,6 +8,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::capture::commit::{CaptureOptions, capture};
+use crate::chance::Random;
 use crate::codec::batch::SelfCheck;
 use crate::error::Result;
 use crate::format::proof::Level;
@@ -31,22 +32,6 @@ pub(super) const FAULTS: [Fault; 4] = [Fault::Error, Fault::LostResponse, Fault:
 pub(super) const HOUR: i64 = 3_600_000_000;
 /// 2026-03-01T00:00:00Z.
 const BEGIN: i64 = 1_772_323_200_000_000;
-
-/// Numbers that look random, the same for the same seed.
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(super) fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % n
-    }
-}
 
 /// A database, its history, and what each commit has to restore to.
 pub(super) struct Bench {

@@ -50,6 +50,13 @@ impl Garbage {
     /// Store errors; what was not deleted then is found again.
     pub(crate) fn delete(self, history: &History) -> Result<Collected> {
         let mut collected = Collected::default();
+        if self.objects.is_empty() {
+            return Ok(collected);
+        }
+        // What takes the place of what goes: whoever published it may have died before it was durable.
+        for prefix in [history.names().log(), history.names().merged()] {
+            history.repository().store().sync(&prefix)?;
+        }
         for (name, len) in self.objects {
             history.repository().store().delete(&name)?;
             collected.objects += 1;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use super::state::Head;
 use crate::error::{Error, Result};
-use crate::store::local;
+use crate::store::disk;
 use crate::types::{Digest, HistoryId, PageNo};
 
 const HEADER_LEN: u64 = 64;
@@ -142,7 +142,7 @@ pub(crate) struct DigestsWriter {
 impl DigestsWriter {
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let create = || {
-            let temporary = path.with_file_name(local::temporary_name()?);
+            let temporary = path.with_file_name(disk::temporary_name()?);
             let file =
                 OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
             let mut out = BufWriter::with_capacity(1 << 16, file);

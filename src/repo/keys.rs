@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::slot::{SecretKind, SlotFront};
-use crate::store::local;
+use crate::store::disk::{Disk as _, Os};
 use crate::types::{parse_hex, random_bytes, write_hex};
 
 /// The alphabet of recovery keys: Crockford's base32.
@@ -100,7 +100,7 @@ impl Secret {
                 OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
-            local::sync_dir(path.parent().unwrap_or(Path::new(".")))
+            Os.sync_dir(path.parent().unwrap_or(Path::new(".")))
         });
         match written {
             Ok(()) => Ok(Self::KeyFile(key)),

@@ -208,6 +208,8 @@ impl Repository {
             .with_object(name)
             .with_hint("`pagekeep key rotate`, opened with this key, puts all slots in order"));
         }
+        // Whoever added the ones that remain may have died before they were durable.
+        self.store().sync(names::KEYS)?;
         self.store().delete(&name)
     }
 

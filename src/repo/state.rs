@@ -24,7 +24,7 @@ use crate::format::segment::SegmentRef;
 use crate::repo::chain::Chain;
 use crate::repo::history::History;
 use crate::sqlite::source::Position;
-use crate::store::local;
+use crate::store::disk::{self, Os};
 use crate::types::{Digest, PageSize, SegmentId, Seq, Term, WriterToken};
 
 /// The version of the state file; another one is ignored.
@@ -136,7 +136,7 @@ impl StateDir {
         let dir = dir_of(history);
         let path = dir.join("lock");
         let failed = |e: io::Error| Error::io(e, "cannot be opened", path.display().to_string());
-        local::make_dirs(&dir).map_err(failed)?;
+        disk::make_dirs(&Os, &dir).map_err(failed)?;
         let lock = OpenOptions::new()
             .write(true)
             .create(true)
@@ -197,7 +197,7 @@ fn read_from(dir: &Path) -> Result<Option<State>> {
 }
 
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_file_name(local::temporary_name()?);
+    let temporary = path.with_file_name(disk::temporary_name()?);
     let write = || {
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;

@@ -50,6 +50,7 @@ impl Writer {
         if let Some(state) = &saved
             && still_holds(history, state)?
         {
+            sync_log(history)?;
             let (role, state) = (role.to_owned(), state.clone());
             return Ok(Self { history: history.clone(), role, dir, state });
         }
@@ -63,6 +64,7 @@ impl Writer {
         }
         let Claim { term, token } = Claim::take_as(history, role, token)?;
         let chain = history.chain()?;
+        sync_log(history)?;
         if let Some(head) = saved.as_ref().and_then(|saved| saved.acknowledged.as_ref()) {
             seen::check_acknowledged(history, head, &chain)?;
         }
@@ -189,6 +191,7 @@ impl Writer {
         self.dir.write(&self.state)?;
         let Claim { term, token } = Claim::take_as(&self.history, &self.role, token)?;
         let chain = self.history.chain()?;
+        sync_log(&self.history)?;
         let newest = Head::of(&chain);
         if newest.as_ref() != head {
             return Err(superseded("another writer took over this history", &name));
@@ -274,6 +277,11 @@ impl Writer {
         self.state.last_run = Some(Timestamp::now().0);
         self.dir.write(&self.state)
     }
+}
+
+/// What is told of the chain's end has to be so after a loss of power, too: whoever published it may have died right then.
+fn sync_log(history: &History) -> Result<()> {
+    history.repository().store().sync(&history.names().log())
 }
 
 fn superseded(what: &str, object: &str) -> Error {

@@ -146,6 +146,10 @@ impl<S: Store> Store for FaultStore<S> {
         self.plan.run(name, || self.inner.delete(name))
     }
 
+    fn sync(&self, prefix: &str) -> Result<()> {
+        self.plan.run(prefix, || self.inner.sync(prefix))
+    }
+
     fn sweep(&self, before: Timestamp) -> Result<u64> {
         self.plan.run("unfinished writes", || self.inner.sweep(before))
     }

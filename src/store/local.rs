@@ -3,27 +3,30 @@
 //! Publishing is: write a temporary file beside the final place, fsync it, `link` it to the final
 //! name, which fails if that exists, unlink the temporary name, fsync the directory. Temporary names begin
 //! with `.tmp-`, so listings skip what a crash leaves behind. Where the file system has no hard
-//! links, `renameat2(RENAME_NOREPLACE)` does the same.
+//! links, `renameat2(RENAME_NOREPLACE)` does the same. Deleting is: unlink, fsync the directory.
 //!
 //! Invariants: files are 0600 and directories 0700; no file is ever opened for writing under a
-//! final name.
+//! final name. A directory's own name is durable before anything in it is.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::disk::{self, Disk, DiskFile, Os, is_absent, is_temporary};
 use super::{Created, Entry, Store, Upload, already_there, check_name, check_prefix, too_large};
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::{Timestamp, random_bytes, write_hex};
-
-/// The prefix of unfinished writes.
-const TEMPORARY: &str = ".tmp-";
+use crate::types::Timestamp;
 
 /// A [`Store`] in a directory.
 #[derive(Debug)]
 pub struct LocalStore {
     root: PathBuf,
+    disk: Arc<dyn Disk>,
+    /// Directories whose names, and those of their parents up to the root, were made durable by this process.
+    durable: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl LocalStore {
@@ -33,9 +36,14 @@ impl LocalStore {
     /// [`ErrorKind::NoRepository`] when there is no such directory, [`ErrorKind::Storage`] when it
     /// can't be looked at.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
+        Self::on(Arc::new(Os), root)
+    }
+
+    /// As [`LocalStore::open`], on another disk than the operating system's.
+    pub(crate) fn on(disk: Arc<dyn Disk>, root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
         match fs::metadata(&root) {
-            Ok(meta) if meta.is_dir() => Ok(Self { root }),
+            Ok(meta) if meta.is_dir() => Ok(Self { root, disk, durable: Mutex::default() }),
             Ok(_) => Err(Error::new(ErrorKind::NoRepository, "is not a directory")
                 .with_object(root.display().to_string())),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -56,7 +64,7 @@ impl LocalStore {
     /// [`ErrorKind::Storage`] or [`ErrorKind::NoSpace`] when it can't be created.
     pub fn create_root(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
-        make_dirs(&root)
+        disk::make_dirs(&Os, &root)
             .map_err(|e| storage(e, "cannot be created", root.display().to_string()))?;
         Self::open(root)
     }
@@ -82,13 +90,22 @@ impl LocalStore {
     fn stage(&self, name: &str) -> Result<Staged> {
         let path = self.path(name)?;
         let staged = path.parent().ok_or(io::ErrorKind::NotFound.into()).and_then(|dir| {
-            // A root that is gone (moved, unmounted) must not come into being again.
-            fs::metadata(&self.root)?;
-            make_dirs(dir)?;
-            let temporary = dir.join(temporary_name()?);
-            let file =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+            let create = || {
+                self.make_durable(dir)?;
+                let temporary = dir.join(disk::temporary_name()?);
+                Ok((self.disk.create(&temporary)?, temporary))
+            };
+            let created = match create() {
+                // An empty directory was swept away meanwhile.
+                Err(e) if is_absent(&e) => {
+                    self.known().clear();
+                    create()
+                }
+                created => created,
+            };
+            let (file, temporary) = created?;
             Ok(Staged {
+                disk: self.disk.clone(),
                 file,
                 temporary: Some(temporary),
                 dir: dir.to_owned(),
@@ -97,6 +114,28 @@ impl LocalStore {
             })
         });
         staged.map_err(|e| storage(e, "cannot be written", name))
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Creates a directory below the root and its parents. One that is there may be of a process that died before it was durable.
+    fn make_durable(&self, dir: &Path) -> io::Result<()> {
+        if self.known().contains(dir) {
+            return Ok(());
+        }
+        // A root that is gone (moved, unmounted) must not come into being again.
+        fs::metadata(&self.root)?;
+        if dir != self.root
+            && let Some(parent) = dir.parent()
+        {
+            self.make_durable(parent)?;
+            disk::make_dir(&*self.disk, dir)?;
+            self.disk.sync_dir(parent)?;
+        }
+        self.known().insert(dir.to_owned());
+        Ok(())
     }
 
     fn entries(&self, dir: &Path) -> io::Result<Vec<(fs::DirEntry, String)>> {
@@ -206,43 +245,67 @@ impl Store for LocalStore {
     }
 
     fn delete(&self, name: &str) -> Result<()> {
-        match fs::remove_file(self.path(name)?) {
-            Ok(()) => Ok(()),
+        let path = self.path(name)?;
+        let removed = match self.disk.remove(&path) {
+            // Whoever deleted it may have died before that was durable.
             Err(e) if is_absent(&e) => Ok(()),
-            Err(e) => Err(storage(e, "cannot be deleted", name)),
-        }
+            removed => removed,
+        };
+        let dir = path.parent().unwrap_or(&self.root);
+        removed
+            .and_then(|()| self.sync_if_there(dir))
+            .map_err(|e| storage(e, "cannot be deleted", name))
+    }
+
+    fn sync(&self, prefix: &str) -> Result<()> {
+        let dir = self.root.join(check_prefix(prefix)?);
+        self.sync_if_there(&dir).map_err(|e| storage(e, "cannot be made durable", prefix))
     }
 
     fn sweep(&self, before: Timestamp) -> Result<u64> {
         let location = self.location();
-        sweep(&self.root, before).map_err(|e| storage(e, "cannot be swept", location))
+        self.sweep_dir(&self.root, before).map_err(|e| storage(e, "cannot be swept", location))
     }
 }
 
-/// Removes unfinished writes below a directory that were last written to before a moment.
-fn sweep(dir: &Path, before: Timestamp) -> io::Result<u64> {
-    let mut removed = 0;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            removed += sweep(&entry.path(), before)?;
-        } else if kind.is_file() && entry.file_name().to_str().is_some_and(is_temporary) {
+impl LocalStore {
+    fn sync_if_there(&self, dir: &Path) -> io::Result<()> {
+        match self.disk.sync_dir(dir) {
+            Err(e) if is_absent(&e) => fs::metadata(&self.root).map(|_| ()),
+            synced => synced,
+        }
+    }
+
+    /// Removes unfinished writes and empty directories below a directory that were last changed before a moment, and answers how
+    /// many writes there were.
+    fn sweep_dir(&self, dir: &Path, before: Timestamp) -> io::Result<u64> {
+        let mut removed = 0;
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let (kind, path) = (entry.file_type()?, entry.path());
             let old = match entry.metadata() {
                 Ok(meta) => modified(&meta) < before,
                 Err(e) if is_absent(&e) => false,
                 Err(e) => return Err(e),
             };
-            if old {
-                match fs::remove_file(entry.path()) {
-                    Ok(()) => removed += 1,
-                    Err(e) if is_absent(&e) => {}
-                    Err(e) => return Err(e),
+            let gone = if kind.is_dir() {
+                removed += self.sweep_dir(&path, before)?;
+                if old { self.disk.remove_dir(&path) } else { Ok(()) }
+            } else if old && kind.is_file() && entry.file_name().to_str().is_some_and(is_temporary)
+            {
+                self.disk.remove(&path).inspect(|()| removed += 1)
+            } else {
+                Ok(())
+            };
+            match gone {
+                Err(e) if !is_absent(&e) && e.kind() != io::ErrorKind::DirectoryNotEmpty => {
+                    return Err(e);
                 }
+                _ => {}
             }
         }
+        Ok(removed)
     }
-    Ok(removed)
 }
 
 /// When a file was last written to. A file system that does not say counts it as new.
@@ -252,7 +315,8 @@ fn modified(meta: &fs::Metadata) -> Timestamp {
 
 /// A file under its temporary name. Dropping it removes the file.
 struct Staged {
-    file: File,
+    disk: Arc<dyn Disk>,
+    file: Box<dyn DiskFile>,
     temporary: Option<PathBuf>,
     dir: PathBuf,
     path: PathBuf,
@@ -262,12 +326,13 @@ struct Staged {
 impl Staged {
     fn publish(mut self) -> Result<Created> {
         let Some(temporary) = self.temporary.clone() else { return Ok(Created::Exists) };
-        let published = self.file.sync_all().and_then(|()| {
-            let created = publish_new(&temporary, &self.path)?;
+        let published = self.file.sync().and_then(|()| {
+            let created = disk::publish_new(&*self.disk, &temporary, &self.path)?;
             if created == Created::New {
                 self.temporary = None;
-                sync_dir(&self.dir)?;
             }
+            // Whoever created one that was there before may have died before its name was durable.
+            self.disk.sync_dir(&self.dir)?;
             Ok(created)
         });
         published.map_err(|e| storage(e, "cannot be written", &*self.name))
@@ -276,7 +341,7 @@ impl Staged {
 
 impl Upload for Staged {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(|e| storage(e, "cannot be written", &*self.name))
+        self.file.write(bytes).map_err(|e| storage(e, "cannot be written", &*self.name))
     }
 
     fn finish(self: Box<Self>) -> Result<()> {
@@ -292,85 +357,9 @@ impl Drop for Staged {
     fn drop(&mut self) {
         if let Some(temporary) = &self.temporary {
             // Nothing depends on it: a file that stays is skipped by every listing.
-            let _ = fs::remove_file(temporary);
+            let _ = self.disk.remove(temporary);
         }
     }
-}
-
-/// Gives a finished temporary file its final name, unless that is taken. The temporary name is gone
-/// if, and only if, the answer is [`Created::New`].
-pub(crate) fn publish_new(temporary: &Path, path: &Path) -> io::Result<Created> {
-    match fs::hard_link(temporary, path) {
-        Ok(()) => {
-            fs::remove_file(temporary)?;
-            Ok(Created::New)
-        }
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(Created::Exists),
-        Err(e) if no_hard_links(&e) => rename_new(temporary, path),
-        Err(e) => Err(e),
-    }
-}
-
-fn no_hard_links(e: &io::Error) -> bool {
-    matches!(
-        e.kind(),
-        io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied | io::ErrorKind::TooManyLinks
-    )
-}
-
-#[cfg(any(target_os = "linux", target_os = "macos"))]
-fn rename_new(temporary: &Path, path: &Path) -> io::Result<Created> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    match renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(Created::New),
-        Err(rustix::io::Errno::EXIST) => Ok(Created::Exists),
-        Err(e) => Err(e.into()),
-    }
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "macos")))]
-fn rename_new(_temporary: &Path, _path: &Path) -> io::Result<Created> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "the file system has no hard links"))
-}
-
-/// Creates a directory and its parents, 0700, each durable in its own parent.
-pub(crate) fn make_dirs(dir: &Path) -> io::Result<()> {
-    if dir.as_os_str().is_empty() || dir.is_dir() {
-        return Ok(());
-    }
-    let parent = dir.parent().unwrap_or(Path::new(""));
-    make_dirs(parent)?;
-    match DirBuilder::new().mode(0o700).create(dir) {
-        Ok(()) => sync_dir(parent),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            Err(io::ErrorKind::NotADirectory.into())
-        }
-        Err(e) => Err(e),
-    }
-}
-
-/// Makes the names in a directory durable.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    File::open(dir)?.sync_all()
-}
-
-/// A name for an unfinished file, which nobody else has.
-pub(crate) fn temporary_name() -> io::Result<String> {
-    let bytes = random_bytes::<8>().map_err(io::Error::other)?;
-    let mut name = TEMPORARY.to_owned();
-    write_hex(&mut name, &bytes).map_err(io::Error::other)?;
-    Ok(name)
-}
-
-/// Whether a file's name is one of those.
-pub(crate) fn is_temporary(name: &str) -> bool {
-    name.starts_with(TEMPORARY)
-}
-
-fn is_absent(e: &io::Error) -> bool {
-    matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn storage(e: io::Error, what: &str, object: impl Into<String>) -> Error {
@@ -432,16 +421,5 @@ mod tests {
         fs::remove_dir(dir.path().join("r")).unwrap();
         assert!(store.list("keys/").is_err());
         assert!(store.list_dirs("keys/").is_err());
-    }
-
-    #[test]
-    fn renaming_keeps_the_rule_where_links_do_not_exist() {
-        let dir = tempfile::tempdir().unwrap();
-        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
-        fs::write(&a, "1").unwrap();
-        assert_eq!(rename_new(&a, &b).unwrap(), Created::New);
-        fs::write(&a, "2").unwrap();
-        assert_eq!(rename_new(&a, &b).unwrap(), Created::Exists);
-        assert_eq!(fs::read(&b).unwrap(), b"1");
     }
 }

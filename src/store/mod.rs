@@ -7,7 +7,10 @@
 //! published changes, and no store needs more than create-if-absent.
 
 pub mod conformance;
+pub(crate) mod disk;
 mod fault;
+#[cfg(test)]
+pub(crate) mod journal;
 pub(crate) mod local;
 mod memory;
 
@@ -45,8 +48,11 @@ pub enum Created {
 /// Every implementation keeps these rules:
 /// - **Atomic.** An object is there whole, under its name, or not at all.
 /// - **Durable.** When [`create`](Store::create) or [`Upload::finish`] returns, the object survives
-///   a crash of the machine.
-/// - **Read after write.** What was created is seen by every later `get`, `head` and `list`.
+///   a crash of the machine; when [`delete`](Store::delete) returns, it does not come back with one. So whoever
+///   deletes in some order finds that order kept.
+/// - **Read after write.** What was created is seen by every later `get`, `head` and `list`. It may be seen before it is
+///   durable, and its creator may have died in between: before anything is told or deleted on the strength of an object that
+///   somebody else created, [`sync`](Store::sync) its prefix.
 /// - **Errors are errors.** A failed listing is an error and never an empty list; a missing object
 ///   is `None` and never an error.
 /// - After an error of `create` or `finish` the object may be there or not. Whoever needs to know
@@ -110,8 +116,17 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// See [`Store`].
     fn delete(&self, name: &str) -> Result<()>;
 
-    /// Removes what writes that never finished left behind, if it was last written to before a moment. Answers how many
-    /// there were. Objects are none of its business.
+    /// Makes what can be seen directly below a prefix durable, whoever created it. A store whose objects are never seen before
+    /// they are durable has nothing to do.
+    ///
+    /// # Errors
+    /// See [`Store`].
+    fn sync(&self, _prefix: &str) -> Result<()> {
+        Ok(())
+    }
+
+    /// Removes what writes that never finished left behind, and places for objects where there are none, if they were last
+    /// changed before a moment. Answers how many writes there were. Objects are none of its business.
     ///
     /// # Errors
     /// See [`Store`].

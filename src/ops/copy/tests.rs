@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
+use crate::chance::Random;
 use crate::format::slot::KdfParams;
 use crate::ops::prune::prune;
-use crate::ops::trial::{Bench, FAULTS, HOUR, Random};
+use crate::ops::trial::{Bench, FAULTS, HOUR};
 use crate::policy::retention::Policy;
 use crate::progress::Silent;
 use crate::repo::keys::Secret;

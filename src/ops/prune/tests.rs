@@ -5,7 +5,8 @@ mod year;
 use std::sync::Arc;
 
 use super::*;
-use crate::ops::trial::{Bench, FAULTS, HOUR, Random};
+use crate::chance::Random;
+use crate::ops::trial::{Bench, FAULTS, HOUR};
 use crate::policy::retention::Periods;
 use crate::progress::Silent;
 use crate::repo::merge::plan::DEAD_PERCENT;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
-use crate::ops::trial::{Bench, HOUR, Random};
+use crate::chance::Random;
+use crate::ops::trial::{Bench, HOUR};
 use crate::progress::Silent;
 use crate::store::Store;
 

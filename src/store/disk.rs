@@ -1,0 +1,210 @@
+//! What [`super::local`] asks of a file system, one call for each change, so that tests can have the machine lose its power
+//! between any two of them (`journal`).
+//!
+//! Also how files come to their final names here: written under a temporary name that no listing shows, made durable, and
+//! then linked, which fails if the name is taken.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::Created;
+use crate::types::{random_bytes, write_hex};
+
+/// The prefix of unfinished writes.
+const TEMPORARY: &str = ".tmp-";
+
+/// Changes of a file system. What was changed survives a loss of power only once it was synced: a file's content by the
+/// file, its name by the directory.
+pub(crate) trait Disk: Send + Sync + fmt::Debug {
+    /// Creates a file, 0600, that must not be there.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Creates a directory, 0700.
+    fn make_dir(&self, path: &Path) -> io::Result<()>;
+    /// Gives a file a second name, which must not be taken.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file another name, which must not be taken.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a name of a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+}
+
+/// A file that is being written.
+pub(crate) trait DiskFile: Send {
+    /// Appends.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Makes what was written durable.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// The operating system's.
+#[derive(Debug)]
+pub(crate) struct Os;
+
+impl Disk for Os {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        Ok(Box::new(file))
+    }
+
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        DirBuilder::new().mode(0o700).create(path)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        rename_new(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        File::open(dir)?.sync_all()
+    }
+}
+
+impl DiskFile for File {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_all()
+    }
+}
+
+/// Gives a finished temporary file its final name, unless that is taken. The temporary name is gone
+/// if, and only if, the answer is [`Created::New`].
+pub(crate) fn publish_new(disk: &dyn Disk, temporary: &Path, path: &Path) -> io::Result<Created> {
+    let published = match disk.link(temporary, path) {
+        Err(e) if no_hard_links(&e) => disk.rename(temporary, path),
+        linked => linked.and_then(|()| disk.remove(temporary)),
+    };
+    match published {
+        Ok(()) => Ok(Created::New),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(Created::Exists),
+        Err(e) => Err(e),
+    }
+}
+
+fn no_hard_links(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied | io::ErrorKind::TooManyLinks
+    )
+}
+
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+fn rename_new(_from: &Path, _to: &Path) -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "the file system has no hard links"))
+}
+
+/// Creates a directory and its parents, each durable in its own parent.
+pub(crate) fn make_dirs(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    if dir.as_os_str().is_empty() || dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().unwrap_or(Path::new(""));
+    make_dirs(disk, parent)?;
+    make_dir(disk, dir)?;
+    disk.sync_dir(parent)
+}
+
+/// Creates a directory if it is not there.
+pub(crate) fn make_dir(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    match disk.make_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            Err(io::ErrorKind::NotADirectory.into())
+        }
+        made => made,
+    }
+}
+
+/// A name for an unfinished file, which nobody else has.
+pub(crate) fn temporary_name() -> io::Result<String> {
+    let bytes = random_bytes::<8>().map_err(io::Error::other)?;
+    let mut name = TEMPORARY.to_owned();
+    write_hex(&mut name, &bytes).map_err(io::Error::other)?;
+    Ok(name)
+}
+
+/// Whether a file's name is one of those.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY)
+}
+
+/// Whether an error says that nothing is there.
+pub(crate) fn is_absent(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file system without links.
+    #[derive(Debug)]
+    struct Linkless;
+
+    impl Disk for Linkless {
+        fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+            Os.create(path)
+        }
+        fn make_dir(&self, path: &Path) -> io::Result<()> {
+            Os.make_dir(path)
+        }
+        fn link(&self, _: &Path, _: &Path) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            Os.rename(from, to)
+        }
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            Os.remove(path)
+        }
+        fn remove_dir(&self, path: &Path) -> io::Result<()> {
+            Os.remove_dir(path)
+        }
+        fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+            Os.sync_dir(dir)
+        }
+    }
+
+    #[test]
+    fn nothing_is_replaced_whether_or_not_there_are_links() {
+        for disk in [&Os as &dyn Disk, &Linkless] {
+            let dir = tempfile::tempdir().unwrap();
+            let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+            fs::write(&a, "1").unwrap();
+            assert_eq!(publish_new(disk, &a, &b).unwrap(), Created::New, "{disk:?}");
+            assert!(!a.exists(), "{disk:?}");
+            fs::write(&a, "2").unwrap();
+            assert_eq!(publish_new(disk, &a, &b).unwrap(), Created::Exists, "{disk:?}");
+            assert_eq!(fs::read(&b).unwrap(), b"1", "{disk:?}");
+            assert!(a.exists(), "{disk:?}");
+        }
+    }
+}
