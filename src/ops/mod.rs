@@ -16,4 +16,6 @@ pub mod stats;
 pub mod verify;
 
 #[cfg(test)]
+mod outages;
+#[cfg(test)]
 mod trial;

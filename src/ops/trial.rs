@@ -105,19 +105,22 @@ impl Bench {
     }
 
     pub(super) fn capture(&mut self) -> Seq {
+        self.try_capture().unwrap()
+    }
+
+    pub(super) fn try_capture(&mut self) -> Result<Seq> {
         let path = self.dir.path().join("app.db");
-        let mut source = Source::open(&path).unwrap();
-        let mut writer = Writer::open(&self.history, "backup").unwrap();
+        let mut source = Source::open(&path)?;
+        let mut writer = Writer::open(&self.history, "backup")?;
         let options = CaptureOptions {
             clock: self.clock(),
             threads: 1,
             self_check: SelfCheck::Every,
             ..CaptureOptions::default()
         };
-        let captured =
-            capture(&mut writer, source.pin().unwrap(), "app.db", &options, &Silent).unwrap();
+        let captured = capture(&mut writer, source.pin()?, "app.db", &options, &Silent)?;
         self.expected.insert(captured.seq, std::fs::read(path).unwrap());
-        captured.seq
+        Ok(captured.seq)
     }
 
     pub(super) fn through(&self, store: Arc<dyn Store>) -> Result<History> {
@@ -176,7 +179,7 @@ impl Bench {
             needed.extend(parts.map(|part| names.part(segment.reference.id, part)));
         }
         for prefix in [names.log(), names.merged(), names.data()] {
-            for entry in self.store.list(&prefix).unwrap() {
+            for entry in self.history.repository().store().list(&prefix).unwrap() {
                 assert!(needed.contains(&entry.name), "{what}: {} is an orphan", entry.name);
             }
         }

@@ -21,6 +21,8 @@ enum Op {
     Name(PathBuf, usize, Option<PathBuf>),
     Remove(PathBuf),
     SyncDir(PathBuf),
+    /// What the disk did to a file by itself.
+    Damage(usize, Vec<u8>),
 }
 
 impl Op {
@@ -31,7 +33,7 @@ impl Op {
             | Self::Create(path, _)
             | Self::Name(path, _, _)
             | Self::Remove(path) => path.parent(),
-            Self::Write(..) | Self::Sync(_) | Self::SyncDir(_) => None,
+            Self::Write(..) | Self::Sync(_) | Self::SyncDir(_) | Self::Damage(..) => None,
         }
     }
 }
@@ -44,6 +46,36 @@ struct Log {
     names: BTreeMap<PathBuf, usize>,
     /// How many more operations the process lives.
     life: Option<usize>,
+    /// A directory whose files are never synced, and what was in it at what moments.
+    beside: PathBuf,
+    moments: Vec<(usize, Files)>,
+}
+
+/// Files and what is in them.
+pub(crate) type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// The files below a directory.
+pub(crate) fn files(dir: &Path) -> Files {
+    let mut found = Files::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if let Ok(bytes) = std::fs::read(&path) {
+            found.insert(path, bytes);
+        }
+    }
+    found
+}
+
+/// Puts files that were below a directory below another one.
+pub(crate) fn lay_out(files: &Files, from: &Path, to: &Path) {
+    for (path, bytes) in files {
+        let Ok(path) = path.strip_prefix(from) else { continue };
+        let path = to.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
 }
 
 impl Log {
@@ -87,15 +119,44 @@ impl Journal {
     ) -> io::Result<T> {
         let mut log = self.log();
         log.live()?;
+        if !log.beside.as_os_str().is_empty() {
+            let now = files(&log.beside);
+            if log.moments.last().is_none_or(|(_, last)| *last != now) {
+                let at = log.ops.len();
+                log.moments.push((at, now));
+            }
+        }
         let done = act()?;
         let op = note(&mut log);
         log.ops.push(op);
         Ok(done)
     }
 
+    /// Changes a file behind everybody's back.
+    pub(crate) fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut log = self.log();
+        let mut bytes = std::fs::read(path).unwrap();
+        change(&mut bytes);
+        std::fs::write(path, &bytes).unwrap();
+        let file = *log.names.get(path).unwrap();
+        log.ops.push(Op::Damage(file, bytes));
+    }
+
     /// How many operations there were.
     pub(crate) fn len(&self) -> usize {
         self.log().ops.len()
+    }
+
+    /// A journal beside a directory whose files are never synced.
+    pub(crate) fn beside(dir: &Path) -> Self {
+        let log = Log { beside: dir.to_owned(), ..Log::default() };
+        Self(Arc::new(Mutex::new(log)))
+    }
+
+    /// What was in that directory at each moment up to the first `k` operations.
+    pub(crate) fn moments(&self, k: usize) -> Vec<Files> {
+        let log = self.log();
+        log.moments.iter().filter(|(at, _)| *at <= k).map(|(_, files)| files.clone()).collect()
     }
 
     /// The process dies after so many more operations.
@@ -110,11 +171,7 @@ impl Journal {
 
     /// The files that are there if the power goes after the first `k` operations. `fate` is asked for each thing that was
     /// not synced.
-    pub(crate) fn outage(
-        &self,
-        k: usize,
-        mut fate: impl FnMut() -> Fate,
-    ) -> BTreeMap<PathBuf, Vec<u8>> {
+    pub(crate) fn outage(&self, k: usize, mut fate: impl FnMut() -> Fate) -> Files {
         let log = self.log();
         let ops = log.ops.get(..k).unwrap();
         let (mut synced_dirs, mut synced_files) = (BTreeSet::new(), BTreeSet::new());
@@ -129,6 +186,7 @@ impl Journal {
                     synced_files.insert(*file);
                 }
                 Op::Write(file, _) => *survives = synced_files.contains(file),
+                Op::Damage(..) => {}
                 _ => {
                     let dir = op.dir().unwrap();
                     *survives = synced_dirs.contains(dir) || fate() != Fate::Lost;
@@ -148,6 +206,9 @@ impl Journal {
                         Fate::Half => content.extend(bytes.iter().take(bytes.len() / 2)),
                         Fate::Zeros => content.resize(content.len() + bytes.len(), 0),
                     }
+                }
+                Op::Damage(file, bytes) => {
+                    contents.insert(*file, bytes.clone());
                 }
                 _ if !survives => {}
                 Op::MakeDir(path) => {
