@@ -1,13 +1,17 @@
 //! The flags, as they are typed. [`super::context`] resolves them into what the commands use.
 
+mod capture;
 mod copy;
+mod key;
 mod repair;
 mod retention;
 mod stats;
 
 use std::path::PathBuf;
 
+pub(crate) use capture::{BackupArgs, Reader, WatchArgs, compression};
 pub(crate) use copy::CopyArgs;
+pub(crate) use key::{KeyCommand, NewKeyArgs, RotateArgs};
 pub(crate) use repair::RepairArgs;
 pub(crate) use retention::{HoldCommand, PolicyArgs, PruneArgs, UndeleteArgs};
 pub(crate) use stats::{ByArg, StatsArgs};
@@ -133,105 +137,6 @@ pub(crate) struct InitArgs {
     /// Make no recovery key
     #[arg(long)]
     pub(crate) no_recovery_key: bool,
-}
-
-/// Capture a live database as the next commit of its history
-///
-/// The first time every page is stored, later only those that changed. When nothing changed, nothing is stored. The
-/// application may go on reading and writing.
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  pagekeep backup app.db -r /backups/repo --key-file ~/.pagekeep.key
-  pagekeep backup app.db --label \"before migration\"
-  pagekeep backup /srv/two/app.db --name two")]
-pub(crate) struct BackupArgs {
-    /// The database file
-    pub(crate) database: PathBuf,
-    /// The history's name [default: the file's name without its extension]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) name: Option<String>,
-    /// Label the commit
-    #[arg(long, value_name = "LABEL")]
-    pub(crate) label: Option<String>,
-    /// How hard to compress
-    #[arg(long, value_enum, default_value = "fast")]
-    pub(crate) compression: Compression,
-    /// Decode every batch again before it is published, not only a sample: a third more processor time
-    #[arg(long)]
-    pub(crate) self_check: bool,
-    /// How to read a whole database: through its file, or by SQLite's online backup
-    #[arg(long, value_enum, default_value = "auto")]
-    pub(crate) reader: Reader,
-    /// Go on with a history whose database lay elsewhere before
-    #[arg(long)]
-    pub(crate) adopt: bool,
-}
-
-/// Follow a live database: every transaction becomes a commit that can be restored
-///
-/// Runs until Ctrl-C or SIGTERM, and stops with everything captured. Other processes go on reading and writing; while it runs,
-/// SQLite's WAL is kept from being reset before its transactions are stored, and bounded. The database should be in WAL mode.
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  pagekeep watch app.db -r /backups/repo --key-file ~/.pagekeep.key
-  pagekeep watch app.db --interval 0            # publish every transaction at once
-  pagekeep watch app.db --json | jq -c 'select(.type == \"commit\")'
-
-`pagekeep log app` shows the transactions, `pagekeep restore app@seq:17 out.db` brings one back.")]
-pub(crate) struct WatchArgs {
-    /// The database file
-    pub(crate) database: PathBuf,
-    /// The history's name [default: the file's name without its extension]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) name: Option<String>,
-    /// Collect transactions for this long before they are stored together; 0 stores them at once
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = super::watch::parse_interval)]
-    pub(crate) interval: std::time::Duration,
-    /// Keep the WAL below this size, even if that disturbs its writers
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = super::watch::parse_wal_limit)]
-    pub(crate) wal_limit: u64,
-    /// How hard to compress
-    #[arg(long, value_enum, default_value = "fast")]
-    pub(crate) compression: Compression,
-    /// Decode every batch again before it is published, not only a sample
-    #[arg(long)]
-    pub(crate) self_check: bool,
-    /// Go on with a history whose database lay elsewhere before
-    #[arg(long)]
-    pub(crate) adopt: bool,
-    /// Go on although another machine seems to follow it: that one stops with exit code 11
-    #[arg(long)]
-    pub(crate) takeover: bool,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Compression {
-    /// zstd 1
-    Fast,
-    /// zstd 3
-    Default,
-    /// zstd 19
-    Max,
-    /// None
-    Off,
-}
-
-/// What the choice means.
-pub(crate) fn compression(choice: Compression) -> crate::codec::batch::Compression {
-    use crate::codec::batch::Compression as Strength;
-    match choice {
-        Compression::Fast => Strength::Fast,
-        Compression::Default => Strength::Default,
-        Compression::Max => Strength::Max,
-        Compression::Off => Strength::Off,
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Reader {
-    Auto,
-    Raw,
-    Backup,
 }
 
 /// Which commits to list.
@@ -427,76 +332,6 @@ pub(crate) struct LabelArgs {
 pub(crate) struct StatusArgs {
     /// Only this history
     pub(crate) name: Option<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum KeyCommand {
-    /// Let another key open the repository
-    Add(NewKeyArgs),
-    /// List the keys that open the repository
-    List,
-    /// Remove a key; the last one stays
-    ///
-    /// Whoever had the key may have read the repository before: removing it keeps others out, it takes nothing back.
-    Remove {
-        /// The key's id, as `key list` shows it
-        id: String,
-    },
-    /// Replace the key that you open the repository with; data stays as it is
-    Passwd(NewKeyArgs),
-    /// Make a new recovery key and print it once
-    Recovery {
-        /// Remove the recovery keys made before
-        #[arg(long)]
-        replace: bool,
-    },
-    Rotate(RotateArgs),
-}
-
-/// Bring in a new master key: what is backed up from now on is sealed under it
-///
-/// Every key that is to go on opening the repository has to be given, since only with it its slot can be written anew: the one that
-/// opens the repository now, and the others with the options below. Without all of them nothing is done. Whoever had a key that is
-/// removed, or a copy of the repository's old key slots, can't open what is backed up from now on. What was stored before stays
-/// under the old keys until it is rewritten.
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  pagekeep key rotate --with-recovery-key-file recovery.txt
-  pagekeep key rotate --with-key-file server.key --new-recovery-key
-  pagekeep key rotate --new-recovery-key --remove-others     # whoever has another key is out")]
-pub(crate) struct RotateArgs {
-    /// Another key file that goes on opening the repository; may be repeated
-    #[arg(long, value_name = "FILE")]
-    pub(crate) with_key_file: Vec<PathBuf>,
-    /// Another passphrase that does, in the first line of this file; may be repeated
-    #[arg(long, value_name = "FILE")]
-    pub(crate) with_password_file: Vec<PathBuf>,
-    /// A recovery key that does, in this file; may be repeated
-    #[arg(long, value_name = "FILE", conflicts_with = "new_recovery_key")]
-    pub(crate) with_recovery_key_file: Vec<PathBuf>,
-    /// Make a new recovery key, print it once, and remove those made before
-    #[arg(long)]
-    pub(crate) new_recovery_key: bool,
-    /// Remove every key that was not given
-    #[arg(long)]
-    pub(crate) remove_others: bool,
-    /// Make no new master key, but seal anew under the newest what was stored before; may be interrupted and repeated
-    #[arg(long, conflicts_with_all = ["with_key_file", "with_password_file", "with_recovery_key_file", "new_recovery_key", "remove_others"])]
-    pub(crate) rewrite: bool,
-}
-
-/// The new key: a passphrase, asked for twice, unless an option says otherwise.
-#[derive(Args, Debug)]
-pub(crate) struct NewKeyArgs {
-    /// A key file; created if it is not there
-    #[arg(long, value_name = "FILE", group = "new")]
-    pub(crate) new_key_file: Option<PathBuf>,
-    /// The passphrase in the first line of this file
-    #[arg(long, value_name = "FILE", group = "new")]
-    pub(crate) new_password_file: Option<PathBuf>,
-    /// A name for the key
-    #[arg(long, value_name = "LABEL", default_value = "")]
-    pub(crate) label: String,
 }
 
 /// See it work: a database, a busy application, a disaster, and the way back
