@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{CHEAP, Lab, quick_dir, reference, restored_raw};
-use moody::{Mood, MoodyStore};
+use moody::{Mood, Moods};
 use pagekeep::capture::follow::{Activity, Event, FollowOptions, Follower, Listener};
 use pagekeep::error::ErrorKind;
 use pagekeep::format::segment::CommitKind;
@@ -47,7 +47,7 @@ impl Listener for Ear {
 /// A database that is followed through a store with moods.
 struct Scene {
     lab: Lab,
-    store: MoodyStore,
+    mood: Arc<Moods>,
     repository: Repository,
     path: PathBuf,
 }
@@ -55,10 +55,10 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let lab = Lab::quick();
-        let store = MoodyStore::new(lab.store.clone());
-        let repository = lab.through(Arc::new(store.clone())).unwrap();
+        let (mood, store) = Moods::of(Arc::new(lab.store.clone()));
+        let repository = lab.through(Arc::new(store)).unwrap();
         let path = lab.path("app.db");
-        Self { lab, store, repository, path }
+        Self { lab, mood, repository, path }
     }
 
     fn follow(&self) -> (Follower, Arc<Ear>) {
@@ -169,9 +169,9 @@ fn a_store_that_fails_hangs_or_loses_answers_costs_nothing_but_time() {
     follower.wait_durable(PATIENCE).unwrap();
     let mut expected = vec![reference(&scene.path)];
     for mood in moods {
-        scene.store.set(mood);
+        scene.mood.set(mood);
         expected.extend(commit(&db, &scene.path, 20));
-        until("the store is asked", || scene.store.met() > 0);
+        until("the store is asked", || scene.mood.met() > 0);
         // Also the application's checkpoints go on.
         db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get::<_, i64>(0)).unwrap();
         expected.extend(commit(&db, &scene.path, 20));
@@ -185,7 +185,7 @@ fn a_store_that_fails_hangs_or_loses_answers_costs_nothing_but_time() {
             Mood::Hangs => assert_eq!(error.kind(), ErrorKind::Busy),
             _ => {}
         }
-        scene.store.set(Mood::Well);
+        scene.mood.set(Mood::Well);
         follower.wait_durable(PATIENCE).unwrap();
         let status = follower.status();
         assert_eq!((status.fault, status.scans, status.pending), (None, 0, 0), "{mood:?}");
@@ -230,7 +230,7 @@ fn more_than_may_be_kept_aside_is_scanned_and_marked_and_no_barrier_is_done_befo
     let (follower, ear) =
         scene.follow_with(FollowOptions { spool_limit: 1024 * 1024, ..options() });
     follower.wait_durable(PATIENCE).unwrap();
-    scene.store.set(Mood::Fails(ErrorKind::Storage));
+    scene.mood.set(Mood::Fails(ErrorKind::Storage));
     // One group is on its way to the store; the next grows beyond the limit, and is dropped.
     commit(&db, &scene.path, 1);
     until("the fault shows", || follower.status().fault.is_some());
@@ -255,7 +255,7 @@ fn more_than_may_be_kept_aside_is_scanned_and_marked_and_no_barrier_is_done_befo
         db.execute(big, []).unwrap();
         assert!(began.elapsed() < PATIENCE, "the limit is never met");
     }
-    scene.store.set(Mood::Well);
+    scene.mood.set(Mood::Well);
     let (seq, (newest, kind)) = waiting.join().unwrap();
     assert!(newest >= seq);
     assert_eq!(kind, CommitKind::Scan, "the barrier's commit was dropped: only the scan has it");
@@ -375,7 +375,7 @@ fn the_wal_stays_bounded_and_the_application_goes_on_while_the_store_is_down() {
     let limit = 1024 * 1024;
     let (follower, _) = scene.follow_with(FollowOptions { wal_limit: limit, ..options() });
     follower.wait_durable(PATIENCE).unwrap();
-    scene.store.set(Mood::Fails(ErrorKind::Storage));
+    scene.mood.set(Mood::Fails(ErrorKind::Storage));
     for n in 0..3000 {
         db.execute("INSERT INTO t(x) VALUES(randomblob(700))", []).unwrap();
         if n % 50 == 0 {
@@ -387,7 +387,7 @@ fn the_wal_stays_bounded_and_the_application_goes_on_while_the_store_is_down() {
     assert!(largest < 8 * limit, "{largest}");
     let status = follower.status();
     assert!(status.wal.handoffs > 0 && status.fault.is_some(), "{status:?}");
-    scene.store.set(Mood::Well);
+    scene.mood.set(Mood::Well);
     assert_eq!(follower.wait_durable(PATIENCE).unwrap().0, 3001);
     follower.stop().unwrap();
     assert!(scene.kinds()[1..].iter().all(|kind| *kind == CommitKind::Transaction));
@@ -400,11 +400,11 @@ fn a_stop_without_a_store_says_so_and_the_next_run_has_everything() {
     let patience = FollowOptions { stop_patience: Duration::from_millis(200), ..options() };
     let (follower, _) = scene.follow_with(patience);
     follower.wait_durable(PATIENCE).unwrap();
-    scene.store.set(Mood::Fails(ErrorKind::Storage));
+    scene.mood.set(Mood::Fails(ErrorKind::Storage));
     let expected = commit(&db, &scene.path, 10);
     until("they are captured", || follower.status().pending == 10);
     assert_eq!(follower.stop().unwrap_err().kind(), ErrorKind::Storage);
-    scene.store.set(Mood::Well);
+    scene.mood.set(Mood::Well);
     let (follower, _) = scene.follow();
     follower.wait_durable(PATIENCE).unwrap();
     assert_eq!(follower.status().scans, 0);

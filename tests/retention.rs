@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use common::hooked::{Hooked, Op};
 use common::{Lab, reference, restored_raw};
 use pagekeep::capture::follow::{Activity, Event, FollowOptions, Listener};
-use pagekeep::error::{Error, ErrorKind, Result};
+use pagekeep::error::{Error, ErrorKind};
 use pagekeep::format::proof::Level;
 use pagekeep::format::segment::CommitKind;
 use pagekeep::ops::follow::{WatchOptions, follow};
@@ -22,7 +24,7 @@ use pagekeep::policy::retention::{Policy, Zone};
 use pagekeep::progress::{Monitor, Silent};
 use pagekeep::repo::Repository;
 use pagekeep::repo::history::History;
-use pagekeep::store::{Created, Entry, MemoryStore, Store, Upload};
+use pagekeep::store::{MemoryStore, Store};
 use pagekeep::types::Timestamp;
 use rusqlite::Connection;
 
@@ -199,58 +201,6 @@ fn prunes_and_restores_at_once_do_each_other_no_harm() {
     verified(&history, lab.dir.path());
 }
 
-/// A store that prunes when its reader has come so far.
-#[derive(Debug)]
-struct Meddler {
-    inner: MemoryStore,
-    repository: Repository,
-    left: AtomicU64,
-}
-
-impl Meddler {
-    fn tick(&self) {
-        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            prune(&self.repository.history("app").unwrap(), &last(3), &Silent).unwrap();
-        }
-    }
-}
-
-impl Store for Meddler {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-    fn head(&self, name: &str) -> Result<Option<u64>> {
-        self.inner.head(name)
-    }
-    fn get(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        self.tick();
-        self.inner.get(name, limit)
-    }
-    fn get_range(&self, name: &str, offset: u64, len: usize) -> Result<Option<Vec<u8>>> {
-        self.tick();
-        self.inner.get_range(name, offset, len)
-    }
-    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
-        self.inner.create(name, bytes)
-    }
-    fn upload(&self, name: &str) -> Result<Box<dyn Upload>> {
-        self.inner.upload(name)
-    }
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
-        self.tick();
-        self.inner.list(prefix)
-    }
-    fn list_dirs(&self, prefix: &str) -> Result<Vec<String>> {
-        self.inner.list_dirs(prefix)
-    }
-    fn delete(&self, name: &str) -> Result<()> {
-        self.inner.delete(name)
-    }
-    fn sweep(&self, before: Timestamp) -> Result<u64> {
-        self.inner.sweep(before)
-    }
-}
-
 #[test]
 fn a_reader_goes_on_wherever_a_prune_takes_its_objects_away() {
     let outcome = |at: u64| -> (u64, Result<(), Error>) {
@@ -263,19 +213,24 @@ fn a_reader_goes_on_wherever_a_prune_takes_its_objects_away() {
             lab.backup(&path);
         }
         let expected = reference(&path);
-        let meddler = Arc::new(Meddler {
-            inner: lab.store.clone(),
-            repository: lab.repository.clone(),
-            left: AtomicU64::new(at),
+        // The store prunes when its reader has come so far.
+        let left = Arc::new(AtomicU64::new(at));
+        let (counted, pruned) = (left.clone(), lab.repository.clone());
+        let store = Hooked::with_event(Arc::new(lab.store.clone()), move |op, _| {
+            if matches!(op, Op::Get | Op::GetRange | Op::List)
+                && counted.fetch_sub(1, Ordering::Relaxed) == 1
+            {
+                prune(&pruned.history("app").unwrap(), &last(3), &Silent).unwrap();
+            }
         });
-        let repository = lab.through(meddler.clone()).unwrap();
+        let repository = lab.through(Arc::new(store)).unwrap();
         let history = repository.history("app").unwrap();
         let read = history.chain().and_then(|chain| {
             let newest = chain.latest().unwrap().seq.0;
             assert_eq!(newest, 12);
             restored_raw(&history, &chain, newest, lab.dir.path())
         });
-        let used = at.wrapping_sub(meddler.left.load(Ordering::Relaxed));
+        let used = at.wrapping_sub(left.load(Ordering::Relaxed));
         (used, read.map(|bytes| assert!(bytes == expected)))
     };
     let (reads, undisturbed) = outcome(u64::MAX);
@@ -342,50 +297,22 @@ fn a_second_follower_refuses_and_a_takeover_supersedes_the_first() {
     verified(&history, lab.dir.path());
 }
 
-/// A store whose next segment waits before it is published.
-#[derive(Debug)]
-struct Sleeper {
-    inner: MemoryStore,
-    asleep: Mutex<Option<(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>)>>,
-}
+type Asleep = Arc<Mutex<Option<(Sender<()>, Receiver<()>)>>>;
 
-impl Store for Sleeper {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-    fn head(&self, name: &str) -> Result<Option<u64>> {
-        self.inner.head(name)
-    }
-    fn get(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        self.inner.get(name, limit)
-    }
-    fn get_range(&self, name: &str, offset: u64, len: usize) -> Result<Option<Vec<u8>>> {
-        self.inner.get_range(name, offset, len)
-    }
-    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
-        if name.contains("/log/")
-            && let Some((says, waits)) = self.asleep.lock().unwrap().take()
+/// A store whose next segment waits before it is published, once there is whom it tells and whose word it waits for.
+fn sleeper(inner: &MemoryStore) -> (Arc<dyn Store>, Asleep) {
+    let asleep = Asleep::default();
+    let next = asleep.clone();
+    let store = Hooked::with_event(Arc::new(inner.clone()), move |op, name| {
+        if matches!(op, Op::Create(_))
+            && name.contains("/log/")
+            && let Some((says, waits)) = next.lock().unwrap().take()
         {
             says.send(()).unwrap();
             waits.recv().unwrap();
         }
-        self.inner.create(name, bytes)
-    }
-    fn upload(&self, name: &str) -> Result<Box<dyn Upload>> {
-        self.inner.upload(name)
-    }
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
-        self.inner.list(prefix)
-    }
-    fn list_dirs(&self, prefix: &str) -> Result<Vec<String>> {
-        self.inner.list_dirs(prefix)
-    }
-    fn delete(&self, name: &str) -> Result<()> {
-        self.inner.delete(name)
-    }
-    fn sweep(&self, before: Timestamp) -> Result<u64> {
-        self.inner.sweep(before)
-    }
+    });
+    (Arc::new(store), asleep)
 }
 
 #[test]
@@ -395,10 +322,9 @@ fn a_writer_that_sleeps_through_a_takeover_a_merge_and_its_deletion_changes_noth
     for (others, large) in [(40, false), (40, true), (0, false), (0, true)] {
         let what = format!("{others} others, large: {large}");
         let lab = Lab::quick();
-        let ((says, said), (word, waits)) =
-            (std::sync::mpsc::channel(), std::sync::mpsc::channel());
-        let sleeper = Arc::new(Sleeper { inner: lab.store.clone(), asleep: Mutex::default() });
-        let (first, path) = machine(&lab, "first", sleeper.clone());
+        let ((says, said), (word, waits)) = (channel(), channel());
+        let (store, asleep) = sleeper(&lab.store);
+        let (first, path) = machine(&lab, "first", store);
         let (second, other_path) = machine(&lab, "second", Arc::new(lab.store.clone()));
         let (app, other) = (wal(&path), wal(&other_path));
         let options = BackupOptions { adopt: true, threads: 1, ..BackupOptions::default() };
@@ -411,7 +337,7 @@ fn a_writer_that_sleeps_through_a_takeover_a_merge_and_its_deletion_changes_noth
             app.execute("INSERT INTO t(x) VALUES(?1)", [n]).unwrap();
             acknowledged.extend([store(&first, &path).unwrap()]);
         }
-        *sleeper.asleep.lock().unwrap() = Some((says, waits));
+        *asleep.lock().unwrap() = Some((says, waits));
         let size = if large { 3_000_000 } else { 10 };
         app.execute("INSERT INTO t(x) VALUES(randomblob(?1))", [size]).unwrap();
         let history = lab.repository.history("app").unwrap();

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 
+use common::hooked::{Fate, Hooked, Op};
 use common::{CHEAP, objects, quick_dir, reference, restored_raw, store_of};
 use pagekeep::error::{Error, ErrorKind, Result};
 use pagekeep::ops::backup::{BackupOptions, backup};
@@ -16,8 +17,8 @@ use pagekeep::progress::Silent;
 use pagekeep::repo::Repository;
 use pagekeep::repo::keys::Secret;
 use pagekeep::repo::rotate::{RotateOptions, Rotated};
-use pagekeep::store::{Created, Entry, Fault, FaultStore, MemoryStore, Store, Upload};
-use pagekeep::types::{KeyId, SlotId, Timestamp};
+use pagekeep::store::{Fault, FaultStore, MemoryStore, Store};
+use pagekeep::types::{KeyId, SlotId};
 use rusqlite::Connection;
 
 const FAULTS: [Fault; 5] =
@@ -389,86 +390,24 @@ fn a_rotation_that_removes_keys_survives_every_fault() {
     every_fault(Request::OnlyFile);
 }
 
-/// A store in which something happens right before an operation.
-struct Eventful {
-    inner: MemoryStore,
-    at: u64,
-    done: AtomicU64,
-    /// Whether it keeps other bytes than it was given.
-    garbles: bool,
-    event: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-
-impl std::fmt::Debug for Eventful {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Eventful")
-    }
-}
-
-impl Eventful {
-    fn inner(&self) -> &MemoryStore {
-        if self.done.fetch_add(1, Ordering::SeqCst) == self.at {
-            let event = self.event.lock().unwrap().take();
-            event.into_iter().for_each(|event| event());
-        }
-        &self.inner
-    }
-}
-
-impl Store for Eventful {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-    fn head(&self, name: &str) -> Result<Option<u64>> {
-        self.inner().head(name)
-    }
-    fn get(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        self.inner().get(name, limit)
-    }
-    fn get_range(&self, name: &str, offset: u64, len: usize) -> Result<Option<Vec<u8>>> {
-        self.inner().get_range(name, offset, len)
-    }
-    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
-        let mut bytes = bytes.to_vec();
-        bytes[200] ^= u8::from(self.garbles);
-        self.inner().create(name, &bytes)
-    }
-    fn upload(&self, name: &str) -> Result<Box<dyn Upload>> {
-        self.inner().upload(name)
-    }
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
-        self.inner().list(prefix)
-    }
-    fn list_dirs(&self, prefix: &str) -> Result<Vec<String>> {
-        self.inner().list_dirs(prefix)
-    }
-    fn delete(&self, name: &str) -> Result<()> {
-        self.inner().delete(name)
-    }
-
-    fn sweep(&self, before: Timestamp) -> Result<u64> {
-        self.inner().sweep(before)
-    }
-}
-
 /// Runs a rotation of all keys, and something else right before its operation `k`; whether that came to happen.
 fn interrupted_by(
     bench: &Bench,
     k: u64,
     event: impl FnOnce() + Send + 'static,
 ) -> (Result<Rotated>, bool) {
-    let event: Box<dyn FnOnce() + Send> = Box::new(event);
-    let store = Arc::new(Eventful {
-        inner: bench.store.clone(),
-        at: k,
-        done: AtomicU64::new(0),
-        garbles: false,
-        event: Mutex::new(Some(event)),
+    let pending = Arc::new(Mutex::new(Some(event)));
+    let (due, done) = (pending.clone(), AtomicU64::new(0));
+    let store = Hooked::with_event(Arc::new(bench.store.clone()), move |_, _| {
+        if done.fetch_add(1, Ordering::SeqCst) == k {
+            let event = due.lock().unwrap().take();
+            event.into_iter().for_each(|event| event());
+        }
     });
     let outcome = bench
-        .through(store.clone(), &bench.secrets.file)
+        .through(Arc::new(store), &bench.secrets.file)
         .and_then(|repository| rotate(&repository, &bench.secrets.all()));
-    let happened = store.event.lock().unwrap().is_none();
+    let happened = pending.lock().unwrap().is_none();
     (outcome, happened)
 }
 
@@ -477,14 +416,15 @@ fn no_slot_goes_before_its_successor_was_read_back() {
     let mut bench = Bench::new();
     let secrets = bench.secrets.clone();
     let before = bench.slots();
-    let store = Arc::new(Eventful {
-        inner: bench.store.clone(),
-        at: u64::MAX,
-        done: AtomicU64::new(0),
-        garbles: true,
-        event: Mutex::new(None),
+    let store = Hooked::new(Arc::new(bench.store.clone()), |op, _| match op {
+        Op::Create(bytes) => {
+            let mut other = bytes.to_vec();
+            other[200] ^= 1;
+            Fate::Garble(other)
+        }
+        _ => Fate::PassOn,
     });
-    let repository = bench.through(store, &secrets.file).unwrap();
+    let repository = bench.through(Arc::new(store), &secrets.file).unwrap();
     let e = rotate(&repository, &secrets.all()).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Damaged, "{e:?}");
     assert!(before.iter().all(|id| bench.slots().contains(id)));

@@ -10,14 +10,15 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier, Mutex};
 
+use common::hooked::{Hooked, Op};
 use common::{CHEAP, noise, quick_dir, reference, restored_raw};
 use pagekeep::error::{Error, ErrorKind, Result};
 use pagekeep::ops::backup::{BackupOptions, BackupReport, backup};
 use pagekeep::progress::Silent;
 use pagekeep::repo::Repository;
 use pagekeep::repo::keys::Secret;
-use pagekeep::store::{Created, Entry, LocalStore, MemoryStore, Store, Upload};
-use pagekeep::types::{Seq, Timestamp};
+use pagekeep::store::{LocalStore, MemoryStore, Store};
+use pagekeep::types::Seq;
 use rusqlite::Connection;
 
 /// A repository that several machines reach.
@@ -176,68 +177,19 @@ fn two_processes_of_one_machine_never_write_at_once() {
     });
 }
 
-/// Holds back the creation of segments: says that one is about to be published, and waits for a word.
-#[derive(Debug)]
-struct HeldBack {
-    inner: Arc<dyn Store>,
-    says: Mutex<Sender<()>>,
-    waits: Mutex<Receiver<()>>,
-}
-
 impl Site {
-    /// A machine whose next segment waits before it is published.
+    /// A machine that holds back its segments: it says that one is about to be published, and waits for a word.
     fn held_back(&self, name: &str) -> (Machine, Receiver<()>, Sender<()>) {
         let ((says, said), (word, waits)) = (channel(), channel());
-        let inner = self.store.clone();
-        let store = HeldBack { inner, says: Mutex::new(says), waits: Mutex::new(waits) };
+        let waits = Mutex::new(waits);
+        let store = Hooked::with_event(self.store.clone(), move |op, name| {
+            if matches!(op, Op::Create(_)) && name.contains("/log/") {
+                // Who no longer listens or speaks holds nothing back.
+                let _ = says.send(());
+                let _ = waits.lock().unwrap().recv();
+            }
+        });
         (self.machine_through(name, Arc::new(store)), said, word)
-    }
-}
-
-impl Store for HeldBack {
-    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
-        if name.contains("/log/") {
-            // Who no longer listens or speaks holds nothing back.
-            let _ = self.says.lock().unwrap().send(());
-            let _ = self.waits.lock().unwrap().recv();
-        }
-        self.inner.create(name, bytes)
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-
-    fn head(&self, name: &str) -> Result<Option<u64>> {
-        self.inner.head(name)
-    }
-
-    fn get(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        self.inner.get(name, limit)
-    }
-
-    fn get_range(&self, name: &str, offset: u64, len: usize) -> Result<Option<Vec<u8>>> {
-        self.inner.get_range(name, offset, len)
-    }
-
-    fn upload(&self, name: &str) -> Result<Box<dyn Upload>> {
-        self.inner.upload(name)
-    }
-
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
-        self.inner.list(prefix)
-    }
-
-    fn list_dirs(&self, prefix: &str) -> Result<Vec<String>> {
-        self.inner.list_dirs(prefix)
-    }
-
-    fn delete(&self, name: &str) -> Result<()> {
-        self.inner.delete(name)
-    }
-
-    fn sweep(&self, before: Timestamp) -> Result<u64> {
-        self.inner.sweep(before)
     }
 }
 

@@ -8,6 +8,7 @@
 )]
 
 pub mod exhibit;
+pub mod hooked;
 pub mod twins;
 
 use std::collections::BTreeMap;

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Condvar, Mutex};
 
-use pagekeep::error::{Error, ErrorKind, Result};
-use pagekeep::store::{Created, Entry, MemoryStore, Store, Upload};
-use pagekeep::types::Timestamp;
+use pagekeep::error::{Error, ErrorKind};
+use pagekeep::store::Store;
+
+use super::common::hooked::{Fate, Hooked, Op};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mood {
@@ -17,94 +18,45 @@ pub enum Mood {
     LosesAnswers,
 }
 
-#[derive(Clone, Debug)]
-pub struct MoodyStore {
-    inner: MemoryStore,
-    mood: Arc<(Mutex<(Mood, u64)>, Condvar)>,
+/// The mood of a store.
+pub struct Moods {
+    /// The present one, and how many operations have met it.
+    present: Mutex<(Mood, u64)>,
+    changed: Condvar,
 }
 
-impl MoodyStore {
-    pub fn new(inner: MemoryStore) -> Self {
-        Self { inner, mood: Arc::new((Mutex::new((Mood::Well, 0)), Condvar::new())) }
+impl Moods {
+    /// A store in front of this one, and its moods.
+    pub fn of(inner: Arc<dyn Store>) -> (Arc<Self>, Hooked) {
+        let moods =
+            Arc::new(Self { present: Mutex::new((Mood::Well, 0)), changed: Condvar::new() });
+        let asked = moods.clone();
+        (moods, Hooked::new(inner, move |op, _| asked.fate(op)))
     }
 
     pub fn set(&self, mood: Mood) {
-        *self.mood.0.lock().unwrap() = (mood, 0);
-        self.mood.1.notify_all();
+        *self.present.lock().unwrap() = (mood, 0);
+        self.changed.notify_all();
     }
 
     /// How many operations have met the present mood.
     pub fn met(&self) -> u64 {
-        self.mood.0.lock().unwrap().1
+        self.present.lock().unwrap().1
     }
 
-    fn ask(&self) -> Result<Mood> {
-        let mut mood = self.mood.0.lock().unwrap();
-        mood.1 += 1;
-        while mood.0 == Mood::Hangs {
-            mood = self.mood.1.wait(mood).unwrap();
+    fn fate(&self, op: Op<'_>) -> Fate {
+        let mut present = self.present.lock().unwrap();
+        present.1 += 1;
+        while present.0 == Mood::Hangs {
+            present = self.changed.wait(present).unwrap();
         }
-        match mood.0 {
-            Mood::Fails(kind) => Err(Error::new(kind, "the store is in a bad mood")),
-            mood => Ok(mood),
+        match (present.0, op) {
+            (Mood::Fails(kind), _) => Fate::Fail(Error::new(kind, "the store is in a bad mood")),
+            // Reading back is what mends a lost answer: let that be in vain as well.
+            (Mood::LosesAnswers, Op::Create(_) | Op::Get) => {
+                Fate::LoseAnswer(Error::new(ErrorKind::Storage, "the answer was lost"))
+            }
+            _ => Fate::PassOn,
         }
-    }
-}
-
-impl Store for MoodyStore {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-
-    fn head(&self, name: &str) -> Result<Option<u64>> {
-        self.ask()?;
-        self.inner.head(name)
-    }
-
-    fn get(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        // Reading back is what mends a lost answer: let that be in vain as well.
-        if self.ask()? == Mood::LosesAnswers {
-            return Err(Error::new(ErrorKind::Storage, "the answer was lost"));
-        }
-        self.inner.get(name, limit)
-    }
-
-    fn get_range(&self, name: &str, offset: u64, len: usize) -> Result<Option<Vec<u8>>> {
-        self.ask()?;
-        self.inner.get_range(name, offset, len)
-    }
-
-    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
-        let mood = self.ask()?;
-        let created = self.inner.create(name, bytes)?;
-        match mood {
-            Mood::LosesAnswers => Err(Error::new(ErrorKind::Storage, "the answer was lost")),
-            _ => Ok(created),
-        }
-    }
-
-    fn upload(&self, name: &str) -> Result<Box<dyn Upload>> {
-        self.ask()?;
-        self.inner.upload(name)
-    }
-
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
-        self.ask()?;
-        self.inner.list(prefix)
-    }
-
-    fn list_dirs(&self, prefix: &str) -> Result<Vec<String>> {
-        self.ask()?;
-        self.inner.list_dirs(prefix)
-    }
-
-    fn delete(&self, name: &str) -> Result<()> {
-        self.ask()?;
-        self.inner.delete(name)
-    }
-
-    fn sweep(&self, before: Timestamp) -> Result<u64> {
-        self.ask()?;
-        self.inner.sweep(before)
     }
 }
