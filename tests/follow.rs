@@ -3,67 +3,18 @@
 
 mod common;
 
-use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
+use common::followed::{PATIENCE, app, at_once, start};
 use common::{Lab, reference, restored_raw};
-use pagekeep::capture::follow::{Activity, Event, FollowOptions, Follower, Listener};
+use pagekeep::capture::follow::{Activity, Event};
 use pagekeep::format::segment::CommitKind;
-use pagekeep::ops::follow::{WatchOptions, follow};
-use pagekeep::progress::Monitor;
 use pagekeep::types::Seq;
-use rusqlite::Connection;
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Keeps what it hears.
-#[derive(Default)]
-struct Ear(Mutex<Vec<Event>>);
-
-impl Monitor for Ear {}
-
-impl Listener for Ear {
-    fn event(&self, event: &Event) {
-        self.0.lock().unwrap().push(event.clone());
-    }
-}
-
-impl Ear {
-    fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
-        self.0.lock().unwrap().iter().filter(|e| wanted(e)).count()
-    }
-}
-
-fn options() -> WatchOptions {
-    WatchOptions {
-        follow: FollowOptions { interval: Duration::ZERO, ..FollowOptions::default() },
-        ..WatchOptions::default()
-    }
-}
-
-fn start(lab: &Lab, path: &Path) -> (Follower, Arc<Ear>) {
-    let ear = Arc::new(Ear::default());
-    let (_, follower) = follow(&lab.repository, path, options(), ear.clone()).unwrap();
-    (follower, ear)
-}
-
-fn app(path: &Path) -> Connection {
-    let app = Connection::open(path).unwrap();
-    app.busy_timeout(Duration::from_secs(10)).unwrap();
-    app.execute_batch(
-        "PRAGMA journal_mode=WAL; CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, x)",
-    )
-    .unwrap();
-    app
-}
 
 #[test]
 fn every_transaction_is_a_commit_and_comes_back() {
     let lab = Lab::quick();
     let path = lab.path("app.db");
     let db = app(&path);
-    let (follower, ear) = start(&lab, &path);
+    let (follower, ear) = start(&lab.repository, &path, at_once());
     assert_eq!(follower.wait_durable(PATIENCE).unwrap(), Seq(1));
     let mut expected = vec![reference(&path)];
     for n in 0..300 {

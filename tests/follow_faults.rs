@@ -10,17 +10,16 @@ mod source;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use common::followed::{Ear, PATIENCE, app, at_once, start};
 use common::{CHEAP, Lab, quick_dir, reference, restored_raw};
 use moody::{Mood, Moods};
-use pagekeep::capture::follow::{Activity, Event, FollowOptions, Follower, Listener};
+use pagekeep::capture::follow::{Activity, Event, FollowOptions, Follower};
 use pagekeep::error::ErrorKind;
 use pagekeep::format::segment::CommitKind;
-use pagekeep::ops::follow::{WatchOptions, follow};
-use pagekeep::progress::Monitor;
 use pagekeep::repo::Repository;
 use pagekeep::repo::history::History;
 use pagekeep::repo::keys::Secret;
@@ -29,20 +28,8 @@ use pagekeep::store::LocalStore;
 use pagekeep::types::{Clock, Timestamp};
 use rusqlite::Connection;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 /// For what is expected not to be done in time.
 const SHORT: Duration = Duration::from_millis(50);
-
-#[derive(Default)]
-struct Ear(Mutex<Vec<Event>>);
-
-impl Monitor for Ear {}
-
-impl Listener for Ear {
-    fn event(&self, event: &Event) {
-        self.0.lock().unwrap().push(event.clone());
-    }
-}
 
 /// A database that is followed through a store with moods.
 struct Scene {
@@ -62,7 +49,7 @@ impl Scene {
     }
 
     fn follow(&self) -> (Follower, Arc<Ear>) {
-        self.follow_with(options())
+        self.follow_with(at_once())
     }
 
     fn follow_with(&self, options: FollowOptions) -> (Follower, Arc<Ear>) {
@@ -90,31 +77,6 @@ fn check(history: &History, first: u64, expected: &[Vec<u8>], dir: &Path) {
     for (seq, expected) in (first..).zip(expected) {
         assert!(restored_raw(history, &chain, seq, dir).unwrap() == *expected, "commit {seq}");
     }
-}
-
-fn options() -> FollowOptions {
-    FollowOptions { interval: Duration::ZERO, ..FollowOptions::default() }
-}
-
-fn start(
-    repository: &Repository,
-    path: &Path,
-    follow_options: FollowOptions,
-) -> (Follower, Arc<Ear>) {
-    let ear = Arc::new(Ear::default());
-    let options = WatchOptions { follow: follow_options, ..WatchOptions::default() };
-    let (_, follower) = follow(repository, path, options, ear.clone()).unwrap();
-    (follower, ear)
-}
-
-fn app(path: &Path) -> Connection {
-    let app = Connection::open(path).unwrap();
-    app.busy_timeout(Duration::from_secs(10)).unwrap();
-    app.execute_batch(
-        "PRAGMA journal_mode=WAL; CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, x)",
-    )
-    .unwrap();
-    app
 }
 
 /// Commits so many transactions, and answers what the database was after each.
@@ -191,9 +153,7 @@ fn a_store_that_fails_hangs_or_loses_answers_costs_nothing_but_time() {
         assert_eq!((status.fault, status.scans, status.pending), (None, 0, 0), "{mood:?}");
     }
     follower.stop().unwrap();
-    let heard = ear.0.lock().unwrap();
-    assert!(heard.iter().any(|e| matches!(e, Event::Recovered)));
-    drop(heard);
+    assert!(ear.count(|e| matches!(e, Event::Recovered)) > 0);
     assert!(scene.kinds()[1..].iter().all(|kind| *kind == CommitKind::Transaction));
     scene.check(1, &expected);
 }
@@ -208,7 +168,7 @@ fn a_repository_that_is_moved_away_and_back_is_gone_on_with() {
         Repository::init(store, &[(&secret, "test")], CHEAP, dir.path().join("state")).unwrap();
     let path = dir.path().join("app.db");
     let db = app(&path);
-    let (follower, _) = start(&repository, &path, options());
+    let (follower, _) = start(&repository, &path, at_once());
     follower.wait_durable(PATIENCE).unwrap();
     let mut expected = vec![reference(&path)];
     std::fs::rename(&root, dir.path().join("elsewhere")).unwrap();
@@ -228,7 +188,7 @@ fn more_than_may_be_kept_aside_is_scanned_and_marked_and_no_barrier_is_done_befo
     let scene = Scene::new();
     let db = app(&scene.path);
     let (follower, ear) =
-        scene.follow_with(FollowOptions { spool_limit: 1024 * 1024, ..options() });
+        scene.follow_with(FollowOptions { spool_limit: 1024 * 1024, ..at_once() });
     follower.wait_durable(PATIENCE).unwrap();
     scene.mood.set(Mood::Fails(ErrorKind::Storage));
     // One group is on its way to the store; the next grows beyond the limit, and is dropped.
@@ -266,7 +226,7 @@ fn more_than_may_be_kept_aside_is_scanned_and_marked_and_no_barrier_is_done_befo
     let kinds = scene.kinds();
     scene.check(kinds.len() as u64, &[expected]);
     assert_eq!(kinds.iter().filter(|kind| **kind == CommitKind::Scan).count(), 2);
-    assert!(ear.0.lock().unwrap().iter().any(|e| matches!(e, Event::Scan { .. })));
+    assert!(ear.count(|e| matches!(e, Event::Scan { .. })) > 0);
 }
 
 #[test]
@@ -310,7 +270,7 @@ fn a_clock_that_is_set_back_changes_times_and_nothing_else() {
         let now = now.clone();
         Clock::new(move || Timestamp(now.fetch_add(1000, Ordering::SeqCst)))
     };
-    let mut follow_options = options();
+    let mut follow_options = at_once();
     follow_options.capture.clock = clock;
     let (follower, _) = scene.follow_with(follow_options);
     follower.wait_durable(PATIENCE).unwrap();
@@ -354,7 +314,7 @@ fn a_writer_that_takes_over_ends_the_follower_and_no_acknowledged_commit_is_lost
     assert_eq!(follower.stop().unwrap_err().kind(), ErrorKind::Superseded);
     drop(writer);
     // The other one goes on; what was acknowledged is below it.
-    let (follower, _) = start(&other, &scene.path, options());
+    let (follower, _) = start(&other, &scene.path, at_once());
     follower.wait_durable(PATIENCE).unwrap();
     follower.stop().unwrap();
     let chain = other.history("app").unwrap().chain().unwrap();
@@ -373,7 +333,7 @@ fn the_wal_stays_bounded_and_the_application_goes_on_while_the_store_is_down() {
     let db = app(&scene.path);
     db.execute_batch("PRAGMA synchronous=OFF").unwrap();
     let limit = 1024 * 1024;
-    let (follower, _) = scene.follow_with(FollowOptions { wal_limit: limit, ..options() });
+    let (follower, _) = scene.follow_with(FollowOptions { wal_limit: limit, ..at_once() });
     follower.wait_durable(PATIENCE).unwrap();
     scene.mood.set(Mood::Fails(ErrorKind::Storage));
     for n in 0..3000 {
@@ -397,7 +357,7 @@ fn the_wal_stays_bounded_and_the_application_goes_on_while_the_store_is_down() {
 fn a_stop_without_a_store_says_so_and_the_next_run_has_everything() {
     let scene = Scene::new();
     let db = app(&scene.path);
-    let patience = FollowOptions { stop_patience: Duration::from_millis(200), ..options() };
+    let patience = FollowOptions { stop_patience: Duration::from_millis(200), ..at_once() };
     let (follower, _) = scene.follow_with(patience);
     follower.wait_durable(PATIENCE).unwrap();
     scene.mood.set(Mood::Fails(ErrorKind::Storage));

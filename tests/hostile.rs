@@ -16,13 +16,13 @@ mod process;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::followed::Ear;
 use common::{Lab, restored_raw};
-use pagekeep::capture::follow::{Activity, Event, FollowOptions, Follower, Listener};
+use pagekeep::capture::follow::{Activity, FollowOptions, Follower};
 use pagekeep::ops::follow::{WatchOptions, follow};
-use pagekeep::progress::Monitor;
 use pagekeep::repo::history::History;
 use pagekeep::types::Seq;
 use process::{Dice, Process, python};
@@ -32,20 +32,6 @@ use rusqlite::Connection;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The WAL's limit: low, so that it is met.
 const WAL_LIMIT: u64 = 16 * 1024 * 1024;
-
-/// Keeps what is no news of a commit.
-#[derive(Default)]
-struct Ear(Mutex<Vec<Event>>);
-
-impl Monitor for Ear {}
-
-impl Listener for Ear {
-    fn event(&self, event: &Event) {
-        if !matches!(event, Event::Published { .. }) {
-            self.0.lock().unwrap().push(event.clone());
-        }
-    }
-}
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().expect(name))
@@ -125,8 +111,8 @@ impl Scene<'_> {
         let bytes = std::fs::metadata(wal).map_or(0, |meta| meta.len());
         self.findings.wal_max = self.findings.wal_max.max(bytes);
         let status = self.follower.status();
-        let heard = self.ear.0.lock().unwrap();
-        assert_eq!((status.activity, status.scans), (Activity::Following, 0), "{heard:?}");
+        let found = (status.activity, status.scans);
+        assert_eq!(found, (Activity::Following, 0), "{:?}", self.ear.heard());
     }
 }
 

@@ -11,9 +11,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use common::followed::{self, Ear, PATIENCE, at_once};
 use common::hooked::{Hooked, Op};
 use common::{Lab, reference, restored_raw};
-use pagekeep::capture::follow::{Activity, Event, FollowOptions, Listener};
+use pagekeep::capture::follow::Activity;
 use pagekeep::error::{Error, ErrorKind};
 use pagekeep::format::proof::Level;
 use pagekeep::format::segment::CommitKind;
@@ -21,14 +22,11 @@ use pagekeep::ops::follow::{WatchOptions, follow};
 use pagekeep::ops::prune::{PruneOptions, PruneReport, prune};
 use pagekeep::ops::verify::{VerifyOptions, verify};
 use pagekeep::policy::retention::{Policy, Zone};
-use pagekeep::progress::{Monitor, Silent};
+use pagekeep::progress::Silent;
 use pagekeep::repo::Repository;
 use pagekeep::repo::history::History;
 use pagekeep::store::{MemoryStore, Store};
 use pagekeep::types::Timestamp;
-use rusqlite::Connection;
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn last(n: u32) -> PruneOptions {
     PruneOptions {
@@ -36,14 +34,6 @@ fn last(n: u32) -> PruneOptions {
         threads: 1,
         ..PruneOptions::new(Policy { last: n, ..Policy::default() }, Zone::Utc)
     }
-}
-
-fn wal(path: &Path) -> Connection {
-    let app = Connection::open(path).unwrap();
-    app.busy_timeout(Duration::from_secs(10)).unwrap();
-    app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, x)")
-        .unwrap();
-    app
 }
 
 fn seqs(history: &History) -> BTreeSet<u64> {
@@ -66,7 +56,7 @@ fn verified(history: &History, dir: &Path) {
 fn backups_keep_the_chain_short_by_themselves() {
     let lab = Lab::quick();
     let path = lab.path("app.db");
-    let app = wal(&path);
+    let app = followed::app(&path);
     let mut expected = BTreeMap::new();
     for n in 0..300 {
         app.execute("INSERT INTO t(x) VALUES(?1)", [format!("row {n}")]).unwrap();
@@ -87,27 +77,13 @@ fn backups_keep_the_chain_short_by_themselves() {
     assert!(lab.store.list("histories/").unwrap().len() < 400);
 }
 
-#[derive(Default)]
-struct Ear(Mutex<Vec<Event>>);
-
-impl Monitor for Ear {}
-
-impl Listener for Ear {
-    fn event(&self, event: &Event) {
-        self.0.lock().unwrap().push(event.clone());
-    }
-}
-
 #[test]
 fn a_follower_goes_on_beside_prunes() {
     let lab = Lab::quick();
     let path = lab.path("app.db");
-    let app = wal(&path);
+    let app = followed::app(&path);
     let ear = Arc::new(Ear::default());
-    let options = WatchOptions {
-        follow: FollowOptions { interval: Duration::ZERO, ..FollowOptions::default() },
-        ..WatchOptions::default()
-    };
+    let options = WatchOptions { follow: at_once(), ..WatchOptions::default() };
     let (history, follower) = follow(&lab.repository, &path, options, ear.clone()).unwrap();
     follower.wait_durable(PATIENCE).unwrap();
     let mut expected = BTreeMap::new();
@@ -135,16 +111,15 @@ fn a_follower_goes_on_beside_prunes() {
         assert!(bytes == expected[&seq], "{seq}");
     }
     verified(&history, lab.dir.path());
-    let events = ear.0.lock().unwrap();
-    let troubles = events.iter().filter(|e| !matches!(e, Event::Published { .. })).count();
-    assert_eq!(troubles, 0, "{events:?}");
+    let troubles = ear.heard();
+    assert!(troubles.is_empty(), "{troubles:?}");
 }
 
 #[test]
 fn prunes_and_restores_at_once_do_each_other_no_harm() {
     let lab = Lab::quick();
     let path = lab.path("app.db");
-    let app = wal(&path);
+    let app = followed::app(&path);
     let expected = Mutex::new(BTreeMap::new());
     let done = AtomicBool::new(false);
     let restored = AtomicU64::new(0);
@@ -206,7 +181,7 @@ fn a_reader_goes_on_wherever_a_prune_takes_its_objects_away() {
     let outcome = |at: u64| -> (u64, Result<(), Error>) {
         let lab = Lab::quick();
         let path = lab.path("app.db");
-        let app = wal(&path);
+        let app = followed::app(&path);
         for n in 0..12 {
             app.execute("INSERT INTO t(x) VALUES(hex(randomblob(3000)))", []).unwrap();
             app.execute("UPDATE t SET x=?1 WHERE id=1", [n]).unwrap();
@@ -256,11 +231,11 @@ fn a_second_follower_refuses_and_a_takeover_supersedes_the_first() {
     let store: Arc<dyn Store> = Arc::new(lab.store.clone());
     let (first, path) = machine(&lab, "first", store.clone());
     let (second, other_path) = machine(&lab, "second", store);
-    let (app, other) = (wal(&path), wal(&other_path));
+    let (app, other) = (followed::app(&path), followed::app(&other_path));
     let options = |takeover| WatchOptions {
         adopt: true,
         takeover,
-        follow: FollowOptions { interval: Duration::ZERO, ..FollowOptions::default() },
+        follow: at_once(),
         ..WatchOptions::default()
     };
     let ear = Arc::new(Ear::default());
@@ -326,7 +301,7 @@ fn a_writer_that_sleeps_through_a_takeover_a_merge_and_its_deletion_changes_noth
         let (store, asleep) = sleeper(&lab.store);
         let (first, path) = machine(&lab, "first", store);
         let (second, other_path) = machine(&lab, "second", Arc::new(lab.store.clone()));
-        let (app, other) = (wal(&path), wal(&other_path));
+        let (app, other) = (followed::app(&path), followed::app(&other_path));
         let options = BackupOptions { adopt: true, threads: 1, ..BackupOptions::default() };
         let store = |repository: &Repository, path: &Path| {
             backup(repository, path, &options, &Silent)
@@ -382,7 +357,7 @@ fn a_writer_that_sleeps_through_a_takeover_a_merge_and_its_deletion_changes_noth
 fn a_clock_that_is_off_by_a_year_prunes_nothing() {
     let lab = Lab::quick();
     let path = lab.path("app.db");
-    let app = wal(&path);
+    let app = followed::app(&path);
     for n in 0..5 {
         app.execute("INSERT INTO t(x) VALUES(?1)", [n]).unwrap();
         lab.backup(&path);

@@ -8,6 +8,7 @@
 )]
 
 pub mod exhibit;
+pub mod followed;
 pub mod hooked;
 pub mod twins;
 
