@@ -100,7 +100,7 @@ fn nothing_goes_on_when_the_demo_ends_early() {
         let backup = lines.find(|line| line.as_ref().unwrap().contains(" backup "));
         assert!(backup.is_some(), "it came to the first backup");
         let whom = format!("{group}{}", demo.id());
-        Command::new("kill").args([signal, "--", &whom]).status().unwrap();
+        lab::signal(signal, &whom);
         assert_eq!(demo.wait().unwrap().code(), code, "{signal} {whom}");
         await_quiet(&lab.path("demo"), &demo);
     }

@@ -10,15 +10,8 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
-use lab::{Ended, Lab, walk};
+use lab::{Ended, Lab, flip, walk};
 use rusqlite::Connection;
-
-fn flip(path: &Path, at: u64) {
-    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
-}
 
 fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -244,7 +237,7 @@ fn histories_do_not_mix_and_one_writer_writes() {
     lab.fails(&["backup", "app.db"], 11, &["\"app\"", "another process", "wait"]);
     lab.ok(&["restore", "app", "out.db"]);
     lock.unlock().unwrap();
-    assert_eq!(lab.json(&["backup", "app.db"])[..].last().unwrap()["seq"], 3);
+    assert_eq!(lab.summary(&["backup", "app.db"])["seq"], 3);
     lab.ok(&[&other[..], &["--adopt"]].concat());
     lab.fails(&["backup", "app.db", "--name", "a@b"], 2, &["a@b", "name has"]);
     fs::rename(lab.path("app.db"), lab.path("a@b.db")).unwrap();

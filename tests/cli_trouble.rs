@@ -6,20 +6,16 @@
 mod lab;
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::Command;
 
-use lab::{Ended, Lab, is_root};
+use lab::{Ended, Lab, is_root, signal};
 
 /// Runs a shell script in a mount namespace of its own, where `tiny` is a file system of 2 MiB. `None` when the system does
 /// not let us.
 fn on_a_tiny_disk(lab: &Lab, script: &str) -> Option<Ended> {
     std::fs::create_dir(lab.path("tiny")).unwrap();
     let mount = "mount -t tmpfs -o size=2m tmpfs tiny || exit 77";
-    let mut command = Command::new("unshare");
-    let setup = lab.command(&[]);
-    command.args(["-m", "sh", "-c", &format!("{mount}; {script}")]);
-    command.current_dir(setup.get_current_dir().unwrap()).env("BIN", lab::BIN);
-    command.envs(setup.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut command = lab.other("unshare");
+    command.args(["-m", "sh", "-c", &format!("{mount}; {script}")]).env("BIN", lab::BIN);
     match command.output() {
         Ok(output) if is_root() && !matches!(output.status.code(), Some(1 | 77)) => {
             Some(output.into())
@@ -48,9 +44,7 @@ fn a_full_disk_ends_a_backup_and_harms_nothing() {
         "$BIN" verify small; echo "verified: $?"
     "#;
     let Some(ended) = on_a_tiny_disk(&lab, script) else { return };
-    for expected in ["began: 0", "full: 14", "\n0\n", "restored: 0", "data passed", "verified: 0"] {
-        assert!(ended.stdout.contains(expected), "{expected}: {ended:?}");
-    }
+    ended.says(&["began: 0", "full: 14", "\n0\n", "restored: 0", "data passed", "verified: 0"]);
     for expected in ["No space left", "free some space"] {
         assert!(ended.stderr.contains(expected), "{expected}: {ended:?}");
     }
@@ -82,7 +76,7 @@ fn ctrl_c_ends_a_backup_and_the_next_one_goes_on() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let capture = lines.by_ref().find(|l| l.as_ref().unwrap().contains("\"capture\""));
     assert!(capture.is_some(), "progress tells that it began");
-    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    signal("-INT", &child.id().to_string());
     let last = lines.last().unwrap().unwrap();
     let mut stderr = String::new();
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
@@ -133,9 +127,7 @@ print("the application went on")'
         "$BIN" log small
     "#;
     let Some(ended) = on_a_tiny_disk(&lab, script) else { return };
-    for expected in ["the application went on", "watch: 0", "verified: 0"] {
-        assert!(ended.stdout.contains(expected), "{expected}: {ended:?}");
-    }
+    ended.says(&["the application went on", "watch: 0", "verified: 0"]);
     assert!(!ended.stdout.contains("never:"), "{ended:?}");
     assert_eq!(ended.stdout.matches("transaction").count(), 5, "{ended:?}");
 }

@@ -7,7 +7,7 @@ mod lab;
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt;
-use std::process::{Child, ChildStdout, Command};
+use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 use lab::Lab;
@@ -46,8 +46,7 @@ impl Watch {
 
     /// Sends a signal, and answers the exit code and the last object.
     fn end(mut self, signal: &str) -> (Option<i32>, Value) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        lab::signal(signal, &self.child.id().to_string());
         let mut last = Value::Null;
         for line in self.lines.by_ref().lines() {
             last = serde_json::from_str(&line.unwrap()).unwrap();
@@ -153,16 +152,14 @@ fn a_wrong_turn_is_previewed_rewound_and_undone() {
     watch.commit(2);
 
     let dry = lab.ok(&["rewind", "app.db", "--to", "latest~1", "-n"]);
-    for expected in [
+    dry.says(&[
         "would rewind to app@seq:1",
         "t      changed          200        0        0",
         "nothing was changed",
-    ] {
-        assert!(dry.stdout.contains(expected), "{expected}: {}", dry.stdout);
-    }
+    ]);
     assert_eq!(count(), 100);
-    let told = lab.json(&["rewind", "app.db", "--to", "latest~1", "-n"]);
-    let tables = &told.last().unwrap()["tables"];
+    let told = lab.summary(&["rewind", "app.db", "--to", "latest~1", "-n"]);
+    let tables = &told["tables"];
     assert_eq!(
         (tables[0]["table"].as_str(), tables[0]["rows_added"].as_u64()),
         (Some("t"), Some(200))
@@ -223,12 +220,9 @@ fn a_terminal_shows_how_it_stands() {
     let lab = Lab::new();
     lab.make("app.db", 50);
     // `script` gives it a terminal of its own.
-    let command = lab.command(&["watch", "app.db", "--interval", "0"]);
     let line = format!("{} watch app.db --interval 0", lab::BIN);
-    let mut script = Command::new("script");
-    script.args(["-qfc", &line, "/dev/null"]).current_dir(command.get_current_dir().unwrap());
-    script.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut script = lab.other("script");
+    script.args(["-qfc", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let Ok(mut child) = script.spawn() else {
         println!("skipped: there is no `script`");
         return;

@@ -2,13 +2,7 @@
 //!
 //! `PAGEKEEP_KILL_SECONDS=300 cargo test --test kills` goes on for minutes.
 #![cfg(feature = "cli")]
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "common/cli.rs"]
 mod lab;
@@ -46,7 +40,7 @@ fn kills_at_random_moments_lose_nothing_that_was_stored() {
     let mut dice = Dice(number("PAGEKEEP_KILL_SEED", 1) | 1 << 40);
     let until = Instant::now() + Duration::from_secs(number("PAGEKEEP_KILL_SECONDS", 15));
     // What a backup that ended well said: seq, and how many rows there were.
-    let mut stored: BTreeMap<i64, i64> = BTreeMap::new();
+    let mut stored: BTreeMap<u64, i64> = BTreeMap::new();
     let (mut kills, mut rows, mut prunes) = (0, 0i64, 0);
     while Instant::now() < until {
         for _ in 0..dice.below(5) {
@@ -80,14 +74,13 @@ fn kills_at_random_moments_lose_nothing_that_was_stored() {
             continue;
         }
         // In between a backup and a prune are let go to their end.
-        let last = lab.json(&["backup", "app.db"]).pop().unwrap();
-        stored.insert(last["seq"].as_i64().unwrap(), rows);
+        let done = lab.summary(&["backup", "app.db"]);
+        stored.insert(done["seq"].as_u64().unwrap(), rows);
         if kills % 24 == 0 {
             lab.ok(&["prune", "app", "--keep-last", "12", "--grace", "0"]);
             prunes += 1;
         }
-        let there: Vec<i64> =
-            lab.json(&["log", "app"]).iter().map(|c| c["seq"].as_i64().unwrap()).collect();
+        let there = lab.seqs();
         let newest = there.last().copied().unwrap();
         assert_eq!(stored.keys().last(), Some(&newest), "after {kills} kills");
         // Of what was stored all is there that the last twelve are about.

@@ -7,8 +7,8 @@
     clippy::indexing_slicing
 )]
 
-use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -107,6 +107,15 @@ impl Lab {
         command
     }
 
+    /// Another program, in the same folder and with the variables of [`Lab::command`] besides its own.
+    pub fn other(&self, program: &str) -> Command {
+        let ours = self.command(&[]);
+        let mut command = Command::new(program);
+        command.current_dir(self.dir.path());
+        command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command
+    }
+
     /// The command, run.
     pub fn run(&self, args: &[&str]) -> Ended {
         Ended::of(&mut self.command(args))
@@ -122,6 +131,16 @@ impl Lab {
     /// The lines of JSON of the command, which does well.
     pub fn json(&self, args: &[&str]) -> Vec<Value> {
         self.ok(&[args, &["--json"]].concat()).objects()
+    }
+
+    /// The last line of JSON of the command, which does well: the summary.
+    pub fn summary(&self, args: &[&str]) -> Value {
+        last(&self.json(args)).clone()
+    }
+
+    /// The commits that the log of `app` shows.
+    pub fn seqs(&self) -> Vec<u64> {
+        self.json(&["log", "app"]).iter().map(|c| c["seq"].as_u64().unwrap()).collect()
     }
 
     /// The command fails, in both forms of output: with this exit code, with a message and hint that have all of these
@@ -208,6 +227,13 @@ impl Ended {
         assert!(!self.stderr.contains("panicked"), "{self:?}");
     }
 
+    /// Standard output has all of these fragments.
+    pub fn says(&self, fragments: &[&str]) {
+        for fragment in fragments {
+            assert!(self.stdout.contains(fragment), "{fragment:?} is missing: {self:?}");
+        }
+    }
+
     /// Standard output as lines of JSON.
     pub fn objects(&self) -> Vec<Value> {
         let parse = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
@@ -227,6 +253,26 @@ impl From<Output> for Ended {
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
     }
+}
+
+/// The summary among the objects that a command printed.
+pub fn last(objects: &[Value]) -> &Value {
+    let last = objects.last().unwrap();
+    assert_eq!(last["type"], "summary", "{last}");
+    last
+}
+
+/// Sends a signal to a process, or with a `-` in front to a group of them.
+pub fn signal(signal: &str, whom: &str) {
+    assert!(Command::new("kill").args([signal, "--", whom]).status().unwrap().success());
+}
+
+/// Turns one bit of a file over.
+pub fn flip(path: &Path, at: u64) {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
 }
 
 pub fn is_root() -> bool {
