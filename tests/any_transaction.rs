@@ -15,16 +15,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::dice::{Dice, number};
 use common::{CHEAP, quick_dir, restored_raw};
 use pagekeep::format::segment::CommitKind;
 use pagekeep::repo::Repository;
 use pagekeep::repo::keys::Secret;
 use pagekeep::store::LocalStore;
-use process::{Dice, Process};
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |value| value.parse().expect(name))
-}
+use process::Process;
 
 fn role_path() -> Option<PathBuf> {
     std::env::var_os("PAGEKEEP_ROLE_DATABASE").map(PathBuf::from)

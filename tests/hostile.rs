@@ -19,23 +19,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::dice::{Dice, number};
 use common::followed::Ear;
 use common::{Lab, restored_raw};
 use pagekeep::capture::follow::{Activity, FollowOptions, Follower};
 use pagekeep::ops::follow::{WatchOptions, follow};
 use pagekeep::repo::history::History;
 use pagekeep::types::Seq;
-use process::{Dice, Process, python};
+use process::{Process, python};
 use rusqlite::Connection;
 
 /// How long anything may take before the test gives up.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The WAL's limit: low, so that it is met.
 const WAL_LIMIT: u64 = 16 * 1024 * 1024;
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |value| value.parse().expect(name))
-}
 
 /// One of the writing processes; without a database it has nothing to do.
 #[test]

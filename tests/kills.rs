@@ -4,6 +4,8 @@
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "common/dice.rs"]
+mod dice;
 #[path = "common/cli.rs"]
 mod lab;
 
@@ -11,24 +13,9 @@ use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use dice::{Dice, number};
 use lab::Lab;
 use rusqlite::Connection;
-
-/// Numbers that look random, the same for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % n
-    }
-}
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
-}
 
 #[test]
 fn kills_at_random_moments_lose_nothing_that_was_stored() {
@@ -37,7 +24,7 @@ fn kills_at_random_moments_lose_nothing_that_was_stored() {
     db.busy_timeout(Duration::from_secs(10)).unwrap();
     db.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE k(n INTEGER PRIMARY KEY, x BLOB)")
         .unwrap();
-    let mut dice = Dice(number("PAGEKEEP_KILL_SEED", 1) | 1 << 40);
+    let mut dice = Dice::new(number("PAGEKEEP_KILL_SEED", 1));
     let until = Instant::now() + Duration::from_secs(number("PAGEKEEP_KILL_SECONDS", 15));
     // What a backup that ended well said: seq, and how many rows there were.
     let mut stored: BTreeMap<u64, i64> = BTreeMap::new();

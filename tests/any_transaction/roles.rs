@@ -14,7 +14,7 @@ use pagekeep::repo::keys::Secret;
 use pagekeep::store::LocalStore;
 use rusqlite::{Connection, ErrorCode, params};
 
-use crate::process::Dice;
+use crate::common::dice::Dice;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

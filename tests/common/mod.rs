@@ -7,6 +7,7 @@
     clippy::indexing_slicing
 )]
 
+pub mod dice;
 pub mod exhibit;
 pub mod followed;
 pub mod hooked;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Error, ErrorCode};
 
-use crate::process::Dice;
+use crate::common::dice::Dice;
 
 /// How long an application waits for a lock.
 const BUSY: Duration = Duration::from_secs(5);
