@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::dice::{Dice, number};
-use common::{CHEAP, quick_dir, restored_raw};
+use common::{CHEAP, integrity_check, quick_dir, restored_raw};
 use pagekeep::format::segment::CommitKind;
 use pagekeep::repo::Repository;
 use pagekeep::repo::keys::Secret;
@@ -74,8 +74,7 @@ fn check(dir: &Path, durable: &[(u64, u64)]) -> Found {
         let db = roles::open(&path);
         let (n, hash) = roles::record(&db).unwrap();
         assert_eq!(roles::content(&db).unwrap(), hash, "commit {seq}, transaction {n}");
-        let sound = db.query_row("PRAGMA integrity_check", [], |r| r.get::<_, String>(0)).unwrap();
-        assert_eq!(sound, "ok", "commit {seq}");
+        assert_eq!(integrity_check(&db), "ok", "commit {seq}");
         drop(db);
         for suffix in ["-wal", "-shm"] {
             let _ = std::fs::remove_file(dir.join(format!("look.db{suffix}")));

@@ -14,11 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use common::exhibit::{Exhibit, Museum, Place, Restore, Role, look, museum};
-use common::{quick_dir, store_of};
+use common::{quick_dir, store_of, verify_all};
 use pagekeep::error::ErrorKind;
 use pagekeep::format::proof::Level;
-use pagekeep::ops::verify::{VerifyOptions, verify};
-use pagekeep::progress::Silent;
 use pagekeep::repo::Repository;
 use pagekeep::store::{MemoryStore, Store};
 
@@ -405,15 +403,7 @@ fn verify_tells_of_a_merged_segment_that_cannot_be_read() {
         let shared = std::sync::Arc::new(store.clone());
         let repository = Repository::open(shared, &museum.secret, dir.path().join("state"));
         let history = repository.unwrap().history("pruned").unwrap();
-        let options = VerifyOptions {
-            level: Level::Data,
-            sample_ppm: None,
-            max_time: None,
-            assertions: Vec::new(),
-            threads: 1,
-            scratch: dir.path().to_owned(),
-        };
-        verify(&history, None, &options, &Silent).unwrap()
+        verify_all(&history, Level::Data, dir.path()).unwrap()
     };
     let sound = verified();
     assert_eq!((sound.findings, sound.strays, sound.unreadable), (vec![], 1, vec![]));

@@ -4,7 +4,7 @@
 mod common;
 
 use common::followed::{PATIENCE, app, at_once, start};
-use common::{Lab, reference, restored_raw};
+use common::{Lab, come_back, reference};
 use pagekeep::capture::follow::{Activity, Event};
 use pagekeep::format::segment::CommitKind;
 use pagekeep::types::Seq;
@@ -37,9 +37,6 @@ fn every_transaction_is_a_commit_and_comes_back() {
     let kinds: Vec<CommitKind> = chain.commits().map(|c| c.record.kind).collect();
     assert_eq!(kinds[0], CommitKind::Scan);
     assert!(kinds[1..].iter().all(|k| *k == CommitKind::Transaction));
-    for (seq, expected) in (1..).zip(&expected) {
-        let bytes = restored_raw(&history, &chain, seq, lab.dir.path()).unwrap();
-        assert!(bytes == *expected, "commit {seq}");
-    }
+    come_back(&history, &chain, (1..).zip(&expected), lab.dir.path());
     assert_eq!(ear.count(|e| matches!(e, Event::Fault(_))), 0);
 }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::followed::{Ear, PATIENCE, app, at_once, start};
-use common::{CHEAP, Lab, quick_dir, reference, restored_raw};
+use common::{CHEAP, Lab, come_back, quick_dir, reference};
 use moody::{Mood, Moods};
 use pagekeep::capture::follow::{Activity, Event, FollowOptions, Follower};
 use pagekeep::error::ErrorKind;
@@ -56,6 +56,18 @@ impl Scene {
         start(&self.repository, &self.path, options)
     }
 
+    /// An application, and a follower that has stored what it found.
+    fn begin(&self) -> (Connection, Follower, Arc<Ear>) {
+        self.begin_with(at_once())
+    }
+
+    fn begin_with(&self, options: FollowOptions) -> (Connection, Follower, Arc<Ear>) {
+        let db = app(&self.path);
+        let (follower, ear) = self.follow_with(options);
+        follower.wait_durable(PATIENCE).unwrap();
+        (db, follower, ear)
+    }
+
     fn history(&self) -> History {
         self.lab.repository.history("app").unwrap()
     }
@@ -74,9 +86,7 @@ fn check(history: &History, first: u64, expected: &[Vec<u8>], dir: &Path) {
     let chain = history.chain().unwrap();
     let newest = chain.commits().map(|c| c.seq.0).max().unwrap();
     assert_eq!(newest + 1, first + expected.len() as u64, "one commit for each reference");
-    for (seq, expected) in (first..).zip(expected) {
-        assert!(restored_raw(history, &chain, seq, dir).unwrap() == *expected, "commit {seq}");
-    }
+    come_back(history, &chain, (first..).zip(expected), dir);
 }
 
 /// Commits so many transactions, and answers what the database was after each.
@@ -126,9 +136,7 @@ fn a_store_that_fails_hangs_or_loses_answers_costs_nothing_but_time() {
         Mood::LosesAnswers,
     ];
     let scene = Scene::new();
-    let db = app(&scene.path);
-    let (follower, ear) = scene.follow();
-    follower.wait_durable(PATIENCE).unwrap();
+    let (db, follower, ear) = scene.begin();
     let mut expected = vec![reference(&scene.path)];
     for mood in moods {
         scene.mood.set(mood);
@@ -186,10 +194,8 @@ fn a_repository_that_is_moved_away_and_back_is_gone_on_with() {
 #[test]
 fn more_than_may_be_kept_aside_is_scanned_and_marked_and_no_barrier_is_done_before() {
     let scene = Scene::new();
-    let db = app(&scene.path);
-    let (follower, ear) =
-        scene.follow_with(FollowOptions { spool_limit: 1024 * 1024, ..at_once() });
-    follower.wait_durable(PATIENCE).unwrap();
+    let limited = FollowOptions { spool_limit: 1024 * 1024, ..at_once() };
+    let (db, follower, ear) = scene.begin_with(limited);
     scene.mood.set(Mood::Fails(ErrorKind::Storage));
     // One group is on its way to the store; the next grows beyond the limit, and is dropped.
     commit(&db, &scene.path, 1);
@@ -264,7 +270,6 @@ fn local_state_that_can_not_be_written_is_waited_for() {
 #[test]
 fn a_clock_that_is_set_back_changes_times_and_nothing_else() {
     let scene = Scene::new();
-    let db = app(&scene.path);
     let now = Arc::new(AtomicI64::new(2_000_000_000_000_000));
     let clock = {
         let now = now.clone();
@@ -272,8 +277,7 @@ fn a_clock_that_is_set_back_changes_times_and_nothing_else() {
     };
     let mut follow_options = at_once();
     follow_options.capture.clock = clock;
-    let (follower, _) = scene.follow_with(follow_options);
-    follower.wait_durable(PATIENCE).unwrap();
+    let (db, follower, _) = scene.begin_with(follow_options);
     let mut expected = vec![reference(&scene.path)];
     for back in [0, 3600, 24 * 3600 * 400] {
         now.fetch_sub(back * 1_000_000, Ordering::SeqCst);
@@ -293,9 +297,7 @@ fn a_clock_that_is_set_back_changes_times_and_nothing_else() {
 #[test]
 fn a_writer_that_takes_over_ends_the_follower_and_no_acknowledged_commit_is_lost() {
     let scene = Scene::new();
-    let db = app(&scene.path);
-    let (follower, _) = scene.follow();
-    follower.wait_durable(PATIENCE).unwrap();
+    let (db, follower, _) = scene.begin();
     let mut expected = vec![reference(&scene.path)];
     expected.extend(commit(&db, &scene.path, 10));
     let acknowledged = follower.wait_durable(PATIENCE).unwrap();
@@ -318,13 +320,9 @@ fn a_writer_that_takes_over_ends_the_follower_and_no_acknowledged_commit_is_lost
     follower.wait_durable(PATIENCE).unwrap();
     follower.stop().unwrap();
     let chain = other.history("app").unwrap().chain().unwrap();
-    for (seq, expected) in (1..=acknowledged.0).zip(&expected) {
-        let bytes = restored_raw(&scene.history(), &chain, seq, scene.lab.dir.path()).unwrap();
-        assert!(bytes == *expected, "commit {seq}");
-    }
-    let newest = chain.commits().last().unwrap().seq.0;
-    let bytes = restored_raw(&scene.history(), &chain, newest, scene.lab.dir.path()).unwrap();
-    assert!(bytes == reference(&scene.path));
+    let newest = (chain.commits().last().unwrap().seq.0, &reference(&scene.path));
+    let expected = (1..=acknowledged.0).zip(&expected).chain([newest]);
+    come_back(&scene.history(), &chain, expected, scene.lab.dir.path());
 }
 
 #[test]
@@ -356,10 +354,8 @@ fn the_wal_stays_bounded_and_the_application_goes_on_while_the_store_is_down() {
 #[test]
 fn a_stop_without_a_store_says_so_and_the_next_run_has_everything() {
     let scene = Scene::new();
-    let db = app(&scene.path);
     let patience = FollowOptions { stop_patience: Duration::from_millis(200), ..at_once() };
-    let (follower, _) = scene.follow_with(patience);
-    follower.wait_durable(PATIENCE).unwrap();
+    let (db, follower, _) = scene.begin_with(patience);
     scene.mood.set(Mood::Fails(ErrorKind::Storage));
     let expected = commit(&db, &scene.path, 10);
     until("they are captured", || follower.status().pending == 10);

@@ -20,13 +20,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::{objects, restored, restored_raw, store_of};
+use common::{objects, restored, restored_raw, store_of, verify_all};
 use document::{hex, unhex};
 use pagekeep::error::{ErrorKind, Result};
 use pagekeep::format::ObjectKind;
 use pagekeep::format::proof::Level;
-use pagekeep::ops::verify::{VerifyOptions, VerifyReport, verify};
-use pagekeep::progress::Silent;
 use pagekeep::repo::Repository;
 use pagekeep::repo::history::History;
 use pagekeep::repo::keys::Secret;
@@ -45,18 +43,6 @@ fn text(name: &str) -> String {
 /// The objects of the golden repository.
 fn golden_objects() -> BTreeMap<String, Vec<u8>> {
     objects(&LocalStore::open(golden("repository")).unwrap())
-}
-
-fn verify_all(history: &History, level: Level, scratch: &Path) -> Result<VerifyReport> {
-    let options = VerifyOptions {
-        level,
-        sample_ppm: None,
-        max_time: None,
-        assertions: Vec::new(),
-        threads: 2,
-        scratch: scratch.to_owned(),
-    };
-    verify(history, None, &options, &Silent)
 }
 
 #[test]

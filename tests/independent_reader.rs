@@ -16,7 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use common::twins::{Twins, set};
-use common::{CHEAP, noise, reference, restored};
+use common::{CHEAP, keep_last, noise, reference, restored};
 use pagekeep::capture::follow::FollowOptions;
 use pagekeep::format::ObjectKind;
 use pagekeep::format::proof::{Level, Proof};
@@ -506,13 +506,7 @@ fn it_reads_what_a_prune_leaves() {
         undisturbed(|| twins.backup(&written.repository));
     }
     let prune = |last: u32, grace: u64| -> PruneReport {
-        let policy = Policy { last, ..Policy::default() };
-        let options = PruneOptions {
-            grace: Duration::from_secs(grace),
-            threads: 1,
-            ..PruneOptions::new(policy, Zone::Utc)
-        };
-        prune(&history, &options, &Silent).unwrap()
+        prune(&history, &keep_last(last, Duration::from_secs(grace)), &Silent).unwrap()
     };
     let seqs =
         || -> Vec<u64> { history.chain().unwrap().commits().map(|commit| commit.seq.0).collect() };

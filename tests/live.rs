@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::{Lab, noise, reference, restored, restored_raw};
+use common::{Lab, integrity_check, noise, reference, restored, restored_raw};
 use rusqlite::{Connection, params};
 
 #[test]
@@ -87,8 +87,7 @@ fn a_database_changes_its_journal_between_backups_and_notices_nothing_of_them() 
                 entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("app.db")
             });
             assert_eq!(beside.count(), files, "round {round}: files of a database in {mode} mode");
-            let sound = app.query_row("PRAGMA integrity_check", [], |r| r.get::<_, String>(0));
-            assert_eq!(sound.unwrap(), "ok");
+            assert_eq!(integrity_check(&app), "ok");
         }
     }
 }

@@ -13,15 +13,13 @@ use std::time::Duration;
 
 use common::followed::{self, Ear, PATIENCE, at_once};
 use common::hooked::{Hooked, Op};
-use common::{Lab, reference, restored_raw};
+use common::{Lab, come_back, keep_last, reference, restored_raw, verify_all};
 use pagekeep::capture::follow::Activity;
 use pagekeep::error::{Error, ErrorKind};
 use pagekeep::format::proof::Level;
 use pagekeep::format::segment::CommitKind;
 use pagekeep::ops::follow::{WatchOptions, follow};
 use pagekeep::ops::prune::{PruneOptions, PruneReport, prune};
-use pagekeep::ops::verify::{VerifyOptions, verify};
-use pagekeep::policy::retention::{Policy, Zone};
 use pagekeep::progress::Silent;
 use pagekeep::repo::Repository;
 use pagekeep::repo::history::History;
@@ -29,11 +27,7 @@ use pagekeep::store::{MemoryStore, Store};
 use pagekeep::types::Timestamp;
 
 fn last(n: u32) -> PruneOptions {
-    PruneOptions {
-        grace: Duration::ZERO,
-        threads: 1,
-        ..PruneOptions::new(Policy { last: n, ..Policy::default() }, Zone::Utc)
-    }
+    keep_last(n, Duration::ZERO)
 }
 
 fn seqs(history: &History) -> BTreeSet<u64> {
@@ -41,15 +35,7 @@ fn seqs(history: &History) -> BTreeSet<u64> {
 }
 
 fn verified(history: &History, dir: &Path) {
-    let options = VerifyOptions {
-        level: Level::Data,
-        sample_ppm: None,
-        max_time: None,
-        assertions: Vec::new(),
-        threads: 2,
-        scratch: dir.to_owned(),
-    };
-    assert_eq!(verify(history, None, &options, &Silent).unwrap().findings, []);
+    assert_eq!(verify_all(history, Level::Data, dir).unwrap().findings, []);
 }
 
 #[test]
@@ -67,9 +53,7 @@ fn backups_keep_the_chain_short_by_themselves() {
     let chain = history.chain().unwrap();
     assert_eq!(chain.commits().count(), 300);
     assert!(chain.segments().len() < 50, "{} segments", chain.segments().len());
-    for (seq, bytes) in &expected {
-        assert!(restored_raw(&history, &chain, *seq, lab.dir.path()).unwrap() == *bytes, "{seq}");
-    }
+    come_back(&history, &chain, expected.iter().map(|(seq, bytes)| (*seq, bytes)), lab.dir.path());
     verified(&history, lab.dir.path());
     // All that was replaced is there for a while.
     assert!(chain.strays() > 200);
@@ -106,10 +90,8 @@ fn a_follower_goes_on_beside_prunes() {
     assert_eq!(found.len(), 15);
     let consecutive = found.windows(2).all(|w| w[0].0 + 1 == w[1].0);
     assert!(consecutive && found.iter().all(|f| f.1 == CommitKind::Transaction), "{found:?}");
-    for (seq, _) in found {
-        let bytes = restored_raw(&history, &chain, seq, lab.dir.path()).unwrap();
-        assert!(bytes == expected[&seq], "{seq}");
-    }
+    let expected = found.iter().map(|(seq, _)| (*seq, &expected[seq]));
+    come_back(&history, &chain, expected, lab.dir.path());
     verified(&history, lab.dir.path());
     let troubles = ear.heard();
     assert!(troubles.is_empty(), "{troubles:?}");
@@ -266,9 +248,8 @@ fn a_second_follower_refuses_and_a_takeover_supersedes_the_first() {
     acknowledged.insert(successor.wait_durable(PATIENCE).unwrap().0, reference(&other_path));
     successor.stop().unwrap();
     let chain = history.chain().unwrap();
-    for (seq, bytes) in acknowledged {
-        assert!(restored_raw(&history, &chain, seq, lab.dir.path()).unwrap() == bytes, "{seq}");
-    }
+    let expected = acknowledged.iter().map(|(seq, bytes)| (*seq, bytes));
+    come_back(&history, &chain, expected, lab.dir.path());
     verified(&history, lab.dir.path());
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use common::{Lab, noise, objects, reference, restored};
+use common::{Lab, integrity_check, noise, objects, reference, restored};
 use pagekeep::error::{Error, ErrorKind};
 use pagekeep::format::snapshot::SnapshotKind;
 use pagekeep::keeper::{Keeper, Options};
@@ -90,8 +90,7 @@ fn a_rewind_is_seen_by_open_connections_and_undone_by_another() {
         assert_eq!(undone.before.seq, Seq(6));
         let now = restored(&history, undone.now.0, lab.dir.path()).unwrap();
         assert!(without_counters(now) == without_counters(images[3].clone()), "{journal}");
-        let sound: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-        assert_eq!(sound, "ok");
+        assert_eq!(integrity_check(&db), "ok");
     }
 }
 

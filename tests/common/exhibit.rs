@@ -10,8 +10,7 @@ use pagekeep::error::Error;
 use pagekeep::format::proof::{Level, Proof};
 use pagekeep::format::segment::SegmentKind;
 use pagekeep::ops::backup::{BackupOptions, backup};
-use pagekeep::ops::prune::{PruneOptions, prune};
-use pagekeep::policy::retention::{Policy, Zone};
+use pagekeep::ops::prune::prune;
 use pagekeep::progress::Silent;
 use pagekeep::repo::Repository;
 use pagekeep::repo::history::History;
@@ -22,7 +21,7 @@ use pagekeep::types::{Seq, Timestamp};
 use rusqlite::Connection;
 
 use super::twins::{Twins, set};
-use super::{CHEAP, noise, objects, quick_dir, reference, restored_raw};
+use super::{CHEAP, keep_last, noise, objects, quick_dir, reference, restored_raw};
 
 pub type Objects = BTreeMap<String, Vec<u8>>;
 
@@ -199,13 +198,7 @@ fn pruned(repository: &Repository, dir: &Path) -> Option<Vec<Vec<u8>>> {
     steps.push(both);
     twins.follow(repository, &steps).then_some(())?;
     let prune = |last: u32, grace: u64| {
-        let policy = Policy { last, ..Policy::default() };
-        let options = PruneOptions {
-            grace: Duration::from_secs(grace),
-            threads: 1,
-            ..PruneOptions::new(policy, Zone::Utc)
-        };
-        prune(&history, &options, &Silent).unwrap()
+        prune(&history, &keep_last(last, Duration::from_secs(grace)), &Silent).unwrap()
     };
     history.add_hold(Seq(6), "audit").unwrap();
     let mistake = history.add_hold(Seq(4), "mistake").unwrap();

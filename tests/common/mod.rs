@@ -16,11 +16,16 @@ pub mod twins;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use pagekeep::error::Result;
+use pagekeep::format::proof::Level;
 use pagekeep::format::slot::KdfParams;
 use pagekeep::ops::backup::{BackupOptions, BackupReport, backup};
+use pagekeep::ops::prune::PruneOptions;
 use pagekeep::ops::restore::{Check, RestoreOptions, restore};
+use pagekeep::ops::verify::{VerifyOptions, VerifyReport, verify};
+use pagekeep::policy::retention::{Policy, Zone};
 use pagekeep::progress::Silent;
 use pagekeep::repo::Repository;
 use pagekeep::repo::chain::Chain;
@@ -142,6 +147,45 @@ pub fn restored_raw(history: &History, chain: &Chain, seq: u64, dir: &Path) -> R
     let bytes = std::fs::read(&target).unwrap();
     std::fs::remove_file(&target).unwrap();
     Ok(bytes)
+}
+
+/// Each of these commits restores to what the database was.
+#[track_caller]
+pub fn come_back<'b>(
+    history: &History,
+    chain: &Chain,
+    expected: impl IntoIterator<Item = (u64, &'b Vec<u8>)>,
+    dir: &Path,
+) {
+    for (seq, expected) in expected {
+        let bytes = restored_raw(history, chain, seq, dir);
+        let bytes = bytes.unwrap_or_else(|e| panic!("commit {seq}: {e:?}"));
+        assert!(bytes == *expected, "commit {seq} restores to other bytes");
+    }
+}
+
+/// Verifies all of a history.
+pub fn verify_all(history: &History, level: Level, scratch: &Path) -> Result<VerifyReport> {
+    let options = VerifyOptions {
+        level,
+        sample_ppm: None,
+        max_time: None,
+        assertions: Vec::new(),
+        threads: 2,
+        scratch: scratch.to_owned(),
+    };
+    verify(history, None, &options, &Silent)
+}
+
+/// A prune that keeps the newest commits, and for so long what was replaced.
+pub fn keep_last(last: u32, grace: Duration) -> PruneOptions {
+    let policy = Policy { last, ..Policy::default() };
+    PruneOptions { grace, threads: 1, ..PruneOptions::new(policy, Zone::Utc) }
+}
+
+/// What SQLite thinks of a database.
+pub fn integrity_check(db: &Connection) -> String {
+    db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap()
 }
 
 /// Every object of a store.

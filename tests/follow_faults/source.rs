@@ -2,6 +2,7 @@
 
 use pagekeep::ops::follow::{WatchOptions, follow};
 
+use super::common::integrity_check;
 use super::*;
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -25,9 +26,7 @@ fn copy_in_place(from: &Path, to: &Path) {
 #[test]
 fn a_file_that_is_removed_is_waited_for() {
     let scene = Scene::new();
-    let db = app(&scene.path);
-    let (follower, _) = scene.follow();
-    follower.wait_durable(PATIENCE).unwrap();
+    let (db, follower, _) = scene.begin();
     commit(&db, &scene.path, 5);
     follower.wait_durable(PATIENCE).unwrap();
     drop(db);
@@ -54,9 +53,7 @@ fn a_file_that_is_removed_is_waited_for() {
 #[test]
 fn another_file_that_takes_the_place_is_scanned_and_followed() {
     let scene = Scene::new();
-    let db = app(&scene.path);
-    let (follower, _) = scene.follow();
-    follower.wait_durable(PATIENCE).unwrap();
+    let (db, follower, _) = scene.begin();
     commit(&db, &scene.path, 5);
     drop(db);
     let other = scene.lab.path("other.db");
@@ -75,16 +72,13 @@ fn another_file_that_takes_the_place_is_scanned_and_followed() {
     let kinds = scene.kinds();
     scene.check(kinds.len() as u64, &[reference(&scene.path)]);
     assert_eq!(kinds[kinds.len() - 5..], [CommitKind::Transaction; 5]);
-    let sound = db.query_row("PRAGMA integrity_check", [], |r| r.get::<_, String>(0)).unwrap();
-    assert_eq!(sound, "ok");
+    assert_eq!(integrity_check(&db), "ok");
 }
 
 #[test]
 fn a_file_that_is_restored_in_place_is_noticed_by_its_wal() {
     let scene = Scene::new();
-    let db = app(&scene.path);
-    let (follower, _) = scene.follow();
-    follower.wait_durable(PATIENCE).unwrap();
+    let (db, follower, _) = scene.begin();
     commit(&db, &scene.path, 5);
     follower.wait_durable(PATIENCE).unwrap();
     drop(db);
@@ -155,9 +149,7 @@ fn a_database_that_somebody_has_for_himself_is_a_clear_error() {
 #[test]
 fn a_wal_index_that_has_to_be_rebuilt_costs_no_scan() {
     let scene = Scene::new();
-    let db = app(&scene.path);
-    let (follower, _) = scene.follow();
-    follower.wait_durable(PATIENCE).unwrap();
+    let (db, follower, _) = scene.begin();
     let mut expected = vec![reference(&scene.path)];
     for reset_at_once in [false, true, false] {
         expected.extend(commit(&db, &scene.path, 10));
@@ -196,9 +188,7 @@ fn spoil(path: &Path, at: u64) {
 #[test]
 fn a_wal_whose_checksums_are_broken_is_never_trusted_and_scanned_once_it_is_reset() {
     let scene = Scene::new();
-    let db = app(&scene.path);
-    let (follower, ear) = scene.follow();
-    follower.wait_durable(PATIENCE).unwrap();
+    let (db, follower, ear) = scene.begin();
     let mut expected = vec![reference(&scene.path)];
     expected.extend(commit(&db, &scene.path, 5));
     follower.wait_durable(PATIENCE).unwrap();
