@@ -22,6 +22,7 @@ pub enum Op<'a> {
     List,
     ListDirs,
     Delete,
+    Sync,
     Sweep,
 }
 
@@ -125,6 +126,10 @@ impl Store for Hooked {
 
     fn delete(&self, name: &str) -> Result<()> {
         self.run(Op::Delete, name, || self.inner.delete(name))
+    }
+
+    fn sync(&self, prefix: &str) -> Result<()> {
+        self.run(Op::Sync, prefix, || self.inner.sync(prefix))
     }
 
     fn sweep(&self, before: Timestamp) -> Result<u64> {
