@@ -329,6 +329,8 @@ impl Work {
     ) -> Result<Captured> {
         run.monitor.phase(Phase::Publish, None);
         let mut prepared = self.segment.prepare(writer, outline)?;
+        // Without it a run that dies here costs the next one a scan, and nothing else.
+        let _ = writer.intend(prepared.head(), run.position);
         prepared.publish(writer)?;
         let head = prepared.head().clone();
         let commit = prepared.commits().first().copied();

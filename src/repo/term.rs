@@ -119,7 +119,11 @@ const ALIVE: Duration = Duration::from_secs(15 * 60);
 /// Store errors; [`ErrorKind::Damaged`] when the claim can't be opened.
 pub(crate) fn rival(history: &History, role: &str, now: Timestamp) -> Result<Option<WriterClaim>> {
     let (store, names) = (history.repository().store(), history.names());
-    let mine = super::state::peek(history)?.map(|state| state.token.0);
+    let state = super::state::peek(history)?;
+    let mine = |object| {
+        let object = WriterToken(object);
+        state.as_ref().is_some_and(|s| s.token == object || s.claiming.contains(&object))
+    };
     // The newest that is not a prune's.
     for entry in store.list(&names.writers())?.iter().rev() {
         let Some(term) = names.parse_writer(&entry.name) else { continue };
@@ -130,7 +134,7 @@ pub(crate) fn rival(history: &History, role: &str, now: Timestamp) -> Result<Opt
         if claim.role == PRUNE {
             continue;
         }
-        if claim.role != role || mine == Some(prefix.object) || is_dead(&claim) {
+        if claim.role != role || mine(prefix.object) || is_dead(&claim) {
             return Ok(None);
         }
         let published = store

@@ -23,6 +23,7 @@ use super::term::{Claim, in_force, quiet_after, quiet_since};
 use super::upkeep;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::LogName;
+use crate::format::segment::CommitRecord;
 use crate::repo::chain::Segment;
 use crate::repo::history::History;
 use crate::sqlite::source::Position;
@@ -36,6 +37,9 @@ pub struct Writer {
     role: String,
     pub(crate) dir: StateDir,
     pub(crate) state: State,
+    /// What this process tried to publish behind the head, and where in the source that ends: any of it may be there, or come
+    /// to be there yet.
+    tries: Vec<(Head, Option<Position>)>,
 }
 
 impl Writer {
@@ -51,17 +55,14 @@ impl Writer {
             && still_holds(history, state)?
         {
             sync_log(history)?;
-            let (role, state) = (role.to_owned(), state.clone());
-            return Ok(Self { history: history.clone(), role, dir, state });
+            return Ok(Self::with(history, role, dir, state.clone()));
         }
         let token = WriterToken::random()?;
-        let mut claiming = Vec::new();
-        if let Some(saved) = &saved {
-            let mut before = saved.clone();
-            before.claiming.push(token);
-            dir.write(&before)?;
-            claiming = before.claiming;
-        }
+        // Before anything is claimed: a claim whose answer is lost is known for ours.
+        let mut before = saved.clone().unwrap_or_else(|| State::new(Term(0), token, None));
+        before.claiming.push(token);
+        dir.write(&before)?;
+        let claiming = before.claiming;
         let Claim { term, token } = Claim::take_as(history, role, token)?;
         let chain = history.chain()?;
         sync_log(history)?;
@@ -90,7 +91,12 @@ impl Writer {
             state.since_upkeep = saved.since_upkeep;
         }
         dir.write(&state)?;
-        Ok(Self { history: history.clone(), role: role.to_owned(), dir, state })
+        Ok(Self::with(history, role, dir, state))
+    }
+
+    fn with(history: &History, role: &str, dir: StateDir, state: State) -> Self {
+        let (history, role) = (history.clone(), role.to_owned());
+        Self { history, role, dir, state, tries: Vec::new() }
     }
 
     /// The history.
@@ -140,18 +146,46 @@ impl Writer {
             let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             match (store.get(&name, len), created) {
                 (Ok(Some(found)), _) if found == bytes => {}
-                (Ok(Some(_)), _) => {
-                    return Err(superseded("a clone of this writer published in its term", &name));
-                }
+                (Ok(Some(_)), _) => return Err(self.taken(at)),
                 (_, Err(e)) => return Err(e),
-                (Err(e), _) if e.kind() == ErrorKind::Damaged => {
-                    return Err(superseded("a clone of this writer published in its term", &name));
-                }
+                (Err(e), _) if e.kind() == ErrorKind::Damaged => return Err(self.taken(at)),
                 (Err(e), _) => return Err(e),
                 (Ok(None), Ok(_)) => return Err(Error::damaged(name, "came and went")),
             }
         }
         self.confirm_head(Some(head))
+    }
+
+    /// Why somebody else's bytes have the name of what was to be published.
+    fn taken(&self, at: LogName) -> Error {
+        let name = self.history.names().segment(at);
+        match self.earlier_try(at) {
+            Ok(Some(_)) => Error::new(ErrorKind::Busy, "an earlier try was stored after all")
+                .with_object(name)
+                .with_hint("run it again"),
+            Ok(None) => superseded("a clone of this writer published in its term", &name),
+            Err(e) => e,
+        }
+    }
+
+    /// What this process tried to publish under a name, if it is there.
+    fn earlier_try(&self, at: LogName) -> Result<Option<(Segment, Head, Option<Position>)>> {
+        let Some(found) = Segment::read_log(&self.history, at)? else { return Ok(None) };
+        let tried = self.tries.iter().find(|(head, _)| found.reference == head.reference());
+        Ok(tried.map(|(head, position)| (found, head.clone(), *position)))
+    }
+
+    /// Finds out what became of a publication that ended in an error: if it is there, it counts, and its commits are answered.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Superseded`] when somebody else took over; store errors.
+    pub(crate) fn resolve(&mut self, source: &str) -> Result<Option<Vec<CommitRecord>>> {
+        let Some((last, _)) = self.tries.last() else { return Ok(None) };
+        let at = LogName { term: last.term, first: last.first };
+        let Some((segment, head, position)) = self.earlier_try(at)? else { return Ok(None) };
+        self.confirm_head(Some(&head))?;
+        self.remember(Some(head), position, source)?;
+        Ok(Some(segment.manifest.commits))
     }
 
     /// Whether the head is safe only once something was published behind it.
@@ -253,6 +287,7 @@ impl Writer {
 
     /// Remembers what is about to be published and where it ends in the source, in case this run dies in between.
     pub(crate) fn intend(&mut self, head: &Head, position: Option<Position>) -> Result<()> {
+        self.tries.push((head.clone(), position));
         self.state.next = Some((head.clone(), position));
         self.dir.write(&self.state)
     }
@@ -265,6 +300,7 @@ impl Writer {
         source: &str,
     ) -> Result<()> {
         if head.is_some() {
+            self.tries.clear();
             self.state.head = head;
             self.state.head_lost = false;
             self.state.at_least = Seq(0);

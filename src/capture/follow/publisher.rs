@@ -24,6 +24,7 @@ use crate::capture::commit::{CaptureOptions, Captured, capture, head_digests};
 use crate::capture::group::Group;
 use crate::codec::pool::panicked;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::segment::CommitKind;
 use crate::progress::{Monitor, Phase};
 use crate::repo::digests::HeadDigests;
 use crate::repo::publish::Prepared;
@@ -31,7 +32,7 @@ use crate::repo::writer::Writer;
 use crate::sqlite::notice::Notice;
 use crate::sqlite::source::{Pin, Source};
 use crate::sqlite::tail::Tail;
-use crate::types::{Digest, PageNo};
+use crate::types::{Digest, PageNo, Seq};
 
 /// How long to wait before something is tried again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -134,6 +135,19 @@ impl Publisher<'_> {
         });
         if self.shared.lock().is_overdue() {
             return Ok(Next::Stop);
+        }
+        if let Some(commits) = self.writer.resolve(self.place)? {
+            // It was stored, though the answer was an error. How long ago that was is nobody's concern any more.
+            self.gap = None;
+            let scans = commits.iter().filter(|c| c.kind == CommitKind::Scan && c.seq > Seq(1));
+            let scans = u64::try_from(scans.count()).unwrap_or(0);
+            self.shared.update(|state| {
+                state.seq = commits.last().map(|c| c.seq);
+                state.scans += scans;
+                state.stored += commits.iter().map(|c| c.stored).sum::<u64>();
+            });
+            self.recovered();
+            self.listener.event(&Event::Published { commits, lag: Duration::ZERO });
         }
         let mut source = Source::open(self.path)?;
         let pin = source.pin()?;
@@ -267,7 +281,8 @@ impl Publisher<'_> {
         loop {
             match self.try_publish(&mut group, &mut prepared) {
                 Ok(()) => return Ok(()),
-                Err(e) if is_superseded(&e) => return Err(e),
+                // Or an earlier scan of ours has its place: it is gone on from there.
+                Err(e) if is_superseded(&e) || e.kind() == ErrorKind::Busy => return Err(e),
                 Err(e) if prepared.is_none() && e.kind() == ErrorKind::Failure => {
                     // It would fail for ever: what was captured does not follow on the head.
                     self.gap = Some(describe(&e));
