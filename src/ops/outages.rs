@@ -1,6 +1,8 @@
 //! The machine loses its power in the middle of anything that writes to a repository on a local disk: after any file operation,
 //! with what was not synced there, gone or torn. Everything that was promised at that moment restores, and the next run goes on.
 
+mod following;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
