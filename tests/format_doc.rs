@@ -228,6 +228,7 @@ fn every_kind_of_object_has_its_number_and_its_name() {
         (ObjectKind::Slot, names::slot(SlotId([0x77; 8]))),
         (ObjectKind::About, history.about()),
         (ObjectKind::Writer, history.writer(term)),
+        (ObjectKind::Writer, history.sign(term, 0xbb)),
         (ObjectKind::Segment, history.segment(LogName { term, first })),
         (ObjectKind::Segment, history.merged_segment(first, last, segment)),
         (ObjectKind::Part, history.part(segment, 0x88)),
@@ -249,6 +250,7 @@ fn every_kind_of_object_has_its_number_and_its_name() {
         ("<part>", format!("{:08x}", 0x88)),
         ("<snapshot id>", "99".repeat(8)),
         ("<hold id>", "aa".repeat(8)),
+        ("<number>", format!("{:016x}", 0xbb)),
     ];
     let in_doc: Vec<(u64, String)> = rows(section("1. Objects and their names"))
         .iter()

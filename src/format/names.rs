@@ -72,6 +72,22 @@ impl HistoryNames {
         fixed(name.strip_prefix(&self.writers())?).map(Term)
     }
 
+    /// The prefix of followers' signs.
+    pub fn signs(self) -> String {
+        self.under("signs/")
+    }
+
+    /// A sign that a follower is there: the claim of its term once more, counted.
+    pub fn sign(self, term: Term, number: u64) -> String {
+        self.under(&format!("signs/{:016x}-{number:016x}", term.0))
+    }
+
+    /// The term and number of a sign.
+    pub fn parse_sign(self, name: &str) -> Option<(Term, u64)> {
+        let (term, number) = name.strip_prefix(&self.signs())?.split_once('-')?;
+        Some((Term(fixed(term)?), fixed(number)?))
+    }
+
     /// The prefix of published segments.
     pub fn log(self) -> String {
         self.under("log/")
@@ -216,6 +232,7 @@ mod tests {
         );
         assert_eq!(names.parse_segment(&name), Some(at));
         assert_eq!(names.parse_writer(&names.writer(Term(9))), Some(Term(9)));
+        assert_eq!(names.parse_sign(&names.sign(Term(9), 2)), Some((Term(9), 2)));
         let merged = names.merged_segment(Seq(1), Seq(9), SegmentId([2; 16]));
         assert_eq!(names.parse_merged(&merged), Some((Seq(1), Seq(9), SegmentId([2; 16]))));
         let id = SnapshotId([1; 8]);

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ops::locate::Database;
 use crate::repo::Repository;
 use crate::repo::history::History;
-use crate::repo::term::rival;
+use crate::repo::rival::rival;
 use crate::repo::writer::Writer;
 use crate::sqlite::source::Source;
 
@@ -63,3 +63,6 @@ pub fn follow(
     let follower = Follower::start(writer, path, &database.place, options.follow, listener)?;
     Ok((history, follower))
 }
+
+#[cfg(test)]
+mod tests;

@@ -178,6 +178,7 @@ impl Run<'_> {
         self.kind::<HoldRecord>(&names.holds(), report)?;
         self.kind::<Proof>(&names.proofs(), report)?;
         self.kind::<WriterClaim>(&names.writers(), report)?;
+        self.kind::<WriterClaim>(&names.signs(), report)?;
         self.kind::<Expiry>(&names.expiries(), report)
     }
 

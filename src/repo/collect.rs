@@ -1,5 +1,5 @@
 //! Deleting what nobody needs: segments that a merge replaced, late writes of superseded writers, parts that no segment names,
-//! old claims, proofs of commits that are gone, writes that never finished.
+//! old claims and signs, proofs of commits that are gone, writes that never finished.
 //!
 //! Invariants:
 //! - Whoever deletes holds a term that was claimed before the chain was read, and an object of the log goes only if its own
@@ -195,13 +195,19 @@ fn id_of(history: &History, at: LogName) -> Result<Option<SegmentId>> {
     }
 }
 
-/// Claims below the newest segment's term, in ascending order: who holds one of them finds its own gone first.
+/// Claims below the newest segment's term, in ascending order: who holds one of them finds its own gone first. And the signs of
+/// their followers.
 fn claims(history: &History, chain: &Chain, claim: Claim, garbage: &mut Garbage) -> Result<()> {
     let names = history.names();
     let newest = chain.segments().iter().rev().find(|s| !s.is_merged());
     let keep = newest.map_or(Term(0), |s| s.manifest.term).min(claim.term);
     for entry in history.repository().store().list(&names.writers())? {
         if names.parse_writer(&entry.name).is_some_and(|term| term < keep) {
+            garbage.add(entry.name, entry.len);
+        }
+    }
+    for entry in history.repository().store().list(&names.signs())? {
+        if names.parse_sign(&entry.name).is_some_and(|(term, _)| term < keep) {
             garbage.add(entry.name, entry.len);
         }
     }

@@ -21,6 +21,7 @@ pub mod keys;
 pub(crate) mod merge;
 pub(crate) mod page_map;
 pub(crate) mod publish;
+pub(crate) mod rival;
 pub mod rotate;
 pub(crate) mod seen;
 pub mod segment;

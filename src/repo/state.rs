@@ -65,6 +65,15 @@ impl Head {
     }
 }
 
+/// A sign that a follower left; see [`super::rival`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sign {
+    pub(crate) term: Term,
+    pub(crate) number: u64,
+    /// Whether it said that the follower is gone.
+    pub(crate) gone: bool,
+}
+
 /// The state file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
@@ -77,6 +86,9 @@ pub(crate) struct State {
     /// The highest term up to which, from the head's on, only prunes claimed a turn.
     #[serde(default)]
     pub(crate) quiet: Term,
+    /// The last sign that a follower was there.
+    #[serde(default)]
+    pub(crate) sign: Option<Sign>,
     /// Segments published since the last upkeep.
     #[serde(default)]
     pub(crate) since_upkeep: u32,
@@ -109,6 +121,7 @@ impl State {
             token,
             claiming: Vec::new(),
             quiet: Term(0),
+            sign: None,
             since_upkeep: 0,
             head,
             at_least: Seq(0),

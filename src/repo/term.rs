@@ -5,8 +5,6 @@
 //!
 //! Who only merges and deletes claims a term too, under the role `prune`, which is a promise: nothing is ever published to the log in it.
 
-use std::time::Duration;
-
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::writer::WriterClaim;
 use crate::repo::history::History;
@@ -107,52 +105,6 @@ pub(crate) fn quiet_after(
         }
     }
     Ok(quiet)
-}
-
-/// How recently somebody must have claimed a term or published in it to count as alive.
-const ALIVE: Duration = Duration::from_secs(15 * 60);
-
-/// Somebody else who holds a history under a role and looks alive, by the storage's clock and ours. A courtesy: whoever
-/// takes over all the same supersedes them, and nothing that was acknowledged is lost.
-///
-/// # Errors
-/// Store errors; [`ErrorKind::Damaged`] when the claim can't be opened.
-pub(crate) fn rival(history: &History, role: &str, now: Timestamp) -> Result<Option<WriterClaim>> {
-    let (store, names) = (history.repository().store(), history.names());
-    let state = super::state::peek(history)?;
-    let mine = |object| {
-        let object = WriterToken(object);
-        state.as_ref().is_some_and(|s| s.token == object || s.claiming.contains(&object))
-    };
-    // The newest that is not a prune's.
-    for entry in store.list(&names.writers())?.iter().rev() {
-        let Some(term) = names.parse_writer(&entry.name) else { continue };
-        let Some((prefix, claim)) = history.repository().read_record::<WriterClaim>(&entry.name)?
-        else {
-            continue;
-        };
-        if claim.role == PRUNE {
-            continue;
-        }
-        if claim.role != role || mine(prefix.object) || is_dead(&claim) {
-            return Ok(None);
-        }
-        let published = store
-            .list(&names.log())?
-            .into_iter()
-            .filter(|e| names.parse_segment(&e.name).is_some_and(|at| at.term == term));
-        let sign = published.map(|e| e.modified).max().unwrap_or_default().max(entry.modified);
-        return Ok((sign > now.before(ALIVE)).then_some(claim));
-    }
-    Ok(None)
-}
-
-/// Whether it was a process of this machine, which is gone.
-fn is_dead(claim: &WriterClaim) -> bool {
-    let processes = std::path::Path::new("/proc");
-    claim.host == super::host()
-        && processes.join("self").exists()
-        && !processes.join(claim.process.to_string()).exists()
 }
 
 /// The newest claim of a history, for people.

@@ -89,6 +89,7 @@ impl Writer {
             state.source = saved.source;
             state.last_run = saved.last_run;
             state.since_upkeep = saved.since_upkeep;
+            state.sign = saved.sign;
         }
         dir.write(&state)?;
         Ok(Self::with(history, role, dir, state))
@@ -121,6 +122,10 @@ impl Writer {
     /// Whether the next commit's number leaves out some behind the head.
     pub(crate) fn leaves_gap(&self) -> bool {
         self.head().is_some_and(|head| self.next_seq() > head.seq.next())
+    }
+
+    pub(crate) fn role(&self) -> &str {
+        &self.role
     }
 
     pub(crate) fn term(&self) -> Term {

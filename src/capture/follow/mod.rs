@@ -112,6 +112,7 @@ impl Follower {
                 listener: &*listener,
                 digests: None,
                 tidier: tidy::Tidier::default(),
+                signs: None,
                 gap: None,
                 backoff: Duration::from_millis(100),
             };

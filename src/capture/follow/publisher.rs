@@ -16,7 +16,7 @@
 use std::time::{Duration, Instant};
 
 use super::FollowOptions;
-use super::shared::{Ended, FOREVER, Shared};
+use super::shared::{Ended, Shared};
 use super::status::{Activity, Event, Fault, Listener, describe};
 use super::tidy::Tidier;
 use super::watcher::Watcher;
@@ -28,6 +28,7 @@ use crate::format::segment::CommitKind;
 use crate::progress::{Monitor, Phase};
 use crate::repo::digests::HeadDigests;
 use crate::repo::publish::Prepared;
+use crate::repo::rival::Signs;
 use crate::repo::writer::Writer;
 use crate::sqlite::notice::Notice;
 use crate::sqlite::source::{Pin, Source};
@@ -38,6 +39,8 @@ use crate::types::{Digest, PageNo, Seq};
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// A database that is not in WAL mode is not read more often than leaves it alone for so many times as long.
 const REST: u32 = 10;
+/// How often to look whether it is time to show others that this follower is there; oftener in tests, which have clocks of their own.
+const LOOK: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 30_000 });
 /// How often to look at a database that is not in WAL mode, whatever the notices say.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -52,6 +55,8 @@ pub(crate) struct Publisher<'a> {
     /// The head's page digests, once they are at hand.
     pub(crate) digests: Option<HeadDigests>,
     pub(crate) tidier: Tidier,
+    /// What shows others that this follower is there.
+    pub(crate) signs: Option<Signs>,
     /// Whether a gap has to be marked by the next scan, and why.
     pub(crate) gap: Option<String>,
     pub(crate) backoff: Duration,
@@ -72,7 +77,10 @@ impl Publisher<'_> {
     pub(crate) fn run(mut self, notice: &mut Notice) -> Result<()> {
         loop {
             match self.take_up(notice) {
-                Ok(Next::Stop) => return Ok(()),
+                Ok(Next::Stop) => {
+                    self.say_goodbye();
+                    return Ok(());
+                }
                 Ok(Next::Again) => self.backoff = RETRY.0,
                 Err(e) if e.kind() == ErrorKind::Interrupted && self.stopping() => return Ok(()),
                 Err(e) if is_superseded(&e) => return Err(e),
@@ -158,6 +166,26 @@ impl Publisher<'_> {
         self.follow(pin, notice)
     }
 
+    /// Shows others that it is there, when nothing else does. What becomes of that is no fault: it only spares people a question.
+    fn show(&mut self) {
+        let now = self.shared.clock.now();
+        let _ = match &mut self.signs {
+            Some(signs) => signs.tend(&mut self.writer, now),
+            None => Signs::begin(&mut self.writer, now).map(|signs| self.signs = Some(signs)),
+        };
+    }
+
+    /// Others wait a quarter of an hour if they are not told; but nobody waits for a store that is in trouble.
+    fn say_goodbye(&mut self) {
+        let hopeless = {
+            let state = self.shared.lock();
+            state.fault.is_some() || state.is_overdue()
+        };
+        if !hopeless {
+            let _ = Signs::end(&mut self.writer, self.shared.clock.now());
+        }
+    }
+
     fn follow(&mut self, pin: Pin<'_>, notice: &mut Notice) -> Result<Next> {
         let mut tail = Tail::open(self.path)?;
         let head = self.writer.head().filter(|head| head.page_size == pin.page_size()).cloned();
@@ -209,9 +237,10 @@ impl Publisher<'_> {
         }
         self.activity(Activity::Following);
         loop {
+            self.show();
             let (group, ended) = {
                 let mut state =
-                    self.shared.wait_for(FOREVER, |s| s.slot.is_some() || s.ended.is_some());
+                    self.shared.wait_for(LOOK, |s| s.slot.is_some() || s.ended.is_some());
                 let group = state.slot.take();
                 state.publishing = group.is_some();
                 let ended = if group.is_none() { state.ended.take() } else { None };
@@ -335,6 +364,9 @@ impl Publisher<'_> {
         }
         let new_head = ready.head().clone();
         let commits = ready.commits().to_vec();
+        if let Some(signs) = &mut self.signs {
+            signs.published(self.shared.clock.now());
+        }
         let seq = new_head.seq;
         // The group is safe. A cache that can't be written is rebuilt when it is needed.
         match digests.patch(&new_head, changed) {
@@ -398,6 +430,7 @@ impl Publisher<'_> {
             }
             let began = Instant::now();
             self.capture_whole(pin, |captured| captured.read > 0)?;
+            self.show();
             let took = began.elapsed();
             self.shared.update(|state| {
                 state.activity = Activity::Polling;

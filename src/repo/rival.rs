@@ -1,0 +1,189 @@
+//! Whether somebody else follows a history: a courtesy to people, who are asked before a second follower supersedes the first.
+//! Nothing that is safe depends on it ([`super::term`] does that).
+//!
+//! A follower shows that it is there by claiming its term, by publishing in it, and while nothing happens by leaving a *sign* now
+//! and then; the last sign of one that was stopped says so. A sign is a claim once more, under another name.
+
+use std::time::Duration;
+
+use super::state;
+use super::term::PRUNE;
+use super::writer::Writer;
+use crate::error::{ErrorKind, Result};
+use crate::format::writer::WriterClaim;
+use crate::repo::history::History;
+use crate::types::{Term, Timestamp, WriterToken};
+
+/// How recently somebody must have shown to count as there.
+const ALIVE: Duration = Duration::from_secs(15 * 60);
+/// How often a follower shows while it has nothing to publish.
+pub(crate) const EVERY: Duration = Duration::from_secs(7 * 60);
+/// The role in a follower's last sign.
+const GONE: &str = "gone";
+
+/// Somebody else who holds a history under a role and seems to be there, by the storage's clock and ours.
+///
+/// # Errors
+/// Store errors; [`ErrorKind::Damaged`] when the claim can't be opened.
+pub(crate) fn rival(history: &History, role: &str, now: Timestamp) -> Result<Option<WriterClaim>> {
+    let (store, names) = (history.repository().store(), history.names());
+    let state = state::peek(history)?;
+    let mine = |object| {
+        let object = WriterToken(object);
+        state.as_ref().is_some_and(|s| s.token == object || s.claiming.contains(&object))
+    };
+    // The newest that is not a prune's.
+    for entry in store.list(&names.writers())?.iter().rev() {
+        let Some(term) = names.parse_writer(&entry.name) else { continue };
+        let Some((prefix, claim)) = history.repository().read_record::<WriterClaim>(&entry.name)?
+        else {
+            continue;
+        };
+        if claim.role == PRUNE {
+            continue;
+        }
+        if claim.role != role || mine(prefix.object) || is_dead(&claim) {
+            return Ok(None);
+        }
+        let Some(sign) = last_sign(history, term)? else { return Ok(None) };
+        let published = store
+            .list(&names.log())?
+            .into_iter()
+            .filter(|e| names.parse_segment(&e.name).is_some_and(|at| at.term == term));
+        let shown = published.map(|e| e.modified).max().unwrap_or_default();
+        return Ok((shown.max(sign).max(entry.modified) > now.before(ALIVE)).then_some(claim));
+    }
+    Ok(None)
+}
+
+/// When the newest sign in a term was left, or long ago; `None` if it says that its follower is gone.
+fn last_sign(history: &History, term: Term) -> Result<Option<Timestamp>> {
+    let names = history.names();
+    let listed = history.repository().store().list(&names.signs())?;
+    let of_term = |name: &str| names.parse_sign(name).is_some_and(|(of, _)| of == term);
+    let Some(entry) = listed.iter().rfind(|e| of_term(&e.name)) else {
+        return Ok(Some(Timestamp::default()));
+    };
+    let gone = match history.repository().read_record::<WriterClaim>(&entry.name) {
+        Ok(sign) => sign.is_some_and(|(_, sign)| sign.role == GONE),
+        // Somebody left it; a repair puts it away.
+        Err(e) if e.kind() == ErrorKind::Damaged => false,
+        Err(e) => return Err(e),
+    };
+    Ok((!gone).then_some(entry.modified))
+}
+
+/// The signs of a follower at work.
+#[derive(Debug)]
+pub(crate) struct Signs {
+    shown: Timestamp,
+}
+
+impl Signs {
+    /// A follower begins, or goes on in a term in which it said that it was gone.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub(crate) fn begin(writer: &mut Writer, now: Timestamp) -> Result<Self> {
+        if writer.state.sign.is_some_and(|sign| sign.gone && sign.term == writer.term()) {
+            sign(writer, false, now)?;
+        }
+        Ok(Self { shown: now })
+    }
+
+    /// Something was published, which shows as well.
+    pub(crate) fn published(&mut self, now: Timestamp) {
+        self.shown = now;
+    }
+
+    /// Leaves a sign if it is time.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub(crate) fn tend(&mut self, writer: &mut Writer, now: Timestamp) -> Result<()> {
+        if self.shown > now.before(EVERY) && self.shown <= now {
+            return Ok(());
+        }
+        // Also if it fails: once more after a while.
+        self.shown = now;
+        sign(writer, false, now)
+    }
+
+    /// Leaves the last sign.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub(crate) fn end(writer: &mut Writer, now: Timestamp) -> Result<()> {
+        sign(writer, true, now)
+    }
+}
+
+/// Leaves a sign, and takes the one before away.
+fn sign(writer: &mut Writer, gone: bool, now: Timestamp) -> Result<()> {
+    let (term, token, before) = (writer.term(), writer.token(), writer.state.sign);
+    let number = before.filter(|sign| sign.term == term).map_or(0, |sign| sign.number + 1);
+    // First, so that no number is used twice.
+    writer.state.sign = Some(state::Sign { term, number, gone });
+    writer.dir.write(&writer.state)?;
+    let claim = WriterClaim {
+        term,
+        since: now,
+        process: std::process::id(),
+        host: super::host(),
+        role: if gone { GONE } else { writer.role() }.to_owned(),
+    };
+    let (repository, names) = (writer.history().repository(), writer.history().names());
+    repository.create_record(&names.sign(term, number), token.0, &claim)?;
+    match before {
+        Some(before) => repository.store().delete(&names.sign(before.term, before.number)),
+        None => Ok(()),
+    }
+}
+
+/// Whether it was a process of this machine, which is gone: there is none of that number, or one that began later.
+fn is_dead(claim: &WriterClaim) -> bool {
+    let processes = std::path::Path::new("/proc");
+    if claim.host != super::host() || !processes.join("self").exists() {
+        return false;
+    }
+    let process = processes.join(claim.process.to_string());
+    !process.exists() || began(&process).is_some_and(|began| began > claim.since)
+}
+
+/// When a process began, or up to three seconds before: the kernel's times are rounded. Numbers of processes are used again, in a container that
+/// starts anew even at once.
+fn began(process: &std::path::Path) -> Option<Timestamp> {
+    let stat = std::fs::read_to_string(process.join("stat")).ok()?;
+    // The second field is a name in parentheses, which may hold anything.
+    let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    let system = std::fs::read_to_string("/proc/stat").ok()?;
+    let boot = system.lines().find_map(|line| line.strip_prefix("btime "))?;
+    let seconds =
+        boot.trim().parse::<u64>().ok()? + ticks / rustix::param::clock_ticks_per_second();
+    let seconds = i64::try_from(seconds.saturating_sub(2)).ok()?;
+    Some(Timestamp(seconds.saturating_mul(1_000_000)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_began_after_a_claim_did_not_make_it() {
+        let claim = |process, since| WriterClaim {
+            term: Term(1),
+            since,
+            process,
+            host: crate::repo::host(),
+            role: "watch".to_owned(),
+        };
+        let now = Timestamp::now();
+        let long_ago = now.before(Duration::from_secs(365 * 24 * 3600 * 20));
+        let me = std::process::id();
+        assert!(!is_dead(&claim(me, now)));
+        assert!(is_dead(&claim(me, long_ago)));
+        assert!(is_dead(&claim(u32::MAX, now)));
+        let elsewhere = WriterClaim { host: "elsewhere".to_owned(), ..claim(u32::MAX, now) };
+        assert!(!is_dead(&elsewhere));
+    }
+}
