@@ -1,11 +1,13 @@
-//! What a long history costs: opening one of a million commits, and merging a gibibyte that mostly moves whole.
+//! What a long history costs: opening one of a million commits, merging a gibibyte that mostly moves whole, and restoring the
+//! newest commit of a history that was pruned every day.
 //!
 //! ```text
 //! cargo bench --bench history -- open [COMMITS]
 //! cargo bench --bench history -- merge [MIB]
+//! cargo bench --bench history -- newest [MIB]
 //! ```
 //!
-//! Both work in `LAB` (a folder), or in a temporary one.
+//! They work in `LAB` (a folder), or in a temporary one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 #![allow(clippy::cast_precision_loss, clippy::indexing_slicing, missing_docs)]
 
@@ -13,6 +15,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use pagekeep::codec::batch::Compression;
@@ -20,11 +23,14 @@ use pagekeep::format::slot::KdfParams;
 use pagekeep::keeper::{Keeper, Options};
 use pagekeep::ops::backup::{BackupOptions, backup};
 use pagekeep::ops::prune::{PruneOptions, prune};
-use pagekeep::policy::retention::{Policy, Zone};
+use pagekeep::ops::restore::{RestoreOptions, restore};
+use pagekeep::policy::retention::{Periods, Policy, Zone};
 use pagekeep::progress::Silent;
 use pagekeep::repo::Repository;
+use pagekeep::repo::history::History;
 use pagekeep::repo::keys::Secret;
-use pagekeep::store::LocalStore;
+use pagekeep::store::{LocalStore, MemoryStore};
+use pagekeep::types::{Clock, Timestamp};
 use rusqlite::Connection;
 
 const CHEAP: KdfParams = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
@@ -40,7 +46,8 @@ fn main() {
     match args.first().map(String::as_str) {
         Some("open") => open(dir.path(), number.unwrap_or(1_000_000)),
         Some("merge") => merge(dir.path(), number.unwrap_or(1024)),
-        _ => println!("say which: open [COMMITS] or merge [MIB]"),
+        Some("newest") => newest(dir.path(), number.unwrap_or(256)),
+        _ => println!("say which: open [COMMITS], merge [MIB] or newest [MIB]"),
     }
 }
 
@@ -138,6 +145,107 @@ fn merge(dir: &Path, mib: i64) {
         println!("cp and sync: {mib} MiB, {:.2} s: {theirs:.0} MiB/s", cp.as_secs_f64());
     }
     println!("of cp's speed: {ratios:.2?}");
+}
+
+/// Backs a database up every hour and prunes the history every day for two simulated months, and compares restoring the newest
+/// commit with restoring a first backup of the same database.
+fn newest(dir: &Path, mib: i64) {
+    const HOUR: i64 = 3_600_000_000;
+    let time = Arc::new(AtomicI64::new(Timestamp::now().0));
+    let now = time.clone();
+    let clock = Clock::new(move || Timestamp(now.load(Ordering::Relaxed)));
+    let in_memory = |clock: &Clock, state: &str| {
+        let secret = Secret::new_recovery().unwrap();
+        let store = Arc::new(MemoryStore::with_clock(clock.clone()));
+        Repository::init(store, &[(&secret, "")], CHEAP, dir.join(state)).unwrap()
+    };
+    let repository = in_memory(&clock, "state");
+    let path = dir.join("app.db");
+    let app = Connection::open(&path).unwrap();
+    app.execute_batch(
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; CREATE TABLE t(id INTEGER PRIMARY KEY, x)",
+    )
+    .unwrap();
+    // Rows of about 320 bytes, half as long when they are compressed.
+    let rows = mib * 3200;
+    let text = |n: i64| -> String {
+        let word = |i: u8| blake3::hash(format!("{n} {i}").as_bytes()).to_hex().to_string();
+        (0..5).map(word).collect()
+    };
+    app.execute_batch("BEGIN").unwrap();
+    for n in 0..rows {
+        app.execute("INSERT INTO t(x) VALUES(?1)", [text(n)]).unwrap();
+    }
+    app.execute_batch("COMMIT").unwrap();
+    let options = BackupOptions { clock: clock.clone(), ..BackupOptions::default() };
+    let policy = Policy {
+        window: Some(chrono::TimeDelta::hours(24)),
+        daily: Some(Periods::Count(7)),
+        weekly: Some(Periods::Count(4)),
+        monthly: Some(Periods::Count(12)),
+        ..Policy::default()
+    };
+    let began = Instant::now();
+    for hour in 0..60 * 24 {
+        time.fetch_add(HOUR, Ordering::Relaxed);
+        // A little each hour, more each night, a lot each weekend.
+        let every = match hour {
+            h if h % 168 == 30 => 11,
+            h if h % 24 == 2 => 101,
+            _ => 9973,
+        };
+        app.execute_batch("BEGIN").unwrap();
+        for id in (hour % every..rows).step_by(usize::try_from(every).unwrap()) {
+            app.execute("UPDATE t SET x=?1 WHERE id=?2", rusqlite::params![text(hour + id), id])
+                .unwrap();
+        }
+        app.execute_batch("COMMIT").unwrap();
+        backup(&repository, &path, &options, &Silent).unwrap();
+        if hour % 24 == 22 {
+            let history = repository.history("app").unwrap();
+            let options = PruneOptions {
+                clock: clock.clone(),
+                ..PruneOptions::new(policy.clone(), Zone::Utc)
+            };
+            prune(&history, &options, &Silent).unwrap();
+        }
+    }
+    println!("two months took {:.0} s", began.elapsed().as_secs_f64());
+    let fresh = in_memory(&clock, "fresh");
+    backup(&fresh, &path, &options, &Silent).unwrap();
+    let (old, new) = (repository.history("app").unwrap(), fresh.history("app").unwrap());
+    let chain = old.chain().unwrap();
+    println!("{} restore points, {} segments", chain.commits().count(), chain.segments().len());
+    let (mut ratios, mut bytes) = (Vec::new(), Vec::new());
+    for round in 0..9 {
+        let ((ours, ours_bytes), (theirs, theirs_bytes)) =
+            (restored(&old, dir), restored(&new, dir));
+        assert!(ours_bytes == theirs_bytes, "the same database");
+        bytes.push(ours_bytes.len() >> 20);
+        ratios.push(ours.as_secs_f64() / theirs.as_secs_f64());
+        println!(
+            "round {round}: {} MiB in {:.2} s, of a fresh base {:.2} s: {:.2}",
+            bytes[round],
+            ours.as_secs_f64(),
+            theirs.as_secs_f64(),
+            ratios[round]
+        );
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("median {:.2} of a fresh base's time", ratios[ratios.len() / 2]);
+}
+
+/// Restores the newest commit of a history, and answers how long that took and the bytes.
+fn restored(history: &History, dir: &Path) -> (Duration, Vec<u8>) {
+    let target = dir.join("restored.db");
+    let began = Instant::now();
+    let chain = history.chain().unwrap();
+    let commit = chain.latest().unwrap();
+    restore(history, &chain, &commit, &target, &RestoreOptions::default(), &Silent).unwrap();
+    let took = began.elapsed();
+    let bytes = fs::read(&target).unwrap();
+    fs::remove_file(target).unwrap();
+    (took, bytes)
 }
 
 /// Copies so many bytes from a file to another as `cp` does, and syncs them.

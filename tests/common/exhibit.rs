@@ -48,6 +48,10 @@ pub enum Role {
         history: String,
         newest: bool,
     },
+    /// A sign of life, which nobody reads but a second follower.
+    Sign {
+        history: String,
+    },
     /// On the chain. Its first commit, the name of its child, where its inline data begins, and whether what it covers is
     /// there still.
     Segment {
@@ -83,6 +87,7 @@ impl Role {
     pub fn history(&self) -> Option<&str> {
         match self {
             Self::Writer { history, .. }
+            | Self::Sign { history }
             | Self::Segment { history, .. }
             | Self::Covered { history }
             | Self::Part { history, .. }
@@ -100,7 +105,7 @@ impl Role {
             Self::Repository => 1,
             Self::UsedSlot | Self::OtherSlot => 2,
             Self::About => 3,
-            Self::Writer { .. } => 4,
+            Self::Writer { .. } | Self::Sign { .. } => 4,
             Self::Segment { .. } | Self::Covered { .. } => 5,
             Self::Part { .. } => 6,
             Self::Snapshot { .. } => 7,
@@ -274,6 +279,9 @@ fn roles_of(history: &History, roles: &mut BTreeMap<String, Role>) {
     for (i, claim) in (1..).zip(&claims) {
         let newest = i == claims.len();
         roles.insert(claim.name.clone(), Role::Writer { history: name(), newest });
+    }
+    for sign in below("signs") {
+        roles.insert(sign.name, Role::Sign { history: name() });
     }
     let chain = history.chain().unwrap();
     let segments = chain.segments();
