@@ -4,7 +4,8 @@
 //! |---|---|
 //! | a label, a hold, a proof, a claim, an expiry | it goes to the quarantine |
 //! | a segment on the way from the newest to the oldest | the segments that lead nowhere go there; the history ends earlier |
-//! | pages within a segment | the commits that need them expire: nobody is offered what can't be restored |
+//! | pages within a merged segment, and what it replaced is there still | it goes there |
+//! | pages within any other segment | the commits that need them expire: nobody is offered what can't be restored |
 //!
 //! With the live database at hand its present state becomes a commit, a base if pages of the newest commit are lost, so the
 //! history goes on whole from there.
@@ -15,7 +16,7 @@
 //! - Numbers of lost commits are not used again.
 //! - Without `apply` nothing is changed, here or there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ use crate::ops::locate::Database;
 use crate::ops::restore::Opener;
 use crate::ops::verify::Finding;
 use crate::progress::{Monitor, Phase, check_cancelled};
-use crate::repo::chain::{Chain, Segment, Survey, survey};
+use crate::repo::chain::{self, Chain, Segment, Survey};
 use crate::repo::expired::Expired;
 use crate::repo::history::History;
 use crate::repo::merge::loss::{Loss, loss};
@@ -43,7 +44,7 @@ use crate::repo::term::{Claim, PRUNE};
 use crate::repo::writer::Writer;
 use crate::repo::{seen, state};
 use crate::sqlite::source::Source;
-use crate::types::{Clock, Seq};
+use crate::types::{Clock, SegmentId, Seq};
 
 /// Where damaged objects go, in front of their names.
 pub const QUARANTINE: &str = "quarantine/";
@@ -137,6 +138,11 @@ pub fn repair(
     run.records(&mut report)?;
     let survey = run.segments(&mut report)?;
     let loss = run.data(&survey.chain)?;
+    let (survey, loss, replaced) = run.fall_back(survey, loss)?;
+    for object in &replaced {
+        let message = "is damaged, and what it replaced is there still".to_owned();
+        report.faults.push(Fault { object: object.clone(), message, action: Action::Quarantine });
+    }
     let sound: BTreeSet<Seq> = survey.chain.commits().map(|c| c.seq).collect();
     for error in &loss.findings {
         report.faults.push(fault(error, Action::Expire));
@@ -147,6 +153,9 @@ pub fn repair(
     report.faults.dedup();
     drop(lock);
     if options.apply && !report.is_sound() {
+        for object in &replaced {
+            run.quarantine(object)?;
+        }
         run.mend(&survey, &loss, &report)?;
     }
     if let (true, Some(path)) = (options.apply, database) {
@@ -203,7 +212,7 @@ impl Run<'_> {
     /// Finds the newest chain that is whole.
     fn segments(&self, report: &mut RepairReport) -> Result<Survey> {
         let seen = seen::read(self.history);
-        let survey = match survey(self.history) {
+        let survey = match chain::survey(self.history, &HashSet::new()) {
             // An expiry that can't be read: in a dry run it is there still.
             Err(e) if e.kind() == ErrorKind::Damaged => {
                 report.faults.push(fault(&e, Action::Quarantine));
@@ -275,6 +284,36 @@ impl Run<'_> {
             }
         }
         Ok(loss)
+    }
+
+    /// Does without merged segments that are damaged where what they replaced is there still and loses less. Answers their names.
+    fn fall_back(&self, survey: Survey, loss: Loss) -> Result<(Survey, Loss, Vec<String>)> {
+        let is_bad = |id: &SegmentId| loss.spoilt.contains(id) || loss.unreadable.contains(id);
+        let damaged: Vec<Arc<Segment>> = survey
+            .chain
+            .segments()
+            .iter()
+            .filter(|s| s.is_merged() && is_bad(&s.reference.id))
+            .cloned()
+            .collect();
+        let points =
+            |survey: &Survey| -> BTreeSet<Seq> { survey.chain.commits().map(|c| c.seq).collect() };
+        let (mut best, mut least) = (survey, loss);
+        let (mut without, mut replaced) = (HashSet::new(), Vec::new());
+        for segment in damaged {
+            let mut more = without.clone();
+            more.insert(segment.reference.id);
+            let other = chain::survey(self.history, &more)?;
+            if !points(&other).is_superset(&points(&best)) {
+                continue;
+            }
+            let loss = self.data(&other.chain)?;
+            if loss.points.len() < least.points.len() {
+                (best, least, without) = (other, loss, more);
+                replaced.push(segment.name().to_owned());
+            }
+        }
+        Ok((best, least, replaced))
     }
 
     /// Moves an object out of the way; in a dry run it stays.

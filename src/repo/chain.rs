@@ -166,16 +166,22 @@ pub(crate) struct Survey {
     pub(crate) breaks: Vec<Error>,
 }
 
-/// Finds the newest segment whose chain is whole, if need be behind the end of a broken one.
+/// Finds the newest segment whose chain is whole, if need be behind the end of a broken one; as if some merged segments were
+/// not there.
 ///
 /// # Errors
 /// Store errors.
-pub(crate) fn survey(history: &History) -> Result<Survey> {
+pub(crate) fn survey(history: &History, without: &HashSet<SegmentId>) -> Result<Survey> {
+    let list = || -> Result<Walk<'_>> {
+        let mut walk = Walk::list(history)?;
+        walk.merged.retain(|(_, _, id), _| !without.contains(id));
+        Ok(walk)
+    };
     let mut survey = Survey::default();
-    let mut log: Vec<(Seq, Term)> = Walk::list(history)?.log.into_keys().collect();
+    let mut log: Vec<(Seq, Term)> = list()?.log.into_keys().collect();
     log.sort_by_key(|(first, term)| std::cmp::Reverse((*term, *first)));
     for at in log {
-        let mut walk = Walk::list(history)?;
+        let mut walk = list()?;
         let Some(entry) = walk.log.get(&at).cloned() else { continue };
         let newest = walk.log(at)?;
         match walk.walk_from(newest) {
@@ -195,7 +201,7 @@ pub(crate) fn survey(history: &History) -> Result<Survey> {
         }
     }
     // Nothing of the log is left: what was merged before may be.
-    let mut walk = Walk::list(history)?;
+    let mut walk = list()?;
     let merged: Vec<MergedKey> = walk.merged.keys().rev().copied().collect();
     for at in merged {
         let newest = walk.merged(at)?;
@@ -208,7 +214,7 @@ pub(crate) fn survey(history: &History) -> Result<Survey> {
             Err(e) if e.kind() == ErrorKind::Damaged => survey.breaks.push(e),
             Err(e) => return Err(e),
         }
-        walk = Walk::list(history)?;
+        walk = list()?;
     }
     Ok(survey)
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::chance::Random;
+use crate::ops::prune::{GRACE, PruneOptions, prune};
 use crate::ops::trial::{Bench, FAULTS, HOUR};
+use crate::policy::retention::Policy;
 use crate::progress::Silent;
 use crate::store::Store;
 
@@ -184,4 +186,48 @@ fn a_repair_that_dies_at_any_operation_is_finished_by_the_next() {
         bench.verify(&what);
     }
     assert!(operations > 60, "{operations}");
+}
+
+#[test]
+fn a_damaged_merge_gives_way_to_what_it_replaced_while_that_is_there() {
+    let mut random = Random::new(5);
+    for victim in 0..8 {
+        let mut bench = bench(20 + victim);
+        for _ in 0..12 {
+            bench.pass(HOUR);
+            bench.app.execute_batch("INSERT INTO t(x) VALUES(randomblob(2000))").unwrap();
+            bench.capture();
+        }
+        let policy = Policy { last: 12, ..Policy::default() };
+        let prune_options = PruneOptions { grace: GRACE, ..bench.options(policy) };
+        assert!(prune(&bench.history, &prune_options, &Silent).unwrap().merges > 0);
+        let points = bench.check("pruned");
+        let chain = bench.history.chain().unwrap();
+        let merged: Vec<_> = chain.segments().iter().filter(|s| s.is_merged()).collect();
+        let segment = merged[random.below(merged.len())];
+        // Within the data, wherever that lies.
+        let name = match segment.manifest.parts.len() {
+            0 => segment.name().to_owned(),
+            _ => bench.history.names().part(segment.reference.id, 0),
+        };
+        let mut bytes = bench.store.get(&name, u64::MAX).unwrap().unwrap();
+        let at = bytes.len() - 1 - random.below(bytes.len() / 2);
+        bytes[at] ^= 1;
+        bench.store.damage(&name, &bytes);
+        let what = format!("{victim}: {name} at {at} of {}", bytes.len());
+        let dry = repair(&bench.history, None, &options(&bench, false), &Silent).unwrap();
+        assert_eq!((&dry.lost, &dry.restorable), (&BTreeSet::new(), &points), "{what}");
+        let done = repair(&bench.history, None, &options(&bench, true), &Silent).unwrap();
+        assert_eq!((&done.faults, &done.lost), (&dry.faults, &dry.lost), "{what}");
+        assert_eq!(bench.check(&what), points, "{what}");
+        bench.verify(&what);
+        let again = repair(&bench.history, None, &options(&bench, false), &Silent).unwrap();
+        assert!(again.is_sound(), "{what}: {again:?}");
+        // Merged once more, and the originals gone: still all there.
+        bench.pass(HOUR);
+        prune(&bench.history, &prune_options, &Silent).unwrap();
+        bench.pass(HOUR * 2);
+        prune(&bench.history, &prune_options, &Silent).unwrap();
+        assert_eq!(bench.check(&what), points, "{what}");
+    }
 }
