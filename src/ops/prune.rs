@@ -210,19 +210,17 @@ pub(crate) fn pins(
     for hold in history.holds()? {
         pin(hold.seq, format!("held: {}", hold.reason));
     }
-    for snapshot in history.snapshots()? {
+    for (snapshot, gone) in history.all_snapshots()? {
         let label = &snapshot.label;
-        match snapshot.kind {
-            SnapshotKind::Manual => pin(snapshot.seq, format!("labelled {label:?}")),
-            SnapshotKind::Safety if snapshot.time > now.before(SAFETY) => {
+        match (snapshot.kind, gone) {
+            (SnapshotKind::Manual, None) => pin(snapshot.seq, format!("labelled {label:?}")),
+            (SnapshotKind::Manual, Some(gone)) if gone > now.before(deleted) => {
+                pin(snapshot.seq, format!("its label {label:?} was just removed"));
+            }
+            (SnapshotKind::Safety, None) if snapshot.time > now.before(SAFETY) => {
                 pin(snapshot.seq, format!("labelled {label:?}, for 30 days"));
             }
-            SnapshotKind::Safety | SnapshotKind::Scheduled => {}
-        }
-    }
-    for (snapshot, gone) in history.deleted_snapshots()? {
-        if snapshot.kind == SnapshotKind::Manual && gone > now.before(deleted) {
-            pin(snapshot.seq, format!("its label {:?} was just removed", snapshot.label));
+            _ => {}
         }
     }
     Ok(pins)

@@ -102,8 +102,8 @@ impl History {
         Ok(self.all_snapshots()?.into_iter().filter_map(|(s, gone)| Some((s, gone?))).collect())
     }
 
-    /// All labels, with when they were taken back.
-    fn all_snapshots(&self) -> Result<Vec<(Snapshot, Option<Timestamp>)>> {
+    /// All labels, with when they were taken back if they were.
+    pub(crate) fn all_snapshots(&self) -> Result<Vec<(Snapshot, Option<Timestamp>)>> {
         let mut found = Vec::new();
         let mut taken_back = HashMap::new();
         for entry in self.repository.store().list(&self.names().snapshots())? {
