@@ -316,6 +316,7 @@ pub fn object_names(data: &[u8]) -> bool {
         names::KEYS.to_owned(),
         names::HISTORIES.to_owned(),
         of.writers(),
+        of.signs(),
         of.log(),
         of.merged(),
         of.data(),
@@ -329,6 +330,7 @@ pub fn object_names(data: &[u8]) -> bool {
         let history = names::parse_history(&name);
         check(&name, history.map(|id| format!("{}{id}", names::HISTORIES)));
         check(&name, of.parse_writer(&name).map(|term| of.writer(term)));
+        check(&name, of.parse_sign(&name).map(|(term, number)| of.sign(term, number)));
         let log = of.parse_segment(&name);
         check(&name, log.map(|LogName { term, first }| of.segment(LogName { term, first })));
         let merged = of.parse_merged(&name);

@@ -490,6 +490,7 @@ fn texts() -> Vec<Seed> {
     let whole_names = [
         ("slot", pagekeep::format::names::slot(SlotId([1; 8]))),
         ("writer", of.writer(Term(9))),
+        ("sign", of.sign(Term(9), 2)),
         ("log", of.segment(LogName { term: Term(3), first: last })),
         ("merged", of.merged_segment(first, last, SegmentId([2; 16]))),
         ("snapshot", of.snapshot(last, SnapshotId([1; 8]))),
