@@ -6,6 +6,7 @@
 //!
 //! Invariants:
 //! - What the policy promises, a label or a hold keeps, stays a restore point at every moment.
+//! - So does the commit that a writer which claimed its turn may be building on, until it published.
 //! - What expired is published in one record before anything is merged; from then on nobody can label or hold it, and
 //!   whoever did so before is seen when labels and holds are read once more.
 //! - Nothing expires while what would remain is damaged or was found to be.
@@ -30,7 +31,7 @@ use crate::repo::expired::Expired;
 use crate::repo::history::History;
 use crate::repo::merge::plan::{many, stale};
 use crate::repo::merge::{Keep, Options, merge, needed, newest_bytes, pieces};
-use crate::repo::term::{Claim, PRUNE};
+use crate::repo::term::{Claim, PRUNE, is_claimed_after};
 use crate::repo::upkeep;
 use crate::types::{Clock, Seq, Timestamp};
 
@@ -232,8 +233,20 @@ pub(crate) fn points(chain: &Chain) -> Vec<Point> {
 
 fn decide(history: &History, chain: &Chain, options: &PruneOptions) -> Result<Plan> {
     let now = options.clock.now();
-    let pins = pins(history, options.deleted, now)?;
+    let mut pins = pins(history, options.deleted, now)?;
+    if let Some(seq) = contested(history, chain)? {
+        pins.entry(seq).or_default().push("another writer may go on from it".to_owned());
+    }
     options.zone.plan(&options.policy, &points(chain), &pins, now)
+}
+
+/// The commit before the newest segment, if the writer of a later term may have looked before that was published: then the
+/// newest segment was acknowledged to nobody, and loses as soon as the other one publishes what it builds on this commit.
+/// Claims are listed after the chain was read, so whoever looked before is among them.
+fn contested(history: &History, chain: &Chain) -> Result<Option<Seq>> {
+    let [.., before, newest] = chain.segments() else { return Ok(None) };
+    let claimed = is_claimed_after(history, newest.manifest.term)?;
+    Ok(before.manifest.states().last().map(|c| c.seq).filter(|_| claimed))
 }
 
 /// Publishes what expires. Labels and holds that come in between count.

@@ -1,5 +1,6 @@
 //! Random histories, pruned and merged at random: every restore point stays byte for byte what it was, and nothing else does.
 
+mod late;
 mod year;
 
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use super::*;
 use crate::chance::Random;
 use crate::ops::trial::{Bench, FAULTS, HOUR};
 use crate::policy::retention::Periods;
-use crate::progress::Silent;
+use crate::progress::{Monitor, Silent};
 use crate::repo::merge::plan::DEAD_PERCENT;
 use crate::store::{Fault, FaultStore, Store};
 use crate::types::Timestamp;

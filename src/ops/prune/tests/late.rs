@@ -1,0 +1,83 @@
+//! What comes late: a writer that another one superseded, a prune that looked before a hold was there, a merge that was made
+//! long before it is published.
+
+use std::sync::Mutex;
+
+use rusqlite::Connection;
+
+use super::*;
+use crate::capture::commit::{CaptureOptions, capture};
+use crate::progress::Phase;
+use crate::repo::writer::Writer;
+use crate::sqlite::source::Source;
+
+/// Lets something happen when a phase begins, once.
+struct When<F>(Phase, Mutex<Option<F>>);
+
+impl<F: FnOnce() + Send> When<F> {
+    fn new(phase: Phase, act: F) -> Self {
+        Self(phase, Mutex::new(Some(act)))
+    }
+
+    fn happened(&self) -> bool {
+        self.1.lock().unwrap().is_none()
+    }
+}
+
+impl<F: FnOnce() + Send> Monitor for When<F> {
+    fn phase(&self, phase: Phase, _: Option<u64>) {
+        let act = if phase == self.0 { self.1.lock().unwrap().take() } else { None };
+        if let Some(act) = act {
+            act();
+        }
+    }
+}
+
+/// Fills the database's rows anew.
+fn fill(bench: &Bench, rows: std::ops::Range<u32>) {
+    for row in rows {
+        let sql = format!("INSERT OR REPLACE INTO t VALUES({row}, randomblob(900))");
+        bench.app.execute_batch(&sql).unwrap();
+    }
+}
+
+#[test]
+fn what_a_writer_builds_on_stays_whatever_another_one_published_after_it_looked() {
+    let mut bench = Bench::with_page_size(5, 1024);
+    bench.app.execute_batch("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0").unwrap();
+    for _ in 0..4 {
+        bench.pass(HOUR);
+        fill(&bench, 0..30);
+        bench.app.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+        bench.capture();
+    }
+    let path = bench.dir.path().join("app.db");
+    let options = CaptureOptions { clock: bench.clock(), threads: 1, ..CaptureOptions::default() };
+    // Two machines: the other one takes over, and looks before the first publishes what it is at.
+    let there = bench.through(Arc::new(bench.store.clone())).unwrap();
+    let mut first = Writer::open(&bench.history, "watch").unwrap();
+    let mut second = Writer::open(&there, "watch").unwrap();
+    let image = std::fs::read(&path).unwrap();
+    let pruning = bench.options(Policy { last: 1, ..Policy::default() });
+    let (history, pruned, late) = (&bench.history, Mutex::new(None), path.clone());
+    let meanwhile = When::new(Phase::Publish, || {
+        let app = Connection::open(&late).unwrap();
+        app.execute_batch("UPDATE t SET x=randomblob(900) WHERE id<20").unwrap();
+        let mut source = Source::open(&late).unwrap();
+        let pin = source.pin().unwrap();
+        let e = capture(&mut first, pin, "app.db", &options, &Silent).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Superseded, "{e:?}");
+        *pruned.lock().unwrap() = Some(prune(history, &pruning, &Silent).unwrap());
+    });
+    let options = CaptureOptions { mark: true, ..options.clone() };
+    let mut source = Source::open(&path).unwrap();
+    let captured =
+        capture(&mut second, source.pin().unwrap(), "app.db", &options, &meanwhile).unwrap();
+    assert!(meanwhile.happened());
+    drop(meanwhile);
+    let report = pruned.into_inner().unwrap().unwrap();
+    assert!(report.dropped.len() >= 3, "{report:?}");
+    bench.expected.insert(captured.seq, image);
+    let there = bench.check("what was acknowledged");
+    assert!(there.contains(&captured.seq), "{there:?}");
+}
