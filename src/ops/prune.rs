@@ -9,6 +9,8 @@
 //! - So does the commit that a writer which claimed its turn may be building on, until it published.
 //! - What expired is published in one record before anything is merged; from then on nobody can label or hold it, and
 //!   whoever did so before is seen when labels and holds are read once more.
+//! - Only what this prune itself found expired, and nothing keeping it, is left out of merges: what another one just published
+//!   may be taken back.
 //! - Nothing expires while what would remain is damaged or was found to be.
 //! - Before anything is deleted, the pages of every restore point add up to its digest, by the indexes of the new chain.
 //! - It may be killed anywhere: the next one goes on, and until then everything promised is there, only not smaller.
@@ -148,9 +150,9 @@ pub fn prune(
     check_clock(history, claim, options)?;
     report.before = usage(history, &chain)?;
     sound(history, monitor)?;
-    let plan = expire(history, claim, options, monitor)?;
+    let (plan, expired) = expire(history, claim, options, monitor)?;
     (report.kept, report.dropped) = (plan.kept, plan.dropped);
-    Run { history, claim, options, monitor }.reclaim(&mut report)?;
+    Run { history, claim, expired, options, monitor }.reclaim(&mut report)?;
     Ok(report)
 }
 
@@ -249,13 +251,14 @@ fn contested(history: &History, chain: &Chain) -> Result<Option<Seq>> {
     Ok(before.manifest.states().last().map(|c| c.seq).filter(|_| claimed))
 }
 
-/// Publishes what expires. Labels and holds that come in between count.
+/// Publishes what expires. Labels and holds that come in between count. Answers what expired for good: what others publish from
+/// here on may be taken back, when they look at labels and holds once more.
 fn expire(
     history: &History,
     claim: Claim,
     options: &PruneOptions,
     monitor: &dyn Monitor,
-) -> Result<Plan> {
+) -> Result<(Plan, Expired)> {
     for _ in 0..5 {
         let chain = history.chain()?;
         // A prune that died may have left an expiry of what somebody labelled meanwhile.
@@ -270,8 +273,9 @@ fn expire(
         let besides = if chain.strays() > 0 { chain.expired().ranges() } else { &[] };
         let superfluous = besides.is_empty() && !states().any(|(_, expired)| expired);
         let settled = records.len() <= 1 && !superfluous || records.is_empty();
+        let for_good = chain.expired().with(dropped.iter().copied());
         if dropped.is_empty() && back.is_empty() && settled {
-            return Ok(plan);
+            return Ok((plan, for_good));
         }
         let now = options.clock.now();
         let published = Expired::publish(history, (claim.term, now), states(), besides)?;
@@ -287,7 +291,7 @@ fn expire(
         for (name, _) in records.iter().filter(|(_, term)| *term < claim.term) {
             history.repository().store().delete(name)?;
         }
-        return Ok(plan);
+        return Ok((plan, for_good));
     }
     Err(Error::new(ErrorKind::Busy, "is being labelled all the time")
         .with_object(format!("history {:?}", history.name()))
@@ -396,6 +400,8 @@ pub fn rewrite(history: &History, threads: usize, monitor: &dyn Monitor) -> Resu
 struct Run<'a> {
     history: &'a History,
     claim: Claim,
+    /// What expired for good.
+    expired: Expired,
     options: &'a PruneOptions,
     monitor: &'a dyn Monitor,
 }
@@ -422,9 +428,10 @@ impl Run<'_> {
                 break;
             }
         }
-        let needed = needed(&chain, self.monitor)?;
-        let newest = newest_bytes(&chain, &needed);
-        let ranges = stale(&pieces(&chain, Some(&needed)), newest);
+        let settled = chain.agreeing(&self.expired);
+        let needed = needed(&settled, self.monitor)?;
+        let newest = newest_bytes(&settled, &needed);
+        let ranges = stale(&pieces(&settled, Some(&needed)), newest);
         chain = self.merge(&chain, ranges, report)?;
         if report.merges > 0 {
             self.compare(&chain)?;
@@ -468,9 +475,10 @@ impl Run<'_> {
         if !ranges.is_empty() {
             self.monitor.phase(Phase::Merge, Some(total));
         }
+        let settled = chain.agreeing(&self.expired);
         for range in ranges {
             check_cancelled(self.monitor)?;
-            let merged = merge(self.history, chain, range, &self.claim, &options, self.monitor)?;
+            let merged = merge(self.history, &settled, range, &self.claim, &options, self.monitor)?;
             report.merges += 1;
             report.copied += merged.copied;
         }

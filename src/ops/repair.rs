@@ -31,6 +31,7 @@ use crate::format::snapshot::SnapshotRecord;
 use crate::format::writer::WriterClaim;
 use crate::ops::audit;
 use crate::ops::locate::Database;
+use crate::ops::prune::{DELETED, pins};
 use crate::ops::restore::Opener;
 use crate::ops::verify::Finding;
 use crate::progress::{Monitor, Phase, check_cancelled};
@@ -386,6 +387,11 @@ impl Run<'_> {
             at = until;
         }
         let chain = self.history.chain()?;
+        // What a prune has just let expire may be taken back, when it sees what keeps it.
+        let mut pinned: BTreeSet<Seq> =
+            pins(self.history, DELETED, self.options.clock.now())?.into_keys().collect();
+        pinned.retain(|seq| !loss.points.contains(seq));
+        let chain = chain.allowing(&pinned);
         for (at, segment) in chain.segments().iter().enumerate().take(end) {
             if loss.spoilt.contains(&segment.reference.id) && at + 1 < chain.segments().len() {
                 let options = self.merge_options();

@@ -103,6 +103,11 @@ impl Chain {
         Self { expired: self.expired.allowing(seqs), ..self.clone() }
     }
 
+    /// The same segments, of whose commits only those expired that did so elsewhere, too.
+    pub(crate) fn agreeing(&self, expired: &Expired) -> Self {
+        Self { expired: self.expired.agreeing(expired), ..self.clone() }
+    }
+
     /// The newest segment.
     pub fn newest(&self) -> Option<&Arc<Segment>> {
         self.segments.last()

@@ -61,6 +61,17 @@ impl Expired {
         Self { ranges, records: self.records.clone() }
     }
 
+    /// What both say: the records are those of the first.
+    pub(crate) fn agreeing(&self, other: &Self) -> Self {
+        let mut ranges = Vec::new();
+        for (first, last) in self.ranges.iter().copied() {
+            let from = other.ranges.partition_point(|(_, end)| *end < first);
+            let inside = other.ranges.iter().skip(from).take_while(|(begin, _)| *begin <= last);
+            ranges.extend(inside.map(|(begin, end)| ((*begin).max(first), (*end).min(last))));
+        }
+        Self { ranges, records: self.records.clone() }
+    }
+
     /// The ranges.
     pub(crate) fn ranges(&self) -> &[(Seq, Seq)] {
         &self.ranges
@@ -141,6 +152,9 @@ mod tests {
         assert_eq!(inside, [1, 2, 3, 5, 6, 8, 9]);
         let some = BTreeSet::from([Seq(1), Seq(5), Seq(9), Seq(20)]);
         assert_eq!(expired.allowing(&some).ranges, s(&[(2, 3), (6, 6), (8, 8)]));
+        let other = Expired { ranges: s(&[(2, 2), (6, 8), (9, 20)]), records: Vec::new() };
+        assert_eq!(expired.agreeing(&other).ranges, s(&[(2, 2), (6, 6), (8, 8), (9, 9)]));
+        assert_eq!(expired.agreeing(&Expired::default()), Expired::default());
         assert_eq!(joined(s(&[(1, u64::MAX), (u64::MAX, u64::MAX)])), s(&[(1, u64::MAX)]));
     }
 }
