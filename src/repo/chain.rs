@@ -5,7 +5,7 @@
 //!   among its ancestors is garbage: a late write of a superseded writer, or what a merge replaced.
 //! - A merged segment stands in for its last covered segment, and all before it that it covers. Of several the one that
 //!   reaches back farthest counts, and then the newest, so everybody who lists the same objects walks the same chain. If
-//!   it can't be read, what it covers still counts while it is there.
+//!   it can't be read, or names a parent that is not there, what it covers still counts while it is there.
 //! - A segment is on the chain only if its seal opened under its own name, its child names its digest, terms do
 //!   not go down, and commits follow without a gap. A chain that is broken anywhere is an error that names the
 //!   object, never a shorter chain.
@@ -398,18 +398,46 @@ impl<'h> Walk<'h> {
         Ok(found)
     }
 
-    /// The segment that stands where a child says: a merged one that covers it, or itself.
+    /// The segment that stands where a child says: a merged one that covers it, or itself. One that was published long after
+    /// it was made may lead to what others replaced meanwhile: then the next one counts.
     fn parent(&mut self, child: &Segment, parent: SegmentRef) -> Result<Option<Arc<Segment>>> {
-        let fits = |found: &Found| match found {
-            Found::Segment(s) if s.as_parent() == parent || s.reference.id == parent.id => {
-                Some(s.clone())
+        let mut first = None;
+        let mut from = Seq(0);
+        while let Some(found) = self.near(child, parent, from)? {
+            if self.leads_on(&found)? {
+                return Ok(Some(found));
             }
-            _ => None,
-        };
-        // What ends just before the child, in the order of how far back it reaches.
-        let before = child.manifest.first;
-        let near = Seq(before.0.saturating_sub(1));
-        let mut from = (near, Seq(0), SegmentId::default());
+            from = found.manifest.first.next();
+            first = first.or(Some(found));
+        }
+        for far in [false, true] {
+            let found = if far { self.far(child, parent)? } else { self.itself(child, parent)? };
+            let Some(found) = found else { continue };
+            if self.leads_on(&found)? {
+                return Ok(Some(found));
+            }
+            first = first.or(Some(found));
+        }
+        Ok(first)
+    }
+
+    /// Whether a segment is the first, or there is anything that may be its parent.
+    fn leads_on(&mut self, segment: &Segment) -> Result<bool> {
+        let Some(parent) = segment.manifest.parent else { return Ok(true) };
+        Ok(self.near(segment, parent, Seq(0))?.is_some()
+            || self.itself(segment, parent)?.is_some()
+            || self.far(segment, parent)?.is_some())
+    }
+
+    /// A merged segment that ends just before the child: what reaches back farthest of those that begin with `from` or later.
+    fn near(
+        &mut self,
+        child: &Segment,
+        parent: SegmentRef,
+        from: Seq,
+    ) -> Result<Option<Arc<Segment>>> {
+        let near = Seq(child.manifest.first.0.saturating_sub(1));
+        let mut from = (near, from, SegmentId::default());
         let mut found: Option<Arc<Segment>> = None;
         while let Some(at) = self.merged.range(from..).next().map(|(at, _)| *at)
             && at.0 == near
@@ -419,23 +447,30 @@ impl<'h> Walk<'h> {
             let newer = |s: &Arc<Segment>| {
                 found.as_ref().is_none_or(|other| other.manifest.term < s.manifest.term)
             };
-            found = fits(&self.merged(at)?).filter(newer).or(found);
+            found = fitting(self.merged(at)?, parent).filter(newer).or(found);
             from = (at.0, at.1, after(at.2));
         }
-        if found.is_some() {
-            return Ok(found);
-        }
-        let mut upto = (before, Term(0));
+        Ok(found)
+    }
+
+    /// The segment that the child names.
+    fn itself(&mut self, child: &Segment, parent: SegmentRef) -> Result<Option<Arc<Segment>>> {
+        let mut upto = (child.manifest.first, Term(0));
         while let Some(at) = self.log.range(..upto).next_back().map(|(at, _)| *at) {
-            if let Some(segment) = fits(&self.log(at)?) {
+            if let Some(segment) = fitting(self.log(at)?, parent) {
                 return Ok(Some(segment));
             }
             upto = at;
         }
-        // Whoever made a sparse segment may have left a gap in front of it.
+        Ok(None)
+    }
+
+    /// A merged segment with a gap behind it: whoever made a sparse segment may have left one in front of that.
+    fn far(&mut self, child: &Segment, parent: SegmentRef) -> Result<Option<Arc<Segment>>> {
+        let near = Seq(child.manifest.first.0.saturating_sub(1));
         let mut upto = (near, Seq(0), SegmentId::default());
         while let Some(at) = self.merged.range(..upto).next_back().map(|(at, _)| *at) {
-            if let Some(segment) = fits(&self.merged(at)?) {
+            if let Some(segment) = fitting(self.merged(at)?, parent) {
                 return Ok(Some(segment));
             }
             upto = at;
@@ -452,6 +487,14 @@ impl<'h> Walk<'h> {
                 format!("has a parent, segment {}, that is missing", parent.id),
             )
         })
+    }
+}
+
+/// What was found, if it is what a child names.
+fn fitting(found: Found, parent: SegmentRef) -> Option<Arc<Segment>> {
+    match found {
+        Found::Segment(s) if s.as_parent() == parent || s.reference.id == parent.id => Some(s),
+        _ => None,
     }
 }
 

@@ -537,22 +537,32 @@ class History:
                 yield self._segment(name)
 
     def _parent(self, child: Segment, log: list[str], merged: list[Merged]) -> Segment:
+        def leads_on(segment: Segment) -> bool:
+            return not any(segment.parent) or any(True for _ in self._candidates(segment, log, merged))
+
+        candidates = list(self._candidates(child, log, merged))
+        parent = next(filter(leads_on, candidates), next(iter(candidates), None))
+        if parent is None:  # what can't be read is likely the one
+            unreadable = (error for error in self._read.values() if isinstance(error, Damage))
+            raise next(unreadable, Damage(f"{child.name}: its parent {child.parent.hex()} is missing"))
+        self._check_link(parent, child)
+        return parent
+
+    def _candidates(self, child: Segment, log: list[str], merged: list[Merged]) -> Iterator[Segment]:
+        """What may be a segment's parent, in the order of the document."""
         named, before = (child.parent, child.parent_digest), child.first_seq - 1
 
         def covering(others: list[Merged]) -> Iterator[Segment]:
             found = self._readable(other.name for other in others)
             return (segment for segment in found if (segment.covered, segment.covered_digest) == named)
 
-        near = [other for other in merged if other.last == before]
+        near: dict[int, Segment] = {}
+        ending = covering([other for other in merged if other.last == before])
+        for segment in sorted(ending, key=lambda segment: (segment.first_seq, -segment.term, segment.id)):
+            near.setdefault(segment.first_seq, segment)
         far = sorted((other for other in merged if other.last < before), reverse=True)
         itself = self._readable(self._called(child.parent, log, merged))
-        widest = sorted(covering(near), key=lambda segment: (segment.first_seq, -segment.term, segment.id))
-        parent = next(chain(widest, itself, covering(far)), None)
-        if parent is None:  # what can't be read is likely the one
-            unreadable = (error for error in self._read.values() if isinstance(error, Damage))
-            raise next(unreadable, Damage(f"{child.name}: its parent {child.parent.hex()} is missing"))
-        self._check_link(parent, child)
-        return parent
+        return chain(near.values(), itself, covering(far))
 
     def _called(self, segment_id: bytes, log: list[str], merged: list[Merged]) -> Iterator[str]:
         """The names of the segments that have this id."""

@@ -111,3 +111,43 @@ fn a_prune_takes_no_other_ones_word_for_what_expired() {
     prune(&bench.history, &last, &Silent).unwrap();
     assert_eq!(bench.check("what is held stays"), BTreeSet::from([held, newest]));
 }
+
+#[test]
+fn a_merge_that_is_published_after_what_it_leads_to_was_replaced_hides_nothing() {
+    for keep in [Keep::All, Keep::Points] {
+        let mut bench = Bench::with_page_size(7, 1024);
+        let commits: BTreeSet<Seq> = (0..10)
+            .map(|_| {
+                bench.pass(HOUR);
+                fill(&bench, 0..3);
+                bench.capture()
+            })
+            .collect();
+        let merge_range = |range| {
+            let claim = Claim::take(&bench.history, PRUNE).unwrap();
+            let chain = bench.history.chain().unwrap();
+            merge(&bench.history, &chain, range, &claim, &Options::new(keep, 1), &Silent).unwrap();
+        };
+        // It is made, and whoever made it sleeps before it is published; or the answer does not come, and it happens later.
+        merge_range(3..7);
+        let names = bench.history.names();
+        let name = bench.store.list(&names.merged()).unwrap().remove(0).name;
+        let object = bench.store.get(&name, u64::MAX).unwrap().unwrap();
+        bench.store.delete(&name).unwrap();
+        // Meanwhile others merge differently, and delete what they replaced.
+        merge_range(1..5);
+        bench.pass(HOUR * 2);
+        let all = bench.options(Policy { last: 1000, ..Policy::default() });
+        assert!(prune(&bench.history, &all, &Silent).unwrap().deleted.0 >= 4);
+        bench.store.create(&name, &object).unwrap();
+        assert_eq!(bench.check("it is there"), commits);
+        bench.pass(HOUR);
+        bench.commit();
+        prune(&bench.history, &all, &Silent).unwrap();
+        bench.pass(HOUR * 24 * 8);
+        prune(&bench.history, &all, &Silent).unwrap();
+        assert!(bench.check("it is gone").is_superset(&commits));
+        assert_eq!(bench.store.head(&name).unwrap(), None);
+        bench.no_orphans("in the end");
+    }
+}
