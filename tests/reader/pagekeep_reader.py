@@ -584,8 +584,7 @@ class History:
             follows = parent.end < child.first_seq
         else:
             check(parent.term <= child.term, child.name, f"its parent {parent.name} has a higher term")
-            gap = child.sparse and child.kind == BASE
-            follows = parent.end < child.first_seq if gap else parent.end == child.first_seq - 1
+            follows = parent.end < child.first_seq if child.sparse else parent.end == child.first_seq - 1
         check(follows, child.name, f"its seqs do not follow those of {parent.name}")
         fits = child.kind == BASE or parent.page_size == child.page_size
         check(fits, child.name, "is a delta with another page size than its parent")
