@@ -44,6 +44,11 @@ impl Expired {
         self.ranges.get(at).is_some_and(|(first, _)| *first <= seq)
     }
 
+    /// The highest number that expired.
+    pub(crate) fn last(&self) -> Option<Seq> {
+        self.ranges.last().map(|(_, last)| *last)
+    }
+
     /// The same but for some, for asking what would be.
     pub(crate) fn allowing(&self, seqs: &BTreeSet<Seq>) -> Self {
         let mut ranges = Vec::new();

@@ -74,6 +74,8 @@ impl Writer {
         let lost = head.as_ref().is_some_and(|head| chain.expired().contains(head.seq));
         let mut state = State::new(term, token, head);
         state.head_lost = lost;
+        // Numbers that expired before the history was set back would be no restore points.
+        state.at_least = chain.expired().last().map_or(Seq(0), Seq::next);
         state.quiet = quiet(history, &state, &claiming)?;
         if let Some(saved) = saved {
             // The same head: nobody wrote in between, so the place in the source still means something.

@@ -151,3 +151,36 @@ fn a_merge_that_is_published_after_what_it_leads_to_was_replaced_hides_nothing()
         bench.no_orphans("in the end");
     }
 }
+
+#[test]
+fn numbers_that_expired_before_a_history_was_set_back_are_not_used_again() {
+    let mut bench = Bench::with_page_size(9, 1024);
+    let commits: Vec<Seq> = (0..10)
+        .map(|_| {
+            bench.pass(HOUR);
+            fill(&bench, 0..3);
+            bench.capture()
+        })
+        .collect();
+    let claim = Claim::take(&bench.history, PRUNE).unwrap();
+    let chain = bench.history.chain().unwrap();
+    let expired = |seq| commits[5] <= seq && seq < commits[9];
+    let states = chain.states().map(|c| (c.seq, expired(c.seq)));
+    Expired::publish(&bench.history, (claim.term, Timestamp(0)), states, &[]).unwrap();
+    // The newest segments are lost, but not what says what expired.
+    for segment in &chain.segments()[5..] {
+        bench.store.delete(segment.name()).unwrap();
+    }
+    crate::repo::accept_rollback(&bench.history).unwrap();
+    let mut there: BTreeSet<Seq> = commits[..5].iter().copied().collect();
+    assert_eq!(bench.check("set back"), there);
+    for _ in 0..3 {
+        bench.pass(HOUR);
+        fill(&bench, 0..3);
+        there.insert(bench.capture());
+        assert_eq!(bench.check("acknowledged"), there);
+    }
+    // What goes on is no base.
+    let chain = bench.history.chain().unwrap();
+    assert_eq!(chain.lineage(chain.latest().unwrap().seq).len(), 8);
+}
