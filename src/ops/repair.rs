@@ -408,7 +408,7 @@ impl Run<'_> {
     /// Publishes a commit without pages behind the lost ones, so that their numbers are not used again.
     fn mark(&self, beyond: Seq) -> Result<Option<Seq>> {
         let mut writer = Writer::open(self.history, "repair")?;
-        writer.state.at_least = writer.state.at_least.max(beyond.next());
+        writer.leave_out(beyond);
         let Some(head) = writer.head().cloned() else { return Ok(None) };
         let record = CommitRecord {
             seq: Seq(0),
@@ -439,7 +439,7 @@ impl Run<'_> {
         let mut source = Source::open(path)?;
         let mut writer = Writer::open(self.history, "repair")?;
         let beyond = report.lost.last().copied().unwrap_or_default();
-        writer.state.at_least = writer.state.at_least.max(beyond.next());
+        writer.leave_out(beyond);
         let options = CaptureOptions {
             threads: self.options.threads,
             clock: self.options.clock.clone(),

@@ -116,6 +116,11 @@ impl Writer {
         self.head().map_or(Seq(1), |head| head.seq.next()).max(self.state.at_least)
     }
 
+    /// Leaves out the numbers up to one that was lost.
+    pub(crate) fn leave_out(&mut self, upto: Seq) {
+        self.state.at_least = self.state.at_least.max(upto.next());
+    }
+
     /// Whether the next segment has to be a base, since the head's pages can't be built on.
     pub(crate) fn needs_base(&self) -> bool {
         self.state.head_lost
@@ -353,9 +358,12 @@ fn still_holds(history: &History, state: &State) -> Result<bool> {
     {
         return Ok(false);
     }
-    // A run that died between publishing and remembering left a segment behind the head.
+    // A run that died between publishing and remembering left a segment behind the head, perhaps with a gap between.
+    let names = history.names();
     let next = state.head.as_ref().map_or(Seq(1), |head| head.seq.next());
-    Ok(!there(LogName { term: state.term, first: next })?)
+    let behind = |at: LogName| at.term == state.term && at.first >= next;
+    let listed = history.repository().store().list(&names.log())?;
+    Ok(!listed.iter().filter_map(|e| names.parse_segment(&e.name)).any(behind))
 }
 
 /// Whether a process of this machine is writing to the history.

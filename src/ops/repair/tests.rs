@@ -231,3 +231,39 @@ fn a_damaged_merge_gives_way_to_what_it_replaced_while_that_is_there() {
         assert_eq!(bench.check(&what), points, "{what}");
     }
 }
+
+#[test]
+fn a_backup_after_a_repair_that_died_is_on_the_chain() {
+    use crate::store::{Fault, FaultStore};
+
+    let scene = |at: u64, fault: Fault| {
+        let bench = bench(4);
+        let name = bench.history.chain().unwrap().segments()[5].name().to_owned();
+        let mut bytes = bench.store.get(&name, u64::MAX).unwrap().unwrap();
+        bytes[60] ^= 1;
+        bench.store.damage(&name, &bytes);
+        let store = Arc::new(FaultStore::new(Arc::new(bench.store.clone()), at, fault));
+        let ended = bench
+            .through(store.clone())
+            .and_then(|history| repair(&history, None, &options(&bench, true), &Silent));
+        (bench, ended, store.operations())
+    };
+    let (_, ended, operations) = scene(u64::MAX, Fault::Error);
+    assert!(!ended.unwrap().lost.is_empty());
+    for k in 0..operations {
+        for fault in [Fault::Dead, Fault::LostResponse] {
+            let what = format!("{fault:?} at {k}");
+            let (mut bench, _, _) = scene(k, fault);
+            bench.history = bench.through(Arc::new(bench.store.clone())).unwrap();
+            bench.app.execute_batch("INSERT INTO t(x) VALUES('after')").unwrap();
+            bench.pass(HOUR);
+            // Before it is repaired the chain is broken.
+            let Ok(seq) = bench.try_capture() else { continue };
+            let chain = bench.history.chain().unwrap_or_else(|e| panic!("{what}: {e:?}"));
+            assert_eq!(chain.latest().map(|c| c.seq), Some(seq), "{what}");
+        }
+    }
+    let (mut bench, _, _) = scene(u64::MAX, Fault::Error);
+    bench.history = bench.through(Arc::new(bench.store.clone())).unwrap();
+    bench.try_capture().unwrap();
+}
