@@ -76,9 +76,14 @@ impl Writer {
         state.head_lost = lost;
         // Numbers that expired before the history was set back would be no restore points.
         state.at_least = chain.expired().last().map_or(Seq(0), Seq::next);
-        state.quiet = quiet(history, &state, &claiming)?;
+        // The same head: nobody wrote in between. In the term that is remembered nothing was published, and whoever still holds
+        // it, a clone of this machine, goes on from this head, too.
+        let same = saved.as_ref().filter(|saved| saved.head == state.head);
+        claiming.extend(same.map(|saved| saved.token));
+        let from = same.map_or(Term(0), |saved| saved.quiet);
+        state.quiet = quiet(history, &state, from, &claiming)?;
         if let Some(saved) = saved {
-            // The same head: nobody wrote in between, so the place in the source still means something.
+            // So the place in the source still means something.
             if saved.head == state.head {
                 state.position = saved.position;
             } else if let Some((next, position)) = saved.next
@@ -338,10 +343,10 @@ fn superseded(what: &str, object: &str) -> Error {
         .with_hint("run it again; what was captured meanwhile is captured again")
 }
 
-/// See [`term::quiet_after`](super::term::quiet_after), from the head on.
-fn quiet(history: &History, state: &State, mine: &[WriterToken]) -> Result<Term> {
+/// See [`term::quiet_after`](super::term::quiet_after), from the head on, or from where it is known.
+fn quiet(history: &History, state: &State, from: Term, mine: &[WriterToken]) -> Result<Term> {
     match &state.head {
-        Some(head) => quiet_after(history, head.term, state.term, mine),
+        Some(head) => quiet_after(history, head.term.max(from), state.term, mine),
         None => Ok(Term(0)),
     }
 }

@@ -184,3 +184,24 @@ fn numbers_that_expired_before_a_history_was_set_back_are_not_used_again() {
     let chain = bench.history.chain().unwrap();
     assert_eq!(chain.lineage(chain.latest().unwrap().seq).len(), 8);
 }
+
+#[test]
+fn a_database_at_rest_gets_no_new_commits_beside_prunes() {
+    let mut bench = Bench::with_page_size(10, 1024);
+    for _ in 0..2 {
+        bench.pass(HOUR);
+        fill(&bench, 0..3);
+        bench.capture();
+    }
+    let newest = bench.capture();
+    for day in 0..6 {
+        bench.pass(HOUR * 24);
+        let options = bench.options(Policy { last: 2, ..Policy::default() });
+        prune(&bench.history, &options, &Silent).unwrap();
+        assert_eq!(bench.capture(), newest, "day {day}");
+    }
+    // Somebody else claims a turn, and may have looked before: that is another matter.
+    let there = bench.through(Arc::new(bench.store.clone())).unwrap();
+    drop(Writer::open(&there, "backup").unwrap());
+    assert!(bench.capture() > newest);
+}
