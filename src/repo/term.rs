@@ -7,6 +7,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::writer::WriterClaim;
+use crate::format::{ObjectKind, SealedPrefix, limits};
 use crate::repo::history::History;
 use crate::types::{Term, Timestamp, WriterToken};
 
@@ -65,12 +66,20 @@ impl Claim {
     }
 }
 
-/// Whether the term is the newest: the next is absent, and this one is there.
-pub(crate) fn in_force(history: &History, term: Term) -> Result<bool> {
+/// Whether the claim is the newest: the next term is absent, and this one is there, and ours. A claim that another one lost the
+/// race with may still come after both were deleted.
+pub(crate) fn in_force(history: &History, claim: Claim) -> Result<bool> {
     let store = history.repository().store();
     let names = history.names();
-    Ok(store.head(&names.writer(term.next()))?.is_none()
-        && store.head(&names.writer(term))?.is_some())
+    if store.head(&names.writer(claim.term.next()))?.is_some() {
+        return Ok(false);
+    }
+    let front = store.get_range(&names.writer(claim.term), 0, SealedPrefix::LEN)?;
+    Ok(front.is_some_and(|front| {
+        // What is damaged was there in time.
+        let prefix = SealedPrefix::decode(&front, ObjectKind::Writer, limits::RECORD_BODY);
+        prefix.map_or(true, |prefix| prefix.object == claim.token.0)
+    }))
 }
 
 /// Whether nobody claimed a turn since a term, as [`quiet_after`] counts.

@@ -218,7 +218,8 @@ impl Writer {
 
     /// As [`Writer::confirm`], when `head` is the newest that was published.
     fn confirm_head(&mut self, head: Option<&Head>) -> Result<()> {
-        if in_force(&self.history, self.term())? {
+        let (term, token) = (self.term(), self.token());
+        if in_force(&self.history, Claim { term, token })? {
             return Ok(());
         }
         // A disk that is not mounted, a folder that was moved: nobody took over.
@@ -353,7 +354,8 @@ fn quiet(history: &History, state: &State, from: Term, mine: &[WriterToken]) -> 
 
 /// Whether the remembered term is the newest, and its newest segment the remembered head.
 fn still_holds(history: &History, state: &State) -> Result<bool> {
-    if !in_force(history, state.term)? {
+    let claim = Claim { term: state.term, token: state.token };
+    if !in_force(history, claim)? {
         return Ok(false);
     }
     let there = |at| Ok(history.repository().store().head(&history.names().segment(at))?.is_some());

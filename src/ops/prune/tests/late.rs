@@ -205,3 +205,38 @@ fn a_database_at_rest_gets_no_new_commits_beside_prunes() {
     drop(Writer::open(&there, "backup").unwrap());
     assert!(bench.capture() > newest);
 }
+
+#[test]
+fn a_claim_that_comes_late_gives_nobody_a_turn() {
+    let mut bench = Bench::with_page_size(11, 1024);
+    fill(&bench, 0..3);
+    bench.capture();
+    let path = bench.dir.path().join("app.db");
+    let options = CaptureOptions { clock: bench.clock(), threads: 1, ..CaptureOptions::default() };
+    let write = |writer: &mut Writer, row: u32| {
+        fill(&bench, row..row + 1);
+        let mut source = Source::open(&path).unwrap();
+        capture(writer, source.pin().unwrap(), "app.db", &options, &Silent).map(|c| c.seq)
+    };
+    let there = bench.through(Arc::new(bench.store.clone())).unwrap();
+    let mut sleeper = Writer::open(&bench.history, "backup").unwrap();
+    let term = sleeper.term();
+    for row in 0..3 {
+        bench.pass(HOUR);
+        write(&mut Writer::open(&there, "backup").unwrap(), row).unwrap();
+        prune(&there, &bench.options(Policy { last: 9, ..Policy::default() }), &Silent).unwrap();
+    }
+    let names = bench.history.names();
+    assert_eq!(bench.store.head(&names.writer(term)).unwrap(), None);
+    // Whoever lost the race for that term gave up when no answer came; now it happens.
+    let late = crate::format::writer::WriterClaim {
+        term,
+        since: Timestamp(0),
+        process: 1,
+        host: "elsewhere".to_owned(),
+        role: "backup".to_owned(),
+    };
+    bench.history.repository().create_record(&names.writer(term), [7; 16], &late).unwrap();
+    let e = write(&mut sleeper, 5).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Superseded, "{e:?}");
+}
