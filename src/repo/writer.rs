@@ -62,7 +62,7 @@ impl Writer {
         let mut before = saved.clone().unwrap_or_else(|| State::new(Term(0), token, None));
         before.claiming.push(token);
         dir.write(&before)?;
-        let claiming = before.claiming;
+        let mut claiming = before.claiming;
         let Claim { term, token } = Claim::take_as(history, role, token)?;
         let chain = history.chain()?;
         sync_log(history)?;
