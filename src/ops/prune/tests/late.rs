@@ -74,7 +74,6 @@ fn what_a_writer_builds_on_stays_whatever_another_one_published_after_it_looked(
     let captured =
         capture(&mut second, source.pin().unwrap(), "app.db", &options, &meanwhile).unwrap();
     assert!(meanwhile.happened());
-    drop(meanwhile);
     let report = pruned.into_inner().unwrap().unwrap();
     assert!(report.dropped.len() >= 3, "{report:?}");
     bench.expected.insert(captured.seq, image);
