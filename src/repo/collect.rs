@@ -1,5 +1,5 @@
 //! Deleting what nobody needs: segments that a merge replaced, late writes of superseded writers, parts that no segment names,
-//! old claims and signs, proofs of commits that are gone, writes that never finished.
+//! old claims and signs, proofs of commits that are gone or were proven often since, writes that never finished.
 //!
 //! Invariants:
 //! - Whoever deletes holds a term that was claimed before the chain was read, and an object of the log goes only if its own
@@ -10,11 +10,12 @@
 //! - What can't be read is not deleted, and while there is any, neither are parts that no segment seems to name.
 //! - A grace period keeps what readers may be at. It is a courtesy, by the storage's clock; no reader relies on it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use crate::error::{ErrorKind, Result};
 use crate::format::names::LogName;
+use crate::format::proof::Proof;
 use crate::repo::chain::{Chain, Segment};
 use crate::repo::history::History;
 use crate::repo::term::Claim;
@@ -23,6 +24,9 @@ use crate::types::{SegmentId, Seq, Term, Timestamp};
 
 /// How long what no segment names is kept: it may be of a segment that is being written.
 pub(crate) const ORPHANS: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How many proofs of one commit are kept without a look at them; of more the newest quarter of each level stays.
+const OFTEN: usize = 16;
 
 /// What can go, in the order in which it goes.
 #[derive(Debug, Default)]
@@ -214,7 +218,7 @@ fn claims(history: &History, chain: &Chain, claim: Claim, garbage: &mut Garbage)
     Ok(())
 }
 
-/// Proofs of commits that no segment has any more.
+/// Proofs of commits that no segment has any more, and old ones of commits that were proven often.
 fn proofs(history: &History, chain: &Chain, garbage: &mut Garbage) -> Result<()> {
     let names = history.names();
     let listed = history.repository().store().list(&names.proofs())?;
@@ -223,9 +227,38 @@ fn proofs(history: &History, chain: &Chain, garbage: &mut Garbage) -> Result<()>
     }
     let there: HashSet<Seq> = chain.states().map(|c| c.seq).collect();
     let newest = there.iter().max().copied().unwrap_or_default();
+    let mut proofs: BTreeMap<Seq, Vec<Entry>> = BTreeMap::new();
     for entry in listed {
-        let gone = |seq: &Seq| *seq <= newest && !there.contains(seq);
-        if names.parse_proof(&entry.name).as_ref().is_some_and(gone) {
+        let Some(seq) = names.parse_proof(&entry.name) else { continue };
+        if seq <= newest && !there.contains(&seq) {
+            garbage.add(entry.name, entry.len);
+        } else {
+            proofs.entry(seq).or_default().push(entry);
+        }
+    }
+    // Names do not tell levels, so each is read; but never many of one commit twice.
+    for entries in proofs.into_values().filter(|entries| entries.len() > OFTEN) {
+        outdated(history, entries, garbage)?;
+    }
+    Ok(())
+}
+
+/// All but the newest few proofs of each level.
+fn outdated(history: &History, entries: Vec<Entry>, garbage: &mut Garbage) -> Result<()> {
+    let mut levels: BTreeMap<u8, Vec<(Timestamp, Entry)>> = BTreeMap::new();
+    for entry in entries {
+        match history.repository().read_record::<Proof>(&entry.name) {
+            Ok(Some((_, proof))) => {
+                levels.entry(proof.level as u8).or_default().push((proof.started, entry));
+            }
+            Ok(None) => {}
+            Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    for mut proofs in levels.into_values() {
+        proofs.sort();
+        for (_, entry) in proofs.into_iter().rev().skip(OFTEN / 4) {
             garbage.add(entry.name, entry.len);
         }
     }

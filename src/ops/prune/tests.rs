@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::chance::Random;
+use crate::format::proof::Proof;
 use crate::ops::trial::{Bench, FAULTS, HOUR};
 use crate::policy::retention::Periods;
 use crate::progress::{Monitor, Silent};
@@ -278,4 +279,35 @@ fn a_batch_that_was_damaged_is_not_passed_on() {
     bench.store.damage(&part, &sound);
     assert!(prune(&bench.history, &options, &Silent).unwrap().copied > 0);
     assert_eq!(bench.check("mended").len(), 1);
+}
+
+#[test]
+fn of_a_commit_that_is_proven_every_night_only_the_newest_proofs_stay() {
+    let mut bench = Bench::new(12);
+    let seq = bench.capture();
+    let digest = bench.history.chain().unwrap().latest().unwrap().record.digest;
+    let options = bench.options(Policy { last: 1, ..Policy::default() });
+    for night in 0..100 {
+        bench.pass(HOUR * 24);
+        let level = if night % 7 == 0 { Level::Restore } else { Level::Data };
+        let proof = Proof {
+            seq,
+            digest,
+            started: bench.clock().now(),
+            micros: 1,
+            level,
+            failure: None,
+            coverage_ppm: 1_000_000,
+            page_bytes: 0,
+            assertions: 0,
+            host: String::new(),
+        };
+        bench.history.add_proof(&proof).unwrap();
+        prune(&bench.history, &options, &Silent).unwrap();
+        let proofs = bench.history.proofs().unwrap();
+        assert!(proofs.len() <= 16 && proofs.contains(&proof), "night {night}: {}", proofs.len());
+        let restored = proofs.iter().filter(|p| p.level == Level::Restore).map(|p| p.started);
+        let week = bench.clock().now().before(Duration::from_secs(7 * 24 * 3600));
+        assert!(restored.max().unwrap() > week, "night {night}");
+    }
 }
