@@ -7,10 +7,11 @@
 //! - The newest segment of the log stays, whatever becomes of it: late writes are measured against it.
 //! - A segment goes before its parts, and the newest first: whoever reads meanwhile finds a chain at every step, and lists
 //!   again when an object is gone.
+//! - What a merge replaced is deleted only while the merged segment has all its parts.
 //! - What can't be read is not deleted, and while there is any, neither are parts that no segment seems to name.
 //! - A grace period keeps what readers may be at. It is a courtesy, by the storage's clock; no reader relies on it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use crate::error::{ErrorKind, Result};
@@ -93,6 +94,8 @@ pub(crate) fn find(
     grace: Duration,
 ) -> Result<Garbage> {
     let mut garbage = Garbage::default();
+    let data = history.repository().store().list(&history.names().data())?;
+    let lens: HashMap<&str, u64> = data.iter().map(|e| (&*e.name, e.len)).collect();
     let mut strays = strays(history, chain);
     // The newest first.
     strays.sort_by_key(|s| std::cmp::Reverse((s.last, s.at.is_some(), s.first)));
@@ -100,7 +103,7 @@ pub(crate) fn find(
     for stray in strays {
         if stray.at.is_some_and(|at| at.term >= claim.term) {
             staying.push(stray);
-        } else if is_due(chain, &stray, now, grace) {
+        } else if is_due(history, chain, &lens, &stray, now, grace) {
             going.push(stray);
         } else {
             garbage.waiting = garbage.waiting.saturating_add(stray.entry.len);
@@ -110,7 +113,8 @@ pub(crate) fn find(
     for stray in &going {
         garbage.add(&*stray.entry.name, stray.entry.len);
     }
-    parts(history, chain, (&going, &staying), now, &mut garbage)?;
+    drop(lens);
+    parts(history, chain, data, (&going, &staying), now, &mut garbage)?;
     claims(history, chain, claim, &mut garbage)?;
     proofs(history, chain, &mut garbage)?;
     Ok(garbage)
@@ -130,10 +134,21 @@ fn strays<'c>(history: &History, chain: &'c Chain) -> Vec<Stray<'c>> {
 }
 
 /// Whether a segment off the chain has been superfluous for long enough.
-fn is_due(chain: &Chain, stray: &Stray<'_>, now: Timestamp, grace: Duration) -> bool {
+fn is_due(
+    history: &History,
+    chain: &Chain,
+    lens: &HashMap<&str, u64>,
+    stray: &Stray<'_>,
+    now: Timestamp,
+    grace: Duration,
+) -> bool {
     let covers =
         |s: &Segment| s.is_merged() && s.manifest.first <= stray.first && stray.last <= s.end;
     let cover = chain.segments().iter().find(|s| covers(s));
+    // A merge that slept for longer than parts wait for their segment may have lost them.
+    if cover.is_some_and(|s| !has_parts(history, s, lens)) {
+        return false;
+    }
     match cover.and_then(|s| chain.modified(s.name())) {
         Some(since) => since <= now.before(grace) && stray.entry.modified <= now.before(grace),
         // A late write of a superseded writer: the chain can't come to it any more.
@@ -143,20 +158,25 @@ fn is_due(chain: &Chain, stray: &Stray<'_>, now: Timestamp, grace: Duration) -> 
     }
 }
 
+/// Whether all of a segment's parts are there.
+fn has_parts(history: &History, segment: &Segment, lens: &HashMap<&str, u64>) -> bool {
+    (0..).zip(&segment.manifest.parts).all(|(part, len)| {
+        lens.get(&*history.names().part(segment.reference.id, part)) == Some(len)
+    })
+}
+
 /// Parts of segments that go, and parts that no segment names.
 fn parts(
     history: &History,
     chain: &Chain,
+    data: Vec<Entry>,
     (going, staying): (&[Stray<'_>], &[Stray<'_>]),
     now: Timestamp,
     garbage: &mut Garbage,
 ) -> Result<()> {
     let names = history.names();
     let on_chain: HashSet<SegmentId> = chain.segments().iter().map(|s| s.reference.id).collect();
-    let unnamed: Vec<(Entry, SegmentId)> = history
-        .repository()
-        .store()
-        .list(&names.data())?
+    let unnamed: Vec<(Entry, SegmentId)> = data
         .into_iter()
         .filter_map(|entry| names.parse_part(&entry.name).map(|(id, _)| (entry, id)))
         .filter(|(_, id)| !on_chain.contains(id))

@@ -239,3 +239,27 @@ fn a_claim_that_comes_late_gives_nobody_a_turn() {
     let e = write(&mut sleeper, 5).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Superseded, "{e:?}");
 }
+
+#[test]
+fn what_a_merge_replaced_stays_if_the_merged_segment_has_lost_its_parts() {
+    let mut bench = Bench::with_page_size(13, 4096);
+    bench.app.execute_batch("INSERT INTO t(x) VALUES(randomblob(1200000))").unwrap();
+    bench.capture();
+    for _ in 0..2 {
+        bench.pass(HOUR);
+        bench.app.execute_batch("UPDATE t SET x=randomblob(1200000)").unwrap();
+        bench.capture();
+    }
+    let claim = Claim::take(&bench.history, PRUNE).unwrap();
+    let chain = bench.history.chain().unwrap();
+    merge(&bench.history, &chain, 0..2, &claim, &Options::new(Keep::All, 1), &Silent).unwrap();
+    let merged = bench.history.chain().unwrap().segments()[0].clone();
+    assert!(merged.is_merged() && !merged.manifest.parts.is_empty());
+    // It slept between its parts and its object for so long that they were taken for left over.
+    bench.store.delete(&bench.history.names().part(merged.reference.id, 0)).unwrap();
+    bench.pass(HOUR * 24);
+    let claim = Claim::take(&bench.history, PRUNE).unwrap();
+    upkeep::run(&bench.history, claim, bench.clock().now(), 1, &Silent).unwrap();
+    bench.store.delete(merged.name()).unwrap();
+    assert_eq!(bench.check("without it").len(), 3);
+}
