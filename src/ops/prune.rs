@@ -184,16 +184,25 @@ fn sound(history: &History, monitor: &dyn Monitor) -> Result<()> {
         threads: 1,
         scratch: std::env::temp_dir(),
     };
-    let failed = history.proofs()?.into_iter().max_by_key(|p| p.started).and_then(|p| p.failure);
-    if let Some(failure) = failed {
+    let mut proofs = history.proofs()?;
+    proofs.sort_by_key(|p| p.started);
+    let failed = proofs.iter().rposition(|p| p.failure.is_some());
+    if let Some((failed, later)) = failed.and_then(|at| proofs.get(at..)?.split_first())
+        && let Some(failure) = &failed.failure
+        // One that looks at less proves nothing against it.
+        && !later
+            .iter()
+            .any(|p| p.level >= failed.level && p.coverage_ppm >= failed.coverage_ppm)
+    {
         return Err(Error::new(
             ErrorKind::Refused,
             format!("its last verification failed: {failure}"),
         )
         .with_object(format!("history {:?}", history.name()))
-        .with_hint(
-            "nothing expires while what would remain is in doubt; `pagekeep verify` it again",
-        ));
+        .with_hint(format!(
+            "nothing expires while what would remain is in doubt; `pagekeep verify --level {}` it again",
+            failed.level.name()
+        )));
     }
     match verify(history, None, &options, monitor)?.findings.first() {
         None => Ok(()),

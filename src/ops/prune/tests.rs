@@ -311,3 +311,35 @@ fn of_a_commit_that_is_proven_every_night_only_the_newest_proofs_stay() {
         assert!(restored.max().unwrap() > week, "night {night}");
     }
 }
+
+#[test]
+fn what_a_verification_found_is_not_forgotten_for_one_that_looks_at_less() {
+    let mut bench = Bench::new(14);
+    for _ in 0..3 {
+        bench.pass(HOUR);
+        bench.commit();
+    }
+    let latest = bench.history.chain().unwrap().latest().unwrap();
+    let prove = |minute: i64, level: Level, failure: Option<&str>| {
+        let proof = Proof {
+            seq: latest.seq,
+            digest: latest.record.digest,
+            started: Timestamp(minute),
+            micros: 1,
+            level,
+            failure: failure.map(str::to_owned),
+            coverage_ppm: 1_000_000,
+            page_bytes: 0,
+            assertions: 0,
+            host: String::new(),
+        };
+        bench.history.add_proof(&proof).unwrap();
+    };
+    let options = bench.options(Policy { last: 1, ..Policy::default() });
+    prove(1, Level::Data, Some("a batch"));
+    prove(2, Level::Chain, None);
+    let e = prune(&bench.history, &options, &Silent).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Refused, "{e:?}");
+    prove(3, Level::Restore, None);
+    assert_eq!(prune(&bench.history, &options, &Silent).unwrap().dropped.len(), 2);
+}
