@@ -19,7 +19,7 @@ use crate::format::names::LogName;
 use crate::format::proof::Proof;
 use crate::repo::chain::{Chain, Segment};
 use crate::repo::history::History;
-use crate::repo::term::Claim;
+use crate::repo::term::{Claim, is_claimed_after};
 use crate::store::Entry;
 use crate::types::{SegmentId, Seq, Term, Timestamp};
 
@@ -82,6 +82,16 @@ struct Stray<'e> {
     id: Option<SegmentId>,
 }
 
+/// What is there.
+struct Scene<'a> {
+    history: &'a History,
+    chain: &'a Chain,
+    /// The lengths of parts.
+    lens: HashMap<&'a str, u64>,
+    /// Whether a writer that claimed a turn after the newest segment's may be building on something else.
+    contested: bool,
+}
+
 /// Finds what can go. The chain was read after the claim.
 ///
 /// # Errors
@@ -95,7 +105,14 @@ pub(crate) fn find(
 ) -> Result<Garbage> {
     let mut garbage = Garbage::default();
     let data = history.repository().store().list(&history.names().data())?;
-    let lens: HashMap<&str, u64> = data.iter().map(|e| (&*e.name, e.len)).collect();
+    // Claims are listed after the chain was read, so whoever looked before is among them.
+    let newest = chain.newest().map_or(Term(0), |segment| segment.manifest.term);
+    let scene = Scene {
+        history,
+        chain,
+        lens: data.iter().map(|e| (&*e.name, e.len)).collect(),
+        contested: is_claimed_after(history, newest)?,
+    };
     let mut strays = strays(history, chain);
     // The newest first.
     strays.sort_by_key(|s| std::cmp::Reverse((s.last, s.at.is_some(), s.first)));
@@ -103,7 +120,7 @@ pub(crate) fn find(
     for stray in strays {
         if stray.at.is_some_and(|at| at.term >= claim.term) {
             staying.push(stray);
-        } else if is_due(history, chain, &lens, &stray, now, grace) {
+        } else if is_due(&scene, &stray, now, grace) {
             going.push(stray);
         } else {
             garbage.waiting = garbage.waiting.saturating_add(stray.entry.len);
@@ -113,7 +130,7 @@ pub(crate) fn find(
     for stray in &going {
         garbage.add(&*stray.entry.name, stray.entry.len);
     }
-    drop(lens);
+    drop(scene);
     parts(history, chain, data, (&going, &staying), now, &mut garbage)?;
     claims(history, chain, claim, &mut garbage)?;
     proofs(history, chain, &mut garbage)?;
@@ -134,35 +151,30 @@ fn strays<'c>(history: &History, chain: &'c Chain) -> Vec<Stray<'c>> {
 }
 
 /// Whether a segment off the chain has been superfluous for long enough.
-fn is_due(
-    history: &History,
-    chain: &Chain,
-    lens: &HashMap<&str, u64>,
-    stray: &Stray<'_>,
-    now: Timestamp,
-    grace: Duration,
-) -> bool {
+fn is_due(scene: &Scene<'_>, stray: &Stray<'_>, now: Timestamp, grace: Duration) -> bool {
+    let chain = scene.chain;
     let covers =
         |s: &Segment| s.is_merged() && s.manifest.first <= stray.first && stray.last <= s.end;
     let cover = chain.segments().iter().find(|s| covers(s));
     // A merge that slept for longer than parts wait for their segment may have lost them.
-    if cover.is_some_and(|s| !has_parts(history, s, lens)) {
+    if cover.is_some_and(|s| !has_parts(scene, s)) {
         return false;
     }
     match cover.and_then(|s| chain.modified(s.name())) {
         Some(since) => since <= now.before(grace) && stray.entry.modified <= now.before(grace),
-        // A late write of a superseded writer: the chain can't come to it any more.
-        None if stray.at.is_some() => stray.entry.modified <= now.before(grace),
+        // A late write of a superseded writer: the chain can't come to it any more, but by a writer that claimed its turn
+        // and looked before something else became the newest.
+        None if stray.at.is_some() => !scene.contested && stray.entry.modified <= now.before(grace),
         // A merge that nobody will ever follow.
         None => stray.entry.modified <= now.before(ORPHANS.max(grace)),
     }
 }
 
 /// Whether all of a segment's parts are there.
-fn has_parts(history: &History, segment: &Segment, lens: &HashMap<&str, u64>) -> bool {
-    (0..).zip(&segment.manifest.parts).all(|(part, len)| {
-        lens.get(&*history.names().part(segment.reference.id, part)) == Some(len)
-    })
+fn has_parts(scene: &Scene<'_>, segment: &Segment) -> bool {
+    let names = scene.history.names();
+    let there = |(part, len)| scene.lens.get(&*names.part(segment.reference.id, part)) == Some(len);
+    (0..).zip(&segment.manifest.parts).all(there)
 }
 
 /// Parts of segments that go, and parts that no segment names.

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use super::*;
 use crate::capture::commit::{CaptureOptions, capture};
 use crate::progress::Phase;
+use crate::repo::Repository;
 use crate::repo::writer::Writer;
 use crate::sqlite::source::Source;
 
@@ -262,4 +263,58 @@ fn what_a_merge_replaced_stays_if_the_merged_segment_has_lost_its_parts() {
     upkeep::run(&bench.history, claim, bench.clock().now(), 1, &Silent).unwrap();
     bench.store.delete(merged.name()).unwrap();
     assert_eq!(bench.check("without it").len(), 3);
+}
+
+/// Three machines claim their turns one after the other; the third looks when the first has published late, and the second
+/// publishes even later.
+#[test]
+fn a_late_write_stays_while_another_writer_may_build_on_it() {
+    let mut bench = Bench::with_page_size(15, 1024);
+    let path = bench.dir.path().join("app.db");
+    for _ in 0..2 {
+        bench.pass(HOUR);
+        fill(&bench, 0..20);
+        bench.capture();
+    }
+    let machine = |name: &str| {
+        let store = Arc::new(bench.store.clone());
+        let state = bench.dir.path().join(name);
+        Repository::open(store, &bench.secret, state).unwrap().history("app").unwrap()
+    };
+    let options = CaptureOptions { clock: bench.clock(), threads: 1, ..CaptureOptions::default() };
+    let publish = |writer: &mut Writer, row: u32, monitor: &dyn Monitor| {
+        let app = Connection::open(&path).unwrap();
+        let sql = "UPDATE t SET x=randomblob(900) WHERE id BETWEEN ?1 AND ?1+4";
+        app.execute(sql, [row]).unwrap();
+        let image = std::fs::read(&path).unwrap();
+        let mut source = Source::open(&path).unwrap();
+        (capture(writer, source.pin().unwrap(), "app.db", &options, monitor), image)
+    };
+    let mut first = Writer::open(&bench.history, "watch").unwrap();
+    let mut second = Writer::open(&machine("second"), "watch").unwrap();
+    // Whoever is late is told so.
+    let (late, image) = publish(&mut first, 0, &Silent);
+    assert_eq!(late.unwrap_err().kind(), ErrorKind::Superseded);
+    let mut third = Writer::open(&machine("third"), "watch").unwrap();
+    let pruning = bench.options(Policy { last: 1, ..Policy::default() });
+    let (history, time) = (bench.history.clone(), bench.time.clone());
+    let meanwhile = When::new(Phase::Publish, || {
+        let (later, _) = publish(&mut second, 5, &Silent);
+        assert_eq!(later.unwrap_err().kind(), ErrorKind::Superseded);
+        time.fetch_add(HOUR, std::sync::atomic::Ordering::Relaxed);
+        prune(&history, &pruning, &Silent).unwrap();
+    });
+    let (captured, newest) = publish(&mut third, 10, &meanwhile);
+    let seq = captured.unwrap().seq;
+    bench.expected.insert(Seq(3), image);
+    bench.expected.insert(seq, newest);
+    assert!(bench.check("acknowledged").contains(&seq));
+    // In the term that it renewed, behind which nobody claimed a turn.
+    let (captured, newest) = publish(&mut third, 15, &Silent);
+    let seq = captured.unwrap().seq;
+    bench.expected.insert(seq, newest);
+    bench.pass(HOUR);
+    prune(&bench.history, &pruning, &Silent).unwrap();
+    assert_eq!(bench.check("pruned"), BTreeSet::from([seq]));
+    bench.no_orphans("pruned");
 }
