@@ -353,3 +353,48 @@ fn a_clock_that_is_off_by_a_year_prunes_nothing() {
         assert_eq!(seqs(&history).len(), 5, "{days} days");
     }
 }
+
+/// Parts that no segment names yet are deleted after a week; somebody may sleep for that long in the middle of a merge.
+#[test]
+fn a_merge_whose_parts_were_cleaned_away_before_it_was_published_is_withdrawn() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    let app = followed::app(&path);
+    let mut expected = BTreeMap::new();
+    // Half of it stays, and is enough for parts.
+    app.execute_batch("INSERT INTO t(x) SELECT randomblob(700000) FROM (VALUES(1), (2), (3), (4))")
+        .unwrap();
+    for n in 1..=4 {
+        app.execute("UPDATE t SET x=randomblob(700000) WHERE id=1+?1%2", [n]).unwrap();
+        expected.insert(lab.backup(&path).seq.0, reference(&path));
+    }
+    let (inner, slept) = (lab.store.clone(), Arc::new(AtomicBool::new(false)));
+    let sleeps = slept.clone();
+    let store = Hooked::with_event(Arc::new(lab.store.clone()), move |op, name| {
+        if matches!(op, Op::Create(_)) && name.contains("/merged/") {
+            let (history, _) = name.split_once("/merged/").unwrap();
+            let (_, id) = name.rsplit_once('-').unwrap();
+            for part in inner.list(&format!("{history}/data/{id}/")).unwrap() {
+                inner.delete(&part.name).unwrap();
+                sleeps.store(true, Ordering::Relaxed);
+            }
+        }
+    });
+    let sleeper = lab.through(Arc::new(store)).unwrap().history("app").unwrap();
+    let e = prune(&sleeper, &last(2), &Silent).unwrap_err();
+    assert!(slept.load(Ordering::Relaxed), "it wrote no parts");
+    assert_eq!(e.kind(), ErrorKind::Busy, "{e:?}");
+    assert!(e.object().unwrap().contains("/data/"), "{e:?}");
+    // What it had let expire is gone, and all that stays is whole.
+    let history = lab.repository.history("app").unwrap();
+    let check = || {
+        let chain = history.chain().unwrap();
+        let there = expected.iter().filter(|(seq, _)| [3, 4].contains(*seq));
+        come_back(&history, &chain, there.map(|(seq, bytes)| (*seq, bytes)), lab.dir.path());
+        assert_eq!(seqs(&history), BTreeSet::from([3, 4]));
+    };
+    check();
+    prune(&history, &last(2), &Silent).unwrap();
+    check();
+    verified(&history, lab.dir.path());
+}

@@ -38,7 +38,7 @@ use crate::repo::data::SegmentData;
 use crate::repo::history::History;
 use crate::repo::term::Claim;
 use crate::store::Created;
-use crate::types::Seq;
+use crate::types::{SegmentId, Seq};
 
 use emit::Emitter;
 use kept::Kept;
@@ -197,12 +197,29 @@ pub(crate) fn merge(
     };
     let name = history.names().merged_segment(first.manifest.first, last.end, id);
     let required = if lossy || manifest.is_sparse() { SPARSE } else { 0 };
-    let (_, bytes, _) = out.data.finish(&name, manifest, required)?;
+    let (manifest, bytes, _) = out.data.finish(&name, manifest, required)?;
     out.data.commit();
     if history.repository().store().create(&name, &bytes)? == Created::Exists {
         return Err(Error::new(ErrorKind::Failure, "exists already").with_object(name));
     }
+    check_parts(history, &name, id, &manifest.parts)?;
     Ok(Merged { copied: out.copied })
+}
+
+/// Parts that no segment names go after a while. If that was so long ago that these went, what was just published must not stay:
+/// the chain would lead through it.
+fn check_parts(history: &History, name: &str, id: SegmentId, parts: &[u64]) -> Result<()> {
+    let store = history.repository().store();
+    for (part, len) in (0..).zip(parts) {
+        let part = history.names().part(id, part);
+        if store.head(&part)? != Some(*len) {
+            store.delete(name)?;
+            return Err(Error::new(ErrorKind::Busy, "was cleaned away before it was published")
+                .with_object(part)
+                .with_hint("run it again"));
+        }
+    }
+    Ok(())
 }
 
 /// Puts a segment without page versions in the place of segments that can't be read, none of whose commits is a restore point.
