@@ -9,6 +9,7 @@
 //!   again when an object is gone.
 //! - What a merge replaced is deleted only while the merged segment has all its parts.
 //! - What can't be read is not deleted, and while there is any, neither are parts that no segment seems to name.
+//! - Nothing is deleted on the strength of a listing that is older than that period, or ten minutes: what came late since may need it.
 //! - A grace period keeps what readers may be at. It is a courtesy, by the storage's clock; no reader relies on it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -26,6 +27,9 @@ use crate::types::{SegmentId, Seq, Term, Timestamp};
 /// How long what no segment names is kept: it may be of a segment that is being written.
 pub(crate) const ORPHANS: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How long what can go may be deleted after it was found, or for the grace period if that is longer.
+const FRESH: Duration = Duration::from_secs(600);
+
 /// How many proofs of one commit are kept without a look at them; of more the newest quarter of each level stays.
 const OFTEN: usize = 16;
 
@@ -35,6 +39,8 @@ pub(crate) struct Garbage {
     objects: Vec<(String, u64)>,
     /// Bytes that can go once their grace period is over.
     pub(crate) waiting: u64,
+    /// Until when what was found says something, by this machine's clock.
+    until: Timestamp,
 }
 
 /// What was deleted.
@@ -49,7 +55,7 @@ impl Garbage {
         self.objects.push((name.into(), len));
     }
 
-    /// Deletes it all.
+    /// Deletes it, unless too much time went by since it was found.
     ///
     /// # Errors
     /// Store errors; what was not deleted then is found again.
@@ -63,6 +69,10 @@ impl Garbage {
             history.repository().store().sync(&prefix)?;
         }
         for (name, len) in self.objects {
+            // Whoever slept since knows nothing of what others built on it, or deleted since.
+            if Timestamp::now() > self.until {
+                break;
+            }
             history.repository().store().delete(&name)?;
             collected.objects += 1;
             collected.bytes += len;
@@ -103,7 +113,8 @@ pub(crate) fn find(
     now: Timestamp,
     grace: Duration,
 ) -> Result<Garbage> {
-    let mut garbage = Garbage::default();
+    let until = Timestamp::now().after(grace.max(FRESH));
+    let mut garbage = Garbage { until, ..Garbage::default() };
     let data = history.repository().store().list(&history.names().data())?;
     // Claims are listed after the chain was read, so whoever looked before is among them.
     let newest = chain.newest().map_or(Term(0), |segment| segment.manifest.term);
