@@ -137,7 +137,7 @@ impl History {
     /// [`ErrorKind::Usage`] for a label that can't be selected later; [`ErrorKind::NotFound`] when a prune dropped the commit
     /// meanwhile; store errors.
     pub fn add_snapshot(&self, seq: Seq, label: &str, kind: SnapshotKind) -> Result<Snapshot> {
-        check_label(label)?;
+        check_label("a label", label)?;
         let time = Timestamp::now();
         let id = self.put_snapshot(&SnapshotRecord {
             seq,
@@ -228,11 +228,12 @@ impl History {
     }
 }
 
-pub(crate) fn check_label(label: &str) -> Result<()> {
+/// Refuses what can't be typed or shown as one line.
+pub(crate) fn check_label(what: &str, label: &str) -> Result<()> {
     let sound =
         !label.trim().is_empty() && label.len() <= 255 && !label.chars().any(char::is_control);
     sound.then_some(()).ok_or_else(|| {
-        Error::new(ErrorKind::Usage, "a label has 1 to 255 bytes and no control character")
+        Error::new(ErrorKind::Usage, format!("{what} has 1 to 255 bytes and no control character"))
             .with_object(format!("{label:?}"))
     })
 }

@@ -59,7 +59,7 @@ impl History {
     /// # Durability
     /// When this returns, no prune drops the commit.
     pub fn add_hold(&self, seq: Seq, reason: &str) -> Result<Hold> {
-        check_label(reason)?;
+        check_label("a reason to hold", reason)?;
         let (time, host) = (Timestamp::now(), super::host());
         let reason = reason.to_owned();
         let record = HoldRecord { seq, time, takes_back: None, reason, host };
