@@ -271,7 +271,7 @@ fn expire(
     for _ in 0..5 {
         let chain = history.chain()?;
         // A prune that died may have left an expiry of what somebody labelled meanwhile.
-        let back = wrongly_expired(history, &chain, options, monitor)?;
+        let back = wrongly_expired(history, &chain, options.deleted, options.clock.now(), monitor)?;
         let chain = chain.allowing(&back);
         let plan = decide(history, &chain, options)?;
         let dropped: HashSet<Seq> = plan.dropped.iter().map(|p| p.seq).collect();
@@ -307,14 +307,15 @@ fn expire(
         .with_hint("run it again"))
 }
 
-/// Commits that expired although something keeps them, and that are whole still.
-fn wrongly_expired(
+/// Commits that expired although something keeps them, and that are whole still: a prune will take that back, or would have.
+pub(crate) fn wrongly_expired(
     history: &History,
     chain: &Chain,
-    options: &PruneOptions,
+    deleted: Duration,
+    now: Timestamp,
     monitor: &dyn Monitor,
 ) -> Result<BTreeSet<Seq>> {
-    let pinned = pins(history, options.deleted, options.clock.now())?;
+    let pinned = pins(history, deleted, now)?;
     let mut back: BTreeSet<Seq> = chain
         .states()
         .map(|c| c.seq)
