@@ -247,7 +247,7 @@ fn judge(
 
 /// Every place of a small object; of a large one both ends and a sample.
 fn places(len: usize) -> Vec<usize> {
-    if len <= 8192 || std::env::var_os("PAGEKEEP_FULL_MATRIX").is_some() {
+    if len <= 4096 || std::env::var_os("PAGEKEEP_FULL_MATRIX").is_some() {
         return (0..len).collect();
     }
     let stride = (len / 100).max(1);
