@@ -75,6 +75,8 @@ impl Publisher<'_> {
     /// # Errors
     /// [`ErrorKind::Superseded`] when another writer took over; what kept the last commits from being published at the end.
     pub(crate) fn run(mut self, notice: &mut Notice) -> Result<()> {
+        // Before anything is durable here: others may still read that it is gone.
+        self.show();
         loop {
             match self.take_up(notice) {
                 Ok(Next::Stop) => {
