@@ -243,6 +243,24 @@ impl Parts {
     }
 }
 
+/// The first part of a segment that is not there with its length.
+///
+/// # Errors
+/// Store errors.
+pub(crate) fn missing_part(
+    history: &History,
+    segment: SegmentId,
+    parts: &[u64],
+) -> Result<Option<String>> {
+    for (part, len) in (0..).zip(parts) {
+        let name = history.names().part(segment, part);
+        if history.repository().store().head(&name)? != Some(*len) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
 fn open_part(
     history: &History,
     segment: SegmentId,

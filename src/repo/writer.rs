@@ -25,6 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::LogName;
 use crate::format::segment::CommitRecord;
 use crate::repo::chain::Segment;
+use crate::repo::data::missing_part;
 use crate::repo::history::History;
 use crate::sqlite::source::Position;
 use crate::store::Created;
@@ -292,15 +293,12 @@ impl Writer {
     /// Whoever prunes deletes parts that no segment names. If it did so before ours was published, nobody was told that
     /// ours is safe, and it must go.
     fn check_parts(&self, segment: &Segment) -> Result<()> {
-        let store = self.history.repository().store();
-        for (part, len) in (0..).zip(&segment.manifest.parts) {
-            let name = self.history.names().part(segment.reference.id, part);
-            if store.head(&name)? != Some(*len) {
-                store.delete(segment.name())?;
-                return Err(superseded("was cleaned away before its segment was published", &name));
-            }
-        }
-        Ok(())
+        let parts = &segment.manifest.parts;
+        let Some(part) = missing_part(&self.history, segment.reference.id, parts)? else {
+            return Ok(());
+        };
+        self.history.repository().store().delete(segment.name())?;
+        Err(superseded("was cleaned away before its segment was published", &part))
     }
 
     /// Remembers what is about to be published and where it ends in the source, in case this run dies in between.

@@ -34,7 +34,7 @@ use crate::format::header::SPARSE;
 use crate::format::segment::{CommitRecord, Manifest, SegmentKind, SegmentRef};
 use crate::progress::Monitor;
 use crate::repo::chain::{Chain, Segment};
-use crate::repo::data::SegmentData;
+use crate::repo::data::{SegmentData, missing_part};
 use crate::repo::history::History;
 use crate::repo::term::Claim;
 use crate::store::Created;
@@ -209,17 +209,11 @@ pub(crate) fn merge(
 /// Parts that no segment names go after a while. If that was so long ago that these went, what was just published must not stay:
 /// the chain would lead through it.
 fn check_parts(history: &History, name: &str, id: SegmentId, parts: &[u64]) -> Result<()> {
-    let store = history.repository().store();
-    for (part, len) in (0..).zip(parts) {
-        let part = history.names().part(id, part);
-        if store.head(&part)? != Some(*len) {
-            store.delete(name)?;
-            return Err(Error::new(ErrorKind::Busy, "was cleaned away before it was published")
-                .with_object(part)
-                .with_hint("run it again"));
-        }
-    }
-    Ok(())
+    let Some(part) = missing_part(history, id, parts)? else { return Ok(()) };
+    history.repository().store().delete(name)?;
+    Err(Error::new(ErrorKind::Busy, "was cleaned away before it was published")
+        .with_object(part)
+        .with_hint("run it again"))
 }
 
 /// Puts a segment without page versions in the place of segments that can't be read, none of whose commits is a restore point.
