@@ -17,7 +17,7 @@ use super::state::{self, Head};
 use crate::error::{Error, ErrorKind, Result};
 use crate::repo::chain::Chain;
 use crate::repo::history::History;
-use crate::store::disk::{self, Os};
+use crate::store::disk;
 use crate::types::{Digest, Seq, Term, Timestamp};
 
 /// The newest commit that was seen.
@@ -126,7 +126,7 @@ pub(crate) fn read(history: &History) -> Option<Seen> {
 fn write(history: &History, seen: &Seen) -> io::Result<()> {
     let path = path(history);
     if let Some(dir) = path.parent() {
-        disk::make_dirs(&Os, dir)?;
+        disk::make_dirs(dir)?;
     }
     state::replace(&path, &serde_json::to_vec(seen).map_err(io::Error::other)?)
 }

@@ -24,7 +24,7 @@ use crate::format::segment::SegmentRef;
 use crate::repo::chain::Chain;
 use crate::repo::history::History;
 use crate::sqlite::source::Position;
-use crate::store::disk::{self, Os};
+use crate::store::disk;
 use crate::types::{Digest, PageSize, SegmentId, Seq, Term, WriterToken};
 
 /// The version of the state file; another one is ignored.
@@ -149,7 +149,7 @@ impl StateDir {
         let dir = dir_of(history);
         let path = dir.join("lock");
         let failed = |e: io::Error| Error::io(e, "cannot be opened", path.display().to_string());
-        disk::make_dirs(&Os, &dir).map_err(failed)?;
+        disk::make_dirs(&dir).map_err(failed)?;
         let lock = OpenOptions::new()
             .write(true)
             .create(true)

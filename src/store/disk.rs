@@ -122,14 +122,14 @@ fn rename_new(_from: &Path, _to: &Path) -> io::Result<()> {
 }
 
 /// Creates a directory and its parents, each durable in its own parent.
-pub(crate) fn make_dirs(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+pub(crate) fn make_dirs(dir: &Path) -> io::Result<()> {
     if dir.as_os_str().is_empty() || dir.is_dir() {
         return Ok(());
     }
     let parent = dir.parent().unwrap_or(Path::new(""));
-    make_dirs(disk, parent)?;
-    make_dir(disk, dir)?;
-    disk.sync_dir(parent)
+    make_dirs(parent)?;
+    make_dir(&Os, dir)?;
+    Os.sync_dir(parent)
 }
 
 /// Creates a directory if it is not there.

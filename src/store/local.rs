@@ -64,7 +64,7 @@ impl LocalStore {
     /// [`ErrorKind::Storage`] or [`ErrorKind::NoSpace`] when it can't be created.
     pub fn create_root(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
-        disk::make_dirs(&Os, &root)
+        disk::make_dirs(&root)
             .map_err(|e| storage(e, "cannot be created", root.display().to_string()))?;
         Self::open(root)
     }
