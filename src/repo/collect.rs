@@ -9,8 +9,8 @@
 //!   again when an object is gone.
 //! - What a merge replaced is deleted only while the merged segment has all its parts.
 //! - What can't be read is not deleted, and while there is any, neither are parts that no segment seems to name.
-//! - Nothing is deleted on the strength of a listing that is older than that period, or ten minutes: what came late since may need it.
 //! - A grace period keeps what readers may be at. It is a courtesy, by the storage's clock; no reader relies on it.
+//! - Nothing is deleted on the strength of a listing that is older than that period, or ten minutes: what came late since may need it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;

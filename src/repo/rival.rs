@@ -17,7 +17,7 @@ use crate::types::{Term, Timestamp, WriterToken};
 /// How recently somebody must have shown to count as there.
 const ALIVE: Duration = Duration::from_secs(15 * 60);
 /// How often a follower shows while it has nothing to publish.
-pub(crate) const EVERY: Duration = Duration::from_secs(7 * 60);
+const EVERY: Duration = Duration::from_secs(7 * 60);
 /// The role in a follower's last sign.
 const GONE: &str = "gone";
 
