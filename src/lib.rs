@@ -52,6 +52,8 @@ pub mod ops;
 pub mod policy;
 pub mod progress;
 pub mod repo;
+#[cfg(test)]
+mod simulated;
 pub mod sqlite;
 pub mod store;
 pub mod types;

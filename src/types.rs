@@ -132,6 +132,10 @@ pub struct Timestamp(pub i64);
 impl Timestamp {
     /// The wall clock's time. A clock before 1970 reads as 1970.
     pub fn now() -> Self {
+        #[cfg(test)]
+        if let Some(world) = crate::simulated::world() {
+            return world.now();
+        }
         SystemTime::now().into()
     }
 
@@ -357,6 +361,11 @@ impl Digest {
 /// [`ErrorKind::Failure`] when the operating system's generator fails.
 pub fn random_bytes<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
+    #[cfg(test)]
+    if let Some(world) = crate::simulated::world() {
+        world.random(&mut bytes);
+        return Ok(bytes);
+    }
     getrandom::fill(&mut bytes).map_err(|e| {
         Error::new(ErrorKind::Failure, "the operating system gives no random bytes").with_source(e)
     })?;

@@ -16,7 +16,7 @@ use std::path::Path;
 
 /// The top-level modules, lowest first. Modules of one level may name each other, but for [`STRANGERS`].
 const LEVELS: [&[&str]; 6] = [
-    &["error", "types", "progress", "chance"],
+    &["error", "types", "progress", "chance", "simulated"],
     &["format", "codec", "policy"],
     &["sqlite", "store"],
     &["repo", "capture"],

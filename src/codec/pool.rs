@@ -13,7 +13,8 @@ pub fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Runs `work` on every task, on `threads` threads. `state` makes what each worker keeps.
+/// Runs `work` on every task, on `threads` threads; on the calling one if that is one. `state` makes what
+/// each worker keeps.
 ///
 /// # Errors
 /// The first error of `state`, of a task, or of its work.
@@ -34,9 +35,12 @@ pub fn for_each<T: Send, W>(
         }
         Ok(())
     };
+    if threads <= 1 {
+        return run();
+    }
     let run = || run().inspect_err(|_| stop.store(true, Ordering::Relaxed));
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(run)).collect();
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
         let mut result = Ok(());
         for worker in workers {
             let ended = worker.join().unwrap_or_else(|_| Err(panicked()));

@@ -18,4 +18,6 @@ pub mod verify;
 #[cfg(test)]
 mod outages;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod trial;

@@ -170,19 +170,24 @@ impl Bench {
 impl Bench {
     /// Every object of the history is one that somebody needs.
     pub(super) fn no_orphans(&self, what: &str) {
-        let chain = self.history.chain().unwrap();
-        let names = self.history.names();
-        let mut needed: BTreeSet<String> = BTreeSet::new();
-        for segment in chain.segments() {
-            needed.insert(segment.name().to_owned());
-            let parts = 0..u32::try_from(segment.manifest.parts.len()).unwrap();
-            needed.extend(parts.map(|part| names.part(segment.reference.id, part)));
-        }
-        for prefix in [names.log(), names.merged(), names.data()] {
-            for entry in self.history.repository().store().list(&prefix).unwrap() {
-                assert!(needed.contains(&entry.name), "{what}: {} is an orphan", entry.name);
-            }
-        }
-        assert!(chain.expired().records().len() <= 1, "{what}");
+        no_orphans(&self.history, what);
     }
+}
+
+/// Every object of a history is one that somebody needs.
+pub(super) fn no_orphans(history: &History, what: &str) {
+    let chain = history.chain().unwrap();
+    let names = history.names();
+    let mut needed: BTreeSet<String> = BTreeSet::new();
+    for segment in chain.segments() {
+        needed.insert(segment.name().to_owned());
+        let parts = 0..u32::try_from(segment.manifest.parts.len()).unwrap();
+        needed.extend(parts.map(|part| names.part(segment.reference.id, part)));
+    }
+    for prefix in [names.log(), names.merged(), names.data()] {
+        for entry in history.repository().store().list(&prefix).unwrap() {
+            assert!(needed.contains(&entry.name), "{what}: {} is an orphan", entry.name);
+        }
+    }
+    assert!(chain.expired().records().len() <= 1, "{what}");
 }

@@ -96,7 +96,7 @@ impl SegmentData {
     /// Whether so many more bytes may be appended without moving what is inline to a part.
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
         match &self.data {
-            Data::Inline(buffer) => buffer.len() + bytes <= INLINE_MAX,
+            Data::Inline(buffer) => buffer.len() + bytes <= inline_max(),
             Data::Parts(_) => true,
         }
     }
@@ -241,6 +241,14 @@ impl Parts {
         self.upload.take().map_or(Ok(()), |upload| upload.finish())?;
         Ok(self.lens.clone())
     }
+}
+
+fn inline_max() -> usize {
+    #[cfg(test)]
+    if let Some(world) = crate::simulated::world() {
+        return world.inline();
+    }
+    INLINE_MAX
 }
 
 /// The first part of a segment that is not there with its length.

@@ -15,7 +15,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::state::Head;
+use super::state::{Head, local};
 use crate::error::{Error, Result};
 use crate::store::disk;
 use crate::types::{Digest, HistoryId, PageNo};
@@ -58,7 +58,8 @@ fn header(history: HistoryId, head: &Head) -> [u8; 64] {
 impl HeadDigests {
     /// Opens the file if it is the head's; `None` when it has to be rebuilt.
     pub(crate) fn open(path: &Path, history: HistoryId, head: &Head) -> Result<Option<Self>> {
-        let file = match OpenOptions::new().read(true).write(true).open(path) {
+        let open = || OpenOptions::new().read(true).write(true).open(path);
+        let file = match local("reads page digests").and_then(|()| open()) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(failed(e, path)),
@@ -114,6 +115,7 @@ impl HeadDigests {
     pub(crate) fn patch(&mut self, head: &Head, changed: &[(PageNo, Digest)]) -> Result<()> {
         self.pages = head.pages;
         let write = || {
+            local("changes page digests")?;
             let mut invalid = header(self.history, head);
             if let Some(seq) = invalid.get_mut(24..32) {
                 seq.fill(0);
@@ -173,6 +175,7 @@ impl DigestsWriter {
     pub(crate) fn finish(mut self, history: HistoryId, head: &Head) -> Result<()> {
         self.fill_to(head.pages.saturating_add(1))?;
         let mut finish = || {
+            local("writes page digests")?;
             self.out.flush()?;
             self.out.get_ref().write_all_at(&header(history, head), 0)?;
             fs::rename(&self.temporary, &self.path)

@@ -116,6 +116,14 @@ impl Repository {
         Ok(Self(Arc::new(Inner { store, id, created, opened, state_dir })))
     }
 
+    /// The same repository, opened by another process on another machine.
+    #[cfg(test)]
+    pub(crate) fn elsewhere(&self, store: Arc<dyn Store>, state_dir: PathBuf) -> Self {
+        let Inner { id, created, opened, .. } = &*self.0;
+        let (id, created, opened) = (*id, *created, opened.clone());
+        Self(Arc::new(Inner { store, id, created, opened, state_dir }))
+    }
+
     /// The repository's identity.
     pub fn id(&self) -> RepositoryId {
         self.0.id

@@ -129,7 +129,7 @@ pub struct SlotInfo {
 }
 
 /// What a secret opens.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Opened {
     /// The slots; first the one whose keyring seals.
     pub(crate) slots: Vec<SlotId>,

@@ -149,6 +149,7 @@ impl StateDir {
         let dir = dir_of(history);
         let path = dir.join("lock");
         let failed = |e: io::Error| Error::io(e, "cannot be opened", path.display().to_string());
+        local("locks its state").map_err(failed)?;
         disk::make_dirs(&dir).map_err(failed)?;
         let lock = OpenOptions::new()
             .write(true)
@@ -199,7 +200,7 @@ pub(super) fn dir_of(history: &History) -> PathBuf {
 
 fn read_from(dir: &Path) -> Result<Option<State>> {
     let path = dir.join("state");
-    match fs::read(&path) {
+    match local("reads its state").and_then(|()| fs::read(&path)) {
         // What doesn't parse was cut off by a crash, or is of another version: a cache, so do without.
         Ok(bytes) => Ok(serde_json::from_slice::<State>(&bytes)
             .ok()
@@ -209,7 +210,17 @@ fn read_from(dir: &Path) -> Result<Option<State>> {
     }
 }
 
+/// Lets a simulation come between operations on local state.
+pub(super) fn local(_what: &str) -> io::Result<()> {
+    #[cfg(test)]
+    if let Some(world) = crate::simulated::world() {
+        return world.local(_what);
+    }
+    Ok(())
+}
+
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    local("writes what it remembers")?;
     let temporary = path.with_file_name(disk::temporary_name()?);
     let write = || {
         let mut file =

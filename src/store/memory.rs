@@ -35,6 +35,12 @@ impl MemoryStore {
         self.lock().insert(name.to_owned(), (bytes.into(), self.clock.now()));
     }
 
+    /// The same objects in a store of their own, whose objects are as old as a clock says.
+    #[cfg(test)]
+    pub(crate) fn branch(&self, clock: Clock) -> Self {
+        Self { objects: Arc::new(Mutex::new(self.lock().clone())), clock }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Objects> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -32,6 +32,14 @@ pub(crate) struct Piece {
     pub(crate) points: bool,
 }
 
+fn fan() -> usize {
+    #[cfg(test)]
+    if let Some(world) = crate::simulated::world() {
+        return world.fan();
+    }
+    FAN
+}
+
 /// The size class of a segment: a power of [`FAN`].
 fn class(bytes: u64) -> u32 {
     (bytes / SMALL).checked_ilog(16).map_or(0, |n| n + 1)
@@ -67,7 +75,7 @@ fn runs(pieces: &[Piece], within: Range<usize>, ranges: &mut Vec<Range<usize>>) 
             until += 1;
         }
         let same = (at..until).filter(|i| class_at(*i) == limit).count();
-        if same >= FAN {
+        if same >= fan() {
             ranges.push(at..until);
             at = until;
         } else {

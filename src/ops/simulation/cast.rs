@@ -1,0 +1,403 @@
+//! Who is on the stage: the real operations, one actor each.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::observer::Observer;
+use super::schedule::Schedule;
+use super::stage::{Mind, Stage};
+use crate::capture::commit::{CaptureOptions, Captured, capture};
+use crate::chance::Random;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::snapshot::SnapshotKind;
+use crate::ops::copy::{CopyOptions, copy};
+use crate::ops::prune::{PruneOptions, prune, rewrite};
+use crate::ops::repair::{RepairOptions, repair};
+use crate::policy::retention::{Policy, Zone};
+use crate::progress::Silent;
+use crate::repo::Repository;
+use crate::repo::chain::Commit;
+use crate::repo::history::History;
+use crate::repo::upkeep;
+use crate::repo::writer::Writer;
+use crate::simulated::{self, World};
+use crate::sqlite::source::Pin;
+use crate::store::MemoryStore;
+use crate::types::{Clock, Digest};
+
+/// What an actor does.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Role {
+    /// One-shot backups, one after the other.
+    Backup {
+        machine: usize,
+        times: usize,
+    },
+    /// One writer that stays, with the merging of its own beside it.
+    Follow {
+        machine: usize,
+        commits: usize,
+        renew: bool,
+    },
+    Prune {
+        last: u32,
+        grace: u64,
+        times: usize,
+    },
+    /// Labels commits, and takes some of the labels back.
+    Label {
+        times: usize,
+    },
+    /// Holds commits, and removes some of the holds.
+    Hold {
+        times: usize,
+    },
+    Copy {
+        times: usize,
+    },
+    /// Merges everything anew.
+    Rewrite,
+    /// Repairs what is sound: nothing may change.
+    Repair,
+}
+
+/// What all actors of a run share.
+#[derive(Clone)]
+pub(super) struct Theatre {
+    pub(super) seed: u64,
+    pub(super) schedule: Arc<Schedule>,
+    pub(super) observer: Arc<Observer>,
+    pub(super) store: MemoryStore,
+    /// The repository as it was opened once.
+    pub(super) opened: Repository,
+    /// Where copies go, and who watches them.
+    pub(super) copies: (MemoryStore, Repository, Arc<Observer>),
+    pub(super) dir: PathBuf,
+    pub(super) threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    pub(super) fan: usize,
+    pub(super) inline: usize,
+}
+
+/// An actor on the stage.
+struct Actor {
+    theatre: Theatre,
+    me: usize,
+    random: Random,
+}
+
+impl Theatre {
+    /// Puts an actor on the stage; it waits for its turn.
+    pub(super) fn enter(&self, name: &str, act: impl FnOnce(&Self, usize) + Send + 'static) {
+        let me = self.schedule.join(name);
+        let theatre = self.clone();
+        let thread = std::thread::spawn(move || {
+            let mind = Mind {
+                schedule: theatre.schedule.clone(),
+                me,
+                random: Mutex::new(Random::new(theatre.seed * 64 + me as u64)),
+                fan: theatre.fan,
+                inline: theatre.inline,
+            };
+            let _world = simulated::enter(Some(Arc::new(mind) as Arc<dyn World>));
+            theatre.schedule.enter(me);
+            let acted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                act(&theatre, me);
+            }));
+            if let Err(panic) = acted {
+                let what = panic.downcast_ref::<String>().cloned();
+                let what = what.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+                theatre.schedule.violated(format!("panicked: {what:?}"));
+            }
+            theatre.schedule.leave(me);
+        });
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+    }
+
+    pub(super) fn act(&self, name: &str, role: Role) {
+        self.enter(name, move |theatre, me| {
+            let random = Random::new(theatre.seed * 64 + 32 + me as u64);
+            Actor { theatre: theatre.clone(), me, random }.act(&role);
+        });
+    }
+
+    fn clock(&self) -> Clock {
+        let schedule = self.schedule.clone();
+        Clock::new(move || schedule.now())
+    }
+
+    fn repository(&self, me: usize, machine: &str) -> Repository {
+        let stage = Stage {
+            inner: self.store.clone(),
+            schedule: self.schedule.clone(),
+            observer: self.observer.clone(),
+            me,
+            place: "",
+        };
+        self.opened.elsewhere(Arc::new(stage), self.dir.join(machine))
+    }
+}
+
+impl Actor {
+    fn act(&mut self, role: &Role) {
+        let machine = match role {
+            Role::Backup { machine, .. } | Role::Follow { machine, .. } => machine.to_string(),
+            Role::Copy { .. } => "0".to_owned(),
+            _ => format!("actor {}", self.me),
+        };
+        let repository = self.theatre.repository(self.me, &machine);
+        let history = match repository.history("app") {
+            Ok(history) => history,
+            Err(e) => return self.failed("looks for the history", &e),
+        };
+        match role {
+            Role::Backup { times, .. } => {
+                let mut app = App::new(&mut self.random);
+                for _ in 0..*times {
+                    app.change(&mut self.random);
+                    let done = self.backup(&history, &mut app);
+                    self.note("the backup", done);
+                }
+            }
+            Role::Follow { commits, renew, .. } => {
+                let done = self.follow(&history, *commits, *renew);
+                self.note("the follower", done);
+            }
+            Role::Prune { last, grace, times } => {
+                for _ in 0..*times {
+                    let done = self.prune(&history, *last, Duration::from_secs(*grace));
+                    self.note("the prune", done);
+                }
+            }
+            Role::Label { times } => {
+                for _ in 0..*times {
+                    let done = self.label(&history);
+                    self.note("the label", done);
+                }
+            }
+            Role::Hold { times } => {
+                for _ in 0..*times {
+                    let done = self.hold(&history);
+                    self.note("the hold", done);
+                }
+            }
+            Role::Copy { times } => {
+                for _ in 0..*times {
+                    let done = self.copy(&history);
+                    self.note("the copy", done);
+                }
+            }
+            Role::Rewrite => {
+                let done = rewrite(&history, 1, &Silent).map(|_| ());
+                self.note("the rewriting", done);
+            }
+            Role::Repair => {
+                let options = RepairOptions {
+                    apply: true,
+                    data: true,
+                    threads: 1,
+                    clock: self.theatre.clock(),
+                };
+                let done = repair(&history, None, &options, &Silent).map(|report| {
+                    if !report.is_sound() && !self.is_dead() {
+                        self.theatre.schedule.violated(format!("a repair found {report:?}"));
+                    }
+                });
+                self.note("the repair", done);
+            }
+        }
+    }
+
+    fn is_dead(&self) -> bool {
+        self.theatre.schedule.is_dead(self.me)
+    }
+
+    /// How something ended. Nobody but the injected faults and others at work may be the reason of an error.
+    fn note(&self, what: &str, done: Result<()>) {
+        match done {
+            Ok(()) => self.theatre.schedule.tell(self.me, &format!("{what} ends well")),
+            Err(e) => self.failed(what, &e),
+        }
+    }
+
+    fn failed(&self, what: &str, e: &Error) {
+        self.theatre.schedule.tell(self.me, &format!("{what} ends: {e}"));
+        let expected = [
+            ErrorKind::Busy,
+            ErrorKind::Superseded,
+            ErrorKind::Storage,
+            ErrorKind::NotFound,
+            ErrorKind::Refused,
+        ];
+        let fault = format!("{e:?}").contains("simulated fault");
+        if !self.is_dead() && !fault && !expected.contains(&e.kind()) {
+            self.theatre.schedule.violated(format!("{what} ended: {e:?}"));
+        }
+    }
+
+    fn acknowledge(&self, history: &History, captured: &Captured, head: Digest) {
+        let digest = captured.commit.map_or(head, |commit| commit.digest);
+        if !self.is_dead() {
+            self.theatre
+                .schedule
+                .tell(self.me, &format!("is told that seq {} is safe", captured.seq));
+            debug_assert_eq!(history.id(), self.theatre.observer.history().id());
+            self.theatre.observer.acknowledge(&self.theatre.schedule, captured.seq, digest);
+        }
+    }
+
+    fn capture(&self, writer: &mut Writer, app: &mut App) -> Result<()> {
+        let options =
+            CaptureOptions { clock: self.theatre.clock(), threads: 1, ..CaptureOptions::default() };
+        let captured =
+            capture(writer, Pin::on_connection(&mut app.0)?, "app.db", &options, &Silent)?;
+        let head = writer.head().map(|head| head.digest).unwrap_or_default();
+        let history = writer.history().clone();
+        self.acknowledge(&history, &captured, head);
+        Ok(())
+    }
+
+    fn backup(&self, history: &History, app: &mut App) -> Result<()> {
+        let mut writer = Writer::open(history, "backup")?;
+        self.capture(&mut writer, app)
+    }
+
+    fn follow(&mut self, history: &History, commits: usize, renew: bool) -> Result<()> {
+        let mut app = App::new(&mut self.random);
+        let mut writer = Writer::open(history, "watch")?;
+        for n in 0..commits {
+            app.change(&mut self.random);
+            let mut tries = 0;
+            while let Err(e) = self.capture(&mut writer, &mut app) {
+                tries += 1;
+                if e.kind() == ErrorKind::Superseded || self.is_dead() || tries > 3 {
+                    return Err(e);
+                }
+                if let Some(records) = writer.resolve("app.db")? {
+                    for record in records {
+                        let commit = Some(record);
+                        let captured = Captured { seq: record.seq, commit, read: 0 };
+                        self.acknowledge(history, &captured, record.digest);
+                    }
+                }
+            }
+            if n % 2 == 1 {
+                let claim = writer.begin_upkeep(renew)?;
+                let (history, machine) = (history.id().to_string(), format!("{} beside", self.me));
+                self.theatre.enter(&format!("upkeep of {}", self.me), move |theatre, me| {
+                    let repository = theatre.repository(me, &machine);
+                    let done = repository.history(&history).and_then(|history| {
+                        upkeep::run(&history, claim, theatre.schedule.now(), 1, &Silent)
+                    });
+                    let random = Random::new(1);
+                    let actor = Self { theatre: theatre.clone(), me, random };
+                    actor.note("the merging", done.map(|_| ()));
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn prune(&self, history: &History, last: u32, grace: Duration) -> Result<()> {
+        let options = PruneOptions {
+            clock: self.theatre.clock(),
+            threads: 1,
+            grace,
+            deleted: Duration::ZERO,
+            ..PruneOptions::new(Policy { last, ..Policy::default() }, Zone::Utc)
+        };
+        self.theatre.observer.prune_begins(last.try_into().unwrap());
+        prune(history, &options, &Silent).map(|_| ())
+    }
+
+    /// One of the newest few commits.
+    fn some_commit(&mut self, history: &History) -> Result<Option<Commit>> {
+        let chain = history.chain()?;
+        let back = self.random.below(6);
+        Ok(chain.commits().rev().nth(back))
+    }
+
+    fn label(&mut self, history: &History) -> Result<()> {
+        let Some(commit) = self.some_commit(history)? else { return Ok(()) };
+        let snapshot = history.add_snapshot(commit.seq, "a label", SnapshotKind::Manual)?;
+        let key = snapshot.id.0;
+        if !self.is_dead() {
+            self.theatre
+                .schedule
+                .tell(self.me, &format!("is told that seq {} has a label", commit.seq));
+            let (schedule, observer) = (&self.theatre.schedule, &self.theatre.observer);
+            observer.keep(schedule, &key, commit.seq, commit.record.digest);
+        }
+        if self.random.below(3) == 0 {
+            self.theatre.observer.release(&key);
+            history.remove_snapshot(&snapshot)?;
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, history: &History) -> Result<()> {
+        let Some(commit) = self.some_commit(history)? else { return Ok(()) };
+        let hold = history.add_hold(commit.seq, "an audit")?;
+        let key = hold.id.0;
+        if !self.is_dead() {
+            self.theatre
+                .schedule
+                .tell(self.me, &format!("is told that seq {} is held", commit.seq));
+            let (schedule, observer) = (&self.theatre.schedule, &self.theatre.observer);
+            observer.keep(schedule, &key, commit.seq, commit.record.digest);
+        }
+        if self.random.below(3) == 0 {
+            self.theatre.observer.release(&key);
+            history.remove_hold(&hold)?;
+        }
+        Ok(())
+    }
+
+    fn copy(&self, history: &History) -> Result<()> {
+        let (store, opened, observer) = self.theatre.copies.clone();
+        let stage = Stage {
+            inner: store,
+            schedule: self.theatre.schedule.clone(),
+            observer,
+            me: self.me,
+            place: "copy: ",
+        };
+        let to = opened.elsewhere(Arc::new(stage), self.theatre.dir.join("copies"));
+        let clock = self.theatre.clock();
+        let options = CopyOptions { threads: 1, clock, ..CopyOptions::default() };
+        copy(history, &to, &options, &Silent).map(|_| ())
+    }
+}
+
+/// An application's database, in memory.
+pub(super) struct App(pub(super) Connection);
+
+impl App {
+    pub(super) fn new(random: &mut Random) -> Self {
+        let app = Connection::open_in_memory().unwrap();
+        app.execute_batch("PRAGMA page_size=512; CREATE TABLE t(id INTEGER PRIMARY KEY, x)")
+            .unwrap();
+        let mut app = Self(app);
+        for _ in 0..3 {
+            app.change(random);
+        }
+        app
+    }
+
+    /// One transaction.
+    pub(super) fn change(&mut self, random: &mut Random) {
+        let (row, text) = (random.below(9), random.below(1 << 30));
+        let sql = if random.below(8) == 0 {
+            format!("DELETE FROM t WHERE id>{row}; VACUUM")
+        } else {
+            format!(
+                "INSERT OR REPLACE INTO t VALUES({row}, '{}')",
+                format!("{text:08x}").repeat(24)
+            )
+        };
+        self.0.execute_batch(&sql).unwrap();
+    }
+}

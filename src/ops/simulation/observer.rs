@@ -1,0 +1,193 @@
+//! A fresh reader, after each change of the store: what was promised is there.
+//!
+//! | promise | by |
+//! |---|---|
+//! | the chain reads, and the pages of every restore point add up to its digest | every history |
+//! | an acknowledged commit has its digest, until a prune lets it go | writers |
+//! | a label or a hold keeps its commit, with its digest | whoever was told that it is given |
+//! | of a policy's newest commits none goes | prunes |
+//! | a seq never names two contents | writers |
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::schedule::Schedule;
+use crate::codec::batch::Decoder;
+use crate::format::segment::SegmentKind;
+use crate::repo::chain::{Chain, Segment};
+use crate::repo::data::missing_part;
+use crate::repo::history::History;
+use crate::simulated;
+use crate::types::{Digest, SegmentId, Seq};
+
+/// The versions of a segment, by commit: page and digest.
+type Versions = Arc<Vec<(usize, u32, Digest)>>;
+
+/// What was promised of a history.
+#[derive(Default)]
+struct Book {
+    acknowledged: BTreeMap<Seq, Digest>,
+    /// Acknowledged commits that a prune let go.
+    gone: BTreeSet<Seq>,
+    /// What labels and holds keep; the key is whatever the giver knows them by.
+    kept: BTreeMap<Vec<u8>, (Seq, Digest)>,
+    /// Of each prune at work so far, how many of the newest commits it keeps; the fewest.
+    last: Option<usize>,
+    versions: HashMap<SegmentId, Versions>,
+    /// The chain whose digests were added up last.
+    seen: Vec<SegmentId>,
+    seen_expired: Vec<(Seq, Seq)>,
+}
+
+/// Watches one history.
+pub(super) struct Observer {
+    history: History,
+    book: Mutex<Book>,
+}
+
+impl Observer {
+    pub(super) fn new(history: History, acknowledged: BTreeMap<Seq, Digest>) -> Self {
+        let book = Book { acknowledged, ..Book::default() };
+        Self { history, book: Mutex::new(book) }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A writer was told that a commit is durable.
+    pub(super) fn acknowledge(&self, schedule: &Schedule, seq: Seq, digest: Digest) {
+        let known = self.book().acknowledged.insert(seq, digest);
+        if known.is_some_and(|known| known != digest) {
+            schedule.violated(format!("two commits were acknowledged as seq {seq}"));
+        }
+        self.look(schedule);
+    }
+
+    /// Somebody was told that a commit is kept.
+    pub(super) fn keep(&self, schedule: &Schedule, key: &[u8], seq: Seq, digest: Digest) {
+        self.book().kept.insert(key.to_vec(), (seq, digest));
+        self.look(schedule);
+    }
+
+    /// Somebody is about to let a commit go.
+    pub(super) fn release(&self, key: &[u8]) {
+        self.book().kept.remove(key);
+    }
+
+    /// A prune begins that keeps so many of the newest commits.
+    pub(super) fn prune_begins(&self, last: usize) {
+        let mut book = self.book();
+        book.last = Some(book.last.map_or(last, |known| known.min(last)));
+    }
+
+    /// What a reader finds now.
+    pub(super) fn look(&self, schedule: &Schedule) {
+        let _free = simulated::enter(None);
+        if let Err(what) = self.book().check(&self.history) {
+            schedule.violated(what);
+        }
+    }
+
+    pub(super) fn history(&self) -> &History {
+        &self.history
+    }
+}
+
+impl Book {
+    fn check(&mut self, history: &History) -> Result<(), String> {
+        let chain =
+            Chain::load(history).map_err(|e| format!("the history does not read: {e:?}"))?;
+        self.add_up(history, &chain)?;
+        let newest = chain.commits().next_back().map(|c| c.seq);
+        if self.gone.last().is_some_and(|gone| newest.is_none_or(|newest| newest < *gone)) {
+            return Err(format!("the newest commit is {newest:?}, though later ones expired"));
+        }
+        for (seq, digest) in &self.acknowledged {
+            match chain.commit(*seq) {
+                Some(commit) if commit.record.digest == *digest => {}
+                Some(_) => {
+                    return Err(format!("seq {seq} names other content than was acknowledged"));
+                }
+                None if self.gone.contains(seq) => {}
+                None if chain.expired().contains(*seq) => {
+                    let newer = chain.commits().filter(|c| c.seq > *seq).count();
+                    if self.last.is_none_or(|last| newer < last) {
+                        return Err(format!(
+                            "seq {seq} expired, one of the newest {:?} that every policy keeps",
+                            self.last
+                        ));
+                    }
+                    self.gone.insert(*seq);
+                }
+                None => return Err(format!("acknowledged seq {seq} is gone")),
+            }
+        }
+        for (seq, digest) in self.kept.values() {
+            match chain.commit(*seq) {
+                Some(commit) if commit.record.digest == *digest => {}
+                Some(_) => return Err(format!("what is kept of seq {seq} names other content")),
+                None => return Err(format!("seq {seq} is labelled or held, and no restore point")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds up the pages of every restore point, if the chain is another one than before.
+    fn add_up(&mut self, history: &History, chain: &Chain) -> Result<(), String> {
+        for segment in chain.segments() {
+            let missing = missing_part(history, segment.reference.id, &segment.manifest.parts);
+            if let Some(part) = missing.map_err(|e| format!("{e:?}"))? {
+                return Err(format!("{} lacks its part {part}", segment.name()));
+            }
+        }
+        let ids: Vec<SegmentId> = chain.segments().iter().map(|s| s.reference.id).collect();
+        if ids == self.seen && chain.expired().ranges() == self.seen_expired {
+            return Ok(());
+        }
+        let mut pages: BTreeMap<u32, Digest> = BTreeMap::new();
+        let mut sum = Digest::default();
+        for segment in chain.segments() {
+            if segment.manifest.kind == SegmentKind::Base {
+                pages.clear();
+                sum = Digest::default();
+            }
+            let versions = self.versions(segment)?;
+            let mut versions = versions.iter().peekable();
+            for (at, record) in segment.manifest.commits.iter().enumerate() {
+                while let Some((_, page, digest)) = versions.next_if(|(commit, ..)| *commit == at) {
+                    if let Some(old) = pages.insert(*page, *digest) {
+                        sum.toggle(&old);
+                    }
+                    sum.toggle(digest);
+                }
+                for (_, old) in pages.split_off(&(record.pages + 1)) {
+                    sum.toggle(&old);
+                }
+                let wanted = chain.commit(record.seq).is_some();
+                if wanted && (sum != record.digest || pages.len() != record.pages as usize) {
+                    return Err(format!("the pages of seq {} do not add up", record.seq));
+                }
+            }
+        }
+        self.seen = ids;
+        self.seen_expired = chain.expired().ranges().to_vec();
+        Ok(())
+    }
+
+    fn versions(&mut self, segment: &Arc<Segment>) -> Result<Versions, String> {
+        if let Some(known) = self.versions.get(&segment.reference.id) {
+            return Ok(known.clone());
+        }
+        let mut decoder = Decoder::new().map_err(|e| format!("{e:?}"))?;
+        let mut versions = Vec::new();
+        for (number, block) in segment.manifest.blocks.iter().enumerate() {
+            let index = segment.block(number, block, &mut decoder).map_err(|e| format!("{e:?}"))?;
+            versions.extend(index.entries.iter().map(|e| (e.commit as usize, e.page.0, e.digest)));
+        }
+        versions.sort_unstable();
+        let versions = Arc::new(versions);
+        self.versions.insert(segment.reference.id, versions.clone());
+        Ok(versions)
+    }
+}
