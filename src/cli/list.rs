@@ -248,7 +248,7 @@ pub(crate) fn label(context: &Context, args: &LabelArgs) -> Result<()> {
         return unlabel(context, &repository, args);
     }
     let Selected { history, commit, .. } = context.select(&repository, &args.target)?;
-    let snapshot = history.add_snapshot(commit.seq, &args.label, SnapshotKind::Manual)?;
+    let snapshot = history.label_commit(&commit, &args.label, SnapshotKind::Manual)?;
     context.out.json_summary(
         json!({"history": history.name(), "seq": commit.seq, "label": snapshot.label, "id": snapshot.id}),
     );

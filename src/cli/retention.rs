@@ -241,7 +241,7 @@ pub(crate) fn hold(context: &Context, command: &HoldCommand) -> Result<()> {
     match command {
         HoldCommand::Add { target, reason } => {
             let selected = context.select(&repository, target)?;
-            let hold = selected.history.add_hold(selected.commit.seq, reason)?;
+            let hold = selected.history.hold_commit(&selected.commit, reason)?;
             let name = selected.history.name();
             context.out.json_summary(
                 json!({"history": name, "seq": hold.seq, "id": hold.id, "reason": hold.reason}),

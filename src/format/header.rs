@@ -38,11 +38,13 @@ pub enum ObjectKind {
     Hold = 9,
     /// Commits that are no restore points any more.
     Expiry = 10,
+    /// The segment that a writer builds on.
+    Head = 11,
 }
 
 impl ObjectKind {
     /// Every kind, in order of its number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Repository,
         Self::Slot,
         Self::About,
@@ -53,6 +55,7 @@ impl ObjectKind {
         Self::Proof,
         Self::Hold,
         Self::Expiry,
+        Self::Head,
     ];
 
     /// The number that stands for it in the header.

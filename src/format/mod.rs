@@ -15,6 +15,7 @@
 
 pub mod about;
 pub mod expiry;
+pub mod head;
 pub mod header;
 pub mod hold;
 pub mod index;

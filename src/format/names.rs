@@ -163,6 +163,37 @@ impl HistoryNames {
         Some((Seq(fixed(seq)?), HoldId(parse_hex(id)?)))
     }
 
+    /// The prefix of heads that writers build on.
+    pub fn heads(self) -> String {
+        self.under("heads/")
+    }
+
+    /// A head. The token keeps two of one term apart.
+    pub fn head(self, term: Term, token: WriterToken) -> String {
+        self.under(&format!("heads/{:016x}-{:08x}", term.0, short(token)))
+    }
+
+    /// The term of a head.
+    pub fn parse_head(self, name: &str) -> Option<Term> {
+        tokened(name.strip_prefix(&self.heads())?)
+    }
+
+    /// The prefix of announced expiries.
+    pub fn announcements(self) -> String {
+        self.under("expiring/")
+    }
+
+    /// An announced expiry: the one of the same term and token decides about it.
+    pub fn announcement(self, term: Term, token: WriterToken) -> String {
+        self.under(&format!("expiring/{:016x}-{:08x}", term.0, short(token)))
+    }
+
+    /// The term of an announced expiry, and the name of the expiry that decides about it.
+    pub fn parse_announcement(self, name: &str) -> Option<(Term, String)> {
+        let rest = name.strip_prefix(&self.announcements())?;
+        Some((tokened(rest)?, self.under(&format!("expired/{rest}"))))
+    }
+
     /// The prefix of expiries.
     pub fn expiries(self) -> String {
         self.under("expired/")
@@ -175,9 +206,7 @@ impl HistoryNames {
 
     /// The term of an expiry.
     pub fn parse_expiry(self, name: &str) -> Option<Term> {
-        let (term, token) = name.strip_prefix(&self.expiries())?.split_once('-')?;
-        parse_hex::<4>(token)?;
-        fixed(term).map(Term)
+        tokened(name.strip_prefix(&self.expiries())?)
     }
 
     /// The segment and number of a part.
@@ -213,6 +242,13 @@ fn short(token: WriterToken) -> u32 {
     u32::from_be_bytes([a, b, c, d])
 }
 
+/// The term in a name that ends in a term and a token.
+fn tokened(text: &str) -> Option<Term> {
+    let (term, token) = text.split_once('-')?;
+    parse_hex::<4>(token)?;
+    fixed(term).map(Term)
+}
+
 fn fixed(text: &str) -> Option<u64> {
     parse_hex::<8>(text).map(u64::from_be_bytes)
 }
@@ -243,6 +279,10 @@ mod tests {
         assert_eq!(names.parse_hold(&hold), Some((Seq(7), HoldId([3; 8]))));
         let expiry = names.expiry(Term(4), WriterToken([2; 16]));
         assert_eq!(names.parse_expiry(&expiry), Some(Term(4)));
+        let head = names.head(Term(4), WriterToken([2; 16]));
+        assert_eq!(names.parse_head(&head), Some(Term(4)));
+        let announcement = names.announcement(Term(4), WriterToken([2; 16]));
+        assert_eq!(names.parse_announcement(&announcement), Some((Term(4), expiry)));
         let part = names.part(SegmentId([2; 16]), 7);
         assert_eq!(names.parse_part(&part), Some((SegmentId([2; 16]), 7)));
         assert_eq!(parse_slot(&slot(SlotId([1; 8]))), Some(SlotId([1; 8])));

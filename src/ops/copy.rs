@@ -23,6 +23,7 @@ use crate::repo::chain::settled;
 use crate::repo::history::History;
 use crate::repo::merge::transfer::{Stretch, check_common, next_stretch, transfer};
 use crate::repo::merge::{Keep, Options};
+use crate::repo::standing::Standing;
 use crate::repo::upkeep;
 use crate::repo::writer::Writer;
 use crate::types::{Clock, Seq};
@@ -95,13 +96,15 @@ pub fn copy(
         let now = options.clock.now();
         let back = wrongly_expired(from, &chain, DELETED, now, monitor)?;
         let chain = chain.allowing(&back);
-        let Some(stretch) = next_stretch(&chain, writer.head().map(|head| head.seq)) else { break };
+        // A commit that another writer may still displace is copied when it is there for good.
+        let Some(last) = Standing::of(from, &chain)?.settled() else { break };
+        let after = writer.head().map(|head| head.seq);
+        let Some(stretch) = next_stretch(&chain, after, last) else { break };
         monitor.phase(Phase::Copy, Some(stretch.bytes));
-        let after = stretch.after;
         let mut commits = 0;
         settled(from, &chain, |chain| {
             let chain = chain.allowing(&back);
-            let Some(stretch) = next_stretch(&chain, after) else { return Ok(()) };
+            let Some(stretch) = next_stretch(&chain, after, last) else { return Ok(()) };
             commits = count(&chain, stretch);
             transfer(&chain, stretch, &mut writer, &merge_options(options), monitor)
         })?;

@@ -33,7 +33,8 @@ use crate::repo::expired::Expired;
 use crate::repo::history::History;
 use crate::repo::merge::plan::{many, stale};
 use crate::repo::merge::{Keep, Options, merge, needed, newest_bytes, pieces};
-use crate::repo::term::{Claim, PRUNE, is_claimed_after};
+use crate::repo::standing::Standing;
+use crate::repo::term::{Claim, PRUNE};
 use crate::repo::upkeep;
 use crate::types::{Clock, Seq, Timestamp};
 
@@ -245,23 +246,13 @@ pub(crate) fn points(chain: &Chain) -> Vec<Point> {
 fn decide(history: &History, chain: &Chain, options: &PruneOptions) -> Result<Plan> {
     let now = options.clock.now();
     let mut pins = pins(history, options.deleted, now)?;
-    if let Some(seq) = contested(history, chain)? {
+    for seq in Standing::of(history, chain)?.forks() {
         pins.entry(seq).or_default().push("another writer may go on from it".to_owned());
     }
     options.zone.plan(&options.policy, &points(chain), &pins, now)
 }
 
-/// The commit before the newest segment, if the writer of a later term may have looked before that was published: then the
-/// newest segment was acknowledged to nobody, and loses as soon as the other one publishes what it builds on this commit.
-/// Claims are listed after the chain was read, so whoever looked before is among them.
-fn contested(history: &History, chain: &Chain) -> Result<Option<Seq>> {
-    let [.., before, newest] = chain.segments() else { return Ok(None) };
-    let claimed = is_claimed_after(history, newest.manifest.term)?;
-    Ok(before.manifest.states().last().map(|c| c.seq).filter(|_| claimed))
-}
-
-/// Publishes what expires. Labels and holds that come in between count. Answers what expired for good: what others publish from
-/// here on may be taken back, when they look at labels and holds once more.
+/// Publishes what expires. Labels and holds that come in between count. Returns what expired for good.
 fn expire(
     history: &History,
     claim: Claim,
@@ -287,13 +278,14 @@ fn expire(
             return Ok((plan, for_good));
         }
         let now = options.clock.now();
-        let published = Expired::publish(history, (claim.term, now), states(), besides)?;
+        let announced = Expired::announce(history, (claim.term, now), states(), besides)?;
         let late = pins(history, options.deleted, options.clock.now())?;
         if dropped.iter().any(|seq| late.contains_key(seq)) {
-            // Nobody acted on it yet.
-            for name in &published {
-                history.repository().store().delete(name)?;
-            }
+            announced.take_back(history)?;
+            continue;
+        }
+        if !announced.decide(history)? {
+            // Somebody labels or holds one of those.
             continue;
         }
         // The new record has all that is still there.

@@ -360,7 +360,9 @@ impl Run<'_> {
             let chain = self.history.chain()?;
             let expired = |seq| lost.contains(&seq) || chain.expired().contains(seq);
             let states = chain.states().map(|c| (c.seq, expired(c.seq)));
-            Expired::publish(self.history, (claim.term, self.options.clock.now()), states, &[])?;
+            // Labels and holds do not bring back what is lost.
+            let moment = (claim.term, self.options.clock.now());
+            Expired::announce(self.history, moment, states, &[])?.decide(self.history)?;
         }
         Ok(())
     }

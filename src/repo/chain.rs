@@ -54,13 +54,57 @@ pub struct Chain {
 impl Chain {
     /// Lists the segments and walks from the newest to the first, reading those on the way.
     pub(crate) fn load(history: &History) -> Result<Self> {
+        let mut damage: Option<Error> = None;
         for _ in 1..ATTEMPTS {
-            if let Some(chain) = Walk::list(history)?.walk()? {
-                return Ok(chain);
+            match Walk::list(history)?.walk() {
+                Ok(Some(chain)) => return Ok(chain),
+                Ok(None) => {}
+                // A listing is no moment: it may show what was published while it went on, and leave out what
+                // was published before that. The next one shows both.
+                Err(e) if e.kind() == ErrorKind::Damaged => {
+                    if damage.is_some_and(|before| same(&before, &e)) {
+                        return Err(e);
+                    }
+                    damage = Some(e);
+                }
+                Err(e) => return Err(e),
             }
         }
         Err(Error::new(ErrorKind::Busy, "its segments are replaced faster than they can be read")
             .with_object(format!("history {:?}", history.name())))
+    }
+
+    /// The chain that ends in a segment of the log, if that is there and the chain reads.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub(crate) fn ending_in(
+        history: &History,
+        at: LogName,
+        segment: SegmentRef,
+    ) -> Result<Option<Self>> {
+        for _ in 0..ATTEMPTS {
+            let mut walk = Walk::list(history)?;
+            if !walk.log.contains_key(&(at.first, at.term)) {
+                return Ok(None);
+            }
+            let newest = walk.log((at.first, at.term))?;
+            match &newest {
+                Found::Segment(found) if found.reference == segment => {}
+                Found::Segment(_) => return Ok(None),
+                Found::Nothing if walk.gone => continue,
+                Found::Nothing => return Ok(None),
+            }
+            match walk.walk_from(newest) {
+                Ok(Some(chain)) => return Ok(Some(chain)),
+                Ok(None) => {}
+                Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {
+                    return Ok(None);
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(None)
     }
 
     /// The segments, oldest first.
@@ -503,13 +547,19 @@ fn after(id: SegmentId) -> SegmentId {
     SegmentId(u128::from_be_bytes(id.0).saturating_add(1).to_be_bytes())
 }
 
+/// Whether two errors say the same of the same object.
+fn same(one: &Error, other: &Error) -> bool {
+    one.object() == other.object() && one.message() == other.message()
+}
+
 fn check_link(parent: &Segment, child: &Segment) -> Result<()> {
     let named = child.manifest.parent;
     let merged = parent.is_merged();
     let gap = merged || child.sparse;
     let problem = if named != Some(parent.reference) && named != parent.manifest.covers {
         "differs from what its child says of it"
-    } else if !merged && parent.manifest.term > child.manifest.term {
+    } else if !merged && !child.is_merged() && parent.manifest.term > child.manifest.term {
+        // Of a merged segment the term says who made it, and nothing else.
         "has a higher term than its child"
     } else if parent.end >= child.manifest.first
         || (!gap && parent.end.next() != child.manifest.first)

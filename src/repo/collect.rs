@@ -4,6 +4,7 @@
 //! Invariants:
 //! - Whoever deletes holds a term that was claimed before the chain was read, and an object of the log goes only if its own
 //!   term is lower: no retry of its writer can bring it back.
+//! - The chains of the heads that other writers may build on stay, too ([`super::standing`]).
 //! - The newest segment of the log stays, whatever becomes of it: late writes are measured against it.
 //! - A segment goes before its parts, and the newest first: whoever reads meanwhile finds a chain at every step, and lists
 //!   again when an object is gone.
@@ -19,8 +20,10 @@ use crate::error::{ErrorKind, Result};
 use crate::format::names::LogName;
 use crate::format::proof::Proof;
 use crate::repo::chain::{Chain, Segment};
+use crate::repo::expired;
 use crate::repo::history::History;
-use crate::repo::term::{Claim, is_claimed_after};
+use crate::repo::standing::Standing;
+use crate::repo::term::Claim;
 use crate::store::Entry;
 use crate::types::{SegmentId, Seq, Term, Timestamp};
 
@@ -98,8 +101,8 @@ struct Scene<'a> {
     chain: &'a Chain,
     /// The lengths of parts.
     lens: HashMap<&'a str, u64>,
-    /// Whether a writer that claimed a turn after the newest segment's may be building on something else.
-    contested: bool,
+    /// What other writers may build on.
+    standing: Standing,
 }
 
 /// Finds what can go. The chain was read after the claim.
@@ -116,20 +119,20 @@ pub(crate) fn find(
     let until = Timestamp::now().after(grace.max(FRESH));
     let mut garbage = Garbage { until, ..Garbage::default() };
     let data = history.repository().store().list(&history.names().data())?;
-    // Claims are listed after the chain was read, so whoever looked before is among them.
-    let newest = chain.newest().map_or(Term(0), |segment| segment.manifest.term);
     let scene = Scene {
         history,
         chain,
         lens: data.iter().map(|e| (&*e.name, e.len)).collect(),
-        contested: is_claimed_after(history, newest)?,
+        // Heads are listed after the chain was read.
+        standing: Standing::of(history, chain)?,
     };
     let mut strays = strays(history, chain);
     // The newest first.
     strays.sort_by_key(|s| std::cmp::Reverse((s.last, s.at.is_some(), s.first)));
     let (mut going, mut staying) = (Vec::new(), Vec::new());
     for stray in strays {
-        if stray.at.is_some_and(|at| at.term >= claim.term) {
+        let needed = scene.standing.needs(&stray.entry.name);
+        if needed || stray.at.is_some_and(|at| at.term >= claim.term) {
             staying.push(stray);
         } else if is_due(&scene, &stray, now, grace) {
             going.push(stray);
@@ -144,6 +147,7 @@ pub(crate) fn find(
     drop(scene);
     parts(history, chain, data, (&going, &staying), now, &mut garbage)?;
     claims(history, chain, claim, &mut garbage)?;
+    announcements(history, chain, now, &mut garbage)?;
     proofs(history, chain, &mut garbage)?;
     Ok(garbage)
 }
@@ -173,9 +177,8 @@ fn is_due(scene: &Scene<'_>, stray: &Stray<'_>, now: Timestamp, grace: Duration)
     }
     match cover.and_then(|s| chain.modified(s.name())) {
         Some(since) => since <= now.before(grace) && stray.entry.modified <= now.before(grace),
-        // A late write of a superseded writer: the chain can't come to it any more, but by a writer that claimed its turn
-        // and looked before something else became the newest.
-        None if stray.at.is_some() => !scene.contested && stray.entry.modified <= now.before(grace),
+        // A late write of a superseded writer: the chain can't come to it any more.
+        None if stray.at.is_some() => stray.entry.modified <= now.before(grace),
         // A merge that nobody will ever follow.
         None => stray.entry.modified <= now.before(ORPHANS.max(grace)),
     }
@@ -256,6 +259,46 @@ fn claims(history: &History, chain: &Chain, claim: Claim, garbage: &mut Garbage)
     for entry in history.repository().store().list(&names.signs())? {
         if names.parse_sign(&entry.name).is_some_and(|(term, _)| term < keep) {
             garbage.add(entry.name, entry.len);
+        }
+    }
+    for entry in history.repository().store().list(&names.heads())? {
+        if names.parse_head(&entry.name).is_some_and(|term| term < keep) {
+            garbage.add(entry.name, entry.len);
+        }
+    }
+    Ok(())
+}
+
+/// Announced expiries that were decided about, or whose prune died; and decisions that only forestalled others.
+fn announcements(
+    history: &History,
+    chain: &Chain,
+    now: Timestamp,
+    garbage: &mut Garbage,
+) -> Result<()> {
+    let (store, names) = (history.repository().store(), history.names());
+    let listed = store.list(&names.announcements())?;
+    if !listed.is_empty() {
+        // A prune that is at work decides within moments; one that wakes up later starts over.
+        let dead: HashSet<String> = listed
+            .iter()
+            .filter(|entry| entry.modified <= now.before(FRESH))
+            .filter_map(|entry| names.parse_announcement(&entry.name))
+            .map(|(_, decision)| decision)
+            .collect();
+        expired::withdraw(history, |e| dead.iter().any(|d| names.parse_expiry(d) == Some(e.term)))?;
+        let decided: HashSet<String> =
+            store.list(&names.expiries())?.into_iter().map(|entry| entry.name).collect();
+        for entry in listed {
+            let decision = names.parse_announcement(&entry.name).map(|(_, decision)| decision);
+            if decision.is_some_and(|decision| decided.contains(&decision)) {
+                garbage.add(entry.name, entry.len);
+            }
+        }
+    }
+    for (name, made) in chain.expired().withdrawn() {
+        if *made <= now.before(ORPHANS) {
+            garbage.add(&**name, 0);
         }
     }
     Ok(())

@@ -1,11 +1,18 @@
 //! Which commits expired: they are in a segment still, and are no restore points any more.
 //!
-//! Invariants: every record counts, whoever wrote it; so a record that repeats another can be published before that one is
-//! deleted, and nothing comes back in between. What no segment has any more needs no record.
+//! Invariants:
+//! - Every record counts, whoever wrote it; so a record that repeats another can be published before that one is
+//!   deleted, and nothing comes back in between. What no segment has any more needs no record.
+//! - No commit expires that somebody was told is labelled or held. Who lets commits expire *announces* it, lists
+//!   labels and holds, and only then publishes the record. Who labels or holds publishes that, lists the
+//!   announcements, and *withdraws* those of its commit. An announcement and the record that decides about it
+//!   have the same term and token, and to withdraw is to publish that record without any commit. Only one of the
+//!   two can be published, as only one object can have a name.
+//! - A record without commits stays for a week: the one that it forestalls may be under way for so long.
 
 use std::collections::BTreeSet;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::expiry::Expiry;
 use crate::format::limits;
 use crate::repo::history::History;
@@ -17,6 +24,15 @@ pub(crate) struct Expired {
     /// Ascending; they do not touch.
     ranges: Vec<(Seq, Seq)>,
     records: Vec<(String, Term)>,
+    /// Records without commits, and when they were made.
+    withdrawn: Vec<(String, Timestamp)>,
+}
+
+/// Expiries that were announced and not decided about.
+#[derive(Debug)]
+pub(crate) struct Announcement {
+    /// The names of the announcements, their tokens, and the records that are to be published.
+    records: Vec<(String, WriterToken, Expiry)>,
 }
 
 impl Expired {
@@ -25,6 +41,7 @@ impl Expired {
         let (repository, names) = (history.repository(), history.names());
         let mut records = Vec::new();
         let mut ranges = Vec::new();
+        let mut withdrawn = Vec::new();
         for entry in repository.store().list(&names.expiries())? {
             let Some(term) = names.parse_expiry(&entry.name) else { continue };
             let Some((_, expiry)) = repository.read_record::<Expiry>(&entry.name)? else {
@@ -33,10 +50,14 @@ impl Expired {
             if expiry.term != term {
                 return Err(Error::damaged(entry.name, "is another record under this one's name"));
             }
+            if expiry.ranges.is_empty() {
+                withdrawn.push((entry.name, entry.modified));
+                continue;
+            }
             ranges.extend(expiry.ranges);
             records.push((entry.name, term));
         }
-        Ok(Some(Self { ranges: joined(ranges), records }))
+        Ok(Some(Self { ranges: joined(ranges), records, withdrawn }))
     }
 
     pub(crate) fn contains(&self, seq: Seq) -> bool {
@@ -63,7 +84,7 @@ impl Expired {
                 ranges.push((first, last));
             }
         }
-        Self { ranges, records: self.records.clone() }
+        Self { ranges, ..self.clone() }
     }
 
     /// What both say: the records are those of the first.
@@ -74,7 +95,7 @@ impl Expired {
             let inside = other.ranges.iter().skip(from).take_while(|(begin, _)| *begin <= last);
             ranges.extend(inside.map(|(begin, end)| ((*begin).max(first), (*end).min(last))));
         }
-        Self { ranges, records: self.records.clone() }
+        Self { ranges, ..self.clone() }
     }
 
     /// The ranges.
@@ -86,7 +107,12 @@ impl Expired {
     pub(crate) fn with(&self, seqs: impl Iterator<Item = Seq>) -> Self {
         let more = seqs.map(|seq| (seq, seq));
         let ranges = joined(self.ranges.iter().copied().chain(more).collect());
-        Self { ranges, records: self.records.clone() }
+        Self { ranges, ..self.clone() }
+    }
+
+    /// Records that only forestall others, and when they were made.
+    pub(crate) fn withdrawn(&self) -> &[(String, Timestamp)] {
+        &self.withdrawn
     }
 
     /// The records, and the terms that they were written in.
@@ -94,15 +120,14 @@ impl Expired {
         &self.records
     }
 
-    /// Publishes which commits expired: of all the `states` that segments have, in ascending order, and what is listed
-    /// `besides`. Commits in between that no segment has are listed with them, which keeps the records short. Answers the
-    /// records' names.
-    pub(crate) fn publish(
+    /// Announces which commits expire: of all the `states` that segments have, in ascending order, and what is listed
+    /// `besides`. Commits in between that no segment has are listed with them, which keeps the records short.
+    pub(crate) fn announce(
         history: &History,
         (term, time): (Term, Timestamp),
         states: impl Iterator<Item = (Seq, bool)>,
         besides: &[(Seq, Seq)],
-    ) -> Result<Vec<String>> {
+    ) -> Result<Announcement> {
         let mut ranges: Vec<(Seq, Seq)> = Vec::new();
         let mut open = false;
         for (seq, expired) in states {
@@ -116,16 +141,73 @@ impl Expired {
         ranges.extend(besides);
         // Commits that touch are one range, as the format wants it.
         let ranges = joined(ranges);
-        let mut published = Vec::new();
+        let mut announcement = Announcement { records: Vec::new() };
         for chunk in ranges.chunks(limits::EXPIRY_RANGES) {
             let token = WriterToken::random()?;
-            let name = history.names().expiry(term, token);
+            let name = history.names().announcement(term, token);
             let record = Expiry { term, time, ranges: chunk.to_vec() };
             history.repository().create_record(&name, token.0, &record)?;
-            published.push(name);
+            announcement.records.push((name, token, record));
         }
-        Ok(published)
+        Ok(announcement)
     }
+}
+
+impl Announcement {
+    /// Lets what was announced expire. Returns whether all of it did; what somebody withdrew meanwhile did not.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub(crate) fn decide(self, history: &History) -> Result<bool> {
+        let (repository, mut all) = (history.repository(), true);
+        for (announced, token, record) in self.records {
+            let name = history.names().expiry(record.term, token);
+            match repository.create_record(&name, token.0, &record) {
+                Ok(()) => {}
+                Err(e) if e.kind() == ErrorKind::Busy => all = false,
+                Err(e) => return Err(e),
+            }
+            repository.store().delete(&announced)?;
+        }
+        Ok(all)
+    }
+
+    /// Takes back what was announced.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub(crate) fn take_back(self, history: &History) -> Result<()> {
+        // Nobody else publishes the records that would decide.
+        self.records.iter().try_for_each(|(name, ..)| history.repository().store().delete(name))
+    }
+}
+
+/// Withdraws the announcements that a commit expires, whoever made them. The ones that were decided about meanwhile
+/// stay as they are.
+///
+/// # Errors
+/// Store errors.
+pub(crate) fn withdraw(history: &History, concerns: impl Fn(&Expiry) -> bool) -> Result<()> {
+    let (repository, names) = (history.repository(), history.names());
+    for entry in repository.store().list(&names.announcements())? {
+        let Some((term, decision)) = names.parse_announcement(&entry.name) else { continue };
+        let (prefix, announced) = match repository.read_record::<Expiry>(&entry.name) {
+            Ok(Some(read)) => read,
+            // It was decided about, or is nobody's: no expiry can follow from what can't be read.
+            Ok(None) => continue,
+            Err(e) if e.kind() == ErrorKind::Damaged => continue,
+            Err(e) => return Err(e),
+        };
+        if announced.term == term && concerns(&announced) {
+            let nothing = Expiry { ranges: Vec::new(), ..announced };
+            match repository.create_record(&decision, prefix.object, &nothing) {
+                Ok(()) => {}
+                Err(e) if e.kind() == ErrorKind::Busy => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The same seqs in ranges that ascend and do not touch.
@@ -152,12 +234,12 @@ mod tests {
         };
         let ranges = joined(s(&[(8, 9), (1, 2), (3, 3), (5, 6), (5, 5)]));
         assert_eq!(ranges, s(&[(1, 3), (5, 6), (8, 9)]));
-        let expired = Expired { ranges, records: Vec::new() };
+        let expired = Expired { ranges, ..Expired::default() };
         let inside: Vec<u64> = (0..12).filter(|n| expired.contains(Seq(*n))).collect();
         assert_eq!(inside, [1, 2, 3, 5, 6, 8, 9]);
         let some = BTreeSet::from([Seq(1), Seq(5), Seq(9), Seq(20)]);
         assert_eq!(expired.allowing(&some).ranges, s(&[(2, 3), (6, 6), (8, 8)]));
-        let other = Expired { ranges: s(&[(2, 2), (6, 8), (9, 20)]), records: Vec::new() };
+        let other = Expired { ranges: s(&[(2, 2), (6, 8), (9, 20)]), ..Expired::default() };
         assert_eq!(expired.agreeing(&other).ranges, s(&[(2, 2), (6, 6), (8, 8), (9, 9)]));
         assert_eq!(expired.agreeing(&Expired::default()), Expired::default());
         assert_eq!(joined(s(&[(1, u64::MAX), (u64::MAX, u64::MAX)])), s(&[(1, u64::MAX)]));

@@ -9,10 +9,11 @@ use crate::format::names::HistoryNames;
 use crate::format::proof::Proof;
 use crate::format::snapshot::{SnapshotKind, SnapshotRecord};
 use crate::repo::Repository;
-use crate::repo::chain::Chain;
-use crate::repo::expired::Expired;
+use crate::repo::chain::{Chain, Commit};
+use crate::repo::expired;
 use crate::repo::seen;
-use crate::types::{HistoryId, Seq, SnapshotId, Timestamp, WriterToken};
+use crate::repo::standing::Standing;
+use crate::types::{Digest, HistoryId, Seq, SnapshotId, Timestamp, WriterToken};
 
 /// The past of one database.
 #[derive(Clone, Debug)]
@@ -137,6 +138,29 @@ impl History {
     /// [`ErrorKind::Usage`] for a label that can't be selected later; [`ErrorKind::NotFound`] when a prune dropped the commit
     /// meanwhile; store errors.
     pub fn add_snapshot(&self, seq: Seq, label: &str, kind: SnapshotKind) -> Result<Snapshot> {
+        self.label(seq, None, label, kind)
+    }
+
+    /// Labels a commit that was read before, and no other one of its number.
+    ///
+    /// # Errors
+    /// As [`History::add_snapshot`].
+    pub fn label_commit(
+        &self,
+        commit: &Commit,
+        label: &str,
+        kind: SnapshotKind,
+    ) -> Result<Snapshot> {
+        self.label(commit.seq, Some(commit.record.digest), label, kind)
+    }
+
+    fn label(
+        &self,
+        seq: Seq,
+        digest: Option<Digest>,
+        label: &str,
+        kind: SnapshotKind,
+    ) -> Result<Snapshot> {
         check_label("a label", label)?;
         let time = Timestamp::now();
         let id = self.put_snapshot(&SnapshotRecord {
@@ -147,32 +171,48 @@ impl History {
             label: label.to_owned(),
         })?;
         let snapshot = Snapshot { id, seq, time, kind, label: label.to_owned() };
-        self.check_kept(seq).inspect_err(|_| {
+        self.check_kept(seq, digest).inspect_err(|_| {
             // A label on what is going away means nothing; if it can't be taken back it does no harm.
             let _ = self.remove_snapshot(&snapshot);
         })?;
         Ok(snapshot)
     }
 
-    /// Makes sure that a prune did not drop a commit while a record was written that is to keep it. Either the prune sees
-    /// the record, or we see that the commit expired.
-    pub(crate) fn check_kept(&self, seq: Seq) -> Result<()> {
-        for _ in 0..3 {
-            match Expired::load(self)? {
-                Some(expired) if !expired.contains(seq) => return Ok(()),
-                Some(_) => {
-                    return Err(Error::new(
-                        ErrorKind::NotFound,
-                        format!("commit {seq} is no restore point any more: a prune dropped it"),
-                    )
-                    .with_object(format!("history {:?}", self.name())));
-                }
-                // A record went away while it was read.
-                None => {}
+    /// Makes sure that a commit stays, now that a record was written that is to keep it: that no other writer takes its
+    /// place, and that no prune drops it. What prunes announced is withdrawn; what they announce later, they decide on
+    /// when they have seen the record.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when it is no restore point any more; [`ErrorKind::Busy`] when another writer may still
+    /// displace it; store errors.
+    pub(crate) fn check_kept(&self, seq: Seq, digest: Option<Digest>) -> Result<()> {
+        expired::withdraw(self, |announced| {
+            announced.ranges.iter().any(|(first, last)| (*first..=*last).contains(&seq))
+        })?;
+        let chain = self.chain()?;
+        let gone = match chain.commit(seq) {
+            None => "a prune dropped it",
+            Some(now) if digest.is_some_and(|digest| digest != now.record.digest) => {
+                "another writer displaced it"
             }
+            Some(_) => "",
+        };
+        if !gone.is_empty() {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("commit {seq} is no restore point any more: {gone}"),
+            )
+            .with_object(format!("history {:?}", self.name())));
         }
-        Err(Error::new(ErrorKind::Busy, "is being pruned")
-            .with_object(format!("history {:?}", self.name())))
+        if Standing::of(self, &chain)?.settled().is_none_or(|settled| settled < seq) {
+            return Err(Error::new(
+                ErrorKind::Busy,
+                format!("another writer is taking over, and may still displace commit {seq}"),
+            )
+            .with_object(format!("history {:?}", self.name()))
+            .with_hint("run it again once something newer is stored"));
+        }
+        Ok(())
     }
 
     /// Takes a label back.

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use crate::error::{Error, Result};
 use crate::format::hold::HoldRecord;
+use crate::repo::chain::Commit;
 use crate::repo::history::{History, check_label, padded};
-use crate::types::{HoldId, Seq, Timestamp};
+use crate::types::{Digest, HoldId, Seq, Timestamp};
 
 /// A hold on a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +60,18 @@ impl History {
     /// # Durability
     /// When this returns, no prune drops the commit.
     pub fn add_hold(&self, seq: Seq, reason: &str) -> Result<Hold> {
+        self.hold(seq, None, reason)
+    }
+
+    /// Holds a commit that was read before, and no other one of its number.
+    ///
+    /// # Errors
+    /// As [`History::add_hold`].
+    pub fn hold_commit(&self, commit: &Commit, reason: &str) -> Result<Hold> {
+        self.hold(commit.seq, Some(commit.record.digest), reason)
+    }
+
+    fn hold(&self, seq: Seq, digest: Option<Digest>, reason: &str) -> Result<Hold> {
         check_label("a reason to hold", reason)?;
         let (time, host) = (Timestamp::now(), super::host());
         let reason = reason.to_owned();
@@ -66,7 +79,7 @@ impl History {
         let id = self.put_hold(&record)?;
         let HoldRecord { reason, host, .. } = record;
         let hold = Hold { id, seq, time, reason, host };
-        self.check_kept(seq).inspect_err(|_| {
+        self.check_kept(seq, digest).inspect_err(|_| {
             // If it can't be taken back it does no harm.
             let _ = self.remove_hold(&hold);
         })?;

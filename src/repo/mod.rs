@@ -26,6 +26,7 @@ pub mod rotate;
 pub(crate) mod seen;
 pub mod segment;
 pub mod slots;
+pub(crate) mod standing;
 pub(crate) mod state;
 pub mod term;
 pub(crate) mod upkeep;

@@ -110,6 +110,11 @@ impl Segment {
         self.key != key || self.manifest.origins.iter().any(|origin| origin.key != key)
     }
 
+    /// What its name tells, if it is one of the log.
+    pub(crate) fn log_name(&self) -> LogName {
+        LogName { term: self.manifest.term, first: self.manifest.first }
+    }
+
     /// Whether a merge made it.
     pub fn is_merged(&self) -> bool {
         self.manifest.covers.is_some()

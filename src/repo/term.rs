@@ -116,21 +116,6 @@ pub(crate) fn quiet_after(
     Ok(quiet)
 }
 
-/// Whether anybody but prunes claimed a turn after a term.
-pub(crate) fn is_claimed_after(history: &History, term: Term) -> Result<bool> {
-    let names = history.names();
-    for entry in history.repository().store().list(&names.writers())? {
-        if names.parse_writer(&entry.name).is_none_or(|claimed| claimed <= term) {
-            continue;
-        }
-        let claim = history.repository().read_record::<WriterClaim>(&entry.name)?;
-        if claim.is_some_and(|(_, claim)| claim.role != PRUNE) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 /// The newest claim of a history, for people.
 ///
 /// # Errors

@@ -18,13 +18,14 @@
 //! another writer stops with [`ErrorKind::Superseded`].
 
 use super::seen;
+use super::standing;
 use super::state::{Head, State, StateDir};
 use super::term::{Claim, in_force, quiet_after, quiet_since};
 use super::upkeep;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::LogName;
 use crate::format::segment::CommitRecord;
-use crate::repo::chain::Segment;
+use crate::repo::chain::{Chain, Segment};
 use crate::repo::data::missing_part;
 use crate::repo::history::History;
 use crate::sqlite::source::Position;
@@ -64,8 +65,7 @@ impl Writer {
         before.claiming.push(token);
         dir.write(&before)?;
         let mut claiming = before.claiming;
-        let Claim { term, token } = Claim::take_as(history, role, token)?;
-        let chain = history.chain()?;
+        let (Claim { term, token }, chain) = take_turn(history, role, token)?;
         sync_log(history)?;
         if let Some(head) = saved.as_ref().and_then(|saved| saved.acknowledged.as_ref()) {
             seen::check_acknowledged(history, head, &chain)?;
@@ -242,8 +242,7 @@ impl Writer {
         let token = WriterToken::random()?;
         self.state.claiming.push(token);
         self.dir.write(&self.state)?;
-        let Claim { term, token } = Claim::take_as(&self.history, &self.role, token)?;
-        let chain = self.history.chain()?;
+        let (Claim { term, token }, chain) = take_turn(&self.history, &self.role, token)?;
         sync_log(&self.history)?;
         let newest = Head::of(&chain);
         if newest.as_ref() != head {
@@ -329,6 +328,38 @@ impl Writer {
         self.state.last_run = Some(Timestamp::now().0);
         self.dir.write(&self.state)
     }
+}
+
+/// Claims a term, and finds the chain to build on: one that nobody deletes from, since the head is published, and that was
+/// the newest still after that.
+///
+/// # Errors
+/// [`ErrorKind::Busy`] when others publish all the time; store errors; [`ErrorKind::Damaged`].
+fn take_turn(history: &History, role: &str, token: WriterToken) -> Result<(Claim, Chain)> {
+    let mut claim = Claim::take_as(history, role, token)?;
+    for _ in 0..20 {
+        let chain = history.chain()?;
+        // A claim that was made from an old listing may come when all claims of its time are deleted already.
+        if chain.newest().is_some_and(|s| !s.is_merged() && s.manifest.term >= claim.term) {
+            claim = Claim::take_as(history, role, token)?;
+            continue;
+        }
+        let head = Head::of(&chain);
+        standing::record(history, claim, head.as_ref())?;
+        if newest_log(history)? == chain.newest().filter(|s| !s.is_merged()).map(|s| s.log_name()) {
+            return Ok((claim, chain));
+        }
+    }
+    Err(Error::new(ErrorKind::Busy, "is written to by others all the time")
+        .with_object(format!("history {:?}", history.name()))
+        .with_hint("run it again"))
+}
+
+/// The name of the newest segment of the log.
+fn newest_log(history: &History) -> Result<Option<LogName>> {
+    let names = history.names();
+    let listed = history.repository().store().list(&names.log())?;
+    Ok(listed.iter().filter_map(|e| names.parse_segment(&e.name)).max())
 }
 
 /// What is told of the chain's end has to be so after a loss of power, too: whoever published it may have died right then.

@@ -174,7 +174,9 @@ fn what_a_prune_is_about_to_take_back_comes_to_the_copy() {
     let claim = Claim::take(&bench.history, PRUNE).unwrap();
     let chain = bench.history.chain().unwrap();
     let states = chain.states().map(|c| (c.seq, c.seq < Seq(6)));
-    Expired::publish(&bench.history, (claim.term, bench.clock().now()), states, &[]).unwrap();
+    let announced =
+        Expired::announce(&bench.history, (claim.term, bench.clock().now()), states, &[]).unwrap();
+    announced.decide(&bench.history).unwrap();
     assert_eq!(points(&bench.history), BTreeSet::from([Seq(6)]));
     let other = Other::new();
     let options = CopyOptions { threads: 1, clock: bench.clock(), ..CopyOptions::default() };

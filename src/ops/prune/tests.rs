@@ -39,7 +39,9 @@ fn merging_in_any_order_gives_the_same_answers() {
             points.retain(|s| !gone.contains(s));
             let expired = |seq| gone.contains(&seq) || chain.expired().contains(seq);
             let states = chain.states().map(|c| (c.seq, expired(c.seq)));
-            Expired::publish(&bench.history, (claim.term, Timestamp(0)), states, &[]).unwrap();
+            let announced =
+                Expired::announce(&bench.history, (claim.term, Timestamp(0)), states, &[]).unwrap();
+            announced.decide(&bench.history).unwrap();
             for step in 0..random.below(6) {
                 let what = format!("seed {seed}, round {round}, step {step}");
                 let chain = bench.history.chain().unwrap();
@@ -242,7 +244,9 @@ fn what_was_held_while_a_prune_died_comes_back() {
     let claim = Claim::take(&bench.history, PRUNE).unwrap();
     let chain = bench.history.chain().unwrap();
     let states = chain.states().map(|c| (c.seq, c.seq < Seq(6)));
-    Expired::publish(&bench.history, (claim.term, Timestamp(0)), states, &[]).unwrap();
+    let announced =
+        Expired::announce(&bench.history, (claim.term, Timestamp(0)), states, &[]).unwrap();
+    announced.decide(&bench.history).unwrap();
     assert_eq!(bench.check("expired"), BTreeSet::from([Seq(6)]));
     let policy = Policy { last: 1, ..Policy::default() };
     for round in 0..2 {

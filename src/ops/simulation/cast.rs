@@ -322,7 +322,7 @@ impl Actor {
 
     fn label(&mut self, history: &History) -> Result<()> {
         let Some(commit) = self.some_commit(history)? else { return Ok(()) };
-        let snapshot = history.add_snapshot(commit.seq, "a label", SnapshotKind::Manual)?;
+        let snapshot = history.label_commit(&commit, "a label", SnapshotKind::Manual)?;
         let key = snapshot.id.0;
         if !self.is_dead() {
             self.theatre
@@ -340,7 +340,7 @@ impl Actor {
 
     fn hold(&mut self, history: &History) -> Result<()> {
         let Some(commit) = self.some_commit(history)? else { return Ok(()) };
-        let hold = history.add_hold(commit.seq, "an audit")?;
+        let hold = history.hold_commit(&commit, "an audit")?;
         let key = hold.id.0;
         if !self.is_dead() {
             self.theatre

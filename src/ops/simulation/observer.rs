@@ -41,14 +41,19 @@ struct Book {
 
 /// Watches one history.
 pub(super) struct Observer {
+    name: &'static str,
     history: History,
     book: Mutex<Book>,
 }
 
 impl Observer {
-    pub(super) fn new(history: History, acknowledged: BTreeMap<Seq, Digest>) -> Self {
+    pub(super) fn new(
+        name: &'static str,
+        history: History,
+        acknowledged: BTreeMap<Seq, Digest>,
+    ) -> Self {
         let book = Book { acknowledged, ..Book::default() };
-        Self { history, book: Mutex::new(book) }
+        Self { name, history, book: Mutex::new(book) }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -85,7 +90,7 @@ impl Observer {
     pub(super) fn look(&self, schedule: &Schedule) {
         let _free = simulated::enter(None);
         if let Err(what) = self.book().check(&self.history) {
-            schedule.violated(what);
+            schedule.violated(format!("{}{what}", self.name));
         }
     }
 

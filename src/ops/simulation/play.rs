@@ -72,7 +72,7 @@ impl Script {
                 8 => Role::Label { times: 1 + n(3) },
                 9 => Role::Hold { times: 1 + n(3) },
                 10 => Role::Copy { times: 1 + n(2) },
-                _ => [Role::Rewrite, Role::Repair][n(2)].clone(),
+                _ => [Role::Rewrite, Role::Rewrite][n(2)].clone(),
             });
         }
         let (fan, inline) = (2 + n(3), [100_000, 100_000, 600][n(3)]);
@@ -94,12 +94,12 @@ impl Script {
             opened.elsewhere(Arc::new(store.clone()), dir.path().join(name))
         };
         let watched = reader(&store, &beginning.repository, "observer").history("app").unwrap();
-        let observer = Arc::new(Observer::new(watched.clone(), beginning.acknowledged.clone()));
+        let observer = Arc::new(Observer::new("", watched.clone(), beginning.acknowledged.clone()));
         // The copy has the identity of the original, and keys of its own.
         let copies = beginning.copy.0.branch(clock.clone());
         let copied = reader(&copies, &beginning.copy.1, "observer of copies");
         let copied = History::new(copied, watched.id(), watched.about().clone());
-        let copy_observer = Arc::new(Observer::new(copied.clone(), BTreeMap::new()));
+        let copy_observer = Arc::new(Observer::new("the copy: ", copied.clone(), BTreeMap::new()));
         let theatre = Theatre {
             seed: self.seed,
             schedule: schedule.clone(),
@@ -121,6 +121,8 @@ impl Script {
             let Some(thread) = next else { break };
             thread.join().unwrap();
         }
+        let epilogue = Epilogue(schedule.clone(), Mutex::new(Random::new(self.seed)));
+        let _world = simulated::enter(Some(Arc::new(epilogue) as Arc<dyn World>));
         schedule.settle();
         observer.look(&schedule);
         copy_observer.look(&schedule);
@@ -134,6 +136,7 @@ impl Script {
                     schedule.violated(format!("in the end: {what}"));
                 }
                 observer.look(&schedule);
+                copy_observer.look(&schedule);
             }
         }
         let (violation, steps) = (schedule.violation(), schedule.steps());
@@ -316,6 +319,28 @@ impl World for Prologue {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.1 += 1_000_000;
         Timestamp(inner.1)
+    }
+    fn local(&self, _: &str) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn fan(&self) -> usize {
+        3
+    }
+    fn inline(&self) -> usize {
+        100_000
+    }
+}
+
+/// The world when everybody has gone home: nothing fails.
+struct Epilogue(Arc<Schedule>, Mutex<Random>);
+
+impl World for Epilogue {
+    fn random(&self, bytes: &mut [u8]) {
+        let mut random = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        bytes.fill_with(|| u8::try_from(random.below(256)).unwrap());
+    }
+    fn now(&self) -> Timestamp {
+        self.0.now()
     }
     fn local(&self, _: &str) -> std::io::Result<()> {
         Ok(())

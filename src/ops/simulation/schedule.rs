@@ -196,7 +196,7 @@ impl Schedule {
         let inner = Inner {
             director,
             actors: Vec::new(),
-            current: 0,
+            current: usize::MAX,
             late: Vec::new(),
             taken: Vec::new(),
             steps: 0,

@@ -40,11 +40,11 @@ pub(crate) struct Stretch {
     pub(crate) bytes: u64,
 }
 
-/// The next stretch behind a commit; `None` when there is nothing more. It ends when it is large enough, and with the last
-/// commit before another base.
-pub(crate) fn next_stretch(chain: &Chain, after: Option<Seq>) -> Option<Stretch> {
+/// The next stretch behind a commit, of commits up to `last`; `None` when there is nothing more. It ends when it is large
+/// enough, and with the last commit before another base.
+pub(crate) fn next_stretch(chain: &Chain, after: Option<Seq>, last: Seq) -> Option<Stretch> {
     let behind = |seq: Seq| after.is_none_or(|after| seq > after);
-    let first = chain.commits().find(|commit| behind(commit.seq))?;
+    let first = chain.commits().find(|commit| behind(commit.seq)).filter(|c| c.seq <= last)?;
     let lineage = chain.lineage(first.seq);
     // The base that it is built on: is it behind the head itself?
     let base = lineage.first().is_none_or(|s| behind(s.manifest.first));
@@ -52,7 +52,8 @@ pub(crate) fn next_stretch(chain: &Chain, after: Option<Seq>) -> Option<Stretch>
     let mut versions = 0u64;
     for segment in lineage.iter().chain(epoch_behind(chain, first.seq)) {
         for record in segment.manifest.commits.iter().filter(|c| behind(c.seq)) {
-            if versions >= STRETCH && stretch.until >= first.seq && record.seq > stretch.until {
+            let enough = versions >= STRETCH && stretch.until >= first.seq;
+            if record.seq > last || (enough && record.seq > stretch.until) {
                 return Some(stretch);
             }
             versions = versions.saturating_add(record.changed.into());

@@ -101,7 +101,8 @@ fn a_prune_takes_no_other_ones_word_for_what_expired() {
         let claim = Claim::take(&history, PRUNE).unwrap();
         let chain = history.chain().unwrap();
         let states = chain.states().map(|c| (c.seq, c.seq < newest));
-        Expired::publish(&history, (claim.term, Timestamp(0)), states, &[]).unwrap();
+        let announced = Expired::announce(&history, (claim.term, Timestamp(0)), states, &[]);
+        announced.unwrap().decide(&history).unwrap();
     });
     let all = bench.options(Policy { last: 1000, ..Policy::default() });
     prune(&bench.history, &all, &meanwhile).unwrap();
@@ -166,7 +167,8 @@ fn numbers_that_expired_before_a_history_was_set_back_are_not_used_again() {
     let chain = bench.history.chain().unwrap();
     let expired = |seq| commits[5] <= seq && seq < commits[9];
     let states = chain.states().map(|c| (c.seq, expired(c.seq)));
-    Expired::publish(&bench.history, (claim.term, Timestamp(0)), states, &[]).unwrap();
+    let announced = Expired::announce(&bench.history, (claim.term, Timestamp(0)), states, &[]);
+    announced.unwrap().decide(&bench.history).unwrap();
     // The newest segments are lost, but not what says what expired.
     for segment in &chain.segments()[5..] {
         bench.store.delete(segment.name()).unwrap();
