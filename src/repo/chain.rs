@@ -45,6 +45,8 @@ pub struct Chain {
     expired: Expired,
     /// Segments that were listed and are not on the chain.
     strays: Vec<Entry>,
+    /// When it was listed, by this machine's clock.
+    listed: Timestamp,
     /// When each listed segment object was created.
     modified: HashMap<String, Timestamp>,
     /// Names of segments that can't be read; none of them is needed.
@@ -55,12 +57,17 @@ impl Chain {
     /// Lists the segments and walks from the newest to the first, reading those on the way.
     pub(crate) fn load(history: &History) -> Result<Self> {
         let mut damage: Option<Error> = None;
+        let mut doubted: Option<Option<LogName>> = None;
         for _ in 1..ATTEMPTS {
-            match Walk::list(history)?.walk() {
+            let walk = Walk::list(history)?;
+            let (newest, doubtful) = (walk.newest(), walk.is_doubtful());
+            // A listing is no moment. It may show what was published while it went on, and leave out what was
+            // published before that; and of a segment that followed another one, which was merged and deleted,
+            // it may show neither. The next one shows both.
+            match walk.walk() {
+                Ok(Some(_)) if doubtful && doubted != Some(newest) => doubted = Some(newest),
                 Ok(Some(chain)) => return Ok(chain),
                 Ok(None) => {}
-                // A listing is no moment: it may show what was published while it went on, and leave out what
-                // was published before that. The next one shows both.
                 Err(e) if e.kind() == ErrorKind::Damaged => {
                     if damage.is_some_and(|before| same(&before, &e)) {
                         return Err(e);
@@ -125,6 +132,11 @@ impl Chain {
     /// Segments off the chain that can't be read.
     pub fn unreadable(&self) -> &[String] {
         &self.unreadable
+    }
+
+    /// When the segments were listed, by this machine's clock.
+    pub(crate) fn listed(&self) -> Timestamp {
+        self.listed
     }
 
     /// When a segment's object was created.
@@ -312,6 +324,7 @@ struct Walk<'h> {
     log: BTreeMap<(Seq, Term), Entry>,
     merged: BTreeMap<MergedKey, Entry>,
     expired: Expired,
+    listed: Timestamp,
     read: HashMap<String, Found>,
     /// What can't be read. It may be a stray: it is an error only if the walk needs it.
     bad: BTreeMap<String, Error>,
@@ -322,6 +335,7 @@ struct Walk<'h> {
 impl<'h> Walk<'h> {
     fn list(history: &'h History) -> Result<Self> {
         let (store, names) = (history.repository().store(), history.names());
+        let listed = Timestamp::now();
         let mut log = BTreeMap::new();
         let mut merged = BTreeMap::new();
         // The log first: what a merge deletes from it after that is in the list of merged segments.
@@ -339,14 +353,25 @@ impl<'h> Walk<'h> {
         let gone = expired.is_none();
         let expired = expired.unwrap_or_default();
         let (read, bad) = (HashMap::new(), BTreeMap::new());
-        Ok(Self { history, log, merged, expired, read, bad, gone })
+        Ok(Self { history, log, merged, expired, listed, read, bad, gone })
+    }
+
+    /// The newest segment of the log.
+    fn newest(&self) -> Option<LogName> {
+        self.log.keys().map(|(first, term)| LogName { term: *term, first: *first }).max()
+    }
+
+    /// Whether something was merged that is newer than all of the log. The newest segment is never merged, so the one
+    /// that followed is missing; unless what was merged is on no chain any more.
+    fn is_doubtful(&self) -> bool {
+        let merged = self.merged.keys().next_back().map(|(last, ..)| *last);
+        merged.is_some_and(|last| self.newest().is_none_or(|newest| newest.first <= last))
     }
 
     /// The chain; `None` if it has to be listed again.
     fn walk(mut self) -> Result<Option<Chain>> {
-        let newest = self.log.keys().map(|(first, term)| (*term, *first)).max();
-        match (newest, self.merged.keys().next_back().copied()) {
-            (Some((term, first)), _) => {
+        match (self.newest(), self.merged.keys().next_back().copied()) {
+            (Some(LogName { term, first }), _) => {
                 let newest = self.log((first, term))?;
                 self.walk_from(newest)
             }
@@ -398,7 +423,8 @@ impl<'h> Walk<'h> {
         let strays = listed().filter(|e| !on_chain.contains(&*e.name)).cloned().collect();
         let modified = listed().map(|e| (e.name.clone(), e.modified)).collect();
         let unreadable = self.bad.into_keys().collect();
-        Chain { segments, expired: self.expired, strays, modified, unreadable }
+        let (expired, listed) = (self.expired, self.listed);
+        Chain { segments, expired, strays, listed, modified, unreadable }
     }
 
     fn log(&mut self, (first, term): (Seq, Term)) -> Result<Found> {

@@ -11,7 +11,8 @@
 //! - What a merge replaced is deleted only while the merged segment has all its parts.
 //! - What can't be read is not deleted, and while there is any, neither are parts that no segment seems to name.
 //! - A grace period keeps what readers may be at. It is a courtesy, by the storage's clock; no reader relies on it.
-//! - Nothing is deleted on the strength of a listing that is older than that period, or ten minutes: what came late since may need it.
+//! - Nothing is deleted on the strength of a chain that was listed longer ago than that period, or ten minutes: what came
+//!   late since may need it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -116,7 +117,7 @@ pub(crate) fn find(
     now: Timestamp,
     grace: Duration,
 ) -> Result<Garbage> {
-    let until = Timestamp::now().after(grace.max(FRESH));
+    let until = chain.listed().after(grace.max(FRESH));
     let mut garbage = Garbage { until, ..Garbage::default() };
     let data = history.repository().store().list(&history.names().data())?;
     let scene = Scene {
@@ -225,8 +226,15 @@ fn parts(
         Ok(ids)
     };
     let (going, staying) = (ids(going)?, ids(staying)?);
+    // A segment under way is as old as its last part.
+    let mut touched: HashMap<SegmentId, Timestamp> = HashMap::new();
+    for (entry, id) in &unnamed {
+        let last = touched.entry(*id).or_insert(entry.modified);
+        *last = (*last).max(entry.modified);
+    }
     for (entry, id) in unnamed {
-        let orphan = understood && entry.modified <= now.before(ORPHANS);
+        let last = touched.get(&id).copied().unwrap_or(entry.modified);
+        let orphan = understood && last <= now.before(ORPHANS);
         if going.contains(&id) || (orphan && !staying.contains(&id)) {
             garbage.add(entry.name, entry.len);
         } else {

@@ -4,10 +4,13 @@
 //! Invariants:
 //! - Parts are durable before the segment object is made; nothing refers to them earlier. Until it may exist, an
 //!   error deletes them.
+//! - Parts that waited for a day are not published any more. Between that look and the publication is one request, and
+//!   parts that no segment names go after a week; so a request must not take six days.
 //! - Index blocks hold offsets: data moves from inline to parts only before the first block was sealed.
 //! - Finishing a part, with its fsync, happens on a thread of its own while the next one fills.
 
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::codec::batch::{DataSeal, encode_index};
 use crate::codec::pool::panicked;
@@ -18,10 +21,12 @@ use crate::format::segment::{BlockRef, Location, Manifest, PART_HEADER_LEN, Part
 use crate::format::{ObjectKind, SealedPrefix, limits};
 use crate::repo::history::History;
 use crate::store::Upload;
-use crate::types::{KeyId, SegmentId};
+use crate::types::{KeyId, SegmentId, Timestamp};
 
 /// How many bytes of data a segment object may carry inside.
 const INLINE_MAX: usize = 1024 * 1024;
+/// How long parts may wait for the object that names them; a prune takes them for left over after seven times as long.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 /// How many page versions an index block lists before the next one begins.
 pub(crate) const BLOCK_ENTRIES: usize = 4096;
 
@@ -33,6 +38,8 @@ pub(crate) struct SegmentData {
     seal: DataSeal,
     data: Data,
     stored: u64,
+    /// When the last part was finished.
+    finished: Timestamp,
     /// Set once the segment object may exist: from then on its parts must stay.
     committed: bool,
 }
@@ -65,6 +72,7 @@ impl SegmentData {
             seal: DataSeal { key, ids },
             data: Data::Inline(Vec::new()),
             stored: 0,
+            finished: Timestamp::now(),
             committed: false,
         })
     }
@@ -89,8 +97,22 @@ impl SegmentData {
     }
 
     /// From here on the segment object may exist.
-    pub(crate) fn commit(&mut self) {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] when the parts have waited for so long that a prune may take them for left over.
+    pub(crate) fn commit(&mut self) -> Result<()> {
+        let now = Timestamp::now();
+        let in_time = now <= self.finished.after(PATIENCE) && now >= self.finished.before(PATIENCE);
+        if matches!(self.data, Data::Parts(_)) && !in_time {
+            return Err(Error::new(
+                ErrorKind::Busy,
+                "waited for more than a day, and its parts may be cleaned away",
+            )
+            .with_object(format!("segment {}", self.id))
+            .with_hint("run it again"));
+        }
         self.committed = true;
+        Ok(())
     }
 
     /// Whether so many more bytes may be appended without moving what is inline to a part.
@@ -162,6 +184,7 @@ impl SegmentData {
             Data::Inline(buffer) => std::mem::take(buffer),
             Data::Parts(parts) => {
                 manifest.parts = parts.finish()?;
+                self.finished = Timestamp::now();
                 Vec::new()
             }
         };

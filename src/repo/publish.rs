@@ -194,7 +194,7 @@ impl Prepared {
     /// # Errors
     /// As [`Writer::publish`].
     pub(crate) fn publish(&mut self, writer: &mut Writer) -> Result<()> {
-        self.segment.data.commit();
+        self.segment.data.commit()?;
         writer.publish(&self.head, &self.bytes)
     }
 

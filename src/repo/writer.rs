@@ -171,7 +171,34 @@ impl Writer {
                 (Ok(None), Ok(_)) => return Err(Error::damaged(name, "came and went")),
             }
         }
+        self.check_parent(&name)?;
         self.confirm_head(Some(head))
+    }
+
+    /// Makes sure that the segment that a new one was built on is there still. A repository that was set back to an earlier
+    /// state lacks it. Then the new segment leads to nothing, nobody may be told that it is safe, and it goes again.
+    fn check_parent(&self, name: &str) -> Result<()> {
+        let Some(parent) = self.head() else { return Ok(()) };
+        let store = self.history.repository().store();
+        let at = LogName { term: parent.term, first: parent.first };
+        if store.head(&self.history.names().segment(at))?.is_some() {
+            return Ok(());
+        }
+        match self.history.chain() {
+            // A prune merged it, now that something stands behind it.
+            Ok(_) => return Ok(()),
+            Err(e) if e.kind() == ErrorKind::Damaged => {}
+            Err(e) => return Err(e),
+        }
+        self.history.repository().check_there()?;
+        store.delete(name)?;
+        Err(Error::damaged(
+            self.history.names().segment(at),
+            "is gone, and the new commits are built on it: nothing was stored",
+        )
+        .with_hint(
+            "was the repository set back to an earlier state, or emptied? put it back as it was",
+        ))
     }
 
     /// Why somebody else's bytes have the name of what was to be published.

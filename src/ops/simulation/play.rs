@@ -87,7 +87,7 @@ impl Script {
             let schedule = schedule.clone();
             Clock::new(move || schedule.now())
         };
-        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let dir = folder();
         copy_dir(&beginning.state, &dir.path().join("0"));
         let store = beginning.store.branch(clock.clone());
         let reader = |store: &MemoryStore, opened: &Repository, name: &str| {
@@ -261,7 +261,7 @@ struct Beginning {
 fn beginnings() -> &'static [Beginning] {
     static MADE: OnceLock<(Vec<Beginning>, tempfile::TempDir)> = OnceLock::new();
     let (made, _) = MADE.get_or_init(|| {
-        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let dir = folder();
         let made = (0..BEGINNINGS).map(|at| begin(at, &dir.path().join(at.to_string()))).collect();
         (made, dir)
     });
@@ -351,6 +351,12 @@ impl World for Epilogue {
     fn inline(&self) -> usize {
         100_000
     }
+}
+
+/// A folder in memory, if there is room.
+fn folder() -> tempfile::TempDir {
+    let named = || tempfile::Builder::new().prefix("pagekeep-stage-").to_owned();
+    named().tempdir_in("/dev/shm").or_else(|_| named().tempdir()).unwrap()
 }
 
 fn copy_dir(from: &Path, to: &Path) {

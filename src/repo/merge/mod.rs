@@ -198,7 +198,7 @@ pub(crate) fn merge(
     let name = history.names().merged_segment(first.manifest.first, last.end, id);
     let required = if lossy || manifest.is_sparse() { SPARSE } else { 0 };
     let (manifest, bytes, _) = out.data.finish(&name, manifest, required)?;
-    out.data.commit();
+    out.data.commit()?;
     if history.repository().store().create(&name, &bytes)? == Created::Exists {
         return Err(Error::new(ErrorKind::Failure, "exists already").with_object(name));
     }

@@ -156,7 +156,7 @@ pub(crate) fn transfer(
         pages: last.pages,
         digest: last.digest,
     };
-    out.data.commit();
+    out.data.commit()?;
     writer.publish(&head, &bytes)?;
     writer.remember(Some(head), None, "")
 }
