@@ -282,12 +282,14 @@ impl Writer {
             self.check_parts(segment)?;
         }
         // From where on somebody may have claimed a turn: what was safe in the old term needs no second look.
-        let safe = if self.needs_anchor() { Term(0) } else { self.term() };
+        let needs_anchor = self.needs_anchor();
+        let safe = if needs_anchor { Term(0) } else { self.term() };
         if let Some(head) = &newest {
             let from = safe.max(head.term);
             let quiet = quiet_after(&self.history, from, term, &self.state.claiming)?;
-            // Published behind a rival that may still come: safe only once something stands behind it.
-            if term > quiet.next() {
+            // Published behind a rival that may still come: safe only once something stands behind it. Nobody was told
+            // that a head is safe which needs an anchor anyway.
+            if term > quiet.next() && !needs_anchor {
                 return Err(superseded("another writer claimed this history", &name));
             }
             self.state.quiet = quiet;

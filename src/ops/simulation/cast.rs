@@ -13,10 +13,13 @@ use super::stage::{Mind, Stage};
 use crate::capture::commit::{CaptureOptions, Captured, capture};
 use crate::chance::Random;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::proof::Level;
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::copy::{CopyOptions, copy};
 use crate::ops::prune::{PruneOptions, prune, rewrite};
 use crate::ops::repair::{RepairOptions, repair};
+use crate::ops::restore::{Check, RestoreOptions, restore};
+use crate::ops::verify::{VerifyOptions, verify};
 use crate::policy::retention::{Policy, Zone};
 use crate::progress::Silent;
 use crate::repo::Repository;
@@ -63,6 +66,16 @@ pub(super) enum Role {
     Rewrite,
     /// Repairs what is sound: nothing may change.
     Repair,
+    /// Restores some of the newest commits.
+    Restore {
+        times: usize,
+    },
+    /// Looks at everything.
+    Verify,
+    /// A machine that was cloned, with all that it remembers.
+    Clone {
+        times: usize,
+    },
 }
 
 /// What all actors of a run share.
@@ -146,15 +159,19 @@ impl Actor {
         let machine = match role {
             Role::Backup { machine, .. } | Role::Follow { machine, .. } => machine.to_string(),
             Role::Copy { .. } => "0".to_owned(),
+            Role::Clone { .. } => "a clone".to_owned(),
             _ => format!("actor {}", self.me),
         };
+        if matches!(role, Role::Clone { .. }) {
+            super::play::copy_dir(&self.theatre.dir.join("0"), &self.theatre.dir.join(&machine));
+        }
         let repository = self.theatre.repository(self.me, &machine);
         let history = match repository.history("app") {
             Ok(history) => history,
             Err(e) => return self.failed("looks for the history", &e),
         };
         match role {
-            Role::Backup { times, .. } => {
+            Role::Backup { times, .. } | Role::Clone { times } => {
                 let mut app = App::new(&mut self.random);
                 for _ in 0..*times {
                     app.change(&mut self.random);
@@ -189,6 +206,16 @@ impl Actor {
                     let done = self.copy(&history);
                     self.note("the copy", done);
                 }
+            }
+            Role::Restore { times } => {
+                for n in 0..*times {
+                    let done = self.restore(&history, n);
+                    self.note("the restore", done);
+                }
+            }
+            Role::Verify => {
+                let done = self.verify(&history);
+                self.note("the verification", done);
             }
             Role::Rewrite => {
                 let done = rewrite(&history, 1, &Silent).map(|_| ());
@@ -352,6 +379,32 @@ impl Actor {
         if self.random.below(3) == 0 {
             self.theatre.observer.release(&key);
             history.remove_hold(&hold)?;
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, history: &History, n: usize) -> Result<()> {
+        let chain = history.chain()?;
+        let back = self.random.below(4);
+        let Some(commit) = chain.commits().rev().nth(back) else { return Ok(()) };
+        let target = self.theatre.dir.join(format!("restored by {} {n}", self.me));
+        let options = RestoreOptions { force: false, check: Check::None, threads: 1 };
+        // Every digest is compared on the way.
+        restore(history, &chain, &commit, &target, &options, &Silent)
+    }
+
+    fn verify(&self, history: &History) -> Result<()> {
+        let options = VerifyOptions {
+            level: Level::Data,
+            sample_ppm: None,
+            max_time: None,
+            assertions: Vec::new(),
+            threads: 1,
+            scratch: self.theatre.dir.clone(),
+        };
+        let report = verify(history, None, &options, &Silent)?;
+        if !report.findings.is_empty() && !self.is_dead() {
+            self.theatre.schedule.violated(format!("a verification found {:?}", report.findings));
         }
         Ok(())
     }

@@ -45,6 +45,8 @@ pub(super) struct Outcome {
     pub(super) taken: Vec<(Point, Turn)>,
     pub(super) story: Vec<String>,
     pub(super) steps: u32,
+    /// The points in the order in which they came.
+    pub(super) points: Vec<Point>,
 }
 
 impl Script {
@@ -61,7 +63,7 @@ impl Script {
             _ => Role::Follow { machine: n(machines), commits: 2 + n(5), renew: n(2) == 0 },
         });
         while cast.len() < size {
-            cast.push(match n(12) {
+            cast.push(match n(16) {
                 0..=2 => Role::Backup { machine: n(machines), times: 1 + n(3) },
                 3 | 4 => Role::Follow { machine: n(machines), commits: 2 + n(5), renew: n(2) == 0 },
                 5..=7 => Role::Prune {
@@ -72,7 +74,10 @@ impl Script {
                 8 => Role::Label { times: 1 + n(3) },
                 9 => Role::Hold { times: 1 + n(3) },
                 10 => Role::Copy { times: 1 + n(2) },
-                _ => [Role::Rewrite, Role::Rewrite][n(2)].clone(),
+                11 => Role::Rewrite,
+                12 | 13 => Role::Restore { times: 1 + n(2) },
+                14 => Role::Verify,
+                _ => Role::Clone { times: 1 + n(2) },
             });
         }
         let (fan, inline) = (2 + n(3), [100_000, 100_000, 600][n(3)]);
@@ -140,8 +145,8 @@ impl Script {
             }
         }
         let (violation, steps) = (schedule.violation(), schedule.steps());
-        let (taken, story) = schedule.end();
-        Outcome { violation, taken, story, steps }
+        let (taken, story, points) = schedule.end();
+        Outcome { violation, taken, story, steps, points }
     }
 
     /// The smallest run that goes wrong in the same way, as far as that is found quickly.
@@ -202,6 +207,9 @@ fn name_of(role: &Role) -> &'static str {
         Role::Copy { .. } => "copy",
         Role::Rewrite => "rewrite",
         Role::Repair => "repair",
+        Role::Restore { .. } => "restore",
+        Role::Verify => "verify",
+        Role::Clone { .. } => "clone",
     }
 }
 
@@ -359,7 +367,7 @@ fn folder() -> tempfile::TempDir {
     named().tempdir_in("/dev/shm").or_else(|_| named().tempdir()).unwrap()
 }
 
-fn copy_dir(from: &Path, to: &Path) {
+pub(super) fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -19,7 +19,7 @@ const HOUR: i64 = 3_600_000_000;
 /// When runs begin: 2026-03-01T00:00:00Z.
 const BEGIN: i64 = 1_772_323_200_000_000;
 /// The point before the first actor runs.
-const PROLOGUE: Point = (usize::MAX, 0);
+pub(super) const PROLOGUE: Point = (usize::MAX, 0);
 
 /// An actor, and which of its points.
 pub(super) type Point = (usize, u32);
@@ -98,6 +98,7 @@ struct Inner {
     /// Writes under way whose senders heard of an error, or died.
     late: Vec<Late>,
     taken: Vec<(Point, Turn)>,
+    points: Vec<Point>,
     steps: u32,
     time: i64,
     story: Option<Vec<String>>,
@@ -203,6 +204,7 @@ impl Schedule {
             current: usize::MAX,
             late: Vec::new(),
             taken: Vec::new(),
+            points: Vec::new(),
             steps: 0,
             time: BEGIN,
             story: tell.then(Vec::new),
@@ -253,6 +255,7 @@ impl Schedule {
         inner.actors[me].points += 1;
         inner.actors[me].writing = kind == Kind::Write;
         let at = (me, inner.actors[me].points);
+        inner.points.push(at);
         let turns = inner.turns(at, Some(kind));
         let mut failure = None;
         for turn in turns {
@@ -378,10 +381,11 @@ impl Schedule {
         self.lock().tell(me, what);
     }
 
-    /// The turns that were taken, and the story if it was to be told.
-    pub(super) fn end(&self) -> (Vec<(Point, Turn)>, Vec<String>) {
+    /// The turns that were taken, the story if it was to be told, and all points.
+    pub(super) fn end(&self) -> (Vec<(Point, Turn)>, Vec<String>, Vec<Point>) {
         let mut inner = self.lock();
-        (std::mem::take(&mut inner.taken), inner.story.take().unwrap_or_default())
+        let (taken, points) = (std::mem::take(&mut inner.taken), std::mem::take(&mut inner.points));
+        (taken, inner.story.take().unwrap_or_default(), points)
     }
 }
 
