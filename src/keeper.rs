@@ -231,7 +231,7 @@ impl Keeper {
     /// Store errors; [`ErrorKind::Damaged`].
     pub fn restore_points(&self) -> Result<Vec<RestorePoint>> {
         let snapshots = self.history.snapshots()?;
-        let chain = self.history.chain()?;
+        let chain = self.history.readable_chain()?;
         let labels = |seq| {
             let of = snapshots.iter().filter(|s| s.seq == seq);
             of.map(|s| s.label.clone()).collect()
@@ -245,7 +245,7 @@ impl Keeper {
     /// [`ErrorKind::Usage`] when it means nothing, [`ErrorKind::NotFound`] when there is no such point; store errors.
     pub fn find(&self, when: &str) -> Result<RestorePoint> {
         let selector = Selector::parse(when, &chrono::Local::now())?;
-        let chain = self.history.chain()?;
+        let chain = self.history.readable_chain()?;
         self.point(&select(&self.history, &chain, &selector)?)
     }
 
@@ -254,7 +254,7 @@ impl Keeper {
     /// # Errors
     /// As [`crate::ops::restore::restore`].
     pub fn restore(&self, point: &RestorePoint, target: &Path) -> Result<()> {
-        let chain = self.history.chain()?;
+        let chain = self.history.readable_chain()?;
         let commit = commit(&chain, point.seq)?;
         restore(&self.history, &chain, &commit, target, &RestoreOptions::default(), &Silent)
     }

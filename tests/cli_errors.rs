@@ -291,7 +291,14 @@ fn newer_formats_are_left_alone() {
         }
         let name = path[0].strip_prefix(lab.path("repo")).unwrap().to_str().unwrap();
         let name = if name.starts_with("keys/") { "keys/" } else { name };
-        lab.fails(&["log", "app"], 15, &[name, "format version", "newer"]);
+        if name.contains("/log/") {
+            // What is there is shown all the same.
+            let log = lab.run(&["log", "app"]);
+            log.failed(15, &[name, "format version", "newer"]);
+            assert!(log.stdout.contains("seq:2"), "{log:?}");
+        } else {
+            lab.fails(&["log", "app"], 15, &[name, "format version", "newer"]);
+        }
         for (path, bytes) in path.iter().zip(bytes) {
             fs::write(path, bytes).unwrap();
         }

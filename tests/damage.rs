@@ -449,15 +449,25 @@ fn added_objects_are_refused_or_passed_over() {
 
     // An older segment, label, proof or claim as if it were a newer one.
     let (first, second) = (&exhibit.objects[small("log")], &exhibit.objects[small("snapshots")]);
-    let newer = |n: u64| format!("{prefix}/log/{:016x}-{n:016x}", 9);
-    add(&newer(1), first, Some(Place::Chain(history())));
-    add(&newer(4), first, Some(Place::Chain(history())));
+    let newer = |term: u64, n: u64| format!("{prefix}/log/{term:016x}-{n:016x}");
+    let claims =
+        exhibit.roles.keys().filter(|name| name.starts_with(&format!("{prefix}/writers/")));
+    let claimed = claims.map(|name| u64::from_str_radix(&name[name.len() - 16..], 16).unwrap());
+    let claimed = claimed.max().unwrap();
+    add(&newer(claimed, 4), first, Some(Place::Chain(history())));
+    // Nobody claimed that turn, or so far.
+    add(&newer(9, 1), first, None);
+    add(&newer(9, 4), first, None);
+    add(&newer(u64::MAX, u64::MAX), first, None);
     let label = format!("{prefix}/snapshots/{:016x}-{:016x}", 3, 77);
     add(&label, second, Some(Place::Labels(history())));
     let proof = format!("{prefix}/proofs/{:016x}-{:016x}-{:08x}", 3, 77, 77);
     add(&proof, &exhibit.objects[small("proofs")], Some(Place::Proofs(history())));
-    let claim = format!("{prefix}/writers/{:016x}", 9);
-    add(&claim, &exhibit.objects[small("writers")], Some(Place::Claim(history())));
+    for (term, place) in [(claimed + 1, Some(Place::Claim(history()))), (9, None), (u64::MAX, None)]
+    {
+        let claim = format!("{prefix}/writers/{term:016x}");
+        add(&claim, &exhibit.objects[small("writers")], place);
+    }
 
     // A hold and an expiry of another history or under another name.
     let (hold, expiry) = (exhibit.of_kind(9).next().unwrap(), exhibit.of_kind(10).next().unwrap());

@@ -7,12 +7,13 @@ use std::process::{Command, Stdio};
 use chrono::{DateTime, Local};
 use zeroize::Zeroizing;
 
+use super::Ended;
 use super::args::{Global, NewKeyArgs, RotateArgs};
-use super::output::Output;
+use super::output::{Output, quote};
 use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::selector::{Selector, split_target};
-use crate::repo::chain::{Chain, Commit};
+use crate::repo::chain::{Chain, Commit, Problem};
 use crate::repo::history::History;
 use crate::repo::keys::Secret;
 use crate::repo::{self, Repository};
@@ -223,9 +224,66 @@ impl Context {
         let (name, when) = split_target(target);
         let selector = Selector::parse(when, &now())?;
         let history = repository.history(name)?;
-        let chain = history.chain()?;
+        let chain = self.chain(&history)?;
         let commit = crate::ops::select::select(&history, &chain, &selector)?;
         Ok(Selected { history, chain, commit })
+    }
+
+    /// A history's chain around what is missing, with a warning for whatever is.
+    pub(crate) fn chain(&self, history: &History) -> Result<Chain> {
+        let chain = history.readable_chain()?;
+        for text in troubles(history, &chain) {
+            self.out.warn(&text);
+        }
+        Ok(chain)
+    }
+}
+
+/// What is wrong with what holds a history together.
+fn troubles(history: &History, chain: &Chain) -> Vec<String> {
+    let name = quote(history.name());
+    let mut found = Vec::new();
+    for hole in chain.holes() {
+        let what = match (hole.below, hole.above) {
+            (Some(below), Some(above)) => format!("commits between seq:{below} and seq:{above}"),
+            (None, Some(above)) => format!("commits before seq:{above}"),
+            (Some(below), None) => format!("commits after seq:{below}"),
+            (None, None) => "commits".to_owned(),
+        };
+        let next = match hole.problem.too_new {
+            true => "a newer pagekeep can read them".to_owned(),
+            false => format!("`pagekeep repair {name}` says what can be done"),
+        };
+        found.push(format!(
+            "{}: {}; {what} are missing or can't be read, {next}",
+            hole.problem.object, hole.problem.message
+        ));
+    }
+    for problem in chain.bad_expiries() {
+        found.push(format!(
+            "{}: {}; commits that expired may show again, `pagekeep repair {name}` puts that right",
+            problem.object, problem.message
+        ));
+    }
+    for object in chain.junk() {
+        found.push(format!(
+            "{object}: is nothing that pagekeep wrote, and is passed over; `pagekeep repair {name} --apply` puts it away"
+        ));
+    }
+    found
+}
+
+/// How a command ends that showed all that a history has: damaged if that is not all there should be.
+///
+/// # Errors
+/// [`ErrorKind::TooNew`] when a newer version wrote what is missing.
+pub(crate) fn shown(history: &History, chain: &Chain) -> Result<Ended> {
+    let holes = chain.holes().iter().map(|hole| &hole.problem);
+    let problems: Vec<&Problem> = holes.chain(chain.bad_expiries()).collect();
+    match problems.iter().find(|problem| problem.too_new) {
+        Some(problem) => Err(problem.error(history)),
+        None if problems.is_empty() => Ok(Ended::Well),
+        None => Ok(Ended::Damaged),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::Ended;
 use super::args::{FilterArgs, LabelArgs, LogArgs, ShowArgs, SnapshotsArgs};
-use super::context::{Context, Selected, now};
+use super::context::{Context, Selected, now, shown};
 use super::output::{ago, bytes, count, counted, table, time};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::CommitRecord;
@@ -76,15 +77,16 @@ fn joined(labels: &[&Snapshot]) -> String {
     labels.iter().map(|s| s.label.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<()> {
+pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended> {
     let repository = context.repository()?;
     let filter = Filter::new(&args.filter)?;
     let histories = chosen(&repository, args.name.as_deref())?;
     if histories.is_empty() {
         context.out.summary("no histories yet; `pagekeep backup DB` begins one");
     }
+    let mut ended = Ended::Well;
     for history in histories {
-        let chain = history.chain()?;
+        let chain = context.chain(&history)?;
         let snapshots = history.snapshots()?;
         let latest = chain.latest().map(|c| c.seq);
         let mut rows = Vec::new();
@@ -120,8 +122,11 @@ pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<()> {
                 context.out.line(format_args!("  {line}"));
             }
         }
+        if shown(&history, &chain)? == Ended::Damaged {
+            ended = Ended::Damaged;
+        }
     }
-    Ok(())
+    Ok(ended)
 }
 
 /// One history, or all.
@@ -132,11 +137,11 @@ pub(crate) fn chosen(repository: &Repository, name: Option<&str>) -> Result<Vec<
     }
 }
 
-pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<()> {
+pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
     let repository = context.repository()?;
     let filter = Filter::new(&args.filter)?;
     let history = repository.history(&args.name)?;
-    let chain = history.chain()?;
+    let chain = context.chain(&history)?;
     let snapshots = history.snapshots()?;
     let mut commits: Vec<Commit> =
         chain.commits().filter(|c| filter.accepts(c, &labels_of(&snapshots, c.seq))).collect();
@@ -149,7 +154,7 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<()> {
             let label = labels.last().map(|s| s.label.as_str());
             context.out.object(&commit_json(history.name(), commit.seq, &commit.record, label));
         }
-        return Ok(());
+        return shown(&history, &chain);
     }
     let rows: Vec<Vec<String>> = commits
         .iter()
@@ -169,7 +174,7 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<()> {
     for line in table(&header, &rows, &[2, 3, 4]) {
         context.out.line(line);
     }
-    Ok(())
+    shown(&history, &chain)
 }
 
 pub(crate) fn show(context: &Context, args: &ShowArgs) -> Result<()> {

@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
+use super::Ended;
 use super::args::StatusArgs;
-use super::context::Context;
+use super::context::{Context, shown};
 use super::list::chosen;
 use super::output::{ago, bytes, counted, time};
 use crate::error::Result;
@@ -12,7 +13,7 @@ use crate::repo::history::History;
 use crate::repo::term::newest_claim;
 use crate::types::Timestamp;
 
-pub(crate) fn status(context: &Context, args: &StatusArgs) -> Result<()> {
+pub(crate) fn status(context: &Context, args: &StatusArgs) -> Result<Ended> {
     let repository = context.repository()?;
     let histories = chosen(&repository, args.name.as_deref())?;
     if !context.out.json {
@@ -26,14 +27,17 @@ pub(crate) fn status(context: &Context, args: &StatusArgs) -> Result<()> {
             context.out.line("no histories yet; `pagekeep backup DB` begins one");
         }
     }
+    let mut ended = Ended::Well;
     for history in &histories {
-        one(context, history)?;
+        if one(context, history)? == Ended::Damaged {
+            ended = Ended::Damaged;
+        }
     }
-    Ok(())
+    Ok(ended)
 }
 
-fn one(context: &Context, history: &History) -> Result<()> {
-    let chain = history.chain()?;
+fn one(context: &Context, history: &History) -> Result<Ended> {
+    let chain = context.chain(history)?;
     let latest = chain.latest();
     let last_run = crate::repo::last_run_here(history)?;
     let proofs = history.proofs()?;
@@ -69,7 +73,7 @@ fn one(context: &Context, history: &History) -> Result<()> {
             "writer": claim.as_ref().map(|c| json!({"term": c.term, "host": c.host, "since": c.since})),
             "proofs": levels.iter().filter_map(|l| last_of(*l)).map(proof).collect::<Vec<_>>(),
         }));
-        return Ok(());
+        return shown(history, &chain);
     }
     let now = Timestamp::now();
     let row = |key: &str, value: String| context.out.line(format_args!("  {key:<13} {value}"));
@@ -121,5 +125,5 @@ fn one(context: &Context, history: &History) -> Result<()> {
     if let Some(claim) = claim {
         row("writer", format!("{} since {} (term {})", claim.host, time(claim.since), claim.term));
     }
-    Ok(())
+    shown(history, &chain)
 }

@@ -16,6 +16,8 @@ pub mod stats;
 pub mod verify;
 
 #[cfg(test)]
+mod holes;
+#[cfg(test)]
 mod outages;
 #[cfg(test)]
 mod simulation;

@@ -37,25 +37,50 @@ pub(crate) struct Announcement {
 
 impl Expired {
     /// Reads all records; `None` if one went away since it was listed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] when one can't be read; store errors.
     pub(crate) fn load(history: &History) -> Result<Option<Self>> {
+        Self::load_with(history, &mut |e| Err(e))
+    }
+
+    /// As [`Expired::load`], but without the records that can't be read, and what is wrong with those.
+    pub(crate) fn load_readable(history: &History) -> Result<(Option<Self>, Vec<Error>)> {
+        let mut bad = Vec::new();
+        let found = Self::load_with(history, &mut |e| match e.kind() {
+            ErrorKind::Damaged | ErrorKind::TooNew => {
+                bad.push(e);
+                Ok(())
+            }
+            _ => Err(e),
+        })?;
+        Ok((found, bad))
+    }
+
+    fn load_with(
+        history: &History,
+        bad: &mut dyn FnMut(Error) -> Result<()>,
+    ) -> Result<Option<Self>> {
         let (repository, names) = (history.repository(), history.names());
         let mut records = Vec::new();
         let mut ranges = Vec::new();
         let mut withdrawn = Vec::new();
         for entry in repository.store().list(&names.expiries())? {
             let Some(term) = names.parse_expiry(&entry.name) else { continue };
-            let Some((_, expiry)) = repository.read_record::<Expiry>(&entry.name)? else {
-                return Ok(None);
-            };
-            if expiry.term != term {
-                return Err(Error::damaged(entry.name, "is another record under this one's name"));
+            match repository.read_record::<Expiry>(&entry.name) {
+                Ok(None) => return Ok(None),
+                Ok(Some((_, expiry))) if expiry.term == term && expiry.ranges.is_empty() => {
+                    withdrawn.push((entry.name, entry.modified));
+                }
+                Ok(Some((_, expiry))) if expiry.term == term => {
+                    ranges.extend(expiry.ranges);
+                    records.push((entry.name, term));
+                }
+                Ok(Some(_)) => {
+                    bad(Error::damaged(entry.name, "is another record under this one's name"))?;
+                }
+                Err(e) => bad(e)?,
             }
-            if expiry.ranges.is_empty() {
-                withdrawn.push((entry.name, entry.modified));
-                continue;
-            }
-            ranges.extend(expiry.ranges);
-            records.push((entry.name, term));
         }
         Ok(Some(Self { ranges: joined(ranges), records, withdrawn }))
     }

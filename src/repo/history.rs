@@ -1,6 +1,6 @@
 //! One history: its description, its labels, its proofs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::codec::digest::PageHasher;
 use crate::error::{Error, ErrorKind, Result};
@@ -81,6 +81,26 @@ impl History {
         let chain = Chain::load(self)?;
         seen::check(self, &chain, seen.as_ref())?;
         Ok(chain)
+    }
+
+    /// Its segments around what is missing or can't be read, for whoever only reads: [`Chain::holes`] says where something is missing.
+    /// Of a history that is whole it is the same as [`History::chain`].
+    ///
+    /// # Errors
+    /// Store errors; [`ErrorKind::Damaged`] when the history ends earlier than it did when this machine last saw it, and nothing tells that
+    /// its newest segments are damaged.
+    pub fn readable_chain(&self) -> Result<Chain> {
+        let seen = seen::read(self);
+        let chain = Chain::load_readable(self, &HashSet::new())?;
+        if chain.holes().iter().all(|hole| hole.above.is_some()) {
+            seen::check(self, &chain, seen.as_ref())?;
+        }
+        Ok(chain)
+    }
+
+    /// The chain as it is now, read in the same way as another one.
+    pub(crate) fn chain_like(&self, other: &Chain) -> Result<Chain> {
+        if other.is_tolerant() { self.readable_chain() } else { self.chain() }
     }
 
     /// The labels that count, by commit and then by age.

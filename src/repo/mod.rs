@@ -11,6 +11,7 @@
 //! in the chain was checked.
 
 pub mod chain;
+pub(crate) mod claims;
 pub(crate) mod collect;
 pub(crate) mod data;
 pub(crate) mod digests;

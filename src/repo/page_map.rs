@@ -75,6 +75,18 @@ impl<'a> PageMap<'a> {
     /// # Errors
     /// [`crate::error::ErrorKind::Damaged`] when an index block can't be opened or a page has no version.
     pub(crate) fn next_window(&mut self) -> Result<Option<Vec<Wanted>>> {
+        match self.window()? {
+            Some(Err(page)) => Err(Error::damaged(
+                self.commit.segment.name(),
+                format!("commit {} has no version of page {page}", self.commit.seq),
+            )),
+            Some(Ok(wanted)) => Ok(Some(wanted)),
+            None => Ok(None),
+        }
+    }
+
+    /// The next window, or the first of its pages that has no version.
+    fn window(&mut self) -> Result<Option<Result<Vec<Wanted>, PageNo>>> {
         let pages = self.commit.record.pages;
         if self.next > pages {
             return Ok(None);
@@ -86,7 +98,7 @@ impl<'a> PageMap<'a> {
         for segment in self.lineage {
             self.read_segment(segment, &mut window)?;
         }
-        window.into_wanted(self.commit).map(Some)
+        Ok(Some(window.into_wanted(self.commit)))
     }
 
     fn read_segment(&mut self, segment: &Arc<Segment>, window: &mut Window) -> Result<()> {
@@ -115,6 +127,22 @@ impl<'a> PageMap<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether the segments of a lineage have a version of each of a commit's pages, and those add up to its digest, as the indexes tell.
+///
+/// # Errors
+/// [`crate::error::ErrorKind::Damaged`] when an index block can't be opened; store errors.
+pub(crate) fn adds_up(commit: &Commit, lineage: &[Arc<Segment>]) -> Result<bool> {
+    let mut map = PageMap::new(commit, lineage)?;
+    let mut sum = Digest::default();
+    while let Some(window) = map.window()? {
+        let Ok(wanted) = window else { return Ok(false) };
+        for (_, _, digest) in wanted.iter().flat_map(|w| &w.pages) {
+            sum.toggle(digest);
+        }
+    }
+    Ok(sum == commit.record.digest)
 }
 
 struct Window {
@@ -149,7 +177,7 @@ impl Window {
         usize::try_from(page.0.checked_sub(self.first)?).ok()
     }
 
-    fn into_wanted(self, commit: &Commit) -> Result<Vec<Wanted>> {
+    fn into_wanted(self, commit: &Commit) -> Result<Vec<Wanted>, PageNo> {
         let lock_page = commit.segment.manifest.page_size.lock_page();
         let mut order: HashMap<u32, usize> = HashMap::new();
         let mut wanted: Vec<Wanted> = Vec::new();
@@ -158,10 +186,7 @@ impl Window {
                 if page == lock_page {
                     continue;
                 }
-                return Err(Error::damaged(
-                    commit.segment.name(),
-                    format!("commit {} has no version of page {page}", commit.seq),
-                ));
+                return Err(page);
             };
             let batches = &self.batches.0;
             let place = *order.entry(version.batch).or_insert_with(|| {

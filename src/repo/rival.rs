@@ -11,6 +11,7 @@ use super::term::PRUNE;
 use super::writer::Writer;
 use crate::error::{ErrorKind, Result};
 use crate::format::writer::WriterClaim;
+use crate::repo::claims::Claims;
 use crate::repo::history::History;
 use crate::types::{Term, Timestamp, WriterToken};
 
@@ -33,8 +34,7 @@ pub(crate) fn rival(history: &History, role: &str, now: Timestamp) -> Result<Opt
         state.as_ref().is_some_and(|s| s.token == object || s.claiming.contains(&object))
     };
     // The newest that is not a prune's.
-    for entry in store.list(&names.writers())?.iter().rev() {
-        let Some(term) = names.parse_writer(&entry.name) else { continue };
+    for (term, entry) in Claims::list(history)?.listed.into_iter().rev() {
         let Some((prefix, claim)) = history.repository().read_record::<WriterClaim>(&entry.name)?
         else {
             continue;

@@ -31,6 +31,18 @@ pub(crate) struct Seen {
     time: i64,
 }
 
+impl Seen {
+    /// The term of the newest segment that was seen.
+    pub(crate) fn term(&self) -> Term {
+        self.term
+    }
+
+    /// The number of the newest commit that was seen.
+    pub(crate) fn seq(&self) -> Seq {
+        self.seq
+    }
+}
+
 fn path(history: &History) -> PathBuf {
     state::dir_of(history).join("seen")
 }

@@ -12,7 +12,7 @@ use crate::format::segment::{BlockRef, Location, Manifest, Origin, SegmentRef};
 use crate::format::{ObjectKind, SealedPrefix, limits};
 use crate::repo::Repository;
 use crate::repo::history::History;
-use crate::types::{KeyId, SegmentId, Seq};
+use crate::types::{KeyId, SegmentId, Seq, Term, WriterToken};
 
 /// First and last commit and id of a merged segment, as its name tells.
 pub(crate) type MergedName = (Seq, Seq, SegmentId);
@@ -36,6 +36,8 @@ pub struct Segment {
     pub(crate) end: Seq,
     /// Whether it has the feature of that name.
     pub(crate) sparse: bool,
+    /// Whether it only stands in for a hole, and is nowhere stored.
+    bridge: bool,
 }
 
 impl Segment {
@@ -74,7 +76,32 @@ impl Segment {
             data_at: u64::try_from(front_len).unwrap_or(u64::MAX),
             end,
             sparse,
+            bridge: false,
         }))
+    }
+
+    /// What stands in the place of a hole between two segments, for whoever reads around it; `None` if no number lies between them.
+    pub(crate) fn bridge(history: &History, below: Option<&Self>, above: &Self) -> Option<Self> {
+        let nobody = (Term(0), WriterToken::default());
+        let manifest = super::chain::bridge(history, below, above, nobody)?;
+        let end = Seq(above.manifest.first.0.saturating_sub(1));
+        let id = SegmentId::default();
+        Some(Self {
+            repository: history.repository().clone(),
+            name: history.names().merged_segment(manifest.first, end, id),
+            key: KeyId::default(),
+            reference: SegmentRef { id, digest: [0; 32] },
+            manifest,
+            data_at: 0,
+            end,
+            sparse: true,
+            bridge: true,
+        })
+    }
+
+    /// Whether it only stands in for a hole.
+    pub(crate) fn is_bridge(&self) -> bool {
+        self.bridge
     }
 
     /// Reads a segment of the log.

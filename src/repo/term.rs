@@ -8,6 +8,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::writer::WriterClaim;
 use crate::format::{ObjectKind, SealedPrefix, limits};
+use crate::repo::claims::{Claims, newest_turn};
 use crate::repo::history::History;
 use crate::types::{Term, Timestamp, WriterToken};
 
@@ -35,17 +36,9 @@ impl Claim {
     /// # Errors
     /// As [`Claim::take`].
     pub(crate) fn take_as(history: &History, role: &str, token: WriterToken) -> Result<Self> {
-        let store = history.repository().store();
         let names = history.names();
-        let mut newest = Term(0);
-        for entry in store.list(&names.writers())? {
-            newest = newest.max(names.parse_writer(&entry.name).unwrap_or_default());
-        }
         // A log whose claims were lost must not be written into again.
-        for entry in store.list(&names.log())? {
-            newest = newest.max(names.parse_segment(&entry.name).map_or(Term(0), |at| at.term));
-        }
-        let mut term = newest;
+        let mut term = newest_turn(history)?;
         for _ in 0..100 {
             term = term.next();
             let claim = WriterClaim {
@@ -84,10 +77,7 @@ pub(crate) fn in_force(history: &History, claim: Claim) -> Result<bool> {
 
 /// Whether nobody claimed a turn since a term, as [`quiet_after`] counts.
 pub(crate) fn quiet_since(history: &History, term: Term, mine: &[WriterToken]) -> Result<bool> {
-    let names = history.names();
-    let listed = history.repository().store().list(&names.writers())?;
-    let newest = listed.iter().filter_map(|e| names.parse_writer(&e.name)).max();
-    let newest = newest.unwrap_or_default();
+    let newest = Claims::list(history)?.newest();
     Ok(quiet_after(history, term, newest.next(), mine)? >= newest)
 }
 
@@ -121,9 +111,6 @@ pub(crate) fn quiet_after(
 /// # Errors
 /// Store errors; [`ErrorKind::Damaged`].
 pub fn newest_claim(history: &History) -> Result<Option<WriterClaim>> {
-    let names = history.names();
-    let listed = history.repository().store().list(&names.writers())?;
-    let newest = listed.iter().rfind(|e| names.parse_writer(&e.name).is_some());
-    let Some(entry) = newest else { return Ok(None) };
+    let Some((_, entry)) = Claims::list(history)?.listed.pop() else { return Ok(None) };
     Ok(history.repository().read_record::<WriterClaim>(&entry.name)?.map(|(_, claim)| claim))
 }

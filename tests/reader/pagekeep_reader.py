@@ -21,7 +21,7 @@ import struct
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from itertools import chain, pairwise
+from itertools import chain, pairwise, takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -328,6 +328,7 @@ class Segment:
         self.sparse = bool(opened.sealed[6] & SPARSE)
         self._manifest(opened.body, numbers.split("-"))
         self._versions: list[Version] | None = None
+        self._checked: set[int] = set()  # parts
 
     def _manifest(self, body: Fields, named: list[str]) -> None:
         (history, self.term, _token, self.kind, merged, carries, reserved, self.page_size, self.parent,
@@ -368,21 +369,18 @@ class Segment:
         first_page, last_page, entries, batches = body.unpack("IIII")
         return Block(first_page, last_page, entries, batches, Location(*body.unpack("IQI")))
 
-    def check_storage(self) -> None:
+    def check_manifest(self) -> None:
         check(self.inline_size <= MAX_INLINE, self.name, "too much inline data")
         check(not (self.parts and self.inline_size), self.name, "has inline data and parts")
-        check(self.store.size(self.name) == self.inline_at + self.inline_size, self.name, "wrong size")
         check(sum(block.entries for block in self.blocks) == self.version_count, self.name, "count of page versions")
         small = all(1 <= block.entries <= MAX_BLOCK and 1 <= block.batches <= MAX_BLOCK for block in self.blocks)
         check(small, self.name, "size of an index block")
-        for number, size in enumerate(self.parts):
-            self._check_part(self._part(number), number, size)
 
     def _part(self, number: int) -> str:
         return f"{self.folder}/data/{self.id.hex()}/{number:08x}"
 
     def _check_part(self, name: str, number: int, size: int) -> None:
-        fits = PART_HEADER_SIZE <= size <= MAX_PART and self.store.size(name) == size
+        fits = PART_HEADER_SIZE <= size <= MAX_PART and self.store.size(name) >= size  # more is nobody's
         check(fits, name, f"is not a part of {size} bytes")
         fields = Fields(name, self.store.read(name, 0, PART_HEADER_SIZE))
         fields.header(PART)
@@ -395,6 +393,9 @@ class Segment:
         check(at.part < max(1, len(self.parts)), self.name, f"a location names part {at.part}")
         if self.parts:
             name, start, first, end = self._part(at.part), 0, PART_HEADER_SIZE, self.parts[at.part]
+            if at.part not in self._checked:
+                self._check_part(name, at.part, end)
+                self._checked.add(at.part)
         else:
             name, start, first, end = self.name, self.inline_at, 0, self.inline_size
         check(first <= at.offset and at.offset + at.length <= end, self.name, f"a location outside of {name}")
@@ -474,6 +475,22 @@ class Merged(NamedTuple):
         return cls(int(last, 16), int(first, 16), bytes.fromhex(segment_id), name)
 
 
+class Reach(NamedTuple):
+    """Where a segment leads to: whether to a base without a parent, the lowest first seq on the way, and the next step."""
+
+    whole: bool
+    lowest: int
+    parent: Segment | None
+
+    @staticmethod
+    def of(segment: Segment) -> "Reach":
+        return Reach(segment.kind == BASE and not any(segment.parent), segment.first_seq, None)
+
+    def better(self, parent: Segment, reach: "Reach") -> "Reach":
+        leads = reach.whole or (not self.whole and reach.lowest < self.lowest)
+        return Reach(reach.whole, reach.lowest, parent) if leads else self
+
+
 class History:
     def __init__(self, repository: Repository, history_id: str) -> None:
         self.repository, self.id, self.folder = repository, history_id, f"histories/{history_id}"
@@ -505,19 +522,101 @@ class History:
             found += ranges
         return found
 
-    def _chain(self) -> list[Segment]:
-        """The segments that count, oldest first (section 8, step 1)."""
-        log = self._list("log", f"{U64}-{U64}")
-        merged = [Merged.of(name) for name in self._list("merged", f"{U64}-{U64}-[0-9a-f]{{32}}")]
-        newest = log[-1:] or [max(merged).name] if log or merged else []
-        segments = [self._segment(name) for name in newest]
-        while segments and any(segments[-1].parent):
-            segments.append(self._parent(segments[-1], log, merged))
-        for segment in segments:
-            segment.check_storage()
-        if segments:
-            check(segments[-1].kind == BASE, segments[-1].name, "begins the history and is no base")
-        return segments[::-1]
+    def _chain(self) -> list[Segment | None]:
+        """The segments that count, oldest first, with None for each hole (section 8, step 1)."""
+        self._log = self._list("log", f"{U64}-{U64}")
+        self._merged = [Merged.of(name) for name in self._list("merged", f"{U64}-{U64}-[0-9a-f]{{32}}")]
+        self._reach: dict[bytes, Reach] = {}
+        ends, top_hole = self._ends()
+        newest = next(ends, None)
+        parts: list[list[Segment]] = []
+        whole = False
+        if newest is not None:
+            parts.append(self._path(newest))
+            whole = self._explore(newest).whole
+            if not whole:
+                whole = self._below(parts[0][-1].first_seq, parts)
+        found: list[Segment | None] = []
+        for number, part in enumerate(reversed(parts)):
+            found += [None] if number or not whole else []
+            found += part[::-1]
+        return [*found, None] if top_hole else found
+
+    def _ends(self) -> tuple[Iterator[Segment], bool]:
+        """The newest segment that can be read, if any, and whether newer ones can't."""
+        top_hole = False
+        claimed = self._claimed()
+        for name in reversed(self._log):
+            try:
+                return iter([self._segment(name)]), top_hole
+            except Damage:
+                term = int(name.split("/")[-1][:16], 16)
+                top_hole |= claimed is None or term <= claimed
+        for other in sorted(self._merged, reverse=True):
+            try:
+                return iter([self._segment(other.name)]), top_hole
+            except Damage:
+                top_hole = True
+        return iter(()), top_hole
+
+    def _claimed(self) -> int | None:
+        """The highest term that somebody claimed: one that can be read, and those right behind it."""
+        names = self._list("writers", U64)
+        for at in range(len(names) - 1, -1, -1):
+            with contextlib.suppress(Damage):
+                self.repository.open(names[at], WRITER)
+                terms = {int(name.split("/")[-1], 16) for name in names}
+                newest = int(names[at].split("/")[-1], 16)
+                while newest + 1 in terms:
+                    newest += 1
+                return newest
+        return None
+
+    def _below(self, bound: int, parts: list[list[Segment]]) -> bool:
+        """Adds what lies below a hole; whether that ends in a base."""
+        dead, whole = [], []
+        log = sorted(self._log, key=lambda name: name.split("/")[-1], reverse=True)
+        for names in (log, [other.name for other in sorted(self._merged, reverse=True)]):
+            for segment in self._readable(names):
+                if segment.end + 1 >= bound:
+                    continue
+                if self._explore(segment).whole:
+                    whole.append(segment)
+                    break
+                dead.append(segment)
+        floor = max(whole, key=lambda segment: segment.end, default=None)  # of equals the first: that of the log
+        least = floor.end + 1 if floor else 1
+        for segment in dead:
+            if segment.end + 1 < bound:
+                path = list(takewhile(lambda other: other.first_seq > least, self._path(segment)))
+                if path:
+                    parts.append(path)
+                    bound = path[-1].first_seq
+        if floor:
+            parts.append(self._path(floor))
+        return floor is not None
+
+    def _path(self, end: Segment) -> list[Segment]:
+        """From a segment down to where it leads, the newest first."""
+        path = [end]
+        while (parent := self._explore(path[-1]).parent) is not None:
+            path.append(parent)
+        return path
+
+    def _explore(self, top: Segment) -> "Reach":
+        """Where a segment leads to: depth first, each segment once, without recursion."""
+        stack = [] if top.id in self._reach else [(top, self._candidates(top), Reach.of(top))]
+        while stack:
+            segment, candidates, best = stack.pop()
+            parent = None if best.whole else next(candidates, None)
+            if parent is None:
+                self._reach[segment.id] = best
+            elif parent.id in self._reach:
+                stack.append((segment, candidates, best.better(parent, self._reach[parent.id])))
+            else:  # once more when it is known where that one leads to
+                stack.append((segment, chain([parent], candidates), best))
+                stack.append((parent, self._candidates(parent), Reach.of(parent)))
+        return self._reach[top.id]
 
     def _segment(self, name: str) -> Segment:
         """A segment that can be read, or else the Damage that says why not."""
@@ -536,62 +635,43 @@ class History:
             with contextlib.suppress(Damage):
                 yield self._segment(name)
 
-    def _parent(self, child: Segment, log: list[str], merged: list[Merged]) -> Segment:
-        def leads_on(segment: Segment) -> bool:
-            return not any(segment.parent) or any(True for _ in self._candidates(segment, log, merged))
-
-        candidates = list(self._candidates(child, log, merged))
-        parent = next(filter(leads_on, candidates), next(iter(candidates), None))
-        if parent is None:  # what can't be read is likely the one
-            unreadable = (error for error in self._read.values() if isinstance(error, Damage))
-            raise next(unreadable, Damage(f"{child.name}: its parent {child.parent.hex()} is missing"))
-        self._check_link(parent, child)
-        return parent
-
-    def _candidates(self, child: Segment, log: list[str], merged: list[Merged]) -> Iterator[Segment]:
-        """What may be a segment's parent, in the order of the document."""
+    def _candidates(self, child: Segment) -> Iterator[Segment]:
+        """What may be a segment's parent and fits it, in the order of the document."""
         named, before = (child.parent, child.parent_digest), child.first_seq - 1
+        if not any(child.parent):
+            return
 
         def covering(others: list[Merged]) -> Iterator[Segment]:
             found = self._readable(other.name for other in others)
             return (segment for segment in found if (segment.covered, segment.covered_digest) == named)
 
-        near: dict[int, Segment] = {}
-        ending = covering([other for other in merged if other.last == before])
-        for segment in sorted(ending, key=lambda segment: (segment.first_seq, -segment.term, segment.id)):
-            near.setdefault(segment.first_seq, segment)
-        far = sorted((other for other in merged if other.last < before), reverse=True)
-        itself = self._readable(self._called(child.parent, log, merged))
-        return chain(near.values(), itself, covering(far))
+        ending = covering([other for other in self._merged if other.last == before])
+        near = sorted(ending, key=lambda segment: (segment.first_seq, -segment.term, segment.id))
+        far = sorted((other for other in self._merged if other.last < before), reverse=True)
+        itself = self._readable(self._called(child.parent))
+        yield from (found for found in chain(near, itself, covering(far)) if self._fits(found, child))
 
-    def _called(self, segment_id: bytes, log: list[str], merged: list[Merged]) -> Iterator[str]:
+    def _called(self, segment_id: bytes) -> Iterator[str]:
         """The names of the segments that have this id."""
-        yield from (other.name for other in merged if other.id == segment_id)
-        for name in log:
-            try:
-                found = self.repository.prefix(name, SEGMENT)[1]
-            except Damage as error:
-                self._read.setdefault(name, error)
-            else:
-                if found == segment_id:
+        yield from (other.name for other in self._merged if other.id == segment_id)
+        for name in self._log:
+            with contextlib.suppress(Damage):
+                if self.repository.prefix(name, SEGMENT)[1] == segment_id:
                     yield name
 
-    def _check_link(self, parent: Segment, child: Segment) -> None:
+    def _fits(self, parent: Segment, child: Segment) -> bool:
         digests = {parent.id: parent.digest, parent.covered: parent.covered_digest}
-        same = digests.get(child.parent) == child.parent_digest
-        check(same, child.name, f"its parent {parent.name} has another digest")
-        if parent.place == "merged":
-            follows = parent.end < child.first_seq
-        else:
-            check(parent.term <= child.term, child.name, f"its parent {parent.name} has a higher term")
-            follows = parent.end < child.first_seq if child.sparse else parent.end == child.first_seq - 1
-        check(follows, child.name, f"its seqs do not follow those of {parent.name}")
-        fits = child.kind == BASE or parent.page_size == child.page_size
-        check(fits, child.name, "is a delta with another page size than its parent")
+        if digests.get(child.parent) != child.parent_digest:
+            return False
+        if "log" == parent.place == child.place and parent.term > child.term:
+            return False
+        gap = child.sparse or parent.place == "merged"
+        follows = parent.end < child.first_seq if gap else parent.end == child.first_seq - 1
+        return follows and (child.kind == BASE or parent.page_size == child.page_size)
 
     def commits(self) -> list[tuple[Segment, Commit]]:
         """The restore points, oldest first (section 8, step 2)."""
-        states = ((segment, commit) for segment in self.chain for commit in segment.states)
+        states = ((segment, commit) for segment in filter(None, self.chain) for commit in segment.states)
         return [(segment, commit) for segment, commit in states if not self._has_expired(commit.seq)]
 
     def _has_expired(self, seq: int) -> bool:
@@ -645,6 +725,8 @@ class History:
 
     def find(self, seq: str) -> int:
         seqs = [str(commit.seq) for _, commit in self.commits()]
+        lost = self.chain[-1:] == [None]
+        check(seq != "latest" or not lost, self.folder, "its newest commits can't be read")
         wanted = seqs[-1] if seqs and seq == "latest" else seq
         check(wanted in seqs, self.folder, f"has no commit {seq}")
         return int(wanted)
@@ -653,10 +735,11 @@ class History:
         """The segment and commit of this seq, and the version of each of its pages (section 8, step 3)."""
         holder, commit = next(pair for pair in self.commits() if pair[1].seq == seq)
         upto = self.chain[: self.chain.index(holder) + 1]
-        bases = [at for at, segment in enumerate(upto) if segment.kind == BASE]
-        check(bool(bases), holder.name, "has no base before it on the chain")
+        begins = [at + 1 if segment is None else at for at, segment in enumerate(upto)
+                  if segment is None or segment.kind == BASE]
         pages: dict[int, tuple[Segment, Version]] = {}
-        for segment in upto[bases[-1] :]:
+        for segment in filter(None, upto[begins[-1] if begins else 0 :]):
+            segment.check_manifest()
             for version in segment.versions():  # in order, so that a later version replaces an earlier one
                 if version.seq <= seq and version.page <= commit.pages:
                     pages[version.page] = segment, version

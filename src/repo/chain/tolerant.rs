@@ -1,0 +1,225 @@
+//! The chain of a damaged history: what is there, around what is missing.
+//!
+//! Where no whole chain ends in the newest segment, there is a hole: right below the segment that the walk comes to farthest down. Below it
+//! the newest whole chain counts that ends before it; and in between whatever parts are there, the newest first. In place of each
+//! hole stands a *bridge*, a base without pages: so what lies above is never mixed with what lies below, and a commit above a hole
+//! can be restored exactly if every one of its pages has a version above it. Whether that is so, its digest decides.
+//!
+//! Invariant: nothing that a whole chain would show is hidden by a part that leads nowhere.
+
+use std::sync::Arc;
+
+use super::Chain;
+use super::walk::{Walk, hint};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::segment::{CommitKind, CommitRecord, Manifest, SegmentKind};
+use crate::repo::chain::Segment;
+use crate::repo::history::History;
+use crate::types::{Digest, Seq, Term, WriterToken};
+
+/// Something that is wrong with an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The object.
+    pub object: String,
+    /// What is wrong with it.
+    pub message: String,
+    /// Whether a newer version wrote it, so that it can't be told.
+    pub too_new: bool,
+}
+
+impl Problem {
+    pub(crate) fn of(e: &Error) -> Self {
+        let mut message = e.message().to_owned();
+        let mut source = std::error::Error::source(e);
+        while let Some(cause) = source {
+            message = format!("{message}: {cause}");
+            source = cause.source();
+        }
+        let object = e.object().unwrap_or("the history").to_owned();
+        Self { object, message, too_new: e.kind() == ErrorKind::TooNew }
+    }
+
+    /// The same as an error of a history.
+    pub(crate) fn error(&self, history: &History) -> Error {
+        let (kind, hint) = match self.too_new {
+            true => (ErrorKind::TooNew, "update pagekeep to read it".to_owned()),
+            false => (ErrorKind::Damaged, hint(history.name())),
+        };
+        Error::new(kind, &*self.message).with_object(&*self.object).with_hint(hint)
+    }
+}
+
+/// A place where segments of a history are missing or can't be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hole {
+    /// The last commit below it.
+    pub below: Option<Seq>,
+    /// The first commit above it; `None` if the newest segments are what is missing.
+    pub above: Option<Seq>,
+    /// What is missing, or can't be read.
+    pub problem: Problem,
+    /// Others that can't be read, in the same place.
+    pub besides: Vec<Problem>,
+}
+
+/// Consecutive segments, the newest first, and why nothing whole lies before them.
+struct Part {
+    segments: Vec<Arc<Segment>>,
+    why: Option<Problem>,
+}
+
+impl Walk<'_> {
+    /// The chain with its holes; `None` if all has to be listed again.
+    pub(super) fn readable(mut self) -> Result<Option<Chain>> {
+        let mut top = Vec::new();
+        let newest = self.newest(Some(&mut top))?;
+        let mut parts = Vec::new();
+        if let Some(newest) = newest {
+            self.explore(&newest)?;
+            let (path, whole) = self.path(&newest);
+            let why = (!whole).then(|| self.why_not(&path));
+            let bound = path.last().map_or(Seq(0), |s| s.manifest.first);
+            parts.push(Part { segments: path, why });
+            if !whole {
+                self.below(bound, &mut parts)?;
+            }
+        }
+        if self.listing.gone {
+            return Ok(None);
+        }
+        let history = self.listing.history;
+        let mut segments: Vec<Arc<Segment>> = Vec::new();
+        let mut holes: Vec<Hole> = Vec::new();
+        for Part { segments: part, why } in parts.into_iter().rev() {
+            let below = segments.last().cloned();
+            if let (Some(problem), Some(above)) = (why, part.last()) {
+                let first = above.manifest.first;
+                segments.extend(Segment::bridge(history, below.as_deref(), above).map(Arc::new));
+                let below = below.map(|s| s.end);
+                holes.push(Hole { below, above: Some(first), problem, besides: Vec::new() });
+            }
+            segments.extend(part.into_iter().rev());
+        }
+        let mut top = top.into_iter();
+        if let Some(problem) = top.next() {
+            let below = segments.last().map(|s| s.end);
+            holes.push(Hole { below, above: None, problem, besides: top.collect() });
+        }
+        let mut chain = self.finish(segments);
+        chain.unreadable.retain(|name| !holes.iter().any(|hole| hole.problem.object == *name));
+        chain.holes = holes;
+        chain.tolerant = true;
+        Ok(Some(chain))
+    }
+
+    fn why_not(&mut self, path: &[Arc<Segment>]) -> Problem {
+        path.last().map_or_else(
+            || Problem { object: String::new(), message: String::new(), too_new: false },
+            |end| Problem::of(&self.why(end)),
+        )
+    }
+
+    /// What lies below a hole. A missing segment had a commit at least: what ends right before the hole's upper edge is another one's.
+    fn below(&mut self, bound: Seq, parts: &mut Vec<Part>) -> Result<()> {
+        let ends_below = |s: &Segment, bound: Seq| s.end.next() < bound;
+        let mut dead = Vec::new();
+        let (mut of_log, mut of_merges) = (None, None);
+        for key in self.log_keys() {
+            if key.0 >= bound {
+                continue;
+            }
+            let Some(segment) = self.listing.log(key)?.filter(|s| ends_below(s, bound)) else {
+                continue;
+            };
+            self.explore(&segment)?;
+            if !self.is_whole(&segment) {
+                dead.push(segment);
+            } else {
+                of_log = Some(segment);
+                break;
+            }
+        }
+        for key in self.merged_keys() {
+            if key.0.next() >= bound {
+                continue;
+            }
+            let Some(segment) = self.listing.merged(key)? else { continue };
+            self.explore(&segment)?;
+            if !self.is_whole(&segment) {
+                dead.push(segment);
+            } else {
+                of_merges = Some(segment);
+                break;
+            }
+        }
+        let floor: Option<Arc<Segment>> = match (of_log, of_merges) {
+            (Some(log), Some(merged)) if merged.end > log.end => Some(merged),
+            (log, merged) => log.or(merged),
+        };
+        let least = floor.as_ref().map_or(Seq(1), |s| s.end.next());
+        let mut bound = bound;
+        for top in dead {
+            if !ends_below(&top, bound) {
+                continue;
+            }
+            let (mut path, _) = self.path(&top);
+            let uncut = path.len();
+            path.truncate(path.iter().take_while(|s| s.manifest.first > least).count());
+            let Some(end) = path.last() else { continue };
+            bound = end.manifest.first;
+            let why = if path.len() == uncut {
+                self.why_not(&path)
+            } else {
+                Problem::of(&Error::damaged(end.name(), "follows on nothing that is there"))
+            };
+            parts.push(Part { segments: path, why: Some(why) });
+        }
+        if let Some(floor) = floor {
+            let (segments, _) = self.path(&floor);
+            parts.push(Part { segments, why: None });
+        }
+        Ok(())
+    }
+}
+
+/// The manifest of a segment that stands in place of missing ones, between two that are there: a base without pages, and without a
+/// commit that could be restored. `None` if there is no number between them.
+pub(crate) fn bridge(
+    history: &History,
+    below: Option<&Segment>,
+    above: &Segment,
+    (term, token): (Term, WriterToken),
+) -> Option<Manifest> {
+    let first = below.map_or(Seq(1), |s| s.end.next());
+    let last = Seq(above.manifest.first.0.checked_sub(1).filter(|last| *last >= first.0)?);
+    let time = above.manifest.commits.first().map(|c| c.time).unwrap_or_default();
+    let record = CommitRecord {
+        seq: first,
+        time,
+        pages: 0,
+        changed: 0,
+        digest: Digest::default(),
+        stored: 0,
+        kind: CommitKind::Scan,
+    };
+    debug_assert!(first <= last);
+    Some(Manifest {
+        history: history.id(),
+        term,
+        token,
+        kind: SegmentKind::Base,
+        page_size: above.manifest.page_size,
+        parent: below.map(Segment::as_parent),
+        covers: above.manifest.parent,
+        carries: true,
+        first,
+        versions: 0,
+        batches: 0,
+        inline_len: 0,
+        commits: vec![record],
+        parts: Vec::new(),
+        origins: Vec::new(),
+        blocks: Vec::new(),
+    })
+}
