@@ -260,6 +260,7 @@ fn records() -> Vec<Seed> {
         kind,
         takes_back,
         label: label.into(),
+        digest: None,
     };
     let proof = |level, failure: Option<&str>| Proof {
         seq: Seq(1),
@@ -279,6 +280,7 @@ fn records() -> Vec<Seed> {
         takes_back,
         reason: reason.into(),
         host: "host".into(),
+        digest: None,
     };
     let expiry = |ranges: &[(u64, u64)]| Expiry {
         term: Term(3),

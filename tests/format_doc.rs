@@ -11,7 +11,7 @@ use pagekeep::codec::digest::PageHasher;
 use pagekeep::codec::seal::{DataKind, context, data_binding};
 use pagekeep::format::about::{About, DigestKey};
 use pagekeep::format::expiry::Expiry;
-use pagekeep::format::header::SPARSE;
+use pagekeep::format::header::{DIGEST, SPARSE};
 use pagekeep::format::hold::HoldRecord;
 use pagekeep::format::index::{BatchCodec, BatchRef, IndexBlock, IndexEntry};
 use pagekeep::format::names::{self, HistoryNames, LogName};
@@ -453,13 +453,20 @@ fn header_and_sealed_prefix_lie_as_the_document_says() {
 fn required_features_that_a_reader_does_not_know_are_too_new_for_it() {
     let sparse = format!("Bit {}, only in segments: *sparse*", SPARSE.trailing_zeros());
     assert!(SPARSE.is_power_of_two() && flat().contains(&sparse), "the document lacks: {sparse}");
+    let digest = format!("Bit {}, only in snapshots and holds: *digest*", DIGEST.trailing_zeros());
+    assert!(DIGEST.is_power_of_two() && flat().contains(&digest), "the document lacks: {digest}");
     assert!(flat().contains("a reader that does not know one refuses the object"));
     for kind in ObjectKind::ALL {
         for flag in (0..16).map(|bit| 1u16 << bit) {
             let header = Header { required: flag, ..Header::new(kind) };
             let prefix = SealedPrefix { header, key: KeyId([1; 8]), object: [2; 16], body_len: 16 };
             let read = SealedPrefix::decode(&prefix.encode(), kind, limits::RECORD_BODY);
-            if (kind, flag) == (ObjectKind::Segment, SPARSE) {
+            let known = match kind {
+                ObjectKind::Segment => SPARSE,
+                ObjectKind::Snapshot | ObjectKind::Hold => DIGEST,
+                _ => 0,
+            };
+            if flag == known {
                 assert_eq!(read, Ok(prefix));
                 continue;
             }
@@ -764,6 +771,7 @@ fn small_bodies_lie_as_the_document_says() {
         kind: SnapshotKind::Safety,
         takes_back: Some(SnapshotId(distinct(4))),
         label: "l".into(),
+        digest: None,
     };
     let hold = HoldRecord {
         seq: Seq(1),
@@ -771,6 +779,7 @@ fn small_bodies_lie_as_the_document_says() {
         takes_back: Some(HoldId(distinct(4))),
         reason: "r".into(),
         host: "h".into(),
+        digest: None,
     };
     let proof = Proof {
         seq: Seq(1),

@@ -55,7 +55,7 @@ fn print(context: &Context, report: &BackupReport, began: Instant) {
         "history": name,
         "seq": report.seq,
         "changed": report.commit.is_some(),
-        "commit": report.commit.map(|c| commit_json(name, report.seq, &c, label)),
+        "commit": report.commit.map(|c| commit_json(name, report.seq, &c, label.as_slice())),
         "label": label,
         "read_bytes": report.read,
         "seconds": seconds,

@@ -20,7 +20,7 @@ pub(crate) fn commit_json(
     history: &str,
     seq: Seq,
     record: &CommitRecord,
-    label: Option<&str>,
+    labels: &[&str],
 ) -> Value {
     json!({
         "type": "commit",
@@ -31,7 +31,9 @@ pub(crate) fn commit_json(
         "changed_pages": record.changed,
         "stored_bytes": record.stored,
         "digest": record.digest,
-        "label": label,
+        // The last one, as before there were several; and all.
+        "label": labels.last(),
+        "labels": labels,
         "kind": record.kind.name(),
     })
 }
@@ -69,12 +71,16 @@ impl Filter {
     }
 }
 
-fn labels_of(snapshots: &[Snapshot], seq: Seq) -> Vec<&Snapshot> {
-    snapshots.iter().filter(|s| s.seq == seq).collect()
+fn labels_of<'s>(snapshots: &'s [Snapshot], commit: &Commit) -> Vec<&'s Snapshot> {
+    snapshots.iter().filter(|s| s.names(commit)).collect()
+}
+
+fn texts<'s>(labels: &[&'s Snapshot]) -> Vec<&'s str> {
+    labels.iter().map(|s| s.label.as_str()).collect()
 }
 
 fn joined(labels: &[&Snapshot]) -> String {
-    labels.iter().map(|s| s.label.as_str()).collect::<Vec<_>>().join(", ")
+    texts(labels).join(", ")
 }
 
 pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended> {
@@ -91,14 +97,18 @@ pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended
         let latest = chain.latest().map(|c| c.seq);
         let mut rows = Vec::new();
         for commit in chain.commits() {
-            let labels = labels_of(&snapshots, commit.seq);
+            let labels = labels_of(&snapshots, &commit);
             let newest = Some(commit.seq) == latest;
             if (labels.is_empty() && !newest) || !filter.accepts(&commit, &labels) {
                 continue;
             }
             if context.out.json {
-                let label = labels.last().map(|s| s.label.as_str());
-                context.out.object(&commit_json(history.name(), commit.seq, &commit.record, label));
+                context.out.object(&commit_json(
+                    history.name(),
+                    commit.seq,
+                    &commit.record,
+                    &texts(&labels),
+                ));
             }
             let ids: Vec<String> = labels.iter().map(|s| s.id.to_string()).collect();
             let kind = labels.last().map_or("newest", |s| s.kind.name());
@@ -144,15 +154,19 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
     let chain = context.chain(&history)?;
     let snapshots = history.snapshots()?;
     let mut commits: Vec<Commit> =
-        chain.commits().filter(|c| filter.accepts(c, &labels_of(&snapshots, c.seq))).collect();
+        chain.commits().filter(|c| filter.accepts(c, &labels_of(&snapshots, c))).collect();
     if let Some(last) = args.last {
         commits.drain(..commits.len().saturating_sub(last));
     }
     if context.out.json {
         for commit in &commits {
-            let labels = labels_of(&snapshots, commit.seq);
-            let label = labels.last().map(|s| s.label.as_str());
-            context.out.object(&commit_json(history.name(), commit.seq, &commit.record, label));
+            let labels = labels_of(&snapshots, &commit);
+            context.out.object(&commit_json(
+                history.name(),
+                commit.seq,
+                &commit.record,
+                &texts(&labels),
+            ));
         }
         return shown(&history, &chain);
     }
@@ -166,7 +180,7 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
                 count(commit.record.changed.into()),
                 bytes(commit.record.stored),
                 commit.record.kind.name().to_owned(),
-                joined(&labels_of(&snapshots, commit.seq)),
+                joined(&labels_of(&snapshots, &commit)),
             ]
         })
         .collect();
@@ -181,12 +195,11 @@ pub(crate) fn show(context: &Context, args: &ShowArgs) -> Result<()> {
     let repository = context.repository()?;
     let Selected { history, chain, commit } = context.select(&repository, &args.target)?;
     let snapshots = history.snapshots()?;
-    let labels = labels_of(&snapshots, commit.seq);
+    let labels = labels_of(&snapshots, &commit);
     let proofs: Vec<_> = history.proofs()?.into_iter().filter(|p| p.seq == commit.seq).collect();
     let manifest = &commit.segment.manifest;
     if context.out.json {
-        let label = labels.last().map(|s| s.label.as_str());
-        let mut object = commit_json(history.name(), commit.seq, &commit.record, label);
+        let mut object = commit_json(history.name(), commit.seq, &commit.record, &texts(&labels));
         if let Some(object) = object.as_object_mut() {
             object.insert("page_size".to_owned(), json!(manifest.page_size));
             object.insert("segment".to_owned(), json!(commit.segment.name()));
@@ -253,7 +266,8 @@ pub(crate) fn label(context: &Context, args: &LabelArgs) -> Result<()> {
         return unlabel(context, &repository, args);
     }
     let Selected { history, commit, .. } = context.select(&repository, &args.target)?;
-    let snapshot = history.label_commit(&commit, &args.label, SnapshotKind::Manual)?;
+    let snapshot =
+        history.label((commit.seq, commit.record.digest), &args.label, SnapshotKind::Manual)?;
     context.out.json_summary(
         json!({"history": history.name(), "seq": commit.seq, "label": snapshot.label, "id": snapshot.id}),
     );

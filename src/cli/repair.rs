@@ -10,7 +10,7 @@ use super::context::Context;
 use super::output::{counted, quote};
 use super::progress::Progress;
 use crate::error::Result;
-use crate::ops::repair::{Action, QUARANTINE, RepairOptions, RepairReport, repair as run};
+use crate::ops::repair::{Action, Fault, QUARANTINE, RepairOptions, RepairReport, survey};
 use crate::repo;
 use crate::repo::history::History;
 use crate::types::{Clock, Seq};
@@ -40,11 +40,21 @@ pub(crate) fn repair(context: &Context, args: &RepairArgs) -> Result<Ended> {
         clock: Clock::default(),
     };
     for history in histories {
-        let report = {
+        let plan = {
             let progress = Progress::new(&context.out);
-            run(&history, args.database.as_deref(), &options, &progress)?
+            survey(&history, &options, &progress)?
         };
-        print(context, &history, &report, args);
+        // What is kept and what is lost is said before anything is done, in the same words with --apply and without.
+        let mut report = plan.report().clone();
+        if !context.out.json {
+            print(context, &history, &report);
+        }
+        if args.apply {
+            let progress = Progress::new(&context.out);
+            report.healed = plan.apply(&history, args.database.as_deref(), &options, &progress)?;
+            report.restorable.extend(report.healed);
+        }
+        done(context, &history, &report, args);
         if !report.is_sound() && !args.apply {
             ended = Ended::Damaged;
         }
@@ -52,12 +62,54 @@ pub(crate) fn repair(context: &Context, args: &RepairArgs) -> Result<Ended> {
     Ok(ended)
 }
 
-fn print(context: &Context, history: &History, report: &RepairReport, args: &RepairArgs) {
+/// What was found, and what is or would be done.
+fn print(context: &Context, history: &History, report: &RepairReport) {
+    let name = history.name();
+    let restorable = counted(number(report.restorable.len()), "commit");
+    for remark in &report.remarks {
+        let action = action(remark.action);
+        context.out.warn(&format!("{}: {} ({action})", remark.object, remark.message));
+    }
+    if report.is_sound() {
+        context.out.summary(format_args!("{name}: sound, {restorable} can be restored"));
+        return;
+    }
+    let faults = counted(number(report.faults.len()), "fault");
+    context.out.summary(format_args!("{name}: {faults}"));
+    for Fault { object, message, action: of } in &report.faults {
+        context.out.summary(format_args!("  {object}: {message} ({})", action(*of)));
+    }
+    let keeps = spell(&ranges(&report.restorable));
+    context.out.summary(format_args!("  keeps {restorable}: {keeps}"));
+    if !report.lost.is_empty() {
+        let lost = counted(count(&report.lost), "number");
+        let which = spell(&report.lost);
+        context.out.summary(format_args!(
+            "  lost: what had {lost}, {which}, as far as can be told; they are not used again"
+        ));
+    }
+}
+
+const fn action(action: Action) -> &'static str {
+    match action {
+        Action::Quarantine => "goes to the folder quarantine",
+        Action::Expire => "the commits that need it are not offered any more",
+        Action::Bridge => {
+            "the commits that need what is missing are not offered any more, the others stay"
+        }
+        Action::Replace => "is written anew",
+        Action::Leave => "stays as it is",
+    }
+}
+
+/// What came of it.
+fn done(context: &Context, history: &History, report: &RepairReport, args: &RepairArgs) {
     let name = history.name();
     if context.out.json {
-        for fault in &report.faults {
+        let kinds = [("fault", &report.faults), ("remark", &report.remarks)];
+        for (kind, fault) in kinds.into_iter().flat_map(|(k, of)| of.iter().map(move |f| (k, f))) {
             context.out.object(&json!({
-                "type": "fault", "history": name, "object": fault.object,
+                "type": kind, "history": name, "object": fault.object,
                 "message": fault.message, "action": fault.action.name(),
             }));
         }
@@ -66,48 +118,27 @@ fn print(context: &Context, history: &History, report: &RepairReport, args: &Rep
             "applied": args.apply,
             "faults": report.faults.len(),
             "restorable": ranges(&report.restorable),
-            "lost": ranges(&report.lost),
+            "lost": report.lost,
             "healed": report.healed,
         }));
         return;
     }
-    let restorable = counted(number(report.restorable.len()), "commit");
-    if report.is_sound() {
-        context.out.summary(format_args!("{name}: sound, {restorable} can be restored"));
-    } else {
-        let faults = counted(number(report.faults.len()), "fault");
-        context.out.summary(format_args!("{name}: {faults}"));
-        for fault in &report.faults {
-            let action = match (fault.action, args.apply) {
-                (Action::Quarantine, true) => format!("moved to {QUARANTINE}"),
-                (Action::Quarantine, false) => format!("would be moved to {QUARANTINE}"),
-                (Action::Expire, true) => {
-                    "the commits that need it are not offered any more".into()
-                }
-                (Action::Expire, false) => {
-                    "the commits that need it would not be offered any more".into()
-                }
-                (Action::Leave, _) => "left as it is".to_owned(),
-            };
-            context.out.summary(format_args!("  {}: {} ({action})", fault.object, fault.message));
-        }
-        context
-            .out
-            .summary(format_args!("  {restorable} can be restored: {}", spell(&report.restorable)));
-        if !report.lost.is_empty() {
-            let lost = counted(number(report.lost.len()), "commit");
-            context.out.summary(format_args!("  {lost} lost: {}", spell(&report.lost)));
-        }
-        if !args.apply {
-            context.out.summary(format_args!(
-                "  nothing was changed; `pagekeep repair {} --apply` does it, with --database DB the live database heals it",
-                quote(name)
-            ));
-        }
+    if args.apply && !report.is_sound() {
+        context.out.summary(format_args!("  done; what was moved is in {QUARANTINE}"));
+    } else if !report.is_sound() {
+        context.out.summary(format_args!(
+            "  nothing was changed; `pagekeep repair {} --apply` does it, with --database DB the live database heals it",
+            quote(name)
+        ));
     }
     if let Some(seq) = report.healed {
         context.out.summary(format_args!("  the live database is {name}@seq:{seq}"));
     }
+}
+
+fn count(ranges: &[(Seq, Seq)]) -> u64 {
+    let lens = ranges.iter().map(|(first, last)| last.0.saturating_sub(first.0).saturating_add(1));
+    lens.fold(0, u64::saturating_add)
 }
 
 fn number(n: usize) -> u64 {
@@ -126,9 +157,9 @@ fn ranges(seqs: &BTreeSet<Seq>) -> Vec<(Seq, Seq)> {
     ranges
 }
 
-fn spell(seqs: &BTreeSet<Seq>) -> String {
-    let spelt: Vec<String> = ranges(seqs)
-        .into_iter()
+fn spell(ranges: &[(Seq, Seq)]) -> String {
+    let spelt: Vec<String> = ranges
+        .iter()
         .map(|(first, last)| {
             if first == last {
                 format!("seq:{first}")

@@ -40,7 +40,7 @@ fn print(context: &Context, args: &RestoreArgs, selected: &Selected, check: Chec
     let neighbour = |seq| chain.commit(seq).map(|c| json!({"seq": c.seq, "time": c.record.time}));
     context.out.json_summary(json!({
         "history": history.name(),
-        "commit": commit_json(history.name(), commit.seq, &commit.record, None),
+        "commit": commit_json(history.name(), commit.seq, &commit.record, &[]),
         "before": neighbour(crate::types::Seq(commit.seq.0.saturating_sub(1))),
         "after": neighbour(commit.seq.next()),
         "target": args.target.to_string_lossy(),

@@ -241,7 +241,10 @@ pub(crate) fn hold(context: &Context, command: &HoldCommand) -> Result<()> {
     match command {
         HoldCommand::Add { target, reason } => {
             let selected = context.select(&repository, target)?;
-            let hold = selected.history.hold_commit(&selected.commit, reason)?;
+            let hold = {
+                let commit = &selected.commit;
+                selected.history.hold((commit.seq, commit.record.digest), reason)?
+            };
             let name = selected.history.name();
             context.out.json_summary(
                 json!({"history": name, "seq": hold.seq, "id": hold.id, "reason": hold.reason}),
@@ -327,7 +330,7 @@ pub(crate) fn undelete(context: &Context, args: &UndeleteArgs) -> Result<()> {
     let mut deleted = history.deleted_snapshots()?;
     deleted.retain(|(s, _)| {
         s.kind == SnapshotKind::Manual
-            && chain.commit(s.seq).is_some()
+            && chain.commit(s.seq).is_some_and(|commit| s.names(&commit))
             && !labelled.contains(&(s.seq, s.label.clone()))
     });
     deleted.sort_by_key(|(_, gone)| *gone);

@@ -7,8 +7,11 @@ use super::args::StatusArgs;
 use super::context::{Context, shown};
 use super::list::chosen;
 use super::output::{ago, bytes, counted, time};
+use super::progress::Progress;
 use crate::error::Result;
 use crate::format::proof::{Level, Proof};
+use crate::ops::soundness::{Look, Soundness, judge};
+use crate::repo::chain::{Chain, Problem};
 use crate::repo::history::History;
 use crate::repo::term::newest_claim;
 use crate::types::Timestamp;
@@ -38,6 +41,11 @@ pub(crate) fn status(context: &Context, args: &StatusArgs) -> Result<Ended> {
 
 fn one(context: &Context, history: &History) -> Result<Ended> {
     let chain = context.chain(history)?;
+    let judged = {
+        let progress = Progress::new(&context.out);
+        judge(history, &chain, Look::Close, &progress)?
+    };
+    let damaged = |problem: &Problem| json!({"object": problem.object, "message": problem.message});
     let latest = chain.latest();
     let last_run = crate::repo::last_run_here(history)?;
     let proofs = history.proofs()?;
@@ -68,12 +76,14 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
             "last_run": last_run,
             "database_bytes": size,
             "stored_bytes": stored,
-            "segments": chain.segments().len(),
+            "segments": chain.stored().count(),
             "strays": chain.strays(),
+            "damage": judged.damage.iter().map(damaged).collect::<Vec<_>>(),
+            "remarks": judged.remarks.iter().map(damaged).collect::<Vec<_>>(),
             "writer": claim.as_ref().map(|c| json!({"term": c.term, "host": c.host, "since": c.since})),
             "proofs": levels.iter().filter_map(|l| last_of(*l)).map(proof).collect::<Vec<_>>(),
         }));
-        return shown(history, &chain);
+        return ended(history, &chain, &judged);
     }
     let now = Timestamp::now();
     let row = |key: &str, value: String| context.out.line(format_args!("  {key:<13} {value}"));
@@ -112,7 +122,7 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
         row(&format!("{} proof", level.name()), text);
     }
     row("database", bytes(size));
-    let segments = u64::try_from(chain.segments().len()).unwrap_or(u64::MAX);
+    let segments = u64::try_from(chain.stored().count()).unwrap_or(u64::MAX);
     row(
         "stored",
         format!(
@@ -125,5 +135,21 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
     if let Some(claim) = claim {
         row("writer", format!("{} since {} (term {})", claim.host, time(claim.since), claim.term));
     }
-    shown(history, &chain)
+    for problem in &judged.damage {
+        row("damage", format!("{}: {}", problem.object, problem.message));
+    }
+    for problem in &judged.remarks {
+        row("remark", format!("{}: {}", problem.object, problem.message));
+    }
+    if judged.newest.is_some() {
+        row("newest", "can't be restored".to_owned());
+    }
+    ended(history, &chain, &judged)
+}
+
+fn ended(history: &History, chain: &Chain, judged: &Soundness) -> Result<Ended> {
+    match shown(history, chain)? {
+        Ended::Well if judged.damage.is_empty() => Ok(Ended::Well),
+        _ => Ok(Ended::Damaged),
+    }
 }

@@ -115,6 +115,9 @@ fn print(
             context.out.object(&json!({"type": "finding", "history": history.name(),
                                        "object": f.object, "message": f.message}));
         }
+        for f in &report.remarks {
+            context.out.warn(&format!("{}: {}", f.object, f.message));
+        }
         context.out.object(&json!({
             "type": "verified",
             "history": history.name(),
@@ -132,6 +135,9 @@ fn print(
             "seconds": seconds,
         }));
         return;
+    }
+    for f in &report.remarks {
+        context.out.warn(&format!("{}: {}", f.object, f.message));
     }
     for f in &report.findings {
         // What is damaged is data, even for --quiet.

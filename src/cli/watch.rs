@@ -211,7 +211,7 @@ impl Show {
         }
         if self.out.json {
             for commit in commits {
-                self.out.object(&commit_json(&self.name, commit.seq, commit, None));
+                self.out.object(&commit_json(&self.name, commit.seq, commit, &[]));
             }
             return;
         }

@@ -8,14 +8,15 @@
 //! 17  7  reserved, zero
 //! 24  8  id of the record taken back, else zero
 //! 32  .  reason, host: each u16 length, UTF-8
+//!  . 16  only with the required feature of that: the commit's database digest
 //! ```
 //!
 //! Records are never changed: a hold is taken back by one more record.
 
-use super::header::ObjectKind;
+use super::header::{DIGEST, ObjectKind};
 use super::record::Record;
 use super::wire::{DecodeError, Reader, Writer};
-use crate::types::{HoldId, Seq, Timestamp};
+use crate::types::{Digest, HoldId, Seq, Timestamp};
 
 /// A hold, or the end of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct HoldRecord {
     pub reason: String,
     /// The machine that asked for it.
     pub host: String,
+    /// The database digest of the commit, which no other one of its number has.
+    pub digest: Option<Digest>,
 }
 
 impl Record for HoldRecord {
@@ -44,10 +47,21 @@ impl Record for HoldRecord {
             .bytes(&self.takes_back.unwrap_or_default().0)
             .text(&self.reason)
             .text(&self.host);
+        if let Some(digest) = &self.digest {
+            w.bytes(&digest.0);
+        }
         w.0
     }
 
+    fn required(&self) -> u16 {
+        if self.digest.is_some() { DIGEST } else { 0 }
+    }
+
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Self::decode_as(0, bytes)
+    }
+
+    fn decode_as(required: u16, bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
         let seq = Seq(r.u64("seq")?);
         let time = r.timestamp("time")?;
@@ -62,7 +76,11 @@ impl Record for HoldRecord {
         };
         let reason = r.text("reason")?;
         let host = r.text("host")?;
+        let digest = match required & DIGEST {
+            0 => None,
+            _ => Some(Digest(r.array("commit's digest")?)),
+        };
         r.finish()?;
-        Ok(Self { seq, time, takes_back, reason, host })
+        Ok(Self { seq, time, takes_back, reason, host, digest })
     }
 }

@@ -11,11 +11,24 @@ pub trait Record: Sized {
     /// The body's bytes, before sealing.
     fn encode(&self) -> Vec<u8>;
 
-    /// Reads a body that was opened.
+    /// Reads a body that was opened, of an object without required features.
     ///
     /// # Errors
     /// When the bytes are not such a body.
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError>;
+
+    /// The required features that its object has.
+    fn required(&self) -> u16 {
+        0
+    }
+
+    /// Reads a body that was opened, of an object with these required features, all of which are known.
+    ///
+    /// # Errors
+    /// When the bytes are not such a body.
+    fn decode_as(_required: u16, bytes: &[u8]) -> Result<Self, DecodeError> {
+        Self::decode(bytes)
+    }
 }
 
 #[cfg(test)]
@@ -23,6 +36,7 @@ mod tests {
     use super::*;
     use crate::format::about::{About, DigestKey};
     use crate::format::expiry::Expiry;
+    use crate::format::header::DIGEST;
     use crate::format::hold::HoldRecord;
     use crate::format::limits;
     use crate::format::proof::{Level, Proof};
@@ -37,6 +51,16 @@ mod tests {
             assert!(R::decode(&bytes[..i]).is_err(), "{record:?} cut at {i}");
         }
         assert!(R::decode(&[&bytes[..], &[0]].concat()).is_err(), "{record:?} with one more");
+    }
+
+    fn with_digest<R: Record + PartialEq + std::fmt::Debug>(record: &R) {
+        let bytes = record.encode();
+        assert_eq!(record.required(), DIGEST);
+        assert_eq!(R::decode_as(DIGEST, &bytes).as_ref(), Ok(record));
+        assert!(R::decode(&bytes).is_err() && R::decode_as(DIGEST, &bytes[1..]).is_err());
+        for i in 0..bytes.len() {
+            assert!(R::decode_as(DIGEST, &bytes[..i]).is_err(), "{record:?} cut at {i}");
+        }
     }
 
     #[test]
@@ -61,8 +85,10 @@ mod tests {
             kind: SnapshotKind::Safety,
             takes_back: None,
             label: "before migration".into(),
+            digest: None,
         };
         round_trip(&snapshot);
+        with_digest(&SnapshotRecord { digest: Some(Digest([7; 16])), ..snapshot.clone() });
         snapshot.takes_back = Some(SnapshotId([9; 8]));
         round_trip(&snapshot);
         let mut proof = Proof {
@@ -86,8 +112,10 @@ mod tests {
             takes_back: None,
             reason: "audit".into(),
             host: "h".into(),
+            digest: None,
         };
         round_trip(&hold);
+        with_digest(&HoldRecord { digest: Some(Digest([7; 16])), ..hold.clone() });
         hold.takes_back = Some(HoldId([9; 8]));
         round_trip(&hold);
         let ranges = vec![(Seq(1), Seq(3)), (Seq(5), Seq(5))];

@@ -9,14 +9,15 @@
 //! 18  6  reserved, zero
 //! 24  8  id of the record taken back, else zero
 //! 32  .  label: u16 length, UTF-8
+//!  . 16  only with the required feature of that: the commit's database digest
 //! ```
 //!
 //! Records are never changed or deleted in place: a label is taken back by one more record.
 
-use super::header::ObjectKind;
+use super::header::{DIGEST, ObjectKind};
 use super::record::Record;
 use super::wire::{DecodeError, Reader, Writer};
-use crate::types::{Seq, SnapshotId, Timestamp};
+use crate::types::{Digest, Seq, SnapshotId, Timestamp};
 
 /// Why a snapshot was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct SnapshotRecord {
     pub takes_back: Option<SnapshotId>,
     /// The name for people.
     pub label: String,
+    /// The database digest of the commit, which no other one of its number has.
+    pub digest: Option<Digest>,
 }
 
 impl Record for SnapshotRecord {
@@ -68,10 +71,21 @@ impl Record for SnapshotRecord {
             .zeros(6)
             .bytes(&self.takes_back.unwrap_or_default().0)
             .text(&self.label);
+        if let Some(digest) = &self.digest {
+            w.bytes(&digest.0);
+        }
         w.0
     }
 
+    fn required(&self) -> u16 {
+        if self.digest.is_some() { DIGEST } else { 0 }
+    }
+
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Self::decode_as(0, bytes)
+    }
+
+    fn decode_as(required: u16, bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
         let seq = Seq(r.u64("seq")?);
         let time = r.timestamp("time")?;
@@ -92,7 +106,11 @@ impl Record for SnapshotRecord {
             _ => return Err(bad_flag),
         };
         let label = r.text("label")?;
+        let digest = match required & DIGEST {
+            0 => None,
+            _ => Some(Digest(r.array("commit's digest")?)),
+        };
         r.finish()?;
-        Ok(Self { seq, time, kind, takes_back, label })
+        Ok(Self { seq, time, kind, takes_back, label, digest })
     }
 }

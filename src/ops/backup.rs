@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::CommitRecord;
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::locate::Database;
+use crate::ops::soundness::before_writing;
 use crate::progress::Monitor;
 use crate::repo::Repository;
 use crate::repo::history::{History, Snapshot};
@@ -79,7 +80,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// [`ErrorKind::Source`] when the file can't be read as a database, [`ErrorKind::Refused`] when the history belongs to
-/// another file, [`ErrorKind::Busy`] when another writer is at work; store errors.
+/// another file, [`ErrorKind::Busy`] when another writer is at work, [`ErrorKind::Damaged`] when the newest commit can't be
+/// restored, whether or not there is anything new; store errors.
 ///
 /// # Durability
 /// When this returns, the commit and its label are durable in the repository.
@@ -129,6 +131,7 @@ fn run<'c>(
 ) -> Result<BackupReport> {
     let history = database.history_or_new(repository, options.adopt)?;
     let source = &*database.place;
+    before_writing(&history, Some(source), monitor)?;
     let mut writer = Writer::open(&history, "backup")?;
     let pin = pin()?;
     let (began, blocks) = (Instant::now(), pin.blocks_writers());
@@ -154,7 +157,10 @@ fn run<'c>(
         tidy(&mut writer, options, monitor);
     }
     let snapshot = match &options.label {
-        Some(label) => Some(history.add_snapshot(seq, label, SnapshotKind::Manual)?),
+        Some(label) => Some(match writer.head().filter(|head| head.seq == seq) {
+            Some(head) => history.label((seq, head.digest), label, SnapshotKind::Manual)?,
+            None => history.add_snapshot(seq, label, SnapshotKind::Manual)?,
+        }),
         None => None,
     };
     Ok(BackupReport { history, seq, commit, snapshot, read })

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use crate::capture::follow::{FollowOptions, Follower, Listener};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::locate::Database;
+use crate::ops::soundness::before_writing;
+use crate::progress::Silent;
 use crate::repo::Repository;
 use crate::repo::history::History;
 use crate::repo::rival::rival;
@@ -33,7 +35,8 @@ pub struct WatchOptions {
 /// # Errors
 /// [`crate::ErrorKind::Source`] when the file can't be read as a database, [`crate::ErrorKind::Refused`] when the history belongs
 /// to another file or the SQLite library is not safe to follow with, [`crate::ErrorKind::Busy`] when another process of this machine
-/// writes to the history, or one of another machine follows it; store errors.
+/// writes to the history, or one of another machine follows it, [`crate::ErrorKind::Damaged`] when its newest commit can't be restored;
+/// store errors.
 pub fn follow(
     repository: &Repository,
     path: &Path,
@@ -59,6 +62,7 @@ pub fn follow(
             "stop it there first; if it is gone for good, or should be superseded: --takeover",
         ));
     }
+    before_writing(&history, Some(&database.place), &Silent)?;
     let writer = Writer::open(&history, WATCH)?;
     let follower = Follower::start(writer, path, &database.place, options.follow, listener)?;
     Ok((history, follower))

@@ -12,6 +12,7 @@ pub mod repair;
 pub mod restore;
 pub mod rewind;
 pub mod select;
+pub mod soundness;
 pub mod stats;
 pub mod verify;
 

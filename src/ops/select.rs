@@ -113,9 +113,17 @@ impl Find<'_> {
             }
         }
         let none = || format!("has no snapshot labelled {label:?}");
-        match found.into_iter().max_by_key(|s| s.seq) {
-            Some(snapshot) => self.seq(snapshot.seq, none),
-            None => Err(self.nothing(none())),
+        let Some(snapshot) = found.into_iter().max_by_key(|s| s.seq) else {
+            return Err(self.nothing(none()));
+        };
+        let commit = self.seq(snapshot.seq, none)?;
+        if snapshot.names(&commit) {
+            return Ok(commit);
         }
+        let given = snapshot.time;
+        Err(self.nothing(format!(
+            "has lost the commit that {label:?} was given to on {given}; another one has its number, seq:{}",
+            commit.seq
+        )))
     }
 }

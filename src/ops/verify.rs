@@ -6,10 +6,12 @@
 //! | data | besides: every index block and batch opens, every page has its digest, and every commit's pages add up to its digest |
 //! | restore | besides the chain: a scratch restore passes `integrity_check`, `foreign_key_check` and the user's assertions |
 //!
+//! What is damaged at level chain is [`super::soundness`]'s judgement.
+//!
 //! Damage does not end a verification: it goes on and lists all that it finds. Every result is stored as a proof, a failed one
 //! too, so that any machine can tell when a commit was last proven.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,11 +22,12 @@ use crate::codec::pool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::index::IndexBlock;
 use crate::format::proof::{Level, Proof};
-use crate::format::segment::{PART_HEADER_LEN, PartHeader};
+use crate::format::segment::Location;
 use crate::ops::audit;
 use crate::ops::restore::{Opener, Scratch, write_pages};
+use crate::ops::soundness::{Look, judge};
 use crate::progress::{Monitor, Phase, check_cancelled};
-use crate::repo::chain::{Chain, Commit, Segment};
+use crate::repo::chain::{Chain, Commit, Problem, Segment};
 use crate::repo::history::History;
 use crate::repo::host;
 use crate::repo::merge::loss::loss;
@@ -71,6 +74,8 @@ pub struct VerifyReport {
     pub strays: usize,
     /// Those among them that were tried first and can't be read. What they stand for is still there; but no prune deletes them.
     pub unreadable: Vec<String>,
+    /// What is not as it was written, and harms nobody.
+    pub remarks: Vec<Finding>,
 }
 
 /// One thing that is wrong.
@@ -86,13 +91,12 @@ pub struct Finding {
 
 impl Finding {
     pub(crate) fn of(e: &Error) -> Self {
-        let mut message = e.message().to_owned();
-        let mut source = std::error::Error::source(e);
-        while let Some(cause) = source {
-            message = format!("{message}: {cause}");
-            source = cause.source();
-        }
-        let object = e.object().unwrap_or("the history").to_owned();
+        Problem::of(e).into()
+    }
+}
+
+impl From<Problem> for Finding {
+    fn from(Problem { object, message, .. }: Problem) -> Self {
         Self { object, message, commit: None }
     }
 }
@@ -129,7 +133,7 @@ fn verify_once(
 ) -> Result<(VerifyReport, Option<Chain>)> {
     let started = Timestamp::now();
     let mut report = VerifyReport::default();
-    let chain = match history.chain() {
+    let chain = match history.readable_chain() {
         Ok(chain) => chain,
         Err(e) if is_damage(&e) => {
             report.findings.push(Finding::of(&e));
@@ -137,13 +141,18 @@ fn verify_once(
         }
         Err(e) => return Err(e),
     };
-    report.segments = chain.segments().len();
+    report.segments = chain.stored().count();
     report.commits = chain.commits().count();
     report.strays = chain.strays();
     report.unreadable = chain.unreadable().to_vec();
+    let judged = judge(history, &chain, Look::Close, monitor)?;
+    if let Some(problem) = judged.damage.iter().find(|problem| problem.too_new) {
+        return Err(problem.error(history));
+    }
+    report.findings = judged.damage.into_iter().map(Finding::from).collect();
+    report.remarks = judged.remarks.into_iter().map(Finding::from).collect();
     let Some(latest) = chain.latest() else { return Ok((report, None)) };
     let run = Run { history, chain: &chain, options, monitor, clock };
-    run.objects(&mut report)?;
     let mut proof = Proof {
         seq: latest.seq,
         digest: latest.record.digest,
@@ -176,13 +185,13 @@ fn verify_once(
     }
     proof.micros = micros(clock);
     proof.failure = report.findings.first().map(|f| format!("{}: {}", f.object, f.message));
-    history.add_proof(&proof)?;
+    run.keep(&proof)?;
     Ok((report, Some(chain)))
 }
 
 /// Whether a merge replaced segments of the chain since it was read.
 fn is_replaced(history: &History, chain: &Chain) -> bool {
-    history.chain().is_ok_and(|now| !now.extends(chain))
+    history.chain_like(chain).is_ok_and(|now| !now.extends(chain))
 }
 
 fn is_damage(e: &Error) -> bool {
@@ -223,47 +232,23 @@ impl Run<'_> {
         self.options.max_time.is_some_and(|max| self.clock.elapsed() >= max)
     }
 
-    /// Every object is there and as long as it should be; the small ones open.
-    fn objects(&self, report: &mut VerifyReport) -> Result<()> {
-        let (store, names) = (self.history.repository().store(), self.history.names());
-        let mut lens = HashMap::new();
-        for prefix in [names.log(), names.merged(), names.data()] {
-            lens.extend(store.list(&prefix)?.into_iter().map(|e| (e.name, e.len)));
+    /// Stores a proof. Of a chain with holes there is none: it is not that chain which has to be restored. Where nothing can be stored,
+    /// what was found counts all the same.
+    fn keep(&self, proof: &Proof) -> Result<()> {
+        if !self.chain.holes().is_empty() {
+            return Ok(());
         }
-        for segment in self.chain.segments() {
-            check_cancelled(self.monitor)?;
-            let id = segment.reference.id;
-            let parts =
-                (0..).zip(&segment.manifest.parts).map(|(n, len)| (names.part(id, n), *len));
-            let object = (segment.name().to_owned(), segment.object_len());
-            for (name, expected) in std::iter::once(object).chain(parts) {
-                let message = match lens.get(&name) {
-                    Some(len) if *len == expected => continue,
-                    Some(len) => format!("has {len} bytes instead of {expected}"),
-                    None => "is missing".to_owned(),
-                };
-                report.findings.push(Finding { object: name, message, commit: None });
+        match self.history.add_proof(proof) {
+            Err(e) if matches!(e.kind(), ErrorKind::Storage | ErrorKind::NoSpace) => {
+                let cause = std::error::Error::source(&e).map(|c| format!(": {c}"));
+                self.monitor.warn(&format!(
+                    "the result can't be kept in the repository: {e}{}",
+                    cause.unwrap_or_default()
+                ));
+                Ok(())
             }
-            Self::note(self.part_headers(segment), &mut report.findings)?;
+            done => done,
         }
-        Self::note(self.history.snapshots(), &mut report.findings)?;
-        Self::note(self.history.holds(), &mut report.findings)?;
-        Self::note(self.history.proofs(), &mut report.findings)?;
-        Ok(())
-    }
-
-    fn part_headers(&self, segment: &Segment) -> Result<()> {
-        let (store, names) = (self.history.repository().store(), self.history.names());
-        let len = usize::try_from(PART_HEADER_LEN).unwrap_or(0);
-        for (number, _) in (0..).zip(&segment.manifest.parts) {
-            let name = names.part(segment.reference.id, number);
-            let Some(bytes) = store.get_range(&name, 0, len)? else { continue };
-            let header = PartHeader::decode(&bytes).map_err(|e| e.of(&name))?;
-            if header.segment != segment.reference.id || header.part != number {
-                return Err(Error::damaged(name, "is another part under this one's name"));
-            }
-        }
-        Ok(())
     }
 
     /// Every index block and batch opens, every page has its digest, every commit's pages add up.
@@ -283,11 +268,11 @@ impl Run<'_> {
             self.options.threads,
             batches,
             || Opener::new(self.history),
-            |opener: &mut Opener, wanted| {
+            |opener: &mut Opener, (wanted, once)| {
                 check_cancelled(self.monitor)?;
                 match opener.open(&wanted, &mut |_, _, _| Ok(())) {
                     Ok(n) => {
-                        opened.fetch_add(1, Ordering::Relaxed);
+                        opened.fetch_add(once.into(), Ordering::Relaxed);
                         bytes.fetch_add(n, Ordering::Relaxed);
                         self.monitor.advance(n);
                     }
@@ -321,8 +306,8 @@ impl Run<'_> {
         }
         report.timed_out = self.out_of_time();
         // What an unreadable index block does to the sums is no news.
-        if report.findings.is_empty() {
-            report.findings = audit::commit_digests(self.chain, self.monitor)?;
+        if report.findings.len() == before.len() {
+            report.findings.extend(audit::commit_digests(self.chain, self.monitor)?);
         }
         Ok(())
     }
@@ -344,7 +329,7 @@ impl Run<'_> {
                 return Ok(());
             }
             let page_bytes = commit.segment.manifest.page_size.file_len(commit.record.pages);
-            self.history.add_proof(&Proof {
+            self.keep(&Proof {
                 seq: commit.seq,
                 digest: commit.record.digest,
                 started,
@@ -424,6 +409,8 @@ struct Batches<'a> {
     random: u64,
     /// The next index block: segment and number.
     at: (usize, usize),
+    /// Batches of the segment that were counted: several of its blocks may list one.
+    counted: HashSet<Location>,
     ready: std::vec::IntoIter<Wanted>,
 }
 
@@ -431,7 +418,8 @@ impl<'a> Batches<'a> {
     fn new(run: &'a Run<'a>, findings: &'a Mutex<Vec<Finding>>) -> Result<Self> {
         let random = u64::from_le_bytes(random_bytes()?);
         let ready = Vec::new().into_iter();
-        Ok(Self { run, findings, decoder: Decoder::new()?, random, at: (0, 0), ready })
+        let counted = HashSet::new();
+        Ok(Self { run, findings, decoder: Decoder::new()?, random, at: (0, 0), counted, ready })
     }
 
     /// Whether a batch is in the sample: a coin of the sample's weight (SplitMix64).
@@ -448,6 +436,7 @@ impl<'a> Batches<'a> {
         let segment = self.run.chain.segments().get(self.at.0)?.clone();
         let Some(block) = segment.manifest.blocks.get(self.at.1) else {
             self.at = (self.at.0 + 1, 0);
+            self.counted.clear();
             return Some(Ok(()));
         };
         let index = segment.block(self.at.1, block, &mut self.decoder);
@@ -468,7 +457,8 @@ impl<'a> Batches<'a> {
 }
 
 impl Iterator for Batches<'_> {
-    type Item = Result<Wanted>;
+    /// A batch with pages that one block lists, and whether it is the first such.
+    type Item = Result<(Wanted, bool)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -476,7 +466,8 @@ impl Iterator for Batches<'_> {
                 return None;
             }
             if let Some(wanted) = self.ready.next() {
-                return Some(Ok(wanted));
+                let once = self.counted.insert(wanted.batch.at);
+                return Some(Ok((wanted, once)));
             }
             if let Err(e) = self.next_block()? {
                 return Some(Err(e));

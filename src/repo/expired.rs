@@ -123,6 +123,26 @@ impl Expired {
         Self { ranges, ..self.clone() }
     }
 
+    /// What did not expire yet of some ranges; ascending, and joined where they touch.
+    pub(crate) fn rest_of(&self, ranges: Vec<(Seq, Seq)>) -> Vec<(Seq, Seq)> {
+        let mut rest = Vec::new();
+        for (mut first, last) in joined(ranges) {
+            let from = self.ranges.partition_point(|(_, end)| *end < first);
+            for (begin, end) in
+                self.ranges.iter().skip(from).take_while(|(begin, _)| *begin <= last)
+            {
+                if first < *begin {
+                    rest.push((first, Seq(begin.0 - 1)));
+                }
+                first = end.next();
+            }
+            if first <= last && !self.contains(first) {
+                rest.push((first, last));
+            }
+        }
+        rest
+    }
+
     /// The ranges.
     pub(crate) fn ranges(&self) -> &[(Seq, Seq)] {
         &self.ranges
@@ -175,6 +195,27 @@ impl Expired {
             announcement.records.push((name, token, record));
         }
         Ok(announcement)
+    }
+
+    /// Publishes which commits are lost. Labels and holds do not bring those back, so nothing is announced.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub(crate) fn publish_lost(
+        history: &History,
+        (term, time): (Term, Timestamp),
+        lost: &[(Seq, Seq)],
+    ) -> Result<()> {
+        for chunk in joined(lost.to_vec()).chunks(limits::EXPIRY_RANGES) {
+            let token = WriterToken::random()?;
+            let record = Expiry { term, time, ranges: chunk.to_vec() };
+            history.repository().create_record(
+                &history.names().expiry(term, token),
+                token.0,
+                &record,
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -267,6 +308,11 @@ mod tests {
         let other = Expired { ranges: s(&[(2, 2), (6, 8), (9, 20)]), ..Expired::default() };
         assert_eq!(expired.agreeing(&other).ranges, s(&[(2, 2), (6, 6), (8, 8), (9, 9)]));
         assert_eq!(expired.agreeing(&Expired::default()), Expired::default());
+        assert_eq!(
+            expired.rest_of(s(&[(2, 10), (12, 12)])),
+            s(&[(4, 4), (7, 7), (10, 10), (12, 12)])
+        );
+        assert_eq!(expired.rest_of(s(&[(1, 3), (5, 5)])), s(&[]));
         assert_eq!(joined(s(&[(1, u64::MAX), (u64::MAX, u64::MAX)])), s(&[(1, u64::MAX)]));
     }
 }

@@ -36,6 +36,15 @@ pub struct Snapshot {
     pub kind: SnapshotKind,
     /// The label.
     pub label: String,
+    /// The database digest of the commit that it was given to; `None` in a record of an earlier version.
+    pub digest: Option<Digest>,
+}
+
+impl Snapshot {
+    /// Whether it was given to this commit, and not to another one of its number that was lost.
+    pub fn names(&self, commit: &Commit) -> bool {
+        self.seq == commit.seq && self.digest.is_none_or(|digest| digest == commit.record.digest)
+    }
 }
 
 impl History {
@@ -144,6 +153,7 @@ impl History {
                     time: record.time,
                     kind: record.kind,
                     label: record.label,
+                    digest: record.digest,
                 }),
             }
         }
@@ -152,45 +162,47 @@ impl History {
         Ok(found.into_iter().map(|s| (gone(&s), s)).map(|(gone, s)| (s, gone)).collect())
     }
 
-    /// Labels a commit.
+    /// Labels the commit of a number, whichever that is now.
+    ///
+    /// # Errors
+    /// As [`History::label`]; [`ErrorKind::NotFound`] when there is none.
+    pub fn add_snapshot(&self, seq: Seq, label: &str, kind: SnapshotKind) -> Result<Snapshot> {
+        self.label((seq, self.digest_of(seq)?), label, kind)
+    }
+
+    /// The database digest of a commit, restore point or not.
+    pub(crate) fn digest_of(&self, seq: Seq) -> Result<Digest> {
+        let chain = self.readable_chain()?;
+        let found = chain.states().find(|commit| commit.seq == seq);
+        found.map(|commit| commit.record.digest).ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("has no commit seq:{seq}"))
+                .with_object(format!("history {:?}", self.name()))
+        })
+    }
+
+    /// Labels a commit, given by its number and its database digest.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] for a label that can't be selected later; [`ErrorKind::NotFound`] when a prune dropped the commit
     /// meanwhile; store errors.
-    pub fn add_snapshot(&self, seq: Seq, label: &str, kind: SnapshotKind) -> Result<Snapshot> {
-        self.label(seq, None, label, kind)
-    }
-
-    /// Labels a commit that was read before, and no other one of its number.
-    ///
-    /// # Errors
-    /// As [`History::add_snapshot`].
-    pub fn label_commit(
+    pub fn label(
         &self,
-        commit: &Commit,
-        label: &str,
-        kind: SnapshotKind,
-    ) -> Result<Snapshot> {
-        self.label(commit.seq, Some(commit.record.digest), label, kind)
-    }
-
-    fn label(
-        &self,
-        seq: Seq,
-        digest: Option<Digest>,
+        (seq, digest): (Seq, Digest),
         label: &str,
         kind: SnapshotKind,
     ) -> Result<Snapshot> {
         check_label("a label", label)?;
         let time = Timestamp::now();
+        let digest = Some(digest);
         let id = self.put_snapshot(&SnapshotRecord {
             seq,
             time,
             kind,
             takes_back: None,
             label: label.to_owned(),
+            digest,
         })?;
-        let snapshot = Snapshot { id, seq, time, kind, label: label.to_owned() };
+        let snapshot = Snapshot { id, seq, time, kind, label: label.to_owned(), digest };
         self.check_kept(seq, digest).inspect_err(|_| {
             // A label on what is going away means nothing; if it can't be taken back it does no harm.
             let _ = self.remove_snapshot(&snapshot);
@@ -209,7 +221,7 @@ impl History {
         expired::withdraw(self, |announced| {
             announced.ranges.iter().any(|(first, last)| (*first..=*last).contains(&seq))
         })?;
-        let chain = self.chain()?;
+        let chain = self.readable_chain()?;
         let gone = match chain.commit(seq) {
             None => "a prune dropped it",
             Some(now) if digest.is_some_and(|digest| digest != now.record.digest) => {
@@ -246,6 +258,7 @@ impl History {
             kind: snapshot.kind,
             takes_back: Some(snapshot.id),
             label: snapshot.label.clone(),
+            digest: None,
         })
         .map(|_| ())
     }

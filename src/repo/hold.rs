@@ -21,6 +21,15 @@ pub struct Hold {
     pub reason: String,
     /// The machine that asked for it.
     pub host: String,
+    /// The database digest of the commit; `None` in a record of an earlier version.
+    pub digest: Option<Digest>,
+}
+
+impl Hold {
+    /// Whether it was given to this commit, and not to another one of its number that was lost.
+    pub fn names(&self, commit: &Commit) -> bool {
+        self.seq == commit.seq && self.digest.is_none_or(|digest| digest == commit.record.digest)
+    }
 }
 
 impl History {
@@ -38,12 +47,12 @@ impl History {
             if record.seq != seq || prefix.object != padded(id.0) {
                 return Err(Error::damaged(entry.name, "is another record under this one's name"));
             }
-            let HoldRecord { time, takes_back, reason, host, .. } = record;
+            let HoldRecord { time, takes_back, reason, host, digest, .. } = record;
             match takes_back {
                 Some(other) => {
                     taken_back.insert(other);
                 }
-                None => found.push(Hold { id, seq, time, reason, host }),
+                None => found.push(Hold { id, seq, time, reason, host, digest }),
             }
         }
         found.retain(|hold| !taken_back.contains(&hold.id));
@@ -51,7 +60,15 @@ impl History {
         Ok(found)
     }
 
-    /// Holds a commit.
+    /// Holds the commit of a number, whichever that is now.
+    ///
+    /// # Errors
+    /// As [`History::hold`]; [`crate::error::ErrorKind::NotFound`] when there is none.
+    pub fn add_hold(&self, seq: Seq, reason: &str) -> Result<Hold> {
+        self.hold((seq, self.digest_of(seq)?), reason)
+    }
+
+    /// Holds a commit, given by its number and its database digest.
     ///
     /// # Errors
     /// [`crate::error::ErrorKind::Usage`] for a reason that is empty or has control characters;
@@ -59,26 +76,15 @@ impl History {
     ///
     /// # Durability
     /// When this returns, no prune drops the commit.
-    pub fn add_hold(&self, seq: Seq, reason: &str) -> Result<Hold> {
-        self.hold(seq, None, reason)
-    }
-
-    /// Holds a commit that was read before, and no other one of its number.
-    ///
-    /// # Errors
-    /// As [`History::add_hold`].
-    pub fn hold_commit(&self, commit: &Commit, reason: &str) -> Result<Hold> {
-        self.hold(commit.seq, Some(commit.record.digest), reason)
-    }
-
-    fn hold(&self, seq: Seq, digest: Option<Digest>, reason: &str) -> Result<Hold> {
+    pub fn hold(&self, (seq, digest): (Seq, Digest), reason: &str) -> Result<Hold> {
         check_label("a reason to hold", reason)?;
         let (time, host) = (Timestamp::now(), super::host());
         let reason = reason.to_owned();
-        let record = HoldRecord { seq, time, takes_back: None, reason, host };
+        let digest = Some(digest);
+        let record = HoldRecord { seq, time, takes_back: None, reason, host, digest };
         let id = self.put_hold(&record)?;
         let HoldRecord { reason, host, .. } = record;
-        let hold = Hold { id, seq, time, reason, host };
+        let hold = Hold { id, seq, time, reason, host, digest };
         self.check_kept(seq, digest).inspect_err(|_| {
             // If it can't be taken back it does no harm.
             let _ = self.remove_hold(&hold);
@@ -98,6 +104,7 @@ impl History {
             takes_back,
             reason: hold.reason.clone(),
             host: super::host(),
+            digest: None,
         };
         self.put_hold(&record).map(|_| ())
     }

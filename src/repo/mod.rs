@@ -20,6 +20,7 @@ pub mod history;
 pub mod hold;
 pub mod keys;
 pub(crate) mod merge;
+pub mod numbers;
 pub(crate) mod page_map;
 pub(crate) mod publish;
 pub(crate) mod rival;
@@ -319,7 +320,8 @@ impl Repository {
         object: [u8; 16],
         record: &R,
     ) -> Result<()> {
-        let bytes = self.seal_object(name, (R::KIND, 0), object, &record.encode())?;
+        let bytes =
+            self.seal_object(name, (R::KIND, record.required()), object, &record.encode())?;
         match self.store().create(name, &bytes)? {
             Created::New => Ok(()),
             Created::Exists => {
@@ -330,15 +332,24 @@ impl Repository {
 
     /// Reads and opens a small record, if it is there.
     pub(crate) fn read_record<R: Record>(&self, name: &str) -> Result<Option<(SealedPrefix, R)>> {
+        self.read_record_at(name, name)
+    }
+
+    /// As [`Repository::read_record`], of one that was sealed under another name than it lies under: in the quarantine.
+    pub(crate) fn read_record_at<R: Record>(
+        &self,
+        at: &str,
+        name: &str,
+    ) -> Result<Option<(SealedPrefix, R)>> {
         let limit = u64::try_from(limits::RECORD_BODY + SealedPrefix::LEN).unwrap_or(u64::MAX);
-        let Some(bytes) = self.store().get(name, limit)? else { return Ok(None) };
+        let Some(bytes) = self.store().get(at, limit)? else { return Ok(None) };
         let prefix =
             SealedPrefix::decode(&bytes, R::KIND, limits::RECORD_BODY).map_err(|e| e.of(name))?;
         let body = self.open_object(name, &prefix, &bytes)?;
         if bytes.len() != SealedPrefix::LEN + body.len() + TAG_LEN {
             return Err(Error::damaged(name, "goes on behind its end"));
         }
-        let record = R::decode(&body).map_err(|e| e.of(name))?;
+        let record = R::decode_as(prefix.header.required, &body).map_err(|e| e.of(name))?;
         Ok(Some((prefix, record)))
     }
 }

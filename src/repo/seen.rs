@@ -63,7 +63,8 @@ pub(crate) fn check(history: &History, chain: &Chain, seen: Option<&Seen>) -> Re
             None => true,
             Some(newest) => newest.seq < seen.seq && newest.term <= seen.term,
         };
-        if back {
+        // A repair that lost it said so.
+        if back && !chain.expired().contains(seen.seq) {
             let now = newest.map_or("there is none".to_owned(), |n| describe(n.seq, n.time));
             return Err(went_back(history, &describe(seen.seq, seen.time), &now));
         }
@@ -87,8 +88,10 @@ pub(crate) fn check_acknowledged(history: &History, head: &Head, chain: &Chain) 
     let newest = chain.states().next_back();
     let end = newest.as_ref().map_or(Seq(0), |commit| commit.seq);
     let there = chain.states().find(|commit| commit.seq == head.seq);
-    let differs = there.is_some_and(|commit| commit.record.digest != head.digest);
-    if end >= head.seq && !differs {
+    let differs = there.as_ref().is_some_and(|commit| commit.record.digest != head.digest);
+    // What a repair lost it published as expired.
+    let lost = there.is_none() && chain.expired().contains(head.seq);
+    if (end >= head.seq || lost) && !differs {
         return Ok(());
     }
     let now = match newest {
@@ -120,6 +123,16 @@ fn went_back(history: &History, seen: &str, now: &str) -> Error {
 /// [`ErrorKind::Busy`] when a process of this machine writes to the history; when it can't be removed.
 pub(crate) fn forget(history: &History) -> Result<()> {
     let _lock = state::StateDir::lock(history)?;
+    // But not the numbers, which are not used again.
+    let state = state::peek(history)?;
+    let heads = state.into_iter().flat_map(|s| [s.head, s.acknowledged]);
+    let known =
+        heads.flatten().map(|head| head.seq).chain(read(history).map(|seen| seen.seq)).max();
+    if let Some(highest) = known.filter(|seq| floor(history).is_ok_and(|floor| floor < *seq)) {
+        let path = state::dir_of(history).join("numbers");
+        state::replace(&path, highest.0.to_string().as_bytes())
+            .map_err(|e| Error::io(e, "cannot be written", path.display().to_string()))?;
+    }
     for path in [path(history), state::dir_of(history).join("state")] {
         match fs::remove_file(&path) {
             Ok(()) => {}
@@ -128,6 +141,19 @@ pub(crate) fn forget(history: &History) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The highest number that this machine knew before it forgot what it saw.
+///
+/// # Errors
+/// When it is there and can't be read.
+pub(crate) fn floor(history: &History) -> Result<Seq> {
+    let path = state::dir_of(history).join("numbers");
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(text.trim().parse().map(Seq).unwrap_or_default()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Seq(0)),
+        Err(e) => Err(Error::io(e, "cannot be read", path.display().to_string())),
+    }
 }
 
 /// What was seen so far; what can't be read was not.

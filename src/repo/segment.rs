@@ -43,8 +43,22 @@ pub struct Segment {
 impl Segment {
     /// Reads and opens a segment object, if it is there.
     fn read(history: &History, name: &str) -> Result<Option<Self>> {
+        Self::read_at(history, name, name)
+    }
+
+    /// How long an object says that its manifest is, or how long it is itself if that makes no sense.
+    pub(crate) fn manifest_len(history: &History, at: &str) -> Result<u64> {
+        let store = history.repository().store();
+        let Some(len) = store.head(at)? else { return Ok(0) };
+        let front = store.get_range(at, 0, SealedPrefix::LEN)?.unwrap_or_default();
+        let said = SealedPrefix::decode(&front, ObjectKind::Segment, limits::MANIFEST_BODY);
+        Ok(said.map_or(len, |prefix| u64::from(prefix.body_len).min(len)))
+    }
+
+    /// As the others, of a segment that was sealed under another name than it lies under: in the quarantine. Its data can't be read there.
+    pub(crate) fn read_at(history: &History, at: &str, name: &str) -> Result<Option<Self>> {
         let repository = history.repository();
-        let Some(mut bytes) = repository.store().get_range(name, 0, FIRST_READ)? else {
+        let Some(mut bytes) = repository.store().get_range(at, 0, FIRST_READ)? else {
             return Ok(None);
         };
         let prefix = SealedPrefix::decode(&bytes, ObjectKind::Segment, limits::MANIFEST_BODY)
@@ -52,7 +66,7 @@ impl Segment {
         let body_len = usize::try_from(prefix.body_len).unwrap_or(usize::MAX);
         let front_len = SealedPrefix::LEN.saturating_add(body_len);
         if bytes.len() < front_len {
-            bytes = repository.store().get_range(name, 0, front_len)?.unwrap_or_default();
+            bytes = repository.store().get_range(at, 0, front_len)?.unwrap_or_default();
         }
         let body = repository.open_object(name, &prefix, &bytes)?;
         let manifest = Manifest::decode(&body).map_err(|e| e.of(name))?;
@@ -163,6 +177,12 @@ impl Segment {
             return self.name.clone();
         }
         crate::format::names::HistoryNames(self.manifest.history).part(self.reference.id, at.part)
+    }
+
+    /// Where a location ends in its object.
+    pub(crate) fn end_of(&self, at: Location) -> u64 {
+        let base = if self.manifest.parts.is_empty() { self.data_at } else { 0 };
+        base.saturating_add(at.offset).saturating_add(at.len.into())
     }
 
     /// The sealed bytes at a location.

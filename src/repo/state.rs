@@ -7,6 +7,7 @@
 //!   state     JSON, replaced atomically
 //!   digests   the head's page digests (see `digests`)
 //!   seen      the newest commit that was seen (see `seen`)
+//!   numbers   the highest number that was known before a rollback was accepted
 //! ```
 //!
 //! Invariant: but for its `next`, the state is written after what it speaks of was published and acknowledged. A state that is

@@ -75,8 +75,8 @@ impl Writer {
         let lost = head.as_ref().is_some_and(|head| chain.expired().contains(head.seq));
         let mut state = State::new(term, token, head);
         state.head_lost = lost;
-        // Numbers that expired before the history was set back would be no restore points.
-        state.at_least = chain.expired().last().map_or(Seq(0), Seq::next);
+        // Numbers of commits that were lost, or expired before the history was set back, name nothing else.
+        state.at_least = history.highest_number(&chain)?.next();
         // The same head: nobody wrote in between. In the term that is remembered nothing was published, and whoever still holds
         // it, a clone of this machine, goes on from this head, too.
         let same = saved.as_ref().filter(|saved| saved.head == state.head);
@@ -120,11 +120,6 @@ impl Writer {
     /// The seq of the next commit.
     pub(crate) fn next_seq(&self) -> Seq {
         self.head().map_or(Seq(1), |head| head.seq.next()).max(self.state.at_least)
-    }
-
-    /// Leaves out the numbers up to one that was lost.
-    pub(crate) fn leave_out(&mut self, upto: Seq) {
-        self.state.at_least = self.state.at_least.max(upto.next());
     }
 
     /// Whether the next segment has to be a base, since the head's pages can't be built on.

@@ -70,6 +70,7 @@ pub fn objects() -> Objects {
             kind: SnapshotKind::Manual,
             takes_back: takes_back.map(SnapshotId),
             label: label.into(),
+            digest: None,
         };
         let name = NAMES.snapshot(Seq(seq), SnapshotId(id));
         put(&mut objects, name, 1, [[0; 8], id].concat().try_into().unwrap(), &record);
@@ -95,6 +96,7 @@ pub fn objects() -> Objects {
             takes_back: takes_back.map(HoldId),
             reason: reason.into(),
             host: "example".into(),
+            digest: None,
         };
         let name = NAMES.hold(Seq(seq), HoldId(id));
         put(&mut objects, name, 1, [[0; 8], id].concat().try_into().unwrap(), &record);

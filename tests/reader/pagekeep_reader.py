@@ -32,8 +32,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 REPOSITORY, SLOT, ABOUT, WRITER, SEGMENT, PART, SNAPSHOT, PROOF, HOLD, EXPIRY = range(1, 11)
-SPARSE = 1
-REQUIRED_FEATURES = {SEGMENT: SPARSE}  # those that this reader knows, by the kind of object that may have them
+SPARSE, DIGEST = 1, 2
+REQUIRED_FEATURES = {SEGMENT: SPARSE, SNAPSHOT: DIGEST, HOLD: DIGEST}  # those that this reader knows, by the kind of object that may have them
 PASSPHRASE, KEY_FILE, RECOVERY_KEY = 1, 2, 3
 SECRET_OPTIONS = {KEY_FILE: "key_file", PASSPHRASE: "password_file", RECOVERY_KEY: "recovery_key_file"}
 BASE, DELTA = 1, 2
@@ -681,9 +681,10 @@ class History:
         """The labels that count, by seq (section 5)."""
         labels, taken_back = {}, set()
         for name in self._list("snapshots", f"{U64}-{U64}"):
-            _key_id, object_id, _sealed, body = self.repository.open(name, SNAPSHOT)
+            _key_id, object_id, sealed, body = self.repository.open(name, SNAPSHOT)
             seq, _time, kind, takes_back, reserved, target = body.unpack("QqBB6s8s")
             label = body.text()
+            digest = body.take(16) if sealed[6] & DIGEST else None
             body.end()
             body.zero(reserved, b"" if takes_back else target)
             check(name.endswith(f"/{seq:016x}-{object_id[8:].hex()}"), name, "seq or id is not the name's")
@@ -691,10 +692,12 @@ class History:
             if takes_back:
                 taken_back.add(target)
             else:
-                labels[object_id[8:]] = seq, label
+                labels[object_id[8:]] = seq, label, digest
         by_seq = defaultdict(list)
-        for seq, label in (labels[snapshot_id] for snapshot_id in labels if snapshot_id not in taken_back):
-            by_seq[seq].append(label)
+        digests = {commit.seq: commit.digest for _, commit in self.commits()}
+        for seq, label, digest in (labels[snapshot_id] for snapshot_id in labels if snapshot_id not in taken_back):
+            if digest in (None, digests.get(seq, digest)):  # else it was given to another commit of that seq, which was lost
+                by_seq[seq].append(label)
         return by_seq
 
     def check_records(self) -> None:
@@ -705,9 +708,9 @@ class History:
             body.end()
             check(name.endswith(f"/{term:016x}"), name, "term is not the name's")
         for name in self._list("holds", f"{U64}-{U64}"):
-            _key_id, object_id, _sealed, body = self.repository.open(name, HOLD)
+            _key_id, object_id, sealed, body = self.repository.open(name, HOLD)
             seq, _time, takes_back, reserved, target = body.unpack("QqB7s8s")
-            _reason, _host = body.text(), body.text()
+            _reason, _host, _digest = body.text(), body.text(), body.take(16 if sealed[6] & DIGEST else 0)
             body.end()
             body.zero(reserved, b"" if takes_back else target)
             check(name.endswith(f"/{seq:016x}-{object_id[8:].hex()}"), name, "seq or id is not the name's")

@@ -349,7 +349,8 @@ impl Actor {
 
     fn label(&mut self, history: &History) -> Result<()> {
         let Some(commit) = self.some_commit(history)? else { return Ok(()) };
-        let snapshot = history.label_commit(&commit, "a label", SnapshotKind::Manual)?;
+        let snapshot =
+            history.label((commit.seq, commit.record.digest), "a label", SnapshotKind::Manual)?;
         let key = snapshot.id.0;
         if !self.is_dead() {
             self.theatre
@@ -367,7 +368,7 @@ impl Actor {
 
     fn hold(&mut self, history: &History) -> Result<()> {
         let Some(commit) = self.some_commit(history)? else { return Ok(()) };
-        let hold = history.hold_commit(&commit, "an audit")?;
+        let hold = history.hold((commit.seq, commit.record.digest), "an audit")?;
         let key = hold.id.0;
         if !self.is_dead() {
             self.theatre

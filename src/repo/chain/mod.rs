@@ -14,7 +14,6 @@
 //! - A commit is a restore point if a segment on the chain has it, does not merely carry it, and no expiry lists it.
 
 mod listing;
-mod survey;
 mod tolerant;
 mod walk;
 
@@ -30,7 +29,6 @@ use crate::store::Entry;
 use crate::types::{SegmentId, Seq, Timestamp};
 
 pub use super::segment::Segment;
-pub(crate) use survey::{Survey, survey};
 pub(crate) use tolerant::bridge;
 pub use tolerant::{Hole, Problem};
 

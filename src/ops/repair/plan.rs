@@ -1,0 +1,276 @@
+//! Finding out what is damaged, what remains, and what has to be done. Nothing is changed.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::{Action, Fault, RepairOptions, RepairReport};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ops::audit;
+use crate::ops::restore::Opener;
+use crate::ops::soundness::{Look, judge};
+use crate::progress::{Monitor, Phase, check_cancelled};
+use crate::repo::chain::{Chain, Hole, Problem, Segment};
+use crate::repo::history::History;
+use crate::repo::merge::loss::{Loss, loss};
+use crate::repo::page_map::{Wanted, adds_up};
+use crate::repo::{seen, state};
+use crate::types::{SegmentId, Seq};
+
+/// What is to be done about a history.
+#[derive(Debug)]
+pub struct Plan {
+    /// What was found.
+    pub(super) report: RepairReport,
+    /// The chain with its holes, as if the merged segments that give way were not there.
+    pub(super) chain: Chain,
+    /// What has pages that can't be had.
+    pub(super) loss: Loss,
+    /// Numbers that name nothing any more.
+    pub(super) lost: Vec<(Seq, Seq)>,
+    /// What goes to the quarantine.
+    pub(super) away: Vec<String>,
+    /// Objects that go on behind their end.
+    pub(super) too_long: HashSet<String>,
+}
+
+impl Plan {
+    /// What was found, before anything is done about it.
+    pub fn report(&self) -> &RepairReport {
+        &self.report
+    }
+}
+
+/// Finds out what is wrong with a history, and what can be done about it.
+///
+/// # Errors
+/// Store errors; [`ErrorKind::TooNew`] when a newer version wrote to the history: that one has to repair it;
+/// [`ErrorKind::Busy`] when a process of this machine writes to the history.
+pub fn survey(history: &History, options: &RepairOptions, monitor: &dyn Monitor) -> Result<Plan> {
+    // Whoever repairs holds the history like one who writes to it.
+    let _lock = state::StateDir::lock(history)?;
+    let seen = seen::read(history);
+    let look = Survey { history, options, monitor };
+    let chain = Chain::load_readable(history, &HashSet::new())?;
+    look.refuse_newer(&chain)?;
+    let loss = look.loss(&chain)?;
+    let (chain, loss, replaced) = look.fall_back(chain, loss)?;
+    let judged = judge(history, &chain, Look::Close, monitor)?;
+    let mut report = RepairReport::default();
+    let mut away = Vec::new();
+    for object in replaced {
+        let message = "is damaged, and what it replaced is there still".to_owned();
+        report.faults.push(Fault { object: object.clone(), message, action: Action::Quarantine });
+        away.push(object);
+    }
+    look.holes(&chain, &mut report, &mut away);
+    let listed: HashSet<&str> = report.faults.iter().map(|f| &*f.object).collect();
+    let mut more = Vec::new();
+    for problem in judged.damage.iter().filter(|p| !listed.contains(&*p.object)) {
+        let is_record = look.is_record(&problem.object);
+        let action = if is_record { Action::Quarantine } else { Action::Expire };
+        if is_record && !problem.too_new {
+            away.push(problem.object.clone());
+        }
+        more.push(Fault::of(problem, action));
+    }
+    for name in chain.unreadable().iter().filter(|name| !listed.contains(&***name)) {
+        let message = "can't be read, and nothing needs it".to_owned();
+        more.push(Fault { object: name.clone(), message, action: Action::Quarantine });
+        away.push(name.clone());
+    }
+    report.faults.extend(more);
+    for problem in judged.remarks {
+        let newest = chain.newest().is_some_and(|s| look.is_of(s, &problem.object));
+        let action = match (judged.too_long.contains(&problem.object), newest) {
+            (true, false) => Action::Replace,
+            // Nothing takes the place of the newest segment; another one has to stand behind it first.
+            (true, true) => Action::Leave,
+            (false, _) => Action::Quarantine,
+        };
+        if action == Action::Quarantine {
+            away.push(problem.object.clone());
+        }
+        report.remarks.push(Fault::of(&problem, action));
+    }
+    report.faults.extend(loss.findings.iter().map(|e| Fault::of(&Problem::of(e), Action::Expire)));
+    if chain.holes().iter().all(|hole| hole.above.is_some())
+        && let Err(e) = seen::check(history, &chain, seen.as_ref())
+    {
+        report.faults.push(Fault::of(&Problem::of(&e), Action::Leave));
+    }
+    let lost = look.lost(&chain, &loss)?;
+    report.lost.clone_from(&lost);
+    let points = chain.commits().map(|c| c.seq);
+    report.restorable = points.filter(|seq| !loss.points.contains(seq)).collect();
+    report.faults.sort();
+    report
+        .faults
+        .dedup_by(|one, other| (&one.object, &one.message) == (&other.object, &other.message));
+    away.sort();
+    away.dedup();
+    Ok(Plan { report, chain, loss, lost, away, too_long: judged.too_long })
+}
+
+struct Survey<'a> {
+    history: &'a History,
+    options: &'a RepairOptions,
+    monitor: &'a dyn Monitor,
+}
+
+impl Survey<'_> {
+    fn refuse_newer(&self, chain: &Chain) -> Result<()> {
+        let holes = chain.holes().iter().map(|hole| &hole.problem);
+        match holes.chain(chain.bad_expiries()).find(|problem| problem.too_new) {
+            None => Ok(()),
+            Some(problem) => Err(Error::new(
+                ErrorKind::TooNew,
+                "a newer version of pagekeep wrote to it, and has to repair it",
+            )
+            .with_object(&*problem.object)),
+        }
+    }
+
+    fn is_record(&self, name: &str) -> bool {
+        let names = self.history.names();
+        let kinds = [names.snapshots(), names.holds(), names.proofs(), names.writers()];
+        let more = [names.signs(), names.expiries()];
+        kinds.iter().chain(&more).any(|prefix| name.starts_with(&**prefix))
+    }
+
+    fn is_of(&self, segment: &Segment, name: &str) -> bool {
+        let part = self.history.names().parse_part(name);
+        segment.name() == name || part.is_some_and(|(id, _)| id == segment.reference.id)
+    }
+
+    /// What the holes of a chain are, and which objects lie in them.
+    fn holes(&self, chain: &Chain, report: &mut RepairReport, away: &mut Vec<String>) {
+        let names = self.history.names();
+        let is_there: HashSet<&str> = chain.stored().map(|s| s.name()).collect();
+        let is_segment =
+            |name: &str| names.parse_segment(name).is_some() || names.parse_merged(name).is_some();
+        for Hole { above, problem, besides, .. } in chain.holes() {
+            let action = if above.is_some() { Action::Bridge } else { Action::Quarantine };
+            report.faults.push(Fault::of(problem, action));
+            report.faults.extend(besides.iter().map(|p| Fault::of(p, Action::Quarantine)));
+            // The problem may be that something is missing of which a sound segment tells.
+            let objects = std::iter::once(problem).chain(besides).map(|p| &p.object);
+            away.extend(objects.filter(|o| is_segment(o) && !is_there.contains(&***o)).cloned());
+        }
+    }
+
+    /// Which restore points are lost with what can't be had.
+    fn loss(&self, chain: &Chain) -> Result<Loss> {
+        if chain.segments().is_empty() {
+            return Ok(Loss::default());
+        }
+        let (history, monitor) = (self.history, self.monitor);
+        let mut loss = if self.options.data {
+            let page_bytes = |s: &Arc<Segment>| {
+                s.manifest.versions.saturating_mul(s.manifest.page_size.get().into())
+            };
+            let total = chain.segments().iter().map(page_bytes).sum();
+            monitor.phase(Phase::Verify, Some(total));
+            let open = |opener: &mut Opener, wanted: &Wanted| {
+                check_cancelled(monitor)?;
+                let bytes = opener.open(wanted, &mut |_, _, _| Ok(()))?;
+                monitor.advance(bytes);
+                Ok(())
+            };
+            loss(chain, self.options.threads, &|| Opener::new(history), &open)?
+        } else {
+            let lens = self.lens()?;
+            loss(chain, 1, &|| Ok(()), &|(), wanted| {
+                check_cancelled(monitor)?;
+                let name = wanted.segment.object_of(wanted.batch.at);
+                match lens.get(&name) {
+                    Some(len) if *len >= wanted.segment.end_of(wanted.batch.at) => Ok(()),
+                    Some(_) => Err(Error::damaged(name, "ends too early")),
+                    None => Err(Error::damaged(name, "is missing")),
+                }
+            })?
+        };
+        self.above_holes(chain, &mut loss)?;
+        Ok(loss)
+    }
+
+    fn lens(&self) -> Result<HashMap<String, u64>> {
+        let (store, names) = (self.history.repository().store(), self.history.names());
+        let mut lens = HashMap::new();
+        for prefix in [names.log(), names.merged(), names.data()] {
+            lens.extend(store.list(&prefix)?.into_iter().map(|e| (e.name, e.len)));
+        }
+        Ok(lens)
+    }
+
+    /// Commits that have not all of their pages: what was above a hole, or otherwise has too little.
+    fn above_holes(&self, chain: &Chain, loss: &mut Loss) -> Result<()> {
+        if loss.unreadable.is_empty() {
+            // Every version is there; are they all?
+            for finding in audit::commit_digests(chain, self.monitor)? {
+                let Some(seq) = finding.commit else { continue };
+                let known = chain.hole_below(seq).is_some() || !loss.findings.is_empty();
+                if loss.points.insert(seq) && !known {
+                    loss.findings.push(Error::damaged(finding.object, finding.message));
+                }
+            }
+            return Ok(());
+        }
+        for commit in chain.commits() {
+            check_cancelled(self.monitor)?;
+            if loss.points.contains(&commit.seq) || chain.hole_below(commit.seq).is_none() {
+                continue;
+            }
+            match adds_up(&commit, chain.lineage(commit.seq)) {
+                Ok(true) => {}
+                Ok(false) => drop(loss.points.insert(commit.seq)),
+                Err(e) if e.kind() == ErrorKind::Damaged => drop(loss.points.insert(commit.seq)),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Does without merged segments that are damaged where what they replaced is there still and loses less, the newest first. Answers
+    /// their names.
+    fn fall_back(&self, chain: Chain, loss: Loss) -> Result<(Chain, Loss, Vec<String>)> {
+        let is_bad = |id: &SegmentId| loss.spoilt.contains(id) || loss.unreadable.contains(id);
+        let damaged: Vec<Arc<Segment>> =
+            chain.stored().filter(|s| s.is_merged() && is_bad(&s.reference.id)).cloned().collect();
+        let points = |chain: &Chain| -> BTreeSet<Seq> { chain.commits().map(|c| c.seq).collect() };
+        let (mut best, mut least) = (chain, loss);
+        let (mut without, mut replaced) = (HashSet::new(), Vec::new());
+        for segment in damaged.into_iter().rev() {
+            let mut more = without.clone();
+            more.insert(segment.reference.id);
+            let other = Chain::load_readable(self.history, &more)?;
+            let no_worse = other.holes().len() <= best.holes().len();
+            if !no_worse || !points(&other).is_superset(&points(&best)) {
+                continue;
+            }
+            let loss = self.loss(&other)?;
+            if loss.points.len() < least.points.len() {
+                (best, least, without) = (other, loss, more);
+                replaced.push(segment.name().to_owned());
+            }
+        }
+        Ok((best, least, replaced))
+    }
+
+    /// The numbers of commits that can't be restored any more and did not expire yet, in ranges: those of the holes as far as the names
+    /// around them tell, and whatever the newest segments may have had.
+    fn lost(&self, chain: &Chain, loss: &Loss) -> Result<Vec<(Seq, Seq)>> {
+        let mut ranges: Vec<(Seq, Seq)> = Vec::new();
+        for Hole { below, above, .. } in chain.holes() {
+            let first = below.unwrap_or_default().next();
+            let last = match above {
+                Some(above) => Seq(above.0.saturating_sub(1)),
+                None => self.history.highest_number(chain)?,
+            };
+            if first <= last {
+                ranges.push((first, last));
+            }
+        }
+        ranges.extend(loss.points.iter().map(|seq| (*seq, *seq)));
+        Ok(chain.expired().rest_of(ranges))
+    }
+}

@@ -1,0 +1,274 @@
+//! The one judgement of a history: whether it is sound, and what is wrong with it. `verify`, `status`, `prune` and `repair` show it,
+//! `backup` and `watch` ask it before they begin; so none of them calls sound what another one calls damaged.
+//!
+//! It is cheap: manifests, lists and small records. Batches are another level's business.
+//!
+//! | what is found | is |
+//! |---|---|
+//! | a segment or an expiry is missing or can't be read | damage |
+//! | a segment's object or a part is missing or too short, or a part is another one | damage |
+//! | a label, hold, proof, claim or sign can't be read | damage |
+//! | an object goes on behind its end: nobody reads what is there | a remark; a repair replaces it |
+//! | an object that nobody can have written, among segments or claims | a remark; a repair puts it away |
+
+use std::collections::{HashMap, HashSet};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::hold::HoldRecord;
+use crate::format::proof::Proof;
+use crate::format::record::Record;
+use crate::format::segment::{PART_HEADER_LEN, PartHeader};
+use crate::format::snapshot::SnapshotRecord;
+use crate::format::writer::WriterClaim;
+use crate::ops::restore::check_above_hole;
+use crate::progress::{Monitor, check_cancelled};
+use crate::repo::chain::{Chain, Commit, Problem, Segment};
+use crate::repo::claims::Claims;
+use crate::repo::history::History;
+use crate::repo::page_map::PageMap;
+
+/// How closely to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// At manifests and lists.
+    Quick,
+    /// At the small records and the fronts of parts, too.
+    Close,
+}
+
+/// What is wrong with a history.
+#[derive(Clone, Debug, Default)]
+pub struct Soundness {
+    /// What is damaged.
+    pub damage: Vec<Problem>,
+    /// What is not as it was written, and harms nobody.
+    pub remarks: Vec<Problem>,
+    /// Why the newest commit can't be restored.
+    pub newest: Option<Problem>,
+    /// Objects that go on behind their end.
+    pub(crate) too_long: HashSet<String>,
+}
+
+/// Judges a history by its chain, which was read the tolerant way.
+///
+/// # Errors
+/// Store errors; a stop.
+pub(crate) fn judge(
+    history: &History,
+    chain: &Chain,
+    look: Look,
+    monitor: &dyn Monitor,
+) -> Result<Soundness> {
+    let mut found = Soundness::default();
+    for hole in chain.holes() {
+        found.damage.push(hole.problem.clone());
+        found.damage.extend(hole.besides.iter().cloned());
+    }
+    found.damage.extend(chain.bad_expiries().iter().cloned());
+    found
+        .remarks
+        .extend(chain.junk().iter().map(|name| remark(name, "is nothing that pagekeep wrote")));
+    let lens = objects(history, chain, &mut found)?;
+    if look == Look::Close {
+        for segment in chain.stored() {
+            check_cancelled(monitor)?;
+            found.damage.extend(part_headers(history, segment)?);
+        }
+        let claims = Claims::list(history)?;
+        let junk = claims.junk.iter().map(|e| remark(&e.name, "is nothing that pagekeep wrote"));
+        found.remarks.extend(junk);
+        found.damage.extend(records(history, monitor)?);
+    }
+    found.newest = newest(history, chain, &lens)?;
+    found.damage.sort();
+    found.damage.dedup();
+    found.remarks.sort();
+    Ok(found)
+}
+
+/// What a backup or a follower asks before it begins: whether what it stores can be restored.
+///
+/// # Errors
+/// [`ErrorKind::Damaged`] when the newest commit can't be; store errors.
+pub(crate) fn before_writing(
+    history: &History,
+    database: Option<&str>,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let chain = history.readable_chain()?;
+    let found = judge(history, &chain, Look::Quick, monitor)?;
+    let database = database.unwrap_or("DB");
+    let next = format!("`pagekeep repair {} --apply --database {database}`", history.name());
+    if let Some(problem) = &found.newest {
+        let error = problem.error(history);
+        if problem.too_new {
+            return Err(error);
+        }
+        let what = format!("the newest commit can't be restored: {}", problem.message);
+        return Err(Error::damaged(&*problem.object, what)
+            .with_hint(format!("nothing was stored; {next} makes the history whole")));
+    }
+    for problem in &found.damage {
+        monitor.warn(&format!(
+            "{}: {}; older commits can't be restored, {next} makes the history whole",
+            problem.object, problem.message
+        ));
+    }
+    Ok(())
+}
+
+fn remark(object: &str, message: impl Into<String>) -> Problem {
+    Problem { object: object.to_owned(), message: message.into(), too_new: false }
+}
+
+/// Every object of the chain is there and has its length. Answers the lengths of those that are there.
+fn objects(
+    history: &History,
+    chain: &Chain,
+    found: &mut Soundness,
+) -> Result<HashMap<String, u64>> {
+    let (store, names) = (history.repository().store(), history.names());
+    let mut lens = HashMap::new();
+    let mut prefixes = vec![names.log(), names.merged()];
+    if chain.stored().any(|s| !s.manifest.parts.is_empty()) {
+        prefixes.push(names.data());
+    }
+    for prefix in prefixes {
+        lens.extend(store.list(&prefix)?.into_iter().map(|e| (e.name, e.len)));
+    }
+    for segment in chain.stored() {
+        let id = segment.reference.id;
+        let parts = (0..).zip(&segment.manifest.parts).map(|(n, len)| (names.part(id, n), *len));
+        let object = (segment.name().to_owned(), segment.object_len());
+        for (name, expected) in std::iter::once(object).chain(parts) {
+            match lens.get(&name).copied() {
+                Some(len) if len == expected => {}
+                Some(len) if len > expected => {
+                    let more = len - expected;
+                    let message = format!("has {more} bytes behind its end, which nobody reads");
+                    found.remarks.push(remark(&name, message));
+                    found.too_long.insert(name);
+                }
+                Some(len) => {
+                    let message = format!("has {len} bytes instead of {expected}");
+                    found.damage.push(remark(&name, message));
+                }
+                None => found.damage.push(remark(&name, "is missing")),
+            }
+        }
+    }
+    Ok(lens)
+}
+
+fn part_headers(history: &History, segment: &Segment) -> Result<Vec<Problem>> {
+    let (store, names) = (history.repository().store(), history.names());
+    let len = usize::try_from(PART_HEADER_LEN).unwrap_or(0);
+    let mut found = Vec::new();
+    for (number, _) in (0..).zip(&segment.manifest.parts) {
+        let name = names.part(segment.reference.id, number);
+        let Some(bytes) = store.get_range(&name, 0, len)? else { continue };
+        match PartHeader::decode(&bytes) {
+            Ok(header) if header.segment == segment.reference.id && header.part == number => {}
+            Ok(_) => found.push(remark(&name, "is another part under this one's name")),
+            Err(e) => found.push(Problem::of(&e.of(&name))),
+        }
+    }
+    Ok(found)
+}
+
+/// The small records that can't be read; expiries are the chain's.
+///
+/// # Errors
+/// Store errors; a stop.
+pub(crate) fn records(history: &History, monitor: &dyn Monitor) -> Result<Vec<Problem>> {
+    let names = history.names();
+    let mut found = Vec::new();
+    of_kind::<SnapshotRecord>(history, &names.snapshots(), monitor, &mut found)?;
+    of_kind::<HoldRecord>(history, &names.holds(), monitor, &mut found)?;
+    of_kind::<Proof>(history, &names.proofs(), monitor, &mut found)?;
+    of_kind::<WriterClaim>(history, &names.signs(), monitor, &mut found)?;
+    for (_, entry) in Claims::list(history)?.listed {
+        one::<WriterClaim>(history, &entry.name, &mut found)?;
+    }
+    Ok(found)
+}
+
+fn of_kind<R: Record>(
+    history: &History,
+    prefix: &str,
+    monitor: &dyn Monitor,
+    found: &mut Vec<Problem>,
+) -> Result<()> {
+    for entry in history.repository().store().list(prefix)? {
+        check_cancelled(monitor)?;
+        one::<R>(history, &entry.name, found)?;
+    }
+    Ok(())
+}
+
+fn one<R: Record>(history: &History, name: &str, found: &mut Vec<Problem>) -> Result<()> {
+    match history.repository().read_record::<R>(name) {
+        Ok(_) => Ok(()),
+        Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {
+            found.push(Problem::of(&e));
+            Ok(())
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Why the newest commit can't be restored, as far as lists and indexes tell.
+fn newest(
+    history: &History,
+    chain: &Chain,
+    lens: &HashMap<String, u64>,
+) -> Result<Option<Problem>> {
+    if let Some(hole) = chain.holes().last().filter(|hole| hole.above.is_none()) {
+        return Ok(Some(hole.problem.clone()));
+    }
+    let Some(commit) = chain.latest() else { return Ok(None) };
+    let found = check_above_hole(history, chain, &commit)
+        .and_then(|()| check_places(history, chain, &commit, lens));
+    match found {
+        Ok(()) => Ok(None),
+        Err(e) if e.kind() == ErrorKind::Damaged => Ok(Some(Problem::of(&e))),
+        Err(e) => Err(e),
+    }
+}
+
+/// Every batch that a commit needs lies in an object that is there and long enough. The indexes are read only if one is not.
+fn check_places(
+    history: &History,
+    chain: &Chain,
+    commit: &Commit,
+    lens: &HashMap<String, u64>,
+) -> Result<()> {
+    let names = history.names();
+    let lineage = chain.lineage(commit.seq);
+    let whole = |segment: &Segment| {
+        let parts = (0..).zip(&segment.manifest.parts);
+        let at_least = |name: &str, len: u64| lens.get(name).is_some_and(|there| *there >= len);
+        at_least(segment.name(), segment.object_len())
+            && parts
+                .into_iter()
+                .all(|(n, len)| at_least(&names.part(segment.reference.id, n), *len))
+    };
+    if lineage.iter().filter(|s| !s.is_bridge()).all(|s| whole(s)) {
+        return Ok(());
+    }
+    let mut map = PageMap::new(commit, lineage)?;
+    while let Some(wanted) = map.next_window()? {
+        for wanted in wanted {
+            let name = wanted.segment.object_of(wanted.batch.at);
+            let end = wanted.segment.end_of(wanted.batch.at);
+            match lens.get(&name) {
+                Some(len) if *len >= end => {}
+                Some(len) => {
+                    return Err(Error::damaged(name, format!("has only {len} bytes")));
+                }
+                None => return Err(Error::damaged(name, "is missing")),
+            }
+        }
+    }
+    Ok(())
+}
