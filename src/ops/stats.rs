@@ -33,7 +33,7 @@ use crate::error::{ErrorKind, Result};
 use crate::format::segment::{PART_HEADER_LEN, SegmentKind};
 use crate::policy::retention::{Policy, Zone};
 use crate::progress::{Monitor, Phase};
-use crate::repo::chain::{Chain, Segment};
+use crate::repo::chain::{Chain, Segment, settled};
 use crate::repo::history::History;
 use crate::repo::merge::{Use, each_version};
 use crate::types::{Clock, Seq, Timestamp};
@@ -275,13 +275,22 @@ pub struct Stats {
 /// [`ErrorKind::Refused`] and [`ErrorKind::Usage`] for a policy that keeps nothing or makes no sense; [`ErrorKind::Damaged`] when
 /// an object can't be opened; [`ErrorKind::NoSpace`] when the newest commit does not fit into the scratch folder; store errors.
 pub fn stats(history: &History, options: &StatsOptions, monitor: &dyn Monitor) -> Result<Stats> {
-    let chain = history.chain()?;
+    // A merge may replace what is looked at.
+    settled(history, &history.chain()?, |chain| stats_of(history, chain, options, monitor))
+}
+
+fn stats_of(
+    history: &History,
+    chain: &Chain,
+    options: &StatsOptions,
+    monitor: &dyn Monitor,
+) -> Result<Stats> {
     let now = options.clock.now();
     let costs = match &options.policy {
-        Some(policy) => Some(cost::Rules::new(history, &chain, policy, &options.zone, now)?),
+        Some(policy) => Some(cost::Rules::new(history, chain, policy, &options.zone, now)?),
         None => None,
     };
-    let span = span(&chain);
+    let span = span(chain);
     let by =
         options.by.unwrap_or_else(|| By::fitting(span.map_or(0, |(a, b)| b.0.saturating_sub(a.0))));
     let mut stats = Stats {
@@ -290,16 +299,15 @@ pub fn stats(history: &History, options: &StatsOptions, monitor: &dyn Monitor) -
         segments: number(chain.segments().len()),
         versions: chain.segments().iter().map(|s| s.manifest.versions).sum(),
         by,
-        periods: periods(&chain, by, &options.zone),
-        storage: storage(history, &chain)?,
+        periods: periods(chain, by, &options.zone),
+        storage: storage(history, chain)?,
         ..Stats::default()
     };
     let mut choices = vec![chain.clone()];
-    choices.extend(costs.iter().flat_map(|rules| rules.choices(&chain)));
+    choices.extend(costs.iter().flat_map(|rules| rules.choices(chain)));
     let walk = Walk::run(&choices, now, monitor)?;
-    stats.ages = walk.ages(&chain, now);
-    stats.policy =
-        costs.map(|rules| rules.priced(&chain, walk.needed.get(1..).unwrap_or_default()));
+    stats.ages = walk.ages(chain, now);
+    stats.policy = costs.map(|rules| rules.priced(chain, walk.needed.get(1..).unwrap_or_default()));
     let Some(latest) = chain.latest() else {
         stats.tables = options.tables.as_ref().map(|_| Tables::default());
         return Ok(stats);
@@ -312,7 +320,7 @@ pub fn stats(history: &History, options: &StatsOptions, monitor: &dyn Monitor) -
     };
     if let Some(dir) = &options.tables {
         let found =
-            tables::find(history, &chain, &latest, &walk.changes, (dir, options.threads), monitor);
+            tables::find(history, chain, &latest, &walk.changes, (dir, options.threads), monitor);
         stats.tables = Some(found.map_err(|e| match e.kind() {
             ErrorKind::NoSpace => {
                 e.with_hint("another folder will do with --scratch; --no-tables needs none")

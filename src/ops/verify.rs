@@ -35,6 +35,9 @@ use crate::repo::page_map::Wanted;
 use crate::sqlite::check::Checker;
 use crate::types::{Timestamp, random_bytes};
 
+/// How often to begin anew when merges replace what is verified.
+const ATTEMPTS: usize = 10;
+
 /// What to verify.
 #[derive(Clone, Debug)]
 pub struct VerifyOptions {
@@ -112,32 +115,32 @@ pub fn verify(
     monitor: &dyn Monitor,
 ) -> Result<VerifyReport> {
     let clock = Instant::now();
-    for _ in 0..3 {
-        let (report, chain) = verify_once(history, commit, options, monitor, clock)?;
-        // What a merge replaced meanwhile is not missing.
-        let replaced = chain.is_some_and(|chain| is_replaced(history, &chain));
-        if report.findings.is_empty() || !replaced {
+    for _ in 0..ATTEMPTS {
+        if let Some(report) = verify_once(history, commit, options, monitor, clock)? {
             return Ok(report);
         }
     }
-    verify_once(history, commit, options, monitor, clock).map(|(report, _)| report)
+    Err(Error::new(ErrorKind::Busy, "its segments are replaced faster than they can be verified")
+        .with_object(format!("history {:?}", history.name()))
+        .with_hint("run it again when no prune is at work"))
 }
 
-/// Verifies the history as its chain is now.
+/// Verifies the history as its chain is now; `None` if a merge replaced some of that meanwhile, so that what was found
+/// missing may not be.
 fn verify_once(
     history: &History,
     commit: Option<&Commit>,
     options: &VerifyOptions,
     monitor: &dyn Monitor,
     clock: Instant,
-) -> Result<(VerifyReport, Option<Chain>)> {
+) -> Result<Option<VerifyReport>> {
     let started = Timestamp::now();
     let mut report = VerifyReport::default();
     let chain = match history.readable_chain() {
         Ok(chain) => chain,
         Err(e) if is_damage(&e) => {
             report.findings.push(Finding::of(&e));
-            return Ok((report, None));
+            return Ok(Some(report));
         }
         Err(e) => return Err(e),
     };
@@ -151,7 +154,7 @@ fn verify_once(
     }
     report.findings = judged.damage.into_iter().map(Finding::from).collect();
     report.remarks = judged.remarks.into_iter().map(Finding::from).collect();
-    let Some(latest) = chain.latest() else { return Ok((report, None)) };
+    let Some(latest) = chain.latest() else { return Ok(Some(report)) };
     let run = Run { history, chain: &chain, options, monitor, clock };
     let mut proof = Proof {
         seq: latest.seq,
@@ -168,30 +171,39 @@ fn verify_once(
     match options.level {
         Level::Chain => {}
         Level::Data => {
-            run.data(&mut report)?;
+            if let Err(e) = run.data(&mut report) {
+                if !is_damage(&e) {
+                    return Err(e);
+                }
+                report.findings.push(Finding::of(&e));
+            }
             proof.coverage_ppm = share(report.batches);
             proof.page_bytes = report.page_bytes;
         }
         Level::Restore => {
-            run.restores(commit.unwrap_or(&latest), proof, &mut report)?;
+            let whole = run.restores(commit.unwrap_or(&latest), proof, &mut report)?;
             report.findings.sort();
-            return Ok((report, Some(chain)));
+            return Ok(whole.then_some(report));
         }
     }
     report.findings.sort();
     report.findings.dedup();
-    if !report.findings.is_empty() && is_replaced(history, &chain) {
-        return Ok((report, Some(chain)));
+    if !report.findings.is_empty() && is_replaced(history, &chain)? {
+        return Ok(None);
     }
     proof.micros = micros(clock);
     proof.failure = report.findings.first().map(|f| format!("{}: {}", f.object, f.message));
     run.keep(&proof)?;
-    Ok((report, Some(chain)))
+    Ok(Some(report))
 }
 
 /// Whether a merge replaced segments of the chain since it was read.
-fn is_replaced(history: &History, chain: &Chain) -> bool {
-    history.chain_like(chain).is_ok_and(|now| !now.extends(chain))
+fn is_replaced(history: &History, chain: &Chain) -> Result<bool> {
+    match history.chain_like(chain) {
+        Ok(now) => Ok(!now.extends(chain)),
+        Err(e) if is_damage(&e) => Ok(false),
+        Err(e) => Err(e),
+    }
 }
 
 fn is_damage(e: &Error) -> bool {
@@ -312,8 +324,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Restores one commit, or a sample of them, and asks SQLite and the user's assertions about each.
-    fn restores(&self, chosen: &Commit, template: Proof, report: &mut VerifyReport) -> Result<()> {
+    /// Restores one commit, or a sample of them, and asks SQLite and the user's assertions about each. Returns false when a
+    /// merge replaced segments meanwhile, so that what was found says nothing.
+    fn restores(
+        &self,
+        chosen: &Commit,
+        template: Proof,
+        report: &mut VerifyReport,
+    ) -> Result<bool> {
         let earlier = std::mem::take(&mut report.findings);
         for commit in self.commits_to_restore(chosen)? {
             if !report.restored.is_empty() && self.out_of_time() {
@@ -324,9 +342,8 @@ impl Run<'_> {
             let started = Timestamp::now();
             let mut findings = earlier.clone();
             Self::note(self.restore_one(&commit, &mut findings), &mut findings)?;
-            if !findings.is_empty() && is_replaced(self.history, self.chain) {
-                report.findings.extend(findings);
-                return Ok(());
+            if !findings.is_empty() && is_replaced(self.history, self.chain)? {
+                return Ok(false);
             }
             let page_bytes = commit.segment.manifest.page_size.file_len(commit.record.pages);
             self.keep(&Proof {
@@ -345,7 +362,7 @@ impl Run<'_> {
         }
         report.findings.sort();
         report.findings.dedup();
-        Ok(())
+        Ok(true)
     }
 
     /// The chosen commit; or, of a sample, those whose last restore proof is the oldest.

@@ -16,6 +16,9 @@ use crate::repo::page_map::{Wanted, adds_up};
 use crate::repo::{seen, state};
 use crate::types::{SegmentId, Seq};
 
+/// How often to begin anew when merges replace what is looked at.
+const ATTEMPTS: usize = 10;
+
 /// What is to be done about a history.
 #[derive(Debug)]
 pub struct Plan {
@@ -48,67 +51,22 @@ impl Plan {
 pub fn survey(history: &History, options: &RepairOptions, monitor: &dyn Monitor) -> Result<Plan> {
     // Whoever repairs holds the history like one who writes to it.
     let _lock = state::StateDir::lock(history)?;
-    let seen = seen::read(history);
     let look = Survey { history, options, monitor };
-    let chain = Chain::load_readable(history, &HashSet::new())?;
-    look.refuse_newer(&chain)?;
-    let loss = look.loss(&chain)?;
-    let (chain, loss, replaced) = look.fall_back(chain, loss)?;
-    let judged = judge(history, &chain, Look::Close, monitor)?;
-    let mut report = RepairReport::default();
-    let mut away = Vec::new();
-    for object in replaced {
-        let message = "is damaged, and what it replaced is there still".to_owned();
-        report.faults.push(Fault { object: object.clone(), message, action: Action::Quarantine });
-        away.push(object);
-    }
-    look.holes(&chain, &mut report, &mut away);
-    let listed: HashSet<&str> = report.faults.iter().map(|f| &*f.object).collect();
-    let mut more = Vec::new();
-    for problem in judged.damage.iter().filter(|p| !listed.contains(&*p.object)) {
-        let is_record = look.is_record(&problem.object);
-        let action = if is_record { Action::Quarantine } else { Action::Expire };
-        if is_record && !problem.too_new {
-            away.push(problem.object.clone());
-        }
-        more.push(Fault::of(problem, action));
-    }
-    for name in chain.unreadable().iter().filter(|name| !listed.contains(&***name)) {
-        let message = "can't be read, and nothing needs it".to_owned();
-        more.push(Fault { object: name.clone(), message, action: Action::Quarantine });
-        away.push(name.clone());
-    }
-    report.faults.extend(more);
-    for problem in judged.remarks {
-        let newest = chain.newest().is_some_and(|s| look.is_of(s, &problem.object));
-        let action = match (judged.too_long.contains(&problem.object), newest) {
-            (true, false) => Action::Replace,
-            // Nothing takes the place of the newest segment; another one has to stand behind it first.
-            (true, true) => Action::Leave,
-            (false, _) => Action::Quarantine,
+    for _ in 0..ATTEMPTS {
+        let chain = Chain::load_readable(history, &HashSet::new())?;
+        let planned = look.plan(chain.clone());
+        let clean = match &planned {
+            Ok(plan) => plan.report.is_sound() && plan.away.is_empty(),
+            Err(e) => e.kind() != ErrorKind::Damaged,
         };
-        if action == Action::Quarantine {
-            away.push(problem.object.clone());
+        // An object that a merge replaced meanwhile is not missing.
+        if clean || Chain::load_readable(history, &HashSet::new())?.extends(&chain) {
+            return planned;
         }
-        report.remarks.push(Fault::of(&problem, action));
     }
-    report.faults.extend(loss.findings.iter().map(|e| Fault::of(&Problem::of(e), Action::Expire)));
-    if chain.holes().iter().all(|hole| hole.above.is_some())
-        && let Err(e) = seen::check(history, &chain, seen.as_ref())
-    {
-        report.faults.push(Fault::of(&Problem::of(&e), Action::Leave));
-    }
-    let lost = look.lost(&chain, &loss)?;
-    report.lost.clone_from(&lost);
-    let points = chain.commits().map(|c| c.seq);
-    report.restorable = points.filter(|seq| !loss.points.contains(seq)).collect();
-    report.faults.sort();
-    report
-        .faults
-        .dedup_by(|one, other| (&one.object, &one.message) == (&other.object, &other.message));
-    away.sort();
-    away.dedup();
-    Ok(Plan { report, chain, loss, lost, away, too_long: judged.too_long })
+    Err(Error::new(ErrorKind::Busy, "its segments are replaced faster than they can be looked at")
+        .with_object(format!("history {:?}", history.name()))
+        .with_hint("run it again when no prune is at work"))
 }
 
 struct Survey<'a> {
@@ -118,6 +76,75 @@ struct Survey<'a> {
 }
 
 impl Survey<'_> {
+    fn plan(&self, chain: Chain) -> Result<Plan> {
+        let (look, history, monitor) = (self, self.history, self.monitor);
+        let seen = seen::read(history);
+        look.refuse_newer(&chain)?;
+        let loss = look.loss(&chain)?;
+        let (chain, loss, replaced) = look.fall_back(chain, loss)?;
+        let judged = judge(history, &chain, Look::Close, monitor)?;
+        let mut report = RepairReport::default();
+        let mut away = Vec::new();
+        for object in replaced {
+            let message = "is damaged, and what it replaced is there still".to_owned();
+            report.faults.push(Fault {
+                object: object.clone(),
+                message,
+                action: Action::Quarantine,
+            });
+            away.push(object);
+        }
+        look.holes(&chain, &mut report, &mut away);
+        let listed: HashSet<&str> = report.faults.iter().map(|f| &*f.object).collect();
+        let mut more = Vec::new();
+        for problem in judged.damage.iter().filter(|p| !listed.contains(&*p.object)) {
+            let is_record = look.is_record(&problem.object);
+            let action = if is_record { Action::Quarantine } else { Action::Expire };
+            if is_record && !problem.too_new {
+                away.push(problem.object.clone());
+            }
+            more.push(Fault::of(problem, action));
+        }
+        for name in chain.unreadable().iter().filter(|name| !listed.contains(&***name)) {
+            let message = "can't be read, and nothing needs it".to_owned();
+            more.push(Fault { object: name.clone(), message, action: Action::Quarantine });
+            away.push(name.clone());
+        }
+        report.faults.extend(more);
+        for problem in judged.remarks {
+            let newest = chain.newest().is_some_and(|s| look.is_of(s, &problem.object));
+            let action = match (judged.too_long.contains(&problem.object), newest) {
+                (true, false) => Action::Replace,
+                // Nothing takes the place of the newest segment; another one has to stand behind it first.
+                (true, true) => Action::Leave,
+                (false, _) => Action::Quarantine,
+            };
+            if action == Action::Quarantine {
+                away.push(problem.object.clone());
+            }
+            report.remarks.push(Fault::of(&problem, action));
+        }
+        report
+            .faults
+            .extend(loss.findings.iter().map(|e| Fault::of(&Problem::of(e), Action::Expire)));
+        if chain.holes().iter().all(|hole| hole.above.is_some())
+            && let Err(e) = seen::check(history, &chain, seen.as_ref())
+        {
+            report.faults.push(Fault::of(&Problem::of(&e), Action::Leave));
+        }
+        let lost = look.lost(&chain, &loss)?;
+        report.lost.clone_from(&lost);
+        let points = chain.commits().map(|c| c.seq);
+        report.restorable = points.filter(|seq| !loss.points.contains(seq)).collect();
+        report.faults.sort();
+        report
+            .faults
+            .dedup_by(|one, other| (&one.object, &one.message) == (&other.object, &other.message));
+        away.sort();
+        away.dedup();
+        Ok(Plan { report, chain, loss, lost, away, too_long: judged.too_long })
+    }
+
     fn refuse_newer(&self, chain: &Chain) -> Result<()> {
         let holes = chain.holes().iter().map(|hole| &hole.problem);
         match holes.chain(chain.bad_expiries()).find(|problem| problem.too_new) {

@@ -74,7 +74,7 @@ impl Script {
                 8 => Role::Label { times: 1 + n(3) },
                 9 => Role::Hold { times: 1 + n(3) },
                 10 => Role::Copy { times: 1 + n(2) },
-                11 => Role::Rewrite,
+                11 => [Role::Rewrite, Role::Repair][n(2)].clone(),
                 12 | 13 => Role::Restore { times: 1 + n(2) },
                 14 => Role::Verify,
                 _ => Role::Clone { times: 1 + n(2) },
