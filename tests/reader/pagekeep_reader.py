@@ -649,7 +649,8 @@ class History:
         near = sorted(ending, key=lambda segment: (segment.first_seq, -segment.term, segment.id))
         far = sorted((other for other in self._merged if other.last < before), reverse=True)
         itself = self._readable(self._called(child.parent))
-        yield from (found for found in chain(near, itself, covering(far)) if self._fits(found, child))
+        rest = (covering(far), itself) if child.sparse else (itself, covering(far))
+        yield from (found for found in chain(near, *rest) if self._fits(found, child))
 
     def _called(self, segment_id: bytes) -> Iterator[str]:
         """The names of the segments that have this id."""

@@ -242,6 +242,13 @@ impl<'h> Listing<'h> {
         stage: &mut Stage,
     ) -> Result<Vec<Arc<Segment>>> {
         let near = Seq(child.manifest.first.0.saturating_sub(1));
+        // Before a sparse child there may be numbers that nothing has, and what ends before those stands for its parent
+        // as well.
+        let far = Stage::Far((near, Seq(0), SegmentId::default()));
+        let (behind_near, behind_itself, behind_far) = match child.sparse {
+            true => (far, Stage::Done, Stage::Itself),
+            false => (Stage::Itself, far, Stage::Done),
+        };
         loop {
             let found = match *stage {
                 Stage::Near(from) => {
@@ -250,18 +257,18 @@ impl<'h> Listing<'h> {
                         Some((_, first, _)) => {
                             *stage = match first < near {
                                 true => Stage::Near(first.next()),
-                                false => Stage::Itself,
+                                false => behind_near,
                             };
                             self.near(near, first, parent)?
                         }
                         None => {
-                            *stage = Stage::Itself;
+                            *stage = behind_near;
                             continue;
                         }
                     }
                 }
                 Stage::Itself => {
-                    *stage = Stage::Far((near, Seq(0), SegmentId::default()));
+                    *stage = behind_itself;
                     self.itself(child, parent)?.into_iter().collect()
                 }
                 Stage::Far(upto) => match self.far(upto, parent)? {
@@ -270,7 +277,7 @@ impl<'h> Listing<'h> {
                         vec![segment]
                     }
                     None => {
-                        *stage = Stage::Done;
+                        *stage = behind_far;
                         continue;
                     }
                 },
