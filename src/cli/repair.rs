@@ -85,7 +85,7 @@ fn print(context: &Context, history: &History, report: &RepairReport) {
         let lost = counted(count(&report.lost), "number");
         let which = spell(&report.lost);
         context.out.summary(format_args!(
-            "  lost: what had {lost}, {which}, as far as can be told; they are not used again"
+            "  lost {lost}: {which}, as far as can be told; no other commit gets one of them"
         ));
     }
 }

@@ -260,3 +260,95 @@ fn a_merge_that_leads_nowhere_farther_down_gives_way() {
     elsewhere(&mut bench);
     assert_eq!(bench.check("originals"), seqs(1..=9));
 }
+
+#[test]
+fn a_result_that_cannot_be_kept_hides_no_damage() {
+    use crate::format::proof::Level;
+    use crate::ops::verify::{VerifyOptions, verify};
+    use crate::progress::Monitor;
+    use crate::store::{Fault, FaultStore};
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Default)]
+    struct Ear(Mutex<Vec<String>>);
+    impl Monitor for Ear {
+        fn warn(&self, text: &str) {
+            self.0.lock().unwrap().push(text.to_owned());
+        }
+    }
+
+    let bench = bench(10, 5);
+    let chain = bench.history.chain().unwrap();
+    let name = chain.segments()[2].name().to_owned();
+    let mut bytes = bench.store.get(&name, u64::MAX).unwrap().unwrap();
+    let at = bytes.len() - 30;
+    bytes[at] ^= 1;
+    bench.store.damage(&name, &bytes);
+    let options = VerifyOptions {
+        level: Level::Data,
+        sample_ppm: None,
+        max_time: None,
+        assertions: Vec::new(),
+        threads: 1,
+        scratch: bench.dir.path().to_owned(),
+    };
+    let run = |at: u64| {
+        let store = Arc::new(FaultStore::new(Arc::new(bench.store.clone()), at, Fault::Error));
+        let history = bench.through(store.clone()).unwrap();
+        let ear = Ear::default();
+        let report = verify(&history, None, &options, &ear);
+        // Each run is like the first.
+        for entry in bench.store.list(&history.names().proofs()).unwrap() {
+            bench.store.delete(&entry.name).unwrap();
+        }
+        (report, ear.0.into_inner().unwrap(), store.operations())
+    };
+    let (report, warnings, operations) = run(u64::MAX);
+    let findings = report.unwrap().findings;
+    assert!(!findings.is_empty() && warnings.is_empty());
+    // Storing the result is one of the last things that are done.
+    let warned = (20..operations).rev().find_map(|at| {
+        let (report, warnings, _) = run(at);
+        (!warnings.is_empty()).then(|| (report.unwrap().findings, warnings))
+    });
+    let (found, warnings) = warned.unwrap();
+    assert_eq!(found, findings);
+    assert!(warnings[0].contains("can't be kept"), "{warnings:?}");
+}
+
+#[test]
+fn a_batch_that_several_index_blocks_list_is_counted_once() {
+    use crate::format::proof::Level;
+    use crate::ops::verify::{VerifyOptions, verify};
+
+    // Merged with many small pages: index blocks of 4096 versions end within a batch.
+    let mut bench = Bench::with_page_size(11, 512);
+    for n in 0..3 {
+        bench.pass(HOUR);
+        let sql = format!("INSERT INTO t(x) VALUES(randomblob({}))", 2_300_000 + n * 1000);
+        bench.app.execute_batch(&sql).unwrap();
+        bench.capture();
+    }
+    let chain = bench.history.chain().unwrap();
+    let claim = Claim::take(&bench.history, PRUNE).unwrap();
+    let options = Options { repack: true, ..Options::new(Keep::All, 1) };
+    merge(&bench.history, &chain, 0..2, &claim, &options, &Silent).unwrap();
+    let options = VerifyOptions {
+        level: Level::Data,
+        sample_ppm: None,
+        max_time: None,
+        assertions: Vec::new(),
+        threads: 2,
+        scratch: bench.dir.path().to_owned(),
+    };
+    let report = verify(&bench.history, None, &options, &Silent).unwrap();
+    assert_eq!(report.batches.0, report.batches.1);
+    let chain = bench.history.chain().unwrap();
+    let listed: u64 = chain
+        .segments()
+        .iter()
+        .flat_map(|s| &s.manifest.blocks)
+        .map(|b| u64::from(b.batches))
+        .sum();
+    assert!(listed > report.batches.1, "the test needs a batch that two blocks list: {listed}");
+}

@@ -205,7 +205,11 @@ fn sound(history: &History, monitor: &dyn Monitor) -> Result<()> {
             failed.level.name()
         )));
     }
-    match verify(history, None, &options, monitor)?.findings.first() {
+    let report = verify(history, None, &options, monitor)?;
+    for remark in &report.remarks {
+        monitor.warn(&format!("{}: {}", remark.object, remark.message));
+    }
+    match report.findings.first() {
         None => Ok(()),
         Some(finding) => Err(Error::damaged(&*finding.object, &*finding.message)
             .with_hint("nothing was pruned; `pagekeep verify` shows all that is damaged")),
@@ -270,7 +274,10 @@ fn expire(
         let states = || chain.states().map(|c| (c.seq, expired(c.seq)));
         let records = chain.expired().records();
         // What was merged is there for a while, and must not come back if the merged segment is lost.
-        let besides = if chain.strays() > 0 { chain.expired().ranges() } else { &[] };
+        // So must not numbers behind the end, which a repair lost.
+        let end = chain.states().next_back().map_or(Seq(0), |c| c.seq);
+        let beyond = chain.expired().beyond(end);
+        let besides = if chain.strays() > 0 { chain.expired().ranges() } else { beyond };
         let superfluous = besides.is_empty() && !states().any(|(_, expired)| expired);
         let settled = records.len() <= 1 && !superfluous || records.is_empty();
         let for_good = chain.expired().with(dropped.iter().copied());

@@ -116,7 +116,8 @@ impl Find<'_> {
         let Some(snapshot) = found.into_iter().max_by_key(|s| s.seq) else {
             return Err(self.nothing(none()));
         };
-        let commit = self.seq(snapshot.seq, none)?;
+        let gone = || format!("has no commit seq:{} any more, which {label:?} names", snapshot.seq);
+        let commit = self.seq(snapshot.seq, gone)?;
         if snapshot.names(&commit) {
             return Ok(commit);
         }

@@ -108,6 +108,9 @@ pub(crate) fn before_writing(
         return Err(Error::damaged(&*problem.object, what)
             .with_hint(format!("nothing was stored; {next} makes the history whole")));
     }
+    for problem in &found.remarks {
+        monitor.warn(&format!("{}: {}", problem.object, problem.message));
+    }
     for problem in &found.damage {
         monitor.warn(&format!(
             "{}: {}; older commits can't be restored, {next} makes the history whole",

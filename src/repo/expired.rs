@@ -143,6 +143,12 @@ impl Expired {
         rest
     }
 
+    /// The ranges that go on behind a number.
+    pub(crate) fn beyond(&self, end: Seq) -> &[(Seq, Seq)] {
+        let from = self.ranges.partition_point(|(_, last)| *last <= end);
+        self.ranges.get(from..).unwrap_or_default()
+    }
+
     /// The ranges.
     pub(crate) fn ranges(&self) -> &[(Seq, Seq)] {
         &self.ranges

@@ -7,8 +7,9 @@ use clap::Args;
 /// Find out what is damaged, say which commits remain restorable, and make the best of it
 ///
 /// Only says what it would do, unless --apply is given. Damaged objects are moved to the repository's folder `quarantine`, never
-/// deleted; commits that can't be restored any more are not offered any more. With --database the live database becomes the next
-/// commit, so that the history goes on whole. Exit code 4 if there is damage that was not repaired.
+/// deleted; commits that can't be restored any more are not offered any more, and no other commit gets their numbers. With --database
+/// the live database becomes the next commit, so that the history goes on whole. It may be interrupted and run again. Exit code 4
+/// if there is damage that was not repaired.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   pagekeep repair                            # look at everything

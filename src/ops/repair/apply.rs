@@ -234,6 +234,14 @@ impl Run<'_> {
             };
             let options = Options::new(keep, self.options.threads);
             merge(self.history, &chain, at..at + 1, &claim, &options, self.monitor)?;
+            // Behind a gap the original counts while it is there.
+            let gap = chain
+                .segments()
+                .get(at + 1)
+                .is_some_and(|s| s.manifest.first != segment.end.next());
+            if gap {
+                self.put_away(segment.name())?;
+            }
         }
         Ok(())
     }

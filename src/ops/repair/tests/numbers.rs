@@ -268,3 +268,114 @@ fn commits_around_what_is_lost_stay() {
         bench.verify("pruned");
     }
 }
+
+/// Something bad happens to an object.
+fn harm(bench: &Bench, name: &str, random: &mut Random) -> &'static str {
+    let mut bytes = bench.store.get(name, u64::MAX).unwrap().unwrap();
+    match random.below(6) {
+        0 => {
+            bench.store.delete(name).unwrap();
+            return "deleted";
+        }
+        1 => bytes.truncate(random.below(bytes.len())),
+        2 => bytes.extend([0; 7]),
+        3 => bytes.fill(0x33),
+        _ => {
+            let at = random.below(bytes.len());
+            bytes[at] ^= 1 << random.below(8);
+        }
+    }
+    bench.store.damage(name, &bytes);
+    "changed"
+}
+
+#[test]
+fn whatever_is_damaged_and_wherever_repairs_die_the_end_is_sound_and_true() {
+    let all = std::env::var_os("PAGEKEEP_ALL_FAULTS").is_some();
+    let rounds = if all { 600 } else { 60 };
+    let (mut kills, mut kept) = (0, 0);
+    for seed in 0..rounds {
+        let mut random = Random::new(seed + 1000);
+        let mut bench = labelled(seed, 6 + random.below(8));
+        if random.below(2) == 0 {
+            bench.history.add_hold(Seq(2), "audit").unwrap();
+            let chain = bench.history.chain().unwrap();
+            let claim = Claim::take(&bench.history, PRUNE).unwrap();
+            let merging = MergeOptions::new(Keep::All, 1);
+            let from = random.below(3);
+            merge(&bench.history, &chain, from..from + 3, &claim, &merging, &Silent).unwrap();
+            if random.below(2) == 0 {
+                for segment in &chain.segments()[from..from + 3] {
+                    bench.store.delete(segment.name()).unwrap();
+                }
+            }
+        }
+        let told = bench.expected.clone();
+        let about = bench.history.names().about();
+        let mut what = format!("seed {seed}");
+        for _ in 0..=random.below(3) {
+            let listed = bench.store.list(&bench.history.names().all()).unwrap();
+            let names: Vec<_> =
+                listed.into_iter().map(|e| e.name).filter(|n| *n != about).collect();
+            let name = &names[random.below(names.len())];
+            let done = harm(&bench, name, &mut random);
+            what = format!("{what}, {name} {done}");
+        }
+        newcomer(&mut bench);
+        // Whatever can be read before the repair is there after it.
+        let before = bench.history.readable_chain().unwrap_or_else(|e| panic!("{what}: {e:?}"));
+        let live = random.below(2) == 0;
+        let dry = repair(&bench.history, None, &options(&bench, false), &Silent)
+            .unwrap_or_else(|e| panic!("{what}: {e:?}"));
+        let target = bench.dir.path().join("before");
+        let restoring = RestoreOptions { check: Check::None, threads: 1, force: true };
+        for commit in before.commits() {
+            let done = restore(&bench.history, &before, &commit, &target, &restoring, &Silent);
+            if done.is_ok() {
+                // And more, where what a damaged merge replaced is there still.
+                assert!(dry.restorable.contains(&commit.seq), "{what}: {}", commit.seq);
+                assert!(std::fs::read(&target).unwrap() == told[&commit.seq], "{what}");
+            }
+        }
+        for _ in 0..random.below(4) {
+            let way = [Way::Error, Way::LostResponse, Way::Dead][random.below(3)];
+            let at = u64::try_from(40 + random.below(120)).unwrap();
+            let store = Arc::new(FaultStore::new(Arc::new(bench.store.clone()), at, way));
+            let path = bench.dir.path().join("app.db");
+            let ended = bench.through(store).and_then(|history| {
+                repair(&history, live.then_some(&*path), &options(&bench, true), &Silent)
+            });
+            kills += usize::from(ended.is_err());
+            if random.below(3) == 0 {
+                newcomer(&mut bench);
+                bench.app.execute_batch("INSERT INTO t(x) VALUES('between')").unwrap();
+                // Not before the history is whole.
+                drop(bench.try_capture());
+            }
+            // A new machine each time.
+            let _ = std::fs::remove_dir_all(bench.dir.path().join("elsewhere"));
+        }
+        newcomer(&mut bench);
+        repaired(&bench, live, &what);
+        judge(&bench, &told, &what);
+        let chain = bench.history.chain().unwrap();
+        for seq in &dry.restorable {
+            assert!(chain.commit(*seq).is_some(), "{what}: commit {seq} was there before");
+            kept += 1;
+        }
+        let used = told.keys().next_back().copied().unwrap();
+        let next = step(&mut bench);
+        // The newest segment may be gone without a trace but its label.
+        let labels = bench.history.snapshots().unwrap();
+        let known = labels.iter().map(|s| s.seq).max().unwrap_or_default();
+        assert!(next > known, "{what}: {next}");
+        assert!(next > used || known < used, "{what}: {next}");
+        judge(&bench, &told, &format!("{what}, next"));
+        bench.verify(&what);
+        // What goes on behind its end was perhaps the newest segment: now something stands behind it.
+        assert!(repaired(&bench, false, &what).is_sound(), "{what}");
+        let again = repair(&bench.history, None, &options(&bench, false), &Silent).unwrap();
+        assert!(again.is_sound() && again.remarks.is_empty(), "{what}: {again:?}");
+    }
+    assert!(kills > rounds as usize / 4 && kept > rounds as usize * 3, "{kills} {kept}");
+}
