@@ -136,7 +136,7 @@ fn the_log_has_exactly_the_fields_that_are_promised() {
 #[test]
 fn snapshots_labels_and_show_tell_what_there_is() {
     let lab = Lab::with_history();
-    let ended = lab.ok(&["label", "labels", "app@seq:1", "the first"]);
+    let ended = lab.ok(&["label", "app@seq:1", "the first"]);
     assert!(ended.stdout.contains("app@seq:1 of "), "{ended:?}");
     let table = lab.ok(&["snapshots"]).stdout;
     assert!(table.contains("the first") && table.contains("the second"), "{table}");

@@ -654,3 +654,40 @@ fn complaint(
     let failed = outputs.find(|output| !output.status.success());
     String::from_utf8_lossy(&failed.expect(damaged).stderr).into_owned()
 }
+
+/// What the document says of damaged histories is enough to restore what remains of them.
+#[test]
+fn damaged_repositories_give_what_remains_of_them() {
+    let Some(reader) = Reader::find() else { return };
+    let mut kinds = 0;
+    for dir in fs::read_dir(in_package("testdata/damaged")).unwrap().map(|e| e.unwrap().path()) {
+        if !dir.is_dir() {
+            continue;
+        }
+        kinds += 1;
+        let expected: Value =
+            serde_json::from_slice(&fs::read(dir.join("expected.json")).unwrap()).unwrap();
+        let key = dir.join("recovery-key");
+        let folder = tempfile::tempdir().unwrap();
+        let restore = |seq: &str| {
+            let target = folder.path().join(format!("{seq}.db"));
+            let command = ["restore", "app", seq, target.to_str().unwrap()];
+            let repository = dir.join("repository");
+            let output = reader.run(&repository, ("--recovery-key-file", &key), &command);
+            (output, target)
+        };
+        for (seq, hash) in expected["restorable"].as_object().unwrap() {
+            let (output, target) = restore(seq);
+            said(&output);
+            let found = blake3::hash(&fs::read(&target).unwrap()).to_hex().to_string();
+            assert_eq!(found, *hash, "{}: {seq}", dir.display());
+        }
+        for seq in expected["lost"].as_array().unwrap() {
+            let (output, target) = restore(&seq.to_string());
+            assert!(!output.status.success() && !target.exists(), "{}: {seq}", dir.display());
+        }
+        let latest = restore("latest").0.status.success();
+        assert_eq!(latest, expected["newest_lost"] != true, "{}", dir.display());
+    }
+    assert!(kinds >= 8, "{kinds}");
+}

@@ -160,7 +160,7 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
     }
     if context.out.json {
         for commit in &commits {
-            let labels = labels_of(&snapshots, &commit);
+            let labels = labels_of(&snapshots, commit);
             context.out.object(&commit_json(
                 history.name(),
                 commit.seq,
@@ -180,7 +180,7 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
                 count(commit.record.changed.into()),
                 bytes(commit.record.stored),
                 commit.record.kind.name().to_owned(),
-                joined(&labels_of(&snapshots, &commit)),
+                joined(&labels_of(&snapshots, commit)),
             ]
         })
         .collect();

@@ -178,9 +178,4 @@ fn print(
             counted(number(report.strays), "segment")
         ));
     }
-    for name in &report.unreadable {
-        context.out.summary(format_args!(
-            "  {name} can't be read; nothing needs it while what it stands for is there"
-        ));
-    }
 }

@@ -137,7 +137,7 @@ fn a_commit_that_stored_all_its_pages_itself_outlives_what_was_before_it() {
     let chain = bench.history.chain().unwrap();
     let commit = chain.commit(whole).unwrap();
     assert_eq!(commit.record.changed, commit.record.pages, "the test needs a commit of all pages");
-    assert!(!chain.segments().last().unwrap().manifest.parent.is_none());
+    assert!(chain.segments().last().unwrap().manifest.parent.is_some());
     let before = chain.segments()[chain.segments().len() - 2].name().to_owned();
     bench.store.delete(&before).unwrap();
     elsewhere(&mut bench);

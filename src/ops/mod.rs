@@ -17,6 +17,8 @@ pub mod stats;
 pub mod verify;
 
 #[cfg(test)]
+mod damaged;
+#[cfg(test)]
 mod holes;
 #[cfg(test)]
 mod outages;

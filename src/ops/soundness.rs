@@ -9,6 +9,7 @@
 //! | a segment's object or a part is missing or too short, or a part is another one | damage |
 //! | a label, hold, proof, claim or sign can't be read | damage |
 //! | an object goes on behind its end: nobody reads what is there | a remark; a repair replaces it |
+//! | a segment can't be read that nothing needs | a remark; a repair puts it away |
 //! | an object that nobody can have written, among segments or claims | a remark; a repair puts it away |
 
 use std::collections::{HashMap, HashSet};
@@ -68,6 +69,10 @@ pub(crate) fn judge(
     found
         .remarks
         .extend(chain.junk().iter().map(|name| remark(name, "is nothing that pagekeep wrote")));
+    for Problem { object, message, too_new } in chain.unread() {
+        let message = format!("{message}; nothing needs it while what it stands for is there");
+        found.remarks.push(Problem { object: object.clone(), message, too_new: *too_new });
+    }
     let lens = objects(history, chain, &mut found)?;
     if look == Look::Close {
         for segment in chain.stored() {

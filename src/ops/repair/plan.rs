@@ -105,13 +105,9 @@ impl Survey<'_> {
             }
             more.push(Fault::of(problem, action));
         }
-        for name in chain.unreadable().iter().filter(|name| !listed.contains(&***name)) {
-            let message = "can't be read, and nothing needs it".to_owned();
-            more.push(Fault { object: name.clone(), message, action: Action::Quarantine });
-            away.push(name.clone());
-        }
         report.faults.extend(more);
-        for problem in judged.remarks {
+        let known: HashSet<String> = away.iter().cloned().collect();
+        for problem in judged.remarks.into_iter().filter(|p| !known.contains(&p.object)) {
             let newest = chain.newest().is_some_and(|s| look.is_of(s, &problem.object));
             let action = match (judged.too_long.contains(&problem.object), newest) {
                 (true, false) => Action::Replace,
@@ -119,7 +115,7 @@ impl Survey<'_> {
                 (true, true) => Action::Leave,
                 (false, _) => Action::Quarantine,
             };
-            if action == Action::Quarantine {
+            if action == Action::Quarantine && !problem.too_new {
                 away.push(problem.object.clone());
             }
             report.remarks.push(Fault::of(&problem, action));

@@ -62,6 +62,8 @@ pub struct Chain {
     modified: HashMap<String, Timestamp>,
     /// Names of segments that can't be read; none of them is needed.
     unreadable: Vec<String>,
+    /// What is wrong with those.
+    unread: Vec<Problem>,
     /// Names in the log that nobody can have published.
     junk: Vec<String>,
     /// Where segments are missing; ascending. Only a tolerant chain has any.
@@ -129,6 +131,11 @@ impl Chain {
     /// Segments off the chain that can't be read.
     pub fn unreadable(&self) -> &[String] {
         &self.unreadable
+    }
+
+    /// What is wrong with segments off the chain that can't be read.
+    pub fn unread(&self) -> &[Problem] {
+        &self.unread
     }
 
     /// Objects among the segments of the log that nobody can have published: they are passed over.

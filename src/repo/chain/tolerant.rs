@@ -107,7 +107,9 @@ impl Walk<'_> {
             holes.push(Hole { below, above: None, problem, besides: top.collect() });
         }
         let mut chain = self.finish(segments);
-        chain.unreadable.retain(|name| !holes.iter().any(|hole| hole.problem.object == *name));
+        let needed = |name: &str| holes.iter().any(|hole| hole.problem.object == name);
+        chain.unreadable.retain(|name| !needed(name));
+        chain.unread.retain(|problem| !needed(&problem.object));
         chain.holes = holes;
         chain.tolerant = true;
         Ok(Some(chain))

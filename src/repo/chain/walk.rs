@@ -264,6 +264,8 @@ impl<'h> Walk<'h> {
         let strays = listed.iter().filter(|e| stray(&e.name)).cloned().collect();
         let (began, doubtful) = (self.listing.began, self.listing.is_doubtful());
         let modified = listed.iter().map(|e| (e.name.clone(), e.modified)).collect();
+        let named = |name: &String, e: &Error| Problem { object: name.clone(), ..Problem::of(e) };
+        let unread = self.listing.bad.iter().map(|(name, e)| named(name, e)).collect();
         let unreadable = self.listing.bad.into_keys().collect();
         Chain {
             segments,
@@ -273,6 +275,7 @@ impl<'h> Walk<'h> {
             doubtful,
             modified,
             unreadable,
+            unread,
             junk: self.listing.junk,
             bad_expiries: self.listing.bad_expiries,
             ..Chain::default()

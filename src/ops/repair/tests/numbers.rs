@@ -281,7 +281,9 @@ fn harm(bench: &Bench, name: &str, random: &mut Random) -> &'static str {
         2 => bytes.extend([0; 7]),
         3 => bytes.fill(0x33),
         _ => {
+            // What a newer version wrote is another matter.
             let at = random.below(bytes.len());
+            let at = if (5..8).contains(&at) { 4 } else { at };
             bytes[at] ^= 1 << random.below(8);
         }
     }
@@ -292,9 +294,9 @@ fn harm(bench: &Bench, name: &str, random: &mut Random) -> &'static str {
 #[test]
 fn whatever_is_damaged_and_wherever_repairs_die_the_end_is_sound_and_true() {
     let all = std::env::var_os("PAGEKEEP_ALL_FAULTS").is_some();
-    let rounds = if all { 600 } else { 60 };
+    let rounds: usize = if all { 600 } else { 60 };
     let (mut kills, mut kept) = (0, 0);
-    for seed in 0..rounds {
+    for seed in 0..u64::try_from(rounds).unwrap() {
         let mut random = Random::new(seed + 1000);
         let mut bench = labelled(seed, 6 + random.below(8));
         if random.below(2) == 0 {
@@ -377,5 +379,5 @@ fn whatever_is_damaged_and_wherever_repairs_die_the_end_is_sound_and_true() {
         let again = repair(&bench.history, None, &options(&bench, false), &Silent).unwrap();
         assert!(again.is_sound() && again.remarks.is_empty(), "{what}: {again:?}");
     }
-    assert!(kills > rounds as usize / 4 && kept > rounds as usize * 3, "{kills} {kept}");
+    assert!(kills > rounds / 4 && kept > rounds * 3, "{kills} {kept}");
 }
