@@ -11,6 +11,7 @@ use pagekeep::codec::digest::PageHasher;
 use pagekeep::codec::seal::{DataKind, context, data_binding};
 use pagekeep::format::about::{About, DigestKey};
 use pagekeep::format::expiry::Expiry;
+use pagekeep::format::head::HeadRecord;
 use pagekeep::format::header::{DIGEST, SPARSE};
 use pagekeep::format::hold::HoldRecord;
 use pagekeep::format::index::{BatchCodec, BatchRef, IndexBlock, IndexEntry};
@@ -236,6 +237,8 @@ fn every_kind_of_object_has_its_number_and_its_name() {
         (ObjectKind::Proof, history.proof(first, time, token)),
         (ObjectKind::Hold, history.hold(first, HoldId([0xaa; 8]))),
         (ObjectKind::Expiry, history.expiry(term, token)),
+        (ObjectKind::Expiry, history.announcement(term, token)),
+        (ObjectKind::Head, history.head(term, token)),
     ];
     let values = [
         ("<history id>", "11".repeat(16)),
@@ -876,6 +879,19 @@ fn small_bodies_lie_as_the_document_says() {
         let expected: Vec<u8> = fields.into_iter().flat_map(|(_, bytes)| bytes).collect();
         assert_eq!(encoded, expected, "{name}");
     }
+}
+
+#[test]
+fn heads_lie_as_the_document_says() {
+    let segment = SegmentRef { id: SegmentId([2; 16]), digest: [3; 32] };
+    let head = HeadRecord { term: Term(1), segment, written: Term(4), first: Seq(5) };
+    let [term, written, first] = [1u64, 4, 5].map(u64::to_le_bytes);
+    let expected = [&term[..], &[2; 16], &[3; 32], &written, &first].concat();
+    assert_eq!(head.encode(), expected);
+    assert_eq!(HeadRecord::decode(&expected).as_ref(), Ok(&head));
+    let sentence = "**head**: term u64; segment id 16; segment digest 32; term of the segment u64; first seq of the \
+                    segment u64.";
+    assert!(flat().contains(sentence), "the document lacks: {sentence}");
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn described(history: &History, dir: &Path) -> Value {
 fn the_golden_repository_has_what_the_format_has() {
     let objects = golden_objects();
     // Its first release wrote no others; the vectors have every kind.
-    let later = [ObjectKind::Hold, ObjectKind::Expiry];
+    let later = [ObjectKind::Hold, ObjectKind::Expiry, ObjectKind::Head];
     for kind in ObjectKind::ALL {
         let there = objects.values().any(|bytes| bytes[4] == kind.number());
         assert_eq!(there, !later.contains(&kind), "{kind:?}");
@@ -242,7 +242,13 @@ fn a_later_version_and_an_unknown_feature_are_refused_as_such() {
                 let mut raised = sound.clone();
                 let of_kind = raised.values_mut().filter(|bytes| bytes[4] == kind.number());
                 of_kind.for_each(|bytes| bytes[byte] ^= bits);
-                let e = read(Arc::new(store_of(&raised)), &secret, dir.path()).unwrap_err();
+                let read = read(Arc::new(store_of(&raised)), &secret, dir.path());
+                // Heads are for those who delete; nobody who reads looks at them.
+                if kind == ObjectKind::Head {
+                    read.unwrap();
+                    continue;
+                }
+                let e = read.unwrap_err();
                 let what = format!("{kind:?}, byte {byte} ^ {bits}: {e}");
                 // This version knows a feature of some kinds; that it is not this one's the seal tells.
                 let known = match kind {

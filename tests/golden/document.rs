@@ -53,6 +53,13 @@ pub fn vectors() -> Value {
         body = body.u64(first).u64(last);
     }
     book.sealed(10, &expiry_name(), 1, EXPIRY, &body.0);
+    let body = Layout::default().u64(2).i64(TIME).u32(1).u64(7).u64(7);
+    let name = in_history(&format!("expiring/{:016x}-{}", 2, hex(&ANNOUNCED[..4])));
+    book.sealed(10, &name, 1, ANNOUNCED, &body.0);
+    let body = Layout::default().u64(2).bytes(&SEGMENTS[1].id).bytes(&made[1].digest);
+    let body = body.u64(SEGMENTS[1].term).u64(SEGMENTS[1].commits[0].0);
+    let name = in_history(&format!("heads/{:016x}-{}", 2, hex(&HEAD[..4])));
+    book.sealed(11, &name, 1, HEAD, &body.0);
     json!({
         "about": "Test vectors of docs/format.md. Bytes are lower-case hex. Written to files of their names, the objects are \
                   a repository with one history, whose commits restore to the databases. Which commits those are, \

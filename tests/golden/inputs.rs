@@ -22,6 +22,10 @@ pub const DIGEST_KEY: [u8; 32] = run(0xd0);
 pub const TOKENS: [[u8; 16]; 2] = [run(0x60), run(0x70)];
 pub const PROOF: [u8; 16] = run(0xb0);
 pub const EXPIRY: [u8; 16] = run(0xb1);
+/// An announcement that nobody decided about, of the newest commit.
+pub const ANNOUNCED: [u8; 16] = run(0xb2);
+/// What the second writer builds on: the second segment.
+pub const HEAD: [u8; 16] = run(0xb3);
 pub const PAGE_SIZE: u32 = 512;
 
 /// A master key.

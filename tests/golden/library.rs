@@ -7,6 +7,7 @@ use pagekeep::codec::digest::PageHasher;
 use pagekeep::codec::seal::{DataKind, SealKey, data_binding};
 use pagekeep::format::about::{About, DigestKey};
 use pagekeep::format::expiry::Expiry;
+use pagekeep::format::head::HeadRecord;
 use pagekeep::format::header::SPARSE;
 use pagekeep::format::hold::HoldRecord;
 use pagekeep::format::index::{BatchCodec, BatchRef, IndexBlock, IndexEntry};
@@ -104,6 +105,16 @@ pub fn objects() -> Objects {
     let ranges = EXPIRED.map(|(first, last)| (Seq(first), Seq(last))).to_vec();
     let expiry = Expiry { term: Term(2), time: MOMENT, ranges };
     put(&mut objects, NAMES.expiry(Term(2), WriterToken(EXPIRY)), 1, EXPIRY, &expiry);
+    let announced = Expiry { ranges: vec![(Seq(7), Seq(7))], ..expiry };
+    let name = NAMES.announcement(Term(2), WriterToken(ANNOUNCED));
+    put(&mut objects, name, 1, ANNOUNCED, &announced);
+    let head = HeadRecord {
+        term: Term(2),
+        segment: made[1].reference,
+        written: Term(SEGMENTS[1].term),
+        first: Seq(SEGMENTS[1].commits[0].0),
+    };
+    put(&mut objects, NAMES.head(Term(2), WriterToken(HEAD)), 1, HEAD, &head);
     objects
 }
 
