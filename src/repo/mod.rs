@@ -127,6 +127,12 @@ impl Repository {
         Self(Arc::new(Inner { store, id, created, opened, state_dir }))
     }
 
+    /// The same repository, opened once more with the keys that there are now.
+    #[cfg(test)]
+    pub(crate) fn again(&self, secret: &Secret) -> Result<Self> {
+        Self::open(self.0.store.clone(), secret, self.0.state_dir.clone())
+    }
+
     /// The repository's identity.
     pub fn id(&self) -> RepositoryId {
         self.0.id

@@ -418,12 +418,10 @@ fn still_holds(history: &History, state: &State) -> Result<bool> {
     {
         return Ok(false);
     }
-    // A run that died between publishing and remembering left a segment behind the head, perhaps with a gap between.
-    let names = history.names();
-    let next = state.head.as_ref().map_or(Seq(1), |head| head.seq.next());
-    let behind = |at: LogName| at.term == state.term && at.first >= next;
-    let listed = history.repository().store().list(&names.log())?;
-    Ok(!listed.iter().filter_map(|e| names.parse_segment(&e.name)).any(behind))
+    // A run that died between publishing and remembering left a segment behind the head, perhaps of an earlier term. So did
+    // the machine that this one is a clone of.
+    let head = state.head.as_ref().map(|head| LogName { term: head.term, first: head.first });
+    Ok(newest_log(history)? == head)
 }
 
 /// Whether a process of this machine is writing to the history.

@@ -25,6 +25,8 @@ use crate::progress::Silent;
 use crate::repo::Repository;
 use crate::repo::chain::Commit;
 use crate::repo::history::History;
+use crate::repo::keys::Secret;
+use crate::repo::rotate::RotateOptions;
 use crate::repo::upkeep;
 use crate::repo::writer::Writer;
 use crate::simulated::{self, World};
@@ -62,8 +64,8 @@ pub(super) enum Role {
     Copy {
         times: usize,
     },
-    /// Merges everything anew.
-    Rewrite,
+    /// Brings a new master key in, and seals everything anew under it.
+    Rotate,
     /// Repairs what is sound: nothing may change.
     Repair,
     /// Restores some of the newest commits.
@@ -87,6 +89,7 @@ pub(super) struct Theatre {
     pub(super) store: MemoryStore,
     /// The repository as it was opened once.
     pub(super) opened: Repository,
+    pub(super) secret: Arc<Secret>,
     /// Where copies go, and who watches them.
     pub(super) copies: (MemoryStore, Repository, Arc<Observer>),
     pub(super) dir: PathBuf,
@@ -159,7 +162,7 @@ impl Actor {
         let machine = match role {
             Role::Backup { machine, .. } | Role::Follow { machine, .. } => machine.to_string(),
             Role::Copy { .. } => "0".to_owned(),
-            Role::Clone { .. } => "a clone".to_owned(),
+            Role::Clone { .. } => format!("clone {}", self.me),
             _ => format!("actor {}", self.me),
         };
         if matches!(role, Role::Clone { .. }) {
@@ -217,9 +220,9 @@ impl Actor {
                 let done = self.verify(&history);
                 self.note("the verification", done);
             }
-            Role::Rewrite => {
-                let done = rewrite(&history, 1, &Silent).map(|_| ());
-                self.note("the rewriting", done);
+            Role::Rotate => {
+                let done = self.rotate(&history);
+                self.note("the rotation", done);
             }
             Role::Repair => {
                 let options = RepairOptions {
@@ -258,6 +261,8 @@ impl Actor {
             ErrorKind::Storage,
             ErrorKind::NotFound,
             ErrorKind::Refused,
+            // Of those who were at work when the keys were rotated.
+            ErrorKind::WrongKey,
         ];
         let fault = format!("{e:?}").contains("simulated fault");
         if !self.is_dead() && !fault && !expected.contains(&e.kind()) {
@@ -265,13 +270,12 @@ impl Actor {
         }
     }
 
-    fn acknowledge(&self, history: &History, captured: &Captured, head: Digest) {
+    fn acknowledge(&self, captured: &Captured, head: Digest) {
         let digest = captured.commit.map_or(head, |commit| commit.digest);
         if !self.is_dead() {
             self.theatre
                 .schedule
                 .tell(self.me, &format!("is told that seq {} is safe", captured.seq));
-            debug_assert_eq!(history.id(), self.theatre.observer.history().id());
             self.theatre.observer.acknowledge(&self.theatre.schedule, captured.seq, digest);
         }
     }
@@ -282,8 +286,7 @@ impl Actor {
         let captured =
             capture(writer, Pin::on_connection(&mut app.0)?, "app.db", &options, &Silent)?;
         let head = writer.head().map(|head| head.digest).unwrap_or_default();
-        let history = writer.history().clone();
-        self.acknowledge(&history, &captured, head);
+        self.acknowledge(&captured, head);
         Ok(())
     }
 
@@ -307,7 +310,7 @@ impl Actor {
                     for record in records {
                         let commit = Some(record);
                         let captured = Captured { seq: record.seq, commit, read: 0 };
-                        self.acknowledge(history, &captured, record.digest);
+                        self.acknowledge(&captured, record.digest);
                     }
                 }
             }
@@ -382,6 +385,15 @@ impl Actor {
             history.remove_hold(&hold)?;
         }
         Ok(())
+    }
+
+    fn rotate(&self, history: &History) -> Result<()> {
+        let secret = self.theatre.secret.clone();
+        let secrets = [(&*secret, "the key")];
+        let options = RotateOptions { secrets: &secrets, ..Default::default() };
+        history.repository().rotate(&options)?.complete()?;
+        let history = history.repository().again(&secret)?.history("app")?;
+        rewrite(&history, 1, &Silent).map(|_| ())
     }
 
     fn restore(&mut self, history: &History, n: usize) -> Result<()> {

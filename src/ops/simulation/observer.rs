@@ -13,10 +13,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::schedule::Schedule;
 use crate::codec::batch::Decoder;
+use crate::error::{ErrorKind, Result};
 use crate::format::segment::SegmentKind;
 use crate::repo::chain::{Chain, Segment};
 use crate::repo::data::missing_part;
 use crate::repo::history::History;
+use crate::repo::keys::Secret;
 use crate::simulated;
 use crate::types::{Digest, SegmentId, Seq};
 
@@ -42,7 +44,9 @@ struct Book {
 /// Watches one history.
 pub(super) struct Observer {
     name: &'static str,
-    history: History,
+    /// The history, opened with the keys that there were when it was looked at last.
+    history: Mutex<History>,
+    secret: Arc<Secret>,
     book: Mutex<Book>,
 }
 
@@ -50,10 +54,11 @@ impl Observer {
     pub(super) fn new(
         name: &'static str,
         history: History,
+        secret: Arc<Secret>,
         acknowledged: BTreeMap<Seq, Digest>,
     ) -> Self {
         let book = Book { acknowledged, ..Book::default() };
-        Self { name, history, book: Mutex::new(book) }
+        Self { name, history: Mutex::new(history), secret, book: Mutex::new(book) }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -89,18 +94,34 @@ impl Observer {
     /// What a reader finds now.
     pub(super) fn look(&self, schedule: &Schedule) {
         let _free = simulated::enter(None);
-        if let Err(what) = self.book().check(&self.history) {
+        let mut history = self.history();
+        if Chain::load(&history).is_err_and(|e| e.kind() == ErrorKind::WrongKey) {
+            match self.reopen() {
+                Ok(reopened) => history = reopened,
+                Err(e) => return schedule.violated(format!("{}no key opens: {e:?}", self.name)),
+            }
+        }
+        if let Err(what) = self.book().check(&history) {
             schedule.violated(format!("{}{what}", self.name));
         }
     }
 
-    pub(super) fn history(&self) -> &History {
-        &self.history
+    /// The history with the keys that there are now.
+    pub(super) fn reopen(&self) -> Result<History> {
+        let history = self.history();
+        let opened = history.repository().again(&self.secret)?;
+        let reopened = History::new(opened, history.id(), history.about().clone());
+        *self.history.lock().unwrap_or_else(PoisonError::into_inner) = reopened.clone();
+        Ok(reopened)
+    }
+
+    fn history(&self) -> History {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Book {
-    fn check(&mut self, history: &History) -> Result<(), String> {
+    fn check(&mut self, history: &History) -> std::result::Result<(), String> {
         let chain =
             Chain::load(history).map_err(|e| format!("the history does not read: {e:?}"))?;
         self.add_up(history, &chain)?;
@@ -139,7 +160,7 @@ impl Book {
     }
 
     /// Adds up the pages of every restore point, if the chain is another one than before.
-    fn add_up(&mut self, history: &History, chain: &Chain) -> Result<(), String> {
+    fn add_up(&mut self, history: &History, chain: &Chain) -> std::result::Result<(), String> {
         for segment in chain.segments() {
             let missing = missing_part(history, segment.reference.id, &segment.manifest.parts);
             if let Some(part) = missing.map_err(|e| format!("{e:?}"))? {
@@ -180,7 +201,7 @@ impl Book {
         Ok(())
     }
 
-    fn versions(&mut self, segment: &Arc<Segment>) -> Result<Versions, String> {
+    fn versions(&mut self, segment: &Arc<Segment>) -> std::result::Result<Versions, String> {
         if let Some(known) = self.versions.get(&segment.reference.id) {
             return Ok(known.clone());
         }

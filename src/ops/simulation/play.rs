@@ -74,7 +74,7 @@ impl Script {
                 8 => Role::Label { times: 1 + n(3) },
                 9 => Role::Hold { times: 1 + n(3) },
                 10 => Role::Copy { times: 1 + n(2) },
-                11 => [Role::Rewrite, Role::Repair][n(2)].clone(),
+                11 => [Role::Rotate, Role::Repair][n(2)].clone(),
                 12 | 13 => Role::Restore { times: 1 + n(2) },
                 14 => Role::Verify,
                 _ => Role::Clone { times: 1 + n(2) },
@@ -99,18 +99,29 @@ impl Script {
             opened.elsewhere(Arc::new(store.clone()), dir.path().join(name))
         };
         let watched = reader(&store, &beginning.repository, "observer").history("app").unwrap();
-        let observer = Arc::new(Observer::new("", watched.clone(), beginning.acknowledged.clone()));
+        let observer = Arc::new(Observer::new(
+            "",
+            watched.clone(),
+            beginning.secret.clone(),
+            beginning.acknowledged.clone(),
+        ));
         // The copy has the identity of the original, and keys of its own.
         let copies = beginning.copy.0.branch(clock.clone());
         let copied = reader(&copies, &beginning.copy.1, "observer of copies");
         let copied = History::new(copied, watched.id(), watched.about().clone());
-        let copy_observer = Arc::new(Observer::new("the copy: ", copied.clone(), BTreeMap::new()));
+        let copy_observer = Arc::new(Observer::new(
+            "the copy: ",
+            copied.clone(),
+            beginning.secret.clone(),
+            BTreeMap::new(),
+        ));
         let theatre = Theatre {
             seed: self.seed,
             schedule: schedule.clone(),
             observer: observer.clone(),
             store: store.clone(),
             opened: beginning.repository.clone(),
+            secret: beginning.secret.clone(),
             copies: (copies.clone(), beginning.copy.1.clone(), copy_observer.clone()),
             dir: dir.path().to_owned(),
             threads: Arc::default(),
@@ -132,9 +143,10 @@ impl Script {
         observer.look(&schedule);
         copy_observer.look(&schedule);
         if schedule.violation().is_none() {
-            for history in [&watched, &copied] {
+            for watching in [&observer, &copy_observer] {
                 let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                    in_the_end(history, &schedule, dir.path(), clock.clone());
+                    let history = watching.reopen().unwrap_or_else(|e| panic!("{e:?}"));
+                    in_the_end(&history, &schedule, dir.path(), clock.clone());
                 }));
                 if let Err(panic) = ended {
                     let what = panic.downcast_ref::<String>().cloned().unwrap_or_default();
@@ -205,7 +217,7 @@ fn name_of(role: &Role) -> &'static str {
         Role::Label { .. } => "label",
         Role::Hold { .. } => "hold",
         Role::Copy { .. } => "copy",
-        Role::Rewrite => "rewrite",
+        Role::Rotate => "rotate",
         Role::Repair => "repair",
         Role::Restore { .. } => "restore",
         Role::Verify => "verify",
@@ -259,6 +271,7 @@ pub(super) const BEGINNINGS: usize = 4;
 struct Beginning {
     store: MemoryStore,
     repository: Repository,
+    secret: Arc<Secret>,
     copy: (MemoryStore, Repository),
     /// What the machine remembers that made it.
     state: PathBuf,
@@ -281,11 +294,11 @@ fn begin(which: usize, state: &Path) -> Beginning {
     let _world = simulated::enter(Some(world.clone() as Arc<dyn World>));
     let clock = Clock::new(move || world.now());
     let kdf = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
+    let secret = Arc::new(Secret::new_recovery().unwrap());
     let make = |state: PathBuf| {
         let store = MemoryStore::with_clock(clock.clone());
-        let secret = Secret::new_recovery().unwrap();
         let shared = Arc::new(store.clone());
-        (store, Repository::init(shared, &[(&secret, "")], kdf, state).unwrap())
+        (store, Repository::init(shared, &[(&*secret, "")], kdf, state).unwrap())
     };
     let (store, repository) = make(state.to_owned());
     let copy = make(state.with_extension("copy"));
@@ -312,7 +325,7 @@ fn begin(which: usize, state: &Path) -> Beginning {
             prune(&history, &options, &Silent).unwrap();
         }
     }
-    Beginning { store, repository, copy, state: state.to_owned(), acknowledged }
+    Beginning { store, repository, secret, copy, state: state.to_owned(), acknowledged }
 }
 
 /// The world in which beginnings are made: all by itself, an hour for each commit.
