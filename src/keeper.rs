@@ -57,6 +57,7 @@ use crate::progress::{Monitor, Silent};
 use crate::repo::Repository;
 use crate::repo::chain::{Chain, Commit};
 use crate::repo::history::History;
+use crate::repo::place::check_place;
 use crate::sqlite::source_error;
 use crate::types::{Clock, Seq, Timestamp};
 
@@ -147,7 +148,7 @@ impl Keeper {
     ///
     /// # Errors
     /// [`ErrorKind::Source`] when it can't be read as a database; [`ErrorKind::Busy`] when another process keeps it; [`ErrorKind::Refused`]
-    /// when the history belongs to another file; store errors.
+    /// when the history belongs to another file; [`ErrorKind::Damaged`] when its history is gone; store errors.
     pub fn open(path: impl AsRef<Path>, repository: Repository, options: Options) -> Result<Self> {
         // The application may change its working directory later.
         let path = &std::path::absolute(path)
@@ -172,6 +173,9 @@ impl Keeper {
             },
         };
         let listener = Arc::new(Telling(options.on_event));
+        if let Some(replaced) = check_place(&repository) {
+            listener.event(&Event::Warning(replaced.to_string()));
+        }
         let (history, follower) = follow(&repository, path, watch, listener)?;
         Ok(Self { path: path.to_owned(), history, patience: options.patience, follower })
     }

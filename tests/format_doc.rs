@@ -228,6 +228,7 @@ fn every_kind_of_object_has_its_number_and_its_name() {
         (ObjectKind::Repository, names::REPOSITORY.to_owned()),
         (ObjectKind::Slot, names::slot(SlotId([0x77; 8]))),
         (ObjectKind::About, history.about()),
+        (ObjectKind::About, history.about_2()),
         (ObjectKind::Writer, history.writer(term)),
         (ObjectKind::Writer, history.sign(term, 0xbb)),
         (ObjectKind::Segment, history.segment(LogName { term, first })),

@@ -590,6 +590,39 @@ fn it_reads_the_newest_of_merged_segments_with_one_range() {
     }
 }
 
+#[test]
+fn it_takes_either_copy_of_a_description() {
+    let Some(reader) = Reader::find() else { return };
+    let mut written = Written::new();
+    let db = Connection::open(written.path("plain.db")).unwrap();
+    db.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES('kept twice')").unwrap();
+    let id = written.backup("plain").history.id();
+    let (root, key) = (written.path("repository"), written.path("key"));
+    let copies = ["about", "about-2"].map(|name| root.join(format!("histories/{id}/{name}")));
+    let whole = copies.each_ref().map(|copy| fs::read(copy).unwrap());
+    for (at, copy) in copies.iter().enumerate() {
+        for (how, damaged) in [("damaged", true), ("missing", false)] {
+            if damaged {
+                fs::write(copy, b"PGKP").unwrap()
+            } else {
+                fs::remove_file(copy).unwrap()
+            }
+            let target = written.path(&format!("out-{at}-{how}"));
+            let files = reader.restore_all(&root, ("--key-file", &key), "plain", &target);
+            assert!(files[&1] == written.references["plain"][0], "{at} is {how}");
+            assert_eq!(reader.list(&root, ("--key-file", &key)).len(), 1);
+        }
+        fs::write(copy, &whole[at]).unwrap();
+    }
+    copies.iter().for_each(|copy| fs::remove_file(copy).unwrap());
+    let output = reader.run(&root, ("--key-file", &key), &["list"]);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && message.contains(&format!("{id}/about: ")), "{message}");
+    // Without segments it is a history under creation.
+    fs::remove_dir_all(root.join(format!("histories/{id}/log"))).unwrap();
+    assert!(reader.list(&root, ("--key-file", &key)).is_empty());
+}
+
 /// A reader that checks nothing would prove little.
 #[test]
 fn it_names_the_object_that_is_damaged() {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use chrono::{DateTime, Local};
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::Ended;
@@ -16,6 +17,8 @@ use crate::policy::selector::{Selector, split_target};
 use crate::repo::chain::{Chain, Commit, Problem};
 use crate::repo::history::History;
 use crate::repo::keys::Secret;
+use crate::repo::place::check_place;
+use crate::repo::recover::examine;
 use crate::repo::{self, Repository};
 
 /// The longest secret that a file or command may give.
@@ -72,6 +75,11 @@ impl Context {
         self.repository_at(self.location()?)
     }
 
+    /// As [`Context::repository`], with a key that was asked for already.
+    pub(crate) fn repository_with(&self, secret: Secret) -> Result<Repository> {
+        self.open(self.location()?, || Ok(secret)).map(|(repository, _)| repository)
+    }
+
     /// As [`Context::repository`], with the key that opened it.
     pub(crate) fn repository_and_secret(&self) -> Result<(Repository, Secret)> {
         self.open(self.location()?, || self.secret())
@@ -95,24 +103,56 @@ impl Context {
         opened.map(|(repository, _)| repository)
     }
 
+    /// As [`Context::repository`], whatever repository was at the place before.
+    pub(crate) fn repository_as_it_is(&self) -> Result<Repository> {
+        self.open_unseen(self.location()?, || self.secret()).map(|(repository, _)| repository)
+    }
+
+    /// All histories that can be read; of what can't, and of what is gone, it tells.
+    pub(crate) fn all_histories(&self, repository: &Repository) -> Result<Vec<History>> {
+        let census = repository.census()?;
+        for e in &census.unreadable {
+            self.out.finding(e, json!({}));
+        }
+        for gone in &census.absent {
+            let (seq, time) = gone.newest.unzip();
+            self.out.finding(
+                &gone.error(),
+                json!({"absent": true, "history": gone.name, "id": gone.id, "source": gone.source,
+                       "seq": seq, "time": time.flatten(), "left": gone.left}),
+            );
+        }
+        Ok(census.histories)
+    }
+
     fn open(
         &self,
         location: &str,
         secret: impl FnOnce() -> Result<Secret>,
     ) -> Result<(Repository, Secret)> {
+        let (repository, secret) = self.open_unseen(location, secret)?;
+        if let Some(replaced) = check_place(&repository) {
+            self.out.warn(&replaced.to_string());
+        }
+        Ok((repository, secret))
+    }
+
+    fn open_unseen(
+        &self,
+        location: &str,
+        secret: impl FnOnce() -> Result<Secret>,
+    ) -> Result<(Repository, Secret)> {
         let store = repo::open_store(location)?;
-        if store.head(crate::format::names::REPOSITORY)?.is_none() {
+        if let Some(e) = examine(&*store)? {
             // Before a passphrase is asked for.
-            return Err(Error::new(ErrorKind::NoRepository, "is not a pagekeep repository")
-                .with_object(store.location())
-                .with_hint("`pagekeep init -r REPO --key-file FILE` creates one"));
+            return Err(e);
         }
         let secret = secret()?;
         Ok((Repository::open(store, &secret, self.state_dir()?)?, secret))
     }
 
     /// The key to open a repository with.
-    fn secret(&self) -> Result<Secret> {
+    pub(crate) fn secret(&self) -> Result<Secret> {
         match self.given_secret()? {
             Some(secret) => Ok(secret),
             None => Secret::passphrase(prompt("Passphrase: ")?),

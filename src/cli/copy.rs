@@ -28,7 +28,7 @@ pub(crate) fn copy(context: &Context, args: &CopyArgs) -> Result<()> {
     })?;
     let histories = match &args.name {
         Some(name) => vec![from.history(name)?],
-        None => from.histories()?,
+        None => context.all_histories(&from)?,
     };
     let options = CopyOptions { threads: context.threads(), ..CopyOptions::default() };
     for history in histories {

@@ -10,23 +10,32 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::slot::{KdfParams, SecretKind};
 use crate::ops::prune;
 use crate::repo::keys::Secret;
+use crate::repo::place::{accept_place, check_place};
+use crate::repo::recover::check_free;
 use crate::repo::rotate::{RECOVERY_LABEL, RotateOptions};
 use crate::repo::{self, Repository};
 use crate::types::SlotId;
 
 pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<()> {
     let location = context.location()?;
-    let store = repo::create_store(location)?;
-    if store.head(crate::format::names::REPOSITORY)?.is_some() {
-        return Err(Error::new(ErrorKind::Refused, "is a repository already")
-            .with_object(store.location())
-            .with_hint("use it as it is, or choose another place"));
+    match repo::open_store(location) {
+        Ok(store) => check_free(&*store)?,
+        Err(e) if e.kind() == ErrorKind::NoRepository => {}
+        // Whatever is in the way says so before a key is made.
+        Err(_) => drop(repo::create_store(location)?),
     }
+    // Before a folder is created: one without a key would be left behind if there is none.
     let secret = context.first_secret()?;
+    let store = repo::create_store(location)?;
     let recovery = if args.no_recovery_key { None } else { Some(Secret::new_recovery()?) };
     let mut secrets = vec![(&secret, "first key")];
     secrets.extend(recovery.iter().map(|secret| (secret, RECOVERY_LABEL)));
     let repository = Repository::init(store, &secrets, KdfParams::default(), context.state_dir()?)?;
+    if let Some(replaced) = check_place(&repository) {
+        // Said once: whoever creates one here means it, or sees now that a disk is not mounted.
+        context.out.warn(&replaced.to_string());
+        accept_place(&repository)?;
+    }
     let printed = recovery.as_ref().and_then(Secret::print_recovery);
     context.out.json_summary(json!({
         "repository": repository.store().location(),
@@ -168,7 +177,7 @@ fn rotate(
 
 /// Seals anew what is under older keys.
 fn rewrite(context: &Context, repository: &Repository) -> Result<()> {
-    for history in repository.histories()? {
+    for history in context.all_histories(repository)? {
         let report = {
             let progress = Progress::new(&context.out);
             prune::rewrite(&history, context.threads(), &progress)?

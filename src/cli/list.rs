@@ -86,14 +86,21 @@ fn joined(labels: &[&Snapshot]) -> String {
 pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended> {
     let repository = context.repository()?;
     let filter = Filter::new(&args.filter)?;
-    let histories = chosen(&repository, args.name.as_deref())?;
-    if histories.is_empty() {
+    let histories = chosen(context, &repository, args.name.as_deref())?;
+    if histories.is_empty() && !context.out.has_found_damage() {
         context.out.summary("no histories yet; `pagekeep backup DB` begins one");
     }
     let mut ended = Ended::Well;
     for history in histories {
-        let chain = context.chain(&history)?;
-        let snapshots = history.snapshots()?;
+        let listed = context.chain(&history).and_then(|chain| Ok((chain, history.snapshots()?)));
+        let (chain, snapshots) = match listed {
+            // The others may be whole.
+            Err(e) if e.kind() == ErrorKind::Damaged && args.name.is_none() => {
+                context.out.finding(&e, json!({"history": history.name()}));
+                continue;
+            }
+            listed => listed?,
+        };
         let latest = chain.latest().map(|c| c.seq);
         let mut rows = Vec::new();
         for commit in chain.commits() {
@@ -139,11 +146,25 @@ pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended
     Ok(ended)
 }
 
-/// One history, or all.
-pub(crate) fn chosen(repository: &Repository, name: Option<&str>) -> Result<Vec<History>> {
+/// That there is one copy of a history's description.
+pub(crate) fn described_once(history: &History) -> String {
+    format!(
+        "{} is described once, as older versions did it; the next backup or prune, or `pagekeep repair --apply`, adds the second \
+         copy, {}",
+        history.name(),
+        history.names().about_2()
+    )
+}
+
+/// One history, or all that can be read; of what can't, and of what is gone, it tells.
+pub(crate) fn chosen(
+    context: &Context,
+    repository: &Repository,
+    name: Option<&str>,
+) -> Result<Vec<History>> {
     match name {
         Some(name) => Ok(vec![repository.history(name)?]),
-        None => repository.histories(),
+        None => context.all_histories(repository),
     }
 }
 

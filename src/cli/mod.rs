@@ -61,6 +61,7 @@ pub fn run() -> ExitCode {
     progress::catch_signals();
     let ended = dispatch(&context, cli.command);
     let code = match &ended {
+        Ok(_) if context.out.has_found_damage() => 4,
         Ok(Ended::Well) if context.out.has_warned() => 3,
         Ok(Ended::Well) => 0,
         Ok(Ended::Damaged) => 4,

@@ -20,6 +20,8 @@ pub(crate) struct Output {
     pub(crate) verbose: bool,
     /// Shared by all clones.
     warned: Arc<AtomicBool>,
+    /// Shared by all clones.
+    damaged: Arc<AtomicBool>,
 }
 
 impl Output {
@@ -35,6 +37,7 @@ impl Output {
             quiet: global.quiet,
             verbose: global.verbose,
             warned: Arc::default(),
+            damaged: Arc::default(),
         }
     }
 
@@ -92,6 +95,24 @@ impl Output {
         self.warned.load(Ordering::Relaxed)
     }
 
+    /// Damage or loss beside which the command goes on with the rest; makes the exit code 4. `more` goes into the JSON.
+    pub(crate) fn finding(&self, error: &Error, more: Value) {
+        self.damaged.store(true, Ordering::Relaxed);
+        if self.json {
+            let mut value = json!({"type": "finding", "object": error.object(),
+                                   "message": error.message(), "hint": error.hint()});
+            if let (Some(object), Value::Object(more)) = (value.as_object_mut(), more) {
+                object.extend(more);
+            }
+            self.object(&value);
+        }
+        self.print_error(error);
+    }
+
+    pub(crate) fn has_found_damage(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
     /// An error, with all that is known about it.
     pub(crate) fn error(&self, error: &Error) {
         let kind = error.kind();
@@ -106,6 +127,10 @@ impl Output {
                 "hint": error.hint(),
             }));
         }
+        self.print_error(error);
+    }
+
+    fn print_error(&self, error: &Error) {
         let mut text = format!("\x1b[1;31merror:\x1b[0m {error}");
         for cause in chain(error) {
             text.push_str(": ");

@@ -7,32 +7,30 @@ use serde_json::json;
 use super::Ended;
 use super::args::RepairArgs;
 use super::context::Context;
-use super::output::{counted, quote};
+use super::list::{chosen, described_once};
+use super::output::{counted, quote, time};
 use super::progress::Progress;
 use crate::error::Result;
 use crate::ops::repair::{Action, Fault, QUARANTINE, RepairOptions, RepairReport, survey};
 use crate::repo;
+use crate::repo::absent::{Absent, accept_absence};
 use crate::repo::history::History;
-use crate::types::{Clock, Seq};
+use crate::repo::keys::Secret;
+use crate::repo::place::accept_place;
+use crate::repo::recover;
+use crate::types::{Clock, Seq, SlotId};
 
 pub(crate) fn repair(context: &Context, args: &RepairArgs) -> Result<Ended> {
-    let repository = context.repository()?;
     if args.accept_rollback {
-        let history = repository.history(args.name.as_deref().unwrap_or_default())?;
-        repo::accept_rollback(&history)?;
-        context.out.json_summary(json!({"history": history.name(), "accepted": true}));
-        context.out.summary(format_args!("{} is taken as it is", history.name()));
-        return Ok(Ended::Well);
+        return accept(context, args.name.as_deref());
     }
-    let (histories, unreadable) = match &args.name {
-        Some(name) => (vec![repository.history(name)?], Vec::new()),
-        None => repository.readable_histories()?,
+    let repository = match recovered(context, args)? {
+        Recovered::Not => return Ok(Ended::Damaged),
+        Recovered::With(Some(secret)) => context.repository_with(secret)?,
+        Recovered::With(None) => context.repository()?,
     };
+    let histories = chosen(context, &repository, args.name.as_deref())?;
     let mut ended = Ended::Well;
-    for e in &unreadable {
-        ended = Ended::Damaged;
-        context.out.warn(&format!("{e}: nothing of this history can be read without it"));
-    }
     let options = RepairOptions {
         apply: args.apply,
         data: !args.quick,
@@ -60,6 +58,79 @@ pub(crate) fn repair(context: &Context, args: &RepairArgs) -> Result<Ended> {
         }
     }
     Ok(ended)
+}
+
+/// The outcome for the object `repository`.
+enum Recovered {
+    /// It is missing or damaged, and stays so.
+    Not,
+    /// It is there; with the key, if that had to be asked for.
+    With(Option<Secret>),
+}
+
+/// Without the object `repository` nothing can be opened. It is written anew, or it is said how.
+fn recovered(context: &Context, args: &RepairArgs) -> Result<Recovered> {
+    let store = repo::open_store(context.location()?)?;
+    let Some(fault) = recover::examine(&*store)? else { return Ok(Recovered::With(None)) };
+    let secret = context.secret()?;
+    let recovery = recover::plan(&*store, &secret)?;
+    let slots: Vec<String> = recovery.slots.iter().map(SlotId::to_string).collect();
+    if args.apply {
+        recover::recover(&*store, &recovery)?;
+    }
+    if context.out.json {
+        context.out.object(&json!({
+            "type": "fault", "object": fault.object(), "message": fault.message(), "action": "recover",
+            "repository": recovery.object.id, "created": recovery.object.created, "slots": slots,
+            "applied": args.apply,
+        }));
+    }
+    context.out.summary(fault);
+    context.out.summary(format_args!(
+        "  {} from the key slots: repository {}, created {}; the key opens {}; a damaged one goes to {QUARANTINE}",
+        if args.apply { "was written anew" } else { "would be written anew" },
+        recovery.object.id,
+        time(recovery.object.created),
+        slots.join(", "),
+    ));
+    if args.apply {
+        return Ok(Recovered::With(Some(secret)));
+    }
+    context.out.summary(
+        "  nothing was changed; `pagekeep repair --apply` does it, and then looks at the histories",
+    );
+    Ok(Recovered::Not)
+}
+
+/// Takes for right what this machine remembers otherwise: the repository at its place, or a history.
+fn accept(context: &Context, name: Option<&str>) -> Result<Ended> {
+    let repository = context.repository_as_it_is()?;
+    let Some(name) = name else {
+        accept_place(&repository)?;
+        context.out.json_summary(json!({"repository": repository.id(), "accepted": true}));
+        context.out.summary(format_args!(
+            "repository {} is the one at {}",
+            repository.id(),
+            repository.store().location()
+        ));
+        return Ok(Ended::Well);
+    };
+    let census = repository.census()?;
+    let gone: Vec<&Absent> = census.absent.iter().filter(|gone| gone.is_called(name)).collect();
+    for gone in &gone {
+        accept_absence(&repository, gone)?;
+        context.out.json_summary(json!({"history": gone.name, "id": gone.id, "accepted": true}));
+        context
+            .out
+            .summary(format_args!("{} is forgotten here; a new one may begin", gone.title()));
+    }
+    if gone.is_empty() {
+        let history = census.find(name)?;
+        repo::accept_rollback(&history)?;
+        context.out.json_summary(json!({"history": history.name(), "accepted": true}));
+        context.out.summary(format_args!("{} is taken as it is", history.name()));
+    }
+    Ok(Ended::Well)
 }
 
 /// What was found, and what is or would be done.
@@ -93,6 +164,7 @@ fn print(context: &Context, history: &History, report: &RepairReport) {
 const fn action(action: Action) -> &'static str {
     match action {
         Action::Quarantine => "goes to the folder quarantine",
+        Action::PutBack => "is put back from the other copy",
         Action::Expire => "the commits that need it are not offered any more",
         Action::Bridge => {
             "the commits that need what is missing are not offered any more, the others stay"
@@ -105,6 +177,9 @@ const fn action(action: Action) -> &'static str {
 /// What came of it.
 fn done(context: &Context, history: &History, report: &RepairReport, args: &RepairArgs) {
     let name = history.name();
+    if report.described_once && !args.apply {
+        context.out.warn(&described_once(history));
+    }
     if context.out.json {
         let kinds = [("fault", &report.faults), ("remark", &report.remarks)];
         for (kind, fault) in kinds.into_iter().flat_map(|(k, of)| of.iter().map(move |f| (k, f))) {
@@ -123,13 +198,17 @@ fn done(context: &Context, history: &History, report: &RepairReport, args: &Repa
         }));
         return;
     }
-    if args.apply && !report.is_sound() {
-        context.out.summary(format_args!("  done; what was moved is in {QUARANTINE}"));
-    } else if !report.is_sound() {
-        context.out.summary(format_args!(
-            "  nothing was changed; `pagekeep repair {} --apply` does it, with --database DB the live database heals it",
-            quote(name)
-        ));
+    let acts = |fault: &Fault| fault.action != Action::Leave;
+    if report.faults.iter().any(acts) || !report.lost.is_empty() {
+        match args.apply {
+            true => {
+                context.out.summary(format_args!("  done; what was moved is in {QUARANTINE}"));
+            }
+            false => context.out.summary(format_args!(
+                "  nothing was changed; `pagekeep repair {} --apply` does it, with --database DB the live database heals it",
+                quote(name)
+            )),
+        }
     }
     if let Some(seq) = report.healed {
         context.out.summary(format_args!("  the live database is {name}@seq:{seq}"));

@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 
 use super::args::{HoldCommand, PolicyArgs, PruneArgs, UndeleteArgs};
 use super::context::Context;
+use super::list::chosen;
 use super::output::{bytes, counted, quote, table, time};
 use super::progress::Progress;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::prune::{DELETED, PruneOptions, PruneReport, Usage, prune as run};
 use crate::policy::retention::{Kept, Point, Policy, PolicyText, Reason};
-use crate::repo::Repository;
 use crate::repo::history::History;
 use crate::types::{Seq, Timestamp};
 
@@ -25,7 +25,7 @@ pub(crate) fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
     options.grace = args.grace;
     options.threads = context.threads();
     let repository = context.repository()?;
-    for history in histories(&repository, args.name.as_deref())? {
+    for history in chosen(context, &repository, args.name.as_deref())? {
         let report = {
             let progress = Progress::new(&context.out);
             run(&history, &options, &progress).map_err(explain_stop)?
@@ -40,13 +40,6 @@ fn explain_stop(e: Error) -> Error {
         return e.with_hint("everything that is to stay is there; the next prune goes on");
     }
     e
-}
-
-fn histories(repository: &Repository, name: Option<&str>) -> Result<Vec<History>> {
-    match name {
-        Some(name) => Ok(vec![repository.history(name)?]),
-        None => repository.histories(),
-    }
 }
 
 /// The policy of the file, if one is named, and of the options, which win.
@@ -259,7 +252,7 @@ pub(crate) fn hold(context: &Context, command: &HoldCommand) -> Result<()> {
         }
         HoldCommand::Remove { name, id } => remove_hold(context, &repository.history(name)?, id),
         HoldCommand::List { name } => {
-            list_holds(context, &histories(&repository, name.as_deref())?)
+            list_holds(context, &chosen(context, &repository, name.as_deref())?)
         }
     }
 }

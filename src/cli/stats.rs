@@ -35,7 +35,7 @@ pub(crate) fn stats(context: &Context, args: &StatsArgs) -> Result<()> {
         clock: Clock::default(),
     };
     let repository = context.repository()?;
-    let histories = chosen(&repository, args.name.as_deref())?;
+    let histories = chosen(context, &repository, args.name.as_deref())?;
     if histories.is_empty() {
         context.out.summary("no histories yet; `pagekeep backup DB` begins one");
     }

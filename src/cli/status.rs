@@ -5,10 +5,10 @@ use serde_json::json;
 use super::Ended;
 use super::args::StatusArgs;
 use super::context::{Context, shown};
-use super::list::chosen;
+use super::list::{chosen, described_once};
 use super::output::{ago, bytes, counted, time};
 use super::progress::Progress;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::format::proof::{Level, Proof};
 use crate::ops::soundness::{Look, Soundness, judge};
 use crate::repo::chain::{Chain, Problem};
@@ -18,7 +18,7 @@ use crate::types::Timestamp;
 
 pub(crate) fn status(context: &Context, args: &StatusArgs) -> Result<Ended> {
     let repository = context.repository()?;
-    let histories = chosen(&repository, args.name.as_deref())?;
+    let histories = chosen(context, &repository, args.name.as_deref())?;
     if !context.out.json {
         context.out.line(format_args!(
             "repository {} at {}, created {}",
@@ -26,14 +26,22 @@ pub(crate) fn status(context: &Context, args: &StatusArgs) -> Result<Ended> {
             repository.store().location(),
             time(repository.created())
         ));
-        if histories.is_empty() {
+        if histories.is_empty() && !context.out.has_found_damage() {
             context.out.line("no histories yet; `pagekeep backup DB` begins one");
         }
     }
     let mut ended = Ended::Well;
     for history in &histories {
-        if one(context, history)? == Ended::Damaged {
-            ended = Ended::Damaged;
+        match one(context, history) {
+            // The others may be well.
+            Err(e) if e.kind() == ErrorKind::Damaged && args.name.is_none() => {
+                context.out.finding(&e, json!({"history": history.name()}));
+            }
+            shown => {
+                if shown? == Ended::Damaged {
+                    ended = Ended::Damaged;
+                }
+            }
         }
     }
     Ok(ended)
@@ -45,6 +53,9 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
         let progress = Progress::new(&context.out);
         judge(history, &chain, Look::Close, &progress)?
     };
+    if judged.copies.kept_once {
+        context.out.warn(&described_once(history));
+    }
     let damaged = |problem: &Problem| json!({"object": problem.object, "message": problem.message});
     let latest = chain.latest();
     let last_run = crate::repo::last_run_here(history)?;

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::Ended;
 use super::args::{LevelArg, VerifyArgs};
 use super::context::Context;
+use super::list::described_once;
 use super::output::{bytes, counted};
 use super::progress::Progress;
 use crate::error::{Error, ErrorKind, Result};
@@ -37,6 +38,9 @@ pub(crate) fn verify(context: &Context, args: VerifyArgs) -> Result<Ended> {
     let mut damaged = damage;
     let mut totals = VerifyReport::default();
     let began = Instant::now();
+    if targets.is_empty() && !damaged {
+        context.out.summary("no histories yet, so there is nothing to verify");
+    }
     for (history, commit) in &targets {
         let clock = Instant::now();
         let report = {
@@ -85,8 +89,8 @@ type Targets = (Vec<(History, Option<Commit>)>, bool);
 /// What to verify; a history whose commit can't be selected because it is damaged is verified as a whole.
 fn targets(context: &Context, repository: &Repository, target: Option<&str>) -> Result<Targets> {
     let Some(target) = target else {
-        let all = repository.histories()?.into_iter().map(|h| (h, None)).collect();
-        return Ok((all, false));
+        let all = context.all_histories(repository)?.into_iter().map(|h| (h, None)).collect();
+        return Ok((all, context.out.has_found_damage()));
     };
     let (name, _) = split_target(target);
     if name == target {
@@ -110,6 +114,9 @@ fn print(
     clock: Instant,
 ) {
     let seconds = clock.elapsed().as_secs_f64();
+    if report.described_once {
+        context.out.warn(&described_once(history));
+    }
     if context.out.json {
         for f in &report.findings {
             context.out.object(&json!({"type": "finding", "history": history.name(),

@@ -14,6 +14,9 @@ pub const KEYS: &str = "keys/";
 /// The prefix of histories.
 pub const HISTORIES: &str = "histories/";
 
+/// Where a repair puts damaged objects: in front of their names.
+pub const QUARANTINE: &str = "quarantine/";
+
 /// A key slot.
 pub fn slot(id: SlotId) -> String {
     format!("{KEYS}{id}")
@@ -55,6 +58,16 @@ impl HistoryNames {
     /// The description of the history.
     pub fn about(self) -> String {
         self.under("about")
+    }
+
+    /// The same once more: it has the only key of the history's page digests.
+    pub fn about_2(self) -> String {
+        self.under("about-2")
+    }
+
+    /// Both copies of the description, in the order in which they are created and read.
+    pub fn abouts(self) -> [String; 2] {
+        [self.about(), self.about_2()]
     }
 
     /// The prefix of writers' claims.

@@ -64,7 +64,7 @@ pub struct CopyReport {
 ///
 /// # Errors
 /// [`ErrorKind::Refused`] when the other repository has another history of this name, or somebody wrote to the copy;
-/// [`ErrorKind::Damaged`] when the original can't be read as it was stored; [`ErrorKind::Busy`] when somebody else is
+/// [`ErrorKind::Damaged`] when the original can't be read as it was stored, or the copy was there and is gone; [`ErrorKind::Busy`] when somebody else is
 /// copying; store errors of both.
 ///
 /// # Durability
@@ -140,10 +140,14 @@ fn count(chain: &crate::repo::chain::Chain, stretch: Stretch) -> u64 {
 
 /// The copy of a history, begun if there is none.
 fn twin(from: &History, to: &Repository) -> Result<History> {
-    if let Some(twin) = to.histories()?.into_iter().find(|h| h.id() == from.id()) {
-        return Ok(twin);
+    let census = to.census()?;
+    if let Some(twin) = census.histories.iter().find(|h| h.id() == from.id()) {
+        return Ok(twin.clone());
     }
-    match to.history(from.name()) {
+    if let Some(gone) = census.absent.iter().find(|gone| gone.id == from.id()) {
+        return Err(gone.error());
+    }
+    match census.find(from.name()) {
         Err(e) if e.kind() == ErrorKind::NotFound => to.adopt_history(from),
         Err(e) => Err(e),
         Ok(_) => Err(Error::new(

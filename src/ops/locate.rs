@@ -1,6 +1,7 @@
 //! Which history belongs to a database file.
 //!
-//! Invariant: two databases of the same name never alternate in one history, unless somebody says so by `adopt`.
+//! Invariants: two databases of the same name never alternate in one history, unless somebody says so by `adopt`. A history that
+//! is gone is not begun anew.
 
 use std::path::Path;
 
@@ -42,9 +43,11 @@ impl Database {
         Ok(history)
     }
 
-    /// The database's history, begun if there is none.
+    /// The database's history, begun if there is none and none is gone.
     pub(crate) fn history_or_new(&self, repository: &Repository, adopt: bool) -> Result<History> {
-        let history = match repository.history(&self.name) {
+        let census = repository.census()?;
+        census.check_name(&self.name, &self.place)?;
+        let history = match census.find(&self.name) {
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 repository.create_history(&self.name, &self.place)
             }

@@ -144,6 +144,7 @@ pub fn prune(
     // A policy that makes no sense is refused before anything is written.
     options.zone.plan(&options.policy, &[], &BTreeMap::new(), options.clock.now())?;
     let claim = Claim::take(history, PRUNE)?;
+    history.keep_twice()?;
     let chain = history.chain()?;
     if chain.segments().is_empty() {
         return Ok(report);

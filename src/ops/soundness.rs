@@ -8,6 +8,8 @@
 //! | a segment or an expiry is missing or can't be read | damage |
 //! | a segment's object or a part is missing or too short, or a part is another one | damage |
 //! | a label, hold, proof, claim or sign can't be read | damage |
+//! | one copy of the description can't be read, differs, or the first is missing | damage, though the other one is read |
+//! | there is no second copy of the description, as older versions left it | told apart; the next writer adds it |
 //! | an object goes on behind its end: nobody reads what is there | a remark; a repair replaces it |
 //! | a segment can't be read that nothing needs | a remark; a repair puts it away |
 //! | an object that nobody can have written, among segments or claims | a remark; a repair puts it away |
@@ -25,6 +27,7 @@ use crate::ops::restore::check_above_hole;
 use crate::progress::{Monitor, check_cancelled};
 use crate::repo::chain::{Chain, Commit, Problem, Segment};
 use crate::repo::claims::Claims;
+use crate::repo::described::Copies;
 use crate::repo::history::History;
 use crate::repo::page_map::PageMap;
 
@@ -33,12 +36,12 @@ use crate::repo::page_map::PageMap;
 pub(crate) enum Look {
     /// At manifests and lists.
     Quick,
-    /// At the small records and the fronts of parts, too.
+    /// At the small records, both copies of the description and the fronts of parts, too.
     Close,
 }
 
 /// What is wrong with a history.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Soundness {
     /// What is damaged.
     pub damage: Vec<Problem>,
@@ -46,6 +49,8 @@ pub struct Soundness {
     pub remarks: Vec<Problem>,
     /// Why the newest commit can't be restored.
     pub newest: Option<Problem>,
+    /// How the copies of the description are; what is wrong with them is among the damage, too. Sound after a quick look.
+    pub copies: Copies,
     /// Objects that go on behind their end.
     pub(crate) too_long: HashSet<String>,
 }
@@ -83,6 +88,8 @@ pub(crate) fn judge(
         let junk = claims.junk.iter().map(|e| remark(&e.name, "is nothing that pagekeep wrote"));
         found.remarks.extend(junk);
         found.damage.extend(records(history, monitor)?);
+        found.copies = history.copies()?;
+        found.damage.extend(found.copies.faults.iter().map(Problem::of));
     }
     found.newest = newest(history, chain, &lens)?;
     found.damage.sort();

@@ -79,6 +79,8 @@ pub struct VerifyReport {
     pub unreadable: Vec<String>,
     /// What is not as it was written, and harms nobody.
     pub remarks: Vec<Finding>,
+    /// Whether there is one copy of the history's description, as older versions leave it; harmless while that is whole.
+    pub described_once: bool,
 }
 
 /// One thing that is wrong.
@@ -152,6 +154,7 @@ fn verify_once(
     if let Some(problem) = judged.damage.iter().find(|problem| problem.too_new) {
         return Err(problem.error(history));
     }
+    report.described_once = judged.copies.kept_once;
     report.findings = judged.damage.into_iter().map(Finding::from).collect();
     report.remarks = judged.remarks.into_iter().map(Finding::from).collect();
     let Some(latest) = chain.latest() else { return Ok(Some(report)) };

@@ -68,7 +68,9 @@ impl Secret {
         let name = path.display().to_string();
         let text = fs::read_to_string(path).map(Zeroizing::new).map_err(|e| {
             let hint = match e.kind() {
-                io::ErrorKind::NotFound => "`pagekeep init --key-file` creates one",
+                io::ErrorKind::NotFound => {
+                    "check its path, and whether its disk is mounted; `pagekeep init` creates one with a new repository"
+                }
                 _ => "check that this user may read it",
             };
             Error::io(e, "cannot be read", &*name).with_kind(ErrorKind::WrongKey).with_hint(hint)

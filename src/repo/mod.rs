@@ -2,18 +2,21 @@
 //!
 //! - [`Repository`] opens it with a key and finds histories. [`keys`] are the secrets that people keep, [`slots`] wrap the
 //!   master keys for each of them, and [`rotate`] brings a new master key in.
-//! - [`history::History`] is one history; [`chain::Chain`] its segments, from the first to the newest.
+//! - [`history::History`] is one history, of whose description there are two copies ([`described`]); [`chain::Chain`] its segments, from the first to the newest.
 //! - [`writer::Writer`] is the right to append to it, `publish::SegmentWriter` a segment under way.
 //! - `page_map` finds which page versions a commit consists of.
-//! - `state` is what this machine remembers; all of it can be deleted at any time.
+//! - `state` is what this machine remembers; all of it can be deleted at any time. [`absent`] and [`place`] notice by it what is
+//!   gone as a whole. [`recover`] writes the object `repository` anew when that is lost.
 //!
 //! Invariants: what was published is never overwritten; nothing is trusted before its seal opened and its place
 //! in the chain was checked.
 
+pub mod absent;
 pub mod chain;
 pub(crate) mod claims;
 pub(crate) mod collect;
 pub(crate) mod data;
+pub mod described;
 pub(crate) mod digests;
 pub(crate) mod expired;
 pub mod history;
@@ -22,7 +25,10 @@ pub mod keys;
 pub(crate) mod merge;
 pub mod numbers;
 pub(crate) mod page_map;
+pub mod place;
 pub(crate) mod publish;
+pub(crate) mod quarantine;
+pub mod recover;
 pub(crate) mod rival;
 pub mod rotate;
 pub(crate) mod seen;
@@ -34,6 +40,7 @@ pub mod term;
 pub(crate) mod upkeep;
 pub mod writer;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -69,7 +76,7 @@ impl Repository {
     /// Creates a repository in a store and opens it. Each secret gets a slot with a label.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] when there is one already; store errors.
+    /// [`ErrorKind::Refused`] when there is one already, or what is left of one whose object `repository` is missing; store errors.
     ///
     /// # Durability
     /// When this returns, the repository and its slots survive a crash. The repository object comes last, so
@@ -80,12 +87,7 @@ impl Repository {
         kdf: KdfParams,
         state_dir: PathBuf,
     ) -> Result<Self> {
-        let exists = || {
-            Error::new(ErrorKind::Refused, "is a repository already").with_object(store.location())
-        };
-        if store.head(names::REPOSITORY)?.is_some() {
-            return Err(exists());
-        }
+        recover::check_free(&*store)?;
         let object = RepositoryObject { id: RepositoryId::random()?, created: Timestamp::now() };
         let keyring = Keyring::new()?;
         let mut slots = Vec::new();
@@ -100,7 +102,8 @@ impl Repository {
             return Err(Error::new(ErrorKind::Usage, "a repository needs a key"));
         }
         if store.create(names::REPOSITORY, &object.encode())? == Created::Exists {
-            return Err(exists());
+            return Err(Error::new(ErrorKind::Refused, "is a repository already")
+                .with_object(store.location()));
         }
         let RepositoryObject { id, created } = object;
         let opened = Opened { slots, keyring };
@@ -113,7 +116,7 @@ impl Repository {
     /// [`ErrorKind::NoRepository`], [`ErrorKind::WrongKey`], [`ErrorKind::TooNew`],
     /// [`ErrorKind::Damaged`]; store errors.
     pub fn open(store: Arc<dyn Store>, secret: &Secret, state_dir: PathBuf) -> Result<Self> {
-        let object = read_repository_object(&*store)?;
+        let object = recover::read_object(&*store)?;
         let opened = slots::open_slots(&*store, object.id, secret)?;
         let RepositoryObject { id, created } = object;
         Ok(Self(Arc::new(Inner { store, id, created, opened, state_dir })))
@@ -148,19 +151,6 @@ impl Repository {
         &*self.0.store
     }
 
-    /// Makes sure that the repository is still where it was.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Storage`] when it is not.
-    pub(crate) fn check_there(&self) -> Result<()> {
-        match self.store().head(names::REPOSITORY)? {
-            Some(_) => Ok(()),
-            None => Err(Error::new(ErrorKind::Storage, "is not there any more")
-                .with_object(self.store().location())
-                .with_hint("was it moved, or is its disk not mounted?")),
-        }
-    }
-
     /// Where this machine keeps what it remembers of the repository.
     pub(crate) fn state_dir(&self) -> PathBuf {
         self.0.state_dir.join(self.0.id.to_string())
@@ -183,60 +173,56 @@ impl Repository {
     /// # Errors
     /// Store errors.
     pub fn readable_histories(&self) -> Result<(Vec<History>, Vec<Error>)> {
-        let (mut found, mut unreadable) = (Vec::new(), Vec::new());
+        let Folders { histories, unreadable, .. } = self.folders()?;
+        Ok((histories, unreadable.into_iter().map(|(_, e)| e).collect()))
+    }
+
+    /// The folders of histories, by what can be told of them.
+    fn folders(&self) -> Result<Folders> {
+        let mut folders = Folders::default();
         for dir in self.store().list_dirs(names::HISTORIES)? {
             let Some(id) = names::parse_history(&dir) else { continue };
             let name = HistoryNames(id).about();
-            match self.read_record::<About>(&name) {
-                Ok(Some((prefix, about))) if prefix.object == id.0 => {
-                    found.push(History::new(self.clone(), id, about));
+            match self.read_about(id) {
+                Ok(Some(about)) => {
+                    folders.known.insert(id);
+                    folders.histories.push(History::new(self.clone(), id, about));
                 }
-                Ok(Some(_)) => unreadable.push(Error::damaged(name, "describes another history")),
-                // A history under creation has no description yet, and no commits.
-                Ok(None) => {
-                    if !self.store().list(&HistoryNames(id).log())?.is_empty() {
-                        unreadable.push(Error::damaged(name, "is missing"));
-                    }
+                // A history under creation has no description yet, and nothing else.
+                Ok(None) if self.has_segments(id)? => {
+                    folders
+                        .unreadable
+                        .push((id, Error::damaged(name, "is missing, and so is its copy")));
                 }
+                Ok(None) => folders.bare.push(id),
                 Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {
-                    unreadable.push(e);
+                    folders.unreadable.push((id, e));
                 }
                 Err(e) => return Err(e),
             }
         }
-        found.sort_by_key(|h| (h.about().created, h.id()));
-        Ok((found, unreadable))
+        folders.histories.sort_by_key(|h| (h.about().created, h.id()));
+        Ok(folders)
+    }
+
+    fn has_segments(&self, id: HistoryId) -> Result<bool> {
+        let names = HistoryNames(id);
+        let log = self.store().list(&names.log())?;
+        if log.iter().any(|entry| names.parse_segment(&entry.name).is_some()) {
+            return Ok(true);
+        }
+        let merged = self.store().list(&names.merged())?;
+        Ok(merged.iter().any(|entry| names.parse_merged(&entry.name).is_some()))
     }
 
     /// The history of that name or id.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when there is none; [`ErrorKind::Usage`] when two machines created
-    /// the name at the same moment and only an id tells them apart.
+    /// [`ErrorKind::NotFound`] when there is none; [`ErrorKind::Damaged`] when there was one and it is gone;
+    /// [`ErrorKind::Usage`] when two machines created the name at the same moment and only an id tells them apart.
     pub fn history(&self, name: &str) -> Result<History> {
         // Damage of another history is no reason not to find this one.
-        let (mut all, mut unreadable) = self.readable_histories()?;
-        let known: Vec<String> = all.iter().map(|h| h.about().name.clone()).collect();
-        all.retain(|h| h.about().name == name || h.id().to_string() == name);
-        match (all.pop(), all.len()) {
-            (Some(history), 0) => Ok(history),
-            (None, _) if !unreadable.is_empty() => Err(unreadable.swap_remove(0)),
-            (None, _) => Err(Error::new(ErrorKind::NotFound, "no history of this name")
-                .with_object(name)
-                .with_hint(if known.is_empty() {
-                    "the repository has no histories yet; `pagekeep backup DB` begins one"
-                        .to_owned()
-                } else {
-                    format!("there are: {}", known.join(", "))
-                })),
-            (Some(last), _) => {
-                all.push(last);
-                let ids: Vec<String> = all.iter().map(|h| h.id().to_string()).collect();
-                Err(Error::new(ErrorKind::Usage, "several histories have this name")
-                    .with_object(name)
-                    .with_hint(format!("use an id instead: {}", ids.join(", "))))
-            }
-        }
+        self.census()?.find(name)
     }
 
     /// Begins a history.
@@ -253,8 +239,7 @@ impl Repository {
             source: source.to_owned(),
             host: host(),
         };
-        self.create_record(&HistoryNames(id).about(), id.0, &about)?;
-        Ok(History::new(self.clone(), id, about))
+        self.describe(id, about)
     }
 
     /// Begins a history that is the copy of another repository's: with its identity and its digests.
@@ -262,9 +247,7 @@ impl Repository {
     /// # Errors
     /// Store errors.
     pub(crate) fn adopt_history(&self, from: &History) -> Result<History> {
-        let (id, about) = (from.id(), from.about().clone());
-        self.create_record(&HistoryNames(id).about(), id.0, &about)?;
-        Ok(History::new(self.clone(), id, about))
+        self.describe(from.id(), from.about().clone())
     }
 
     pub(crate) fn newest_key(&self) -> Result<&MasterKey> {
@@ -360,6 +343,19 @@ impl Repository {
     }
 }
 
+/// The folders of histories, by what can be told of them.
+#[derive(Default)]
+struct Folders {
+    /// The histories whose descriptions can be read, oldest first.
+    histories: Vec<History>,
+    /// Their identities.
+    known: BTreeSet<HistoryId>,
+    /// Errors of the descriptions of others.
+    unreadable: Vec<(HistoryId, Error)>,
+    /// Those that have neither a description nor segments.
+    bare: Vec<HistoryId>,
+}
+
 /// When a backup of the history last ran to its end on this machine, whether or not there was anything new.
 ///
 /// # Errors
@@ -405,16 +401,6 @@ fn local_path(location: &str) -> Result<&Path> {
         .with_object(location));
     }
     Ok(Path::new(location))
-}
-
-fn read_repository_object(store: &dyn Store) -> Result<RepositoryObject> {
-    let limit = u64::try_from(limits::PLAIN_OBJECT).unwrap_or(u64::MAX);
-    let Some(bytes) = store.get(names::REPOSITORY, limit)? else {
-        return Err(Error::new(ErrorKind::NoRepository, "is not a pagekeep repository")
-            .with_object(store.location())
-            .with_hint("`pagekeep init -r REPO --key-file FILE` creates one"));
-    };
-    RepositoryObject::decode(&bytes).map_err(|e| e.of(names::REPOSITORY))
 }
 
 fn check_history_name(name: &str) -> Result<()> {

@@ -13,17 +13,16 @@ use std::sync::Arc;
 use crate::error::{ErrorKind, Result};
 use crate::format::expiry::Expiry;
 use crate::format::hold::HoldRecord;
+use crate::format::names::QUARANTINE;
 use crate::format::proof::Proof;
 use crate::format::record::Record;
 use crate::format::snapshot::SnapshotRecord;
 use crate::repo::chain::{Chain, Segment};
 use crate::repo::history::History;
-use crate::repo::{seen, state};
+use crate::repo::{quarantine, seen, state};
 use crate::store::Entry;
 use crate::types::Seq;
 
-/// Where damaged objects go, in front of their names.
-pub const QUARANTINE: &str = "quarantine/";
 /// How far beyond the highest authentic number a mere name is believed.
 const NEAR: u64 = 65_536;
 /// Bytes of a commit in a manifest.
@@ -47,7 +46,7 @@ impl History {
     pub(crate) fn highest_number(&self, chain: &Chain) -> Result<Seq> {
         let mut highest = chain.newest().map_or(Seq(0), |segment| segment.end);
         highest = highest.max(chain.expired().last().unwrap_or_default());
-        highest = highest.max(self.remembered()?);
+        highest = highest.max(seen::remembered(&state::dir_of(self))?);
         let mut unproven = Vec::new();
         let names = self.names();
         let store = self.repository().store();
@@ -68,9 +67,7 @@ impl History {
         }
         let all = names.all();
         for Entry { name: at, .. } in store.list(&format!("{QUARANTINE}{all}"))? {
-            let Some(name) = at.strip_prefix(QUARANTINE) else { continue };
-            // One of several that had the name.
-            let name = name.split('.').next().unwrap_or(name);
+            let Some(name) = quarantine::original(&at) else { continue };
             listed.extend(self.named(&at, name));
         }
         // The highest first: of each only what may tell more has to be opened.
@@ -91,18 +88,6 @@ impl History {
                 let more = self.commits_at_most(&named)?.min(NEAR);
                 highest = highest.max(Seq(named.seq.0.saturating_add(more)));
             }
-        }
-        Ok(highest)
-    }
-
-    /// The highest number that this machine remembers.
-    fn remembered(&self) -> Result<Seq> {
-        let mut highest =
-            seen::read(self).map_or(Seq(0), |seen| seen.seq()).max(seen::floor(self)?);
-        // What was about to be published was told to nobody.
-        if let Some(state) = state::peek(self)? {
-            let heads = [state.head, state.acknowledged].into_iter().flatten().map(|head| head.seq);
-            highest = heads.max().unwrap_or_default().max(highest);
         }
         Ok(highest)
     }

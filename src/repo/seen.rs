@@ -4,12 +4,13 @@
 //! and digests are those of then. What this machine saw can.
 //!
 //! Invariants: a cache; without it nothing is noticed, and nothing else is lost. A commit that was seen and never
-//! acknowledged may be superseded by a writer of a higher term: that is no setback. What was acknowledged here is held to more
-//! strictly, by [`super::writer`].
+//! acknowledged may be superseded by a writer of a higher term: that is no setback. A commit that was acknowledged here was seen, too,
+//! and is held to more strictly by [`super::writer`]. Of a history that is gone as a whole [`super::absent`] tells.
 
+use std::fmt;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,8 +28,11 @@ pub(crate) struct Seen {
     /// The term of its segment.
     term: Term,
     digest: Digest,
-    /// When it was captured, in microseconds.
-    time: i64,
+    /// When it was captured, in microseconds; unknown of one that was acknowledged here and not looked at since.
+    time: Option<i64>,
+    /// When that one was last confirmed here.
+    #[serde(skip)]
+    confirmed: Option<i64>,
 }
 
 impl Seen {
@@ -37,14 +41,21 @@ impl Seen {
         self.term
     }
 
-    /// The number of the newest commit that was seen.
-    pub(crate) fn seq(&self) -> Seq {
-        self.seq
+    /// The commit, and when it was captured, or else last confirmed.
+    pub(super) fn newest(&self) -> (Seq, Option<Timestamp>) {
+        (self.seq, self.time.or(self.confirmed).map(Timestamp))
     }
 }
 
-fn path(history: &History) -> PathBuf {
-    state::dir_of(history).join("seen")
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "commit {}", self.seq)?;
+        match (self.time, self.confirmed) {
+            (Some(time), _) => write!(f, " of {}", Timestamp(time)),
+            (None, Some(time)) => write!(f, ", confirmed {}", Timestamp(time)),
+            (None, None) => Ok(()),
+        }
+    }
 }
 
 /// Compares a chain with what was seen before it was listed, and remembers what is new.
@@ -56,7 +67,8 @@ pub(crate) fn check(history: &History, chain: &Chain, seen: Option<&Seen>) -> Re
         seq: commit.seq,
         term: commit.segment.manifest.term,
         digest: commit.record.digest,
-        time: commit.record.time.0,
+        time: Some(commit.record.time.0),
+        confirmed: None,
     });
     if let Some(seen) = seen {
         let back = match &newest {
@@ -65,17 +77,22 @@ pub(crate) fn check(history: &History, chain: &Chain, seen: Option<&Seen>) -> Re
         };
         // A repair that lost it said so.
         if back && !chain.expired().contains(seen.seq) {
-            let now = newest.map_or("there is none".to_owned(), |n| describe(n.seq, n.time));
-            return Err(went_back(history, &describe(seen.seq, seen.time), &now));
+            let now = newest.map_or("there is none".to_owned(), |newest| newest.to_string());
+            return Err(went_back(history, &seen.to_string(), &now));
         }
     }
     if let Some(newest) = newest
         && Some(&newest) != seen
         // Another process may have seen more meanwhile.
-        && read(history).is_none_or(|now| (now.term, now.seq) < (newest.term, newest.seq))
+        && read_file(&state::dir_of(history))
+            .is_none_or(|now| (now.term, now.seq) < (newest.term, newest.seq))
     {
         // A machine that can't remember notices less, and works all the same.
         let _ = write(history, &newest);
+    }
+    if chain.segments().is_empty() {
+        let lost = seen.is_some_and(|seen| chain.expired().contains(seen.seq));
+        super::absent::check_empty(history, lost)?;
     }
     Ok(())
 }
@@ -95,14 +112,11 @@ pub(crate) fn check_acknowledged(history: &History, head: &Head, chain: &Chain) 
         return Ok(());
     }
     let now = match newest {
-        Some(n) if !differs => describe(n.seq, n.record.time.0),
+        Some(n) if !differs => format!("commit {} of {}", n.seq, n.record.time),
+        None => "there is none".to_owned(),
         _ => "another one has its place".to_owned(),
     };
     Err(went_back(history, &format!("commit {}", head.seq), &now))
-}
-
-fn describe(seq: Seq, time: i64) -> String {
-    format!("commit {seq} of {}", Timestamp(time))
 }
 
 fn went_back(history: &History, seen: &str, now: &str) -> Error {
@@ -110,7 +124,7 @@ fn went_back(history: &History, seen: &str, now: &str) -> Error {
         ErrorKind::Damaged,
         format!("went backwards: this machine has seen {seen}, and now {now}"),
     )
-    .with_object(format!("history {:?}", history.name()))
+    .with_object(format!("history {:?} ({})", history.name(), history.id()))
     .with_hint(
         "the repository was set back to an earlier state, or its newest objects were deleted; \
          if that was on purpose: `pagekeep repair NAME --accept-rollback`",
@@ -122,33 +136,51 @@ fn went_back(history: &History, seen: &str, now: &str) -> Error {
 /// # Errors
 /// [`ErrorKind::Busy`] when a process of this machine writes to the history; when it can't be removed.
 pub(crate) fn forget(history: &History) -> Result<()> {
-    let _lock = state::StateDir::lock(history)?;
-    // But not the numbers, which are not used again.
-    let state = state::peek(history)?;
-    let heads = state.into_iter().flat_map(|s| [s.head, s.acknowledged]);
-    let known =
-        heads.flatten().map(|head| head.seq).chain(read(history).map(|seen| seen.seq)).max();
-    if let Some(highest) = known.filter(|seq| floor(history).is_ok_and(|floor| floor < *seq)) {
-        let path = state::dir_of(history).join("numbers");
-        state::replace(&path, highest.0.to_string().as_bytes())
-            .map_err(|e| Error::io(e, "cannot be written", path.display().to_string()))?;
+    forget_dir(state::dir_of(history), &format!("history {:?}", history.name()))
+}
+
+/// As [`forget`], of a history that may be gone.
+pub(super) fn forget_dir(dir: PathBuf, whose: &str) -> Result<()> {
+    let _lock = state::StateDir::lock_dir(dir.clone(), whose)?;
+    let written = |path: &Path, bytes: &[u8]| {
+        state::replace(path, bytes)
+            .map_err(|e| Error::io(e, "cannot be written", path.display().to_string()))
+    };
+    // Not the numbers, which are not used again.
+    let highest = remembered(&dir)?;
+    if floor(&dir)? < highest {
+        written(&dir.join("numbers"), highest.0.to_string().as_bytes())?;
     }
-    for path in [path(history), state::dir_of(history).join("state")] {
-        match fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(Error::io(e, "cannot be removed", path.display().to_string())),
+    // Before the rest goes: whoever dies in between has not forgotten yet, and is asked again.
+    written(&dir.join("accepted"), b"")?;
+    ["seen", "state"].iter().try_for_each(|name| remove(&dir.join(name)))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io(e, "cannot be removed", path.display().to_string()))
         }
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// The highest number that this machine remembers of a history, even if it forgot the rest, by the history's folder.
+///
+/// # Errors
+/// When what it remembers is there and can't be read.
+pub(super) fn remembered(dir: &Path) -> Result<Seq> {
+    let seen = read_from(dir).map(|seen| seen.seq);
+    // What was about to be published was told to nobody.
+    let state = state::read_from(dir)?;
+    let heads = state.into_iter().flat_map(|state| [state.head, state.acknowledged]).flatten();
+    let highest = heads.map(|head| head.seq).chain(seen).max().unwrap_or_default();
+    Ok(highest.max(floor(dir)?))
 }
 
 /// The highest number that this machine knew before it forgot what it saw.
-///
-/// # Errors
-/// When it is there and can't be read.
-pub(crate) fn floor(history: &History) -> Result<Seq> {
-    let path = state::dir_of(history).join("numbers");
+fn floor(dir: &Path) -> Result<Seq> {
+    let path = dir.join("numbers");
     match fs::read_to_string(&path) {
         Ok(text) => Ok(text.trim().parse().map(Seq).unwrap_or_default()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Seq(0)),
@@ -158,13 +190,34 @@ pub(crate) fn floor(history: &History) -> Result<Seq> {
 
 /// What was seen so far; what can't be read was not.
 pub(crate) fn read(history: &History) -> Option<Seen> {
-    serde_json::from_slice(&fs::read(path(history)).ok()?).ok()
+    read_from(&state::dir_of(history))
+}
+
+/// The newest commit that was seen or acknowledged, by the history's folder.
+pub(super) fn read_from(dir: &Path) -> Option<Seen> {
+    let state = state::read_from(dir).ok().flatten();
+    let acknowledged = state.and_then(|state| {
+        let head = state.acknowledged?;
+        let (seq, term, digest) = (head.seq, head.term, head.digest);
+        Some(Seen { seq, term, digest, time: None, confirmed: state.last_run })
+    });
+    // Of equals the one from the file, which knows the time.
+    [acknowledged, read_file(dir)].into_iter().flatten().max_by_key(|seen| (seen.term, seen.seq))
+}
+
+/// Whether somebody said that the history of a folder is gone or set back on purpose, and no commit of it was seen since.
+pub(super) fn is_accepted(dir: &Path) -> bool {
+    dir.join("accepted").exists() && read_from(dir).is_none()
+}
+
+fn read_file(dir: &Path) -> Option<Seen> {
+    serde_json::from_slice(&fs::read(dir.join("seen")).ok()?).ok()
 }
 
 fn write(history: &History, seen: &Seen) -> io::Result<()> {
-    let path = path(history);
-    if let Some(dir) = path.parent() {
-        disk::make_dirs(dir)?;
-    }
-    state::replace(&path, &serde_json::to_vec(seen).map_err(io::Error::other)?)
+    let dir = state::dir_of(history);
+    disk::make_dirs(&dir)?;
+    state::replace(&dir.join("seen"), &serde_json::to_vec(seen).map_err(io::Error::other)?)?;
+    state::remember_name(history);
+    Ok(())
 }

@@ -237,7 +237,10 @@ impl Repository {
         let damaged = Error::damaged(name, "is sealed under a key that is not in the keyring");
         match self.was_rotated() {
             Ok(true) => rotated(damaged.with_kind(ErrorKind::WrongKey)),
-            Ok(false) | Err(_) => damaged,
+            Ok(false) | Err(_) => match super::recover::foreign_slots(self) {
+                Some(hint) => damaged.with_hint(hint),
+                None => damaged,
+            },
         }
     }
 }
@@ -294,12 +297,18 @@ pub(crate) type Read = (SlotId, Result<SlotObject>);
 /// All slots with what could be read of them, sorted by age. A slot of another repository, such as an interrupted `init`
 /// leaves behind, opens nothing here and counts as damaged.
 pub(crate) fn read_slots(store: &dyn Store, repository: RepositoryId) -> Result<Vec<Read>> {
+    let slots = read_any(store)?;
+    Ok(slots.into_iter().map(|(id, slot)| (id, of_repository(slot, repository))).collect())
+}
+
+/// As [`read_slots`], of whatever repository they are.
+pub(super) fn read_any(store: &dyn Store) -> Result<Vec<Read>> {
     let mut slots = Vec::new();
     for _ in 0..LISTINGS {
         slots.clear();
         let mut gone = false;
         for id in list_slots(store)? {
-            match read_slot(store, repository, id)? {
+            match read_any_slot(store, id)? {
                 Some(slot) => slots.push((id, slot)),
                 None => gone = true,
             }
@@ -319,6 +328,21 @@ pub(crate) fn read_slot(
     repository: RepositoryId,
     id: SlotId,
 ) -> Result<Option<Result<SlotObject>>> {
+    Ok(read_any_slot(store, id)?.map(|slot| of_repository(slot, repository)))
+}
+
+fn of_repository(slot: Result<SlotObject>, repository: RepositoryId) -> Result<SlotObject> {
+    let slot = slot?;
+    if slot.front.repository == repository {
+        return Ok(slot);
+    }
+    Err(Error::damaged(
+        names::slot(slot.front.id),
+        format!("belongs to another repository, {}", slot.front.repository),
+    ))
+}
+
+fn read_any_slot(store: &dyn Store, id: SlotId) -> Result<Option<Result<SlotObject>>> {
     let name = names::slot(id);
     let limit = u64::try_from(limits::PLAIN_OBJECT).unwrap_or(u64::MAX);
     let slot = match store.get(&name, limit) {
@@ -330,9 +354,6 @@ pub(crate) fn read_slot(
     Ok(Some(slot.and_then(|slot| {
         if slot.front.id != id {
             return Err(Error::damaged(name, "is another slot under this one's name"));
-        }
-        if slot.front.repository != repository {
-            return Err(Error::damaged(name, "belongs to another repository"));
         }
         Ok(slot)
     })))
@@ -393,11 +414,33 @@ pub(crate) fn open_slots(
         }
         return Ok(Opened { slots: ids, keyring });
     }
+    Err(opens_none(store, secret, slots))
+}
+
+/// Why a secret opens none of these slots, and which there are.
+pub(super) fn opens_none(store: &dyn Store, secret: &Secret, slots: Vec<Read>) -> Error {
+    if slots.is_empty() {
+        return Error::damaged(
+            store.location(),
+            "has no key slots: its folder keys/ is missing or empty, and without a slot no key opens anything",
+        )
+        .with_hint("put the folder keys/ back, from a copy of this repository's folder; old copies of slots do as well");
+    }
+    let front = |(_, slot): &Read| slot.as_ref().ok().map(|slot| slot.front.clone());
+    let there: Vec<String> = slots
+        .iter()
+        .filter_map(front)
+        .map(|front| format!("{} {:?} ({})", front.secret.name(), front.label, front.id))
+        .collect();
+    let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
     match slots.into_iter().find_map(|(_, slot)| slot.err()) {
-        Some(e) if e.kind() == ErrorKind::TooNew => Err(e),
-        Some(e) => Err(e.with_hint("another key of this repository may still open it")),
-        None => Err(opens_nothing(secret).with_object(store.location()).with_hint(
-            "check the key, or use another one: --key-file, --password-file, --recovery-key-file",
+        Some(e) if e.kind() == ErrorKind::TooNew => e,
+        Some(e) => e.with_hint(format!(
+            "another key of this repository may still open it; slots that can be read: {there}"
+        )),
+        None => opens_nothing(secret).with_object(store.location()).with_hint(format!(
+            "check the key, or use another one: --key-file, --password-file, --recovery-key-file; \
+             there are: {there}"
         )),
     }
 }

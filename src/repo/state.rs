@@ -7,7 +7,11 @@
 //!   state     JSON, replaced atomically
 //!   digests   the head's page digests (see `digests`)
 //!   seen      the newest commit that was seen (see `seen`)
-//!   numbers   the highest number that was known before a rollback was accepted
+//!   numbers   the highest number that was known before a rollback or an absence was accepted
+//!   known     the history's name and source, so that one that is gone can be named (see `absent`)
+//!   accepted  there once somebody said that the history is gone or set back on purpose; counts while no commit of it was seen since
+//! <state dir>/places/<digest of a location>
+//!             which repository was there (see `place`)
 //! ```
 //!
 //! Invariant: but for its `next`, the state is written after what it speaks of was published and acknowledged. A state that is
@@ -147,7 +151,13 @@ pub(crate) struct StateDir {
 impl StateDir {
     /// Opens and locks the directory, creating it if need be.
     pub(crate) fn lock(history: &History) -> Result<Self> {
-        let dir = dir_of(history);
+        let locked = Self::lock_dir(dir_of(history), &format!("history {:?}", history.name()))?;
+        remember_name(history);
+        Ok(locked)
+    }
+
+    /// As [`StateDir::lock`], of a history that may be gone. `whose` is for the error.
+    pub(super) fn lock_dir(dir: PathBuf, whose: &str) -> Result<Self> {
         let path = dir.join("lock");
         let failed = |e: io::Error| Error::io(e, "cannot be opened", path.display().to_string());
         local("locks its state").map_err(failed)?;
@@ -165,7 +175,7 @@ impl StateDir {
                 ErrorKind::Busy,
                 "is being written by another process on this machine",
             )
-            .with_object(format!("history {:?}", history.name()))
+            .with_object(whose)
             .with_hint("wait until it is done")),
             Err(TryLockError::Error(e)) => Err(failed(e)),
         }
@@ -199,7 +209,32 @@ pub(super) fn dir_of(history: &History) -> PathBuf {
     history.repository().state_dir().join(history.id().to_string())
 }
 
-fn read_from(dir: &Path) -> Result<Option<State>> {
+/// A history's name, and the database that it follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Known {
+    pub(super) name: String,
+    pub(super) source: String,
+}
+
+/// Remembers what a history is called.
+pub(super) fn remember_name(history: &History) {
+    let dir = dir_of(history);
+    let about = history.about();
+    let known = Known { name: about.name.clone(), source: about.source.clone() };
+    if known_from(&dir).as_ref() == Some(&known) {
+        return;
+    }
+    // A machine that can't remember notices less, and works all the same.
+    let written = serde_json::to_vec(&known).map_err(io::Error::other);
+    let _ = written.and_then(|bytes| replace(&dir.join("known"), &bytes));
+}
+
+/// A history's name and database, as far as this machine knows.
+pub(super) fn known_from(dir: &Path) -> Option<Known> {
+    serde_json::from_slice(&fs::read(dir.join("known")).ok()?).ok()
+}
+
+pub(super) fn read_from(dir: &Path) -> Result<Option<State>> {
     let path = dir.join("state");
     match local("reads its state").and_then(|()| fs::read(&path)) {
         // What doesn't parse was cut off by a crash, or is of another version: a cache, so do without.

@@ -52,6 +52,8 @@ impl Writer {
     /// [`ErrorKind::Damaged`] when the chain is broken, or lacks what was acknowledged to this machine.
     pub fn open(history: &History, role: &str) -> Result<Self> {
         let dir = StateDir::lock(history)?;
+        // Those that an older version began have one.
+        history.keep_twice()?;
         let saved = dir.read()?;
         if let Some(state) = &saved
             && still_holds(history, state)?
@@ -153,6 +155,8 @@ impl Writer {
         let at = LogName { term: head.term, first: head.first };
         let name = self.history.names().segment(at);
         let store = self.history.repository().store();
+        // Nothing is put into what lies in the repository's place now.
+        self.history.check_there()?;
         let created = store.create(&name, bytes);
         if !matches!(created, Ok(Created::New)) {
             // It was there before, or the answer was lost. The same bytes are our own earlier try.
@@ -185,7 +189,8 @@ impl Writer {
             Err(e) if e.kind() == ErrorKind::Damaged => {}
             Err(e) => return Err(e),
         }
-        self.history.repository().check_there()?;
+        // Nothing is deleted in what lies in the repository's place now.
+        self.history.check_there()?;
         store.delete(name)?;
         Err(Error::damaged(
             self.history.names().segment(at),
@@ -246,7 +251,7 @@ impl Writer {
             return Ok(());
         }
         // A disk that is not mounted, a folder that was moved: nobody took over.
-        self.history.repository().check_there()?;
+        self.history.check_there()?;
         self.renew(head)
     }
 

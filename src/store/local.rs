@@ -49,7 +49,9 @@ impl LocalStore {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 Err(Error::new(ErrorKind::NoRepository, "does not exist")
                     .with_object(root.display().to_string())
-                    .with_hint("check -r, or create a repository there: `pagekeep init`"))
+                    .with_hint(
+                        "is its disk mounted? If so, check -r; `pagekeep init` creates a new repository there",
+                    ))
             }
             Err(e) => Err(storage(e, "cannot be opened", root.display().to_string())),
         }

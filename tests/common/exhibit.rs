@@ -43,7 +43,10 @@ pub enum Role {
     Repository,
     UsedSlot,
     OtherSlot,
-    About,
+    /// One of the two copies of a description.
+    About {
+        history: String,
+    },
     Writer {
         history: String,
         newest: bool,
@@ -86,7 +89,8 @@ pub enum Role {
 impl Role {
     pub fn history(&self) -> Option<&str> {
         match self {
-            Self::Writer { history, .. }
+            Self::About { history }
+            | Self::Writer { history, .. }
             | Self::Sign { history }
             | Self::Segment { history, .. }
             | Self::Covered { history }
@@ -95,7 +99,7 @@ impl Role {
             | Self::Proof { history }
             | Self::Hold { history }
             | Self::Expiry { history } => Some(history),
-            Self::Repository | Self::UsedSlot | Self::OtherSlot | Self::About => None,
+            Self::Repository | Self::UsedSlot | Self::OtherSlot => None,
         }
     }
 
@@ -104,7 +108,7 @@ impl Role {
         match self {
             Self::Repository => 1,
             Self::UsedSlot | Self::OtherSlot => 2,
-            Self::About => 3,
+            Self::About { .. } => 3,
             Self::Writer { .. } | Self::Sign { .. } => 4,
             Self::Segment { .. } | Self::Covered { .. } => 5,
             Self::Part { .. } => 6,
@@ -274,7 +278,9 @@ fn roles_of(history: &History, roles: &mut BTreeMap<String, Role>) {
     let prefix = format!("histories/{}", history.id());
     let store = history.repository().store();
     let below = |kind: &str| store.list(&format!("{prefix}/{kind}/")).unwrap();
-    roles.insert(format!("{prefix}/about"), Role::About);
+    for about in ["about", "about-2"] {
+        roles.insert(format!("{prefix}/{about}"), Role::About { history: name() });
+    }
     let claims = below("writers");
     for (i, claim) in (1..).zip(&claims) {
         let newest = i == claims.len();
@@ -365,6 +371,8 @@ pub enum Place {
     Open,
     Slots,
     Histories,
+    /// One of the two copies of a description.
+    Description(String),
     Claim(String),
     Labels(String),
     Proofs(String),
@@ -413,6 +421,14 @@ pub fn look(museum: &Museum, store: &MemoryStore, restore: Restore<'_>, dir: &Pa
     let histories = view.keep(Place::Histories, repository.histories()).unwrap_or_default();
     for history in histories {
         let name = history.name().to_owned();
+        let copies = history.copies().unwrap();
+        for e in copies.faults {
+            view.errors.insert(Place::Description(name.clone()), e);
+        }
+        if copies.kept_once {
+            let e = Error::damaged(format!("histories/{}/about-2", history.id()), "is missing");
+            view.errors.insert(Place::Description(name.clone()), e);
+        }
         view.keep(Place::Claim(name.clone()), newest_claim(&history));
         view.keep(Place::Labels(name.clone()), history.snapshots());
         view.keep(Place::Proofs(name.clone()), history.proofs());

@@ -494,14 +494,33 @@ class Reach(NamedTuple):
 class History:
     def __init__(self, repository: Repository, history_id: str) -> None:
         self.repository, self.id, self.folder = repository, history_id, f"histories/{history_id}"
-        about = repository.open(f"{self.folder}/about", ABOUT)
-        check(about.object_id.hex() == history_id, about.body.name, "object id is not the history's")
-        _created, self.page_digest_key = about.body.unpack("q32s")
-        self.name, _source, _host = (about.body.text() for _ in range(3))
-        about.body.end()
+        self.name, self.page_digest_key = self._about()
         self.expired = self._expired()
         self._read: dict[str, Segment | Damage] = {}
         self.chain = self._chain()
+
+    @staticmethod
+    def is_under_creation(store: Store, history_id: str) -> bool:
+        """Whether there is neither a description nor a segment (section 1)."""
+        folder = f"histories/{history_id}"
+        segments = store.list(f"{folder}/log", f"{U64}-{U64}") + store.list(f"{folder}/merged", f"{U64}-{U64}-[0-9a-f]{{32}}")
+        return not store.list(folder, "about(-2)?") and not segments
+
+    def _about(self) -> tuple[str, bytes]:
+        """The name and the page digest key, from the first of the two copies that can be read (section 5)."""
+        errors = []
+        for name in (f"{self.folder}/about", f"{self.folder}/about-2"):
+            try:
+                about = self.repository.open(name, ABOUT)
+                check(about.object_id.hex() == self.id, name, "object id is not the history's")
+                _created, page_digest_key = about.body.unpack("q32s")
+                found, _source, _host = (about.body.text() for _ in range(3))
+                about.body.end()
+            except Damage as error:
+                errors.append(error)
+            else:
+                return found, page_digest_key
+        raise errors[0]
 
     def _list(self, folder: str, pattern: str) -> list[str]:
         path = f"{self.folder}/{folder}"
@@ -810,7 +829,9 @@ def arguments() -> argparse.Namespace:
 def run(given: argparse.Namespace) -> None:
     kind, path = next((kind, path) for kind, option in SECRET_OPTIONS.items() if (path := getattr(given, option)))
     repository = Repository(given.repository, read_secret(kind, path))
-    histories = [History(repository, name) for name in repository.store.list("histories", "[0-9a-f]{32}")]
+    names = repository.store.list("histories", "[0-9a-f]{32}")
+    begun = [name for name in names if not History.is_under_creation(repository.store, name)]
+    histories = [History(repository, name) for name in begun]
     if given.command == "list":
         for history in histories:
             list_history(history)

@@ -14,7 +14,8 @@ use clap::Args;
 #[command(after_help = "Examples:
   pagekeep repair                            # look at everything
   pagekeep repair app --apply --database /srv/app.db
-  pagekeep repair app --accept-rollback      # the repository was set back on purpose")]
+  pagekeep repair app --accept-rollback      # the history was set back or removed on purpose
+  pagekeep repair --accept-rollback          # another repository is here on purpose")]
 pub(crate) struct RepairArgs {
     /// Only this history
     pub(crate) name: Option<String>,
@@ -27,7 +28,8 @@ pub(crate) struct RepairArgs {
     /// Look only at what holds the history together; do not open the stored pages
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Forget what this machine saw of the history: it was set back to an earlier state on purpose
-    #[arg(long, requires = "name", conflicts_with_all = ["apply", "quick"])]
+    /// Forget what this machine saw of the history: it was set back to an earlier state, or removed, on purpose; without a NAME, which
+    /// repository was here before
+    #[arg(long, conflicts_with_all = ["apply", "quick"])]
     pub(crate) accept_rollback: bool,
 }

@@ -1,41 +1,36 @@
 //! Doing what a plan says.
 //!
 //! ```text
-//! claim a term -> publish what is lost -> bridge the holes -> move what leads nowhere -> go on behind the newest -> write anew what is damaged
+//! put copies of the description back -> claim a term -> publish what is lost -> bridge the holes -> move what leads nowhere -> go on behind the newest -> write anew what is damaged
 //! ```
 //!
 //! After each step the history is as good as before or better, and what is left to do is found again: the expiry of what is lost keeps its
 //! numbers, a bridge makes the chain whole that was shown around the hole, and what moves was read by nobody.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::RepairOptions;
 use super::plan::Plan;
-use super::{QUARANTINE, RepairOptions};
 use crate::capture::commit::{CaptureOptions, capture};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::format::header::SPARSE;
 use crate::format::segment::{CommitKind, CommitRecord, SegmentKind};
 use crate::ops::locate::Database;
 use crate::ops::prune::{DELETED, pins};
 use crate::progress::{Monitor, check_cancelled};
-use crate::repo::chain::{Segment, bridge};
+use crate::repo::chain::{Chain, Segment, bridge};
 use crate::repo::data::SegmentData;
 use crate::repo::expired::Expired;
 use crate::repo::history::History;
 use crate::repo::merge::{Keep, Options, bury, merge};
 use crate::repo::publish::{Outline, SegmentWriter};
+use crate::repo::quarantine;
 use crate::repo::term::{Claim, PRUNE};
 use crate::repo::writer::Writer;
 use crate::sqlite::source::Source;
-use crate::store::{Created, Store};
 use crate::types::Seq;
-
-/// The largest object that is copied in one piece.
-const PIECE: usize = 16 * 1024 * 1024;
-/// How many objects of one name the quarantine keeps.
-const SAME_NAME: usize = 1000;
 
 impl Plan {
     /// Does it. Answers the commit that the live database became, if it is given.
@@ -54,6 +49,7 @@ impl Plan {
         monitor: &dyn Monitor,
     ) -> Result<Option<Seq>> {
         let run = Run { history, plan: self, options, monitor };
+        history.mend_copies(&self.copies)?;
         let idle = self.report.is_sound() && self.report.remarks.is_empty();
         if idle && database.is_none() {
             return Ok(None);
@@ -65,8 +61,9 @@ impl Plan {
             run.bridge(&claim)?;
             for name in &self.away {
                 check_cancelled(monitor)?;
-                run.put_away(name)?;
+                quarantine::put(history.repository().store(), name)?;
             }
+            run.take_as_lost()?;
         }
         let healed = match database {
             Some(path) => run.heal(path)?,
@@ -120,21 +117,19 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Moves an object to the quarantine: copies it, and then removes it from its place. One that is there already is from a repair that
-    /// was interrupted, or another one that had the name.
-    fn put_away(&self, name: &str) -> Result<()> {
-        let store = self.history.repository().store();
-        let Some(len) = store.head(name)? else { return Ok(()) };
-        for n in 0..SAME_NAME {
-            let to = match n {
-                0 => format!("{QUARANTINE}{name}"),
-                n => format!("{QUARANTINE}{name}.{n}"),
-            };
-            if copy(store, name, &to, len)? || same(store, name, &to, len)? {
-                return store.delete(name);
-            }
+    /// Takes a history of which nothing is left for what it is, if a repair recorded that: other machines ask. Its numbers are not used
+    /// again all the same.
+    fn take_as_lost(&self) -> Result<()> {
+        if !self.plan.chain.segments().is_empty() {
+            return Ok(());
         }
-        Err(Error::new(ErrorKind::Failure, "is in the quarantine too often").with_object(name))
+        let chain = Chain::load_readable(self.history, &HashSet::new())?;
+        let is_empty = chain.segments().is_empty() && chain.holes().is_empty();
+        let highest = self.history.highest_number(&chain)?;
+        if is_empty && chain.expired().contains(highest) {
+            crate::repo::accept_rollback(self.history)?;
+        }
+        Ok(())
     }
 
     /// Publishes a commit without pages behind a newest segment that is damaged: something has to stand behind it before it can be written anew. It
@@ -240,7 +235,7 @@ impl Run<'_> {
                 .get(at + 1)
                 .is_some_and(|s| s.manifest.first != segment.end.next());
             if gap {
-                self.put_away(segment.name())?;
+                quarantine::put(self.history.repository().store(), segment.name())?;
             }
         }
         Ok(())
@@ -252,41 +247,4 @@ impl Run<'_> {
         let part = |n| self.plan.too_long.contains(&self.history.names().part(id, n));
         self.plan.too_long.contains(segment.name()) || parts.into_iter().any(part)
     }
-}
-
-/// Copies an object if there is none of the other name; whether there was none.
-fn copy(store: &dyn Store, from: &str, to: &str, len: u64) -> Result<bool> {
-    if store.head(to)?.is_some() {
-        return Ok(false);
-    }
-    if len <= u64::try_from(PIECE).unwrap_or(u64::MAX) {
-        let bytes = store.get_range(from, 0, PIECE)?.unwrap_or_default();
-        return Ok(store.create(to, &bytes)? == Created::New);
-    }
-    let mut upload = store.upload(to)?;
-    let mut at = 0;
-    while at < len {
-        let bytes = store.get_range(from, at, PIECE)?.filter(|bytes| !bytes.is_empty());
-        let Some(bytes) = bytes else { break };
-        at = at.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        upload.write(&bytes)?;
-    }
-    upload.finish()?;
-    Ok(true)
-}
-
-/// Whether two objects have the same bytes.
-fn same(store: &dyn Store, one: &str, other: &str, len: u64) -> Result<bool> {
-    if store.head(other)? != Some(len) {
-        return Ok(false);
-    }
-    let mut at = 0;
-    while at < len {
-        let (a, b) = (store.get_range(one, at, PIECE)?, store.get_range(other, at, PIECE)?);
-        if a != b || a.as_ref().is_none_or(Vec::is_empty) {
-            return Ok(false);
-        }
-        at = at.saturating_add(u64::try_from(PIECE).unwrap_or(u64::MAX));
-    }
-    Ok(true)
 }

@@ -3,6 +3,7 @@
 //! | what is damaged | what is done |
 //! |---|---|
 //! | a label, a hold, a proof, a claim, an expiry | it goes to the quarantine |
+//! | a copy of the description | the other one is put in its place |
 //! | a segment on the way from the newest to the oldest | its commits and those that need it expire; a segment without pages takes its place, so what lies above and below stays |
 //! | the newest segments | their commits expire, and they go to the quarantine; the history goes on with higher numbers |
 //! | pages within a merged segment, and what it replaced is there still | it goes to the quarantine |
@@ -19,6 +20,7 @@
 //! - The smallest explanation counts, and the newest suspect is to blame first: nothing expires that can be read in another way.
 //! - What is lost is published before anything moves, as ranges; with it the next number is fixed. So whoever dies in between, or
 //!   whatever backup comes first, numbers of lost commits name nothing else, and the next repair comes to the same end.
+//! - A history of which nothing is left is told of by every machine; the one that repaired it knows.
 //! - Nothing is deleted: what goes to the quarantine is copied there, and then removed from its place.
 //! - What a newer version wrote is not understood, and stays where it is.
 //! - Without `apply` nothing is changed, here or there.
@@ -30,10 +32,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::error::Result;
+pub use crate::format::names::QUARANTINE;
 use crate::progress::Monitor;
 use crate::repo::chain::Problem;
 use crate::repo::history::History;
-pub use crate::repo::numbers::QUARANTINE;
 use crate::types::{Clock, Seq};
 
 pub use plan::{Plan, survey};
@@ -74,6 +76,8 @@ impl Fault {
 pub enum Action {
     /// The object goes to the quarantine.
     Quarantine,
+    /// The other copy of it is put in its place; what was there goes to the quarantine.
+    PutBack,
     /// The commits that need it expire.
     Expire,
     /// The commits that need it expire, and a segment without pages takes its place, so that what lies around it stays.
@@ -89,6 +93,7 @@ impl Action {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Quarantine => "quarantine",
+            Self::PutBack => "put-back",
             Self::Expire => "expire",
             Self::Bridge => "bridge",
             Self::Replace => "replace",
@@ -110,6 +115,8 @@ pub struct RepairReport {
     pub lost: Vec<(Seq, Seq)>,
     /// The commit that the live database became.
     pub healed: Option<Seq>,
+    /// Whether there was one copy of the description, as older versions leave it. `apply` adds the other.
+    pub described_once: bool,
 }
 
 impl RepairReport {

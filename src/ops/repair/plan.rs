@@ -7,9 +7,10 @@ use super::{Action, Fault, RepairOptions, RepairReport};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::audit;
 use crate::ops::restore::Opener;
-use crate::ops::soundness::{Look, judge};
+use crate::ops::soundness::{Look, Soundness, judge};
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::{Chain, Hole, Problem, Segment};
+use crate::repo::described::Copies;
 use crate::repo::history::History;
 use crate::repo::merge::loss::{Loss, loss};
 use crate::repo::page_map::{Wanted, adds_up};
@@ -34,6 +35,8 @@ pub struct Plan {
     pub(super) away: Vec<String>,
     /// Objects that go on behind their end.
     pub(super) too_long: HashSet<String>,
+    /// How the copies of the description are.
+    pub(super) copies: Copies,
 }
 
 impl Plan {
@@ -98,6 +101,10 @@ impl Survey<'_> {
         let listed: HashSet<&str> = report.faults.iter().map(|f| &*f.object).collect();
         let mut more = Vec::new();
         for problem in judged.damage.iter().filter(|p| !listed.contains(&*p.object)) {
+            if let Some(action) = look.of_copy(&problem.object, &judged.copies) {
+                more.push(Fault::of(problem, action));
+                continue;
+            }
             let is_record = look.is_record(&problem.object);
             let action = if is_record { Action::Quarantine } else { Action::Expire };
             if is_record && !problem.too_new {
@@ -107,7 +114,7 @@ impl Survey<'_> {
         }
         report.faults.extend(more);
         let known: HashSet<String> = away.iter().cloned().collect();
-        for problem in judged.remarks.into_iter().filter(|p| !known.contains(&p.object)) {
+        for problem in judged.remarks.iter().filter(|p| !known.contains(&p.object)) {
             let newest = chain.newest().is_some_and(|s| look.is_of(s, &problem.object));
             let action = match (judged.too_long.contains(&problem.object), newest) {
                 (true, false) => Action::Replace,
@@ -118,7 +125,7 @@ impl Survey<'_> {
             if action == Action::Quarantine && !problem.too_new {
                 away.push(problem.object.clone());
             }
-            report.remarks.push(Fault::of(&problem, action));
+            report.remarks.push(Fault::of(problem, action));
         }
         report
             .faults
@@ -126,8 +133,12 @@ impl Survey<'_> {
         if chain.holes().iter().all(|hole| hole.above.is_some())
             && let Err(e) = seen::check(history, &chain, seen.as_ref())
         {
-            report.faults.push(Fault::of(&Problem::of(&e), Action::Leave));
+            let mut gone = Fault::of(&Problem::of(&e), Action::Leave);
+            // No repair brings that back; the hint says who does.
+            gone.message.extend(e.hint().map(|hint| format!("; {hint}")));
+            report.faults.push(gone);
         }
+        report.described_once = judged.copies.kept_once;
         let lost = look.lost(&chain, &loss)?;
         report.lost.clone_from(&lost);
         let points = chain.commits().map(|c| c.seq);
@@ -138,7 +149,8 @@ impl Survey<'_> {
             .dedup_by(|one, other| (&one.object, &one.message) == (&other.object, &other.message));
         away.sort();
         away.dedup();
-        Ok(Plan { report, chain, loss, lost, away, too_long: judged.too_long })
+        let Soundness { too_long, copies, .. } = judged;
+        Ok(Plan { report, chain, loss, lost, away, too_long, copies })
     }
 
     fn refuse_newer(&self, chain: &Chain) -> Result<()> {
@@ -158,6 +170,15 @@ impl Survey<'_> {
         let kinds = [names.snapshots(), names.holds(), names.proofs(), names.writers()];
         let more = [names.signs(), names.expiries()];
         kinds.iter().chain(&more).any(|prefix| name.starts_with(&**prefix))
+    }
+
+    /// What is done about a copy of the description that is damaged; `None` if an object is none.
+    fn of_copy(&self, name: &str, copies: &Copies) -> Option<Action> {
+        let fault = copies.faults.iter().find(|e| e.object() == Some(name))?;
+        Some(match fault.kind() {
+            ErrorKind::Damaged => Action::PutBack,
+            _ => Action::Leave,
+        })
     }
 
     fn is_of(&self, segment: &Segment, name: &str) -> bool {
