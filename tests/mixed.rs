@@ -4,10 +4,11 @@
 //!
 //! | variable | |
 //! |---|---|
-//! | `PAGEKEEP_MIXED_SECONDS` | how long it goes on; 20 |
+//! | `PAGEKEEP_MIXED_SECONDS` | how long it goes on before everything rests; 14 |
 //! | `PAGEKEEP_MIXED_SEED` | brings a run back as far as timing allows; printed |
 //! | `PAGEKEEP_MIXED_MODE` | `prune`: one database, nothing killed, labels and prunes in a loop beside the follower |
 //! | `PAGEKEEP_MIXED_WORKERS` | how many commands run at a time beside followers and applications; 3 |
+//! | `PAGEKEEP_MIXED_WITHOUT` | what to leave out, with commas between: `kill`, `crash`, `takeover`, or the name of an action, such as `repair` |
 //! | `PAGEKEEP_MIXED_BIN` | another binary than the one under test, such as one of another build |
 //! | `PAGEKEEP_MIXED_KEEP` | 1: keep the folder though all went well |
 #![cfg(feature = "cli")]
@@ -54,8 +55,32 @@ fn role_writer() {
     }
 }
 
+/// What workers do, and how often.
+const ACTIONS: [(&str, u64); 18] = [
+    ("label", 14),
+    ("relabel", 4),
+    ("hold", 5),
+    ("unhold", 3),
+    ("prune", 16),
+    ("restore", 16),
+    ("use-label", 5),
+    ("verify", 6),
+    ("look", 7),
+    ("backup", 3),
+    ("copy", 5),
+    ("restore-copy", 4),
+    ("prune-copy", 3),
+    ("verify-copy", 2),
+    ("log-copy", 1),
+    ("rotate", 3),
+    ("repair", 2),
+    ("repair-copy", 1),
+];
+
 /// How a run is made up.
 struct Plan {
+    /// What is left out.
+    without: Vec<String>,
     databases: usize,
     /// How many commands run at a time.
     workers: u64,
@@ -72,7 +97,27 @@ struct Plan {
 }
 
 impl Plan {
+    fn leaves_out(&self, action: &str) -> bool {
+        self.without.iter().any(|without| without == action)
+    }
+
+    /// One of the actions, at random.
+    fn choose(&self, dice: &mut Dice) -> &'static str {
+        let there = || ACTIONS.iter().filter(|(name, _)| !self.leaves_out(name));
+        let mut at = dice.below(there().map(|(_, weight)| weight).sum());
+        for (name, weight) in there() {
+            if at < *weight {
+                return name;
+            }
+            at -= weight;
+        }
+        unreachable!("the weights add up")
+    }
+
     fn chosen() -> Self {
+        let without = std::env::var("PAGEKEEP_MIXED_WITHOUT").unwrap_or_default();
+        let without: Vec<String> = without.split(',').map(str::to_owned).collect();
+        let has = |what: &str| !without.iter().any(|without| without == what);
         match std::env::var("PAGEKEEP_MIXED_MODE").as_deref() {
             Ok("prune") => Self {
                 databases: 1,
@@ -82,15 +127,17 @@ impl Plan {
                 prunes_only: true,
                 life: 5000,
                 pause: 0,
+                without,
             },
             Ok("all") | Err(_) => Self {
                 databases: 3,
                 workers: number("PAGEKEEP_MIXED_WORKERS", 3),
-                kills: true,
-                rivals: true,
+                kills: has("kill"),
+                rivals: has("takeover"),
                 prunes_only: false,
                 life: 4000,
                 pause: 20,
+                without,
             },
             Ok(other) => panic!("PAGEKEEP_MIXED_MODE is all or prune, not {other:?}"),
         }
@@ -106,6 +153,8 @@ struct Party<'s> {
     rotations: Mutex<u64>,
     /// Nothing begins any more.
     tired: AtomicBool,
+    /// Whether there is time for everything at the end.
+    is_long: bool,
 }
 
 impl Party<'_> {
@@ -135,28 +184,32 @@ impl Party<'_> {
                 self.prune(Place::Original, &mut dice)?;
                 continue;
             }
-            match dice.below(100) {
-                0..14 => self.label(database, &mut dice)?,
-                14..18 => self.change_label(database, &mut dice)?,
-                18..23 => self.hold(database, &mut dice)?,
-                23..26 => self.remove_hold(database, &mut dice)?,
-                26..42 => self.prune(Place::Original, &mut dice)?,
-                42..58 => self.restore_some(Place::Original, database, &mut dice)?,
-                58..63 => self.use_label(database, &mut dice)?,
-                63..69 => self.verify(Place::Original, &mut dice)?,
-                69..76 => self.look(database, &mut dice)?,
-                76..78 => drop(self.backup("state-c", database, &mut dice)?),
-                78..79 => drop(self.backup(database.state(), database, &mut dice)?),
-                79..84 => {
+            match self.plan.choose(&mut dice) {
+                "label" => self.label(database, &mut dice)?,
+                "relabel" => self.change_label(database, &mut dice)?,
+                "hold" => self.hold(database, &mut dice)?,
+                "unhold" => self.remove_hold(database, &mut dice)?,
+                "prune" => self.prune(Place::Original, &mut dice)?,
+                "restore" => self.restore_some(Place::Original, database, &mut dice)?,
+                "use-label" => self.use_label(database, &mut dice)?,
+                "verify" => self.verify(Place::Original, &mut dice)?,
+                "look" => self.look(database, &mut dice)?,
+                "backup" => {
+                    // Beside a follower of the same machine it is busy, beside another one's it supersedes.
+                    let same = dice.one_in(3);
+                    let state = if same { database.state() } else { "state-c" };
+                    self.backup(state, database, &mut dice)?;
+                }
+                "copy" => {
                     let only = (!dice.one_in(3)).then_some(database);
                     self.copy(only, &mut dice)?;
                 }
-                84..88 => self.restore_some(Place::Copy, database, &mut dice)?,
-                88..91 => self.prune(Place::Copy, &mut dice)?,
-                91..93 => self.verify(Place::Copy, &mut dice)?,
-                93..94 => self.log(Place::Copy, database)?,
-                94..97 => self.rotate(&mut dice)?,
-                97..99 => self.repair(Place::Original, &mut dice)?,
+                "restore-copy" => self.restore_some(Place::Copy, database, &mut dice)?,
+                "prune-copy" => self.prune(Place::Copy, &mut dice)?,
+                "verify-copy" => self.verify(Place::Copy, &mut dice)?,
+                "log-copy" => self.log(Place::Copy, database)?,
+                "rotate" => self.rotate(&mut dice)?,
+                "repair" => self.repair(Place::Original, &mut dice)?,
                 _ => self.repair(Place::Copy, &mut dice)?,
             }
         }
@@ -230,7 +283,7 @@ impl Party<'_> {
                 let mine = another();
                 workers.push(scope.spawn(move || self.work(mine)));
             }
-            if self.plan.kills {
+            if self.plan.kills && !self.plan.leaves_out("crash") {
                 let mine = another();
                 scope.spawn(move || self.crash(mine, seconds));
             }
@@ -254,10 +307,13 @@ impl Party<'_> {
 fn everything_at_once_and_whatever_is_killed_nothing_acknowledged_is_lost() {
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let seed = number("PAGEKEEP_MIXED_SEED", u64::from(clock.subsec_nanos()) % 1_000_000);
-    let seconds = number("PAGEKEEP_MIXED_SECONDS", 20);
+    let seconds = number("PAGEKEEP_MIXED_SECONDS", 14);
     println!("PAGEKEEP_MIXED_SEED={seed}");
     let mut dice = Dice::new(seed);
-    let dir = tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap());
+    // Where it is quick: nothing here has to survive a loss of power.
+    let mut named = tempfile::Builder::new();
+    named.prefix("pagekeep-mixed-");
+    let dir = named.tempdir_in("/dev/shm").unwrap_or_else(|_| named.tempdir().unwrap());
     let bin = std::env::var_os("PAGEKEEP_MIXED_BIN")
         .map_or_else(|| env!("CARGO_BIN_EXE_pagekeep").into(), PathBuf::from);
     let site = Site::new(dir.path().to_owned(), bin);
@@ -273,8 +329,9 @@ fn everything_at_once_and_whatever_is_killed_nothing_acknowledged_is_lost() {
         Database::new(name, path)
     });
     let databases: Vec<Database> = databases.collect();
+    let is_long = seconds >= rest::LONG;
     let (rotations, tired) = (Mutex::default(), AtomicBool::new(false));
-    let party = Party { site: &site, plan: &plan, databases, rotations, tired };
+    let party = Party { site: &site, plan: &plan, databases, rotations, tired, is_long };
     // Every history begins with a commit, so that no command may miss it.
     let begun = party.databases.iter().try_for_each(|d| party.catch_up(d, &mut dice));
     if begun.is_ok() {

@@ -104,6 +104,11 @@ impl Rotations {
         self.active.fetch_sub(1, Ordering::SeqCst);
     }
 
+    /// Whether one is under way, and how many began.
+    pub fn look(&self) -> (bool, u64) {
+        (self.active.load(Ordering::SeqCst) > 0, self.begun())
+    }
+
     fn begun(&self) -> u64 {
         self.begun.load(Ordering::SeqCst)
     }
@@ -139,9 +144,9 @@ impl<'s> Watch<'s> {
         database: &'s Database,
         state: &'static str,
         takeover: bool,
+        rivals: (bool, u64),
         dice: &mut Dice,
     ) -> Self {
-        let rivals = database.rivals.look();
         // One that is under way may come too late for its keys, and its next one is counted.
         let rotations = site.rotations.settled();
         let mut args = vec!["watch", database.file(), "--threads", "1"];
@@ -225,6 +230,11 @@ impl<'s> Watch<'s> {
         let (active, begun) = self.rivals;
         let rivalled = active || begun != self.database.rivals.look().1;
         match done.code {
+            // What another one claimed long ago, and never used, ends it too, if a prune comes before its first commit.
+            Some(11) if begun > 0 && done.stderr.contains("another writer claimed") => {
+                self.site.count("watch ended by an old claim");
+                Ok(())
+            }
             Some(11) if !rivalled && !self.site.is_over() => {
                 self.fail("a follower without rivals was superseded", &done)
             }
@@ -262,6 +272,8 @@ pub fn follow(
     enough: &dyn Fn() -> bool,
 ) -> Step {
     let mut takeover = false;
+    // A rival of the follower before may have left a claim without a commit.
+    let mut rivals = database.rivals.look();
     let mut current: Option<Watch<'_>> = None;
     while !enough() && !site.is_over() {
         let mut watch = match current.take() {
@@ -269,7 +281,9 @@ pub fn follow(
             None => {
                 let other = plan.rivals && dice.one_in(4);
                 let state = if other { *dice.pick(&STATES) } else { database.state() };
-                let watch = Watch::start(site, database, state, takeover, &mut dice);
+                let now = database.rivals.look();
+                let watch = Watch::start(site, database, state, takeover, rivals, &mut dice);
+                rivals = now;
                 *database.state.lock().unwrap() = state;
                 takeover = false;
                 watch
@@ -316,7 +330,8 @@ fn supersede<'s>(
 ) -> Step<Option<Watch<'s>>> {
     let state = if old.state == STATES[0] { STATES[1] } else { STATES[0] };
     database.rivals.begin();
-    let mut new = Watch::start(site, database, state, true, dice);
+    let rivals = database.rivals.look();
+    let mut new = Watch::start(site, database, state, true, rivals, dice);
     *database.state.lock().unwrap() = state;
     let until = Instant::now() + SUPERSEDED;
     let (mut old_ended, mut new_ended) = (false, false);

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use pagekeep::format::names::HistoryNames;
 use pagekeep::repo::Repository;
 use pagekeep::repo::history::History;
 use pagekeep::repo::keys::Secret;
@@ -18,8 +19,12 @@ use crate::site::{Place, Site, Step, files};
 
 /// Longer than anything that nobody names is kept.
 const LONG_AGO: Duration = Duration::from_secs(8 * 24 * 3600);
-/// How long single commits are restored at a place, besides those that labels and holds keep.
-const RESTORING: Duration = Duration::from_secs(2);
+/// How long commits of a history are restored at the end of a short run; a long one restores all that labels and holds keep, besides.
+const RESTORING: Duration = Duration::from_millis(400);
+/// From so many seconds on a run is a long one.
+pub const LONG: u64 = 120;
+/// How many labels a short run looks at, of each history.
+const LABELS: usize = 15;
 
 impl Party<'_> {
     /// Nobody is at work any more.
@@ -29,7 +34,7 @@ impl Party<'_> {
             application::write_once(&database.path, dice.below(1000));
             self.catch_up(database, &mut dice)?;
         }
-        if !self.plan.prunes_only {
+        if self.has_copy() {
             self.copy_to_the_end(&mut dice)?;
         }
         for place in self.places().iter().copied() {
@@ -43,10 +48,14 @@ impl Party<'_> {
     }
 
     fn places(&self) -> &'static [Place] {
-        match self.plan.prunes_only {
-            true => &[Place::Original],
-            false => &[Place::Original, Place::Copy],
+        match self.has_copy() {
+            true => &[Place::Original, Place::Copy],
+            false => &[Place::Original],
         }
+    }
+
+    fn has_copy(&self) -> bool {
+        !self.plan.prunes_only && !self.plan.leaves_out("copy")
     }
 
     /// The newest commit is the live database, while nobody writes to it.
@@ -110,15 +119,22 @@ impl Party<'_> {
                     firm.iter().copied().filter(|seq| ledger.is_pinned(*seq)).collect();
                 (firm, pinned, ledger.labels.clone())
             };
-            for seq in pinned {
-                self.restore_for_certain(place, database, seq, dice)?;
+            if self.is_long {
+                for seq in &pinned {
+                    self.restore_for_certain(place, database, *seq, dice)?;
+                }
             }
             let until = Instant::now() + RESTORING;
-            while Instant::now() < until && !firm.is_empty() && !self.site.is_over() {
-                self.restore(place, database, *dice.pick(&firm), dice)?;
+            while Instant::now() < until && !firm.is_empty() {
+                let from = if dice.one_in(2) && !pinned.is_empty() { &pinned } else { &firm };
+                self.restore(place, database, *dice.pick(from), dice)?;
             }
             let there = |mark: &&Mark| mark.standing == Standing::There && !mark.busy;
-            for mark in labels.iter().filter(there) {
+            let mut labels: Vec<&Mark> = labels.iter().filter(there).collect();
+            while !self.is_long && labels.len() > LABELS {
+                labels.swap_remove(usize::try_from(dice.below(labels.len() as u64)).unwrap());
+            }
+            for mark in labels {
                 self.check_label(place, database, &mark.text, mark.seq, false)?;
             }
         }
@@ -171,17 +187,15 @@ fn history(site: &Site, place: Place, name: &str) -> History {
 /// The history's objects that neither its chain names nor a commit of the chain needs.
 fn nameless(site: &Site, place: Place, name: &str) -> Vec<String> {
     let history = history(site, place, name);
-    let chain = history.chain().unwrap();
+    let (chain, names) = (history.chain().unwrap(), HistoryNames(history.id()));
     let mut named: BTreeSet<String> = BTreeSet::new();
     for segment in chain.segments() {
         named.insert(segment.name().to_owned());
         let parts = (0..).zip(&segment.manifest.parts);
-        named.extend(parts.map(|(part, _)| {
-            format!("histories/{}/data/{}-{part:08x}", history.id(), segment.reference.id)
-        }));
+        named.extend(parts.map(|(part, _)| names.part(segment.reference.id, part)));
     }
     let root = site.path(place.repo());
-    let below = format!("histories/{}/", history.id());
+    let below = names.all();
     let mut nameless = Vec::new();
     let mut claims = 0;
     for file in files(&root.join(&below)) {

@@ -215,6 +215,7 @@ impl Site {
         kill: Option<Duration>,
         allowed: &[i32],
     ) -> Step<Done> {
+        let rotations = self.rotations.look();
         let number = self.number();
         let words: Vec<String> = args.iter().map(|a| quoted(a)).collect();
         let what = format!("[{number}] {} {state}: {}", place.repo(), words.join(" "));
@@ -234,7 +235,10 @@ impl Site {
         let verb = args.iter().take_while(|a| !a.starts_with('-')).take(1);
         let verb = verb.chain(args.iter().filter(|a| matches!(**a, "--rewrite" | "--apply")));
         self.count(format!("{} {code}", verb.copied().collect::<Vec<_>>().join(" ")));
-        self.judge(&done, allowed)?;
+        // Whoever opened the repository before its keys were rotated may have to begin again.
+        let rotated = self.rotations.look() != rotations || rotations.0;
+        let outdated: &[i32] = if rotated { &[12] } else { &[] };
+        self.judge(&done, &[allowed, outdated].concat())?;
         Ok(done)
     }
 
