@@ -311,7 +311,7 @@ pub fn follow(
                 watch.judge()?;
             }
             3..5 => watch.stop()?,
-            5 if plan.rivals => current = supersede(site, database, watch, &mut dice)?,
+            5 if plan.rivals => current = supersede(site, database, watch, &mut dice, enough)?,
             _ => current = Some(watch),
         }
     }
@@ -327,6 +327,7 @@ fn supersede<'s>(
     database: &'s Database,
     mut old: Watch<'s>,
     dice: &mut Dice,
+    resting: &dyn Fn() -> bool,
 ) -> Step<Option<Watch<'s>>> {
     let state = if old.state == STATES[0] { STATES[1] } else { STATES[0] };
     database.rivals.begin();
@@ -335,13 +336,18 @@ fn supersede<'s>(
     *database.state.lock().unwrap() = state;
     let until = Instant::now() + SUPERSEDED;
     let (mut old_ended, mut new_ended) = (false, false);
-    while !old_ended && !new_ended && Instant::now() < until && !site.is_over() {
+    while !(old_ended || new_ended || resting() || site.is_over()) && Instant::now() < until {
         old_ended = old.hear(Duration::from_millis(20))?;
         new_ended = new.hear(Duration::from_millis(20))?;
     }
     database.rivals.end();
     if site.is_over() {
         return Err(Over);
+    }
+    if resting() && !old_ended && !new_ended {
+        // Whoever has nothing to publish does not notice.
+        old.stop()?;
+        return Ok(Some(new));
     }
     if !old_ended && !new_ended {
         let what = format!("{}: goes on beside {}", old.what, new.what);

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often somebody looks whether a process ended.
@@ -33,11 +33,16 @@ pub struct Running {
 }
 
 impl Yard {
+    fn lock(&self) -> MutexGuard<'_, All> {
+        // Whoever panicked left it as it should be, and all have to be killed still.
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Starts a process; while the machine is down, waits until it is up again.
     pub fn start(&self, command: &mut Command) -> Running {
-        let mut all = self.all.lock().unwrap();
+        let mut all = self.lock();
         while all.down {
-            all = self.up.wait(all).unwrap();
+            all = self.up.wait(all).unwrap_or_else(PoisonError::into_inner);
         }
         let child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let pid = child.id();
@@ -51,7 +56,7 @@ impl Yard {
     /// Kills everything, and lets nothing start for a while. Returns how many were killed.
     pub fn crash(&self, pause: Duration) -> usize {
         let running = {
-            let mut all = self.all.lock().unwrap();
+            let mut all = self.lock();
             all.down = true;
             std::mem::take(&mut all.running)
         };
@@ -60,7 +65,7 @@ impl Yard {
             one.wait();
         }
         std::thread::sleep(pause);
-        self.all.lock().unwrap().down = false;
+        self.lock().down = false;
         self.up.notify_all();
         killed
     }
