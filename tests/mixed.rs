@@ -1,6 +1,7 @@
-//! Everything at once: three databases that are followed, their applications, and beside them all other commands at random, several at a
-//! time, each killed now and then, and now and then the whole machine. Nothing that was acknowledged is lost, nothing is ever called
-//! damaged, and what a prune promised is kept.
+//! Everything at once: three databases that are followed, their applications, and beside them all
+//! other commands at random, several at a time, each killed now and then, and now and then the
+//! whole machine. Nothing that was acknowledged is lost, nothing is ever called damaged, and what a
+//! prune promised is kept.
 //!
 //! | variable | |
 //! |---|---|
@@ -195,7 +196,8 @@ impl Party<'_> {
                 "verify" => self.verify(Place::Original, &mut dice)?,
                 "look" => self.look(database, &mut dice)?,
                 "backup" => {
-                    // Beside a follower of the same machine it is busy, beside another one's it supersedes.
+                    // Beside a follower of the same machine it is busy, beside another one's it
+                    // supersedes.
                     let same = dice.one_in(3);
                     let state = if same { database.state() } else { "state-c" };
                     self.backup(state, database, &mut dice)?;

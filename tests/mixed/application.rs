@@ -1,8 +1,10 @@
-//! The application: processes whose every transaction says in the database which one it is, and what the database holds after it.
+//! The application: processes whose every transaction says in the database which one it is, and
+//! what the database holds after it.
 //!
-//! A transaction writes its number, a sum over all rows, and a hash that runs through all transactions before it. Before it commits it writes
-//! number and hash to a journal beside the database. So a restored file proves by itself that it is one committed state, and the
-//! journal proves that it is one of this database's, and which one.
+//! A transaction writes its number, a sum over all rows, and a hash that runs through all
+//! transactions before it. Before it commits it writes number and hash to a journal beside the
+//! database. So a restored file proves by itself that it is one committed state, and the journal
+//! proves that it is one of this database's, and which one.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -119,8 +121,8 @@ pub fn command(path: &Path, seed: u64, pause: u64) -> Command {
     command
 }
 
-/// Transactions, and whatever else applications do between them, until standard input ends. `pause` is the longest time between two, in
-/// milliseconds.
+/// Transactions, and whatever else applications do between them, until standard input ends. `pause`
+/// is the longest time between two, in milliseconds.
 pub fn write_until_told(path: &Path, seed: u64, pause: u64) {
     let stop = Arc::new(AtomicBool::new(false));
     let told = stop.clone();
@@ -182,8 +184,8 @@ impl Journal {
         Self { path: journal_of(path), read: Mutex::new((0, vec![0])) }
     }
 
-    /// The hash of a transaction. Who wrote a number down and died before it committed is followed by another one with the same
-    /// number, so the last line counts.
+    /// The hash of a transaction. Who wrote a number down and died before it committed is followed
+    /// by another one with the same number, so the last line counts.
     fn hash(&self, n: u64) -> Option<u64> {
         let mut read = self.read.lock().unwrap();
         let mut file = File::open(&self.path).unwrap();
@@ -232,4 +234,27 @@ impl Journal {
         }
         Ok(n)
     }
+}
+
+#[test]
+fn what_was_never_committed_is_recognised() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    begin(&path, 1024);
+    for seed in 1..=5 {
+        write_once(&path, seed);
+    }
+    let copy = |name: &str, sql: &str| {
+        let copy = dir.path().join(name);
+        open(&path).execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+        std::fs::copy(&path, &copy).unwrap();
+        let db = open(&copy);
+        db.execute_batch(sql).unwrap();
+        db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+        Journal::of(&path).recognise(&copy)
+    };
+    assert_eq!(copy("same.db", ""), Ok(5));
+    assert!(copy("row.db", "UPDATE t SET v=x'00' WHERE id=(SELECT max(id) FROM t)").is_err());
+    assert!(copy("number.db", "UPDATE record SET n=4").is_err());
+    assert!(copy("hash.db", "UPDATE record SET hash=zeroblob(32)").is_err());
 }

@@ -1,4 +1,5 @@
-//! Whoever keeps a database followed: starts `watch`, hears what it acknowledges, and stops, kills and supersedes it.
+//! Whoever keeps a database followed: starts `watch`, hears what it acknowledges, and stops, kills
+//! and supersedes it.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -14,7 +15,8 @@ use crate::ledger::Ledger;
 use crate::site::{Done, Over, Place, Site, Step};
 use crate::yard::{Running, Tail};
 
-/// How long a follower that was superseded may go on before it notices: its writers never rest for so long.
+/// How long a follower that was superseded may go on before it notices: its writers never rest for
+/// so long.
 const SUPERSEDED: Duration = Duration::from_secs(60);
 /// How long a follower that is told to stop may take.
 const STOPPING: Duration = Duration::from_secs(120);
@@ -230,7 +232,8 @@ impl<'s> Watch<'s> {
         let (active, begun) = self.rivals;
         let rivalled = active || begun != self.database.rivals.look().1;
         match done.code {
-            // What another one claimed long ago, and never used, ends it too, if a prune comes before its first commit.
+            // What another one claimed long ago, and never used, ends it too, if a prune comes
+            // before its first commit.
             Some(11) if begun > 0 && done.stderr.contains("another writer claimed") => {
                 self.site.count("watch ended by an old claim");
                 Ok(())
@@ -263,7 +266,8 @@ impl<'s> Watch<'s> {
     }
 }
 
-/// Keeps a database followed until `enough` says so; then its follower stops with everything captured.
+/// Keeps a database followed until `enough` says so; then its follower stops with everything
+/// captured.
 pub fn follow(
     site: &Site,
     database: &Database,

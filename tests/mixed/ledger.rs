@@ -1,7 +1,9 @@
-//! What is known of a history: which commits were acknowledged, what keeps them, and which prunes may let them go.
+//! What is known of a history: which commits were acknowledged, what keeps them, and which prunes
+//! may let them go.
 //!
-//! A commit is *firm* while it was acknowledged and no prune may have dropped it: it must restore. From its beginning a prune *threatens* every
-//! commit that no label or hold keeps. If it ends well it says what it dropped, and threatens the others no longer; if it is killed, or fails, its
+//! A commit is *firm* while it was acknowledged and no prune may have dropped it: it must restore.
+//! From its beginning a prune *threatens* every commit that no label or hold keeps. If it ends well
+//! it says what it dropped, and threatens the others no longer; if it is killed, or fails, its
 //! threat stays until a prune that began later lists the commit among what it keeps.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,7 +46,8 @@ pub enum Standing {
 struct Prune {
     /// How many prunes had ended when it began.
     began: u64,
-    /// When it ended without saying what it did: how many had ended by then, and the newest commit that it can have dropped.
+    /// When it ended without saying what it did: how many had ended by then, and the newest commit
+    /// that it can have dropped.
     died: Option<(u64, u64)>,
 }
 
@@ -162,7 +165,8 @@ impl Ledger {
         }
     }
 
-    /// A prune was killed, or failed. By then `newest` was the newest commit, of which the newest `last` stay for certain.
+    /// A prune was killed, or failed. By then `newest` was the newest commit, of which the newest
+    /// `last` stay for certain.
     pub fn prune_died(&mut self, id: u64, newest: u64, last: u64) {
         self.ended += 1;
         // Between two restore points there may be numbers that are none, so more than these stay.
@@ -197,7 +201,8 @@ impl Ledger {
         let only = BTreeSet::from([id]);
         for (seq, commit) in &mut self.commits {
             let listed = kept.contains(seq) || dropped.contains(seq);
-            // A commit that was acknowledged before the prune began has its threat. It was a restore point then.
+            // A commit that was acknowledged before the prune began has its threat. It was a
+            // restore point then.
             if *seq <= end && !listed && commit.threats == only && !self.dropped.contains(seq) {
                 return Err(format!(
                     "commit {seq} is neither among what it keeps nor what it drops"
@@ -261,4 +266,37 @@ impl Ledger {
             _ => Ok(()),
         }
     }
+}
+
+#[test]
+fn a_ledger_tells_what_a_prune_must_not_do() {
+    let set = |seqs: &[u64]| -> BTreeSet<u64> { seqs.iter().copied().collect() };
+    let mut ledger = Ledger::default();
+    for seq in 1..=6 {
+        ledger.acknowledge(seq, &Commit::default()).unwrap();
+    }
+    ledger.pin(2);
+    // One that is killed leaves a threat, but to what is kept and to the newest three.
+    ledger.begin_prune(1);
+    assert_eq!(ledger.firm(), [2]);
+    ledger.prune_died(1, 6, 3);
+    assert_eq!(ledger.firm(), [2, 4, 5, 6]);
+    // A later one that keeps a commit takes the threat away.
+    ledger.begin_prune(2);
+    ledger.prune_ended(2, &set(&[1, 2, 4, 5, 6]), &set(&[]), 1).unwrap();
+    assert_eq!(ledger.firm(), [1, 2, 4, 5, 6]);
+    for (kept, dropped, last) in [
+        // What is pinned, one of the newest, and what is firm and not there at all.
+        (set(&[1, 4, 5, 6]), set(&[2]), 1),
+        (set(&[1, 2, 4, 6]), set(&[5]), 2),
+        (set(&[2, 4, 5, 6]), set(&[]), 1),
+    ] {
+        ledger.begin_prune(3);
+        assert!(ledger.prune_ended(3, &kept, &dropped, last).is_err());
+    }
+    let told = |digest: &str| Commit { digest: Some(digest.to_owned()), ..Commit::default() };
+    ledger.acknowledge(7, &told("a")).unwrap();
+    assert!(ledger.acknowledge(7, &told("b")).is_err());
+    ledger.restored(7, 70, "a").unwrap();
+    assert!(ledger.restored(6, 71, "x").is_err() && ledger.restored(7, 70, "b").is_err());
 }

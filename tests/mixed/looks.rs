@@ -55,7 +55,8 @@ impl Party<'_> {
                     return self.site.fail("a commit that was dropped is back", Some(&done));
                 }
                 Some(0 | 3) => return self.check_restored(place, database, &done, &target.0),
-                // While a prune decides, what it may drop may be away and come back; not what is kept.
+                // While a prune decides, what it may drop may be away and come back; not what is
+                // kept.
                 Some(16) if firm && (pinned || !moved) => {
                     let what = if pinned { "labelled or held" } else { "acknowledged" };
                     let what = format!("commit {seq} was {what}, and cannot be restored");
@@ -188,7 +189,8 @@ impl Party<'_> {
         }
     }
 
-    /// The log lists every commit that must be there, once, in order, with the digest that was told.
+    /// The log lists every commit that must be there, once, in order, with the digest that was
+    /// told.
     pub fn log(&self, place: Place, database: &Database) -> Step {
         let ledger = database.ledger_of(place);
         let (firm, begun) = {

@@ -1,4 +1,5 @@
-//! Whoever else is at the repository: backups of other machines, copies, rotations of keys, repairs.
+//! Whoever else is at the repository: backups of other machines, copies, rotations of keys,
+//! repairs.
 
 use serde_json::Value;
 
@@ -10,7 +11,8 @@ use crate::ledger::{Commit, Mark, Standing};
 use crate::site::{Done, Place, Step};
 
 impl Party<'_> {
-    /// A backup beside the follower: by the same machine, which is busy then, or by another one, which may end it.
+    /// A backup beside the follower: by the same machine, which is busy then, or by another one,
+    /// which may end it.
     pub fn backup(&self, state: &str, database: &Database, dice: &mut Dice) -> Step<Option<Done>> {
         let before = application::last(&database.path);
         let label = format!("label {}", self.site.number());
@@ -47,7 +49,8 @@ impl Party<'_> {
         Ok(Some(done))
     }
 
-    /// Copies one history, or all. What must be there in the original must be there in the copy then.
+    /// Copies one history, or all. What must be there in the original must be there in the copy
+    /// then.
     pub fn copy(&self, only: Option<&Database>, dice: &mut Dice) -> Step {
         let targets = self.databases.iter().filter(|d| only.is_none_or(|o| o.name == d.name));
         let before: Vec<_> = targets
@@ -105,7 +108,8 @@ impl Party<'_> {
                 .run(place, &["key", "rotate", "--rewrite"], self.maybe_kill(dice), &[])
                 .map(|_| ());
         }
-        // One at a time, as the documents say, and not too many: every one makes the keyring longer.
+        // One at a time, as the documents say, and not too many: every one makes the keyring
+        // longer.
         let Ok(mut rotations) = self.rotations.try_lock() else { return Ok(()) };
         if *rotations > self.site.began.elapsed().as_secs() / 6 {
             return Ok(());

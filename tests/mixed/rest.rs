@@ -1,4 +1,5 @@
-//! The end: everything rests, and all that was promised is there, in the original and in the copy; and after a prune nothing else.
+//! The end: everything rests, and all that was promised is there, in the original and in the copy;
+//! and after a prune nothing else.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -19,7 +20,8 @@ use crate::site::{Place, Site, Step, files};
 
 /// Longer than anything that nobody names is kept.
 const LONG_AGO: Duration = Duration::from_secs(8 * 24 * 3600);
-/// How long commits of a history are restored at the end of a short run; a long one restores all that labels and holds keep, besides.
+/// How long commits of a history are restored at the end of a short run; a long one restores all
+/// that labels and holds keep, besides.
 const RESTORING: Duration = Duration::from_millis(400);
 /// From so many seconds on a run is a long one.
 pub const LONG: u64 = 120;
@@ -141,7 +143,8 @@ impl Party<'_> {
         Ok(())
     }
 
-    /// After a prune at rest there is nothing that nobody names, and another prune finds nothing to do.
+    /// After a prune at rest there is nothing that nobody names, and another prune finds nothing to
+    /// do.
     fn prune_at_rest(&self, place: Place, dice: &mut Dice) -> Step {
         let root = self.site.path(place.repo());
         // What nobody names is kept for a week, since it may be of somebody who is at work still.

@@ -172,7 +172,8 @@ impl Party<'_> {
             let told = ledger.lock().unwrap().prune_ended(id, &kept, &dropped, last);
             return told.or_else(|e| self.site.fail(e, Some(done)));
         }
-        // It died, or found somebody else at work. How far it can have come is asked for afterwards, by somebody who is not killed on purpose.
+        // It died, or found somebody else at work. How far it can have come is asked for
+        // afterwards, by somebody who is not killed on purpose.
         let newest = loop {
             let log = ["log", &*database.name, "--last", "1"];
             let log = self.run(place, &log, None, &[16])?;
@@ -219,7 +220,8 @@ impl Party<'_> {
     }
 }
 
-/// What a prune says that it kept and dropped of a history; `None` unless it came to that one's end.
+/// What a prune says that it kept and dropped of a history; `None` unless it came to that one's
+/// end.
 fn listed(done: &Done, name: &str) -> Option<(BTreeSet<u64>, BTreeSet<u64>)> {
     let (mut kept, mut dropped) = (BTreeSet::new(), BTreeSet::new());
     for object in done.objects() {

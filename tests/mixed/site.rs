@@ -1,5 +1,5 @@
-//! The folder of a run: repositories, keys, state folders and databases; commands that run there, a log of them, and what becomes of
-//! the first failure.
+//! The folder of a run: repositories, keys, state folders and databases; commands that run there, a
+//! log of them, and what becomes of the first failure.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
@@ -156,7 +156,8 @@ impl Site {
         log.drain(..surplus);
     }
 
-    /// The run failed. The first one to say so stops everything, so that what is there stays as it is.
+    /// The run failed. The first one to say so stops everything, so that what is there stays as it
+    /// is.
     pub fn fail<T>(&self, what: impl std::fmt::Display, done: Option<&Done>) -> Step<T> {
         let mut failure = self.failure.lock().unwrap();
         if failure.is_none() {
@@ -203,7 +204,8 @@ impl Site {
         self.path("runs").join(format!("{number}.{kind}"))
     }
 
-    /// Runs a command to its end, or kills it after a while. Besides doing well, and being busy, it may end with `allowed`.
+    /// Runs a command to its end, or kills it after a while. Besides doing well, and being busy, it
+    /// may end with `allowed`.
     ///
     /// # Errors
     /// Any other end is a failure of the run.
