@@ -375,7 +375,7 @@ fn take_turn(history: &History, role: &str, token: WriterToken) -> Result<(Claim
         }
         let head = Head::of(&chain);
         standing::record(history, claim, head.as_ref())?;
-        if newest_log(history)? == chain.newest().filter(|s| !s.is_merged()).map(|s| s.log_name()) {
+        if newest_log(history, chain.junk())? == chain.newest().filter(|s| !s.is_merged()).map(|s| s.log_name()) {
             return Ok((claim, chain));
         }
     }
@@ -384,11 +384,12 @@ fn take_turn(history: &History, role: &str, token: WriterToken) -> Result<(Claim
         .with_hint("run it again"))
 }
 
-/// The name of the newest segment of the log.
-fn newest_log(history: &History) -> Result<Option<LogName>> {
+/// The name of the newest segment of the log, but for those that are known to be junk.
+fn newest_log(history: &History, junk: &[String]) -> Result<Option<LogName>> {
     let names = history.names();
     let listed = history.repository().store().list(&names.log())?;
-    Ok(listed.iter().filter_map(|e| names.parse_segment(&e.name)).max())
+    let counts = listed.iter().filter(|entry| !junk.contains(&entry.name));
+    Ok(counts.filter_map(|entry| names.parse_segment(&entry.name)).max())
 }
 
 /// What is told of the chain's end has to be so after a loss of power, too: whoever published it may have died right then.
@@ -426,7 +427,7 @@ fn still_holds(history: &History, state: &State) -> Result<bool> {
     // A run that died between publishing and remembering left a segment behind the head, perhaps of an earlier term. So did
     // the machine that this one is a clone of.
     let head = state.head.as_ref().map(|head| LogName { term: head.term, first: head.first });
-    Ok(newest_log(history)? == head)
+    Ok(newest_log(history, &[])? == head)
 }
 
 /// Whether a process of this machine is writing to the history.
