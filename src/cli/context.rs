@@ -305,9 +305,13 @@ fn troubles(history: &History, chain: &Chain) -> Vec<String> {
             problem.object, problem.message
         ));
     }
-    for object in chain.junk() {
+    if let [object, others @ ..] = chain.junk() {
+        let more = match others.len() {
+            0 => String::new(),
+            n => format!(" (and {n} more)"),
+        };
         found.push(format!(
-            "{object}: is nothing that pagekeep wrote, and is passed over; `pagekeep repair {name} --apply` puts it away"
+            "{object}{more}: is nothing that pagekeep wrote, and is passed over; `pagekeep repair {name} --apply` puts it away"
         ));
     }
     found

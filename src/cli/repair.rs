@@ -12,6 +12,7 @@ use super::output::{counted, quote, time};
 use super::progress::Progress;
 use crate::error::Result;
 use crate::ops::repair::{Action, Fault, QUARANTINE, RepairOptions, RepairReport, survey};
+use crate::ops::soundness::few;
 use crate::repo;
 use crate::repo::absent::{Absent, accept_absence};
 use crate::repo::history::History;
@@ -137,9 +138,11 @@ fn accept(context: &Context, name: Option<&str>) -> Result<Ended> {
 fn print(context: &Context, history: &History, report: &RepairReport) {
     let name = history.name();
     let restorable = counted(number(report.restorable.len()), "commit");
-    for remark in &report.remarks {
-        let action = action(remark.action);
-        context.out.warn(&format!("{}: {} ({action})", remark.object, remark.message));
+    let remarked = |Fault { object, message, action: of }: &Fault| {
+        format!("{object}: {message} ({})", action(*of))
+    };
+    for remark in few(report.remarks.iter().map(remarked)) {
+        context.out.warn(&remark);
     }
     if report.is_sound() {
         context.out.summary(format_args!("{name}: sound, {restorable} can be restored"));

@@ -149,8 +149,8 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
     for problem in &judged.damage {
         row("damage", format!("{}: {}", problem.object, problem.message));
     }
-    for problem in &judged.remarks {
-        row("remark", format!("{}: {}", problem.object, problem.message));
+    for remark in judged.remarked() {
+        row("remark", remark);
     }
     if judged.newest.is_some() {
         row("newest", "can't be restored".to_owned());

@@ -12,6 +12,7 @@ use super::output::{bytes, counted};
 use super::progress::Progress;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::proof::Level;
+use crate::ops::soundness::few;
 use crate::ops::verify::{VerifyOptions, VerifyReport};
 use crate::policy::selector::split_target;
 use crate::repo::Repository;
@@ -122,8 +123,8 @@ fn print(
             context.out.object(&json!({"type": "finding", "history": history.name(),
                                        "object": f.object, "message": f.message}));
         }
-        for f in &report.remarks {
-            context.out.warn(&format!("{}: {}", f.object, f.message));
+        for remark in remarks(report) {
+            context.out.warn(&remark);
         }
         context.out.object(&json!({
             "type": "verified",
@@ -143,8 +144,8 @@ fn print(
         }));
         return;
     }
-    for f in &report.remarks {
-        context.out.warn(&format!("{}: {}", f.object, f.message));
+    for remark in remarks(report) {
+        context.out.warn(&remark);
     }
     for f in &report.findings {
         // What is damaged is data, even for --quiet.
@@ -185,4 +186,8 @@ fn print(
             counted(number(report.strays), "segment")
         ));
     }
+}
+
+fn remarks(report: &VerifyReport) -> Vec<String> {
+    few(report.remarks.iter().map(|f| format!("{}: {}", f.object, f.message)))
 }

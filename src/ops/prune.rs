@@ -24,6 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::proof::Level;
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::audit;
+use crate::ops::soundness::few;
 use crate::ops::verify::{VerifyOptions, verify};
 use crate::policy::retention::{Kept, Plan, Point, Policy, Zone};
 use crate::progress::{Monitor, Phase, check_cancelled};
@@ -207,8 +208,8 @@ fn sound(history: &History, monitor: &dyn Monitor) -> Result<()> {
         )));
     }
     let report = verify(history, None, &options, monitor)?;
-    for remark in &report.remarks {
-        monitor.warn(&format!("{}: {}", remark.object, remark.message));
+    for remark in few(report.remarks.iter().map(|f| format!("{}: {}", f.object, f.message))) {
+        monitor.warn(&remark);
     }
     match report.findings.first() {
         None => Ok(()),

@@ -40,6 +40,9 @@ pub(crate) enum Look {
     Close,
 }
 
+/// How many remarks are told one by one: somebody may have put any number of files there.
+const FEW: usize = 10;
+
 /// What is wrong with a history.
 #[derive(Debug, Default)]
 pub struct Soundness {
@@ -53,6 +56,23 @@ pub struct Soundness {
     pub copies: Copies,
     /// Objects that go on behind their end.
     pub(crate) too_long: HashSet<String>,
+}
+
+impl Soundness {
+    /// The remarks for people: the first few, and how many more there are.
+    pub(crate) fn remarked(&self) -> Vec<String> {
+        few(self.remarks.iter().map(|p| format!("{}: {}", p.object, p.message)))
+    }
+}
+
+/// The first few of some texts, and how many more there are.
+pub(crate) fn few(texts: impl ExactSizeIterator<Item = String>) -> Vec<String> {
+    let more = texts.len().saturating_sub(FEW);
+    let mut shown: Vec<String> = texts.take(FEW).collect();
+    if more > 0 {
+        shown.push(format!("and {more} more like these"));
+    }
+    shown
 }
 
 /// Judges a history by its chain, which was read the tolerant way.
@@ -120,10 +140,10 @@ pub(crate) fn before_writing(
         return Err(Error::damaged(&*problem.object, what)
             .with_hint(format!("nothing was stored; {next} makes the history whole")));
     }
-    for problem in &found.remarks {
-        monitor.warn(&format!("{}: {}", problem.object, problem.message));
+    for text in found.remarked() {
+        monitor.warn(&text);
     }
-    for problem in &found.damage {
+    for problem in found.damage.iter().take(FEW) {
         monitor.warn(&format!(
             "{}: {}; older commits can't be restored, {next} makes the history whole",
             problem.object, problem.message
