@@ -103,7 +103,7 @@ fn expected(exhibit: &Exhibit, name: &str, damage: &Damage) -> Expected {
         Role::Writer { newest, .. } if deleted || !newest => return expected,
         Role::Writer { history, .. } => Place::Claim(history.clone()),
         // The chain does not come to what a merged segment stands in for.
-        Role::Covered { .. } | Role::Sign { .. } => return expected,
+        Role::Covered { .. } | Role::Sign { .. } | Role::Head { .. } => return expected,
         Role::Segment { history, seq, child, data_at, stands_in } => {
             match (damage, child) {
                 // Bytes behind the data, and bytes that no part has: nobody looks there.

@@ -375,7 +375,9 @@ fn take_turn(history: &History, role: &str, token: WriterToken) -> Result<(Claim
         }
         let head = Head::of(&chain);
         standing::record(history, claim, head.as_ref())?;
-        if newest_log(history, chain.junk())? == chain.newest().filter(|s| !s.is_merged()).map(|s| s.log_name()) {
+        if newest_log(history, chain.junk())?
+            == chain.newest().filter(|s| !s.is_merged()).map(|s| s.log_name())
+        {
             return Ok((claim, chain));
         }
     }

@@ -55,6 +55,10 @@ pub enum Role {
     Sign {
         history: String,
     },
+    /// A head that a writer builds on, which nobody reads but those who delete.
+    Head {
+        history: String,
+    },
     /// On the chain. Its first commit, the name of its child, where its inline data begins, and whether what it covers is
     /// there still.
     Segment {
@@ -92,6 +96,7 @@ impl Role {
             Self::About { history }
             | Self::Writer { history, .. }
             | Self::Sign { history }
+            | Self::Head { history }
             | Self::Segment { history, .. }
             | Self::Covered { history }
             | Self::Part { history, .. }
@@ -110,6 +115,7 @@ impl Role {
             Self::UsedSlot | Self::OtherSlot => 2,
             Self::About { .. } => 3,
             Self::Writer { .. } | Self::Sign { .. } => 4,
+            Self::Head { .. } => 11,
             Self::Segment { .. } | Self::Covered { .. } => 5,
             Self::Part { .. } => 6,
             Self::Snapshot { .. } => 7,
@@ -288,6 +294,9 @@ fn roles_of(history: &History, roles: &mut BTreeMap<String, Role>) {
     }
     for sign in below("signs") {
         roles.insert(sign.name, Role::Sign { history: name() });
+    }
+    for head in below("heads") {
+        roles.insert(head.name, Role::Head { history: name() });
     }
     let chain = history.chain().unwrap();
     let segments = chain.segments();
