@@ -53,6 +53,8 @@ pub enum Created {
 /// - **Read after write.** What was created is seen by every later `get`, `head` and `list`. It may be seen before it is
 ///   durable, and its creator may have died in between: before anything is told or deleted on the strength of an object that
 ///   somebody else created, [`sync`](Store::sync) its prefix.
+/// - **A listing takes time.** It has everything that was there from its beginning to its end. Of what is created or
+///   deleted meanwhile it may have any part: a later object without the one that was created before it.
 /// - **Errors are errors.** A failed listing is an error and never an empty list; a missing object
 ///   is `None` and never an error.
 /// - After an error of `create` or `finish` the object may be there or not. Whoever needs to know

@@ -18,4 +18,5 @@ mod observer;
 mod play;
 mod schedule;
 mod stage;
+mod stories;
 mod tests;

@@ -70,6 +70,17 @@ pub(super) enum Director {
     Priorities { random: Random, rates: Rates, priorities: Vec<i64>, changes: Vec<u32> },
     /// As it was noted.
     Script(HashMap<Point, Vec<Turn>>),
+    /// As a story tells it: each cue once, when its actor is about to do what it says.
+    Cues(Vec<Cue>),
+}
+
+/// What happens when an actor comes to something, told in words, so that it stays true when operations are added.
+#[derive(Clone, Debug)]
+pub(super) struct Cue {
+    pub(super) actor: usize,
+    /// Part of what the story calls the operation.
+    pub(super) at: &'static str,
+    pub(super) turn: Turn,
 }
 
 /// How often something happens, in thousandths of all points.
@@ -115,6 +126,7 @@ pub(super) struct Schedule {
 struct View<'a> {
     at: Point,
     kind: Option<Kind>,
+    what: &'a str,
     runnable: &'a [usize],
     late: usize,
     step: u32,
@@ -147,6 +159,11 @@ impl Director {
         let mut turns = Vec::new();
         let next = match self {
             Self::Script(script) => return script.get(&view.at).cloned().unwrap_or_default(),
+            Self::Cues(cues) => {
+                let here = |cue: &Cue| cue.actor == view.at.0 && view.what.contains(cue.at);
+                let next = cues.iter().position(here);
+                return next.map(|at| cues.remove(at).turn).into_iter().collect();
+            }
             Self::Random { random, rates } => {
                 accidents(random, *rates, view, &mut turns);
                 let ended = !view.runnable.contains(&view.at.0);
@@ -256,7 +273,7 @@ impl Schedule {
         inner.actors[me].writing = kind == Kind::Write;
         let at = (me, inner.actors[me].points);
         inner.points.push(at);
-        let turns = inner.turns(at, Some(kind));
+        let turns = inner.turns(at, Some(kind), what);
         let mut failure = None;
         for turn in turns {
             match turn {
@@ -299,7 +316,7 @@ impl Schedule {
 
     fn hand_over(&self, at: Point) {
         let mut inner = self.lock();
-        let turns = inner.turns(at, None);
+        let turns = inner.turns(at, None, if at == PROLOGUE { "" } else { "leaves" });
         let runnable = inner.runnable();
         let mut next = default_next(at.0, &runnable);
         for turn in turns {
@@ -394,13 +411,13 @@ impl Inner {
         (0..self.actors.len()).filter(|i| !self.actors[*i].done).collect()
     }
 
-    fn turns(&mut self, at: Point, kind: Option<Kind>) -> Vec<Turn> {
+    fn turns(&mut self, at: Point, kind: Option<Kind>, what: &str) -> Vec<Turn> {
         let runnable = self.runnable();
         if runnable.is_empty() {
             return Vec::new();
         }
         let (late, step) = (self.late.len(), self.steps);
-        let turns = self.director.turns(&View { at, kind, runnable: &runnable, late, step });
+        let turns = self.director.turns(&View { at, kind, what, runnable: &runnable, late, step });
         self.taken.extend(turns.iter().map(|turn| (at, *turn)));
         turns
     }
