@@ -272,10 +272,15 @@ impl Context {
     /// A history's chain around what is missing, with a warning for whatever is.
     pub(crate) fn chain(&self, history: &History) -> Result<Chain> {
         let chain = history.readable_chain()?;
-        for text in troubles(history, &chain) {
+        self.tell_troubles(history, &chain);
+        Ok(chain)
+    }
+
+    /// Warns of what is wrong with what holds a history together.
+    pub(crate) fn tell_troubles(&self, history: &History, chain: &Chain) {
+        for text in troubles(history, chain) {
             self.out.warn(&text);
         }
-        Ok(chain)
     }
 }
 

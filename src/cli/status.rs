@@ -10,7 +10,7 @@ use super::output::{ago, bytes, counted, time};
 use super::progress::Progress;
 use crate::error::{ErrorKind, Result};
 use crate::format::proof::{Level, Proof};
-use crate::ops::soundness::{Look, Soundness, judge};
+use crate::ops::soundness::{Look, Soundness, judge_now};
 use crate::repo::chain::{Chain, Problem};
 use crate::repo::history::History;
 use crate::repo::term::newest_claim;
@@ -48,11 +48,11 @@ pub(crate) fn status(context: &Context, args: &StatusArgs) -> Result<Ended> {
 }
 
 fn one(context: &Context, history: &History) -> Result<Ended> {
-    let chain = context.chain(history)?;
-    let judged = {
+    let (chain, judged) = {
         let progress = Progress::new(&context.out);
-        judge(history, &chain, Look::Close, &progress)?
+        judge_now(history, Look::Close, &progress)?
     };
+    context.tell_troubles(history, &chain);
     if judged.copies.kept_once {
         context.out.warn(&described_once(history));
     }

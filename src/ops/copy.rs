@@ -9,6 +9,8 @@
 //! - Every page is compared with its digest on the way, and every restore point's pages add up to its digest when all is there.
 //! - A history that somebody wrote to is no copy any more, and is left alone.
 
+use std::collections::BTreeSet;
+
 use crate::codec::batch::Compression;
 use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
@@ -19,7 +21,8 @@ use crate::ops::audit;
 use crate::ops::prune::{DELETED, wrongly_expired};
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::Repository;
-use crate::repo::chain::settled;
+use crate::repo::chain::{Chain, settled};
+use crate::repo::expired;
 use crate::repo::history::History;
 use crate::repo::merge::transfer::{Stretch, check_common, next_stretch, transfer};
 use crate::repo::merge::{Keep, Options};
@@ -100,6 +103,7 @@ pub fn copy(
         let Some(last) = Standing::of(from, &chain)?.settled() else { break };
         let after = writer.head().map(|head| head.seq);
         let Some(stretch) = next_stretch(&chain, after, last) else { break };
+        check_numbers(&chain, &mine, after, stretch.until)?;
         monitor.phase(Phase::Copy, Some(stretch.bytes));
         let mut commits = 0;
         settled(from, &chain, |chain| {
@@ -132,10 +136,25 @@ fn merge_options(options: &CopyOptions) -> Options {
     }
 }
 
-fn count(chain: &crate::repo::chain::Chain, stretch: Stretch) -> u64 {
+fn count(chain: &Chain, stretch: Stretch) -> u64 {
     let inside = |seq: Seq| seq <= stretch.until && stretch.after.is_none_or(|a| seq > a);
     let commits = chain.commits().filter(|commit| inside(commit.seq)).count();
     u64::try_from(commits).unwrap_or(u64::MAX)
+}
+
+/// Makes sure that the copy takes none of the next commits for lost: they would never show.
+fn check_numbers(chain: &Chain, mine: &History, after: Option<Seq>, until: Seq) -> Result<()> {
+    let lost = mine.chain()?;
+    let next = chain.commits().filter(|c| after.is_none_or(|after| c.seq > after));
+    match next.take_while(|c| c.seq <= until).find(|c| lost.expired().contains(c.seq)) {
+        None => Ok(()),
+        Some(commit) => Err(Error::new(
+            ErrorKind::Refused,
+            format!("commit {} was lost in the copy, and a repair gave its number up", commit.seq),
+        )
+        .with_object(mine.repository().store().location())
+        .with_hint("copy to another repository")),
+    }
 }
 
 /// The copy of a history, begun if there is none.
@@ -190,6 +209,7 @@ fn records<R: Record>(
     seq_of: impl Fn(&str) -> Option<Seq>,
 ) -> Result<u64> {
     let chain = mine.chain()?;
+    let mut kept = BTreeSet::new();
     let there: Vec<String> =
         mine.repository().store().list(prefix)?.into_iter().map(|e| e.name).collect();
     let mut copied = 0;
@@ -202,11 +222,18 @@ fn records<R: Record>(
             continue;
         };
         match mine.repository().create_record(&entry.name, header.object, &record) {
-            Ok(()) => copied += 1,
+            Ok(()) => {
+                copied += 1;
+                kept.extend(seq_of(&entry.name));
+            }
             Err(e) if e.kind() == ErrorKind::Busy => {}
             Err(e) => return Err(e),
         }
     }
+    // A prune of the copy that is at work sees them, or does not expire their commits.
+    expired::withdraw(mine, |announced| {
+        announced.ranges.iter().any(|(first, last)| kept.range(*first..=*last).next().is_some())
+    })?;
     Ok(copied)
 }
 

@@ -23,7 +23,15 @@ pub fn select(history: &History, chain: &Chain, selector: &Selector) -> Result<C
             }
             let back = usize::try_from(*back).unwrap_or(usize::MAX);
             let none = || find.nothing(format!("has no commit latest~{back}"));
-            chain.commits().rev().nth(back).ok_or_else(none)
+            let found = chain.commits().rev().nth(back).ok_or_else(none)?;
+            // How many commits are in a hole that lies above it, nobody can tell.
+            match chain.holes().iter().find(|h| h.above.is_some_and(|above| above > found.seq)) {
+                Some(hole) => {
+                    let what = format!("latest~{back} may be one that can't be read");
+                    Err(find.lost(&what, hole))
+                }
+                None => Ok(found),
+            }
         }
         Selector::Seq(seq) => find.seq(*seq, || format!("has no commit seq:{seq}")),
         Selector::Moment(time) => {

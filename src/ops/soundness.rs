@@ -31,6 +31,9 @@ use crate::repo::described::Copies;
 use crate::repo::history::History;
 use crate::repo::page_map::PageMap;
 
+/// How often to begin anew when merges replace what is looked at.
+const ATTEMPTS: usize = 10;
+
 /// How closely to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
@@ -118,6 +121,31 @@ pub(crate) fn judge(
     Ok(found)
 }
 
+/// Judges a history as it is now: what a merge replaced meanwhile is not missing. Returns the chain that was judged.
+///
+/// # Errors
+/// [`ErrorKind::Busy`] when segments are replaced all the time; store errors; [`ErrorKind::Damaged`].
+pub(crate) fn judge_now(
+    history: &History,
+    look: Look,
+    monitor: &dyn Monitor,
+) -> Result<(Chain, Soundness)> {
+    for _ in 0..ATTEMPTS {
+        let chain = history.readable_chain()?;
+        let judged = judge(history, &chain, look, monitor);
+        let clean = match &judged {
+            Ok(found) => found.damage.is_empty() && found.newest.is_none(),
+            Err(e) => e.kind() != ErrorKind::Damaged,
+        };
+        if clean || history.readable_chain()?.extends(&chain) {
+            return judged.map(|found| (chain, found));
+        }
+    }
+    Err(Error::new(ErrorKind::Busy, "its segments are replaced faster than they can be looked at")
+        .with_object(format!("history {:?}", history.name()))
+        .with_hint("run it again when no prune is at work"))
+}
+
 /// What a backup or a follower asks before it begins: whether what it stores can be restored.
 ///
 /// # Errors
@@ -127,8 +155,7 @@ pub(crate) fn before_writing(
     database: Option<&str>,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    let chain = history.readable_chain()?;
-    let found = judge(history, &chain, Look::Quick, monitor)?;
+    let (_, found) = judge_now(history, Look::Quick, monitor)?;
     let database = database.unwrap_or("DB");
     let next = format!("`pagekeep repair {} --apply --database {database}`", history.name());
     if let Some(problem) = &found.newest {

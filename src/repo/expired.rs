@@ -8,15 +8,20 @@
 //!   announcements, and *withdraws* those of its commit. An announcement and the record that decides about it
 //!   have the same term and token, and to withdraw is to publish that record without any commit. Only one of the
 //!   two can be published, as only one object can have a name.
-//! - A record without commits stays for a week: the one that it forestalls may be under way for so long.
+//! - Who announced decides within ten minutes or starts over. A record without commits stays for a week: the request
+//!   that it forestalls may be under way for so long.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::expiry::Expiry;
 use crate::format::limits;
 use crate::repo::history::History;
 use crate::types::{Seq, Term, Timestamp, WriterToken};
+
+/// How long after its announcement an expiry may be published.
+const PROMPT: Duration = Duration::from_secs(600);
 
 /// The commits that expired, and the records that say so.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +36,8 @@ pub(crate) struct Expired {
 /// Expiries that were announced and not decided about.
 #[derive(Debug)]
 pub(crate) struct Announcement {
+    /// When, by this machine's clock.
+    announced: Timestamp,
     /// The names of the announcements, their tokens, and the records that are to be published.
     records: Vec<(String, WriterToken, Expiry)>,
 }
@@ -192,7 +199,8 @@ impl Expired {
         ranges.extend(besides);
         // Commits that touch are one range, as the format wants it.
         let ranges = joined(ranges);
-        let mut announcement = Announcement { records: Vec::new() };
+        let announced = Timestamp::now();
+        let mut announcement = Announcement { announced, records: Vec::new() };
         for chunk in ranges.chunks(limits::EXPIRY_RANGES) {
             let token = WriterToken::random()?;
             let name = history.names().announcement(term, token);
@@ -229,9 +237,17 @@ impl Announcement {
     /// Lets what was announced expire. Returns whether all of it did; what somebody withdrew meanwhile did not.
     ///
     /// # Errors
-    /// Store errors.
+    /// [`ErrorKind::Busy`] when the announcement is too old: a record that withdrew it may be deleted again by now;
+    /// store errors.
     pub(crate) fn decide(self, history: &History) -> Result<bool> {
         let (repository, mut all) = (history.repository(), true);
+        let now = Timestamp::now();
+        if now > self.announced.after(PROMPT) || now < self.announced {
+            self.take_back(history)?;
+            return Err(Error::new(ErrorKind::Busy, "slept while it decided what expires")
+                .with_object(format!("history {:?}", history.name()))
+                .with_hint("run it again"));
+        }
         for (announced, token, record) in self.records {
             let name = history.names().expiry(record.term, token);
             match repository.create_record(&name, token.0, &record) {
@@ -254,8 +270,8 @@ impl Announcement {
     }
 }
 
-/// Withdraws the announcements that a commit expires, whoever made them. The ones that were decided about meanwhile
-/// stay as they are.
+/// Withdraws those announcements that concern somebody, whoever made them. One that was decided about meanwhile stays
+/// as it is.
 ///
 /// # Errors
 /// Store errors.

@@ -119,7 +119,7 @@ fn heads(history: &History, term: Term) -> Result<Vec<HeadRecord>> {
         match history.repository().read_record::<HeadRecord>(&entry.name) {
             Ok(Some((_, head))) if head.term == claimed => found.push(head),
             Ok(_) => {}
-            Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {}
+            Err(e) if e.kind() == ErrorKind::Damaged => {}
             Err(e) => return Err(e),
         }
     }

@@ -170,13 +170,13 @@ impl Writer {
                 (Ok(None), Ok(_)) => return Err(Error::damaged(name, "came and went")),
             }
         }
-        self.check_parent(&name)?;
+        self.check_parent(head)?;
         self.confirm_head(Some(head))
     }
 
     /// Makes sure that the segment that a new one was built on is there still. A repository that was set back to an earlier
     /// state lacks it. Then the new segment leads to nothing, nobody may be told that it is safe, and it goes again.
-    fn check_parent(&self, name: &str) -> Result<()> {
+    fn check_parent(&self, head: &Head) -> Result<()> {
         let Some(parent) = self.head() else { return Ok(()) };
         let store = self.history.repository().store();
         let at = LogName { term: parent.term, first: parent.first };
@@ -184,14 +184,16 @@ impl Writer {
             return Ok(());
         }
         match self.history.chain() {
-            // A prune merged it, now that something stands behind it.
+            // A prune merged it, now that something stands behind it. If another writer displaced the new segment, the
+            // claims tell.
             Ok(_) => return Ok(()),
             Err(e) if e.kind() == ErrorKind::Damaged => {}
             Err(e) => return Err(e),
         }
         // Nothing is deleted in what lies in the repository's place now.
         self.history.check_there()?;
-        store.delete(name)?;
+        let published = LogName { term: head.term, first: head.first };
+        store.delete(&self.history.names().segment(published))?;
         Err(Error::damaged(
             self.history.names().segment(at),
             "is gone, and the new commits are built on it: nothing was stored",
@@ -228,6 +230,7 @@ impl Writer {
         let Some((last, _)) = self.tries.last() else { return Ok(None) };
         let at = LogName { term: last.term, first: last.first };
         let Some((segment, head, position)) = self.earlier_try(at)? else { return Ok(None) };
+        self.check_parent(&head)?;
         self.confirm_head(Some(&head))?;
         self.remember(Some(head), position, source)?;
         Ok(Some(segment.manifest.commits))
@@ -294,6 +297,9 @@ impl Writer {
             }
             self.state.quiet = quiet;
         }
+        // Numbers that a repair took for lost meanwhile name nothing else.
+        let expired = chain.expired().last().map_or(Seq(0), Seq::next);
+        self.state.at_least = self.state.at_least.max(expired);
         (self.state.term, self.state.token) = (term, token);
         self.state.claiming.clear();
         self.dir.write(&self.state)
@@ -429,7 +435,11 @@ fn still_holds(history: &History, state: &State) -> Result<bool> {
     // A run that died between publishing and remembering left a segment behind the head, perhaps of an earlier term. So did
     // the machine that this one is a clone of.
     let head = state.head.as_ref().map(|head| LogName { term: head.term, first: head.first });
-    Ok(newest_log(history, &[])? == head)
+    // Nobody claimed a later term, so nothing of one is real.
+    let names = history.names();
+    let listed = history.repository().store().list(&names.log())?;
+    let real = listed.iter().filter_map(|entry| names.parse_segment(&entry.name));
+    Ok(real.filter(|at| at.term <= state.term).max() == head)
 }
 
 /// Whether a process of this machine is writing to the history.

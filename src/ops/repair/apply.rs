@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::RepairOptions;
 use super::plan::Plan;
 use crate::capture::commit::{CaptureOptions, capture};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::header::SPARSE;
 use crate::format::segment::{CommitKind, CommitRecord, SegmentKind};
 use crate::ops::locate::Database;
@@ -30,7 +30,7 @@ use crate::repo::quarantine;
 use crate::repo::term::{Claim, PRUNE};
 use crate::repo::writer::Writer;
 use crate::sqlite::source::Source;
-use crate::types::Seq;
+use crate::types::{SegmentId, Seq};
 
 impl Plan {
     /// Does it. Answers the commit that the live database became, if it is given.
@@ -57,10 +57,13 @@ impl Plan {
         if !idle {
             // Its turn is above every one that a damaged claim may stand for, so none is taken twice.
             let claim = Claim::take(history, PRUNE)?;
+            run.unchanged()?;
             run.record(&claim)?;
             run.bridge(&claim)?;
+            run.stand_in(&claim)?;
             for name in &self.away {
                 check_cancelled(monitor)?;
+                run.end_turns_below(name)?;
                 quarantine::put(history.repository().store(), name)?;
             }
             run.take_as_lost()?;
@@ -85,6 +88,58 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Makes sure that the plan is still one for this history. Others may have written to it since it was made, and what
+    /// they were told is safe must not be taken for lost.
+    fn unchanged(&self) -> Result<()> {
+        let without = self.plan.replaced.iter().map(|s| s.reference.id).collect();
+        let now = Chain::load_readable(self.history, &without)?;
+        let ids = |chain: &Chain| -> Vec<SegmentId> {
+            chain.stored().map(|segment| segment.reference.id).collect()
+        };
+        if ids(&now) == ids(&self.plan.chain) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Busy, "was written to, or pruned, since it was looked at")
+            .with_object(format!("history {:?}", self.history.name()))
+            .with_hint("nothing was changed; run it again when no other process works on it"))
+    }
+
+    /// Merges anew what damaged merged segments replaced, before those go: whatever else deletes the originals meanwhile,
+    /// the commits stay.
+    fn stand_in(&self, claim: &Claim) -> Result<()> {
+        let segments = self.plan.chain.segments();
+        for merged in &self.plan.replaced {
+            let (first, last) = (merged.manifest.first, merged.end);
+            let from = segments.partition_point(|s| s.manifest.first < first);
+            let until = segments.partition_point(|s| s.end <= last);
+            let whole = segments.get(from..until).is_some_and(|s| s.iter().all(|s| !s.is_bridge()));
+            if from < until && whole {
+                let options = Options::new(Keep::All, self.options.threads);
+                let range = from..until;
+                match merge(self.history, &self.plan.chain, range, claim, &options, self.monitor) {
+                    // The originals have damage of their own, which is dealt with later.
+                    Err(e) if e.kind() == ErrorKind::Damaged => {}
+                    merged => drop(merged?),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Before a damaged claim goes, those below it go, in ascending order: whoever holds one of them would take his own turn
+    /// for the newest.
+    fn end_turns_below(&self, name: &str) -> Result<()> {
+        let names = self.history.names();
+        let Some(damaged) = names.parse_writer(name) else { return Ok(()) };
+        let store = self.history.repository().store();
+        for entry in store.list(&names.writers())? {
+            if names.parse_writer(&entry.name).is_some_and(|term| term < damaged) {
+                store.delete(&entry.name)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Publishes which commits are lost. From then on nobody is offered them, and their numbers are not used again.
     fn record(&self, claim: &Claim) -> Result<()> {
         let at = (claim.term, self.options.clock.now());
@@ -229,14 +284,6 @@ impl Run<'_> {
             };
             let options = Options::new(keep, self.options.threads);
             merge(self.history, &chain, at..at + 1, &claim, &options, self.monitor)?;
-            // Behind a gap the original counts while it is there.
-            let gap = chain
-                .segments()
-                .get(at + 1)
-                .is_some_and(|s| s.manifest.first != segment.end.next());
-            if gap {
-                quarantine::put(self.history.repository().store(), segment.name())?;
-            }
         }
         Ok(())
     }

@@ -33,6 +33,8 @@ pub struct Plan {
     pub(super) lost: Vec<(Seq, Seq)>,
     /// What goes to the quarantine.
     pub(super) away: Vec<String>,
+    /// Merged segments that give way to what they replaced.
+    pub(super) replaced: Vec<Arc<Segment>>,
     /// Objects that go on behind their end.
     pub(super) too_long: HashSet<String>,
     /// How the copies of the description are.
@@ -88,7 +90,8 @@ impl Survey<'_> {
         let judged = judge(history, &chain, Look::Close, monitor)?;
         let mut report = RepairReport::default();
         let mut away = Vec::new();
-        for object in replaced {
+        for segment in &replaced {
+            let object = segment.name().to_owned();
             let message = "is damaged, and what it replaced is there still".to_owned();
             report.faults.push(Fault {
                 object: object.clone(),
@@ -150,7 +153,7 @@ impl Survey<'_> {
         away.sort();
         away.dedup();
         let Soundness { too_long, copies, .. } = judged;
-        Ok(Plan { report, chain, loss, lost, away, too_long, copies })
+        Ok(Plan { report, chain, loss, lost, away, replaced, too_long, copies })
     }
 
     fn refuse_newer(&self, chain: &Chain) -> Result<()> {
@@ -274,9 +277,9 @@ impl Survey<'_> {
         Ok(())
     }
 
-    /// Does without merged segments that are damaged where what they replaced is there still and loses less, the newest first. Answers
-    /// their names.
-    fn fall_back(&self, chain: Chain, loss: Loss) -> Result<(Chain, Loss, Vec<String>)> {
+    /// Does without merged segments that are damaged where what they replaced is there still and loses less, the newest first. Returns
+    /// those.
+    fn fall_back(&self, chain: Chain, loss: Loss) -> Result<(Chain, Loss, Vec<Arc<Segment>>)> {
         let is_bad = |id: &SegmentId| loss.spoilt.contains(id) || loss.unreadable.contains(id);
         let damaged: Vec<Arc<Segment>> =
             chain.stored().filter(|s| s.is_merged() && is_bad(&s.reference.id)).cloned().collect();
@@ -294,7 +297,7 @@ impl Survey<'_> {
             let loss = self.loss(&other)?;
             if loss.points.len() < least.points.len() {
                 (best, least, without) = (other, loss, more);
-                replaced.push(segment.name().to_owned());
+                replaced.push(segment);
             }
         }
         Ok((best, least, replaced))

@@ -56,13 +56,17 @@ impl Script {
         let mut n = |below: usize| random.below(below);
         let mut cast = Vec::new();
         let size = 2 + n(4);
-        // At least one writes, and at least one deletes.
         let machines = 1 + n(3);
+        // Now and then a crowd of writers on machines of their own, and who deletes all that it may.
+        if n(3) == 0 {
+            cast.extend((0..2 + n(2)).map(|machine| Role::Backup { machine, times: 1 + n(2) }));
+            cast.extend((0..1 + n(2)).map(|_| Role::Prune { last: 1, grace: 0, times: 1 }));
+        }
         cast.push(match n(2) {
             0 => Role::Backup { machine: n(machines), times: 1 + n(3) },
             _ => Role::Follow { machine: n(machines), commits: 2 + n(5), renew: n(2) == 0 },
         });
-        while cast.len() < size {
+        while cast.len() < size.max(3) {
             cast.push(match n(16) {
                 0..=2 => Role::Backup { machine: n(machines), times: 1 + n(3) },
                 3 | 4 => Role::Follow { machine: n(machines), commits: 2 + n(5), renew: n(2) == 0 },

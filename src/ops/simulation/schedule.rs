@@ -67,7 +67,14 @@ pub(super) enum Director {
     /// By chance.
     Random { random: Random, rates: Rates },
     /// The actor of the highest priority goes on; at a few steps the one that is at work loses its own.
-    Priorities { random: Random, rates: Rates, priorities: Vec<i64>, changes: Vec<u32> },
+    Priorities {
+        random: Random,
+        rates: Rates,
+        priorities: Vec<i64>,
+        changes: Vec<u32>,
+        /// Whether only writes are counted: who sleeps right before one does most harm.
+        by_writes: bool,
+    },
     /// As it was noted.
     Script(HashMap<Point, Vec<Turn>>),
     /// As a story tells it: each cue once, when its actor is about to do what it says.
@@ -111,6 +118,7 @@ struct Inner {
     taken: Vec<(Point, Turn)>,
     points: Vec<Point>,
     steps: u32,
+    writes: u32,
     time: i64,
     story: Option<Vec<String>>,
     violation: Option<String>,
@@ -130,6 +138,7 @@ struct View<'a> {
     runnable: &'a [usize],
     late: usize,
     step: u32,
+    writes: u32,
 }
 
 impl Director {
@@ -146,12 +155,13 @@ impl Director {
             return Self::Random { random, rates };
         }
         let depth = pick(&[1, 2, 3, 5]);
-        let length = pick(&[100, 300, 900]);
+        let by_writes = pick(&[0, 1]) == 1;
+        let length = if by_writes { pick(&[15, 40, 90]) } else { pick(&[100, 300, 900]) };
         let changes =
             (0..depth).map(|_| u32::try_from(random.below(length)).unwrap()).collect::<Vec<_>>();
         let priorities =
             (0..ACTORS).map(|_| i64::try_from(random.below(1 << 20)).unwrap()).collect();
-        Self::Priorities { random, rates, priorities, changes }
+        Self::Priorities { random, rates, priorities, changes, by_writes }
     }
 
     /// What happens at a point, in the order in which it does.
@@ -170,11 +180,13 @@ impl Director {
                 (ended || random.below(1000) < rates.switch)
                     .then(|| view.runnable[random.below(view.runnable.len())])
             }
-            Self::Priorities { random, rates, priorities, changes } => {
+            Self::Priorities { random, rates, priorities, changes, by_writes } => {
                 accidents(random, *rates, view, &mut turns);
-                if changes.contains(&view.step)
-                    && let Some(own) = priorities.get_mut(view.at.0)
-                {
+                let due = match by_writes {
+                    true => view.kind == Some(Kind::Write) && changes.contains(&view.writes),
+                    false => changes.contains(&view.step),
+                };
+                if due && let Some(own) = priorities.get_mut(view.at.0) {
                     *own = -i64::from(view.step);
                 }
                 view.runnable.iter().copied().max_by_key(|actor| priorities[*actor])
@@ -223,6 +235,7 @@ impl Schedule {
             taken: Vec::new(),
             points: Vec::new(),
             steps: 0,
+            writes: 0,
             time: BEGIN,
             story: tell.then(Vec::new),
             violation: None,
@@ -263,6 +276,7 @@ impl Schedule {
             return Some(Failure::Kill);
         }
         inner.steps += 1;
+        inner.writes += u32::from(kind == Kind::Write);
         if inner.steps > STEPS {
             inner.violation = Some(format!("{STEPS} steps are not enough"));
             return Some(Failure::Kill);
@@ -416,8 +430,9 @@ impl Inner {
         if runnable.is_empty() {
             return Vec::new();
         }
-        let (late, step) = (self.late.len(), self.steps);
-        let turns = self.director.turns(&View { at, kind, what, runnable: &runnable, late, step });
+        let (late, step, writes) = (self.late.len(), self.steps, self.writes);
+        let turns =
+            self.director.turns(&View { at, kind, what, runnable: &runnable, late, step, writes });
         self.taken.extend(turns.iter().map(|turn| (at, *turn)));
         turns
     }

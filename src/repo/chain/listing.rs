@@ -225,7 +225,8 @@ impl<'h> Listing<'h> {
                 let claims = Claims::list(self.history)?;
                 let behind = claims.listed.last().map(|(term, _)| *term);
                 let authentic = claims.authentic.map(|term| behind.unwrap_or(term).max(term));
-                let claimed = authentic.max(seen::read(self.history).map(|seen| seen.term()));
+                let seen = seen::read(self.history).map(|seen| seen.term());
+                let claimed = authentic.map(|term| seen.unwrap_or(term).max(term));
                 self.claimed = Some(claimed);
                 claimed
             }

@@ -110,7 +110,7 @@ impl Chain {
                 Err(e) => return Err(e),
             }
         }
-        Ok(None)
+        Err(busy(history))
     }
 
     /// The segments, oldest first.
@@ -286,8 +286,13 @@ fn attempt(history: &History, mut once: impl FnMut() -> Result<Option<Chain>>) -
             Err(e) => return Err(e),
         }
     }
-    Err(Error::new(ErrorKind::Busy, "its segments are replaced faster than they can be read")
-        .with_object(format!("history {:?}", history.name())))
+    Err(busy(history))
+}
+
+fn busy(history: &History) -> Error {
+    Error::new(ErrorKind::Busy, "its segments are replaced faster than they can be read")
+        .with_object(format!("history {:?}", history.name()))
+        .with_hint("run it again when no prune is at work")
 }
 
 /// Does something with a chain. When it finds damage and a merge has replaced segments meanwhile, it begins anew with the
