@@ -54,7 +54,8 @@ pub(crate) fn repair(context: &Context, args: &RepairArgs) -> Result<Ended> {
             report.restorable.extend(report.healed);
         }
         done(context, &history, &report, args);
-        if !report.is_sound() && !args.apply {
+        let left = report.faults.iter().any(|fault| fault.action == Action::Leave);
+        if left || (!report.is_sound() && !args.apply) {
             ended = Ended::Damaged;
         }
     }

@@ -10,7 +10,7 @@ use super::output::{ago, bytes, counted, time};
 use super::progress::Progress;
 use crate::error::{ErrorKind, Result};
 use crate::format::proof::{Level, Proof};
-use crate::ops::soundness::{Look, Soundness, judge_now};
+use crate::ops::soundness::{Look, Soundness, failed_proof, judge_now};
 use crate::repo::chain::{Chain, Problem};
 use crate::repo::history::History;
 use crate::repo::term::newest_claim;
@@ -60,6 +60,7 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
     let latest = chain.latest();
     let last_run = crate::repo::last_run_here(history)?;
     let proofs = history.proofs()?;
+    let failed = failed_proof(history)?;
     let stored: u64 = chain.segments().iter().map(|s| s.stored_len()).sum();
     let commits = u64::try_from(chain.commits().count()).unwrap_or(u64::MAX);
     let claim = newest_claim(history)?;
@@ -94,7 +95,7 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
             "writer": claim.as_ref().map(|c| json!({"term": c.term, "host": c.host, "since": c.since})),
             "proofs": levels.iter().filter_map(|l| last_of(*l)).map(proof).collect::<Vec<_>>(),
         }));
-        return ended(history, &chain, &judged);
+        return ended(history, &chain, &judged, failed.is_some());
     }
     let now = Timestamp::now();
     let row = |key: &str, value: String| context.out.line(format_args!("  {key:<13} {value}"));
@@ -155,12 +156,13 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
     if judged.newest.is_some() {
         row("newest", "can't be restored".to_owned());
     }
-    ended(history, &chain, &judged)
+    ended(history, &chain, &judged, failed.is_some())
 }
 
-fn ended(history: &History, chain: &Chain, judged: &Soundness) -> Result<Ended> {
+/// Damage that was found now, or by a verification that no later one cleared, is the answer.
+fn ended(history: &History, chain: &Chain, judged: &Soundness, failed: bool) -> Result<Ended> {
     match shown(history, chain)? {
-        Ended::Well if judged.damage.is_empty() => Ok(Ended::Well),
+        Ended::Well if judged.damage.is_empty() && !failed => Ok(Ended::Well),
         _ => Ok(Ended::Damaged),
     }
 }

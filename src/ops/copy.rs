@@ -18,7 +18,6 @@ use crate::format::hold::HoldRecord;
 use crate::format::record::Record;
 use crate::format::snapshot::SnapshotRecord;
 use crate::ops::audit;
-use crate::ops::prune::{DELETED, wrongly_expired};
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::Repository;
 use crate::repo::chain::{Chain, settled};
@@ -95,10 +94,6 @@ pub fn copy(
         check_cancelled(monitor)?;
         // What it is copied from may be merged or pruned meanwhile.
         let chain = from.chain()?;
-        // A copy goes on behind what it has; what a prune is about to take back would never come to it.
-        let now = options.clock.now();
-        let back = wrongly_expired(from, &chain, DELETED, now, monitor)?;
-        let chain = chain.allowing(&back);
         // A commit that another writer may still displace is copied when it is there for good.
         let Some(last) = Standing::of(from, &chain)?.settled() else { break };
         let after = writer.head().map(|head| head.seq);
@@ -107,10 +102,9 @@ pub fn copy(
         monitor.phase(Phase::Copy, Some(stretch.bytes));
         let mut commits = 0;
         settled(from, &chain, |chain| {
-            let chain = chain.allowing(&back);
-            let Some(stretch) = next_stretch(&chain, after, last) else { return Ok(()) };
-            commits = count(&chain, stretch);
-            transfer(&chain, stretch, &mut writer, &merge_options(options), monitor)
+            let Some(stretch) = next_stretch(chain, after, last) else { return Ok(()) };
+            commits = count(chain, stretch);
+            transfer(chain, stretch, &mut writer, &merge_options(options), monitor)
         })?;
         report.commits += commits;
         if writer.upkeep_is_due() {

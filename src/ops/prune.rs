@@ -15,7 +15,7 @@
 //! - Before anything is deleted, the pages of every restore point add up to its digest, by the indexes of the new chain.
 //! - It may be killed anywhere: the next one goes on, and until then everything promised is there, only not smaller.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use crate::codec::batch::Compression;
@@ -24,6 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::proof::Level;
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::audit;
+use crate::ops::soundness::failed_proof;
 use crate::ops::soundness::few;
 use crate::ops::verify::{VerifyOptions, verify};
 use crate::policy::retention::{Kept, Plan, Point, Policy, Zone};
@@ -153,7 +154,7 @@ pub fn prune(
     check_clock(history, claim, options)?;
     report.before = usage(history, &chain)?;
     sound(history, monitor)?;
-    let (plan, expired) = expire(history, claim, options, monitor)?;
+    let (plan, expired) = expire(history, claim, options)?;
     (report.kept, report.dropped) = (plan.kept, plan.dropped);
     Run { history, claim, expired, options, monitor }.reclaim(&mut report)?;
     Ok(report)
@@ -187,16 +188,7 @@ fn sound(history: &History, monitor: &dyn Monitor) -> Result<()> {
         threads: 1,
         scratch: std::env::temp_dir(),
     };
-    let mut proofs = history.proofs()?;
-    proofs.sort_by_key(|p| p.started);
-    let failed = proofs.iter().rposition(|p| p.failure.is_some());
-    if let Some((failed, later)) = failed.and_then(|at| proofs.get(at..)?.split_first())
-        && let Some(failure) = &failed.failure
-        // One that looks at less proves nothing against it.
-        && !later
-            .iter()
-            .any(|p| p.level >= failed.level && p.coverage_ppm >= failed.coverage_ppm)
-    {
+    if let Some((level, failure)) = failed_proof(history)? {
         return Err(Error::new(
             ErrorKind::Refused,
             format!("its last verification failed: {failure}"),
@@ -204,7 +196,7 @@ fn sound(history: &History, monitor: &dyn Monitor) -> Result<()> {
         .with_object(format!("history {:?}", history.name()))
         .with_hint(format!(
             "nothing expires while what would remain is in doubt; `pagekeep verify --level {}` it again",
-            failed.level.name()
+            level.name()
         )));
     }
     let report = verify(history, None, &options, monitor)?;
@@ -259,17 +251,9 @@ fn decide(history: &History, chain: &Chain, options: &PruneOptions) -> Result<Pl
 }
 
 /// Publishes what expires. Labels and holds that come in between count. Returns what expired for good.
-fn expire(
-    history: &History,
-    claim: Claim,
-    options: &PruneOptions,
-    monitor: &dyn Monitor,
-) -> Result<(Plan, Expired)> {
+fn expire(history: &History, claim: Claim, options: &PruneOptions) -> Result<(Plan, Expired)> {
     for _ in 0..5 {
         let chain = history.chain()?;
-        // A prune that died may have left an expiry of what somebody labelled meanwhile.
-        let back = wrongly_expired(history, &chain, options.deleted, options.clock.now(), monitor)?;
-        let chain = chain.allowing(&back);
         let plan = decide(history, &chain, options)?;
         let dropped: HashSet<Seq> = plan.dropped.iter().map(|p| p.seq).collect();
         let expired = |seq| dropped.contains(&seq) || chain.expired().contains(seq);
@@ -283,7 +267,7 @@ fn expire(
         let superfluous = besides.is_empty() && !states().any(|(_, expired)| expired);
         let settled = records.len() <= 1 && !superfluous || records.is_empty();
         let for_good = chain.expired().with(dropped.iter().copied());
-        if dropped.is_empty() && back.is_empty() && settled {
+        if dropped.is_empty() && settled {
             return Ok((plan, for_good));
         }
         let now = options.clock.now();
@@ -306,33 +290,6 @@ fn expire(
     Err(Error::new(ErrorKind::Busy, "is being labelled all the time")
         .with_object(format!("history {:?}", history.name()))
         .with_hint("run it again"))
-}
-
-/// Commits that expired although something keeps them, and that are whole still: a prune will take that back, or would have.
-pub(crate) fn wrongly_expired(
-    history: &History,
-    chain: &Chain,
-    deleted: Duration,
-    now: Timestamp,
-    monitor: &dyn Monitor,
-) -> Result<BTreeSet<Seq>> {
-    if chain.expired().ranges().is_empty() {
-        return Ok(BTreeSet::new());
-    }
-    let pinned = pins(history, deleted, now)?;
-    let mut back: BTreeSet<Seq> = chain
-        .states()
-        .map(|c| c.seq)
-        .filter(|seq| pinned.contains_key(seq) && chain.expired().contains(*seq))
-        .collect();
-    if !back.is_empty() {
-        for finding in audit::commit_digests(&chain.allowing(&back), monitor)? {
-            if let Some(seq) = finding.commit {
-                back.remove(&seq);
-            }
-        }
-    }
-    Ok(back)
 }
 
 /// What all objects of a history take.

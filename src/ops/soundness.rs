@@ -18,7 +18,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::hold::HoldRecord;
-use crate::format::proof::Proof;
+use crate::format::proof::{Level, Proof};
 use crate::format::record::Record;
 use crate::format::segment::{PART_HEADER_LEN, PartHeader};
 use crate::format::snapshot::SnapshotRecord;
@@ -121,6 +121,22 @@ pub(crate) fn judge(
     Ok(found)
 }
 
+/// The last failed proof that no later one clears, by its level and what failed. One that looks at less clears nothing.
+///
+/// # Errors
+/// Store errors; [`ErrorKind::Damaged`] when a proof can't be opened.
+pub(crate) fn failed_proof(history: &History) -> Result<Option<(Level, String)>> {
+    let mut proofs = history.proofs()?;
+    proofs.sort_by_key(|p| p.started);
+    let failed = proofs.iter().rposition(|p| p.failure.is_some());
+    let Some((failed, later)) = failed.and_then(|at| proofs.get(at..)?.split_first()) else {
+        return Ok(None);
+    };
+    let clears = |p: &Proof| p.level >= failed.level && p.coverage_ppm >= failed.coverage_ppm;
+    let failure = failed.failure.clone().filter(|_| !later.iter().any(clears));
+    Ok(failure.map(|failure| (failed.level, failure)))
+}
+
 /// Judges a history as it is now: what a merge replaced meanwhile is not missing. Returns the chain that was judged.
 ///
 /// # Errors
@@ -169,6 +185,14 @@ pub(crate) fn before_writing(
     }
     for text in found.remarked() {
         monitor.warn(&text);
+    }
+    if let Some((level, failure)) = failed_proof(history)? {
+        monitor.warn(&format!(
+            "its last verification failed: {failure}; what is stored now may be built on damage; `pagekeep verify {} --level {}` \
+             looks again, {next} makes the history whole",
+            history.name(),
+            level.name()
+        ));
     }
     for problem in found.damage.iter().take(FEW) {
         monitor.warn(&format!(

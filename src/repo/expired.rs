@@ -11,7 +11,6 @@
 //! - Who announced decides within ten minutes or starts over. A record without commits stays for a week: the request
 //!   that it forestalls may be under way for so long.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -100,23 +99,6 @@ impl Expired {
     /// The highest number that expired.
     pub(crate) fn last(&self) -> Option<Seq> {
         self.ranges.last().map(|(_, last)| *last)
-    }
-
-    /// The same but for some, for asking what would be.
-    pub(crate) fn allowing(&self, seqs: &BTreeSet<Seq>) -> Self {
-        let mut ranges = Vec::new();
-        for (mut first, last) in self.ranges.iter().copied() {
-            for seq in seqs.range(first..=last) {
-                if first < *seq {
-                    ranges.push((first, Seq(seq.0 - 1)));
-                }
-                first = seq.next();
-            }
-            if first <= last {
-                ranges.push((first, last));
-            }
-        }
-        Self { ranges, ..self.clone() }
     }
 
     /// What both say: the records are those of the first.
@@ -325,8 +307,6 @@ mod tests {
         let expired = Expired { ranges, ..Expired::default() };
         let inside: Vec<u64> = (0..12).filter(|n| expired.contains(Seq(*n))).collect();
         assert_eq!(inside, [1, 2, 3, 5, 6, 8, 9]);
-        let some = BTreeSet::from([Seq(1), Seq(5), Seq(9), Seq(20)]);
-        assert_eq!(expired.allowing(&some).ranges, s(&[(2, 3), (6, 6), (8, 8)]));
         let other = Expired { ranges: s(&[(2, 2), (6, 8), (9, 20)]), ..Expired::default() };
         assert_eq!(expired.agreeing(&other).ranges, s(&[(2, 2), (6, 6), (8, 8), (9, 9)]));
         assert_eq!(expired.agreeing(&Expired::default()), Expired::default());

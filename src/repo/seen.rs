@@ -33,6 +33,9 @@ pub(crate) struct Seen {
     /// When that one was last confirmed here.
     #[serde(skip)]
     confirmed: Option<i64>,
+    /// The newest commit that was acknowledged here: it is on the chain for good, or a policy let it go.
+    #[serde(skip)]
+    acknowledged: Option<Head>,
 }
 
 impl Seen {
@@ -69,11 +72,17 @@ pub(crate) fn check(history: &History, chain: &Chain, seen: Option<&Seen>) -> Re
         digest: commit.record.digest,
         time: Some(commit.record.time.0),
         confirmed: None,
+        acknowledged: None,
     });
     if let Some(seen) = seen {
+        if let Some(head) = &seen.acknowledged {
+            check_acknowledged(history, head, chain)?;
+        }
+        let is_merged = chain.newest().is_some_and(|segment| segment.is_merged());
         let back = match &newest {
             None => true,
-            Some(newest) => newest.seq < seen.seq && newest.term <= seen.term,
+            // The term of a merged segment says nothing of when its commits were written.
+            Some(newest) => newest.seq < seen.seq && (is_merged || newest.term <= seen.term),
         };
         // A repair that lost it said so.
         if back && !chain.expired().contains(seen.seq) {
@@ -196,13 +205,16 @@ pub(crate) fn read(history: &History) -> Option<Seen> {
 /// The newest commit that was seen or acknowledged, by the history's folder.
 pub(super) fn read_from(dir: &Path) -> Option<Seen> {
     let state = state::read_from(dir).ok().flatten();
-    let acknowledged = state.and_then(|state| {
-        let head = state.acknowledged?;
+    let confirmed = state.as_ref().and_then(|state| state.last_run);
+    let head = state.and_then(|state| state.acknowledged);
+    let acknowledged = head.clone().map(|head| {
         let (seq, term, digest) = (head.seq, head.term, head.digest);
-        Some(Seen { seq, term, digest, time: None, confirmed: state.last_run })
+        Seen { seq, term, digest, time: None, confirmed, acknowledged: None }
     });
     // Of equals the one from the file, which knows the time.
-    [acknowledged, read_file(dir)].into_iter().flatten().max_by_key(|seen| (seen.term, seen.seq))
+    let both = [acknowledged, read_file(dir)].into_iter().flatten();
+    let newest = both.max_by_key(|seen| (seen.term, seen.seq))?;
+    Some(Seen { acknowledged: head, ..newest })
 }
 
 /// Whether somebody said that the history of a folder is gone or set back on purpose, and no commit of it was seen since.

@@ -237,7 +237,9 @@ impl Repository {
         let damaged = Error::damaged(name, "is sealed under a key that is not in the keyring");
         match self.was_rotated() {
             Ok(true) => rotated(damaged.with_kind(ErrorKind::WrongKey)),
-            Ok(false) | Err(_) => match super::recover::foreign_slots(self) {
+            // Whether it is damage can't be told.
+            Err(e) => e,
+            Ok(false) => match super::recover::foreign_slots(self) {
                 Some(hint) => damaged.with_hint(hint),
                 None => damaged,
             },

@@ -10,9 +10,7 @@ use crate::ops::prune::prune;
 use crate::ops::trial::{Bench, FAULTS, HOUR};
 use crate::policy::retention::Policy;
 use crate::progress::Silent;
-use crate::repo::expired::Expired;
 use crate::repo::keys::Secret;
-use crate::repo::term::{Claim, PRUNE};
 use crate::store::{FaultStore, MemoryStore, Store};
 
 /// A repository to copy to.
@@ -159,33 +157,4 @@ fn what_is_no_copy_is_left_alone() {
     bench.history = original;
     let error = copy(&bench.history, &other.repository(), &options, &Silent).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
-}
-
-#[test]
-fn what_a_prune_is_about_to_take_back_comes_to_the_copy() {
-    let mut bench = Bench::new(8);
-    for _ in 0..6 {
-        bench.pass(HOUR);
-        bench.app.execute_batch("INSERT INTO t(x) VALUES(randomblob(3000))").unwrap();
-        bench.capture();
-    }
-    // Somebody holds a commit and is told so, while a prune that did not see it publishes what expired.
-    bench.history.add_hold(Seq(3), "audit").unwrap();
-    let claim = Claim::take(&bench.history, PRUNE).unwrap();
-    let chain = bench.history.chain().unwrap();
-    let states = chain.states().map(|c| (c.seq, c.seq < Seq(6)));
-    let announced =
-        Expired::announce(&bench.history, (claim.term, bench.clock().now()), states, &[]).unwrap();
-    announced.decide(&bench.history).unwrap();
-    assert_eq!(points(&bench.history), BTreeSet::from([Seq(6)]));
-    let other = Other::new();
-    let options = CopyOptions { threads: 1, clock: bench.clock(), ..CopyOptions::default() };
-    copy(&bench.history, &other.repository(), &options, &Silent).unwrap();
-    let both = BTreeSet::from([Seq(3), Seq(6)]);
-    assert_eq!(other.check(&mut bench, "copied"), both);
-    // The prune takes it back, and the two are the same.
-    let policy = Policy { last: 1, ..Policy::default() };
-    prune(&bench.history, &bench.options(policy), &Silent).unwrap();
-    assert_eq!(points(&bench.history), both);
-    assert_eq!(copy(&bench.history, &other.repository(), &options, &Silent).unwrap().commits, 0);
 }

@@ -7,7 +7,7 @@
 //! After each step the history is as good as before or better, and what is left to do is found again: the expiry of what is lost keeps its
 //! numbers, a bridge makes the chain whole that was shown around the hole, and what moves was read by nobody.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +18,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::header::SPARSE;
 use crate::format::segment::{CommitKind, CommitRecord, SegmentKind};
 use crate::ops::locate::Database;
-use crate::ops::prune::{DELETED, pins};
 use crate::progress::{Monitor, check_cancelled};
 use crate::repo::chain::{Chain, Segment, bridge};
 use crate::repo::data::SegmentData;
@@ -268,11 +267,6 @@ impl Run<'_> {
             at = until;
         }
         let chain = self.history.chain()?;
-        // What a prune has just let expire may be taken back, when it sees what keeps it.
-        let mut pinned: BTreeSet<Seq> =
-            pins(self.history, DELETED, self.options.clock.now())?.into_keys().collect();
-        pinned.retain(|seq| !loss.points.contains(seq));
-        let chain = chain.allowing(&pinned);
         for (at, segment) in chain.segments().iter().enumerate().take(end) {
             if at + 1 >= chain.segments().len() {
                 break;

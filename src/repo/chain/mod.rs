@@ -17,7 +17,7 @@ mod listing;
 mod tolerant;
 mod walk;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -192,11 +192,6 @@ impl Chain {
     /// The same segments, of whose commits some more expired.
     pub(crate) fn without(&self, seqs: impl Iterator<Item = Seq>) -> Self {
         Self { expired: self.expired.with(seqs), ..self.clone() }
-    }
-
-    /// The same segments, some of whose commits did not expire after all.
-    pub(crate) fn allowing(&self, seqs: &BTreeSet<Seq>) -> Self {
-        Self { expired: self.expired.allowing(seqs), ..self.clone() }
     }
 
     /// The same segments, of whose commits only those expired that did so elsewhere, too.

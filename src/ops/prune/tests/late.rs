@@ -1,6 +1,7 @@
 //! What comes late: a writer that another one superseded, a prune that looked before a hold was there, a merge that was made
 //! long before it is published.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use rusqlite::Connection;
@@ -80,37 +81,6 @@ fn what_a_writer_builds_on_stays_whatever_another_one_published_after_it_looked(
     bench.expected.insert(captured.seq, image);
     let there = bench.check("what was acknowledged");
     assert!(there.contains(&captured.seq), "{there:?}");
-}
-
-#[test]
-fn a_prune_takes_no_other_ones_word_for_what_expired() {
-    let mut bench = Bench::with_page_size(6, 1024);
-    let commits: Vec<Seq> = (0..24)
-        .map(|_| {
-            bench.pass(HOUR);
-            fill(&bench, 0..8);
-            bench.capture()
-        })
-        .collect();
-    let (held, newest) = (commits[3], commits[23]);
-    let history = bench.history.clone();
-    let meanwhile = When::new(Phase::Merge, || {
-        // Another prune decided; then somebody holds a commit, and is told so; then the other one publishes what expired, and
-        // has not looked at the holds once more yet.
-        history.add_hold(held, "audit").unwrap();
-        let claim = Claim::take(&history, PRUNE).unwrap();
-        let chain = history.chain().unwrap();
-        let states = chain.states().map(|c| (c.seq, c.seq < newest));
-        let announced = Expired::announce(&history, (claim.term, Timestamp(0)), states, &[]);
-        announced.unwrap().decide(&history).unwrap();
-    });
-    let all = bench.options(Policy { last: 1000, ..Policy::default() });
-    prune(&bench.history, &all, &meanwhile).unwrap();
-    assert!(meanwhile.happened());
-    bench.pass(HOUR);
-    let last = bench.options(Policy { last: 1, ..Policy::default() });
-    prune(&bench.history, &last, &Silent).unwrap();
-    assert_eq!(bench.check("what is held stays"), BTreeSet::from([held, newest]));
 }
 
 #[test]
