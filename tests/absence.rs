@@ -533,6 +533,9 @@ fn a_description_is_kept_twice_and_either_copy_is_enough() {
     for args in [&["backup", "app.db"][..], &["prune", "app", "--keep-last", "9"]] {
         fs::remove_file(app.join("about-2")).unwrap();
         lab.ok(args);
+        // The proof that failed counts until another one passes.
+        assert_eq!(lab.run(&["status"]).code, Some(4));
+        lab.ok(&["verify", "--level", "data"]);
         lab.ok(&["status"]);
     }
     // A copy has both.

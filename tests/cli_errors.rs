@@ -263,7 +263,8 @@ fn damage_is_found_and_the_object_named() {
         let finding = verify.objects().into_iter().find(|o| o["type"] == "finding");
         assert_eq!((verify.code, &finding.unwrap()["object"]), (Some(4), &name.as_str().into()));
     }
-    assert!(lab.ok(&["status"]).stdout.contains("FAILED"));
+    let status = lab.run(&["status"]);
+    assert!(status.code == Some(4) && status.stdout.contains("FAILED"), "{status:?}");
     flip(&first, middle);
     lab.ok(&["verify", "app", "--level", "restore"]);
 

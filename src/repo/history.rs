@@ -86,15 +86,7 @@ impl History {
     /// Store errors; [`ErrorKind::Damaged`] when the chain is broken, or ends earlier than it did when this machine last
     /// saw it.
     pub fn chain(&self) -> Result<Chain> {
-        let seen = seen::read(self);
-        let chain = Chain::load(self)?;
-        if seen::check(self, &chain, seen.as_ref()).is_ok() {
-            return Ok(chain);
-        }
-        // A listing is no moment: only what it shows twice is so.
-        let chain = Chain::load(self)?;
-        seen::check(self, &chain, seen.as_ref())?;
-        Ok(chain)
+        self.as_seen(&|| Chain::load(self))
     }
 
     /// Its segments around what is missing or can't be read, for whoever only reads: [`Chain::holes`] says where something is missing.
@@ -104,11 +96,24 @@ impl History {
     /// Store errors; [`ErrorKind::Damaged`] when the history ends earlier than it did when this machine last saw it, and nothing tells that
     /// its newest segments are damaged.
     pub fn readable_chain(&self) -> Result<Chain> {
+        self.as_seen(&|| Chain::load_readable(self, &HashSet::new()))
+    }
+
+    /// Reads a chain, and compares it with what this machine has seen. A listing is no moment: only what it shows twice is
+    /// so.
+    fn as_seen(&self, load: &dyn Fn() -> Result<Chain>) -> Result<Chain> {
         let seen = seen::read(self);
-        let chain = Chain::load_readable(self, &HashSet::new())?;
-        if chain.holes().iter().all(|hole| hole.above.is_some()) {
-            seen::check(self, &chain, seen.as_ref())?;
+        let check = |chain: &Chain| match chain.holes().iter().all(|hole| hole.above.is_some()) {
+            true => seen::check(self, chain, seen.as_ref()),
+            // The newest segments can't be read: that is said already.
+            false => Ok(()),
+        };
+        let chain = load()?;
+        if check(&chain).is_ok() {
+            return Ok(chain);
         }
+        let chain = load()?;
+        check(&chain)?;
         Ok(chain)
     }
 

@@ -176,8 +176,11 @@ impl Actor {
         match role {
             Role::Backup { times, .. } | Role::Clone { times } => {
                 let mut app = App::new(&mut self.random);
-                for _ in 0..*times {
-                    app.change(&mut self.random);
+                for n in 0..*times {
+                    // Now and then nothing has changed since.
+                    if n == 0 || self.random.below(3) > 0 {
+                        app.change(&mut self.random);
+                    }
                     let done = self.backup(&history, &mut app);
                     self.note("the backup", done);
                 }

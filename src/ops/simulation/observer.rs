@@ -8,7 +8,7 @@
 //! | of a policy's newest commits none goes | prunes |
 //! | a seq never names two contents | writers |
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::schedule::Schedule;
@@ -29,8 +29,9 @@ type Versions = Arc<Vec<(usize, u32, Digest)>>;
 #[derive(Default)]
 struct Book {
     acknowledged: BTreeMap<Seq, Digest>,
-    /// Acknowledged commits that a prune let go.
-    gone: BTreeSet<Seq>,
+    /// Restore points that were there at some time, and those that a prune let go, acknowledged or not yet.
+    points: BTreeMap<Seq, Digest>,
+    gone: BTreeMap<Seq, Digest>,
     /// What labels and holds keep; the key is whatever the giver knows them by.
     kept: BTreeMap<Vec<u8>, (Seq, Digest)>,
     /// Of each prune at work so far, how many of the newest commits it keeps; the fewest.
@@ -126,8 +127,16 @@ impl Book {
             Chain::load(history).map_err(|e| format!("the history does not read: {e:?}"))?;
         self.add_up(history, &chain)?;
         let newest = chain.commits().next_back().map(|c| c.seq);
-        if self.gone.last().is_some_and(|gone| newest.is_none_or(|newest| newest < *gone)) {
+        let gone = self.gone.keys().next_back();
+        if gone.is_some_and(|gone| newest.is_none_or(|newest| newest < *gone)) {
             return Err(format!("the newest commit is {newest:?}, though later ones expired"));
+        }
+        self.points.extend(chain.commits().map(|c| (c.seq, c.record.digest)));
+        for (seq, digest) in &self.points {
+            let is_new = !self.acknowledged.contains_key(seq);
+            if is_new && chain.commit(*seq).is_none() && chain.expired().contains(*seq) {
+                self.gone.insert(*seq, *digest);
+            }
         }
         for (seq, digest) in &self.acknowledged {
             match chain.commit(*seq) {
@@ -135,7 +144,7 @@ impl Book {
                 Some(_) => {
                     return Err(format!("seq {seq} names other content than was acknowledged"));
                 }
-                None if self.gone.contains(seq) => {}
+                None if self.gone.get(seq) == Some(digest) => {}
                 None if chain.expired().contains(*seq) => {
                     let newer = chain.commits().filter(|c| c.seq > *seq).count();
                     if self.last.is_none_or(|last| newer < last) {
@@ -144,7 +153,7 @@ impl Book {
                             self.last
                         ));
                     }
-                    self.gone.insert(*seq);
+                    self.gone.insert(*seq, *digest);
                 }
                 None => return Err(format!("acknowledged seq {seq} is gone")),
             }
