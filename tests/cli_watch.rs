@@ -14,6 +14,13 @@ use lab::Lab;
 use rusqlite::Connection;
 use serde_json::Value;
 
+/// Whether a process catches a signal.
+fn catches(child: &Child, signal: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(caught.trim(), 16).unwrap() >> (signal - 1) & 1 == 1
+}
+
 /// `pagekeep watch` at work.
 struct Watch {
     child: Child,
@@ -25,6 +32,10 @@ impl Watch {
         let mut child =
             lab.command(&[&["watch", "app.db", "--json"], args].concat()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
+        // A signal before it is caught would end it.
+        while !catches(&child, 15) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         Self { child, lines }
     }
 

@@ -44,6 +44,7 @@ enum Ended {
 
 /// Parses the arguments of the process, runs the command, and answers the exit code.
 pub fn run() -> ExitCode {
+    progress::catch_signals();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
@@ -58,7 +59,6 @@ pub fn run() -> ExitCode {
     };
     let out = Output::new(&cli.global);
     let context = Context::new(cli.global, out);
-    progress::catch_signals();
     let ended = dispatch(&context, cli.command);
     let code = match &ended {
         Ok(_) if context.out.has_found_damage() => 4,
