@@ -14,7 +14,7 @@
 //! With the live database at hand its present state becomes a commit, a base if pages of the newest commit are lost, so the
 //! history goes on whole from there.
 //!
-//! First a [`Plan`] is made, which says all of that and changes nothing ([`plan`]); then it may be applied ([`apply`]).
+//! First a [`Plan`] is made, which says all of that and changes nothing (`plan`); then it may be applied (`apply`).
 //!
 //! Invariants:
 //! - The smallest explanation counts, and the newest suspect is to blame first: nothing expires that can be read in another way.
