@@ -411,7 +411,10 @@ impl Bench {
         let elsewhere = Repository::open(store, &lab.secret, lab.path("elsewhere")).unwrap();
         let history = elsewhere.history("app").unwrap();
         let chain = history.chain().unwrap();
-        assert_eq!(chain.strays(), 0);
+        // What an upkeep merged is there for an hour.
+        let merged = chain.segments().iter().filter(|segment| segment.is_merged()).count();
+        assert_eq!(chain.strays() >= 16, merged > 0, "{} of {merged}", chain.strays());
+        assert!(merged > 0 || chain.strays() == 0, "{}", chain.strays());
         assert_eq!(chain.commits().count(), self.references.len());
         come_back(&history, &chain, (1..).zip(&self.references), lab.dir.path());
     }
