@@ -232,12 +232,6 @@ impl<'s> Watch<'s> {
         let (active, begun) = self.rivals;
         let rivalled = active || begun != self.database.rivals.look().1;
         match done.code {
-            // What another one claimed long ago, and never used, ends it too, if a prune comes
-            // before its first commit.
-            Some(11) if begun > 0 && done.stderr.contains("another writer claimed") => {
-                self.site.count("watch ended by an old claim");
-                Ok(())
-            }
             Some(11) if !rivalled && !self.site.is_over() => {
                 self.fail("a follower without rivals was superseded", &done)
             }

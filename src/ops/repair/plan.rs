@@ -133,13 +133,17 @@ impl Survey<'_> {
         report
             .faults
             .extend(loss.findings.iter().map(|e| Fault::of(&Problem::of(e), Action::Expire)));
-        if chain.holes().iter().all(|hole| hole.above.is_some())
-            && let Err(e) = seen::check(history, &chain, seen.as_ref())
-        {
-            let mut gone = Fault::of(&Problem::of(&e), Action::Leave);
-            // No repair brings that back; the hint says who does.
-            gone.message.extend(e.hint().map(|hint| format!("; {hint}")));
-            report.faults.push(gone);
+        if chain.holes().iter().all(|hole| hole.above.is_some()) {
+            match seen::check(history, &chain, seen.as_ref()) {
+                Ok(()) => {}
+                Err(e) if e.kind() == ErrorKind::Damaged => {
+                    let mut gone = Fault::of(&Problem::of(&e), Action::Leave);
+                    // No repair brings that back; the hint says who does.
+                    gone.message.extend(e.hint().map(|hint| format!("; {hint}")));
+                    report.faults.push(gone);
+                }
+                Err(e) => return Err(e),
+            }
         }
         report.described_once = judged.copies.kept_once;
         let lost = look.lost(&chain, &loss)?;
