@@ -34,7 +34,7 @@ impl Watch {
         let lines = BufReader::new(child.stdout.take().unwrap());
         // A signal before it is caught would end it.
         while !catches(&child, 15) {
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         }
         Self { child, lines }
     }

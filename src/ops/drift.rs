@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::locate::Database;
+use crate::ops::restore::still;
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::Repository;
-use crate::repo::chain::{Chain, Commit};
+use crate::repo::chain::{Chain, Commit, settled};
 use crate::repo::history::History;
 use crate::repo::page_map::PageMap;
 use crate::repo::state;
@@ -93,8 +94,12 @@ pub fn drift(
         drop(pin);
         std::thread::sleep(PAUSE);
     };
-    let found: HashSet<PageNo> =
-        compare(&history, &chain, &head, &mut pin, monitor)?.into_iter().collect();
+    // A prune may replace what is read.
+    let found: HashSet<PageNo> = settled(&history, &chain, |chain| {
+        compare(&history, chain, &still(chain, &head)?, &mut pin, monitor)
+    })?
+    .into_iter()
+    .collect();
     let explained = |page: &PageNo| changes.as_ref().is_some_and(|c| c.contains(*page));
     let sound = |page: PageNo| !found.contains(&page) || explained(&page);
     let free = layout::free_leaves(&pin, sound)?;

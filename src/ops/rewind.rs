@@ -19,10 +19,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::backup::{BackupOptions, backup};
 use crate::ops::difference::{self, Difference};
-use crate::ops::restore::{Check, Scratch, check, check_space, sync, write_pages};
+use crate::ops::restore::{Check, Scratch, check, check_space, still, sync, write_pages};
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::Repository;
-use crate::repo::chain::Chain;
+use crate::repo::chain::{Chain, settled};
 use crate::repo::history::{History, Snapshot};
 use crate::repo::state;
 use crate::repo::writer::is_written_here;
@@ -125,7 +125,11 @@ pub(crate) fn scratch(
     })?;
     let scratch = Scratch::beside(path)?;
     check_space(scratch.path(), &commit)?;
-    write_pages(history, chain, &commit, scratch.file(), options.threads, monitor)?;
+    // A prune may replace what is read.
+    settled(history, chain, |chain| {
+        let commit = still(chain, &commit)?;
+        write_pages(history, chain, &commit, scratch.file(), options.threads, monitor)
+    })?;
     sync(&scratch, monitor)?;
     check(scratch.path(), options.check, monitor)?;
     Ok(scratch)
