@@ -7,10 +7,9 @@
 //! Invariants:
 //! - What the policy promises, a label or a hold keeps, stays a restore point at every moment.
 //! - So does the commit that a writer which claimed its turn may be building on, until it published.
-//! - What expired is published in one record before anything is merged; from then on nobody can label or hold it, and
-//!   whoever did so before is seen when labels and holds are read once more.
-//! - Only what this prune itself found expired, and nothing keeping it, is left out of merges: what another one just published
-//!   may be taken back.
+//! - What expires is announced before labels and holds are read once more, and published before anything is merged: no
+//!   commit expires that somebody was told is labelled or held.
+//! - Only what this prune itself found expired is left out of merges.
 //! - Nothing expires while what would remain is damaged or was found to be.
 //! - Before anything is deleted, the pages of every restore point add up to its digest, by the indexes of the new chain.
 //! - It may be killed anywhere: the next one goes on, and until then everything promised is there, only not smaller.
