@@ -315,8 +315,9 @@ pub(super) fn read_any(store: &dyn Store) -> Result<Vec<Read>> {
                 None => gone = true,
             }
         }
-        // Slots that vanished may have been replaced by others, which the listing did not have yet.
-        if !gone {
+        // Slots that vanished may have been replaced by others, which the listing did not have yet; it may have had
+        // neither.
+        if !gone && !slots.is_empty() {
             break;
         }
     }
