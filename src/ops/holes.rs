@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::error::ErrorKind;
 use crate::ops::restore::{Check, RestoreOptions, restore};
 use crate::ops::select::select;
-use crate::ops::trial::{Bench, HOUR};
+use crate::ops::trial::{Bench, HOUR, all_data};
 use crate::policy::selector::Selector;
 use crate::progress::Silent;
 use crate::repo::chain::Chain;
@@ -263,8 +263,7 @@ fn a_merge_that_leads_nowhere_farther_down_gives_way() {
 
 #[test]
 fn a_result_that_cannot_be_kept_hides_no_damage() {
-    use crate::format::proof::Level;
-    use crate::ops::verify::{VerifyOptions, verify};
+    use crate::ops::verify::verify;
     use crate::progress::Monitor;
     use crate::store::{Fault, FaultStore};
     use std::sync::{Arc, Mutex};
@@ -284,14 +283,7 @@ fn a_result_that_cannot_be_kept_hides_no_damage() {
     let at = bytes.len() - 30;
     bytes[at] ^= 1;
     bench.store.damage(&name, &bytes);
-    let options = VerifyOptions {
-        level: Level::Data,
-        sample_ppm: None,
-        max_time: None,
-        assertions: Vec::new(),
-        threads: 1,
-        scratch: bench.dir.path().to_owned(),
-    };
+    let options = all_data(bench.dir.path());
     let run = |at: u64| {
         let store = Arc::new(FaultStore::new(Arc::new(bench.store.clone()), at, Fault::Error));
         let history = bench.through(store.clone()).unwrap();
@@ -318,7 +310,6 @@ fn a_result_that_cannot_be_kept_hides_no_damage() {
 
 #[test]
 fn a_batch_that_several_index_blocks_list_is_counted_once() {
-    use crate::format::proof::Level;
     use crate::ops::verify::{VerifyOptions, verify};
 
     // Merged with many small pages: index blocks of 4096 versions end within a batch.
@@ -333,14 +324,7 @@ fn a_batch_that_several_index_blocks_list_is_counted_once() {
     let claim = Claim::take(&bench.history, PRUNE).unwrap();
     let options = Options { repack: true, ..Options::new(Keep::All, 1) };
     merge(&bench.history, &chain, 0..2, &claim, &options, &Silent).unwrap();
-    let options = VerifyOptions {
-        level: Level::Data,
-        sample_ppm: None,
-        max_time: None,
-        assertions: Vec::new(),
-        threads: 2,
-        scratch: bench.dir.path().to_owned(),
-    };
+    let options = VerifyOptions { threads: 2, ..all_data(bench.dir.path()) };
     let report = verify(&bench.history, None, &options, &Silent).unwrap();
     assert_eq!(report.batches.0, report.batches.1);
     let chain = bench.history.chain().unwrap();

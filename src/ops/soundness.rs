@@ -25,7 +25,7 @@ use crate::format::snapshot::SnapshotRecord;
 use crate::format::writer::WriterClaim;
 use crate::ops::restore::check_above_hole;
 use crate::progress::{Monitor, check_cancelled};
-use crate::repo::chain::{Chain, Commit, Problem, Segment};
+use crate::repo::chain::{Chain, Commit, Problem, Segment, replaced_too_fast};
 use crate::repo::claims::Claims;
 use crate::repo::described::Copies;
 use crate::repo::history::History;
@@ -157,9 +157,7 @@ pub(crate) fn judge_now(
             return judged.map(|found| (chain, found));
         }
     }
-    Err(Error::new(ErrorKind::Busy, "its segments are replaced faster than they can be looked at")
-        .with_object(format!("history {:?}", history.name()))
-        .with_hint("run it again when no prune is at work"))
+    Err(replaced_too_fast(history, "looked at"))
 }
 
 /// What a backup or a follower asks before it begins: whether what it stores can be restored.

@@ -154,14 +154,7 @@ impl Bench {
     }
 
     pub(super) fn verify(&self, what: &str) {
-        let options = VerifyOptions {
-            level: Level::Data,
-            sample_ppm: None,
-            max_time: None,
-            assertions: Vec::new(),
-            threads: 1,
-            scratch: self.dir.path().to_owned(),
-        };
+        let options = all_data(self.dir.path());
         let report = verify(&self.history, None, &options, &Silent).unwrap();
         assert_eq!(report.findings, vec![], "{what}");
     }
@@ -171,6 +164,18 @@ impl Bench {
     /// Every object of the history is one that somebody needs.
     pub(super) fn no_orphans(&self, what: &str) {
         no_orphans(&self.history, what);
+    }
+}
+
+/// Looks at all data, on one thread.
+pub(super) fn all_data(scratch: &std::path::Path) -> VerifyOptions {
+    VerifyOptions {
+        level: Level::Data,
+        sample_ppm: None,
+        max_time: None,
+        assertions: Vec::new(),
+        threads: 1,
+        scratch: scratch.to_owned(),
     }
 }
 

@@ -27,7 +27,7 @@ use crate::ops::audit;
 use crate::ops::restore::{Opener, Scratch, write_pages};
 use crate::ops::soundness::{Look, judge};
 use crate::progress::{Monitor, Phase, check_cancelled};
-use crate::repo::chain::{Chain, Commit, Problem, Segment};
+use crate::repo::chain::{Chain, Commit, Problem, Segment, replaced_too_fast};
 use crate::repo::history::History;
 use crate::repo::host;
 use crate::repo::merge::loss::loss;
@@ -122,9 +122,7 @@ pub fn verify(
             return Ok(report);
         }
     }
-    Err(Error::new(ErrorKind::Busy, "its segments are replaced faster than they can be verified")
-        .with_object(format!("history {:?}", history.name()))
-        .with_hint("run it again when no prune is at work"))
+    Err(replaced_too_fast(history, "verified"))
 }
 
 /// Verifies the history as its chain is now; `None` if a merge replaced some of that meanwhile, so that what was found

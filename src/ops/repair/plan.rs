@@ -9,7 +9,7 @@ use crate::ops::audit;
 use crate::ops::restore::Opener;
 use crate::ops::soundness::{Look, Soundness, judge};
 use crate::progress::{Monitor, Phase, check_cancelled};
-use crate::repo::chain::{Chain, Hole, Problem, Segment};
+use crate::repo::chain::{Chain, Hole, Problem, Segment, replaced_too_fast};
 use crate::repo::described::Copies;
 use crate::repo::history::History;
 use crate::repo::merge::loss::{Loss, loss};
@@ -69,9 +69,7 @@ pub fn survey(history: &History, options: &RepairOptions, monitor: &dyn Monitor)
             return planned;
         }
     }
-    Err(Error::new(ErrorKind::Busy, "its segments are replaced faster than they can be looked at")
-        .with_object(format!("history {:?}", history.name()))
-        .with_hint("run it again when no prune is at work"))
+    Err(replaced_too_fast(history, "looked at"))
 }
 
 struct Survey<'a> {

@@ -13,13 +13,13 @@ use super::stage::{Mind, Stage};
 use crate::capture::commit::{CaptureOptions, Captured, capture};
 use crate::chance::Random;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::proof::Level;
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::copy::{CopyOptions, copy};
 use crate::ops::prune::{PruneOptions, prune, rewrite};
 use crate::ops::repair::{RepairOptions, repair};
 use crate::ops::restore::{Check, RestoreOptions, restore};
-use crate::ops::verify::{VerifyOptions, verify};
+use crate::ops::trial::all_data;
+use crate::ops::verify::verify;
 use crate::policy::retention::{Policy, Zone};
 use crate::progress::Silent;
 use crate::repo::Repository;
@@ -410,14 +410,7 @@ impl Actor {
     }
 
     fn verify(&self, history: &History) -> Result<()> {
-        let options = VerifyOptions {
-            level: Level::Data,
-            sample_ppm: None,
-            max_time: None,
-            assertions: Vec::new(),
-            threads: 1,
-            scratch: self.theatre.dir.clone(),
-        };
+        let options = all_data(&self.theatre.dir);
         let report = verify(history, None, &options, &Silent)?;
         if !report.findings.is_empty() && !self.is_dead() {
             self.theatre.schedule.violated(format!("a verification found {:?}", report.findings));

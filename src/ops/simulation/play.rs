@@ -10,10 +10,10 @@ use super::observer::Observer;
 use super::schedule::{Director, Point, Schedule, Turn};
 use crate::capture::commit::{CaptureOptions, capture};
 use crate::chance::Random;
-use crate::format::proof::Level;
 use crate::format::slot::KdfParams;
 use crate::ops::prune::{PruneOptions, prune};
-use crate::ops::verify::{VerifyOptions, verify};
+use crate::ops::trial::all_data;
+use crate::ops::verify::verify;
 use crate::policy::retention::{Policy, Zone};
 use crate::progress::Silent;
 use crate::repo::Repository;
@@ -255,14 +255,7 @@ fn in_the_end(history: &History, schedule: &Schedule, dir: &Path, clock: Clock) 
     prune_all();
     schedule.pass(9 * DAY);
     prune_all();
-    let options = VerifyOptions {
-        level: Level::Data,
-        sample_ppm: None,
-        max_time: None,
-        assertions: Vec::new(),
-        threads: 1,
-        scratch: dir.to_owned(),
-    };
+    let options = all_data(dir);
     let report = verify(history, None, &options, &Silent).unwrap();
     assert_eq!(report.findings, vec![], "the last verification");
     crate::ops::trial::no_orphans(history, "in the end");

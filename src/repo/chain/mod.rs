@@ -110,7 +110,7 @@ impl Chain {
                 Err(e) => return Err(e),
             }
         }
-        Err(busy(history))
+        Err(replaced_too_fast(history, "read"))
     }
 
     /// The segments, oldest first.
@@ -281,11 +281,13 @@ fn attempt(history: &History, mut once: impl FnMut() -> Result<Option<Chain>>) -
             Err(e) => return Err(e),
         }
     }
-    Err(busy(history))
+    Err(replaced_too_fast(history, "read"))
 }
 
-fn busy(history: &History) -> Error {
-    Error::new(ErrorKind::Busy, "its segments are replaced faster than they can be read")
+/// Merges replace segments faster than something can be done with them.
+pub(crate) fn replaced_too_fast(history: &History, done: &str) -> Error {
+    let what = format!("its segments are replaced faster than they can be {done}");
+    Error::new(ErrorKind::Busy, what)
         .with_object(format!("history {:?}", history.name()))
         .with_hint("run it again when no prune is at work")
 }
