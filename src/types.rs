@@ -210,7 +210,11 @@ impl Serialize for Timestamp {
 
 /// Writes bytes as lower-case hex.
 pub fn write_hex(f: &mut impl fmt::Write, bytes: &[u8]) -> fmt::Result {
-    bytes.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    let digit = |n: u8| char::from_digit(n.into(), 16).unwrap_or('?');
+    bytes.iter().try_for_each(|b| {
+        f.write_char(digit(b >> 4))?;
+        f.write_char(digit(b & 15))
+    })
 }
 
 /// Reads exactly `N` bytes of lower-case hex; anything else is `None`, so that every value has

@@ -29,7 +29,8 @@ pub(crate) fn commit_digests(chain: &Chain, monitor: &dyn Monitor) -> Result<Vec
     let mut first = 1;
     while first <= largest {
         check_cancelled(monitor)?;
-        let mut window = Window::new(first);
+        let last = first.saturating_add(WINDOW - 1).min(largest);
+        let mut window = Window::new(first, last);
         let mut commits = totals.iter_mut();
         for segment in chain.segments() {
             window.replay(segment, &mut decoder, &mut commits)?;
@@ -56,6 +57,7 @@ pub(crate) fn commit_digests(chain: &Chain, monitor: &dyn Monitor) -> Result<Vec
 
 struct Window {
     first: u32,
+    last: u32,
     digests: Vec<Option<Digest>>,
     sum: Digest,
     /// Pages of the window that have a digest.
@@ -65,9 +67,9 @@ struct Window {
 }
 
 impl Window {
-    fn new(first: u32) -> Self {
-        let len = usize::try_from(WINDOW).unwrap_or(0);
-        Self { first, digests: vec![None; len], sum: Digest::default(), pages: 0, size: 0 }
+    fn new(first: u32, last: u32) -> Self {
+        let len = usize::try_from(last - first).unwrap_or(0) + 1;
+        Self { first, last, digests: vec![None; len], sum: Digest::default(), pages: 0, size: 0 }
     }
 
     /// Applies a segment's commits one after the other, and adds the window's sum to each one's total.
@@ -78,9 +80,9 @@ impl Window {
         totals: &mut impl Iterator<Item = &'t mut (Digest, u32)>,
     ) -> Result<()> {
         if segment.manifest.kind == SegmentKind::Base {
-            *self = Self::new(self.first);
+            *self = Self::new(self.first, self.last);
         }
-        let last = self.first.saturating_add(WINDOW - 1);
+        let last = self.last;
         let mut entries: Vec<(u32, PageNo, Digest)> = Vec::new();
         for (number, block) in segment.manifest.blocks.iter().enumerate() {
             if block.last_page >= self.first && block.first_page <= last {
@@ -120,8 +122,7 @@ impl Window {
 
     /// Forgets the pages beyond a commit's size; the ordinary commit is as large as the one before.
     fn truncate(&mut self, size: u32) {
-        let last = self.first.saturating_add(WINDOW - 1);
-        for page in size.saturating_add(1).max(self.first)..=self.size.min(last) {
+        for page in size.saturating_add(1).max(self.first)..=self.size.min(self.last) {
             self.set(page, None);
         }
         self.size = size;

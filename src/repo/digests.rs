@@ -97,10 +97,12 @@ impl HeadDigests {
     /// The XOR of the digests of pages `first` to `last`.
     pub(crate) fn sum(&self, first: u32, last: u32) -> Result<Digest> {
         let mut sum = Digest::default();
-        let mut slab = vec![None; SLAB];
+        let left =
+            |page| usize::try_from(last - page).unwrap_or(usize::MAX).saturating_add(1).min(SLAB);
+        let mut slab = if first <= last { vec![None; left(first)] } else { Vec::new() };
         let mut page = first;
         while page <= last {
-            let n = usize::try_from(last - page).unwrap_or(usize::MAX).saturating_add(1).min(SLAB);
+            let n = left(page);
             let slab = slab.get_mut(..n).unwrap_or_default();
             self.read(PageNo(page), slab)?;
             for digest in slab.iter().flatten() {
