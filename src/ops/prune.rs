@@ -242,8 +242,14 @@ pub(crate) fn points(chain: &Chain) -> Vec<Point> {
 fn decide(history: &History, chain: &Chain, options: &PruneOptions) -> Result<Plan> {
     let now = options.clock.now();
     let mut pins = pins(history, options.deleted, now)?;
-    for seq in Standing::of(history, chain)?.forks() {
-        pins.entry(seq).or_default().push("another writer may go on from it".to_owned());
+    // Others may go on from the last settled commit, with other content for the numbers behind it.
+    let open = Standing::of(history, chain)?.settled();
+    let newest = chain.states().next_back().map(|commit| commit.seq);
+    if open != newest {
+        for commit in chain.commits().filter(|commit| open.is_none_or(|seq| seq <= commit.seq)) {
+            let reason = "another writer may go on before it".to_owned();
+            pins.entry(commit.seq).or_default().push(reason);
+        }
     }
     options.zone.plan(&options.policy, &points(chain), &pins, now)
 }

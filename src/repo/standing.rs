@@ -9,7 +9,7 @@
 //! segment descends from the chain's newest segment, or from one of those heads. A head that was not listed was
 //! published later; its writer looked again after that, and found what the chain has or what follows on it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use crate::error::{ErrorKind, Result};
 use crate::format::head::HeadRecord;
@@ -26,9 +26,8 @@ use crate::types::{SegmentId, Seq, Term, WriterToken};
 pub(crate) struct Standing {
     /// The segments that their chains consist of.
     segments: HashSet<String>,
-    /// The last commit that each of those chains has in common with the chain.
-    forks: BTreeSet<Seq>,
-    /// The last commit that no other writer can take away; `None` if each may.
+    /// The last commit that all those chains have in common with the chain: no other writer can take it away, and the numbers
+    /// behind it may get other content. `None` if that is so for all.
     settled: Option<Seq>,
 }
 
@@ -85,7 +84,6 @@ impl Standing {
         });
         let common = common.map(|commit| commit.seq);
         self.settled = self.settled.min(common);
-        self.forks.extend(common);
         for segment in rival.segments() {
             self.segments.insert(segment.name().to_owned());
         }
@@ -95,11 +93,6 @@ impl Standing {
     /// Whether an object of the log, or a merged segment, is part of what another writer may build on.
     pub(crate) fn needs(&self, name: &str) -> bool {
         self.segments.contains(name)
-    }
-
-    /// Commits that must stay restore points, since another writer may go on from them.
-    pub(crate) fn forks(&self) -> impl Iterator<Item = Seq> + '_ {
-        self.forks.iter().copied()
     }
 
     /// The last commit that is on the chain for good; `None` if there is none yet.
