@@ -132,15 +132,17 @@ pub fn prune(
     options: &PruneOptions,
     monitor: &dyn Monitor,
 ) -> Result<PruneReport> {
-    let mut report = PruneReport::default();
     if options.dry_run {
-        let chain = history.chain()?;
-        let plan = decide(history, &chain, options)?;
-        report.before = usage(history, &chain)?;
-        report.after = estimate(&chain, &plan, report.before, monitor)?;
-        (report.kept, report.dropped) = (plan.kept, plan.dropped);
-        return Ok(report);
+        return settled(history, &history.chain()?, |chain| {
+            let mut report = PruneReport::default();
+            let plan = decide(history, chain, options)?;
+            report.before = usage(history, chain)?;
+            report.after = estimate(chain, &plan, report.before, monitor)?;
+            (report.kept, report.dropped) = (plan.kept, plan.dropped);
+            Ok(report)
+        });
     }
+    let mut report = PruneReport::default();
     // A policy that makes no sense is refused before anything is written.
     options.zone.plan(&options.policy, &[], &BTreeMap::new(), options.clock.now())?;
     let claim = Claim::take(history, PRUNE)?;
