@@ -260,25 +260,37 @@ fn an_old_slot_opens_nothing_new() {
 }
 
 #[test]
-fn who_has_it_open_during_a_rotation_is_told() {
+fn who_has_it_open_during_a_rotation_goes_on_with_the_new_key() {
     let mut bench = Bench::new();
     let secrets = bench.secrets.clone();
     let early = bench.open(&secrets.file);
+    let lost = bench.open(&secrets.words);
+    let unaware = bench.open(&secrets.file);
     rotate(&bench.open(&secrets.file), &secrets.all()).unwrap();
     // It goes on, under the key that it has.
     let old = bench.back_up_with(&early);
     let new = bench.back_up(&secrets.file);
     assert_ne!(old, new);
-    let e = early.history("app").unwrap().chain().unwrap_err();
-    assert_eq!(e.kind(), ErrorKind::WrongKey, "{e:?}");
-    assert!(e.hint().unwrap().contains("rotated"), "{e:?}");
+    // Until it meets the new key.
+    assert_eq!(early.history("app").unwrap().chain().unwrap().commits().count(), 3);
+    assert_eq!(bench.back_up_with(&early), new);
+    // Of a second one it knows nothing yet.
     let slots = bench.slots();
     let spare = Secret::new_recovery().unwrap();
-    assert_eq!(early.add_slot(&spare, "", CHEAP).unwrap_err().kind(), ErrorKind::WrongKey);
+    assert_eq!(unaware.add_slot(&spare, "", CHEAP).unwrap_err().kind(), ErrorKind::WrongKey);
     assert_eq!(bench.slots(), slots);
-    for (secret, _) in secrets.all() {
-        bench.opens_everything(secret, "an old process wrote");
-    }
+    // Whose key is not kept is told.
+    let kept = [(&secrets.file, "file")];
+    let options = RotateOptions { secrets: &kept, remove_others: true, ..Default::default() };
+    bench.open(&secrets.file).rotate(&options).unwrap().complete().unwrap();
+    bench.back_up_with(&early);
+    let newest = bench.back_up(&secrets.file);
+    let e = lost.history("app").unwrap().chain().unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::WrongKey, "{e:?}");
+    assert!(e.hint().unwrap().contains("rotated"), "{e:?}");
+    early.history("app").unwrap().chain().unwrap();
+    assert_eq!(bench.back_up_with(&early), newest);
+    bench.opens_everything(&secrets.file, "an old process wrote");
     // For who has the keys, an unknown one is damage.
     let now = bench.open(&secrets.file);
     let name = now.history("app").unwrap().chain().unwrap().newest().unwrap().name().to_owned();

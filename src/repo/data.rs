@@ -64,7 +64,7 @@ impl SegmentData {
         let id = SegmentId::random()?;
         let master = repository.newest_key()?;
         let ids = (repository.id(), history.id(), id);
-        let key = SealKey::for_data(master, ids.0, ids.1, ids.2);
+        let key = SealKey::for_data(&master, ids.0, ids.1, ids.2);
         Ok(Self {
             history: history.clone(),
             id,
@@ -75,6 +75,11 @@ impl SegmentData {
             finished: Timestamp::now(),
             committed: false,
         })
+    }
+
+    /// The key that everything in it is sealed under.
+    pub(crate) fn key(&self) -> KeyId {
+        self.key
     }
 
     pub(crate) fn history(&self) -> &History {
@@ -192,12 +197,11 @@ impl SegmentData {
         if manifest.inline_len > limits::INLINE_DATA {
             return Err(too_many());
         }
-        let mut bytes = self.history.repository().seal_object(
-            name,
-            (ObjectKind::Segment, required),
-            self.id.0,
-            &manifest.encode(),
-        )?;
+        // The key that sealed the data: a newer one may have come since.
+        let repository = self.history.repository();
+        let (kind, body) = ((ObjectKind::Segment, required), manifest.encode());
+        let master = repository.master(self.key, name)?;
+        let mut bytes = repository.seal_object(name, kind, self.id.0, &body, &master)?;
         let digest = *blake3::hash(&bytes).as_bytes();
         if bytes.len() - SealedPrefix::LEN > limits::MANIFEST_BODY {
             return Err(too_many());

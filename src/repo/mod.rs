@@ -21,6 +21,7 @@ pub(crate) mod digests;
 pub(crate) mod expired;
 pub mod history;
 pub mod hold;
+mod keyring;
 pub mod keys;
 pub(crate) mod merge;
 pub mod numbers;
@@ -53,11 +54,11 @@ use crate::format::repository::RepositoryObject;
 use crate::format::slot::{KdfParams, MasterKey};
 use crate::format::{Header, ObjectKind, SealedPrefix, limits};
 use crate::store::{Created, LocalStore, Store};
-use crate::types::{HistoryId, KeyId, RepositoryId, Timestamp, random_bytes};
+use crate::types::{HistoryId, RepositoryId, Timestamp, random_bytes};
 
 use history::History;
+use keyring::{Keyring, Keys, Opened};
 use keys::Secret;
-use slots::{Keyring, Opened};
 
 /// A repository that is open. Clones are cheap and share everything.
 #[derive(Clone, Debug)]
@@ -68,7 +69,7 @@ struct Inner {
     store: Arc<dyn Store>,
     id: RepositoryId,
     created: Timestamp,
-    opened: Opened,
+    keys: Keys,
     state_dir: PathBuf,
 }
 
@@ -87,6 +88,9 @@ impl Repository {
         kdf: KdfParams,
         state_dir: PathBuf,
     ) -> Result<Self> {
+        let Some((first, _)) = secrets.first() else {
+            return Err(Error::new(ErrorKind::Usage, "a repository needs a key"));
+        };
         recover::check_free(&*store)?;
         let object = RepositoryObject { id: RepositoryId::random()?, created: Timestamp::now() };
         let keyring = Keyring::new()?;
@@ -98,16 +102,14 @@ impl Repository {
         }
         // It is open with the first one.
         slots.truncate(1);
-        if slots.is_empty() {
-            return Err(Error::new(ErrorKind::Usage, "a repository needs a key"));
-        }
         if store.create(names::REPOSITORY, &object.encode())? == Created::Exists {
             return Err(Error::new(ErrorKind::Refused, "is a repository already")
                 .with_object(store.location()));
         }
         let RepositoryObject { id, created } = object;
-        let opened = Opened { slots, keyring };
-        Ok(Self(Arc::new(Inner { store, id, created, opened, state_dir })))
+        let tried = slots.iter().copied().collect();
+        let keys = Keys::new(first, Opened { slots, keyring, tried });
+        Ok(Self(Arc::new(Inner { store, id, created, keys, state_dir })))
     }
 
     /// Opens the repository in a store.
@@ -119,15 +121,16 @@ impl Repository {
         let object = recover::read_object(&*store)?;
         let opened = slots::open_slots(&*store, object.id, secret)?;
         let RepositoryObject { id, created } = object;
-        Ok(Self(Arc::new(Inner { store, id, created, opened, state_dir })))
+        let keys = Keys::new(secret, opened);
+        Ok(Self(Arc::new(Inner { store, id, created, keys, state_dir })))
     }
 
     /// The same repository, opened by another process on another machine.
     #[cfg(test)]
     pub(crate) fn elsewhere(&self, store: Arc<dyn Store>, state_dir: PathBuf) -> Self {
-        let Inner { id, created, opened, .. } = &*self.0;
-        let (id, created, opened) = (*id, *created, opened.clone());
-        Self(Arc::new(Inner { store, id, created, opened, state_dir }))
+        let Inner { id, created, keys, .. } = &*self.0;
+        let (id, created, keys) = (*id, *created, keys.again());
+        Self(Arc::new(Inner { store, id, created, keys, state_dir }))
     }
 
     /// The same repository, opened once more with the keys that there are now.
@@ -250,19 +253,6 @@ impl Repository {
         self.describe(from.id(), from.about().clone())
     }
 
-    pub(crate) fn newest_key(&self) -> Result<&MasterKey> {
-        self.0.opened.keyring.newest()
-    }
-
-    /// The key of an object.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Damaged`] when there is no such key; [`ErrorKind::WrongKey`] when the keys were rotated since the
-    /// repository was opened.
-    pub(crate) fn master(&self, key: KeyId, name: &str) -> Result<&MasterKey> {
-        self.0.opened.keyring.get(key).ok_or_else(|| self.unknown_key(name))
-    }
-
     /// The whole object that holds a sealed body: prefix and seal. A reader has to know the `required` features.
     pub(crate) fn seal_object(
         &self,
@@ -270,8 +260,8 @@ impl Repository {
         (kind, required): (ObjectKind, u16),
         object: [u8; 16],
         body: &[u8],
+        master: &MasterKey,
     ) -> Result<Vec<u8>> {
-        let master = self.newest_key()?;
         let body_len = u32::try_from(body.len() + TAG_LEN)
             .map_err(|_| Error::new(ErrorKind::Failure, "has too long a body").with_object(name))?;
         let header = Header { required, ..Header::new(kind) };
@@ -296,7 +286,7 @@ impl Repository {
         let (front, rest) = bytes.split_at_checked(SealedPrefix::LEN).ok_or_else(truncated)?;
         let len = usize::try_from(prefix.body_len).map_err(|_| truncated())?;
         let mut sealed = rest.get(..len).ok_or_else(truncated)?.to_vec();
-        let key = SealKey::for_object(master, self.0.id, prefix.header.kind, &prefix.object);
+        let key = SealKey::for_object(&master, self.0.id, prefix.header.kind, &prefix.object);
         let bound = [front, &self.0.id.0, name.as_bytes()];
         key.open_in_place(&bound, &mut sealed).map_err(|e| e.of(name))?;
         Ok(sealed.split_off(TAG_LEN))
@@ -309,8 +299,8 @@ impl Repository {
         object: [u8; 16],
         record: &R,
     ) -> Result<()> {
-        let bytes =
-            self.seal_object(name, (R::KIND, record.required()), object, &record.encode())?;
+        let (kind, body) = ((R::KIND, record.required()), record.encode());
+        let bytes = self.seal_object(name, kind, object, &body, &self.newest_key()?)?;
         match self.store().create(name, &bytes)? {
             Created::New => Ok(()),
             Created::Exists => {

@@ -19,8 +19,9 @@
 use std::collections::BTreeSet;
 
 use super::Repository;
+use super::keyring::Keyring;
 use super::keys::Secret;
-use super::slots::{self, Keyring};
+use super::slots;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names;
 use crate::format::slot::{KdfParams, MasterKey, SecretKind, SlotObject};
@@ -79,8 +80,8 @@ impl Repository {
     /// Begins to bring in a new master key: every secret gets to know it. It is used once [`Rotation::complete`] is called; a
     /// rotation that is dropped instead leaves slots behind that do no harm, and that the next one removes.
     ///
-    /// This repository goes on with the keys that it was opened with; open it again to use the new one. That goes for other
-    /// processes too.
+    /// Whoever has the repository open takes in the new key when it meets an object that is sealed under it, and a writer
+    /// now and then by itself; until then it goes on under the key so far.
     ///
     /// # Errors
     /// [`ErrorKind::WrongKey`] when one of the secrets opens no slot; [`ErrorKind::Refused`] when there are slots that none of
@@ -103,7 +104,7 @@ impl Repository {
     /// What is to be done; writes nothing.
     fn plan<'a>(&self, options: &RotateOptions<'a>) -> Result<Rotation<'a>> {
         let slots = slots::read_slots(self.store(), self.id())?;
-        let mut keyring = self.0.opened.keyring.clone();
+        let mut keyring = self.keyring();
         let (mut wraps, mut replaced) = (Vec::new(), BTreeSet::new());
         for (secret, name) in options.secrets {
             let opened = slots::opened_by(&slots, secret)?;

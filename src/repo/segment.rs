@@ -247,7 +247,7 @@ impl Segment {
         let Origin { key, segment } = self.origin(origin)?;
         let ids = (self.repository.id(), self.manifest.history, segment);
         let master = self.repository.master(key, &self.name)?;
-        Ok(DataSeal { key: SealKey::for_data(master, ids.0, ids.1, ids.2), ids })
+        Ok(DataSeal { key: SealKey::for_data(&master, ids.0, ids.1, ids.2), ids })
     }
 
     /// The length that the segment's object must have.

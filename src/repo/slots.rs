@@ -11,111 +11,17 @@ use std::cmp::Reverse;
 use zeroize::Zeroizing;
 
 use super::Repository;
+use super::keyring::{Keyring, Opened, rotated};
 use super::keys::Secret;
 use crate::codec::seal::{SealKey, TAG_LEN, same_commitment};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::slot::{
-    KdfParams, MasterKey, SlotFront, SlotObject, decode_keyring, encode_keyring,
-};
+use crate::format::slot::{KdfParams, SlotFront, SlotObject, decode_keyring, encode_keyring};
 use crate::format::{limits, names};
 use crate::store::{Created, Store};
-use crate::types::{KeyId, RepositoryId, SlotId, Timestamp, random_bytes};
+use crate::types::{RepositoryId, SlotId, Timestamp, random_bytes};
 
 /// How often slots that vanish while they are read are listed again.
 const LISTINGS: usize = 5;
-
-/// The master keys of a repository; the last one seals.
-#[derive(Clone, Debug)]
-pub struct Keyring(Vec<MasterKey>);
-
-impl Keyring {
-    /// A keyring with one new key.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Failure`] without random bytes.
-    pub fn new() -> Result<Self> {
-        Ok(Self(vec![new_key(Timestamp::now())?]))
-    }
-
-    /// The key for new segments.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Failure`] for an empty keyring, which no decoder gives.
-    pub fn newest(&self) -> Result<&MasterKey> {
-        self.0.last().ok_or_else(|| Error::new(ErrorKind::Failure, "the keyring is empty"))
-    }
-
-    /// A key by its id.
-    pub fn get(&self, id: KeyId) -> Option<&MasterKey> {
-        self.0.iter().find(|key| key.id == id)
-    }
-
-    /// How many keys there are.
-    pub fn count(&self) -> usize {
-        self.0.len()
-    }
-
-    /// A new key, later than all that are here whatever the clock says.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Refused`] when no more keys fit; [`ErrorKind::Failure`] without random bytes.
-    pub(crate) fn next_key(&self) -> Result<MasterKey> {
-        if self.count() >= limits::KEYRING {
-            return Err(Error::new(
-                ErrorKind::Refused,
-                format!("the keyring has {} keys, and no more fit", self.count()),
-            )
-            .with_hint("begin a new repository: `pagekeep init`"));
-        }
-        let after = self.0.iter().map(|key| key.created.0.saturating_add(1)).max();
-        new_key(Timestamp::now().max(Timestamp(after.unwrap_or(i64::MIN))))
-    }
-
-    /// This keyring with one more key: the one that seals from now on, or for the time being only one to open with.
-    pub(crate) fn with(&self, key: &MasterKey, seals: bool) -> Self {
-        let mut keys = Vec::with_capacity(self.count() + 1);
-        let last = if seals { None } else { self.0.last() };
-        let before = self.0.iter().filter(|key| last.is_none_or(|last| last.id != key.id));
-        keys.extend(before.chain([key]).chain(last).cloned());
-        Self(keys)
-    }
-
-    /// Adds the keys of another keyring. Of the two keys that seal, the later one does. `false` when the two have
-    /// different keys of one id, which no honest program makes.
-    fn join(&mut self, other: &Self) -> bool {
-        let conflict = |key: &MasterKey| self.get(key.id).is_some_and(|k| k.secret != key.secret);
-        if other.0.iter().any(conflict) {
-            return false;
-        }
-        let seals = [&*self, other].into_iter().max_by_key(|keyring| keyring.rank());
-        let seals = seals.and_then(|keyring| keyring.0.last()).map(|key| key.id);
-        // In one piece: a vector that grows leaves keys behind in memory.
-        let mut keys = Vec::with_capacity(self.count() + other.count());
-        keys.extend(self.0.iter().cloned());
-        keys.extend(other.0.iter().filter(|key| self.get(key.id).is_none()).cloned());
-        let at = keys.iter().position(|key| Some(key.id) == seals);
-        if let Some(from) = at.and_then(|at| keys.get_mut(at..)) {
-            from.rotate_left(1);
-        }
-        self.0 = keys;
-        true
-    }
-
-    /// Whether two keyrings have the same keys in the same order.
-    pub(crate) fn same_as(&self, other: &Self) -> bool {
-        self.0 == other.0
-    }
-
-    /// What makes one keyring's last key later than another's.
-    fn rank(&self) -> Option<(Timestamp, KeyId)> {
-        self.0.last().map(|key| (key.created, key.id))
-    }
-}
-
-fn new_key(created: Timestamp) -> Result<MasterKey> {
-    let secret = Zeroizing::new(random_bytes::<32>()?);
-    Ok(MasterKey { id: KeyId::random()?, created, secret: *secret })
-}
 
 /// A slot, as a listing shows it.
 #[derive(Clone, Debug)]
@@ -126,15 +32,6 @@ pub struct SlotInfo {
     pub front: Result<SlotFront, String>,
     /// Whether it is the one that opened the repository.
     pub current: bool,
-}
-
-/// What a secret opens.
-#[derive(Clone, Debug)]
-pub(crate) struct Opened {
-    /// The slots; first the one whose keyring seals.
-    pub(crate) slots: Vec<SlotId>,
-    /// All their keys.
-    pub(crate) keyring: Keyring,
 }
 
 impl Repository {
@@ -160,7 +57,7 @@ impl Repository {
     /// Store errors; [`ErrorKind::WrongKey`] when the keys were rotated since the repository was opened, so that the new slot
     /// would not open what is stored from now on. Then there is none.
     pub fn add_slot(&self, secret: &Secret, label: &str, kdf: KdfParams) -> Result<SlotId> {
-        let slot = make_slot(self.id(), &self.0.opened.keyring, secret, label, kdf)?;
+        let slot = make_slot(self.id(), &self.keyring(), secret, label, kdf)?;
         store_slot(self.store(), &slot)?;
         // Only now: a rotation that this does not see yet sees the new slot, and stops.
         if self.was_rotated()? {
@@ -212,45 +109,6 @@ impl Repository {
         self.store().sync(names::KEYS)?;
         self.store().delete(&name)
     }
-
-    /// The slot that opened the repository.
-    pub fn current_slot(&self) -> SlotId {
-        self.opened_slots().first().copied().unwrap_or_default()
-    }
-
-    /// All slots that the secret opened; more than one after a rotation that was interrupted.
-    pub fn opened_slots(&self) -> &[SlotId] {
-        &self.0.opened.slots
-    }
-
-    /// Whether a slot has more keys than were there when the repository was opened. How many a slot has shows in its length;
-    /// nothing authenticates that.
-    fn was_rotated(&self) -> Result<bool> {
-        let slots = read_slots(self.store(), self.id())?;
-        let known = self.0.opened.keyring.count();
-        Ok(slots.iter().any(|(_, slot)| slot.as_ref().is_ok_and(|s| s.key_count() > known)))
-    }
-
-    /// Why an object's key is not in the keyring. Its id stands in the plain and may be damaged; if the keys were rotated since,
-    /// that is the likelier reason.
-    pub(super) fn unknown_key(&self, name: &str) -> Error {
-        let damaged = Error::damaged(name, "is sealed under a key that is not in the keyring");
-        match self.was_rotated() {
-            Ok(true) => rotated(damaged.with_kind(ErrorKind::WrongKey)),
-            // Whether it is damage can't be told.
-            Err(e) => e,
-            Ok(false) => match super::recover::foreign_slots(self) {
-                Some(hint) => damaged.with_hint(hint),
-                None => damaged,
-            },
-        }
-    }
-}
-
-fn rotated(e: Error) -> Error {
-    e.with_hint(
-        "the keys were rotated since the repository was opened: start again, with a key that was kept",
-    )
 }
 
 /// Wraps the keyring for a secret.
@@ -415,7 +273,8 @@ pub(crate) fn open_slots(
             ids.push(slot.id);
             join(&mut keyring, slot, &other)?;
         }
-        return Ok(Opened { slots: ids, keyring });
+        let tried = slots.iter().map(|(id, _)| *id).collect();
+        return Ok(Opened { slots: ids, keyring, tried });
     }
     Err(opens_none(store, secret, slots))
 }
@@ -469,7 +328,10 @@ pub(crate) fn open_slot(slot: &SlotObject, secret: &Secret) -> Result<Option<Key
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::slot::MasterKey;
+    use crate::repo::keyring::new_key;
     use crate::store::MemoryStore;
+    use crate::types::KeyId;
 
     const CHEAP: KdfParams = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
     const ID: RepositoryId = RepositoryId([1; 16]);

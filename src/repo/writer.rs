@@ -167,7 +167,15 @@ impl Writer {
                 (_, Err(e)) => return Err(e),
                 (Err(e), _) if e.kind() == ErrorKind::Damaged => return Err(self.taken(at)),
                 (Err(e), _) => return Err(e),
-                (Ok(None), Ok(_)) => return Err(Error::damaged(name, "came and went")),
+                // A prune put it away, since others went on behind it. The next try finds out who.
+                (Ok(None), Ok(_)) => {
+                    return Err(Error::new(
+                        ErrorKind::Busy,
+                        "was there and was put away meanwhile",
+                    )
+                    .with_object(name)
+                    .with_hint("run it again"));
+                }
             }
         }
         self.check_parent(head)?;
@@ -321,6 +329,8 @@ impl Writer {
             self.renew(head.as_ref())?;
         }
         self.state.since_upkeep = 0;
+        // A writer that goes on for years seals under the keys of its time.
+        self.history.repository().look_for_keys()?;
         Ok(Claim { term: self.state.term, token: self.state.token })
     }
 

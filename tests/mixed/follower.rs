@@ -89,41 +89,6 @@ impl Rivals {
     }
 }
 
-/// Rotations of keys, counted from their beginnings.
-#[derive(Default)]
-pub struct Rotations {
-    active: AtomicU64,
-    begun: AtomicU64,
-}
-
-impl Rotations {
-    pub fn begin(&self) {
-        self.active.fetch_add(1, Ordering::SeqCst);
-        self.begun.fetch_add(1, Ordering::SeqCst);
-    }
-
-    pub fn end(&self) {
-        self.active.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    /// Whether one is under way, and how many began.
-    pub fn look(&self) -> (bool, u64) {
-        (self.active.load(Ordering::SeqCst) > 0, self.begun())
-    }
-
-    fn begun(&self) -> u64 {
-        self.begun.load(Ordering::SeqCst)
-    }
-
-    /// How many began, once none is under way.
-    fn settled(&self) -> u64 {
-        while self.active.load(Ordering::SeqCst) > 0 {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.begun()
-    }
-}
-
 /// A `watch` that runs.
 struct Watch<'s> {
     site: &'s Site,
@@ -135,8 +100,6 @@ struct Watch<'s> {
     state: &'static str,
     /// What there was of rivals when it began.
     rivals: (bool, u64),
-    /// As many rotations of keys had begun.
-    rotations: u64,
     told: bool,
 }
 
@@ -149,8 +112,6 @@ impl<'s> Watch<'s> {
         rivals: (bool, u64),
         dice: &mut Dice,
     ) -> Self {
-        // One that is under way may come too late for its keys, and its next one is counted.
-        let rotations = site.rotations.settled();
         let mut args = vec!["watch", database.file(), "--threads", "1"];
         args.extend(["--interval", *dice.pick(&["0", "0", "1s", "2s"])]);
         args.extend(takeover.then_some("--takeover"));
@@ -160,7 +121,7 @@ impl<'s> Watch<'s> {
         let out = Tail::of(&site.output(number, "out"));
         site.note(format!("started   {what}"));
         site.count(if takeover { "watch --takeover" } else { "watch" });
-        Self { site, database, running, number, what, out, state, rivals, rotations, told: false }
+        Self { site, database, running, number, what, out, state, rivals, told: false }
     }
 
     /// Hears what it says for so long, or until it ends.
@@ -171,17 +132,11 @@ impl<'s> Watch<'s> {
             for line in self.out.lines() {
                 self.line(&line)?;
             }
-            let outdated = self.is_outdated() && !self.told;
-            if ended || Instant::now() >= until || self.site.is_over() || outdated {
+            if ended || Instant::now() >= until || self.site.is_over() {
                 return Ok(ended);
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-    }
-
-    /// Whether there may be keys that it does not have: then it has to be started again.
-    fn is_outdated(&self) -> bool {
-        self.site.rotations.begun() != self.rotations
     }
 
     fn line(&self, line: &str) -> Step {
@@ -202,12 +157,8 @@ impl<'s> Watch<'s> {
                 self.site.count(format!("fault of watch: {kind}"));
                 self.site.note(format!("{}: {said}", self.what));
                 match said["kind"].as_str() {
-                    Some("damaged" | "failure") => {
+                    Some("damaged" | "failure" | "wrong-key") => {
                         self.site.fail(format!("{} has trouble: {said}", self.what), None)
-                    }
-                    // It goes on with the old keys, as far as it can.
-                    Some("wrong-key") if !self.is_outdated() => {
-                        self.site.fail(format!("{} lacks a key: {said}", self.what), None)
                     }
                     _ => Ok(()),
                 }
@@ -227,8 +178,7 @@ impl<'s> Watch<'s> {
         self.site.count(format!("watch {code}"));
         // A signal that comes before it listens for one ends it as well.
         let signal = if self.told { -2 } else { 0 };
-        let keys = if self.is_outdated() { 12 } else { 0 };
-        self.site.judge(&done, &[signal, keys])?;
+        self.site.judge(&done, &[signal])?;
         let (active, begun) = self.rivals;
         let rivalled = active || begun != self.database.rivals.look().1;
         match done.code {
@@ -292,11 +242,6 @@ pub fn follow(
             // Somebody else seems to follow it: next time it insists.
             takeover = !watch.running.was_killed();
             watch.judge()?;
-            continue;
-        }
-        if watch.is_outdated() {
-            site.count("watch started again for new keys");
-            watch.stop()?;
             continue;
         }
         if !plan.kills {

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::follower::Rotations;
 use crate::yard::{Running, Yard};
 
 /// How many commands a failure lists.
@@ -93,7 +92,6 @@ pub struct Site {
     pub dir: PathBuf,
     pub yard: Yard,
     pub began: Instant,
-    pub rotations: Rotations,
     bin: PathBuf,
     numbers: AtomicU64,
     over: AtomicBool,
@@ -112,7 +110,6 @@ impl Site {
             bin,
             yard: Yard::default(),
             began: Instant::now(),
-            rotations: Rotations::default(),
             numbers: AtomicU64::new(0),
             over: AtomicBool::new(false),
             log: Mutex::default(),
@@ -217,7 +214,6 @@ impl Site {
         kill: Option<Duration>,
         allowed: &[i32],
     ) -> Step<Done> {
-        let rotations = self.rotations.look();
         let number = self.number();
         let words: Vec<String> = args.iter().map(|a| quoted(a)).collect();
         let what = format!("[{number}] {} {state}: {}", place.repo(), words.join(" "));
@@ -237,10 +233,7 @@ impl Site {
         let verb = args.iter().take_while(|a| !a.starts_with('-')).take(1);
         let verb = verb.chain(args.iter().filter(|a| matches!(**a, "--rewrite" | "--apply")));
         self.count(format!("{} {code}", verb.copied().collect::<Vec<_>>().join(" ")));
-        // Whoever opened the repository before its keys were rotated may have to begin again.
-        let rotated = self.rotations.look() != rotations || rotations.0;
-        let outdated: &[i32] = if rotated { &[12] } else { &[] };
-        self.judge(&done, &[allowed, outdated].concat())?;
+        self.judge(&done, allowed)?;
         Ok(done)
     }
 

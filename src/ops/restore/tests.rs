@@ -33,7 +33,7 @@ fn replace_base(history: &History, store: &MemoryStore) {
     let origin = Origin { key: repository.newest_key().unwrap().id, segment: seal.ids.2 };
     seal.ids.2 = id;
     seal.key = crate::codec::seal::SealKey::for_data(
-        repository.newest_key().unwrap(),
+        &repository.newest_key().unwrap(),
         seal.ids.0,
         seal.ids.1,
         id,
@@ -53,8 +53,15 @@ fn replace_base(history: &History, store: &MemoryStore) {
         ..base.manifest.clone()
     };
     let name = history.names().merged_segment(base.manifest.first, base.manifest.last(), id);
-    let mut bytes =
-        repository.seal_object(&name, (ObjectKind::Segment, 0), id.0, &manifest.encode()).unwrap();
+    let mut bytes = repository
+        .seal_object(
+            &name,
+            (ObjectKind::Segment, 0),
+            id.0,
+            &manifest.encode(),
+            &repository.newest_key().unwrap(),
+        )
+        .unwrap();
     bytes.extend(inline);
     store.create(&name, &bytes).unwrap();
     store.delete(base.name()).unwrap();

@@ -264,8 +264,6 @@ impl Actor {
             ErrorKind::Storage,
             ErrorKind::NotFound,
             ErrorKind::Refused,
-            // Of those who were at work when the keys were rotated.
-            ErrorKind::WrongKey,
         ];
         let fault = format!("{e:?}").contains("simulated fault");
         if !self.is_dead() && !fault && !expected.contains(&e.kind()) {

@@ -194,7 +194,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// A batch is copied if all its pages survive, nearly all of them for the same reason, it is worth a batch of its own,
-    /// and it is sealed under the newest key: merges carry the data of older keys over.
+    /// and it is sealed under the same key: merges carry the data of older keys over.
     fn is_copied(&self, source: &Source, (live, current): (u32, u32)) -> bool {
         if self.options.repack {
             return false;
@@ -202,9 +202,8 @@ impl<'a> Emitter<'a> {
         let pages = usize::from(source.batch.pages);
         let alike = current == 0 || is_settled(live, current);
         let full = usize::try_from(live) == Ok(pages) && pages * 4 >= self.per_batch && alike;
-        let current = self.data.history().repository().newest_key().map(|key| key.id).ok();
         let key = source.segment.origin(source.batch.origin).map(|o| o.key).ok();
-        full && key == current
+        full && key == Some(self.data.key())
     }
 
     /// Copies a sealed batch as it is.
