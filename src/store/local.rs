@@ -16,9 +16,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::disk::{self, Disk, DiskFile, Os, is_absent, is_temporary};
-use super::{Created, Entry, Store, Upload, already_there, check_name, check_prefix, too_large};
+use super::{
+    Created, Entry, Nature, Store, Upload, already_there, check_name, check_prefix,
+    is_part_of_name, strange, too_large,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::Timestamp;
+
+/// No name has more parts: what lies deeper is no object, and may be too deep to be looked at.
+const DEEPEST: usize = 8;
 
 /// A [`Store`] in a directory.
 #[derive(Debug)]
@@ -77,15 +83,18 @@ impl LocalStore {
     }
 
     fn open_file(&self, name: &str) -> Result<Option<(File, u64)>> {
-        let opened = File::open(self.path(name)?).and_then(|file| {
+        let opened = strange::open(&self.path(name)?).and_then(|file| {
             let meta = file.metadata()?;
             Ok((file, meta))
         });
         match opened {
-            Ok((_, meta)) if meta.is_dir() => Ok(None),
-            Ok((file, meta)) => Ok(Some((file, meta.len()))),
-            Err(e) if is_absent(&e) => Ok(None),
-            Err(e) => Err(storage(e, "cannot be opened", name)),
+            Ok((file, meta)) if meta.is_file() => Ok(Some((file, meta.len()))),
+            Ok((_, meta)) => Err(strange::no_file(name, meta.file_type())),
+            Err(e) => match strange::why(&self.root, name, &e) {
+                Some(strange) => Err(strange),
+                None if is_absent(&e) => Ok(None),
+                None => Err(storage(e, "cannot be opened", name)),
+            },
         }
     }
 
@@ -115,7 +124,13 @@ impl LocalStore {
                 name: name.to_owned(),
             })
         });
-        staged.map_err(|e| storage(e, "cannot be written", name))
+        staged.map_err(|e: io::Error| {
+            let strange = match e.kind() {
+                io::ErrorKind::NotADirectory => strange::in_the_way(&self.root, name),
+                _ => None,
+            };
+            strange.unwrap_or_else(|| storage(e, "cannot be written", name))
+        })
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, BTreeSet<PathBuf>> {
@@ -143,9 +158,13 @@ impl LocalStore {
     fn entries(&self, dir: &Path) -> io::Result<Vec<(fs::DirEntry, String)>> {
         let entries = match fs::read_dir(dir) {
             Ok(entries) => entries,
-            // Only what never had an object is empty: a root that is gone (an unmounted disk) is not.
-            Err(e) if is_absent(&e) => {
+            // Only what never had an object is empty: a root that is gone (an unmounted disk) is not, nor is what is no
+            // folder.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 fs::metadata(&self.root)?;
+                if strange::is_dangling(dir) {
+                    return Err(io::ErrorKind::NotADirectory.into());
+                }
                 return Ok(Vec::new());
             }
             Err(e) => return Err(e),
@@ -153,8 +172,9 @@ impl LocalStore {
         let mut found = Vec::new();
         for entry in entries {
             let entry = entry?;
+            // What can't be an object's name, or a part of one, is none of ours.
             match entry.file_name().into_string() {
-                Ok(name) if !name.starts_with('.') => found.push((entry, name)),
+                Ok(name) if is_part_of_name(&name) => found.push((entry, name)),
                 _ => {}
             }
         }
@@ -167,7 +187,9 @@ impl LocalStore {
             let name = format!("{dir}/{name}");
             let kind = entry.file_type()?;
             if kind.is_dir() {
-                self.walk(&name, found)?;
+                if name.split('/').count() < DEEPEST {
+                    self.walk(&name, found)?;
+                }
             } else if kind.is_file() {
                 match entry.metadata() {
                     Ok(meta) => {
@@ -189,10 +211,19 @@ impl Store for LocalStore {
     }
 
     fn head(&self, name: &str) -> Result<Option<u64>> {
-        match fs::metadata(self.path(name)?) {
-            Ok(meta) => Ok(meta.is_file().then_some(meta.len())),
-            Err(e) if is_absent(&e) => Ok(None),
-            Err(e) => Err(storage(e, "cannot be looked at", name)),
+        let path = self.path(name)?;
+        let looked = match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_symlink() => fs::metadata(&path),
+            looked => looked,
+        };
+        match looked {
+            Ok(meta) if meta.is_file() => Ok(Some(meta.len())),
+            Ok(meta) => Err(strange::no_file(name, meta.file_type())),
+            Err(e) => match strange::why(&self.root, name, &e) {
+                Some(strange) => Err(strange),
+                None if is_absent(&e) => Ok(None),
+                None => Err(storage(e, "cannot be looked at", name)),
+            },
         }
     }
 
@@ -227,7 +258,7 @@ impl Store for LocalStore {
     fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
         let dir = check_prefix(prefix)?;
         let mut found = Vec::new();
-        self.walk(dir, &mut found).map_err(|e| storage(e, "cannot be listed", prefix))?;
+        self.walk(dir, &mut found).map_err(|e| self.unlisted(e, prefix))?;
         found.sort();
         Ok(found)
     }
@@ -243,7 +274,32 @@ impl Store for LocalStore {
             }
             Ok(found)
         };
-        dirs().map_err(|e| storage(e, "cannot be listed", prefix))
+        dirs().map_err(|e| self.unlisted(e, prefix))
+    }
+
+    fn look(&self, prefix: &str) -> Result<Vec<(String, Nature)>> {
+        let dir = self.root.join(check_prefix(prefix)?);
+        let looked = || {
+            let entries = match fs::read_dir(&dir) {
+                Err(e) if is_absent(&e) => return Ok(Vec::new()),
+                entries => entries?,
+            };
+            let mut found = Vec::new();
+            for entry in entries {
+                let entry = entry?;
+                let (name, kind) = (entry.file_name(), entry.file_type()?);
+                let nature = match name.to_str() {
+                    Some(name) if name.starts_with('.') => continue,
+                    Some(name) if !is_part_of_name(name) => Nature::Strange,
+                    Some(_) if kind.is_dir() => Nature::Folder,
+                    Some(_) if kind.is_file() => Nature::File,
+                    _ => Nature::Strange,
+                };
+                found.push((format!("{prefix}{}", name.to_string_lossy()), nature));
+            }
+            Ok(found)
+        };
+        looked().map_err(|e| self.unlisted(e, prefix))
     }
 
     fn delete(&self, name: &str) -> Result<()> {
@@ -266,11 +322,21 @@ impl Store for LocalStore {
 
     fn sweep(&self, before: Timestamp) -> Result<u64> {
         let location = self.location();
-        self.sweep_dir(&self.root, before).map_err(|e| storage(e, "cannot be swept", location))
+        self.sweep_dir(&self.root, before, 0).map_err(|e| storage(e, "cannot be swept", location))
     }
 }
 
 impl LocalStore {
+    fn unlisted(&self, e: io::Error, prefix: &str) -> Error {
+        let strange = match e.kind() {
+            io::ErrorKind::NotADirectory => {
+                strange::in_the_way(&self.root, prefix.trim_end_matches('/'))
+            }
+            _ => None,
+        };
+        strange.unwrap_or_else(|| storage(e, "cannot be listed", prefix))
+    }
+
     fn sync_if_there(&self, dir: &Path) -> io::Result<()> {
         match self.disk.sync_dir(dir) {
             Err(e) if is_absent(&e) => fs::metadata(&self.root).map(|_| ()),
@@ -280,7 +346,7 @@ impl LocalStore {
 
     /// Removes unfinished writes and empty directories below a directory that were last changed before a moment, and answers how
     /// many writes there were.
-    fn sweep_dir(&self, dir: &Path, before: Timestamp) -> io::Result<u64> {
+    fn sweep_dir(&self, dir: &Path, before: Timestamp, depth: usize) -> io::Result<u64> {
         let mut removed = 0;
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
@@ -291,7 +357,9 @@ impl LocalStore {
                 Err(e) => return Err(e),
             };
             let gone = if kind.is_dir() {
-                removed += self.sweep_dir(&path, before)?;
+                if depth < DEEPEST {
+                    removed += self.sweep_dir(&path, before, depth + 1)?;
+                }
                 if old { self.disk.remove_dir(&path) } else { Ok(()) }
             } else if old && kind.is_file() && entry.file_name().to_str().is_some_and(is_temporary)
             {

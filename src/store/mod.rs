@@ -13,6 +13,7 @@ mod fault;
 pub(crate) mod journal;
 pub(crate) mod local;
 mod memory;
+mod strange;
 
 pub use fault::{Fault, FaultStore};
 pub use local::LocalStore;
@@ -32,6 +33,17 @@ pub struct Entry {
     pub len: u64,
     /// When it was created, by the storage's clock.
     pub modified: Timestamp,
+}
+
+/// What lies directly below a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nature {
+    /// A file whose name may be an object's.
+    File,
+    /// A folder whose name may be a part of an object's.
+    Folder,
+    /// Neither: no object, and in the way if it has the name of one.
+    Strange,
 }
 
 /// What became of a create-if-absent.
@@ -56,7 +68,8 @@ pub enum Created {
 /// - **A listing takes time.** It has everything that was there from its beginning to its end. Of what is created or
 ///   deleted meanwhile it may have any part: a later object without the one that was created before it.
 /// - **Errors are errors.** A failed listing is an error and never an empty list; a missing object
-///   is `None` and never an error.
+///   is `None` and never an error. What has an object's name and is none (a folder, a pipe, a link to nowhere), and what
+///   stands in the place of a folder, is [`ErrorKind::Damaged`]: it is named, and nobody waits for it.
 /// - After an error of `create` or `finish` the object may be there or not. Whoever needs to know
 ///   looks.
 ///
@@ -112,6 +125,15 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// See [`Store`].
     fn list_dirs(&self, prefix: &str) -> Result<Vec<String>>;
 
+    /// All that lies directly below a prefix, objects or not, in any order; names that are no text as people can read them.
+    /// A store that can have nothing but objects has nothing to tell.
+    ///
+    /// # Errors
+    /// See [`Store`].
+    fn look(&self, _prefix: &str) -> Result<Vec<(String, Nature)>> {
+        Ok(Vec::new())
+    }
+
     /// Deletes an object. Deleting what is not there is no error.
     ///
     /// # Errors
@@ -153,15 +175,16 @@ pub trait Upload: Send {
 
 /// Refuses names that are not of the form that [`Store`] describes.
 fn check_name(name: &str) -> Result<()> {
-    let sound = !name.is_empty()
-        && name.split('/').all(|part| {
-            !part.is_empty()
-                && !part.starts_with('.')
-                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-        });
-    sound
+    name.split('/')
+        .all(is_part_of_name)
         .then_some(())
         .ok_or_else(|| Error::new(ErrorKind::Usage, "is not an object name").with_object(name))
+}
+
+fn is_part_of_name(part: &str) -> bool {
+    !part.is_empty()
+        && !part.starts_with('.')
+        && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
 /// Refuses prefixes that do not end in `/`.

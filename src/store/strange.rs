@@ -1,0 +1,80 @@
+//! What lies in a directory where an object or a folder of objects should be, and is neither: a
+//! folder in the place of a file, a file in the place of a folder, a pipe, a link to nowhere.
+//!
+//! Invariants: it is never waited for, as a reader of a pipe would. It is damage, named, and neither
+//! a missing object nor an empty folder: else somebody would go on as if nothing had been there.
+//! Nothing moves it: what it is for is not known here.
+
+use std::fs::{self, File, FileType, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::error::Error;
+
+/// What to do about it.
+const HINT: &str = "pagekeep does not move what it does not know: move it to another place yourself, out of the repository's \
+                    folder; then `pagekeep repair` says what is left";
+
+/// Opens what has an object's name, without waiting for anybody.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+/// That an object's name belongs to no file.
+pub(super) fn no_file(name: &str, kind: FileType) -> Error {
+    Error::damaged(name, format!("is {}, and should be a file", word(kind))).with_hint(HINT)
+}
+
+fn word(kind: FileType) -> &'static str {
+    if kind.is_dir() {
+        "a folder"
+    } else if kind.is_fifo() {
+        "a pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else if kind.is_symlink() {
+        "a symbolic link that leads to no file"
+    } else {
+        "a device"
+    }
+}
+
+/// Why what has an object's name can't be opened or looked at, if something strange is to blame.
+pub(super) fn why(root: &Path, name: &str, e: &io::Error) -> Option<Error> {
+    if e.kind() == io::ErrorKind::NotADirectory {
+        return in_the_way(root, name);
+    }
+    let kind = fs::symlink_metadata(root.join(name)).ok()?.file_type();
+    (!kind.is_file()).then(|| no_file(name, kind))
+}
+
+/// What stands in the place of a folder that a name is below, or is.
+pub(super) fn in_the_way(root: &Path, name: &str) -> Option<Error> {
+    let mut path = root.to_owned();
+    let mut above = String::new();
+    for part in name.split('/') {
+        path.push(part);
+        above.push_str(part);
+        match fs::metadata(&path) {
+            Ok(meta) if meta.is_dir() => above.push('/'),
+            Ok(_) => return Some(no_folder(&above, "a file")),
+            Err(_) => {
+                let is_link = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_symlink());
+                return is_link.then(|| no_folder(&above, "a symbolic link that leads nowhere"));
+            }
+        }
+    }
+    None
+}
+
+fn no_folder(name: &str, what: &str) -> Error {
+    Error::damaged(name, format!("is {what}, and should be a folder")).with_hint(HINT)
+}
+
+/// Whether a folder's name is taken by a link that leads nowhere.
+pub(super) fn is_dangling(dir: &Path) -> bool {
+    fs::symlink_metadata(dir).is_ok_and(|meta| meta.is_symlink()) && fs::metadata(dir).is_err()
+}
