@@ -11,7 +11,8 @@
 //!   plain objects and parts, which it reads and ignores.
 //!
 //! Deliberately absent: any way to read a later version. An unknown version or required feature
-//! is an error of its own, [`DecodeKind::TooNew`].
+//! is an error of its own, [`DecodeKind::TooNew`]. All versions share the prefix of sealed objects
+//! and the checksum of plain ones, so that it can be told whether that is true.
 
 pub mod about;
 pub mod expiry;

@@ -67,6 +67,11 @@ pub(crate) fn check_checksum(mut r: Reader<'_>, all: &[u8]) -> Result<(), Decode
     r.finish()
 }
 
+/// Whether a plain object, of this version or another, ends with its checksum.
+pub(crate) fn has_checksum(bytes: &[u8]) -> bool {
+    bytes.split_last_chunk().is_some_and(|(before, found)| *found == checksum(before))
+}
+
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LEN] {
     first_half(blake3::hash(bytes))
 }

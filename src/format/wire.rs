@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::limits;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::types::Timestamp;
 
 /// Why bytes could not be decoded, and where.
@@ -27,7 +27,8 @@ pub enum DecodeKind {
     Invalid,
     /// Bytes follow where the object should end.
     Trailing,
-    /// A version or a required feature that this code does not know.
+    /// A version or a required feature that this code does not know. The bytes say so; whether that
+    /// is true is not told here.
     TooNew,
 }
 
@@ -46,19 +47,10 @@ impl fmt::Display for DecodeError {
 impl std::error::Error for DecodeError {}
 
 impl DecodeError {
-    /// The same, as an error about a named object.
+    /// The same, as an error about a named object: it is damaged. That a newer version wrote it is
+    /// for `repo::newer` to find out.
     pub fn of(self, object: &str) -> Error {
-        match self.kind {
-            DecodeKind::TooNew => {
-                Error::new(ErrorKind::TooNew, "was written by a newer version of pagekeep")
-                    .with_object(object)
-                    .with_hint("use a newer pagekeep to read this repository")
-                    .with_source(self)
-            }
-            DecodeKind::Truncated | DecodeKind::Invalid | DecodeKind::Trailing => {
-                Error::damaged(object, "is damaged").with_source(self)
-            }
-        }
+        Error::damaged(object, "is damaged").with_source(self)
     }
 }
 

@@ -214,24 +214,31 @@ impl Repository {
     }
 
     /// Whether a slot has more keys than are open. How many a slot has shows in its length; nothing authenticates that.
-    pub(super) fn was_rotated(&self) -> Result<bool> {
-        let slots = slots::read_slots(self.store(), self.id())?;
+    pub(super) fn has_more_keys(&self, slots: &[slots::Read]) -> bool {
         let known = self.0.keys.opened().keyring.count();
-        Ok(slots.iter().any(|(_, slot)| slot.as_ref().is_ok_and(|s| s.key_count() > known)))
+        slots.iter().any(|(_, slot)| slot.as_ref().is_ok_and(|s| s.key_count() > known))
     }
 
     /// Why an object's key is not in the keyring. Its id stands in the plain and may be damaged; if slots have more keys,
     /// that is the likelier reason.
     fn unknown_key(&self, name: &str) -> Error {
         let damaged = Error::damaged(name, "is sealed under a key that is not in the keyring");
-        match self.was_rotated() {
-            Ok(true) => rotated(damaged.with_kind(ErrorKind::WrongKey)),
+        let slots = match slots::read_slots(self.store(), self.id()) {
+            Ok(slots) => slots,
             // Whether it is damage can't be told.
-            Err(e) => e,
-            Ok(false) => match super::recover::foreign_slots(self) {
-                Some(hint) => damaged.with_hint(hint),
-                None => damaged,
-            },
+            Err(e) => return e,
+        };
+        if self.has_more_keys(&slots) {
+            return rotated(damaged.with_kind(ErrorKind::WrongKey));
+        }
+        // A newer version may have rotated them.
+        let errors = slots.into_iter().filter_map(|(_, slot)| slot.err());
+        if let Some(e) = errors.into_iter().find(|e| e.kind() == ErrorKind::TooNew) {
+            return e;
+        }
+        match super::recover::foreign_slots(self) {
+            Some(hint) => damaged.with_hint(hint),
+            None => damaged,
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod hold;
 mod keyring;
 pub mod keys;
 pub(crate) mod merge;
+mod newer;
 pub mod numbers;
 pub(crate) mod page_map;
 pub mod place;
@@ -322,8 +323,8 @@ impl Repository {
     ) -> Result<Option<(SealedPrefix, R)>> {
         let limit = u64::try_from(limits::RECORD_BODY + SealedPrefix::LEN).unwrap_or(u64::MAX);
         let Some(bytes) = self.store().get(at, limit)? else { return Ok(None) };
-        let prefix =
-            SealedPrefix::decode(&bytes, R::KIND, limits::RECORD_BODY).map_err(|e| e.of(name))?;
+        let as_what = (R::KIND, limits::RECORD_BODY);
+        let prefix = self.prefix_of(name, as_what, &bytes, |_| Ok(bytes.clone()))?;
         let body = self.open_object(name, &prefix, &bytes)?;
         if bytes.len() != SealedPrefix::LEN + body.len() + TAG_LEN {
             return Err(Error::damaged(name, "goes on behind its end"));

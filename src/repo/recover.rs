@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 
 use super::keys::Secret;
-use super::{Repository, quarantine, slots};
+use super::{Repository, newer, quarantine, slots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::limits;
 use crate::format::names::{self, QUARANTINE};
@@ -41,7 +41,7 @@ pub(super) fn read_object(store: &dyn Store) -> Result<RepositoryObject> {
     let limit = u64::try_from(limits::PLAIN_OBJECT).unwrap_or(u64::MAX);
     if let Some(bytes) = store.get(names::REPOSITORY, limit)? {
         return RepositoryObject::decode(&bytes).map_err(|e| {
-            let e = e.of(names::REPOSITORY);
+            let e = newer::plain(e, names::REPOSITORY, &bytes);
             match e.kind() {
                 ErrorKind::Damaged => e.with_hint(
                     "`pagekeep repair` says how it is written anew; nothing else is lost by that",

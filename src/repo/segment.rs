@@ -61,12 +61,13 @@ impl Segment {
         let Some(mut bytes) = repository.store().get_range(at, 0, FIRST_READ)? else {
             return Ok(None);
         };
-        let prefix = SealedPrefix::decode(&bytes, ObjectKind::Segment, limits::MANIFEST_BODY)
-            .map_err(|e| e.of(name))?;
+        let as_what = (ObjectKind::Segment, limits::MANIFEST_BODY);
+        let read = |len| Ok(repository.store().get_range(at, 0, len)?.unwrap_or_default());
+        let prefix = repository.prefix_of(name, as_what, &bytes, read)?;
         let body_len = usize::try_from(prefix.body_len).unwrap_or(usize::MAX);
         let front_len = SealedPrefix::LEN.saturating_add(body_len);
         if bytes.len() < front_len {
-            bytes = repository.store().get_range(at, 0, front_len)?.unwrap_or_default();
+            bytes = read(front_len)?;
         }
         let body = repository.open_object(name, &prefix, &bytes)?;
         let manifest = Manifest::decode(&body).map_err(|e| e.of(name))?;

@@ -10,9 +10,9 @@ use std::cmp::Reverse;
 
 use zeroize::Zeroizing;
 
-use super::Repository;
 use super::keyring::{Keyring, Opened, rotated};
 use super::keys::Secret;
+use super::{Repository, newer};
 use crate::codec::seal::{SealKey, TAG_LEN, same_commitment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::slot::{KdfParams, SlotFront, SlotObject, decode_keyring, encode_keyring};
@@ -60,7 +60,7 @@ impl Repository {
         let slot = make_slot(self.id(), &self.keyring(), secret, label, kdf)?;
         store_slot(self.store(), &slot)?;
         // Only now: a rotation that this does not see yet sees the new slot, and stops.
-        if self.was_rotated()? {
+        if self.has_more_keys(&read_slots(self.store(), self.id())?) {
             self.store().delete(&names::slot(slot.front.id))?;
             return Err(rotated(
                 Error::new(ErrorKind::WrongKey, "other slots have newer keys")
@@ -207,7 +207,7 @@ fn read_any_slot(store: &dyn Store, id: SlotId) -> Result<Option<Result<SlotObje
     let name = names::slot(id);
     let limit = u64::try_from(limits::PLAIN_OBJECT).unwrap_or(u64::MAX);
     let slot = match store.get(&name, limit) {
-        Ok(Some(bytes)) => SlotObject::decode(&bytes).map_err(|e| e.of(&name)),
+        Ok(Some(bytes)) => SlotObject::decode(&bytes).map_err(|e| newer::plain(e, &name, &bytes)),
         Ok(None) => return Ok(None),
         Err(e) if e.kind() == ErrorKind::Damaged => Err(e),
         Err(e) => return Err(e),
