@@ -113,3 +113,159 @@ fn what_harms_nobody_is_a_remark_to_every_command() {
     let moved = walk(&lab.path("repo/quarantine"));
     assert_eq!(moved.iter().filter(|path| path.is_file()).count(), 2, "{moved:?}");
 }
+
+/// A history with an object of every kind that a small one has.
+fn everything() -> Lab {
+    let lab = Lab::new();
+    lab.make("app.db", 100);
+    for n in 0..8 {
+        lab.sql("app.db", &format!("INSERT INTO t(x) VALUES('commit {n}')"));
+        lab.ok(&["backup", "app.db"]);
+    }
+    lab.ok(&["label", "app@seq:3", "third"]);
+    lab.ok(&["hold", "add", "app@seq:4", "audit"]);
+    lab.ok(&["verify", "app"]);
+    lab.ok(&["prune", "app", "--keep-last", "3", "--grace", "1h"]);
+    lab.sql("app.db", "INSERT INTO t(x) VALUES('behind')");
+    lab.ok(&["backup", "app.db"]);
+    lab
+}
+
+/// The newest file of each folder.
+fn one_of_each_kind(lab: &Lab) -> Vec<std::path::PathBuf> {
+    let mut files: Vec<_> = walk(&lab.path("repo")).into_iter().filter(|p| p.is_file()).collect();
+    files.sort();
+    let mut last = std::collections::BTreeMap::new();
+    for file in files {
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        let folder = file.parent().unwrap().to_owned();
+        let alone = name.starts_with("about") || name == "repository";
+        last.insert((folder, alone.then_some(name)), file);
+    }
+    last.into_values().collect()
+}
+
+#[test]
+fn a_flipped_version_or_feature_is_damage_to_every_command_and_a_repair_ends_it() {
+    let mut kinds = std::collections::BTreeSet::new();
+    for at in 5..8 {
+        let lab = everything();
+        for path in one_of_each_kind(&lab) {
+            // The repairs before may have put it away.
+            let Ok(whole) = fs::read(&path) else { continue };
+            let kind = whole[4];
+            // Without the one slot that is used there is nothing to look at.
+            if kind == 2 {
+                continue;
+            }
+            kinds.insert(kind);
+            let what = format!("{}, byte {at}", path.display());
+            let mut bytes = whole.clone();
+            bytes[at] ^= 8;
+            fs::write(&path, bytes).unwrap();
+            let codes: Vec<_> = ["status", "verify", "repair"]
+                .iter()
+                .map(|command| (lab.run(&[command, "app"]), command))
+                .collect();
+            for (ended, command) in &codes {
+                let agree = ended.code == codes[0].0.code;
+                let known = [Some(0), Some(3), Some(4)].contains(&ended.code);
+                assert!(agree && known, "{what}: {command}: {codes:?}");
+            }
+            for args in [&["log", "app"][..], &["snapshots"], &["restore", "app@seq:8", "out.db"]] {
+                let ended = lab.run(args);
+                let known = [Some(0), Some(3), Some(4), Some(16)].contains(&ended.code);
+                assert!(known, "{what}: {ended:?}");
+                let _ = fs::remove_file(lab.path("out.db"));
+            }
+            let ended = lab.run(&["repair", "app", "--apply", "--database", "app.db"]);
+            assert!([Some(0), Some(3)].contains(&ended.code), "{what}: {ended:?}");
+            for args in
+                [&["verify", "app"][..], &["status"], &["backup", "app.db"], &["log", "app"]]
+            {
+                let ended = lab.run(args);
+                assert_eq!(ended.code, Some(0), "{what}: {args:?}: {ended:?}");
+            }
+        }
+    }
+    assert!([1, 3, 4, 5, 7, 8, 9, 10, 11].iter().all(|kind| kinds.contains(kind)), "{kinds:?}");
+}
+
+#[test]
+fn a_slot_with_a_flipped_version_is_damaged() {
+    let lab = eight();
+    for slot in walk(&lab.path("repo/keys")) {
+        flip(&slot, 5);
+    }
+    for args in [&["status"][..], &["log", "app"], &["repair"]] {
+        lab.run(args).failed(4, &["keys/"]);
+    }
+}
+
+/// What a newer version seals is no damage: every command says so, and nothing moves it.
+#[test]
+fn what_a_newer_version_wrote_is_left_alone() {
+    for folder in ["snapshots", "holds", "proofs", "expired", "log"] {
+        let lab = everything();
+        let newest =
+            |path: &std::path::PathBuf| path.parent().unwrap().ends_with(folder) && path.is_file();
+        let mut files: Vec<_> =
+            walk(&lab.path("repo/histories")).into_iter().filter(newest).collect();
+        files.sort();
+        let path = files.pop().unwrap();
+        fs::write(&path, sealed_later(&lab, &path)).unwrap();
+        let mut told = Vec::new();
+        for args in [
+            &["status"][..],
+            &["status", "app"],
+            &["verify"],
+            &["verify", "app"],
+            &["repair"],
+            &["repair", "app", "--apply", "--database", "app.db"],
+            &["prune", "app", "--keep-last", "3"],
+        ] {
+            let ended = lab.run(args);
+            told.push((args, ended.code));
+            if ended.code == Some(15) {
+                assert!(ended.stderr.contains("newer"), "{folder}: {args:?}: {ended:?}");
+            }
+        }
+        assert!(told.iter().all(|(_, code)| *code == Some(15)), "{folder}: {told:?}");
+        assert!(path.exists(), "{folder}");
+        assert!(!lab.path("repo/quarantine").exists(), "{folder}");
+    }
+}
+
+/// An object as a later version might seal it in its place, with the key of this repository.
+fn sealed_later(lab: &Lab, path: &std::path::Path) -> Vec<u8> {
+    use pagekeep::codec::seal::SealKey;
+    use pagekeep::format::ObjectKind;
+    use pagekeep::format::repository::RepositoryObject;
+    use pagekeep::format::slot::{SecretKind, SlotObject, decode_keyring};
+    let text = fs::read_to_string(lab.path("key")).unwrap();
+    let digits = text.lines().map(str::trim).find(|l| !l.is_empty() && !l.starts_with('#'));
+    let digits = digits.unwrap();
+    let mut secret = [0; 32];
+    for (at, byte) in secret.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).unwrap();
+    }
+    let slots = walk(&lab.path("repo/keys")).into_iter();
+    let mut slots = slots.map(|path| SlotObject::decode(&fs::read(path).unwrap()).unwrap());
+    let slot = slots.find(|slot| slot.front.secret == SecretKind::KeyFile).unwrap();
+    let (key, _) = SealKey::for_slot(&secret, &slot.front);
+    let bound = SlotObject::associated_data(&slot.front, &slot.commitment, slot.sealed.len());
+    let mut sealed = slot.sealed.clone();
+    let keys = decode_keyring(key.open_in_place(&[&bound], &mut sealed).unwrap()).unwrap();
+    let object = fs::read(lab.path("repo/repository")).unwrap();
+    let id = RepositoryObject::decode(&object).unwrap().id;
+    let name = path.strip_prefix(lab.path("repo")).unwrap().to_str().unwrap();
+    let mut prefix = fs::read(path).unwrap()[..44].to_vec();
+    let kind = ObjectKind::ALL.into_iter().find(|kind| kind.number() == prefix[4]).unwrap();
+    let object: [u8; 16] = prefix[24..40].try_into().unwrap();
+    prefix[7] |= 0x80;
+    let body = b"of a later version";
+    prefix[40..44].copy_from_slice(&u32::try_from(body.len() + 16).unwrap().to_le_bytes());
+    let key = SealKey::for_object(keys.last().unwrap(), id, kind, &object);
+    let sealed = key.seal(&[&prefix, &id.0, name.as_bytes()], body).unwrap();
+    [prefix, sealed].concat()
+}

@@ -111,6 +111,9 @@ impl Context {
     /// All histories that can be read; of what can't, and of what is gone, it tells.
     pub(crate) fn all_histories(&self, repository: &Repository) -> Result<Vec<History>> {
         let census = repository.census()?;
+        if let Some((name, told)) = census.strangers.told() {
+            self.out.warn(&format!("{name}: {told}"));
+        }
         for e in &census.unreadable {
             self.out.finding(e, json!({}));
         }
@@ -123,6 +126,23 @@ impl Context {
             );
         }
         Ok(census.histories)
+    }
+
+    /// What was done with one history. If it was done with all of them, one that is damaged or that a newer version wrote
+    /// to is told of, and no reason to leave the others alone.
+    pub(crate) fn beside<T>(
+        &self,
+        all: bool,
+        history: &History,
+        done: Result<T>,
+    ) -> Result<Option<T>> {
+        match done {
+            Err(e) if all && matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {
+                self.out.finding(&e, json!({"history": history.name()}));
+                Ok(None)
+            }
+            done => done.map(Some),
+        }
     }
 
     fn open(

@@ -87,20 +87,14 @@ pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended
     let repository = context.repository()?;
     let filter = Filter::new(&args.filter)?;
     let histories = chosen(context, &repository, args.name.as_deref())?;
-    if histories.is_empty() && !context.out.has_found_damage() {
+    if histories.is_empty() && !context.out.has_found() {
         context.out.summary("no histories yet; `pagekeep backup DB` begins one");
     }
     let mut ended = Ended::Well;
     for history in histories {
         let listed = context.chain(&history).and_then(|chain| Ok((chain, history.snapshots()?)));
-        let (chain, snapshots) = match listed {
-            // The others may be whole.
-            Err(e) if e.kind() == ErrorKind::Damaged && args.name.is_none() => {
-                context.out.finding(&e, json!({"history": history.name()}));
-                continue;
-            }
-            listed => listed?,
-        };
+        let listed = context.beside(args.name.is_none(), &history, listed)?;
+        let Some((chain, snapshots)) = listed else { continue };
         let latest = chain.latest().map(|c| c.seq);
         let mut rows = Vec::new();
         for commit in chain.commits() {
@@ -139,7 +133,8 @@ pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended
                 context.out.line(format_args!("  {line}"));
             }
         }
-        if shown(&history, &chain)? == Ended::Damaged {
+        let shown = context.beside(args.name.is_none(), &history, shown(&history, &chain))?;
+        if shown == Some(Ended::Damaged) {
             ended = Ended::Damaged;
         }
     }

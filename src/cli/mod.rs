@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind as ClapKind;
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use args::{Cli, Command};
 use context::Context;
 use output::Output;
@@ -62,9 +62,10 @@ pub fn run() -> ExitCode {
     let ended = dispatch(&context, cli.command);
     let code = match &ended {
         Ok(_) if context.out.has_found_damage() => 4,
+        Ok(Ended::Damaged) => 4,
+        Ok(Ended::Well) if context.out.has_found_newer() => ErrorKind::TooNew.exit_code(),
         Ok(Ended::Well) if context.out.has_warned() => 3,
         Ok(Ended::Well) => 0,
-        Ok(Ended::Damaged) => 4,
         Err(e) => {
             context.out.error(e);
             e.kind().exit_code()

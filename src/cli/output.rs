@@ -9,7 +9,7 @@ use chrono::Local;
 use serde_json::{Value, json};
 
 use super::args::{Color, Global};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::types::Timestamp;
 
 /// Where and how to print.
@@ -22,6 +22,8 @@ pub(crate) struct Output {
     warned: Arc<AtomicBool>,
     /// Shared by all clones.
     damaged: Arc<AtomicBool>,
+    /// Shared by all clones.
+    too_new: Arc<AtomicBool>,
 }
 
 impl Output {
@@ -38,6 +40,7 @@ impl Output {
             verbose: global.verbose,
             warned: Arc::default(),
             damaged: Arc::default(),
+            too_new: Arc::default(),
         }
     }
 
@@ -95,9 +98,14 @@ impl Output {
         self.warned.load(Ordering::Relaxed)
     }
 
-    /// Damage or loss beside which the command goes on with the rest; makes the exit code 4. `more` goes into the JSON.
+    /// Damage or loss beside which the command goes on with the rest; makes the exit code 4. What a newer version wrote
+    /// makes it 15, unless something is damaged, too. `more` goes into the JSON.
     pub(crate) fn finding(&self, error: &Error, more: Value) {
-        self.damaged.store(true, Ordering::Relaxed);
+        let found = match error.kind() {
+            ErrorKind::TooNew => &self.too_new,
+            _ => &self.damaged,
+        };
+        found.store(true, Ordering::Relaxed);
         if self.json {
             let mut value = json!({"type": "finding", "object": error.object(),
                                    "message": error.message(), "hint": error.hint()});
@@ -111,6 +119,16 @@ impl Output {
 
     pub(crate) fn has_found_damage(&self) -> bool {
         self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// Whether something was found that a newer version wrote.
+    pub(crate) fn has_found_newer(&self) -> bool {
+        self.too_new.load(Ordering::Relaxed)
+    }
+
+    /// Whether there was any finding.
+    pub(crate) fn has_found(&self) -> bool {
+        self.has_found_damage() || self.has_found_newer()
     }
 
     /// An error, with all that is known about it.

@@ -39,27 +39,38 @@ pub(crate) fn repair(context: &Context, args: &RepairArgs) -> Result<Ended> {
         clock: Clock::default(),
     };
     for history in histories {
-        let plan = {
-            let progress = Progress::new(&context.out);
-            survey(&history, &options, &progress)?
-        };
-        // What is kept and what is lost is said before anything is done, in the same words with --apply and without.
-        let mut report = plan.report().clone();
-        if !context.out.json {
-            print(context, &history, &report);
-        }
-        if args.apply {
-            let progress = Progress::new(&context.out);
-            report.healed = plan.apply(&history, args.database.as_deref(), &options, &progress)?;
-            report.restorable.extend(report.healed);
-        }
-        done(context, &history, &report, args);
-        let left = report.faults.iter().any(|fault| fault.action == Action::Leave);
-        if left || (!report.is_sound() && !args.apply) {
+        let repaired = one(context, &history, &options, args);
+        if context.beside(args.name.is_none(), &history, repaired)? == Some(Ended::Damaged) {
             ended = Ended::Damaged;
         }
     }
     Ok(ended)
+}
+
+fn one(
+    context: &Context,
+    history: &History,
+    options: &RepairOptions,
+    args: &RepairArgs,
+) -> Result<Ended> {
+    let plan = {
+        let progress = Progress::new(&context.out);
+        survey(history, options, &progress)?
+    };
+    // What is kept and what is lost is said before anything is done, in the same words with --apply and without.
+    let mut report = plan.report().clone();
+    if !context.out.json {
+        print(context, history, &report);
+    }
+    if args.apply {
+        let progress = Progress::new(&context.out);
+        report.healed = plan.apply(history, args.database.as_deref(), options, &progress)?;
+        report.restorable.extend(report.healed);
+    }
+    done(context, history, &report, args);
+    let left = report.faults.iter().any(|fault| fault.action == Action::Leave);
+    let damaged = left || (!report.is_sound() && !args.apply);
+    Ok(if damaged { Ended::Damaged } else { Ended::Well })
 }
 
 /// The outcome for the object `repository`.

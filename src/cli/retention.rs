@@ -26,11 +26,13 @@ pub(crate) fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
     options.threads = context.threads();
     let repository = context.repository()?;
     for history in chosen(context, &repository, args.name.as_deref())? {
-        let report = {
+        let pruned = {
             let progress = Progress::new(&context.out);
-            run(&history, &options, &progress).map_err(explain_stop)?
+            run(&history, &options, &progress).map_err(explain_stop)
         };
-        print(context, &history, &report, args);
+        if let Some(report) = context.beside(args.name.is_none(), &history, pruned)? {
+            print(context, &history, &report, args);
+        }
     }
     Ok(())
 }

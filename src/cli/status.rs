@@ -8,7 +8,7 @@ use super::context::{Context, shown};
 use super::list::{chosen, described_once};
 use super::output::{ago, bytes, counted, time};
 use super::progress::Progress;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::format::proof::{Level, Proof};
 use crate::ops::soundness::{Look, Soundness, failed_proof, judge_now};
 use crate::repo::chain::{Chain, Problem};
@@ -26,22 +26,15 @@ pub(crate) fn status(context: &Context, args: &StatusArgs) -> Result<Ended> {
             repository.store().location(),
             time(repository.created())
         ));
-        if histories.is_empty() && !context.out.has_found_damage() {
+        if histories.is_empty() && !context.out.has_found() {
             context.out.line("no histories yet; `pagekeep backup DB` begins one");
         }
     }
     let mut ended = Ended::Well;
     for history in &histories {
-        match one(context, history) {
-            // The others may be well.
-            Err(e) if e.kind() == ErrorKind::Damaged && args.name.is_none() => {
-                context.out.finding(&e, json!({"history": history.name()}));
-            }
-            shown => {
-                if shown? == Ended::Damaged {
-                    ended = Ended::Damaged;
-                }
-            }
+        let shown = context.beside(args.name.is_none(), history, one(context, history))?;
+        if shown == Some(Ended::Damaged) {
+            ended = Ended::Damaged;
         }
     }
     Ok(ended)
@@ -53,6 +46,9 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
         judge_now(history, Look::Close, &progress)?
     };
     context.tell_troubles(history, &chain);
+    if let Some(Problem { object, message, .. }) = judged.strange() {
+        context.out.warn(&format!("{object}: {message}"));
+    }
     if judged.copies.kept_once {
         context.out.warn(&described_once(history));
     }
@@ -161,6 +157,9 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
 
 /// Damage that was found now, or by a verification that no later one cleared, is the answer.
 fn ended(history: &History, chain: &Chain, judged: &Soundness, failed: bool) -> Result<Ended> {
+    if let Some(problem) = judged.damage.iter().find(|problem| problem.too_new) {
+        return Err(problem.error(history));
+    }
     match shown(history, chain)? {
         Ended::Well if judged.damage.is_empty() && !failed => Ok(Ended::Well),
         _ => Ok(Ended::Damaged),

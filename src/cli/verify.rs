@@ -39,14 +39,17 @@ pub(crate) fn verify(context: &Context, args: VerifyArgs) -> Result<Ended> {
     let mut damaged = damage;
     let mut totals = VerifyReport::default();
     let began = Instant::now();
-    if targets.is_empty() && !damaged {
+    if targets.is_empty() && !context.out.has_found() {
         context.out.summary("no histories yet, so there is nothing to verify");
     }
     for (history, commit) in &targets {
         let clock = Instant::now();
-        let report = {
+        let verified = {
             let progress = Progress::new(&context.out);
-            crate::ops::verify::verify(history, commit.as_ref(), &options, &progress)?
+            crate::ops::verify::verify(history, commit.as_ref(), &options, &progress)
+        };
+        let Some(report) = context.beside(args.target.is_none(), history, verified)? else {
+            continue;
         };
         print(context, history, level, &report, clock);
         damaged |= !report.findings.is_empty();
@@ -60,7 +63,7 @@ pub(crate) fn verify(context: &Context, args: VerifyArgs) -> Result<Ended> {
         "commits": totals.commits,
         "page_bytes": totals.page_bytes,
         "findings": totals.findings.len(),
-        "passed": !damaged,
+        "passed": !damaged && !context.out.has_found(),
         "seconds": began.elapsed().as_secs_f64(),
     }));
     Ok(if damaged { Ended::Damaged } else { Ended::Well })

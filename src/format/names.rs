@@ -247,6 +247,39 @@ impl HistoryNames {
         parse_hex::<4>(token)?;
         fixed(seq).map(Seq)
     }
+
+    /// The prefixes of all objects but the two copies of the description.
+    pub fn prefixes(self) -> [String; 11] {
+        [
+            self.writers(),
+            self.signs(),
+            self.log(),
+            self.merged(),
+            self.data(),
+            self.snapshots(),
+            self.holds(),
+            self.proofs(),
+            self.heads(),
+            self.announcements(),
+            self.expiries(),
+        ]
+    }
+
+    /// Whether a name is one of an object of the history.
+    pub fn is_object(self, name: &str) -> bool {
+        self.abouts().iter().any(|about| about == name)
+            || self.parse_writer(name).is_some()
+            || self.parse_sign(name).is_some()
+            || self.parse_segment(name).is_some()
+            || self.parse_merged(name).is_some()
+            || self.parse_part(name).is_some()
+            || self.parse_snapshot(name).is_some()
+            || self.parse_hold(name).is_some()
+            || self.parse_proof(name).is_some()
+            || self.parse_head(name).is_some()
+            || self.parse_announcement(name).is_some()
+            || self.parse_expiry(name).is_some()
+    }
 }
 
 /// What a name shows of a token.

@@ -7,7 +7,6 @@ use crate::capture::follow::{FollowOptions, Follower, Listener};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::locate::Database;
 use crate::ops::soundness::before_writing;
-use crate::progress::Silent;
 use crate::repo::Repository;
 use crate::repo::history::History;
 use crate::repo::rival::rival;
@@ -62,7 +61,7 @@ pub fn follow(
             "stop it there first; if it is gone for good, or should be superseded: --takeover",
         ));
     }
-    before_writing(&history, Some(&database.place), &Silent)?;
+    before_writing(&history, Some(&database.place), &*listener)?;
     let writer = Writer::open(&history, WATCH)?;
     let follower = Follower::start(writer, path, &database.place, options.follow, listener)?;
     Ok((history, follower))

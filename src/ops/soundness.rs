@@ -13,6 +13,7 @@
 //! | an object goes on behind its end: nobody reads what is there | a remark; a repair replaces it |
 //! | a segment can't be read that nothing needs | a remark; a repair puts it away |
 //! | an object that nobody can have written, among segments or claims | a remark; a repair puts it away |
+//! | something that has no name of an object, or has one and is no file | a remark; nothing moves it |
 
 use std::collections::{HashMap, HashSet};
 
@@ -30,6 +31,7 @@ use crate::repo::claims::Claims;
 use crate::repo::described::Copies;
 use crate::repo::history::History;
 use crate::repo::page_map::PageMap;
+use crate::repo::strangers;
 
 /// How often to begin anew when merges replace what is looked at.
 const ATTEMPTS: usize = 10;
@@ -57,11 +59,20 @@ pub struct Soundness {
     pub newest: Option<Problem>,
     /// How the copies of the description are; what is wrong with them is among the damage, too. Sound after a quick look.
     pub copies: Copies,
-    /// Objects that go on behind their end.
-    pub(crate) too_long: HashSet<String>,
+    /// Objects that go on behind their end, or parts with another header: all that is read of them is there, and a repair
+    /// writes it anew.
+    pub(crate) to_replace: HashSet<String>,
+    /// The first of what is not known among the objects of the history; there is a remark of it.
+    pub(crate) stranger: Option<String>,
 }
 
 impl Soundness {
+    /// The remark of what is not known among the objects.
+    pub(crate) fn strange(&self) -> Option<&Problem> {
+        let stranger = self.stranger.as_ref()?;
+        self.remarks.iter().find(|p| p.object == *stranger)
+    }
+
     /// The remarks for people: the first few, and how many more there are.
     pub(crate) fn remarked(&self) -> Vec<String> {
         few(self.remarks.iter().map(|p| format!("{}: {}", p.object, p.message)))
@@ -105,11 +116,17 @@ pub(crate) fn judge(
     if look == Look::Close {
         for segment in chain.stored() {
             check_cancelled(monitor)?;
-            found.damage.extend(part_headers(history, segment)?);
+            let fronts = part_headers(history, segment)?;
+            found.to_replace.extend(fronts.iter().map(|p| p.object.clone()));
+            found.damage.extend(fronts);
         }
         let claims = Claims::list(history)?;
         let junk = claims.junk.iter().map(|e| remark(&e.name, "is nothing that pagekeep wrote"));
         found.remarks.extend(junk);
+        if let Some((name, told)) = strangers::of_history(history)?.told() {
+            found.remarks.push(remark(name, told));
+            found.stranger = Some(name.to_owned());
+        }
         found.damage.extend(records(history, monitor)?);
         found.copies = history.copies()?;
         found.damage.extend(found.copies.faults.iter().map(Problem::of));
@@ -171,6 +188,7 @@ pub(crate) fn before_writing(
 ) -> Result<()> {
     let (_, found) = judge_now(history, Look::Quick, monitor)?;
     let database = database.unwrap_or("DB");
+    described(history, monitor)?;
     let next = format!("`pagekeep repair {} --apply --database {database}`", history.name());
     if let Some(problem) = &found.newest {
         let error = problem.error(history);
@@ -197,6 +215,29 @@ pub(crate) fn before_writing(
             "{}: {}; older commits can't be restored, {next} makes the history whole",
             problem.object, problem.message
         ));
+    }
+    Ok(())
+}
+
+/// Puts back a copy of the description that is missing, and tells of one that is damaged. That there never was a second one
+/// is no news: the writer adds it.
+fn described(history: &History, monitor: &dyn Monitor) -> Result<()> {
+    let missing = history.first_copy_is_missing()?;
+    let copies = history.copies()?;
+    let [first, _] = history.names().abouts();
+    if missing && copies.faults.iter().all(|e| e.object() == Some(&first)) {
+        history.keep_twice()?;
+        monitor.warn(&format!("{first}: was missing, and was put back from the other copy of it"));
+        return Ok(());
+    }
+    for e in &copies.faults {
+        let Problem { object, message, too_new } = Problem::of(e);
+        let next = match (too_new, e.hint()) {
+            (true, _) => "a newer pagekeep can read it".to_owned(),
+            (false, Some(hint)) => hint.to_owned(),
+            (false, None) => format!("`pagekeep repair {} --apply` puts it back", history.name()),
+        };
+        monitor.warn(&format!("{object}: {message}; the other copy of it is read, {next}"));
     }
     Ok(())
 }
@@ -231,7 +272,7 @@ fn objects(
                     let more = len - expected;
                     let message = format!("has {more} bytes behind its end, which nobody reads");
                     found.remarks.push(remark(&name, message));
-                    found.too_long.insert(name);
+                    found.to_replace.insert(name);
                 }
                 Some(len) => {
                     let message = format!("has {len} bytes instead of {expected}");
@@ -285,7 +326,10 @@ fn of_kind<R: Record>(
 ) -> Result<()> {
     for entry in history.repository().store().list(prefix)? {
         check_cancelled(monitor)?;
-        one::<R>(history, &entry.name, found)?;
+        // Names of any other form are not objects.
+        if history.names().is_object(&entry.name) {
+            one::<R>(history, &entry.name, found)?;
+        }
     }
     Ok(())
 }

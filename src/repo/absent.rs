@@ -22,6 +22,7 @@ use super::Repository;
 use super::quarantine;
 use super::seen::{self, Seen};
 use super::state::{self, Known};
+use super::strangers::Strangers;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::{self, HistoryNames, QUARANTINE};
 use crate::repo::history::History;
@@ -56,6 +57,8 @@ pub struct Census {
     pub unreadable: Vec<Error>,
     /// The histories that are gone.
     pub absent: Vec<Absent>,
+    /// What lies among the folders of histories and is nothing that is known.
+    pub strangers: Strangers,
 }
 
 impl Absent {
@@ -214,6 +217,7 @@ impl Repository {
         let mut remembered = remembered(&self.state_dir());
         let super::Folders { histories, unreadable, bare, mut known } = self.folders()?;
         known.extend(unreadable.iter().map(|(id, _)| *id));
+        let strangers = self.strangers(&bare)?;
         let mut gone: BTreeMap<HistoryId, Left> = BTreeMap::new();
         for id in bare {
             let left = gone.entry(id).or_default();
@@ -263,9 +267,28 @@ impl Repository {
             let whose = known.map_or(String::new(), |known| {
                 format!("; this machine knows the history as {:?}", known.name)
             });
-            e.with_hint(format!("put about or about-2 back from a copy of the repository{whose}"))
+            let stranger = match known.is_none() && self.has_no_traces(id) {
+                true => format!(
+                    "; nothing of a history is in {}: if it never was one, move that folder away",
+                    HistoryNames(id).all()
+                ),
+                false => String::new(),
+            };
+            e.with_hint(format!(
+                "put about or about-2 back from a copy of the repository{whose}{stranger}"
+            ))
         });
-        Ok(Census { unreadable: unreadable.collect(), histories, absent })
+        Ok(Census { unreadable: unreadable.collect(), histories, absent, strangers })
+    }
+}
+
+impl Repository {
+    /// Whether nothing tells that a history had commits, as far as that can be seen.
+    fn has_no_traces(&self, id: HistoryId) -> bool {
+        let mut left = Left::default();
+        let Ok(listed) = self.store().list(&HistoryNames(id).all()) else { return false };
+        listed.iter().for_each(|entry| left.add(id, &entry.name, Of::Nameless));
+        left.0.is_empty()
     }
 }
 

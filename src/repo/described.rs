@@ -102,14 +102,30 @@ impl History {
         Ok(copies)
     }
 
+    /// Whether the first copy of its description is not there, though every version creates that first.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub(crate) fn first_copy_is_missing(&self) -> Result<bool> {
+        match self.repository().store().head(&self.names().about()) {
+            Ok(len) => Ok(len.is_none()),
+            // Something else has its name.
+            Err(e) if e.kind() == ErrorKind::Damaged => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Makes sure that both copies of the description are there, whatever they say.
     ///
     /// # Errors
     /// Store errors.
     pub(crate) fn keep_twice(&self) -> Result<()> {
         for name in self.names().abouts() {
-            if self.repository().store().head(&name)?.is_some() {
-                continue;
+            match self.repository().store().head(&name) {
+                Ok(None) => {}
+                // What is in the way of one copy is told of elsewhere.
+                Err(e) if e.kind() != ErrorKind::Damaged => return Err(e),
+                _ => continue,
             }
             match self.repository().create_record(&name, self.id().0, self.about()) {
                 // Somebody else does the same.
@@ -127,10 +143,15 @@ impl History {
     /// Store errors. It may be run again after any.
     pub(crate) fn mend_copies(&self, copies: &Copies) -> Result<()> {
         let damaged = copies.faults.iter().filter(|e| e.kind() == ErrorKind::Damaged);
+        let store = self.repository().store();
         for name in damaged.filter_map(Error::object) {
+            // Nothing moves what is no object.
+            if store.head(name).is_err_and(|e| e.kind() == ErrorKind::Damaged) {
+                continue;
+            }
             // Only now, so that one of the two is there at every moment.
             if self.repository().read_about(self.id())?.is_some() {
-                quarantine::put(self.repository().store(), name)?;
+                quarantine::put(store, name)?;
                 self.keep_twice()?;
             }
         }
@@ -146,8 +167,10 @@ impl History {
         let repository = self.repository();
         repository.check_there()?;
         for name in self.names().abouts() {
-            if repository.store().head(&name)?.is_some() {
-                return Ok(());
+            match repository.store().head(&name) {
+                Ok(None) => {}
+                Err(e) if e.kind() != ErrorKind::Damaged => return Err(e),
+                _ => return Ok(()),
             }
         }
         Err(Error::damaged(

@@ -38,6 +38,7 @@ pub mod segment;
 pub mod slots;
 pub(crate) mod standing;
 pub(crate) mod state;
+pub mod strangers;
 pub mod term;
 pub(crate) mod upkeep;
 pub mod writer;
@@ -193,12 +194,15 @@ impl Repository {
                     folders.histories.push(History::new(self.clone(), id, about));
                 }
                 // A history under creation has no description yet, and nothing else.
-                Ok(None) if self.has_segments(id)? => {
-                    folders
-                        .unreadable
-                        .push((id, Error::damaged(name, "is missing, and so is its copy")));
-                }
-                Ok(None) => folders.bare.push(id),
+                Ok(None) => match self.has_segments(id) {
+                    Ok(true) => {
+                        let e = Error::damaged(name, "is missing, and so is its copy");
+                        folders.unreadable.push((id, e));
+                    }
+                    Ok(false) => folders.bare.push(id),
+                    Err(e) if e.kind() == ErrorKind::Damaged => folders.unreadable.push((id, e)),
+                    Err(e) => return Err(e),
+                },
                 Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {
                     folders.unreadable.push((id, e));
                 }

@@ -58,6 +58,11 @@ impl Lab {
         self.dir.path().join(name)
     }
 
+    /// The binary that commands run.
+    pub fn binary(&self) -> &Path {
+        &self.bin
+    }
+
     /// Makes a database of about that many hundreds of bytes.
     pub fn make(&self, name: &str, rows: u32) {
         self.sql(

@@ -11,8 +11,8 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::RepairOptions;
 use super::plan::Plan;
+use super::{Action, Fault, RepairOptions};
 use crate::capture::commit::{CaptureOptions, capture};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::header::SPARSE;
@@ -49,7 +49,8 @@ impl Plan {
     ) -> Result<Option<Seq>> {
         let run = Run { history, plan: self, options, monitor };
         history.mend_copies(&self.copies)?;
-        let idle = self.report.is_sound() && self.report.remarks.is_empty();
+        let acts = |fault: &Fault| fault.action != Action::Leave;
+        let idle = self.report.is_sound() && !self.report.remarks.iter().any(acts);
         if idle && database.is_none() {
             return Ok(None);
         }
@@ -192,7 +193,9 @@ impl Run<'_> {
         let loss = &self.plan.loss;
         let Some(newest) = self.plan.chain.newest() else { return Ok(()) };
         let id = &newest.reference.id;
-        if !loss.spoilt.contains(id) && !loss.unreadable.contains(id) {
+        let needs_one =
+            self.plan.behind_newest || loss.spoilt.contains(id) || loss.unreadable.contains(id);
+        if !needs_one {
             return Ok(());
         }
         let mut writer = Writer::open(self.history, "repair")?;
@@ -247,7 +250,7 @@ impl Run<'_> {
     /// stays.
     fn clear(&self) -> Result<()> {
         let loss = &self.plan.loss;
-        if loss.spoilt.is_empty() && loss.unreadable.is_empty() && self.plan.too_long.is_empty() {
+        if loss.spoilt.is_empty() && loss.unreadable.is_empty() && self.plan.to_replace.is_empty() {
             return Ok(());
         }
         let claim = Claim::take(self.history, PRUNE)?;
@@ -273,7 +276,7 @@ impl Run<'_> {
             }
             let keep = match loss.spoilt.contains(&segment.reference.id) {
                 true => Keep::Points,
-                false if self.is_too_long(segment) => Keep::All,
+                false if self.is_to_be_replaced(segment) => Keep::All,
                 false => continue,
             };
             let options = Options::new(keep, self.options.threads);
@@ -282,10 +285,10 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn is_too_long(&self, segment: &Segment) -> bool {
+    fn is_to_be_replaced(&self, segment: &Segment) -> bool {
         let parts = 0..u32::try_from(segment.manifest.parts.len()).unwrap_or(u32::MAX);
         let id = segment.reference.id;
-        let part = |n| self.plan.too_long.contains(&self.history.names().part(id, n));
-        self.plan.too_long.contains(segment.name()) || parts.into_iter().any(part)
+        let part = |n| self.plan.to_replace.contains(&self.history.names().part(id, n));
+        self.plan.to_replace.contains(segment.name()) || parts.into_iter().any(part)
     }
 }

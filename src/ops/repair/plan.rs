@@ -35,8 +35,10 @@ pub struct Plan {
     pub(super) away: Vec<String>,
     /// Merged segments that give way to what they replaced.
     pub(super) replaced: Vec<Arc<Segment>>,
-    /// Objects that go on behind their end.
-    pub(super) too_long: HashSet<String>,
+    /// Objects that are not as they were written, and of which all that is read is there.
+    pub(super) to_replace: HashSet<String>,
+    /// Whether the newest segment has to be replaced, so that something has to stand behind it first.
+    pub(super) behind_newest: bool,
     /// How the copies of the description are.
     pub(super) copies: Copies,
 }
@@ -72,6 +74,14 @@ pub fn survey(history: &History, options: &RepairOptions, monitor: &dyn Monitor)
     Err(replaced_too_fast(history, "looked at"))
 }
 
+/// Nothing is done to a history that a newer version wrote to.
+fn refuse_newer<'p>(mut problems: impl Iterator<Item = &'p Problem>) -> Result<()> {
+    problems.find(|problem| problem.too_new).map_or(Ok(()), |problem| {
+        let message = "a newer version of pagekeep wrote to it, and has to repair it";
+        Err(Error::new(ErrorKind::TooNew, message).with_object(&*problem.object))
+    })
+}
+
 struct Survey<'a> {
     history: &'a History,
     options: &'a RepairOptions,
@@ -82,10 +92,11 @@ impl Survey<'_> {
     fn plan(&self, chain: Chain) -> Result<Plan> {
         let (look, history, monitor) = (self, self.history, self.monitor);
         let seen = seen::read(history);
-        look.refuse_newer(&chain)?;
+        refuse_newer(chain.holes().iter().map(|hole| &hole.problem).chain(chain.bad_expiries()))?;
         let loss = look.loss(&chain)?;
         let (chain, loss, replaced) = look.fall_back(chain, loss)?;
         let judged = judge(history, &chain, Look::Close, monitor)?;
+        refuse_newer(judged.damage.iter())?;
         let mut report = RepairReport::default();
         let mut away = Vec::new();
         for segment in &replaced {
@@ -107,8 +118,12 @@ impl Survey<'_> {
                 continue;
             }
             let is_record = look.is_record(&problem.object);
-            let action = if is_record { Action::Quarantine } else { Action::Expire };
-            if is_record && !problem.too_new {
+            let action = match judged.to_replace.contains(&problem.object) {
+                true => Action::Replace,
+                false if is_record => Action::Quarantine,
+                false => Action::Expire,
+            };
+            if is_record {
                 away.push(problem.object.clone());
             }
             more.push(Fault::of(problem, action));
@@ -117,7 +132,9 @@ impl Survey<'_> {
         let known: HashSet<String> = away.iter().cloned().collect();
         for problem in judged.remarks.iter().filter(|p| !known.contains(&p.object)) {
             let newest = chain.newest().is_some_and(|s| look.is_of(s, &problem.object));
-            let action = match (judged.too_long.contains(&problem.object), newest) {
+            let action = match (judged.to_replace.contains(&problem.object), newest) {
+                // Nothing moves what may be a newer version's, or somebody's.
+                (false, _) if judged.stranger.as_ref() == Some(&problem.object) => Action::Leave,
                 (true, false) => Action::Replace,
                 // Nothing takes the place of the newest segment; another one has to stand behind it first.
                 (true, true) => Action::Leave,
@@ -154,20 +171,13 @@ impl Survey<'_> {
             .dedup_by(|one, other| (&one.object, &one.message) == (&other.object, &other.message));
         away.sort();
         away.dedup();
-        let Soundness { too_long, copies, .. } = judged;
-        Ok(Plan { report, chain, loss, lost, away, replaced, too_long, copies })
-    }
-
-    fn refuse_newer(&self, chain: &Chain) -> Result<()> {
-        let holes = chain.holes().iter().map(|hole| &hole.problem);
-        match holes.chain(chain.bad_expiries()).find(|problem| problem.too_new) {
-            None => Ok(()),
-            Some(problem) => Err(Error::new(
-                ErrorKind::TooNew,
-                "a newer version of pagekeep wrote to it, and has to repair it",
-            )
-            .with_object(&*problem.object)),
-        }
+        let Soundness { to_replace, copies, damage, .. } = judged;
+        let newest = chain.newest().map(Arc::clone);
+        let behind_newest = newest.is_some_and(|newest| {
+            let is_front = |p: &Problem| to_replace.contains(&p.object);
+            damage.iter().any(|p| is_front(p) && look.is_of(&newest, &p.object))
+        });
+        Ok(Plan { report, chain, loss, lost, away, replaced, to_replace, behind_newest, copies })
     }
 
     fn is_record(&self, name: &str) -> bool {
@@ -180,7 +190,10 @@ impl Survey<'_> {
     /// What is done about a copy of the description that is damaged; `None` if an object is none.
     fn of_copy(&self, name: &str, copies: &Copies) -> Option<Action> {
         let fault = copies.faults.iter().find(|e| e.object() == Some(name))?;
+        let store = self.history.repository().store();
         Some(match fault.kind() {
+            // Something else has its name, and is in the way.
+            ErrorKind::Damaged if store.head(name).is_err() => Action::Leave,
             ErrorKind::Damaged => Action::PutBack,
             _ => Action::Leave,
         })

@@ -1,0 +1,244 @@
+//! What is no object in the folders of a repository, through the real binary: every command goes on with what is sound, names what is
+//! in its way, and waits for nobody.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "common/cli.rs"]
+mod lab;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use lab::{Ended, Lab, walk};
+
+/// A repository with two histories, `app` and `other`.
+fn two() -> Lab {
+    let lab = Lab::with_history();
+    lab.make("other.db", 20);
+    lab.ok(&["backup", "other.db"]);
+    lab
+}
+
+fn folder(lab: &Lab, name: &str) -> PathBuf {
+    let id = lab.summary_of(name);
+    lab.path("repo/histories").join(id)
+}
+
+trait More {
+    fn summary_of(&self, name: &str) -> String;
+    fn quickly(&self, args: &[&str]) -> Ended;
+}
+
+impl More for Lab {
+    fn summary_of(&self, name: &str) -> String {
+        self.json(&["status", name])[0]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Runs a command that has to end by itself.
+    fn quickly(&self, args: &[&str]) -> Ended {
+        let mut command = self.other("timeout");
+        let ended = Ended::of(command.arg("60").arg(self.binary()).args(args));
+        assert_ne!(ended.code, Some(124), "{args:?} waits: {ended:?}");
+        ended
+    }
+}
+
+fn pipe(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+const OF_ALL: [&[&str]; 5] = [
+    &["status"],
+    &["verify"],
+    &["snapshots"],
+    &["prune", "--keep-last", "99"],
+    &["repair", "--quick"],
+];
+
+/// The other history is well, whatever lies in the first.
+fn other_is_well(lab: &Lab, what: &str) {
+    lab.sql("other.db", "INSERT INTO t(x) VALUES('more')");
+    for args in [&["log", "other"][..], &["verify", "other"], &["backup", "other.db"]] {
+        let ended = lab.quickly(args);
+        assert_eq!(ended.code, Some(0), "{what}: {args:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn what_is_nothing_of_ours_is_passed_over_with_one_warning() {
+    let lab = two();
+    let histories = lab.path("repo/histories");
+    let app = folder(&lab, "app");
+    let odd = OsStr::from_bytes(b"\xff\xfe");
+    let long = "x".repeat(255);
+    type Put<'a> = (&'a str, PathBuf, &'a dyn Fn(&Path));
+    let dir: &dyn Fn(&Path) = &|path| fs::create_dir_all(path.join("deep/er")).unwrap();
+    let file: &dyn Fn(&Path) = &|path| fs::write(path, "junk").unwrap();
+    let fifo: &dyn Fn(&Path) = &|path| pipe(path);
+    let link: &dyn Fn(&Path) = &|path| symlink("/nowhere", path).unwrap();
+    let unknown: Vec<Put<'_>> = vec![
+        ("a folder", histories.join("junk"), dir),
+        ("a file", histories.join("junk"), file),
+        ("a file of an id", histories.join("0".repeat(32)), file),
+        ("a link of an id", histories.join("0".repeat(32)), link),
+        ("a pipe", histories.join("junk"), fifo),
+        ("no UTF-8", histories.join(odd), dir),
+        ("a long name", histories.join(&long), dir),
+        ("a file in a history", app.join("junk"), file),
+        ("a folder in a history", app.join("junk"), dir),
+        ("a pipe in the log", app.join("log/junk"), fifo),
+        ("a long name in the log", app.join("log").join(&long), file),
+        ("no UTF-8 among labels", app.join("snapshots").join(odd), file),
+        ("spaces among labels", app.join("snapshots/a b"), file),
+        ("another name among labels", app.join("snapshots/junk"), file),
+        ("a folder with an object's name", app.join("log/0000000000000009-0000000000000009"), dir),
+    ];
+    for (what, path, put) in unknown {
+        put(&path);
+        for args in [&["status"][..], &["verify"], &["repair", "--quick"]] {
+            let ended = lab.quickly(args);
+            assert_eq!(ended.code, Some(3), "{what}: {args:?}: {ended:?}");
+            let told = ended.stderr.matches("move it out of the repository").count()
+                + ended.stdout.matches("move it out of the repository").count();
+            assert_eq!(told.clamp(1, 2), told, "{what}: {args:?}: {ended:?}");
+        }
+        other_is_well(&lab, what);
+        let ended = lab.quickly(&["repair", "--apply"]);
+        assert_eq!(ended.code, Some(3), "{what}: {ended:?}");
+        assert!(path.symlink_metadata().is_ok(), "{what} was moved");
+        if path.is_dir() {
+            fs::remove_dir_all(&path).unwrap();
+        } else {
+            fs::remove_file(&path).unwrap();
+        }
+        lab.ok(&["status"]);
+    }
+    // A folder that could be a history's, with nothing of one in it.
+    let bare = histories.join("1".repeat(32));
+    fs::create_dir(&bare).unwrap();
+    lab.ok(&["status"]);
+    fs::write(bare.join("junk"), "junk").unwrap();
+    lab.quickly(&["status"]).failed(3, &[&"1".repeat(32), "move it out"]);
+    fs::write(bare.join("about"), "junk").unwrap();
+    for args in OF_ALL {
+        lab.quickly(args).failed(4, &[&"1".repeat(32), "if it never was one, move that folder"]);
+    }
+    other_is_well(&lab, "a description that is junk");
+}
+
+#[test]
+fn what_is_in_the_way_of_an_object_is_damage_that_is_named() {
+    let lab = two();
+    let app = folder(&lab, "app");
+    let id = lab.summary_of("app");
+    let aside = lab.path("aside");
+    type Put<'a> = (&'a str, &'a dyn Fn(&Path));
+    let dir: Put<'_> = ("a folder", &|path| fs::create_dir(path).unwrap());
+    let file: Put<'_> = ("a file", &|path| fs::write(path, "junk").unwrap());
+    let fifo: Put<'_> = ("a pipe", &|path| pipe(path));
+    let link: Put<'_> = ("a symbolic link", &|path| symlink("/nowhere", path).unwrap());
+    let to_itself: Put<'_> = ("a symbolic link", &|path| symlink(path, path).unwrap());
+    for (name, puts) in [
+        ("about", [dir, fifo, link, to_itself].as_slice()),
+        ("about-2", &[dir, fifo, link, to_itself]),
+        ("log", &[file, fifo, link]),
+        ("writers", &[file]),
+    ] {
+        for (what, put) in puts {
+            let path = app.join(name);
+            fs::rename(&path, &aside).unwrap();
+            put(&path);
+            let object = format!("histories/{id}/{name}");
+            for args in OF_ALL {
+                let ended = lab.quickly(args);
+                let said = format!("{}{}", ended.stdout, ended.stderr);
+                let read = name.starts_with("about");
+                // With one copy of the description all else is there to be seen and done.
+                let fails = !read || ["status", "verify", "repair"].contains(&args[0]);
+                if fails && !(name == "writers" && args[0] == "snapshots") {
+                    assert_eq!(ended.code, Some(4), "{what} {name}: {args:?}: {ended:?}");
+                    assert!(said.contains(&object), "{what} {name}: {args:?}: {ended:?}");
+                }
+            }
+            other_is_well(&lab, &format!("{what} as {name}"));
+            let _ = lab.quickly(&["repair", "--apply"]);
+            assert!(path.symlink_metadata().is_ok(), "{what} as {name} was moved");
+            if path.symlink_metadata().unwrap().is_dir() {
+                fs::remove_dir(&path).unwrap();
+            } else {
+                fs::remove_file(&path).unwrap();
+            }
+            fs::rename(&aside, &path).unwrap();
+            lab.ok(&["verify"]);
+            lab.ok(&["status"]);
+        }
+    }
+    // The same for what the whole repository needs.
+    for (name, puts) in [
+        ("repository", [dir, fifo, link].as_slice()),
+        ("keys", &[file, link]),
+        ("histories", &[file, fifo, link]),
+    ] {
+        for (what, put) in puts {
+            let path = lab.path("repo").join(name);
+            fs::rename(&path, &aside).unwrap();
+            put(&path);
+            for args in OF_ALL.iter().chain(&[&["log", "app"][..], &["backup", "app.db"]]) {
+                let ended = lab.quickly(args);
+                let wanted = [name, "move it to another place"];
+                assert_eq!(ended.code, Some(4), "{what} {name}: {args:?}: {ended:?}");
+                ended.failed(4, &wanted);
+            }
+            if path.symlink_metadata().unwrap().is_dir() {
+                fs::remove_dir(&path).unwrap();
+            } else {
+                fs::remove_file(&path).unwrap();
+            }
+            fs::rename(&aside, &path).unwrap();
+            lab.ok(&["status"]);
+        }
+    }
+}
+
+#[test]
+fn very_many_junk_files_cost_little() {
+    let lab = two();
+    let app = folder(&lab, "app");
+    for n in 0..100_000 {
+        let name = format!("snapshots/junk-{n}");
+        fs::write(app.join(name), "").unwrap();
+    }
+    let clock = Instant::now();
+    let ended = lab.quickly(&["status"]);
+    ended.failed(3, &[]);
+    ended.says(&["snapshots/junk-0", "99999 more like it"]);
+    assert!(ended.stdout.len() < 5000, "{}", ended.stdout.len());
+    lab.quickly(&["verify"]).failed(3, &["snapshots/junk-0", "99999 more like it"]);
+    other_is_well(&lab, "very many files");
+    assert!(clock.elapsed() < Duration::from_secs(60), "{:?}", clock.elapsed());
+}
+
+#[test]
+fn a_copy_of_the_description_that_is_missing_comes_back_with_the_next_backup() {
+    let lab = two();
+    let app = folder(&lab, "app");
+    let whole = fs::read(app.join("about")).unwrap();
+    fs::remove_file(app.join("about")).unwrap();
+    lab.run(&["backup", "app.db"]).failed(3, &["about: was missing, and was put back"]);
+    assert!(fs::read(app.join("about")).unwrap() == whole);
+    lab.ok(&["backup", "app.db"]);
+    lab.ok(&["status"]);
+    // One that is damaged is not replaced by a backup.
+    fs::write(app.join("about"), "PGKP").unwrap();
+    for _ in 0..2 {
+        lab.run(&["backup", "app.db"]).failed(3, &["about: is damaged", "repair app --apply"]);
+    }
+    lab.ok(&["repair", "app", "--apply"]);
+    lab.ok(&["backup", "app.db"]);
+    assert!(walk(&lab.path("repo/quarantine")).iter().any(|path| path.ends_with("about")));
+}
