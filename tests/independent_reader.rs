@@ -722,5 +722,5 @@ fn damaged_repositories_give_what_remains_of_them() {
         let latest = restore("latest").0.status.success();
         assert_eq!(latest, expected["newest_lost"] != true, "{}", dir.display());
     }
-    assert!(kinds >= 8, "{kinds}");
+    assert!(kinds >= 11, "{kinds}");
 }

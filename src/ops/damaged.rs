@@ -29,12 +29,14 @@ use crate::types::{SegmentId, Seq, Term, WriterToken};
 struct Remains {
     restorable: BTreeSet<u64>,
     newest_lost: bool,
+    /// Whether something is damaged though no commit is lost.
+    faulty: bool,
 }
 
 impl Remains {
     fn all_but(lost: &[u64]) -> Self {
         let restorable = (1..=9).filter(|seq| !lost.contains(seq)).collect();
-        Self { restorable, newest_lost: false }
+        Self { restorable, newest_lost: false, faulty: false }
     }
 }
 
@@ -88,7 +90,7 @@ fn low_term(bench: &Bench, originals: bool) -> Remains {
 
 type Kind = (&'static str, fn(&Bench) -> Remains);
 
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 10] = [
     ("merge-of-a-lower-term", |bench| low_term(bench, true)),
     ("merge-of-a-lower-term-alone", |bench| low_term(bench, false)),
     // What is built on it is lost up to the next base.
@@ -125,6 +127,23 @@ const KINDS: [Kind; 7] = [
         });
         Remains::all_but(&[2, 3])
     }),
+    ("about-missing", |bench| {
+        bench.store.delete(&bench.history.names().about()).unwrap();
+        Remains { faulty: true, ..Remains::all_but(&[]) }
+    }),
+    // The version that a label tells, and a feature that a claim tells.
+    ("header-of-a-record", |bench| {
+        let names = bench.history.names();
+        let label = bench.store.list(&names.snapshots()).unwrap().remove(1);
+        change(&bench.store, &label.name, |bytes| bytes[5] ^= 2);
+        let claim = bench.store.list(&names.writers()).unwrap().remove(0);
+        change(&bench.store, &claim.name, |bytes| bytes[7] ^= 0x40);
+        Remains { faulty: true, ..Remains::all_but(&[]) }
+    }),
+    ("header-of-a-segment", |bench| {
+        change(&bench.store, &name_of(bench, 2), |bytes| bytes[6] ^= 0x10);
+        Remains::all_but(&[2, 3])
+    }),
 ];
 
 /// Writes a repository and what must remain of it.
@@ -139,9 +158,12 @@ fn write(dir: &Path, store: &MemoryStore, bench: &Bench, remains: &Remains) {
     let restorable: serde_json::Map<String, serde_json::Value> =
         remains.restorable.iter().map(|seq| (seq.to_string(), json!(hash(seq)))).collect();
     let lost: Vec<u64> = (1..=9).filter(|seq| !remains.restorable.contains(seq)).collect();
-    let expected = json!({
+    let mut expected = json!({
         "history": "app", "restorable": restorable, "lost": lost, "newest_lost": remains.newest_lost,
     });
+    if remains.faulty {
+        expected["faulty"] = true.into();
+    }
     let text = serde_json::to_string_pretty(&expected).unwrap() + "\n";
     fs::write(dir.join("expected.json"), text).unwrap();
 }
@@ -182,7 +204,7 @@ fn missing_part(dir: &Path) {
     let chain = twin.readable_chain().unwrap();
     let in_parts = |seq: u64| chain.lineage(Seq(seq)).iter().any(|s| !s.manifest.parts.is_empty());
     let restorable = (1..=9).filter(|seq| !in_parts(*seq)).collect();
-    write(dir, &store, &bench, &Remains { restorable, newest_lost: false });
+    write(dir, &store, &bench, &Remains { restorable, newest_lost: false, faulty: false });
 }
 
 #[test]
