@@ -1,5 +1,7 @@
 //! `status`: for each history, how fresh, how proven, how large.
 
+use std::collections::HashSet;
+
 use serde_json::json;
 
 use super::Ended;
@@ -10,7 +12,7 @@ use super::output::{ago, bytes, counted, time};
 use super::progress::Progress;
 use crate::error::Result;
 use crate::format::proof::{Level, Proof};
-use crate::ops::soundness::{Look, Soundness, failed_proof, judge_now};
+use crate::ops::soundness::{Look, Soundness, failed_proof, few, judge_now};
 use crate::repo::chain::{Chain, Problem};
 use crate::repo::history::History;
 use crate::repo::term::newest_claim;
@@ -46,8 +48,12 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
         judge_now(history, Look::Close, &progress)?
     };
     context.tell_troubles(history, &chain);
-    if let Some(Problem { object, message, .. }) = judged.strange() {
-        context.out.warn(&format!("{object}: {message}"));
+    // What nobody published in the log is told of above.
+    let told: HashSet<&String> = chain.junk().iter().collect();
+    let remarks = judged.remarks.iter().filter(|p| !told.contains(&p.object));
+    let remarks: Vec<String> = remarks.map(|p| format!("{}: {}", p.object, p.message)).collect();
+    for remark in few(remarks.into_iter()) {
+        context.out.warn(&remark);
     }
     if judged.copies.kept_once {
         context.out.warn(&described_once(history));

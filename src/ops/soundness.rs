@@ -67,12 +67,6 @@ pub struct Soundness {
 }
 
 impl Soundness {
-    /// The remark of what is not known among the objects.
-    pub(crate) fn strange(&self) -> Option<&Problem> {
-        let stranger = self.stranger.as_ref()?;
-        self.remarks.iter().find(|p| p.object == *stranger)
-    }
-
     /// The remarks for people: the first few, and how many more there are.
     pub(crate) fn remarked(&self) -> Vec<String> {
         few(self.remarks.iter().map(|p| format!("{}: {}", p.object, p.message)))
