@@ -116,7 +116,7 @@ mod tests {
                 bytes[*at] = *byte;
             }
             let id = self.repository().id();
-            let key = SealKey::for_object(master, id, kind, &object);
+            let key = SealKey::for_object(&master, id, kind, &object);
             let sealed = key.seal(&[&bytes, &id.0, name.as_bytes()], body).unwrap();
             [bytes, sealed].concat()
         }
