@@ -12,7 +12,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use lab::{Ended, Lab, walk};
 
@@ -213,14 +212,12 @@ fn very_many_junk_files_cost_little() {
         let name = format!("snapshots/junk-{n}");
         fs::write(app.join(name), "").unwrap();
     }
-    let clock = Instant::now();
     let ended = lab.quickly(&["status"]);
     ended.failed(3, &[]);
     ended.says(&["snapshots/junk-0", "99999 more like it"]);
     assert!(ended.stdout.len() < 5000, "{}", ended.stdout.len());
     lab.quickly(&["verify"]).failed(3, &["snapshots/junk-0", "99999 more like it"]);
     other_is_well(&lab, "very many files");
-    assert!(clock.elapsed() < Duration::from_secs(60), "{:?}", clock.elapsed());
 }
 
 #[test]
