@@ -621,3 +621,20 @@ fn a_watch_whose_repository_is_replaced_or_emptied_says_so_and_goes_on_with_the_
     child.wait().unwrap();
     lab.ok(&["verify"]);
 }
+
+#[test]
+fn a_watch_whose_newest_segment_loses_its_end_acknowledges_nothing_more() {
+    let lab = Lab::with_history();
+    let mut child = watching(&lab);
+    lab.sql("app.db", "UPDATE t SET x = 'watched' WHERE id = 8");
+    until("it watches", &lab, || lab.seqs().len() >= 3);
+    let newest = lab.segment_of(*lab.seqs().last().unwrap());
+    let bytes = fs::read(&newest).unwrap();
+    fs::write(&newest, &bytes[..bytes.len() - 1]).unwrap();
+    lab.sql("app.db", "UPDATE t SET x = 'more' WHERE id = 9");
+    until("it tells", &lab, || said(&lab).contains("instead of"));
+    assert!(said(&lab).contains(newest.file_name().unwrap().to_str().unwrap()), "{}", said(&lab));
+    lab::signal("-TERM", &child.id().to_string());
+    assert_eq!(child.wait().unwrap().code(), Some(4), "{}", said(&lab));
+    assert!(said(&lab).contains("pagekeep repair app"), "{}", said(&lab));
+}

@@ -86,6 +86,27 @@ fn damaged_newest_segments_are_no_reason_to_get_an_older_commit() {
 }
 
 #[test]
+fn a_newest_segment_that_lost_its_end_is_told_by_everything_that_lists_commits() {
+    let lab = eight();
+    let newest = lab.segment_of(8);
+    let bytes = fs::read(&newest).unwrap();
+    fs::write(&newest, &bytes[..bytes.len() - 1]).unwrap();
+    let object = newest.strip_prefix(lab.path("repo")).unwrap().to_str().unwrap().to_owned();
+    for args in [&["log", "app"][..], &["snapshots", "app"], &["snapshots"]] {
+        let ended = lab.run(args);
+        ended.failed(4, &[&object, "instead of", "pagekeep repair app"]);
+        ended.says(&["seq:8"]);
+        let json = lab.run(&[&["--json"], args].concat());
+        assert_eq!(json.code, Some(4));
+        let objects = json.objects();
+        assert!(objects.iter().any(|o| o["type"] == "warning"), "{objects:?}");
+        assert!(objects.iter().any(|o| o["type"] == "commit" && o["seq"] == 8), "{objects:?}");
+    }
+    lab.run(&["status"]).failed(4, &[]);
+    lab.run(&["backup", "app.db"]).failed(4, &["can't be restored"]);
+}
+
+#[test]
 fn what_harms_nobody_is_a_remark_to_every_command() {
     let lab = eight();
     let history = walk(&lab.path("repo/histories")).into_iter().find(|p| p.ends_with("about"));

@@ -106,6 +106,10 @@ fn expected(exhibit: &Exhibit, name: &str, damage: &Damage) -> Expected {
                 (Damage::Append, _) => return expected,
                 (Damage::Flip(i) | Damage::Cut(i), _) if i >= data_at => {
                     expected.data(exhibit, history, *seq);
+                    if *stands_in {
+                        // What it covers is there, and is read instead.
+                        expected.some.clear();
+                    }
                     return expected;
                 }
                 // What it covers is there.

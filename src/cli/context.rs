@@ -13,7 +13,9 @@ use super::args::{Global, NewKeyArgs, RotateArgs};
 use super::output::{Output, quote};
 use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ops::soundness::{Look, Soundness, few, judge_now};
 use crate::policy::selector::{Selector, split_target};
+use crate::progress::Silent;
 use crate::repo::chain::{Chain, Commit, Problem};
 use crate::repo::history::History;
 use crate::repo::keys::Secret;
@@ -296,6 +298,25 @@ impl Context {
         Ok(chain)
     }
 
+    /// As [`Context::chain`], for a command that shows what a history has: with a warning for whatever of it can't be restored.
+    pub(crate) fn judged(&self, history: &History) -> Result<(Chain, Soundness)> {
+        let (chain, judged) = judge_now(history, Look::Quick, &Silent)?;
+        self.tell_troubles(history, &chain);
+        let name = quote(history.name());
+        let told = |problem: &&Problem| {
+            let holes =
+                chain.holes().iter().flat_map(|h| std::iter::once(&h.problem).chain(&h.besides));
+            !holes.chain(chain.bad_expiries()).any(|known| known == *problem)
+        };
+        let more: Vec<&Problem> = judged.damage.iter().filter(told).collect();
+        for text in few(more.iter().map(|p| format!("{}: {}", p.object, p.message))) {
+            self.out.warn(&format!(
+                "{text}; commits that need it can't be restored, `pagekeep repair {name}` says which"
+            ));
+        }
+        Ok((chain, judged))
+    }
+
     /// Warns of what is wrong with what holds a history together.
     pub(crate) fn tell_troubles(&self, history: &History, chain: &Chain) {
         for text in troubles(history, chain) {
@@ -346,12 +367,10 @@ fn troubles(history: &History, chain: &Chain) -> Vec<String> {
 ///
 /// # Errors
 /// [`ErrorKind::TooNew`] when a newer version wrote what is missing.
-pub(crate) fn shown(history: &History, chain: &Chain) -> Result<Ended> {
-    let holes = chain.holes().iter().map(|hole| &hole.problem);
-    let problems: Vec<&Problem> = holes.chain(chain.bad_expiries()).collect();
-    match problems.iter().find(|problem| problem.too_new) {
+pub(crate) fn shown(history: &History, judged: &Soundness) -> Result<Ended> {
+    match judged.damage.iter().find(|problem| problem.too_new) {
         Some(problem) => Err(problem.error(history)),
-        None if problems.is_empty() => Ok(Ended::Well),
+        None if judged.damage.is_empty() => Ok(Ended::Well),
         None => Ok(Ended::Damaged),
     }
 }

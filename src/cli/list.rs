@@ -92,9 +92,9 @@ pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended
     }
     let mut ended = Ended::Well;
     for history in histories {
-        let listed = context.chain(&history).and_then(|chain| Ok((chain, history.snapshots()?)));
+        let listed = context.judged(&history).and_then(|found| Ok((found, history.snapshots()?)));
         let listed = context.beside(args.name.is_none(), &history, listed)?;
-        let Some((chain, snapshots)) = listed else { continue };
+        let Some(((chain, judged), snapshots)) = listed else { continue };
         let latest = chain.latest().map(|c| c.seq);
         let mut rows = Vec::new();
         for commit in chain.commits() {
@@ -133,8 +133,8 @@ pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended
                 context.out.line(format_args!("  {line}"));
             }
         }
-        let shown = context.beside(args.name.is_none(), &history, shown(&history, &chain))?;
-        if shown == Some(Ended::Damaged) {
+        let shown = shown(&history, &judged);
+        if context.beside(args.name.is_none(), &history, shown)? == Some(Ended::Damaged) {
             ended = Ended::Damaged;
         }
     }
@@ -167,7 +167,7 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
     let repository = context.repository()?;
     let filter = Filter::new(&args.filter)?;
     let history = repository.history(&args.name)?;
-    let chain = context.chain(&history)?;
+    let (chain, judged) = context.judged(&history)?;
     let snapshots = history.snapshots()?;
     let mut commits: Vec<Commit> =
         chain.commits().filter(|c| filter.accepts(c, &labels_of(&snapshots, c))).collect();
@@ -184,7 +184,7 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
                 &texts(&labels),
             ));
         }
-        return shown(&history, &chain);
+        return shown(&history, &judged);
     }
     let rows: Vec<Vec<String>> = commits
         .iter()
@@ -204,7 +204,7 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
     for line in table(&header, &rows, &[2, 3, 4]) {
         context.out.line(line);
     }
-    shown(&history, &chain)
+    shown(&history, &judged)
 }
 
 pub(crate) fn show(context: &Context, args: &ShowArgs) -> Result<()> {

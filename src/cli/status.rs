@@ -12,9 +12,9 @@ use super::output::{ago, bytes, counted, time};
 use super::progress::Progress;
 use crate::error::Result;
 use crate::format::proof::{Level, Proof};
-use crate::ops::soundness::{Look, Soundness, failed_proof, few, judge_now};
-use crate::repo::chain::{Chain, Problem};
-use crate::repo::history::History;
+use crate::ops::soundness::{Look, Soundness, few, judge_now};
+use crate::repo::chain::Problem;
+use crate::repo::history::{History, failed_proof};
 use crate::repo::term::newest_claim;
 use crate::types::Timestamp;
 
@@ -97,7 +97,7 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
             "writer": claim.as_ref().map(|c| json!({"term": c.term, "host": c.host, "since": c.since})),
             "proofs": levels.iter().filter_map(|l| last_of(*l)).map(proof).collect::<Vec<_>>(),
         }));
-        return ended(history, &chain, &judged, failed.is_some());
+        return ended(history, &judged, failed.is_some());
     }
     let now = Timestamp::now();
     let row = |key: &str, value: String| context.out.line(format_args!("  {key:<13} {value}"));
@@ -158,16 +158,13 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
     if judged.newest.is_some() {
         row("newest", "can't be restored".to_owned());
     }
-    ended(history, &chain, &judged, failed.is_some())
+    ended(history, &judged, failed.is_some())
 }
 
 /// Damage that was found now, or by a verification that no later one cleared, is the answer.
-fn ended(history: &History, chain: &Chain, judged: &Soundness, failed: bool) -> Result<Ended> {
-    if let Some(problem) = judged.damage.iter().find(|problem| problem.too_new) {
-        return Err(problem.error(history));
-    }
-    match shown(history, chain)? {
-        Ended::Well if judged.damage.is_empty() && !failed => Ok(Ended::Well),
+fn ended(history: &History, judged: &Soundness, failed: bool) -> Result<Ended> {
+    match shown(history, judged)? {
+        Ended::Well if !failed => Ok(Ended::Well),
         _ => Ok(Ended::Damaged),
     }
 }

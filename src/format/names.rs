@@ -295,6 +295,11 @@ fn tokened(text: &str) -> Option<Term> {
     fixed(term).map(Term)
 }
 
+/// The bytes of a token that a name ends in.
+pub fn token_of(name: &str) -> Option<[u8; 4]> {
+    parse_hex(name.rsplit_once('-')?.1)
+}
+
 fn fixed(text: &str) -> Option<u64> {
     parse_hex::<8>(text).map(u64::from_be_bytes)
 }

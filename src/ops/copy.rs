@@ -95,7 +95,9 @@ pub fn copy(
         // What it is copied from may be merged or pruned meanwhile.
         let chain = from.chain()?;
         // A commit that another writer may still displace is copied when it is there for good.
-        let Some(last) = Standing::of(from, &chain)?.settled() else { break };
+        let standing = Standing::of(from, &chain)?;
+        standing.check(from)?;
+        let Some(last) = standing.settled() else { break };
         let after = writer.head().map(|head| head.seq);
         let Some(stretch) = next_stretch(&chain, after, last) else { break };
         check_numbers(&chain, &mine, after, stretch.until)?;
@@ -114,6 +116,15 @@ pub fn copy(
     }
     report.newest = writer.head().map(|head| head.seq);
     writer.confirm()?;
+    // A backup publishes an anchor here (rule 7 of the format's section 10). A copy can't: the next number is the original's next
+    // commit's. What may come late is the copy of another process, which has the same commits and may end earlier; then the next copy
+    // goes on from there. So it is said instead.
+    if writer.needs_anchor() {
+        monitor.warn(&format!(
+            "another copy of {} was begun meanwhile, and may still take the newest commits back; copy again once there are new ones",
+            mine.name()
+        ));
+    }
     if report.commits > 0 {
         check(&mine, monitor)?;
     }
@@ -225,8 +236,9 @@ fn records<R: Record>(
         }
     }
     // A prune of the copy that is at work sees them, or does not expire their commits.
-    expired::withdraw(mine, |announced| {
-        announced.ranges.iter().any(|(first, last)| kept.range(*first..=*last).next().is_some())
+    expired::withdraw(mine, |_, announced| {
+        let lists = |(first, last): &(Seq, Seq)| kept.range(*first..=*last).next().is_some();
+        announced.is_none_or(|announced| announced.ranges.iter().any(lists))
     })?;
     Ok(copied)
 }

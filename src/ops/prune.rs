@@ -23,14 +23,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::proof::Level;
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::audit;
-use crate::ops::soundness::{failed_proof, few};
+use crate::ops::soundness::few;
 use crate::ops::verify::{VerifyOptions, verify};
 use crate::policy::retention::{Kept, Plan, Point, Policy, Zone};
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::{Chain, settled};
 use crate::repo::collect;
 use crate::repo::expired::Expired;
-use crate::repo::history::History;
+use crate::repo::history::{History, failed_proof};
 use crate::repo::merge::plan::{many, stale};
 use crate::repo::merge::{Keep, Options, merge, needed, newest_bytes, pieces};
 use crate::repo::standing::Standing;
@@ -44,9 +44,6 @@ pub const GRACE: Duration = upkeep::GRACE;
 pub const DELETED: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a label that was made before something risky keeps its commit.
 pub const SAFETY: Duration = Duration::from_secs(30 * 24 * 3600);
-
-/// How far this machine's clock and the storage's may be apart, in microseconds.
-const DAY: u64 = 24 * 3600 * 1_000_000;
 
 /// How to prune.
 #[derive(Clone, Debug)]
@@ -151,31 +148,13 @@ pub fn prune(
     if chain.segments().is_empty() {
         return Ok(report);
     }
-    check_clock(history, claim, options)?;
+    claim.check_clock(history, options.clock.now())?;
     report.before = usage(history, &chain)?;
     sound(history, monitor)?;
     let (plan, expired) = expire(history, claim, options)?;
     (report.kept, report.dropped) = (plan.kept, plan.dropped);
     Run { history, claim, expired, options, monitor }.reclaim(&mut report)?;
     Ok(report)
-}
-
-/// A clock that is wrong by months would let everything expire: it must not be far from the storage's.
-fn check_clock(history: &History, claim: Claim, options: &PruneOptions) -> Result<()> {
-    let names = history.names();
-    let name = names.writer(claim.term);
-    let listed = history.repository().store().list(&names.writers())?;
-    let theirs = listed.iter().find(|e| e.name == name).map(|e| e.modified);
-    let ours = options.clock.now();
-    match theirs {
-        Some(theirs) if theirs.0.abs_diff(ours.0) > DAY => Err(Error::new(
-            ErrorKind::Refused,
-            format!("this machine's clock says {ours}, the storage's {theirs}"),
-        )
-        .with_object(format!("history {:?}", history.name()))
-        .with_hint("what expires depends on the time: set the clock first")),
-        _ => Ok(()),
-    }
 }
 
 /// Makes sure that what would remain is whole, as far as that can be told quickly.
@@ -245,8 +224,9 @@ fn decide(history: &History, chain: &Chain, options: &PruneOptions) -> Result<Pl
     let now = options.clock.now();
     let mut pins = pins(history, options.deleted, now)?;
     // Others may go on from the last settled commit, with other content for the numbers behind it.
-    let open = Standing::of(history, chain)?.settled();
-    let newest = chain.states().next_back().map(|commit| commit.seq);
+    let standing = Standing::of(history, chain)?;
+    standing.check(history)?;
+    let (open, newest) = (standing.settled(), chain.states().next_back().map(|c| c.seq));
     if open != newest {
         for commit in chain.commits().filter(|commit| open.is_none_or(|seq| seq <= commit.seq)) {
             let reason = "another writer may go on before it".to_owned();

@@ -10,12 +10,13 @@
 //! - Without `force` an existing target is never replaced; with it, the old file and its `-wal`, `-shm` and `-journal` step aside
 //!   together before the new file takes the name, so no old WAL is ever applied to the new file.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::codec::batch::{DataSeal, Decoder};
@@ -23,7 +24,7 @@ use crate::codec::digest::PageHasher;
 use crate::codec::pool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Monitor, Phase, check_cancelled};
-use crate::repo::chain::{Chain, Commit, settled};
+use crate::repo::chain::{Chain, Commit, Segment, settled};
 use crate::repo::history::History;
 use crate::repo::page_map::{PageMap, Wanted, adds_up};
 use crate::sqlite::check::Checker;
@@ -84,14 +85,61 @@ pub fn restore(
     check_target(target, options.force)?;
     let scratch = Scratch::beside(target)?;
     check_space(scratch.path(), commit)?;
-    settled(history, chain, |chain| {
+    let write = |chain: &Chain| {
         let commit = still(chain, commit)?;
         write_pages(history, chain, &commit, scratch.file(), options.threads, monitor)
-    })?;
+    };
+    match settled(history, chain, write) {
+        Err(e) if e.kind() == ErrorKind::Damaged => around(history, e, write, monitor)?,
+        done => done?,
+    }
     sync(&scratch, monitor)?;
     check(scratch.path(), options.check, monitor)?;
     check_cancelled(monitor)?;
     scratch.publish(target, options.force)
+}
+
+/// Does something that came upon damage once more, without the damaged merged segments: what they replaced may be there still. Whichever
+/// it is read from, the digests tell that it is the same.
+///
+/// # Errors
+/// What was found first, if this doesn't help; store errors.
+fn around(
+    history: &History,
+    damage: Error,
+    work: impl Fn(&Chain) -> Result<()>,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let mut without = HashSet::new();
+    let mut object = damage.object().unwrap_or_default().to_owned();
+    let mut chain = Chain::load_readable(history, &without)?;
+    // Each time there is one merged segment less.
+    while let Some(damaged) = merged_with(history, &chain, &object) {
+        without.insert(damaged);
+        chain = Chain::load_readable(history, &without)?;
+        match work(&chain) {
+            Ok(()) => {
+                monitor.warn(&format!(
+                    "{damage}; what it replaced is there still and was read instead, `pagekeep repair {} --apply` puts it away",
+                    history.name()
+                ));
+                return Ok(());
+            }
+            Err(e) if e.kind() == ErrorKind::Damaged => {
+                object = e.object().unwrap_or_default().to_owned();
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => break,
+            Err(e) => return Err(e),
+        }
+    }
+    Err(damage)
+}
+
+/// The merged segment of a chain that an object is of.
+fn merged_with(history: &History, chain: &Chain, object: &str) -> Option<SegmentId> {
+    let part_of = history.names().parse_part(object).map(|(id, _)| id);
+    let is_it = |s: &&Arc<Segment>| s.name() == object || part_of == Some(s.reference.id);
+    chain.stored().filter(|s| s.is_merged()).find(is_it).map(|s| s.reference.id)
 }
 
 /// The same commit, in whatever segment it is now.

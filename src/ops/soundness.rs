@@ -7,34 +7,35 @@
 //! |---|---|
 //! | a segment or an expiry is missing or can't be read | damage |
 //! | a segment's object or a part is missing or too short, or a part is another one | damage |
-//! | a label, hold, proof, claim or sign can't be read | damage |
+//! | a label, hold, proof, claim, sign or announced expiry can't be read | damage |
+//! | a head can't be read, and a writer may still build on what it names | damage |
+//! | a head can't be read that nobody needs any more | a remark; a repair puts it away |
 //! | one copy of the description can't be read, differs, or the first is missing | damage, though the other one is read |
 //! | there is no second copy of the description, as older versions left it | told apart; the next writer adds it |
 //! | an object goes on behind its end: nobody reads what is there | a remark; a repair replaces it |
 //! | a segment can't be read that nothing needs | a remark; a repair puts it away |
+//! | a merged segment off the chain is not whole | a remark; damage if the next commit would bring it onto the chain; a repair puts it away |
 //! | an object that nobody can have written, among segments or claims | a remark; a repair puts it away |
 //! | something that has no name of an object, or has one and is no file | a remark; nothing moves it |
 
 use std::collections::{HashMap, HashSet};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::expiry::Expiry;
 use crate::format::hold::HoldRecord;
-use crate::format::proof::{Level, Proof};
+use crate::format::proof::Proof;
 use crate::format::record::Record;
 use crate::format::segment::{PART_HEADER_LEN, PartHeader};
 use crate::format::snapshot::SnapshotRecord;
 use crate::format::writer::WriterClaim;
 use crate::ops::restore::check_above_hole;
 use crate::progress::{Monitor, check_cancelled};
-use crate::repo::chain::{Chain, Commit, Problem, Segment, replaced_too_fast};
+use crate::repo::chain::{Chain, Commit, Problem, Segment, until_still};
 use crate::repo::claims::Claims;
 use crate::repo::described::Copies;
-use crate::repo::history::History;
+use crate::repo::history::{History, failed_proof};
 use crate::repo::page_map::PageMap;
-use crate::repo::strangers;
-
-/// How often to begin anew when merges replace what is looked at.
-const ATTEMPTS: usize = 10;
+use crate::repo::{standing, strangers};
 
 /// How closely to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,11 +60,15 @@ pub struct Soundness {
     pub newest: Option<Problem>,
     /// How the copies of the description are; what is wrong with them is among the damage, too. Sound after a quick look.
     pub copies: Copies,
+    /// Why the next commit would be built on damage, though the newest one can be restored.
+    pub next: Option<Problem>,
     /// Objects that go on behind their end, or parts with another header: all that is read of them is there, and a repair
     /// writes it anew.
     pub(crate) to_replace: HashSet<String>,
     /// The first of what is not known among the objects of the history; there is a remark of it.
     pub(crate) stranger: Option<String>,
+    /// What is damaged and can go, since nothing needs it.
+    pub(crate) spare: HashSet<String>,
 }
 
 impl Soundness {
@@ -107,6 +112,7 @@ pub(crate) fn judge(
         found.remarks.push(Problem { object: object.clone(), message, too_new: *too_new });
     }
     let lens = objects(history, chain, &mut found)?;
+    merged_off_chain(history, chain, look, &mut found)?;
     if look == Look::Close {
         for segment in chain.stored() {
             check_cancelled(monitor)?;
@@ -122,6 +128,12 @@ pub(crate) fn judge(
             found.stranger = Some(name.to_owned());
         }
         found.damage.extend(records(history, monitor)?);
+        let heads = standing::unread(history, chain)?;
+        found.damage.extend(heads.counting);
+        for Problem { object, message, too_new } in heads.idle {
+            let message = format!("{message}; nobody builds on it");
+            found.remarks.push(Problem { object, message, too_new });
+        }
         found.copies = history.copies()?;
         found.damage.extend(found.copies.faults.iter().map(Problem::of));
     }
@@ -130,22 +142,6 @@ pub(crate) fn judge(
     found.damage.dedup();
     found.remarks.sort();
     Ok(found)
-}
-
-/// The last failed proof that no later one clears, by its level and what failed. One that looks at less clears nothing.
-///
-/// # Errors
-/// Store errors; [`ErrorKind::Damaged`] when a proof can't be opened.
-pub(crate) fn failed_proof(history: &History) -> Result<Option<(Level, String)>> {
-    let mut proofs = history.proofs()?;
-    proofs.sort_by_key(|p| p.started);
-    let failed = proofs.iter().rposition(|p| p.failure.is_some());
-    let Some((failed, later)) = failed.and_then(|at| proofs.get(at..)?.split_first()) else {
-        return Ok(None);
-    };
-    let clears = |p: &Proof| p.level >= failed.level && p.coverage_ppm >= failed.coverage_ppm;
-    let failure = failed.failure.clone().filter(|_| !later.iter().any(clears));
-    Ok(failure.map(|failure| (failed.level, failure)))
 }
 
 /// Judges a history as it is now: what a merge replaced meanwhile is not missing. Returns the chain that was judged.
@@ -157,18 +153,15 @@ pub(crate) fn judge_now(
     look: Look,
     monitor: &dyn Monitor,
 ) -> Result<(Chain, Soundness)> {
-    for _ in 0..ATTEMPTS {
-        let chain = history.readable_chain()?;
-        let judged = judge(history, &chain, look, monitor);
-        let clean = match &judged {
-            Ok(found) => found.damage.is_empty() && found.newest.is_none(),
-            Err(e) => e.kind() != ErrorKind::Damaged,
-        };
-        if clean || history.readable_chain()?.extends(&chain) {
-            return judged.map(|found| (chain, found));
-        }
-    }
-    Err(replaced_too_fast(history, "looked at"))
+    until_still(
+        history,
+        || history.readable_chain(),
+        |chain| {
+            let found = judge(history, chain, look, monitor)?;
+            let is_clean = found.damage.is_empty() && found.newest.is_none();
+            Ok((found, is_clean))
+        },
+    )
 }
 
 /// What a backup or a follower asks before it begins: whether what it stores can be restored.
@@ -192,6 +185,11 @@ pub(crate) fn before_writing(
         let what = format!("the newest commit can't be restored: {}", problem.message);
         return Err(Error::damaged(&*problem.object, what)
             .with_hint(format!("nothing was stored; {next} makes the history whole")));
+    }
+    if let Some(problem) = &found.next {
+        let apply = format!("`pagekeep repair {} --apply` puts it away", history.name());
+        return Err(Error::damaged(&*problem.object, &*problem.message)
+            .with_hint(format!("nothing was stored; {apply}")));
     }
     for text in found.remarked() {
         monitor.warn(&text);
@@ -295,6 +293,68 @@ fn part_headers(history: &History, segment: &Segment) -> Result<Vec<Problem>> {
     Ok(found)
 }
 
+/// Merged segments off the chain that are not whole. What they stand for is there, so they harm nobody; but one that ends where the chain
+/// does would be what the next commit is built on.
+fn merged_off_chain(
+    history: &History,
+    chain: &Chain,
+    look: Look,
+    found: &mut Soundness,
+) -> Result<()> {
+    let (names, newest) = (history.names(), chain.newest());
+    for entry in chain.off_chain() {
+        let Some((first, last, id)) = names.parse_merged(&entry.name) else { continue };
+        let is_known = chain.unread().iter().any(|problem| problem.object == entry.name);
+        let ends_last = newest.is_some_and(|newest| newest.end == last);
+        if is_known || (look == Look::Quick && !ends_last) {
+            continue;
+        }
+        let segment = match Segment::read_merged(history, (first, last, id)) {
+            Ok(Some(segment)) => segment,
+            Ok(None) => continue,
+            Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {
+                let Problem { message, too_new, .. } = Problem::of(&e);
+                let message = format!("{message}; nothing needs it");
+                found.remarks.push(Problem { object: entry.name.clone(), message, too_new });
+                continue;
+            }
+            Err(e) => return Err(e),
+        };
+        let Some(message) = too_short(history, &segment, entry.len)? else { continue };
+        let comes_next = newest
+            .is_some_and(|newest| newest.end == last && newest.as_parent() == segment.as_parent());
+        if comes_next {
+            let problem = remark(&entry.name, format!("{message}; the next commit would need it"));
+            found.spare.insert(entry.name.clone());
+            found.next = Some(problem.clone());
+            found.damage.push(problem);
+        } else {
+            let message = format!("{message}; nothing needs it while what it stands for is there");
+            found.remarks.push(remark(&entry.name, message));
+        }
+    }
+    Ok(())
+}
+
+/// What a segment lacks by its own words; nothing if it is gone by now.
+fn too_short(history: &History, segment: &Segment, len: u64) -> Result<Option<String>> {
+    let (store, names) = (history.repository().store(), history.names());
+    if len < segment.object_len() {
+        return Ok(Some(format!("has {len} bytes instead of {}", segment.object_len())));
+    }
+    for (number, expected) in (0..).zip(&segment.manifest.parts) {
+        let part = names.part(segment.reference.id, number);
+        let found = match store.head(&part)? {
+            Some(len) if len >= *expected => continue,
+            Some(len) => format!("its part {part} has {len} bytes instead of {expected}"),
+            None => format!("its part {part} is missing"),
+        };
+        // A segment that is deleted goes before its parts.
+        return Ok(store.head(segment.name())?.map(|_| found));
+    }
+    Ok(None)
+}
+
 /// The small records that can't be read; expiries are the chain's.
 ///
 /// # Errors
@@ -306,6 +366,7 @@ pub(crate) fn records(history: &History, monitor: &dyn Monitor) -> Result<Vec<Pr
     of_kind::<HoldRecord>(history, &names.holds(), monitor, &mut found)?;
     of_kind::<Proof>(history, &names.proofs(), monitor, &mut found)?;
     of_kind::<WriterClaim>(history, &names.signs(), monitor, &mut found)?;
+    of_kind::<Expiry>(history, &names.announcements(), monitor, &mut found)?;
     for (_, entry) in Claims::list(history)?.listed {
         one::<WriterClaim>(history, &entry.name, &mut found)?;
     }
@@ -394,3 +455,6 @@ fn check_places(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,11 +4,12 @@
 //! Invariants:
 //! - Whoever deletes holds a term that was claimed before the chain was read, and an object of the log goes only if its own
 //!   term is lower: no retry of its writer can bring it back.
-//! - The chains of the heads that other writers may build on stay, too ([`super::standing`]).
+//! - The chains of the heads that other writers may build on stay, too ([`super::standing`]); all segments, if one of those heads
+//!   can't be read.
 //! - The newest segment of the log stays, whatever becomes of it: late writes are measured against it.
 //! - A segment goes before its parts, and the newest first: whoever reads meanwhile finds a chain at every step, and lists
 //!   again when an object is gone.
-//! - What a merge replaced is deleted only while the merged segment has all its parts.
+//! - What a merge replaced is deleted only while the merged segment and all its parts have their lengths.
 //! - What can't be read is not deleted, and while there is any, neither are parts that no segment seems to name.
 //! - A grace period keeps what readers may be at. It is a courtesy, by the storage's clock; no reader relies on it.
 //! - Nothing is deleted on the strength of a chain that was listed longer ago than that period, or ten minutes: what came
@@ -173,10 +174,10 @@ fn is_due(scene: &Scene<'_>, stray: &Stray<'_>, now: Timestamp, grace: Duration)
         |s: &Segment| s.is_merged() && s.manifest.first <= stray.first && stray.last <= s.end;
     let cover = chain.segments().iter().find(|s| covers(s));
     // A merge that slept for longer than parts wait for their segment may have lost them.
-    if cover.is_some_and(|s| !has_parts(scene, s)) {
+    if cover.is_some_and(|s| !is_whole(scene, s)) {
         return false;
     }
-    match cover.and_then(|s| chain.modified(s.name())) {
+    match cover.and_then(|s| chain.listed_as(s.name())).map(|e| e.modified) {
         Some(since) => since <= now.before(grace) && stray.entry.modified <= now.before(grace),
         // A late write of a superseded writer: the chain can't come to it any more.
         None if stray.at.is_some() => stray.entry.modified <= now.before(grace),
@@ -185,8 +186,12 @@ fn is_due(scene: &Scene<'_>, stray: &Stray<'_>, now: Timestamp, grace: Duration)
     }
 }
 
-/// Whether all of a segment's parts are there.
-fn has_parts(scene: &Scene<'_>, segment: &Segment) -> bool {
+/// Whether a segment and all of its parts are there, as far as their lengths tell.
+fn is_whole(scene: &Scene<'_>, segment: &Segment) -> bool {
+    let object = scene.chain.listed_as(segment.name());
+    if object.is_none_or(|entry| entry.len < segment.object_len()) {
+        return false;
+    }
     let names = scene.history.names();
     let there = |(part, len)| scene.lens.get(&*names.part(segment.reference.id, part)) == Some(len);
     (0..).zip(&segment.manifest.parts).all(there)
@@ -294,7 +299,7 @@ fn announcements(
             .filter_map(|entry| names.parse_announcement(&entry.name))
             .map(|(_, decision)| decision)
             .collect();
-        expired::withdraw(history, |e| dead.iter().any(|d| names.parse_expiry(d) == Some(e.term)))?;
+        expired::withdraw(history, |decision, _| dead.contains(decision))?;
         let decided: HashSet<String> =
             store.list(&names.expiries())?.into_iter().map(|entry| entry.name).collect();
         for entry in listed {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::expiry::Expiry;
-use crate::format::limits;
+use crate::format::{limits, names};
 use crate::repo::history::History;
 use crate::types::{Seq, Term, Timestamp, WriterToken};
 
@@ -253,31 +253,54 @@ impl Announcement {
 }
 
 /// Withdraws those announcements that concern somebody, whoever made them. One that was decided about meanwhile stays
-/// as it is.
+/// as it is. What concerns somebody is asked by the name of the decision, and by what is announced if that can be read: a prune that is at
+/// work knows what it announced, whatever became of the object.
 ///
 /// # Errors
 /// Store errors.
-pub(crate) fn withdraw(history: &History, concerns: impl Fn(&Expiry) -> bool) -> Result<()> {
+pub(crate) fn withdraw(
+    history: &History,
+    concerns: impl Fn(&str, Option<&Expiry>) -> bool,
+) -> Result<()> {
     let (repository, names) = (history.repository(), history.names());
     for entry in repository.store().list(&names.announcements())? {
         let Some((term, decision)) = names.parse_announcement(&entry.name) else { continue };
-        let (prefix, announced) = match repository.read_record::<Expiry>(&entry.name) {
-            Ok(Some(read)) => read,
-            // It was decided about, or is nobody's: no expiry can follow from what can't be read.
+        let announced = match repository.read_record::<Expiry>(&entry.name) {
+            Ok(Some((prefix, announced))) if announced.term == term => {
+                Some((prefix.object, announced))
+            }
+            // It was decided about.
             Ok(None) => continue,
-            Err(e) if e.kind() == ErrorKind::Damaged => continue,
+            Ok(Some(_)) => None,
+            Err(e) if e.kind() == ErrorKind::Damaged => None,
             Err(e) => return Err(e),
         };
-        if announced.term == term && concerns(&announced) {
-            let nothing = Expiry { ranges: Vec::new(), ..announced };
-            match repository.create_record(&decision, prefix.object, &nothing) {
-                Ok(()) => {}
-                Err(e) if e.kind() == ErrorKind::Busy => {}
-                Err(e) => return Err(e),
+        if !concerns(&decision, announced.as_ref().map(|(_, announced)| announced)) {
+            continue;
+        }
+        let (object, nothing) = match announced {
+            Some((object, announced)) => (object, Expiry { ranges: Vec::new(), ..announced }),
+            None => {
+                let time = Timestamp::now();
+                (object_of(&decision)?, Expiry { term, time, ranges: Vec::new() })
             }
+        };
+        match repository.create_record(&decision, object, &nothing) {
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::Busy => {}
+            Err(e) => return Err(e),
         }
     }
     Ok(())
+}
+
+/// An object id for a record of which only the name is known: that shows the first four bytes.
+fn object_of(name: &str) -> Result<[u8; 16]> {
+    let mut object = WriterToken::random()?.0;
+    for (byte, known) in object.iter_mut().zip(names::token_of(name).into_iter().flatten()) {
+        *byte = known;
+    }
+    Ok(object)
 }
 
 /// The same seqs in ranges that ascend and do not touch.

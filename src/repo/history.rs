@@ -6,7 +6,7 @@ use crate::codec::digest::PageHasher;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::about::About;
 use crate::format::names::HistoryNames;
-use crate::format::proof::Proof;
+use crate::format::proof::{Level, Proof};
 use crate::format::snapshot::{SnapshotKind, SnapshotRecord};
 use crate::repo::Repository;
 use crate::repo::chain::{Chain, Commit};
@@ -226,10 +226,13 @@ impl History {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when it is no restore point any more; [`ErrorKind::Busy`] when another writer may still
-    /// displace it; store errors.
+    /// displace it; [`ErrorKind::Damaged`] when it can't be told on what another writer builds; store errors.
     pub(crate) fn check_kept(&self, seq: Seq, digest: Option<Digest>) -> Result<()> {
-        expired::withdraw(self, |announced| {
-            announced.ranges.iter().any(|(first, last)| (*first..=*last).contains(&seq))
+        // What can't be read may concern any commit.
+        expired::withdraw(self, |_, announced| {
+            announced.is_none_or(|announced| {
+                announced.ranges.iter().any(|(first, last)| (*first..=*last).contains(&seq))
+            })
         })?;
         let chain = self.readable_chain()?;
         let gone = match chain.commit(seq) {
@@ -246,7 +249,9 @@ impl History {
             )
             .with_object(format!("history {:?}", self.name())));
         }
-        if Standing::of(self, &chain)?.settled().is_none_or(|settled| settled < seq) {
+        let standing = Standing::of(self, &chain)?;
+        standing.check(self)?;
+        if standing.settled().is_none_or(|settled| settled < seq) {
             return Err(Error::new(
                 ErrorKind::Busy,
                 format!("another writer is taking over, and may still displace commit {seq}"),
@@ -309,6 +314,22 @@ impl History {
         let name = self.names().proof(proof.seq, proof.started, token);
         self.repository.create_record(&name, token.0, proof)
     }
+}
+
+/// The last failed proof that no later one clears, by its level and what failed. One that looks at less clears nothing.
+///
+/// # Errors
+/// Store errors; [`ErrorKind::Damaged`] when a proof can't be opened.
+pub(crate) fn failed_proof(history: &History) -> Result<Option<(Level, String)>> {
+    let mut proofs = history.proofs()?;
+    proofs.sort_by_key(|p| p.started);
+    let failed = proofs.iter().rposition(|p| p.failure.is_some());
+    let Some((failed, later)) = failed.and_then(|at| proofs.get(at..)?.split_first()) else {
+        return Ok(None);
+    };
+    let clears = |p: &Proof| p.level >= failed.level && p.coverage_ppm >= failed.coverage_ppm;
+    let failure = failed.failure.clone().filter(|_| !later.iter().any(clears));
+    Ok(failure.map(|failure| (failed.level, failure)))
 }
 
 /// Refuses what can't be typed or shown as one line.

@@ -182,7 +182,7 @@ impl Repository {
         match self.look_for_keys() {
             // Slots that can't be read are no reason to doubt what is open.
             Err(e) if e.kind() != ErrorKind::Damaged => Err(e),
-            _ => known().ok_or_else(|| self.unknown_key(name)),
+            _ => known().ok_or_else(|| self.unknown_key(key, name)),
         }
     }
 
@@ -221,8 +221,9 @@ impl Repository {
 
     /// Why an object's key is not in the keyring. Its id stands in the plain and may be damaged; if slots have more keys,
     /// that is the likelier reason.
-    fn unknown_key(&self, name: &str) -> Error {
-        let damaged = Error::damaged(name, "is sealed under a key that is not in the keyring");
+    fn unknown_key(&self, key: KeyId, name: &str) -> Error {
+        let what = format!("is sealed under key {key}, which is not in the keyring");
+        let damaged = Error::damaged(name, what);
         let slots = match slots::read_slots(self.store(), self.id()) {
             Ok(slots) => slots,
             // Whether it is damage can't be told.

@@ -23,6 +23,7 @@ pub mod history;
 pub mod hold;
 mod keyring;
 pub mod keys;
+pub(crate) mod links;
 pub(crate) mod merge;
 mod newer;
 pub mod numbers;

@@ -8,14 +8,19 @@
 //! Invariant: of a chain that was read, and of the heads that were listed after it was read, every later newest
 //! segment descends from the chain's newest segment, or from one of those heads. A head that was not listed was
 //! published later; its writer looked again after that, and found what the chain has or what follows on it.
+//!
+//! A head that can't be read may name any segment. While its term is above the newest segment's, nobody knows what its writer builds
+//! on: nothing of the log may be deleted, nothing may expire, and no commit is settled. The next segment of a term that is no lower
+//! puts an end to that, and so does a repair. A term that nobody claimed has no writer: a head of it is junk.
 
 use std::collections::HashSet;
 
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::head::HeadRecord;
 use crate::format::names::LogName;
 use crate::format::segment::SegmentRef;
-use crate::repo::chain::Chain;
+use crate::repo::chain::{Chain, Problem};
+use crate::repo::claims::Claims;
 use crate::repo::history::History;
 use crate::repo::state::Head;
 use crate::repo::term::Claim;
@@ -29,7 +34,21 @@ pub(crate) struct Standing {
     /// The last commit that all those chains have in common with the chain: no other writer can take it away, and the numbers
     /// behind it may get other content. `None` if that is so for all.
     settled: Option<Seq>,
+    /// A head that counts and can't be read: its writer may build on anything.
+    unknown: Option<Problem>,
 }
+
+/// The heads that can't be read.
+#[derive(Debug, Default)]
+pub(crate) struct Unread {
+    /// Those that a writer may build on.
+    pub(crate) counting: Vec<Problem>,
+    /// Those that are nobody's, or of a term that is over.
+    pub(crate) idle: Vec<Problem>,
+}
+
+/// The term of a head that can't be read, and what is wrong with it.
+type Unreadable = (Term, Problem);
 
 /// Publishes what a writer is going to build on.
 ///
@@ -55,11 +74,23 @@ impl Standing {
     pub(crate) fn of(history: &History, chain: &Chain) -> Result<Self> {
         let newest = chain.states().next_back().map(|commit| commit.seq);
         let mut standing = Self { settled: newest, ..Self::default() };
-        let term = chain.newest().map_or(Term(0), |segment| segment.manifest.term);
-        for head in heads(history, term)? {
+        let (heads, unread) = heads(history, newest_term(chain))?;
+        for head in heads {
             standing.add(history, chain, &head)?;
         }
+        if let Some(problem) = sorted(history, chain, unread)?.counting.pop() {
+            standing.settled = None;
+            standing.unknown = Some(problem);
+        }
         Ok(standing)
+    }
+
+    /// Makes sure that it is known what other writers may build on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`], naming the head that can't be read.
+    pub(crate) fn check(&self, history: &History) -> Result<()> {
+        self.unknown.as_ref().map_or(Ok(()), |problem| Err(problem.error(history)))
     }
 
     fn add(&mut self, history: &History, chain: &Chain, head: &HeadRecord) -> Result<()> {
@@ -90,9 +121,9 @@ impl Standing {
         Ok(())
     }
 
-    /// Whether an object of the log, or a merged segment, is part of what another writer may build on.
+    /// Whether an object of the log, or a merged segment, may be part of what another writer builds on.
     pub(crate) fn needs(&self, name: &str) -> bool {
-        self.segments.contains(name)
+        self.unknown.is_some() || self.segments.contains(name)
     }
 
     /// The last commit that is on the chain for good; `None` if there is none yet.
@@ -101,20 +132,57 @@ impl Standing {
     }
 }
 
-/// The heads of terms behind one. One that can't be read is passed over: anybody can make its name.
-fn heads(history: &History, term: Term) -> Result<Vec<HeadRecord>> {
+/// The heads that can't be read, by whether a writer may build on them.
+///
+/// # Errors
+/// Store errors.
+pub(crate) fn unread(history: &History, chain: &Chain) -> Result<Unread> {
+    let (_, unread) = heads(history, Term(0))?;
+    sorted(history, chain, unread)
+}
+
+/// The term of the newest segment of the log; that of a merged one says nothing of when its commits were written.
+fn newest_term(chain: &Chain) -> Term {
+    let newest = chain.newest().filter(|segment| !segment.is_merged());
+    newest.map_or(Term(0), |segment| segment.manifest.term)
+}
+
+/// Sorts heads that can't be read. They were listed before the claims are: a writer claims its term before it publishes its head, and
+/// its claim stays until something of a higher term is published.
+fn sorted(history: &History, chain: &Chain, unread: Vec<Unreadable>) -> Result<Unread> {
+    let mut sorted = Unread::default();
+    if unread.is_empty() {
+        return Ok(sorted);
+    }
+    let claims = Claims::list(history)?;
+    // If no claim can be read, nothing tells which are nobody's.
+    let claimed = claims.authentic.map(|_| claims.newest());
+    for (term, problem) in unread {
+        let counts = term > newest_term(chain) && claimed.is_none_or(|claimed| term <= claimed);
+        if counts { sorted.counting.push(problem) } else { sorted.idle.push(problem) }
+    }
+    Ok(sorted)
+}
+
+/// The heads of terms behind one, and what is wrong with those that can't be read.
+fn heads(history: &History, term: Term) -> Result<(Vec<HeadRecord>, Vec<Unreadable>)> {
     let names = history.names();
-    let mut found = Vec::new();
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
     for entry in history.repository().store().list(&names.heads())? {
         let Some(claimed) = names.parse_head(&entry.name).filter(|claimed| *claimed > term) else {
             continue;
         };
-        match history.repository().read_record::<HeadRecord>(&entry.name) {
-            Ok(Some((_, head))) if head.term == claimed => found.push(head),
-            Ok(_) => {}
-            Err(e) if e.kind() == ErrorKind::Damaged => {}
+        let problem = match history.repository().read_record::<HeadRecord>(&entry.name) {
+            Ok(Some((_, head))) if head.term == claimed => {
+                found.push(head);
+                continue;
+            }
+            Ok(None) => continue,
+            Ok(Some(_)) => Error::damaged(entry.name, "is another record under this one's name"),
+            Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => e,
             Err(e) => return Err(e),
-        }
+        };
+        unread.push((claimed, Problem::of(&problem)));
     }
-    Ok(found)
+    Ok((found, unread))
 }

@@ -15,6 +15,9 @@ use crate::types::{Term, Timestamp, WriterToken};
 /// The role of those who publish no commits.
 pub(crate) const PRUNE: &str = "prune";
 
+/// How far this machine's clock and the storage's may be apart, in microseconds.
+const DAY: u64 = 24 * 3600 * 1_000_000;
+
 /// A claimed term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Claim {
@@ -56,6 +59,29 @@ impl Claim {
         }
         Err(Error::new(ErrorKind::Busy, "too many writers claim this history at once")
             .with_object(names.writers()))
+    }
+
+    /// Makes sure that this machine's clock is not far from the storage's, which tells when a claim was made that is not old. With a clock
+    /// that is wrong by months everything would expire, and what is being written would be deleted as if it were left behind.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] when it is; store errors.
+    pub(crate) fn check_clock(&self, history: &History, now: Timestamp) -> Result<()> {
+        let names = history.names();
+        let name = names.writer(self.term);
+        let listed = history.repository().store().list(&names.writers())?;
+        let theirs = listed.iter().find(|e| e.name == name).map(|e| e.modified);
+        match theirs {
+            Some(theirs) if theirs.0.abs_diff(now.0) > DAY => Err(Error::new(
+                ErrorKind::Refused,
+                format!("this machine's clock says {now}, the storage's {theirs}"),
+            )
+            .with_object(format!("history {:?}", history.name()))
+            .with_hint(
+                "what expires and what is deleted depends on the time: set the clock first",
+            )),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //! anybody prunes it: neighbours of one size are merged as soon as there are many, and what they replaced is deleted later.
 //!
 //! Invariants: no commit goes, whether it expired or not: that is a prune's business. Nothing that a writer acknowledges
-//! depends on it; when it fails, the next one does its work.
+//! depends on it; when it fails, the next one does its work. Nothing is deleted while the last verification failed, or when this machine's
+//! clock is not the storage's.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::term::Claim;
 use crate::error::Result;
 use crate::progress::{Monitor, check_cancelled};
 use crate::repo::chain::settled;
-use crate::repo::history::History;
+use crate::repo::history::{History, failed_proof};
 use crate::types::Timestamp;
 
 /// After how many segments a writer looks whether there is something to merge.
@@ -24,7 +25,8 @@ pub(crate) const GRACE: Duration = Duration::from_secs(3600);
 /// Merges what is due, in a term that was claimed, and deletes what has been superfluous for long enough.
 ///
 /// # Errors
-/// [`crate::error::ErrorKind::Damaged`] when what is merged can't be read as it was stored; store errors.
+/// [`crate::error::ErrorKind::Damaged`] when what is merged can't be read as it was stored; [`crate::error::ErrorKind::Refused`] when this
+/// machine's clock is far from the storage's; store errors.
 pub(crate) fn run(
     history: &History,
     claim: Claim,
@@ -48,6 +50,11 @@ pub(crate) fn run(
             chain = history.chain()?;
         }
         check_cancelled(monitor)?;
+        claim.check_clock(history, now)?;
+        // What a merge replaced may be all that is left of something.
+        if failed_proof(history)?.is_some() {
+            return Ok(Collected::default());
+        }
         collect::find(history, &chain, claim, now, GRACE)?.delete(history)
     })
 }

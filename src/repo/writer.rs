@@ -17,6 +17,7 @@
 //! Invariants: no lease, no clock. One process per machine and history, by a local lock. A writer that was superseded by
 //! another writer stops with [`ErrorKind::Superseded`].
 
+use super::links::{Links, too_short};
 use super::seen;
 use super::standing;
 use super::state::{Head, State, StateDir};
@@ -42,6 +43,8 @@ pub struct Writer {
     /// What this process tried to publish behind the head, and where in the source that ends: any of it may be there, or come
     /// to be there yet.
     tries: Vec<(Head, Option<Position>)>,
+    /// What it is built on.
+    pub(crate) links: Links,
 }
 
 impl Writer {
@@ -107,7 +110,7 @@ impl Writer {
 
     fn with(history: &History, role: &str, dir: StateDir, state: State) -> Self {
         let (history, role) = (history.clone(), role.to_owned());
-        Self { history, role, dir, state, tries: Vec::new() }
+        Self { history, role, dir, state, tries: Vec::new(), links: Links::new() }
     }
 
     /// The history.
@@ -179,6 +182,8 @@ impl Writer {
             }
         }
         self.check_parent(head)?;
+        self.links.check(&self.history)?;
+        self.links.add(&name, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         self.confirm_head(Some(head))
     }
 
@@ -188,8 +193,14 @@ impl Writer {
         let Some(parent) = self.head() else { return Ok(()) };
         let store = self.history.repository().store();
         let at = LogName { term: parent.term, first: parent.first };
-        if store.head(&self.history.names().segment(at))?.is_some() {
-            return Ok(());
+        let name = self.history.names().segment(at);
+        if let Some(len) = store.head(&name)? {
+            return match self.links.len_of(&name) {
+                Some(expected) if len < expected => {
+                    Err(too_short(&self.history, &name, (len, expected)))
+                }
+                _ => Ok(()),
+            };
         }
         match self.history.chain() {
             // A prune merged it, now that something stands behind it. If another writer displaced the new segment, the
@@ -203,7 +214,7 @@ impl Writer {
         let published = LogName { term: head.term, first: head.first };
         store.delete(&self.history.names().segment(published))?;
         Err(Error::damaged(
-            self.history.names().segment(at),
+            name,
             "is gone, and the new commits are built on it: nothing was stored",
         )
         .with_hint(
@@ -239,6 +250,7 @@ impl Writer {
         let at = LogName { term: last.term, first: last.first };
         let Some((segment, head, position)) = self.earlier_try(at)? else { return Ok(None) };
         self.check_parent(&head)?;
+        self.links.check(&self.history)?;
         self.confirm_head(Some(&head))?;
         self.remember(Some(head), position, source)?;
         Ok(Some(segment.manifest.commits))
@@ -251,6 +263,7 @@ impl Writer {
 
     /// Makes sure that nobody took over: everything published so far is on the chain for good.
     pub(crate) fn confirm(&mut self) -> Result<()> {
+        self.links.check(&self.history)?;
         let head = self.state.head.clone();
         self.confirm_head(head.as_ref())
     }

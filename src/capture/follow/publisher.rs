@@ -322,6 +322,10 @@ impl Publisher<'_> {
                 Err(e) => {
                     self.fault(&e);
                     if self.shared.lock().is_overdue() {
+                        if e.kind() == ErrorKind::Damaged {
+                            // Its own hint says what to do first.
+                            return Err(e);
+                        }
                         return Err(e.with_hint(
                             "the last commits are not in the repository yet; the next run captures them from the WAL, or by a scan",
                         ));

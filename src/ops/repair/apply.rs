@@ -1,7 +1,7 @@
 //! Doing what a plan says.
 //!
 //! ```text
-//! put copies of the description back -> claim a term -> publish what is lost -> bridge the holes -> move what leads nowhere -> go on behind the newest -> write anew what is damaged
+//! put copies of the description back -> claim a term -> publish what is lost -> bridge the holes -> move what leads nowhere -> go on behind the newest -> move heads -> write anew what is damaged
 //! ```
 //!
 //! After each step the history is as good as before or better, and what is left to do is found again: the expiry of what is lost keeps its
@@ -26,6 +26,7 @@ use crate::repo::history::History;
 use crate::repo::merge::{Keep, Options, bury, merge};
 use crate::repo::publish::{Outline, SegmentWriter};
 use crate::repo::quarantine;
+use crate::repo::standing;
 use crate::repo::term::{Claim, PRUNE};
 use crate::repo::writer::Writer;
 use crate::sqlite::source::Source;
@@ -61,7 +62,7 @@ impl Plan {
             run.record(&claim)?;
             run.bridge(&claim)?;
             run.stand_in(&claim)?;
-            for name in &self.away {
+            for name in self.away.iter().filter(|name| !run.is_head(name)) {
                 check_cancelled(monitor)?;
                 run.end_turns_below(name)?;
                 quarantine::put(history.repository().store(), name)?;
@@ -75,6 +76,7 @@ impl Plan {
                 None
             }
         };
+        run.put_heads_away()?;
         run.clear()?;
         Ok(healed)
     }
@@ -193,11 +195,36 @@ impl Run<'_> {
         let loss = &self.plan.loss;
         let Some(newest) = self.plan.chain.newest() else { return Ok(()) };
         let id = &newest.reference.id;
-        let needs_one =
-            self.plan.behind_newest || loss.spoilt.contains(id) || loss.unreadable.contains(id);
-        if !needs_one {
+        if self.plan.behind_newest || loss.spoilt.contains(id) || loss.unreadable.contains(id) {
+            self.anchor()?;
+        }
+        Ok(())
+    }
+
+    fn is_head(&self, name: &str) -> bool {
+        self.history.names().parse_head(name).is_some()
+    }
+
+    /// Moves heads that can't be read. Whoever published one that counts may be at work, and what it builds on is kept because of it; so
+    /// something of a higher term is published first. Then nothing that is built on it is the newest any more.
+    fn put_heads_away(&self) -> Result<()> {
+        let heads: Vec<&String> = self.plan.away.iter().filter(|n| self.is_head(n)).collect();
+        if heads.is_empty() {
             return Ok(());
         }
+        let chain = self.history.chain()?;
+        if !standing::unread(self.history, &chain)?.counting.is_empty() {
+            self.anchor()?;
+        }
+        for name in heads {
+            check_cancelled(self.monitor)?;
+            quarantine::put(self.history.repository().store(), name)?;
+        }
+        Ok(())
+    }
+
+    /// Publishes a commit without pages behind the newest one.
+    fn anchor(&self) -> Result<()> {
         let mut writer = Writer::open(self.history, "repair")?;
         let Some(head) = writer.head().cloned() else { return Ok(()) };
         let record = CommitRecord {

@@ -2,7 +2,8 @@
 //!
 //! | what is damaged | what is done |
 //! |---|---|
-//! | a label, a hold, a proof, a claim, an expiry | it goes to the quarantine |
+//! | a label, a hold, a proof, a claim, an expiry, an announced one | it goes to the quarantine |
+//! | a head | it goes to the quarantine, once something of a higher term stands behind what it may name |
 //! | a copy of the description | the other one is put in its place |
 //! | a segment on the way from the newest to the oldest | its commits and those that need it expire; a segment without pages takes its place, so what lies above and below stays |
 //! | the newest segments | their commits expire, and they go to the quarantine; the history goes on with higher numbers |

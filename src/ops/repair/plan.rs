@@ -9,16 +9,13 @@ use crate::ops::audit;
 use crate::ops::restore::Opener;
 use crate::ops::soundness::{Look, Soundness, judge};
 use crate::progress::{Monitor, Phase, check_cancelled};
-use crate::repo::chain::{Chain, Hole, Problem, Segment, replaced_too_fast};
+use crate::repo::chain::{Chain, Hole, Problem, Segment, until_still};
 use crate::repo::described::Copies;
 use crate::repo::history::History;
 use crate::repo::merge::loss::{Loss, loss};
 use crate::repo::page_map::{Wanted, adds_up};
 use crate::repo::{seen, state};
 use crate::types::{SegmentId, Seq};
-
-/// How often to begin anew when merges replace what is looked at.
-const ATTEMPTS: usize = 10;
 
 /// What is to be done about a history.
 #[derive(Debug)]
@@ -59,19 +56,13 @@ pub fn survey(history: &History, options: &RepairOptions, monitor: &dyn Monitor)
     // Whoever repairs holds the history like one who writes to it.
     let _lock = state::StateDir::lock(history)?;
     let look = Survey { history, options, monitor };
-    for _ in 0..ATTEMPTS {
-        let chain = Chain::load_readable(history, &HashSet::new())?;
-        let planned = look.plan(chain.clone());
-        let clean = match &planned {
-            Ok(plan) => plan.report.is_sound() && plan.away.is_empty(),
-            Err(e) => e.kind() != ErrorKind::Damaged,
-        };
-        // An object that a merge replaced meanwhile is not missing.
-        if clean || Chain::load_readable(history, &HashSet::new())?.extends(&chain) {
-            return planned;
-        }
-    }
-    Err(replaced_too_fast(history, "looked at"))
+    let load = || Chain::load_readable(history, &HashSet::new());
+    let planned = until_still(history, load, |chain| {
+        let plan = look.plan(chain.clone())?;
+        let is_clean = plan.report.is_sound() && plan.away.is_empty();
+        Ok((plan, is_clean))
+    });
+    planned.map(|(_, plan)| plan)
 }
 
 /// Nothing is done to a history that a newer version wrote to.
@@ -117,13 +108,13 @@ impl Survey<'_> {
                 more.push(Fault::of(problem, action));
                 continue;
             }
-            let is_record = look.is_record(&problem.object);
+            let can_go = look.is_record(&problem.object) || judged.spare.contains(&problem.object);
             let action = match judged.to_replace.contains(&problem.object) {
                 true => Action::Replace,
-                false if is_record => Action::Quarantine,
+                false if can_go => Action::Quarantine,
                 false => Action::Expire,
             };
-            if is_record {
+            if can_go {
                 away.push(problem.object.clone());
             }
             more.push(Fault::of(problem, action));
@@ -183,7 +174,7 @@ impl Survey<'_> {
     fn is_record(&self, name: &str) -> bool {
         let names = self.history.names();
         let kinds = [names.snapshots(), names.holds(), names.proofs(), names.writers()];
-        let more = [names.signs(), names.expiries()];
+        let more = [names.signs(), names.expiries(), names.heads(), names.announcements()];
         kinds.iter().chain(&more).any(|prefix| name.starts_with(&**prefix))
     }
 

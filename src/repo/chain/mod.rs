@@ -29,8 +29,8 @@ use crate::store::Entry;
 use crate::types::{SegmentId, Seq, Timestamp};
 
 pub use super::segment::Segment;
-pub(crate) use tolerant::bridge;
 pub use tolerant::{Hole, Problem};
+pub(crate) use tolerant::{bridge, without_pages};
 
 /// How often to begin anew when a merge deletes what was listed.
 const ATTEMPTS: usize = 10;
@@ -58,8 +58,8 @@ pub struct Chain {
     /// Whether something was merged that is newer than all of the log. The newest segment is never merged, so the one
     /// that followed may be missing; unless what was merged is on no chain any more.
     doubtful: bool,
-    /// When each listed segment object was created.
-    modified: HashMap<String, Timestamp>,
+    /// The segment objects that were listed, by name.
+    entries: HashMap<String, Entry>,
     /// Names of segments that can't be read; none of them is needed.
     unreadable: Vec<String>,
     /// What is wrong with those.
@@ -174,9 +174,9 @@ impl Chain {
         self.listed
     }
 
-    /// When a segment's object was created.
-    pub(crate) fn modified(&self, name: &str) -> Option<Timestamp> {
-        self.modified.get(name).copied()
+    /// What was listed of a segment's object.
+    pub(crate) fn listed_as(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name)
     }
 
     /// The commits that expired.
@@ -290,6 +290,30 @@ pub(crate) fn replaced_too_fast(history: &History, done: &str) -> Error {
     Error::new(ErrorKind::Busy, what)
         .with_object(format!("history {:?}", history.name()))
         .with_hint("run it again when no prune is at work")
+}
+
+/// Looks at a chain until nothing of it was replaced meanwhile: an object that a merge replaced is not missing. `look` answers what it found, and
+/// whether that can't be due to a merge. Answers the chain that was looked at, too.
+///
+/// # Errors
+/// [`ErrorKind::Busy`] when segments are replaced all the time; those of both.
+pub(crate) fn until_still<T>(
+    history: &History,
+    load: impl Fn() -> Result<Chain>,
+    mut look: impl FnMut(&Chain) -> Result<(T, bool)>,
+) -> Result<(Chain, T)> {
+    for _ in 0..ATTEMPTS {
+        let chain = load()?;
+        let looked = look(&chain);
+        let is_so = match &looked {
+            Ok((_, is_so)) => *is_so,
+            Err(e) => e.kind() != ErrorKind::Damaged,
+        };
+        if is_so || load()?.extends(&chain) {
+            return looked.map(|(found, _)| (chain, found));
+        }
+    }
+    Err(replaced_too_fast(history, "looked at"))
 }
 
 /// Does something with a chain. When it finds damage and a merge has replaced segments meanwhile, it begins anew with the

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::{CommitKind, CommitRecord, Manifest, SegmentKind};
 use crate::repo::chain::Segment;
 use crate::repo::history::History;
-use crate::types::{Digest, Seq, Term, WriterToken};
+use crate::types::{Digest, PageSize, Seq, Term, WriterToken};
 
 /// Something that is wrong with an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,7 +78,7 @@ impl Walk<'_> {
         if let Some(newest) = newest {
             self.explore(&newest)?;
             let (path, whole) = self.path(&newest);
-            let why = (!whole).then(|| self.why_not(&path));
+            let why = if whole { None } else { Some(self.why_not(&path)?) };
             let bound = path.last().map_or(Seq(0), |s| s.manifest.first);
             parts.push(Part { segments: path, why });
             if !whole {
@@ -115,11 +115,13 @@ impl Walk<'_> {
         Ok(Some(chain))
     }
 
-    fn why_not(&mut self, path: &[Arc<Segment>]) -> Problem {
-        path.last().map_or_else(
-            || Problem { object: String::new(), message: String::new(), too_new: false },
-            |end| Problem::of(&self.why(end)),
-        )
+    /// Why nothing whole lies before a path. A key that is missing is no damage, and no hole to read around.
+    fn why_not(&mut self, path: &[Arc<Segment>]) -> Result<Problem> {
+        let why = match path.last() {
+            Some(end) => self.why(end),
+            None => Error::damaged(self.listing.history.names().log(), "has no segment"),
+        };
+        if why.kind() == ErrorKind::WrongKey { Err(why) } else { Ok(Problem::of(&why)) }
     }
 
     /// What lies below a hole. A missing segment had a commit at least: what ends right before the hole's upper edge is another one's.
@@ -171,7 +173,7 @@ impl Walk<'_> {
             let Some(end) = path.last() else { continue };
             bound = end.manifest.first;
             let why = if path.len() == uncut {
-                self.why_not(&path)
+                self.why_not(&path)?
             } else {
                 Problem::of(&Error::damaged(end.name(), "follows on nothing that is there"))
             };
@@ -207,15 +209,29 @@ pub(crate) fn bridge(
     };
     debug_assert!(first <= last);
     Some(Manifest {
+        parent: below.map(Segment::as_parent),
+        covers: above.manifest.parent,
+        ..without_pages(history, (term, token), above.manifest.page_size, record)
+    })
+}
+
+/// The manifest of a base that has nothing but a carried commit.
+pub(crate) fn without_pages(
+    history: &History,
+    (term, token): (Term, WriterToken),
+    page_size: PageSize,
+    record: CommitRecord,
+) -> Manifest {
+    Manifest {
         history: history.id(),
         term,
         token,
         kind: SegmentKind::Base,
-        page_size: above.manifest.page_size,
-        parent: below.map(Segment::as_parent),
-        covers: above.manifest.parent,
+        page_size,
+        parent: None,
+        covers: None,
         carries: true,
-        first,
+        first: record.seq,
         versions: 0,
         batches: 0,
         inline_len: 0,
@@ -223,5 +239,5 @@ pub(crate) fn bridge(
         parts: Vec::new(),
         origins: Vec::new(),
         blocks: Vec::new(),
-    })
+    }
 }

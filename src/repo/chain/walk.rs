@@ -90,8 +90,11 @@ impl<'h> Walk<'h> {
         let (mut path, whole) = self.path(&newest);
         if !whole {
             let end = path.pop().unwrap_or(newest);
-            let named = self.listing.history.name().to_owned();
-            return Err(self.why(&end).with_hint(hint(&named)));
+            let why = self.why(&end);
+            if why.kind() == ErrorKind::WrongKey {
+                return Err(why);
+            }
+            return Err(why.with_hint(hint(self.listing.history.name())));
         }
         path.reverse();
         Ok(Some(self.finish(path)))
@@ -241,12 +244,20 @@ impl<'h> Walk<'h> {
             (None, Some((_, last, _))) => Some((last, 0)).filter(|_| last < first),
             (None, None) => None,
         };
-        let nearest =
-            self.listing.bad.keys().filter(|name| before(name).is_some()).max_by_key(before);
-        let found = nearest.cloned().and_then(|name| self.listing.bad.get_key_value(&name));
+        // But one whose key is missing is no damage, and that may be the one.
+        let names = self.listing.bad.keys().filter(|name| before(name).is_some());
+        let keyless = |name: &&String| {
+            self.listing.bad.get(*name).is_some_and(|e| e.kind() == ErrorKind::WrongKey)
+        };
+        let nearest = names.max_by_key(|name| (keyless(name), before(name)));
+        let found = nearest.and_then(|name| self.listing.bad.get_key_value(name));
         match found {
             Some((name, e)) => {
-                Error::new(e.kind(), Problem::of(e).message).with_object(name.clone())
+                let why = Error::new(e.kind(), Problem::of(e).message).with_object(name.clone());
+                match e.hint() {
+                    Some(hint) => why.with_hint(hint),
+                    None => why,
+                }
             }
             None => Error::damaged(
                 end.name(),
@@ -263,9 +274,11 @@ impl<'h> Walk<'h> {
         let listed = &self.listing.entries;
         let strays = listed.iter().filter(|e| stray(&e.name)).cloned().collect();
         let (began, doubtful) = (self.listing.began, self.listing.is_doubtful());
-        let modified = listed.iter().map(|e| (e.name.clone(), e.modified)).collect();
+        let entries = listed.iter().map(|e| (e.name.clone(), e.clone())).collect();
         let named = |name: &String, e: &Error| Problem { object: name.clone(), ..Problem::of(e) };
-        let unread = self.listing.bad.iter().map(|(name, e)| named(name, e)).collect();
+        // Where a key is missing, nothing is known to be wrong.
+        let known = self.listing.bad.iter().filter(|(_, e)| e.kind() != ErrorKind::WrongKey);
+        let unread = known.map(|(name, e)| named(name, e)).collect();
         let unreadable = self.listing.bad.into_keys().collect();
         Chain {
             segments,
@@ -273,7 +286,7 @@ impl<'h> Walk<'h> {
             strays,
             listed: began,
             doubtful,
-            modified,
+            entries,
             unreadable,
             unread,
             junk: self.listing.junk,

@@ -33,7 +33,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::header::SPARSE;
 use crate::format::segment::{CommitRecord, Manifest, SegmentKind, SegmentRef};
 use crate::progress::Monitor;
-use crate::repo::chain::{Chain, Segment};
+use crate::repo::chain::{Chain, Segment, without_pages};
 use crate::repo::data::{SegmentData, missing_part};
 use crate::repo::history::History;
 use crate::repo::term::Claim;
@@ -236,23 +236,14 @@ pub(crate) fn bury(
         return Err(inconsistent());
     }
     let mut data = SegmentData::new(history)?;
+    let (by, page_size) = ((claim.term, claim.token), last.manifest.page_size);
+    let record = CommitRecord { changed: 0, stored: 0, ..record };
     let manifest = Manifest {
-        history: history.id(),
-        term: claim.term,
-        token: claim.token,
         kind: first.manifest.kind,
-        page_size: last.manifest.page_size,
         parent: first.manifest.parent,
         covers: Some(named.unwrap_or_else(|| last.as_parent())),
-        carries: true,
         first: first.manifest.first,
-        versions: 0,
-        batches: 0,
-        inline_len: 0,
-        commits: vec![CommitRecord { changed: 0, stored: 0, ..record }],
-        parts: Vec::new(),
-        origins: Vec::new(),
-        blocks: Vec::new(),
+        ..without_pages(history, by, page_size, record)
     };
     let name = history.names().merged_segment(first.manifest.first, last.end, data.id());
     let (_, bytes, _) = data.finish(&name, manifest, SPARSE)?;

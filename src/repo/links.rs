@@ -1,0 +1,86 @@
+//! Whether the chain that a writer builds on is there still. Somebody may delete or shorten an object in its middle while the writer is
+//! at work; what is published from then on can't be restored, and nobody may be told that it is safe.
+//!
+//! Its parent is looked at with every segment. The rest is looked at once a minute at most, with a listing of the log and one of the merged
+//! segments; and if something was merged, or is not as it was, by a reading of the chain. So what is acknowledged within a minute after
+//! something went may have to be captured again. Parts and the bytes within objects are not looked at: that is a verification's business.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::repo::history::History;
+
+/// How often to look, at most.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// What the chain of a writer consists of.
+#[derive(Debug)]
+pub(crate) struct Links {
+    /// The objects that are known, and their lengths.
+    lens: HashMap<String, u64>,
+    /// The merged segments that were there when the chain was read; `None` if it was not.
+    merged: Option<HashSet<String>>,
+    looked: Instant,
+    pub(crate) every: Duration,
+}
+
+impl Links {
+    /// Of a chain that was looked at just now.
+    pub(crate) fn new() -> Self {
+        Self { lens: HashMap::new(), merged: None, looked: Instant::now(), every: EVERY }
+    }
+
+    /// Another segment stands behind the others.
+    pub(crate) fn add(&mut self, name: &str, len: u64) {
+        self.lens.insert(name.to_owned(), len);
+    }
+
+    /// How long a segment's object must be, if that is known.
+    pub(crate) fn len_of(&self, name: &str) -> Option<u64> {
+        self.lens.get(name).copied()
+    }
+
+    /// Looks whether all is there, if it is time for that.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Damaged`], naming the object, when something is not; store errors.
+    pub(crate) fn check(&mut self, history: &History) -> Result<()> {
+        if self.looked.elapsed() < self.every {
+            return Ok(());
+        }
+        let (store, names) = (history.repository().store(), history.names());
+        let log = store.list(&names.log())?;
+        let merged = store.list(&names.merged())?;
+        let there: HashMap<&str, u64> =
+            log.iter().chain(&merged).map(|e| (&*e.name, e.len)).collect();
+        let names: HashSet<String> = merged.iter().map(|e| e.name.clone()).collect();
+        let is_there = |(name, len): (&String, &u64)| there.get(&**name).is_some_and(|l| l >= len);
+        if self.merged.as_ref() != Some(&names) || !self.lens.iter().all(is_there) {
+            let chain = history.chain()?;
+            let lens = chain.segments().iter().map(|s| (s.name().to_owned(), s.object_len()));
+            let lens: HashMap<String, u64> = lens.collect();
+            // What was not listed was read just now.
+            let short = lens
+                .iter()
+                .find(|(name, len)| there.get(&***name).is_some_and(|found| found < *len));
+            if let Some((name, len)) = short {
+                let found = there.get(&**name).copied().unwrap_or_default();
+                return Err(too_short(history, name, (found, *len)));
+            }
+            (self.lens, self.merged) = (lens, Some(names));
+        }
+        self.looked = Instant::now();
+        Ok(())
+    }
+}
+
+/// That a segment which is needed lost its end.
+pub(crate) fn too_short(history: &History, name: &str, (found, expected): (u64, u64)) -> Error {
+    let what =
+        format!("has {found} bytes instead of {expected}, and the new commits are built on it");
+    Error::damaged(name, what).with_hint(format!(
+        "nothing is acknowledged any more; `pagekeep repair {}` says what can be done about it",
+        history.name()
+    ))
+}
