@@ -177,6 +177,9 @@ fn is_due(scene: &Scene<'_>, stray: &Stray<'_>, now: Timestamp, grace: Duration)
     if cover.is_some_and(|s| !is_whole(scene, s)) {
         return false;
     }
+    if cover.is_some_and(|s| is_undermined(scene, s)) {
+        return false;
+    }
     match cover.and_then(|s| chain.listed_as(s.name())).map(|e| e.modified) {
         Some(since) => since <= now.before(grace) && stray.entry.modified <= now.before(grace),
         // A late write of a superseded writer: the chain can't come to it any more.
@@ -184,6 +187,19 @@ fn is_due(scene: &Scene<'_>, stray: &Stray<'_>, now: Timestamp, grace: Duration)
         // A merge that nobody will ever follow.
         None => stray.entry.modified <= now.before(ORPHANS.max(grace)),
     }
+}
+
+/// Whether somebody else may be deleting what a merged segment is built on. Two may merge at once, and their ranges may
+/// overlap: who read the chain before the later one was published found the earlier one on it, and deletes what that
+/// covers. Then the chain leads through the earlier one again, and on from it through what the later one covers.
+fn is_undermined(scene: &Scene<'_>, cover: &Segment) -> bool {
+    let names = scene.history.names();
+    let first = cover.manifest.first;
+    let readable = |e: &&Entry| !scene.chain.unreadable().contains(&e.name);
+    let strays = scene.chain.off_chain().iter().filter(readable);
+    strays
+        .filter_map(|e| names.parse_merged(&e.name))
+        .any(|(from, last, _)| from < first && first <= last && last < cover.end)
 }
 
 /// Whether a segment and all of its parts are there, as far as their lengths tell.

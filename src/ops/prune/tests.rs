@@ -349,3 +349,45 @@ fn what_a_verification_found_is_not_forgotten_for_one_that_looks_at_less() {
     prove(3, Level::Restore, None);
     assert_eq!(prune(&bench.history, &options, &Silent).unwrap().dropped.len(), 2);
 }
+
+#[test]
+fn prunes_whose_merges_overlap_delete_nothing_that_is_needed() {
+    for later_term_first in [false, true] {
+        let mut bench = Bench::new(1);
+        for _ in 0..8 {
+            bench.pass(HOUR);
+            bench.commit();
+        }
+        let options = Options::new(Keep::All, 1);
+        let mut claims = [(); 2].map(|()| Claim::take(&bench.history, PRUNE).unwrap());
+        if later_term_first {
+            claims.reverse();
+        }
+        let [one, other] = claims;
+        let chain = bench.history.chain().unwrap();
+        assert_eq!(chain.segments().len(), 8);
+        let collect = |claim| {
+            let (chain, now) = (bench.history.chain().unwrap(), bench.clock().now());
+            collect::find(&bench.history, &chain, claim, now, Duration::ZERO).unwrap()
+        };
+        // One merges 2 to 5, finds what can go, and sleeps.
+        merge(&bench.history, &chain, 1..5, &one, &options, &Silent).unwrap();
+        let found = collect(one);
+        // The other one, which read the chain before, merges 4 to 6, and deletes.
+        merge(&bench.history, &chain, 3..6, &other, &options, &Silent).unwrap();
+        collect(other).delete(&bench.history).unwrap();
+        found.delete(&bench.history).unwrap();
+        let what = format!("later term first: {later_term_first}");
+        assert_eq!(bench.check(&what).len(), 8, "{what}");
+        // Nothing of it stays for good.
+        for _ in 0..2 {
+            bench.pass(9 * 24 * HOUR);
+            let claim = Claim::take(&bench.history, PRUNE).unwrap();
+            let (chain, now) = (bench.history.chain().unwrap(), bench.clock().now());
+            let found = collect::find(&bench.history, &chain, claim, now, Duration::ZERO).unwrap();
+            found.delete(&bench.history).unwrap();
+        }
+        assert_eq!(bench.check(&what).len(), 8, "{what}");
+        crate::ops::trial::no_orphans(&bench.history, &what);
+    }
+}

@@ -36,6 +36,8 @@ fn bench(seed: u64, commits: usize) -> Bench {
     bench
 }
 
+const CHEAP: KdfParams = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
+
 fn machine(bench: &Bench, name: &str) -> History {
     let state = bench.dir.path().join(name);
     let store = Arc::new(bench.store.clone());
@@ -201,7 +203,7 @@ fn a_head_that_cannot_be_read_keeps_everything_until_something_newer_is_publishe
         let e = bench.history.add_snapshot(Seq(5), "x", SnapshotKind::Manual).unwrap_err();
         assert!(e.kind() == ErrorKind::Damaged && e.object() == Some(&*head), "{e:?}");
         let to = MemoryStore::new();
-        let kdf = crate::format::slot::KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
+        let kdf = CHEAP;
         let to = Repository::init(
             Arc::new(to),
             &[(&bench.secret, "")],
@@ -343,10 +345,13 @@ fn a_machine_whose_clock_is_wrong_deletes_nothing() {
 #[test]
 fn a_key_that_is_missing_is_no_hole() {
     let bench = bench(49, 5);
-    let stale = machine(&bench, "stale");
+    let (state, gone) = (bench.dir.path().join("stale"), Secret::new_recovery().unwrap());
+    bench.history.repository().add_slot(&gone, "", CHEAP).unwrap();
+    let stale = Repository::open(Arc::new(bench.store.clone()), &gone, state).unwrap();
+    let stale = stale.history("app").unwrap();
     let rotating = machine(&bench, "rotating");
     let options =
-        RotateOptions { secrets: &[(&bench.secret, "")], new_recovery: None, remove_others: false };
+        RotateOptions { secrets: &[(&bench.secret, "")], new_recovery: None, remove_others: true };
     rotating.repository().rotate(&options).unwrap().complete().unwrap();
     let fresh = machine(&bench, "fresh");
     let claim = Claim::take(&fresh, PRUNE).unwrap();
