@@ -101,9 +101,13 @@ impl Run<'_> {
         if ids(&now) == ids(&self.plan.chain) {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Busy, "was written to, or pruned, since it was looked at")
+        Err(self.written_to("nothing was changed; run it again when no other process works on it"))
+    }
+
+    fn written_to(&self, hint: &str) -> Error {
+        Error::new(ErrorKind::Busy, "was written to, or pruned, since it was looked at")
             .with_object(format!("history {:?}", self.history.name()))
-            .with_hint("nothing was changed; run it again when no other process works on it"))
+            .with_hint(hint)
     }
 
     /// Merges anew what damaged merged segments replaced, before those go: whatever else deletes the originals meanwhile,
@@ -291,6 +295,12 @@ impl Run<'_> {
                 let is_base = |s: &Arc<Segment>| s.manifest.kind == SegmentKind::Base;
                 while until < end && !chain.segments().get(until).is_some_and(is_base) {
                     until += 1;
+                }
+                // A writer at work built on what is lost, and was told that it is safe: the next plan sees that.
+                let covered = chain.segments().get(at..until).unwrap_or_default();
+                let mut commits = covered.iter().flat_map(|s| s.manifest.states());
+                if commits.any(|c| chain.commit(c.seq).is_some()) {
+                    return Err(self.written_to("run it again when no other process works on it"));
                 }
                 bury(self.history, &chain, at..until, &claim)?;
             }
