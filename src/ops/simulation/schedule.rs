@@ -75,6 +75,9 @@ pub(super) enum Director {
         /// Whether only writes are counted: who sleeps right before one does most harm.
         by_writes: bool,
     },
+    /// A few actors fall asleep right before one of their first writes, and everybody else goes on until it is asleep or has
+    /// ended. So long undisturbed pieces meet, as rules are broken: two sleep, and a third does all of its work in between.
+    Naps { random: Random, rates: Rates, naps: Vec<(usize, u32)>, writes: [u32; ACTORS] },
     /// As it was noted.
     Script(HashMap<Point, Vec<Turn>>),
     /// As a story tells it: each cue once, when its actor is about to do what it says.
@@ -142,7 +145,7 @@ struct View<'a> {
 }
 
 impl Director {
-    /// A director that is made from a seed: half of them by chance alone, half by priorities.
+    /// A director that is made from a seed: by chance alone, by priorities, or by naps.
     pub(super) fn new(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0x5eed);
         let mut pick = |of: &[usize]| of[random.below(of.len())];
@@ -151,8 +154,17 @@ impl Director {
             fail: pick(&[0, 0, 0, 4, 12]),
             pass: pick(&[0, 3, 10, 30]),
         };
-        if pick(&[0, 1]) == 0 {
+        let kind = pick(&[0, 0, 1, 1, 2]);
+        if kind == 0 {
             return Self::Random { random, rates };
+        }
+        if kind == 2 {
+            let rates = Rates { fail: if rates.fail > 4 { 4 } else { 0 }, ..rates };
+            let count = pick(&[1, 2, 2, 3]);
+            let naps = (0..count)
+                .map(|_| (random.below(4), u32::try_from(1 + random.below(10)).unwrap()))
+                .collect();
+            return Self::Naps { random, rates, naps, writes: [0; ACTORS] };
         }
         let depth = pick(&[1, 2, 3, 5]);
         let by_writes = pick(&[0, 1]) == 1;
@@ -190,6 +202,19 @@ impl Director {
                     *own = -i64::from(view.step);
                 }
                 view.runnable.iter().copied().max_by_key(|actor| priorities[*actor])
+            }
+            Self::Naps { random, rates, naps, writes } => {
+                accidents(random, *rates, view, &mut turns);
+                let me = view.at.0;
+                let due = view.kind == Some(Kind::Write)
+                    && writes.get_mut(me).is_some_and(|n| {
+                        *n += 1;
+                        naps.contains(&(me, *n))
+                    });
+                let others: Vec<usize> =
+                    view.runnable.iter().copied().filter(|actor| *actor != me).collect();
+                let ended = !view.runnable.contains(&me);
+                ((due || ended) && !others.is_empty()).then(|| others[random.below(others.len())])
             }
         };
         let by_itself = default_next(view.at.0, view.runnable);
