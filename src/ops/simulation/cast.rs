@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::damage;
 use super::observer::Observer;
-use super::schedule::Schedule;
+use super::schedule::{Kind, Schedule};
 use super::stage::{Mind, Stage};
 use crate::capture::commit::{CaptureOptions, Captured, capture};
 use crate::chance::Random;
@@ -74,6 +75,10 @@ pub(super) enum Role {
     },
     /// Looks at everything.
     Verify,
+    /// Damages one object of those whose names have this in them.
+    Damage {
+        of: &'static str,
+    },
     /// A machine that was cloned, with all that it remembers.
     Clone {
         times: usize,
@@ -140,7 +145,7 @@ impl Theatre {
         });
     }
 
-    fn clock(&self) -> Clock {
+    pub(super) fn clock(&self) -> Clock {
         let schedule = self.schedule.clone();
         Clock::new(move || schedule.now())
     }
@@ -219,6 +224,10 @@ impl Actor {
                     self.note("the restore", done);
                 }
             }
+            Role::Damage { of } => {
+                let done = self.damage(of);
+                self.note("the damage", done);
+            }
             Role::Verify => {
                 let done = self.verify(&history);
                 self.note("the verification", done);
@@ -235,7 +244,7 @@ impl Actor {
                     clock: self.theatre.clock(),
                 };
                 let done = repair(&history, None, &options, &Silent).map(|report| {
-                    if !report.is_sound() && !self.is_dead() {
+                    if !report.is_sound() && !self.is_dead() && !self.is_damaged() {
                         self.theatre.schedule.violated(format!("a repair found {report:?}"));
                     }
                 });
@@ -265,7 +274,8 @@ impl Actor {
             ErrorKind::NotFound,
             ErrorKind::Refused,
         ];
-        let fault = format!("{e:?}").contains("simulated fault");
+        let fault = format!("{e:?}").contains("simulated fault")
+            || (self.is_damaged() && e.kind() == ErrorKind::Damaged);
         if !self.is_dead() && !fault && !expected.contains(&e.kind()) {
             self.theatre.schedule.violated(format!("{what} ended: {e:?}"));
         }
@@ -329,6 +339,25 @@ impl Actor {
                 });
             }
         }
+        Ok(())
+    }
+
+    /// Whether there was damage: then it may be found.
+    fn is_damaged(&self) -> bool {
+        self.theatre.observer.is_damaged()
+    }
+
+    fn damage(&mut self, of: &str) -> Result<()> {
+        // It comes at some time.
+        self.theatre.schedule.point(self.me, "strikes", Kind::Write);
+        if self.is_dead() {
+            return Ok(());
+        }
+        let what = damage::strike(&self.theatre.store, of, &mut self.random)?;
+        self.theatre.schedule.tell(self.me, &what);
+        let whole = damage::whole(&self.theatre, self.me)?;
+        self.theatre.schedule.tell(self.me, &format!("whole are {whole:?}"));
+        self.theatre.observer.damaged(&self.theatre.schedule, &whole);
         Ok(())
     }
 
@@ -410,7 +439,7 @@ impl Actor {
     fn verify(&self, history: &History) -> Result<()> {
         let options = all_data(&self.theatre.dir);
         let report = verify(history, None, &options, &Silent)?;
-        if !report.findings.is_empty() && !self.is_dead() {
+        if !report.findings.is_empty() && !self.is_dead() && !self.is_damaged() {
             self.theatre.schedule.violated(format!("a verification found {:?}", report.findings));
         }
         Ok(())

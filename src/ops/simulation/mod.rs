@@ -14,6 +14,7 @@
 //! | `PAGEKEEP_SCHEDULE_SEED` | the first seed; one schedule alone with `PAGEKEEP_SCHEDULES=1` |
 
 mod cast;
+mod damage;
 mod observer;
 mod play;
 mod schedule;

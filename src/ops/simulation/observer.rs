@@ -8,7 +8,7 @@
 //! | of a policy's newest commits none goes | prunes |
 //! | a seq never names two contents | writers |
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::schedule::Schedule;
@@ -34,6 +34,8 @@ struct Book {
     gone: BTreeMap<Seq, Digest>,
     /// What labels and holds keep; the key is whatever the giver knows them by.
     kept: BTreeMap<Vec<u8>, (Seq, Digest)>,
+    /// Once there was damage, the acknowledged commits that were whole after it ([`super::damage`]).
+    whole: Option<BTreeSet<Seq>>,
     /// Of each prune at work so far, how many of the newest commits it keeps; the fewest.
     last: Option<usize>,
     versions: HashMap<SegmentId, Versions>,
@@ -92,6 +94,24 @@ impl Observer {
         book.last = Some(book.last.map_or(last, |known| known.min(last)));
     }
 
+    /// Something was damaged, and so much is whole.
+    pub(super) fn damaged(&self, schedule: &Schedule, whole: &BTreeSet<Seq>) {
+        let mut book = self.book();
+        let acknowledged: BTreeSet<Seq> = book.acknowledged.keys().copied().collect();
+        book.whole = Some(&acknowledged & whole);
+        drop(book);
+        self.look(schedule);
+    }
+
+    pub(super) fn is_damaged(&self) -> bool {
+        self.book().whole.is_some()
+    }
+
+    /// What must be whole after damage; `None` if there was none.
+    pub(super) fn whole(&self) -> Option<BTreeSet<Seq>> {
+        self.book().whole.clone()
+    }
+
     /// What a reader finds now.
     pub(super) fn look(&self, schedule: &Schedule) {
         let _free = simulated::enter(None);
@@ -123,6 +143,9 @@ impl Observer {
 
 impl Book {
     fn check(&mut self, history: &History) -> std::result::Result<(), String> {
+        if let Some(whole) = &self.whole {
+            return self.check_damaged(history, whole);
+        }
         let chain =
             Chain::load(history).map_err(|e| format!("the history does not read: {e:?}"))?;
         self.add_up(history, &chain)?;
@@ -166,6 +189,31 @@ impl Book {
             }
         }
         Ok(())
+    }
+
+    /// What is left of the promises after damage.
+    fn check_damaged(
+        &self,
+        history: &History,
+        whole: &BTreeSet<Seq>,
+    ) -> std::result::Result<(), String> {
+        let chain = Chain::load_readable(history, &HashSet::new())
+            .map_err(|e| format!("the damaged history does not read: {e:?}"))?;
+        for commit in chain.commits() {
+            let known = self.acknowledged.get(&commit.seq);
+            if known.is_some_and(|known| *known != commit.record.digest) {
+                return Err(format!("seq {} names other content", commit.seq));
+            }
+        }
+        for (seq, digest) in self.kept.values() {
+            if chain.commit(*seq).is_some_and(|commit| commit.record.digest != *digest) {
+                return Err(format!("what is kept of seq {seq} names other content"));
+            }
+        }
+        match whole.iter().find(|seq| chain.commit(**seq).is_none()) {
+            None => Ok(()),
+            Some(lost) => Err(format!("seq {lost} was whole after the damage, and is gone")),
+        }
     }
 
     /// Adds up the pages of every restore point, if the chain is another one than before.

@@ -146,7 +146,18 @@ impl Script {
         schedule.settle();
         observer.look(&schedule);
         copy_observer.look(&schedule);
-        if schedule.violation().is_none() {
+        let calm = schedule.violation().is_none();
+        if let Some(whole) = observer.whole().filter(|_| calm) {
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                let history = observer.reopen().unwrap_or_else(|e| panic!("{e:?}"));
+                super::damage::in_the_end(&history, dir.path(), &clock, &whole);
+            }));
+            if let Err(panic) = ended {
+                let what = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+                schedule.violated(format!("in the end: {what}"));
+            }
+            observer.look(&schedule);
+        } else if calm {
             for watching in [&observer, &copy_observer] {
                 let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                     let history = watching.reopen().unwrap_or_else(|e| panic!("{e:?}"));
@@ -223,6 +234,7 @@ fn name_of(role: &Role) -> &'static str {
         Role::Copy { .. } => "copy",
         Role::Rotate => "rotate",
         Role::Repair => "repair",
+        Role::Damage { .. } => "damage",
         Role::Restore { .. } => "restore",
         Role::Verify => "verify",
         Role::Clone { .. } => "clone",

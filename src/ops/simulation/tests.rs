@@ -28,8 +28,16 @@ fn tell(script: &Script, outcome: Outcome) -> ! {
 
 #[test]
 fn no_schedule_breaks_a_promise() {
+    try_schedules(Script::new, variable("PAGEKEEP_SCHEDULES").unwrap_or(1500));
+}
+
+#[test]
+fn no_schedule_loses_more_than_damage_did() {
+    try_schedules(Script::damaged, variable("PAGEKEEP_SCHEDULES").unwrap_or(300));
+}
+
+fn try_schedules(script_of: fn(u64) -> Script, count: u64) {
     let first = variable("PAGEKEEP_SCHEDULE_SEED").unwrap_or(1);
-    let count = variable("PAGEKEEP_SCHEDULES").unwrap_or(1500);
     let next = AtomicU64::new(first);
     let steps = AtomicU64::new(0);
     let began = Instant::now();
@@ -44,7 +52,7 @@ fn no_schedule_breaks_a_promise() {
                         if seed >= first.saturating_add(count) {
                             return None;
                         }
-                        let script = Script::new(seed);
+                        let script = script_of(seed);
                         let outcome = script.run(Director::new(seed), false);
                         steps.fetch_add(outcome.steps.into(), Ordering::Relaxed);
                         if outcome.violation.is_some() {

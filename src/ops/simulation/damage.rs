@@ -1,0 +1,117 @@
+//! Damage beside actors: once in a run one object is lost, or a bit of it flips, and everybody goes on.
+//!
+//! Much that is promised otherwise holds no more: a chain that lacks something does not read for those who write, and what is
+//! built on lost pages can't be restored, whoever was told of it. These promises are left:
+//!
+//! | promise | looked at |
+//! |---|---|
+//! | an acknowledged commit that is whole on what readers find right after the damage stays, with its digest | after each change |
+//! | the number of an acknowledged commit names nothing else, nor does a label name another commit | after each change |
+//! | a repair in the end leaves a history that reads, goes on, and has every such commit; a second one finds nothing | in the end |
+//! | nobody panics | always |
+//!
+//! The newest segment is damaged, but never lost, and neither is the newest claim: nothing in a repository tells of that.
+//! Nobody lets commits expire, so that whatever goes was lost.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::cast::{App, Role, Theatre};
+use super::play::{BEGINNINGS, Script};
+use crate::capture::commit::{CaptureOptions, capture};
+use crate::chance::Random;
+use crate::error::Result;
+use crate::ops::repair::{RepairOptions, repair, survey};
+use crate::ops::trial::all_data;
+use crate::ops::verify::verify;
+use crate::progress::Silent;
+use crate::repo::history::History;
+use crate::repo::writer::Writer;
+use crate::simulated;
+use crate::sqlite::source::Pin;
+use crate::store::{MemoryStore, Store};
+use crate::types::{Clock, Seq};
+
+impl Script {
+    /// A cast that has to do with damage.
+    pub(super) fn damaged(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let mut n = |below: usize| random.below(below);
+        let mut cast = vec![Role::Damage { of: "" }, Role::Repair];
+        cast.push(match n(2) {
+            0 => Role::Backup { machine: n(3), times: 1 + n(3) },
+            _ => Role::Follow { machine: n(3), commits: 2 + n(4), renew: n(2) == 0 },
+        });
+        for _ in 0..n(3) {
+            cast.push(match n(8) {
+                0 => Role::Backup { machine: n(3), times: 1 + n(2) },
+                1 | 2 => Role::Repair,
+                3 | 4 => Role::Prune { last: 1000, grace: [0, 3600][n(2)], times: 1 + n(2) },
+                5 => Role::Label { times: 1 + n(3) },
+                6 => Role::Restore { times: 1 + n(2) },
+                _ => Role::Verify,
+            });
+        }
+        let (fan, inline) = (2 + n(3), [100_000, 600][n(2)]);
+        Self { seed, beginning: 1 + n(BEGINNINGS - 1), cast, fan, inline }
+    }
+}
+
+/// Damages an object of a history. Returns what was done.
+pub(super) fn strike(store: &MemoryStore, of: &str, random: &mut Random) -> Result<String> {
+    let all = store.list("histories/")?;
+    let newest = |of: &str| all.iter().rfind(|entry| entry.name.contains(of)).map(|e| &e.name);
+    let (log, claim) = (newest("/log/"), newest("/writers/"));
+    let eligible: Vec<_> = all.iter().filter(|entry| entry.name.contains(of)).collect();
+    let Some(struck) = eligible.get(random.below(eligible.len().max(1))) else {
+        return Ok("there is nothing to damage".to_owned());
+    };
+    let mut bytes = store.get(&struck.name, u64::MAX)?.unwrap_or_default();
+    if random.below(2) == 0 && ![log, claim].contains(&Some(&struck.name)) || bytes.is_empty() {
+        store.delete(&struck.name)?;
+        return Ok(format!("{} is lost", struck.name));
+    }
+    // Behind the bytes that say which version wrote it: whatever a newer one wrote stays as it is.
+    let front = 16.min(bytes.len() - 1);
+    let at = front + random.below(bytes.len() - front);
+    bytes[at] ^= 1 << random.below(8);
+    store.damage(&struck.name, &bytes);
+    Ok(format!("byte {at} of {} is another one", struck.name))
+}
+
+/// The commits that are whole on the chain that readers find, whatever lies beside it.
+pub(super) fn whole(theatre: &Theatre, me: usize) -> Result<BTreeSet<Seq>> {
+    let _free = simulated::enter(None);
+    let store = theatre.store.branch(theatre.clock());
+    let dir = theatre.dir.join(format!("survey of {me}"));
+    let history = theatre.opened.elsewhere(Arc::new(store.clone()), dir).history("app")?;
+    for stray in history.readable_chain()?.off_chain() {
+        store.delete(&stray.name)?;
+    }
+    let options = RepairOptions { apply: false, data: true, threads: 1, clock: theatre.clock() };
+    Ok(survey(&history, &options, &Silent)?.report().restorable.clone())
+}
+
+/// Everybody has gone home: a repair leaves a history that reads and goes on. Panics otherwise.
+pub(super) fn in_the_end(history: &History, dir: &Path, clock: &Clock, whole: &BTreeSet<Seq>) {
+    let options = |apply| RepairOptions { apply, data: true, threads: 1, clock: clock.clone() };
+    let mend = |apply| {
+        let report = repair(history, None, &options(apply), &Silent);
+        report.unwrap_or_else(|e| panic!("the last repair: {e:?}"))
+    };
+    let found = mend(true);
+    let again = mend(false);
+    assert_eq!(again.faults, vec![], "after the last repair, which found {found:?}");
+    let chain = history.chain().unwrap_or_else(|e| panic!("after the last repair: {e:?}"));
+    let there: BTreeSet<Seq> = chain.commits().map(|commit| commit.seq).collect();
+    assert!(there.is_superset(whole), "{there:?} lacks some of {whole:?}: {found:?}");
+    let mut app = App::new(&mut Random::new(77));
+    let mut writer = Writer::open(history, "backup").unwrap_or_else(|e| panic!("{e:?}"));
+    let options = CaptureOptions { clock: clock.clone(), threads: 1, ..CaptureOptions::default() };
+    let pin = Pin::on_connection(&mut app.0).unwrap();
+    capture(&mut writer, pin, "app.db", &options, &Silent).unwrap_or_else(|e| panic!("{e:?}"));
+    drop(writer);
+    let report = verify(history, None, &all_data(dir), &Silent).unwrap();
+    assert_eq!(report.findings, vec![], "the last verification");
+}
