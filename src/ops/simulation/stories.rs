@@ -83,3 +83,65 @@ fn a_copy_does_not_take_what_another_writer_may_displace() {
     assert!(story.contains("another writer took over"), "{story}");
     assert!(!story.contains("2 copy: creates copy: log/1-4"), "{story}");
 }
+
+/// A prune claimed its term, and slept. A follower began the history in a later term. Then the prune merged all but the first segment,
+/// in its own term, which is lower than that of the segment before: old readers refused the whole history.
+#[test]
+fn a_prune_merges_what_stands_behind_a_segment_of_a_later_term() {
+    let cast = vec![
+        Role::Prune { last: 2, grace: 0, times: 1 },
+        Role::Follow { machine: 0, commits: 6, renew: false },
+    ];
+    let story = play(0, cast, &[(0, "asks for about", Turn::Switch(1))]);
+    assert!(story.contains("0 prune: creates writer/1"), "{story}");
+    assert!(story.contains("1 watch: creates log/2-1"), "{story}");
+    assert!(story.contains("0 prune: creates merged/2-5"), "{story}");
+}
+
+/// A writer found the newest segment, and slept before it published that as its head. Another writer published behind that
+/// segment, and a prune, which saw no head, let its commits expire. Only the second look keeps the first writer from
+/// building on what is not there any more.
+#[test]
+fn a_writer_looks_again_when_its_head_is_published() {
+    let cast = vec![
+        // The second time it has the page digests of what it builds on, and stores little.
+        Role::Backup { machine: 0, times: 2 },
+        Role::Backup { machine: 1, times: 1 },
+        Role::Prune { last: 1, grace: 0, times: 1 },
+    ];
+    let cues = [
+        (0, "locks its state", Turn::Pass(1)),
+        (0, "locks its state", Turn::Switch(1)),
+        (1, "creates log/", Turn::Switch(0)),
+        (0, "creates heads/", Turn::Switch(1)),
+        (1, "leaves", Turn::Switch(2)),
+        (2, "leaves", Turn::Switch(0)),
+    ];
+    let story = play(1, cast, &cues);
+    assert_eq!(story.matches("0 backup: creates heads/3-").count(), 2, "{story}");
+    assert!(story.contains("2 prune: creates expire/"), "{story}");
+}
+
+/// A prune announced what it lets expire, found no labels, and slept. Somebody labelled one of those commits: that withdraws
+/// the announcement, so the prune's decision comes too late.
+#[test]
+fn a_label_withdraws_what_a_prune_announced() {
+    let cast = vec![Role::Prune { last: 1, grace: 0, times: 1 }, Role::Label { times: 6 }];
+    let story = play(2, cast, &[(0, "creates expire/", Turn::Switch(1))]);
+    assert!(story.contains("has a label"), "{story}");
+    assert!(story.contains("1 label: creates expire/"), "{story}");
+}
+
+/// The first segment was damaged. An old repair cut off all that was built on it, and the next backup, on another machine, began at
+/// seq 1 again: numbers that people had been told named other content.
+#[test]
+fn numbers_go_on_behind_what_a_repair_found_lost() {
+    let cast = vec![
+        Role::Damage { of: "/log/0000000000000001-0000000000000001" },
+        Role::Repair,
+        Role::Backup { machine: 1, times: 1 },
+    ];
+    let story = play(1, cast, &[]);
+    assert!(story.contains("1 repair: the repair ends well"), "{story}");
+    assert!(story.contains("2 backup: is told that seq 4 is safe"), "{story}");
+}
