@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::capture::commit::{CaptureOptions, Captured, capture};
+use crate::format::slot::KdfParams;
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::copy::{CopyOptions, copy};
 use crate::ops::prune::{PruneOptions, prune};
@@ -15,6 +16,7 @@ use crate::ops::verify::verify;
 use crate::policy::retention::Policy;
 use crate::progress::Silent;
 use crate::repo::expired::Expired;
+use crate::repo::keys::Secret;
 use crate::repo::merge::{Keep, Options, merge};
 use crate::repo::rotate::RotateOptions;
 use crate::repo::standing::Standing;
