@@ -3,16 +3,18 @@
 use std::collections::BTreeSet;
 
 use crate::error::ErrorKind;
+use crate::ops::repair::{RepairOptions, repair};
 use crate::ops::restore::{Check, RestoreOptions, restore};
 use crate::ops::select::select;
 use crate::ops::trial::{Bench, HOUR, all_data};
 use crate::policy::selector::Selector;
 use crate::progress::Silent;
+use crate::repo::Repository;
 use crate::repo::chain::Chain;
 use crate::repo::history::History;
 use crate::repo::merge::{Keep, Options, merge};
 use crate::repo::term::{Claim, PRUNE};
-use crate::store::Store;
+use crate::store::{MemoryStore, Store};
 use crate::types::{SegmentId, Seq, Term, WriterToken};
 
 /// A history of small commits, two of which store all pages themselves.
@@ -44,10 +46,8 @@ fn step(bench: &mut Bench) -> Seq {
 fn elsewhere(bench: &mut Bench) {
     let fresh = tempfile::tempdir_in(bench.dir.path()).unwrap();
     let store: std::sync::Arc<dyn Store> = std::sync::Arc::new(bench.store.clone());
-    bench.history = crate::repo::Repository::open(store, &bench.secret, fresh.keep())
-        .unwrap()
-        .history("app")
-        .unwrap();
+    bench.history =
+        Repository::open(store, &bench.secret, fresh.keep()).unwrap().history("app").unwrap();
 }
 
 /// Restores whatever can be, and compares it; answers what that is. Whatever can't is damage.
@@ -335,4 +335,73 @@ fn a_batch_that_several_index_blocks_list_is_counted_once() {
         .map(|b| u64::from(b.batches))
         .sum();
     assert!(listed > report.batches.1, "the test needs a batch that two blocks list: {listed}");
+}
+
+/// A backup that another one was about to supersede published a commit which nobody was told of. Then the newest segment is damaged.
+#[test]
+fn what_was_displaced_does_not_come_back_when_the_newest_segment_is_damaged() {
+    let mut bench = bench(11, 4);
+    let machine = |bench: &Bench, store: &MemoryStore, name: &str| {
+        let (state, store) = (bench.dir.path().join(name), std::sync::Arc::new(store.clone()));
+        let repository = Repository::open(store, &bench.secret, state).unwrap();
+        repository.history("app").unwrap()
+    };
+    // The one claims its term, and the other one publishes before it does.
+    let aside = bench.store.branch(bench.clock());
+    let one = machine(&bench, &aside, "one");
+    let original = std::mem::replace(&mut bench.history, one);
+    let displaced = step(&mut bench);
+    let late = bench.history.chain().unwrap().newest().unwrap().name().to_owned();
+    for entry in aside.list(&bench.history.names().writers()).unwrap() {
+        let bytes = aside.get(&entry.name, u64::MAX).unwrap().unwrap();
+        let _ = bench.store.create(&entry.name, &bytes).unwrap();
+    }
+    bench.history = machine(&bench, &bench.store, "other");
+    assert_eq!(step(&mut bench), displaced);
+    let newest = bench.history.chain().unwrap().newest().unwrap().name().to_owned();
+    let bytes = aside.get(&late, u64::MAX).unwrap().unwrap();
+    bench.store.create(&late, &bytes).unwrap();
+    assert_ne!(late, newest);
+    assert_eq!(bench.history.chain().unwrap().newest().unwrap().name(), newest);
+    let bytes = bench.store.get(&newest, u64::MAX).unwrap().unwrap();
+    bench.store.damage(&newest, &bytes[..60]);
+
+    bench.history = original;
+    let chain = bench.history.readable_chain().unwrap();
+    assert_eq!(restorable(&bench, &chain), seqs(1..=4));
+    mend(&bench);
+    bench.expected.insert(Seq(7), bench.expected[&Seq(4)].clone());
+    let chain = bench.history.chain().unwrap();
+    assert_eq!(restorable(&bench, &chain), seqs([1, 2, 3, 4, 7]));
+    assert_eq!(step(&mut bench), Seq(8));
+}
+
+/// A prune died in the middle of what it deletes, and then the newest segment is damaged.
+#[test]
+fn what_is_merged_is_read_where_the_newest_segment_and_the_originals_are_gone() {
+    let mut bench = bench(12, 6);
+    let claim = Claim::take(&bench.history, PRUNE).unwrap();
+    let chain = bench.history.chain().unwrap();
+    merge(&bench.history, &chain, 0..5, &claim, &Options::new(Keep::All, 1), &Silent).unwrap();
+    for segment in &chain.segments()[2..5] {
+        bench.store.delete(segment.name()).unwrap();
+    }
+    let newest = chain.newest().unwrap().name();
+    bench.store.damage(newest, b"PGKP");
+    let readable = bench.history.readable_chain().unwrap();
+    assert_eq!(restorable(&bench, &readable), seqs(1..=5));
+    mend(&bench);
+    bench.expected.insert(Seq(7), bench.expected[&Seq(5)].clone());
+    let chain = bench.history.chain().unwrap();
+    assert_eq!(restorable(&bench, &chain), seqs([1, 2, 3, 4, 5, 7]));
+    assert_eq!(step(&mut bench), Seq(8));
+}
+
+fn mend(bench: &Bench) {
+    let options = RepairOptions { apply: true, data: true, threads: 1, clock: bench.clock() };
+    let report = repair(&bench.history, None, &options, &Silent).unwrap();
+    assert!(!report.is_sound());
+    let again = RepairOptions { apply: false, ..options };
+    let left = repair(&bench.history, None, &again, &Silent).unwrap();
+    assert_eq!((left.faults, left.remarks), (vec![], vec![]));
 }

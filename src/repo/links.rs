@@ -6,10 +6,14 @@
 //! something went may have to be captured again. Parts and the bytes within objects are not looked at: that is a verification's business.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::names::LogName;
 use crate::repo::history::History;
+use crate::repo::segment::Segment;
+use crate::store::Entry;
+use crate::types::{Term, Timestamp};
 
 /// How often to look, at most.
 const EVERY: Duration = Duration::from_secs(60);
@@ -21,14 +25,14 @@ pub(crate) struct Links {
     lens: HashMap<String, u64>,
     /// The merged segments that were there when the chain was read; `None` if it was not.
     merged: Option<HashSet<String>>,
-    looked: Instant,
+    looked: Timestamp,
     pub(crate) every: Duration,
 }
 
 impl Links {
     /// Of a chain that was looked at just now.
     pub(crate) fn new() -> Self {
-        Self { lens: HashMap::new(), merged: None, looked: Instant::now(), every: EVERY }
+        Self { lens: HashMap::new(), merged: None, looked: Timestamp::now(), every: EVERY }
     }
 
     /// Another segment stands behind the others.
@@ -44,14 +48,25 @@ impl Links {
     /// Looks whether all is there, if it is time for that.
     ///
     /// # Errors
-    /// [`crate::error::ErrorKind::Damaged`], naming the object, when something is not; store errors.
-    pub(crate) fn check(&mut self, history: &History) -> Result<()> {
-        if self.looked.elapsed() < self.every {
+    /// [`ErrorKind::Damaged`], naming the object, when something is not; [`ErrorKind::Superseded`] when somebody published in a
+    /// later term; store errors.
+    pub(crate) fn check(&mut self, history: &History, term: Term) -> Result<()> {
+        let now = Timestamp::now();
+        if self.looked <= now && now < self.looked.after(self.every) {
             return Ok(());
         }
         let (store, names) = (history.repository().store(), history.names());
         let log = store.list(&names.log())?;
         let merged = store.list(&names.merged())?;
+        if let Some(later) = later_than(history, &log, term)? {
+            let name = names.segment(later);
+            return Err(Error::new(
+                ErrorKind::Superseded,
+                "another writer went on in a later term",
+            )
+            .with_object(name)
+            .with_hint("run it again; what was captured meanwhile is captured again"));
+        }
         let there: HashMap<&str, u64> =
             log.iter().chain(&merged).map(|e| (&*e.name, e.len)).collect();
         let names: HashSet<String> = merged.iter().map(|e| e.name.clone()).collect();
@@ -70,9 +85,32 @@ impl Links {
             }
             (self.lens, self.merged) = (lens, Some(names));
         }
-        self.looked = Instant::now();
+        self.looked = Timestamp::now();
         Ok(())
     }
+}
+
+/// A segment of the log that was published in a later term, though nobody seems to have claimed one: the claim was lost. Names alone
+/// say nothing, since anybody can make them.
+///
+/// # Errors
+/// Store errors.
+pub(crate) fn later_than(
+    history: &History,
+    listed: &[Entry],
+    term: Term,
+) -> Result<Option<LogName>> {
+    let names = history.names();
+    let at = |entry: &Entry| names.parse_segment(&entry.name).filter(|at| at.term > term);
+    for at in listed.iter().rev().filter_map(at) {
+        match Segment::read_log(history, at) {
+            Ok(Some(_)) => return Ok(Some(at)),
+            Ok(None) => {}
+            Err(e) if e.kind() == ErrorKind::Damaged => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(None)
 }
 
 /// That a segment which is needed lost its end.

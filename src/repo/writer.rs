@@ -17,7 +17,7 @@
 //! Invariants: no lease, no clock. One process per machine and history, by a local lock. A writer that was superseded by
 //! another writer stops with [`ErrorKind::Superseded`].
 
-use super::links::{Links, too_short};
+use super::links::{Links, later_than, too_short};
 use super::seen;
 use super::standing;
 use super::state::{Head, State, StateDir};
@@ -54,11 +54,29 @@ impl Writer {
     /// [`ErrorKind::Busy`] when another process of this machine writes to the history; store errors;
     /// [`ErrorKind::Damaged`] when the chain is broken, or lacks what was acknowledged to this machine.
     pub fn open(history: &History, role: &str) -> Result<Self> {
+        Self::open_on(history, role, None)
+    }
+
+    /// As [`Writer::open`], in a turn of its own, on what a chain is shown to be whose newest segments can't be read.
+    pub(crate) fn open_below(
+        history: &History,
+        role: &str,
+        load: &dyn Fn() -> Result<Chain>,
+    ) -> Result<Self> {
+        Self::open_on(history, role, Some(load))
+    }
+
+    fn open_on(
+        history: &History,
+        role: &str,
+        load: Option<&dyn Fn() -> Result<Chain>>,
+    ) -> Result<Self> {
         let dir = StateDir::lock(history)?;
         // Those that an older version began have one.
         history.keep_twice()?;
         let saved = dir.read()?;
         if let Some(state) = &saved
+            && load.is_none()
             && still_holds(history, state)?
         {
             sync_log(history)?;
@@ -70,9 +88,11 @@ impl Writer {
         before.claiming.push(token);
         dir.write(&before)?;
         let mut claiming = before.claiming;
-        let (Claim { term, token }, chain) = take_turn(history, role, token)?;
+        let (Claim { term, token }, chain) = take_turn(history, role, token, load)?;
         sync_log(history)?;
-        if let Some(head) = saved.as_ref().and_then(|saved| saved.acknowledged.as_ref()) {
+        if load.is_none()
+            && let Some(head) = saved.as_ref().and_then(|saved| saved.acknowledged.as_ref())
+        {
             seen::check_acknowledged(history, head, &chain)?;
         }
         let head = Head::of(&chain);
@@ -182,7 +202,7 @@ impl Writer {
             }
         }
         self.check_parent(head)?;
-        self.links.check(&self.history)?;
+        self.links.check(&self.history, self.state.term)?;
         self.links.add(&name, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         self.confirm_head(Some(head))
     }
@@ -250,7 +270,7 @@ impl Writer {
         let at = LogName { term: last.term, first: last.first };
         let Some((segment, head, position)) = self.earlier_try(at)? else { return Ok(None) };
         self.check_parent(&head)?;
-        self.links.check(&self.history)?;
+        self.links.check(&self.history, self.state.term)?;
         self.confirm_head(Some(&head))?;
         self.remember(Some(head), position, source)?;
         Ok(Some(segment.manifest.commits))
@@ -263,7 +283,7 @@ impl Writer {
 
     /// Makes sure that nobody took over: everything published so far is on the chain for good.
     pub(crate) fn confirm(&mut self) -> Result<()> {
-        self.links.check(&self.history)?;
+        self.links.check(&self.history, self.state.term)?;
         let head = self.state.head.clone();
         self.confirm_head(head.as_ref())
     }
@@ -293,7 +313,7 @@ impl Writer {
         let token = WriterToken::random()?;
         self.state.claiming.push(token);
         self.dir.write(&self.state)?;
-        let (Claim { term, token }, chain) = take_turn(&self.history, &self.role, token)?;
+        let (Claim { term, token }, chain) = take_turn(&self.history, &self.role, token, None)?;
         sync_log(&self.history)?;
         let newest = Head::of(&chain);
         if newest.as_ref() != head {
@@ -389,14 +409,20 @@ impl Writer {
 }
 
 /// Claims a term, and finds the chain to build on: one that nobody deletes from, since the head is published, and that was
-/// the newest still after that.
+/// the newest still after that. `load` shows it where its newest segments can't be read.
 ///
 /// # Errors
 /// [`ErrorKind::Busy`] when others publish all the time; store errors; [`ErrorKind::Damaged`].
-fn take_turn(history: &History, role: &str, token: WriterToken) -> Result<(Claim, Chain)> {
+fn take_turn(
+    history: &History,
+    role: &str,
+    token: WriterToken,
+    load: Option<&dyn Fn() -> Result<Chain>>,
+) -> Result<(Claim, Chain)> {
     let mut claim = Claim::take_as(history, role, token)?;
     for _ in 0..20 {
-        let chain = history.chain()?;
+        let before = newest_log(history, &[])?;
+        let chain = load.map_or_else(|| history.chain(), |load| load())?;
         // A claim that was made from an old listing may come when all claims of its time are deleted already.
         if chain.newest().is_some_and(|s| !s.is_merged() && s.manifest.term >= claim.term) {
             claim = Claim::take_as(history, role, token)?;
@@ -404,9 +430,14 @@ fn take_turn(history: &History, role: &str, token: WriterToken) -> Result<(Claim
         }
         let head = Head::of(&chain);
         standing::record(history, claim, head.as_ref())?;
-        if newest_log(history, chain.junk())?
-            == chain.newest().filter(|s| !s.is_merged()).map(|s| s.log_name())
-        {
+        let is_still = match load {
+            None => {
+                let newest = chain.newest().filter(|s| !s.is_merged()).map(|s| s.log_name());
+                newest_log(history, chain.junk())? == newest
+            }
+            Some(_) => newest_log(history, &[])? == before,
+        };
+        if is_still {
             return Ok((claim, chain));
         }
     }
@@ -458,9 +489,11 @@ fn still_holds(history: &History, state: &State) -> Result<bool> {
     // A run that died between publishing and remembering left a segment behind the head, perhaps of an earlier term. So did
     // the machine that this one is a clone of.
     let head = state.head.as_ref().map(|head| LogName { term: head.term, first: head.first });
-    // Nobody claimed a later term, so nothing of one is real.
     let names = history.names();
     let listed = history.repository().store().list(&names.log())?;
+    if later_than(history, &listed, state.term)?.is_some() {
+        return Ok(false);
+    }
     let real = listed.iter().filter_map(|entry| names.parse_segment(&entry.name));
     Ok(real.filter(|at| at.term <= state.term).max() == head)
 }

@@ -546,8 +546,7 @@ class History:
         self._log = self._list("log", f"{U64}-{U64}")
         self._merged = [Merged.of(name) for name in self._list("merged", f"{U64}-{U64}-[0-9a-f]{{32}}")]
         self._reach: dict[bytes, Reach] = {}
-        ends, top_hole = self._ends()
-        newest = next(ends, None)
+        newest, top_hole = self._newest()
         parts: list[list[Segment]] = []
         whole = False
         if newest is not None:
@@ -561,22 +560,36 @@ class History:
             found += part[::-1]
         return [*found, None] if top_hole else found
 
-    def _ends(self) -> tuple[Iterator[Segment], bool]:
+    def _newest(self) -> tuple[Segment | None, bool]:
         """The newest segment that can be read, if any, and whether newer ones can't."""
-        top_hole = False
+        newest, top_hole, bound = None, False, 1 << 64
         claimed = self._claimed()
         for name in reversed(self._log):
+            term, first = (int(number, 16) for number in name.split("/")[-1].split("-"))
             try:
-                return iter([self._segment(name)]), top_hole
+                segment = self._segment(name)
             except Damage:
-                term = int(name.split("/")[-1][:16], 16)
-                top_hole |= claimed is None or term <= claimed
+                if claimed is None:
+                    top_hole = True  # names limit nothing
+                elif term <= claimed:
+                    top_hole, bound = True, min(bound, first)
+                continue
+            if segment.end < bound:
+                newest = segment
+                break
+        if newest is not None and not top_hole:
+            return newest, False
         for other in sorted(self._merged, reverse=True):
+            if other.last >= bound or (newest is not None and other.last <= newest.end):
+                continue
             try:
-                return iter([self._segment(other.name)]), top_hole
+                segment = self._segment(other.name)
             except Damage:
-                top_hole = True
-        return iter(()), top_hole
+                top_hole |= newest is None
+                continue
+            if newest is None or self._explore(segment).whole:
+                return segment, top_hole
+        return newest, top_hole
 
     def _claimed(self) -> int | None:
         """The highest term that somebody claimed: one that can be read, and those right behind it."""

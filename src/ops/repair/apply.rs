@@ -1,7 +1,7 @@
 //! Doing what a plan says.
 //!
 //! ```text
-//! put copies of the description back -> claim a term -> publish what is lost -> bridge the holes -> move what leads nowhere -> go on behind the newest -> move heads -> write anew what is damaged
+//! put copies of the description back -> claim a term -> publish what is lost -> bridge the holes -> go on below newest segments that can't be read -> move what leads nowhere -> go on behind the newest -> move heads -> write anew what is damaged
 //! ```
 //!
 //! After each step the history is as good as before or better, and what is left to do is found again: the expiry of what is lost keeps its
@@ -62,6 +62,7 @@ impl Plan {
             run.record(&claim)?;
             run.bridge(&claim)?;
             run.stand_in(&claim)?;
+            run.go_on_below()?;
             for name in self.away.iter().filter(|name| !run.is_head(name)) {
                 check_cancelled(monitor)?;
                 run.end_turns_below(name)?;
@@ -227,9 +228,37 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Where the newest segments can't be read, another one than that which is read around them may be the newest once they moved:
+    /// one that was displaced, or one below what is merged. Then something of a higher term is published behind the right one first.
+    fn go_on_below(&self) -> Result<()> {
+        let chain = &self.plan.chain;
+        let Some(newest) = chain.newest() else { return Ok(()) };
+        if chain.holes().iter().all(|hole| hole.above.is_some()) {
+            return Ok(());
+        }
+        let names = self.history.names();
+        let listed = self.history.repository().store().list(&names.log())?;
+        let stays = |name: &String| !self.plan.away.contains(name) && !chain.junk().contains(name);
+        let next = listed.iter().map(|entry| &entry.name).filter(|name| stays(name));
+        let next = next.filter_map(|name| names.parse_segment(name)).max();
+        if !newest.is_merged() && next == Some(newest.log_name()) {
+            return Ok(());
+        }
+        let load = || {
+            let without = self.plan.replaced.iter().map(|s| s.reference.id).collect();
+            let now = Chain::load_readable(self.history, &without)?;
+            let id = |chain: &Chain| chain.newest().map(|segment| segment.reference.id);
+            if id(&now) == id(chain) { Ok(now) } else { Err(self.written_to("run it again")) }
+        };
+        self.publish_behind(Writer::open_below(self.history, "repair", &load)?)
+    }
+
     /// Publishes a commit without pages behind the newest one.
     fn anchor(&self) -> Result<()> {
-        let mut writer = Writer::open(self.history, "repair")?;
+        self.publish_behind(Writer::open(self.history, "repair")?)
+    }
+
+    fn publish_behind(&self, mut writer: Writer) -> Result<()> {
         let Some(head) = writer.head().cloned() else { return Ok(()) };
         let record = CommitRecord {
             seq: Seq(0),

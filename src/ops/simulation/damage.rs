@@ -10,8 +10,7 @@
 //! | a repair in the end leaves a history that reads, goes on, and has every such commit; a second one finds nothing | in the end |
 //! | nobody panics | always |
 //!
-//! The newest segment is damaged, but never lost, and neither is the newest claim: nothing in a repository tells of that.
-//! Nobody lets commits expire, so that whatever goes was lost.
+//! The newest segment is damaged, but never lost: nothing in a repository tells of that. Nobody lets commits expire, so that whatever goes was lost.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -61,14 +60,13 @@ impl Script {
 /// Damages an object of a history. Returns what was done.
 pub(super) fn strike(store: &MemoryStore, of: &str, random: &mut Random) -> Result<String> {
     let all = store.list("histories/")?;
-    let newest = |of: &str| all.iter().rfind(|entry| entry.name.contains(of)).map(|e| &e.name);
-    let (log, claim) = (newest("/log/"), newest("/writers/"));
+    let newest = all.iter().rfind(|entry| entry.name.contains("/log/")).map(|e| &e.name);
     let eligible: Vec<_> = all.iter().filter(|entry| entry.name.contains(of)).collect();
     let Some(struck) = eligible.get(random.below(eligible.len().max(1))) else {
         return Ok("there is nothing to damage".to_owned());
     };
     let mut bytes = store.get(&struck.name, u64::MAX)?.unwrap_or_default();
-    if random.below(2) == 0 && ![log, claim].contains(&Some(&struck.name)) || bytes.is_empty() {
+    if random.below(2) == 0 && newest != Some(&struck.name) || bytes.is_empty() {
         store.delete(&struck.name)?;
         return Ok(format!("{} is lost", struck.name));
     }

@@ -234,6 +234,11 @@ impl<'h> Listing<'h> {
         Ok(claimed.is_some_and(|claimed| term > claimed))
     }
 
+    /// Whether a claim could be read when one was asked for.
+    pub(super) fn knows_claims(&self) -> bool {
+        self.claimed.flatten().is_some()
+    }
+
     /// What may be the parent of a child that names it, from a stage on, in the order in which they count: the next ones, or
     /// none if there are no more.
     pub(super) fn candidates(

@@ -73,7 +73,7 @@ impl Walk<'_> {
     /// The chain with its holes; `None` if all has to be listed again.
     pub(super) fn readable(mut self) -> Result<Option<Chain>> {
         let mut top = Vec::new();
-        let newest = self.newest(Some(&mut top))?;
+        let newest = self.newest_readable(&mut top)?;
         let mut parts = Vec::new();
         if let Some(newest) = newest {
             self.explore(&newest)?;
@@ -113,6 +113,47 @@ impl Walk<'_> {
         chain.holes = holes;
         chain.tolerant = true;
         Ok(Some(chain))
+    }
+
+    /// The newest segment that can be read. What can't be is passed over: it was built on something that ends before it begins, so whatever
+    /// reaches into it was displaced. What merges replaced may be deleted down to anywhere: a merged segment may reach higher.
+    fn newest_readable(&mut self, top: &mut Vec<Problem>) -> Result<Option<Arc<Segment>>> {
+        let mut bound = Seq(u64::MAX);
+        let mut newest: Option<Arc<Segment>> = None;
+        for key in self.log_keys() {
+            if let Some(segment) = self.listing.log(key)? {
+                if segment.end < bound {
+                    newest = Some(segment);
+                    break;
+                }
+            } else if let Some(error) = self.bad_log(key)? {
+                pass_over(error, top)?;
+                // Where nothing tells which terms were claimed, it may be junk that anybody put there.
+                if self.listing.knows_claims() {
+                    bound = bound.min(key.0);
+                }
+            }
+        }
+        if newest.is_some() && top.is_empty() {
+            return Ok(newest);
+        }
+        let least = newest.as_ref().map(|segment| segment.end);
+        for key in self.merged_keys() {
+            if key.0 >= bound || least.is_some_and(|end| key.0 <= end) {
+                continue;
+            }
+            if let Some(segment) = self.listing.merged(key)? {
+                self.explore(&segment)?;
+                if least.is_none() || self.is_whole(&segment) {
+                    return Ok(Some(segment));
+                }
+            } else if least.is_none()
+                && let Some(error) = self.listing.bad.remove(&self.listing.merged_name(key))
+            {
+                pass_over(error, top)?;
+            }
+        }
+        Ok(newest)
     }
 
     /// Why nothing whole lies before a path. A key that is missing is no damage, and no hole to read around.
@@ -185,6 +226,15 @@ impl Walk<'_> {
         }
         Ok(())
     }
+}
+
+/// Notes what can't be read. A key that is missing is no damage.
+fn pass_over(error: Error, top: &mut Vec<Problem>) -> Result<()> {
+    if error.kind() == ErrorKind::WrongKey {
+        return Err(error);
+    }
+    top.push(Problem::of(&error));
+    Ok(())
 }
 
 /// The manifest of a segment that stands in place of missing ones, between two that are there: a base without pages, and without a

@@ -78,7 +78,7 @@ impl<'h> Walk<'h> {
 
     /// The chain that ends in the newest segment; `None` if all has to be listed again.
     pub(super) fn whole(mut self) -> Result<Option<Chain>> {
-        let newest = self.newest(None);
+        let newest = self.newest();
         if self.listing.gone {
             return Ok(None);
         }
@@ -119,45 +119,37 @@ impl<'h> Walk<'h> {
         Ok(Some(whole.then(|| self.finish(path))))
     }
 
-    /// The newest segment. One that can't be read is an error; or, if they are collected, passed over.
-    pub(super) fn newest(
-        &mut self,
-        mut unreadable: Option<&mut Vec<Problem>>,
-    ) -> Result<Option<Arc<Segment>>> {
+    /// The newest segment. One that can't be read is an error.
+    fn newest(&mut self) -> Result<Option<Arc<Segment>>> {
         for key in self.listing.log_newest_first() {
             if let Some(segment) = self.listing.log(key)? {
                 return Ok(Some(segment));
             }
-            let name = self.listing.log_name(key);
-            let Some(error) = self.listing.bad.remove(&name) else { continue };
-            if self.listing.is_junk(key, error.kind())? {
-                self.listing.junk.push(name);
-                continue;
+            if let Some(error) = self.bad_log(key)? {
+                return Err(damaged(self.listing.history, error));
             }
-            self.passed_over(error, &mut unreadable)?;
         }
         for key in self.listing.merged_newest_first() {
             if let Some(segment) = self.listing.merged(key)? {
                 return Ok(Some(segment));
             }
             let name = self.listing.merged_name(key);
-            let Some(error) = self.listing.bad.remove(&name) else { continue };
-            self.passed_over(error, &mut unreadable)?;
+            if let Some(error) = self.listing.bad.remove(&name) {
+                return Err(damaged(self.listing.history, error));
+            }
         }
         Ok(None)
     }
 
-    fn passed_over(&self, error: Error, unreadable: &mut Option<&mut Vec<Problem>>) -> Result<()> {
-        match unreadable {
-            Some(found) if error.kind() != ErrorKind::WrongKey => {
-                found.push(Problem::of(&error));
-                Ok(())
-            }
-            _ if error.kind() == ErrorKind::Damaged => {
-                Err(error.with_hint(hint(self.listing.history.name())))
-            }
-            _ => Err(error),
+    /// Why a segment of the log can't be read; `None` if it is not there, or nothing that a writer made.
+    pub(super) fn bad_log(&mut self, key: LogKey) -> Result<Option<Error>> {
+        let name = self.listing.log_name(key);
+        let Some(error) = self.listing.bad.remove(&name) else { return Ok(None) };
+        if self.listing.is_junk(key, error.kind())? {
+            self.listing.junk.push(name);
+            return Ok(None);
         }
+        Ok(Some(error))
     }
 
     /// Finds out where a segment leads to.
@@ -301,6 +293,13 @@ impl<'h> Walk<'h> {
 
     pub(super) fn merged_keys(&self) -> Vec<MergedKey> {
         self.listing.merged_newest_first()
+    }
+}
+
+fn damaged(history: &History, error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Damaged => error.with_hint(hint(history.name())),
+        _ => error,
     }
 }
 
