@@ -11,6 +11,7 @@ use crate::policy::selector::Selector;
 use crate::progress::Silent;
 use crate::repo::Repository;
 use crate::repo::chain::Chain;
+use crate::repo::expired::Expired;
 use crate::repo::history::History;
 use crate::repo::merge::{Keep, Options, merge};
 use crate::repo::term::{Claim, PRUNE};
@@ -395,6 +396,23 @@ fn what_is_merged_is_read_where_the_newest_segment_and_the_originals_are_gone() 
     let chain = bench.history.chain().unwrap();
     assert_eq!(restorable(&bench, &chain), seqs([1, 2, 3, 4, 5, 7]));
     assert_eq!(step(&mut bench), Seq(8));
+}
+
+/// Before a commit whose number leaves out another one, several merged segments may end where it goes on.
+#[test]
+fn the_widest_merge_before_a_gap_counts() {
+    let mut bench = bench(13, 5);
+    let claim = Claim::take(&bench.history, PRUNE).unwrap();
+    let lost = [(Seq(6), Seq(6))];
+    Expired::publish_lost(&bench.history, (claim.term, bench.clock().now()), &lost).unwrap();
+    assert_eq!(step(&mut bench), Seq(7));
+    for range in [1..5, 0..2] {
+        let chain = bench.history.chain().unwrap();
+        merge(&bench.history, &chain, range, &claim, &Options::new(Keep::All, 1), &Silent).unwrap();
+    }
+    let chain = bench.history.chain().unwrap();
+    assert_eq!(chain.segments().len(), 2);
+    assert_eq!(restorable(&bench, &chain), seqs([1, 2, 3, 4, 5, 7]));
 }
 
 fn mend(bench: &Bench) {

@@ -2,8 +2,8 @@
 //!
 //! Commits can be lost: their segments were damaged or deleted, or the repository was set back. Whoever was told of one knows its number,
 //! from a label, a proof, a log file; so that number never names other content. The next one is above every one that anything
-//! authentic ever named: segments on the chain and off it, in the quarantine too, labels, holds, proofs, expiries, and what this machine
-//! remembers.
+//! authentic ever named: segments on the chain and off it, in the quarantine too, labels, holds, proofs, heads, expiries, and what this
+//! machine remembers.
 //!
 //! Names are untrusted. What can't be opened counts only if its number is near the highest that is authentic: near enough for whatever was
 //! lost at once, so that junk uses up no more than a few of very many numbers.
@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::error::{ErrorKind, Result};
 use crate::format::expiry::Expiry;
+use crate::format::head::HeadRecord;
 use crate::format::hold::HoldRecord;
 use crate::format::names::QUARANTINE;
 use crate::format::proof::Proof;
@@ -62,7 +63,7 @@ impl History {
             std::iter::once(&hole.problem).chain(&hole.besides).map(|p| p.object.as_str())
         }));
         let mut listed: Vec<Named> = strays.filter_map(|name| self.named(name, name)).collect();
-        for prefix in [names.snapshots(), names.holds(), names.proofs()] {
+        for prefix in [names.snapshots(), names.holds(), names.proofs(), names.heads()] {
             listed.extend(store.list(&prefix)?.iter().filter_map(|e| self.named(&e.name, &e.name)));
         }
         let all = names.all();
@@ -105,7 +106,7 @@ impl History {
             (seq, 0)
         } else if let Some(seq) = names.parse_proof(name) {
             (seq, 0)
-        } else if names.parse_expiry(name).is_some() {
+        } else if names.parse_expiry(name).is_some() || names.parse_head(name).is_some() {
             // Its name tells none.
             (Seq(0), u64::MAX)
         } else {
@@ -127,6 +128,9 @@ impl History {
         } else if names.parse_expiry(name).is_some() {
             let last = |expiry: Expiry| expiry.ranges.last().map_or(Seq(0), |(_, last)| *last);
             self.opened::<Expiry>(at, name).map(|r| r.map(last))
+        } else if names.parse_head(name).is_some() {
+            // Of a segment that is lost nothing else may tell; how many commits it had, this does not.
+            self.opened::<HeadRecord>(at, name).map(|r| r.map(|head| head.first))
         } else {
             self.opened::<Proof>(at, name).map(|r| r.map(|_| *seq))
         };

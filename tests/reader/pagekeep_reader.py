@@ -677,11 +677,13 @@ class History:
             found = self._readable(other.name for other in others)
             return (segment for segment in found if (segment.covered, segment.covered_digest) == named)
 
-        ending = covering([other for other in self._merged if other.last == before])
-        near = sorted(ending, key=lambda segment: (segment.first_seq, -segment.term, segment.id))
-        far = sorted((other for other in self._merged if other.last < before), reverse=True)
+        def ordered(others: list[Merged]) -> Iterator[Segment]:
+            yield from sorted(covering(others), key=lambda segment: (-segment.end, segment.first_seq, -segment.term, segment.id))
+
+        near = ordered([other for other in self._merged if other.last == before])
+        far = ordered([other for other in self._merged if other.last < before])
         itself = self._readable(self._called(child.parent))
-        rest = (covering(far), itself) if child.sparse else (itself, covering(far))
+        rest = (far, itself) if child.sparse else (itself, far)
         yield from (found for found in chain(near, *rest) if self._fits(found, child))
 
     def _called(self, segment_id: bytes) -> Iterator[str]:

@@ -30,8 +30,8 @@ pub(super) enum Stage {
     Near(Seq),
     /// The very segment that the child names.
     Itself,
-    /// Merged segments that end earlier: those in front of this one.
-    Far(MergedKey),
+    /// Merged segments that end earlier, with this last seq: those from this first seq on.
+    Far(Seq, Seq),
     Done,
 }
 
@@ -250,43 +250,44 @@ impl<'h> Listing<'h> {
         let near = Seq(child.manifest.first.0.saturating_sub(1));
         // Before a sparse child there may be numbers that nothing has, and what ends before those stands for its parent
         // as well.
-        let far = Stage::Far((near, Seq(0), SegmentId::default()));
-        let (behind_near, behind_itself, behind_far) = match child.sparse {
-            true => (far, Stage::Done, Stage::Itself),
-            false => (Stage::Itself, far, Stage::Done),
+        let (behind_itself, behind_far) = match child.sparse {
+            true => (Stage::Done, Stage::Itself),
+            false => (self.next_below(near, Stage::Done), Stage::Done),
+        };
+        let behind_near = match child.sparse {
+            true => self.next_below(near, behind_far),
+            false => Stage::Itself,
         };
         loop {
             let found = match *stage {
-                Stage::Near(from) => {
-                    let next = self.merged.range((near, from, SegmentId::default())..).next();
-                    match next.copied().filter(|(last, ..)| *last == near) {
-                        Some((_, first, _)) => {
-                            *stage = match first < near {
-                                true => Stage::Near(first.next()),
-                                false => behind_near,
-                            };
-                            self.near(near, first, parent)?
-                        }
-                        None => {
-                            *stage = behind_near;
-                            continue;
-                        }
+                Stage::Near(from) => match self.next_first(near, from) {
+                    Some(first) => {
+                        *stage = if first < near { Stage::Near(first.next()) } else { behind_near };
+                        self.ending(near, first, parent)?
                     }
-                }
+                    None => {
+                        *stage = behind_near;
+                        continue;
+                    }
+                },
                 Stage::Itself => {
                     *stage = behind_itself;
                     self.itself(child, parent)?.into_iter().collect()
                 }
-                Stage::Far(upto) => match self.far(upto, parent)? {
-                    Some((key, segment)) => {
-                        *stage = Stage::Far(key);
-                        vec![segment]
+                Stage::Far(last, from) => {
+                    let behind = self.next_below(last, behind_far);
+                    match self.next_first(last, from) {
+                        Some(first) => {
+                            *stage =
+                                if first < last { Stage::Far(last, first.next()) } else { behind };
+                            self.ending(last, first, parent)?
+                        }
+                        None => {
+                            *stage = behind;
+                            continue;
+                        }
                     }
-                    None => {
-                        *stage = behind_far;
-                        continue;
-                    }
-                },
+                }
                 Stage::Done => return Ok(Vec::new()),
             };
             if !found.is_empty() {
@@ -295,8 +296,20 @@ impl<'h> Listing<'h> {
         }
     }
 
+    /// The first seq of the next merged segments with this last one, from the lowest on.
+    fn next_first(&self, last: Seq, from: Seq) -> Option<Seq> {
+        let next = self.merged.range((last, from, SegmentId::default())..).next();
+        next.filter(|(other, ..)| *other == last).map(|(_, first, _)| *first)
+    }
+
+    /// Where merged segments are that end before a seq; another stage if there are none.
+    fn next_below(&self, last: Seq, none: Stage) -> Stage {
+        let below = self.merged.range(..(last, Seq(0), SegmentId::default())).next_back();
+        below.map_or(none, |(last, ..)| Stage::Far(*last, Seq(0)))
+    }
+
     /// Merged segments with these ends, the newest first.
-    fn near(&mut self, last: Seq, first: Seq, parent: SegmentRef) -> Result<Vec<Arc<Segment>>> {
+    fn ending(&mut self, last: Seq, first: Seq, parent: SegmentRef) -> Result<Vec<Arc<Segment>>> {
         let range = (last, first, SegmentId::default())..=(last, first, SegmentId([0xff; 16]));
         let keys: Vec<MergedKey> = self.merged.range(range).copied().collect();
         let mut found = Vec::new();
@@ -322,22 +335,6 @@ impl<'h> Listing<'h> {
         while let Some(key) = self.unread.range(..upto).next_back().copied() {
             if let Some(segment) = self.log(key)?.filter(|s| s.reference.id == parent.id) {
                 return Ok(Some(segment));
-            }
-            upto = key;
-        }
-        Ok(None)
-    }
-
-    /// A merged segment with a gap behind it: whoever made a sparse segment may have left one in front of that.
-    fn far(
-        &mut self,
-        upto: MergedKey,
-        parent: SegmentRef,
-    ) -> Result<Option<(MergedKey, Arc<Segment>)>> {
-        let mut upto = upto;
-        while let Some(key) = self.merged.range(..upto).next_back().copied() {
-            if let Some(segment) = self.merged(key)?.filter(|s| stands_for(s, parent)) {
-                return Ok(Some((key, segment)));
             }
             upto = key;
         }
