@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::damage;
+use super::damage::Strike;
 use super::observer::Observer;
 use super::schedule::{Kind, Schedule};
 use super::stage::{Mind, Stage};
@@ -353,9 +353,12 @@ impl Actor {
         if self.is_dead() {
             return Ok(());
         }
-        let what = damage::strike(&self.theatre.store, of, &mut self.random)?;
-        self.theatre.schedule.tell(self.me, &what);
-        let whole = damage::whole(&self.theatre, self.me)?;
+        let Some(strike) = Strike::choose(&self.theatre.store, of, &mut self.random)? else {
+            return Ok(());
+        };
+        let whole = strike.whole(&self.theatre, self.me)?;
+        strike.apply(&self.theatre.store)?;
+        self.theatre.schedule.tell(self.me, &strike.told);
         self.theatre.schedule.tell(self.me, &format!("whole are {whole:?}"));
         self.theatre.observer.damaged(&self.theatre.schedule, &whole);
         Ok(())

@@ -5,12 +5,13 @@
 //!
 //! | promise | looked at |
 //! |---|---|
-//! | an acknowledged commit that is whole on what readers find right after the damage stays, with its digest | after each change |
+//! | an acknowledged commit that is whole on what readers found, as it is after the damage, stays, with its digest | after each change |
 //! | the number of an acknowledged commit names nothing else, nor does a label name another commit | after each change |
 //! | a repair in the end leaves a history that reads, goes on, and has every such commit; a second one finds nothing | in the end |
 //! | nobody panics | always |
 //!
-//! The newest segment is damaged, but never lost: nothing in a repository tells of that. Nobody lets commits expire, so that whatever goes was lost.
+//! The newest two segments are damaged, but never lost: nothing in a repository tells of that. Nobody lets commits
+//! expire, so that whatever goes was lost.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -57,38 +58,64 @@ impl Script {
     }
 }
 
-/// Damages an object of a history. Returns what was done.
-pub(super) fn strike(store: &MemoryStore, of: &str, random: &mut Random) -> Result<String> {
-    let all = store.list("histories/")?;
-    let newest = all.iter().rfind(|entry| entry.name.contains("/log/")).map(|e| &e.name);
-    let eligible: Vec<_> = all.iter().filter(|entry| entry.name.contains(of)).collect();
-    let Some(struck) = eligible.get(random.below(eligible.len().max(1))) else {
-        return Ok("there is nothing to damage".to_owned());
-    };
-    let mut bytes = store.get(&struck.name, u64::MAX)?.unwrap_or_default();
-    if random.below(2) == 0 && newest != Some(&struck.name) || bytes.is_empty() {
-        store.delete(&struck.name)?;
-        return Ok(format!("{} is lost", struck.name));
-    }
-    // Behind the bytes that say which version wrote it: whatever a newer one wrote stays as it is.
-    let front = 16.min(bytes.len() - 1);
-    let at = front + random.below(bytes.len() - front);
-    bytes[at] ^= 1 << random.below(8);
-    store.damage(&struck.name, &bytes);
-    Ok(format!("byte {at} of {} is another one", struck.name))
+/// What was done to an object.
+pub(super) struct Strike {
+    name: String,
+    /// What it consists of now, if it is there.
+    left: Option<Vec<u8>>,
+    pub(super) told: String,
 }
 
-/// The commits that are whole on the chain that readers find, whatever lies beside it.
-pub(super) fn whole(theatre: &Theatre, me: usize) -> Result<BTreeSet<Seq>> {
-    let _free = simulated::enter(None);
-    let store = theatre.store.branch(theatre.clock());
-    let dir = theatre.dir.join(format!("survey of {me}"));
-    let history = theatre.opened.elsewhere(Arc::new(store.clone()), dir).history("app")?;
-    for stray in history.readable_chain()?.off_chain() {
-        store.delete(&stray.name)?;
+impl Strike {
+    /// Chooses an object of a history, and what becomes of it; none if there is none.
+    pub(super) fn choose(
+        store: &MemoryStore,
+        of: &str,
+        random: &mut Random,
+    ) -> Result<Option<Self>> {
+        let all = store.list("histories/")?;
+        // A writer takes its segment back if the one before is gone: then that was the newest.
+        let newest = all.iter().rev().filter(|entry| entry.name.contains("/log/")).take(2);
+        let newest: Vec<&String> = newest.map(|entry| &entry.name).collect();
+        let eligible: Vec<_> = all.iter().filter(|entry| entry.name.contains(of)).collect();
+        let Some(struck) = eligible.get(random.below(eligible.len().max(1))) else {
+            return Ok(None);
+        };
+        let name = struck.name.clone();
+        let mut bytes = store.get(&name, u64::MAX)?.unwrap_or_default();
+        if random.below(2) == 0 && !newest.contains(&&name) || bytes.is_empty() {
+            return Ok(Some(Self { told: format!("{name} is lost"), name, left: None }));
+        }
+        // Behind the bytes that say which version wrote it: whatever a newer one wrote stays as it is.
+        let front = 16.min(bytes.len() - 1);
+        let at = front + random.below(bytes.len() - front);
+        bytes[at] ^= 1 << random.below(8);
+        let told = format!("byte {at} of {name} is another one");
+        Ok(Some(Self { name, left: Some(bytes), told }))
     }
-    let options = RepairOptions { apply: false, data: true, threads: 1, clock: theatre.clock() };
-    Ok(survey(&history, &options, &Silent)?.report().restorable.clone())
+
+    pub(super) fn apply(&self, store: &MemoryStore) -> Result<()> {
+        match &self.left {
+            Some(bytes) => store.damage(&self.name, bytes),
+            None => store.delete(&self.name)?,
+        }
+        Ok(())
+    }
+
+    /// The commits that stay whole on the chain that readers find, whatever lies beside it now: somebody may be deleting that.
+    pub(super) fn whole(&self, theatre: &Theatre, me: usize) -> Result<BTreeSet<Seq>> {
+        let _free = simulated::enter(None);
+        let store = theatre.store.branch(theatre.clock());
+        let dir = theatre.dir.join(format!("survey of {me}"));
+        let history = theatre.opened.elsewhere(Arc::new(store.clone()), dir).history("app")?;
+        for stray in history.readable_chain()?.off_chain() {
+            store.delete(&stray.name)?;
+        }
+        self.apply(&store)?;
+        let options =
+            RepairOptions { apply: false, data: true, threads: 1, clock: theatre.clock() };
+        Ok(survey(&history, &options, &Silent)?.report().restorable.clone())
+    }
 }
 
 /// Everybody has gone home: a repair leaves a history that reads and goes on. Panics otherwise.
