@@ -10,8 +10,9 @@
 //! | a repair in the end leaves a history that reads, goes on, and has every such commit; a second one finds nothing | in the end |
 //! | nobody panics | always |
 //!
-//! The newest two segments are damaged, but never lost: nothing in a repository tells of that. Nobody lets commits
-//! expire, so that whatever goes was lost.
+//! The newest two segments and the newest claim are damaged, but never lost. Nothing in a repository tells that the newest segment is
+//! gone; and who held the turn before goes on until a segment of the lost claim's turn is there. Nobody lets commits expire,
+//! so that whatever goes was lost.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -76,7 +77,8 @@ impl Strike {
         let all = store.list("histories/")?;
         // A writer takes its segment back if the one before is gone: then that was the newest.
         let newest = all.iter().rev().filter(|entry| entry.name.contains("/log/")).take(2);
-        let newest: Vec<&String> = newest.map(|entry| &entry.name).collect();
+        let claim = all.iter().rfind(|entry| entry.name.contains("/writers/"));
+        let newest: Vec<&String> = newest.chain(claim).map(|entry| &entry.name).collect();
         let eligible: Vec<_> = all.iter().filter(|entry| entry.name.contains(of)).collect();
         let Some(struck) = eligible.get(random.below(eligible.len().max(1))) else {
             return Ok(None);
