@@ -19,6 +19,8 @@ use crate::ops::copy::{CopyOptions, copy};
 use crate::ops::prune::{PruneOptions, prune, rewrite};
 use crate::ops::repair::{RepairOptions, repair};
 use crate::ops::restore::{Check, RestoreOptions, restore};
+use crate::ops::rewind::{RewindOptions, rewind};
+use crate::ops::stats::{StatsOptions, stats};
 use crate::ops::trial::all_data;
 use crate::ops::verify::verify;
 use crate::policy::retention::{Policy, Zone};
@@ -31,7 +33,7 @@ use crate::repo::rotate::RotateOptions;
 use crate::repo::upkeep;
 use crate::repo::writer::Writer;
 use crate::simulated::{self, World};
-use crate::sqlite::source::Pin;
+use crate::sqlite::source::{Pin, Source};
 use crate::store::MemoryStore;
 use crate::types::{Clock, Digest};
 
@@ -75,6 +77,14 @@ pub(super) enum Role {
     },
     /// Looks at everything.
     Verify,
+    /// Plans prunes without doing them, and asks what takes how much.
+    Look {
+        times: usize,
+    },
+    /// Backs a database up, changes it, and rewinds it.
+    Rewind {
+        machine: usize,
+    },
     /// Damages one object of those whose names have this in them.
     Damage {
         of: &'static str,
@@ -165,7 +175,9 @@ impl Theatre {
 impl Actor {
     fn act(&mut self, role: &Role) {
         let machine = match role {
-            Role::Backup { machine, .. } | Role::Follow { machine, .. } => machine.to_string(),
+            Role::Backup { machine, .. }
+            | Role::Follow { machine, .. }
+            | Role::Rewind { machine } => machine.to_string(),
             Role::Copy { .. } => "0".to_owned(),
             Role::Clone { .. } => format!("clone {}", self.me),
             _ => format!("actor {}", self.me),
@@ -231,6 +243,16 @@ impl Actor {
             Role::Verify => {
                 let done = self.verify(&history);
                 self.note("the verification", done);
+            }
+            Role::Look { times } => {
+                for _ in 0..*times {
+                    let done = self.look(&history);
+                    self.note("the look", done);
+                }
+            }
+            Role::Rewind { .. } => {
+                let done = self.rewind(&history);
+                self.note("the rewind", done);
             }
             Role::Rotate => {
                 let done = self.rotate(&history);
@@ -439,6 +461,46 @@ impl Actor {
         restore(history, &chain, &commit, &target, &options, &Silent)
     }
 
+    fn look(&mut self, history: &History) -> Result<()> {
+        let clock = self.theatre.clock();
+        if self.random.below(2) == 0 {
+            let options = StatsOptions { threads: 1, clock, zone: Zone::Utc, ..Default::default() };
+            return stats(history, &options, &Silent).map(|_| ());
+        }
+        let policy = Policy { last: 2, ..Policy::default() };
+        let options = PruneOptions {
+            clock,
+            threads: 1,
+            dry_run: true,
+            ..PruneOptions::new(policy, Zone::Utc)
+        };
+        prune(history, &options, &Silent).map(|_| ())
+    }
+
+    /// The database is a file, which SQLite writes to as it does; what it was rewound to is asked for.
+    fn rewind(&mut self, history: &History) -> Result<()> {
+        let path = self.theatre.dir.join(format!("rewound by {}.db", self.me));
+        let mut app = App::with(Connection::open(&path).unwrap(), &mut self.random);
+        let mut present = || {
+            let mut writer = Writer::open(history, "rewind")?;
+            let mut source = Source::open(&path)?;
+            let clock = self.theatre.clock();
+            let options = CaptureOptions { clock, threads: 1, ..CaptureOptions::default() };
+            let captured = capture(&mut writer, source.pin()?, "app.db", &options, &Silent)?;
+            let head = writer.head().map(|head| head.digest).unwrap_or_default();
+            self.acknowledge(&captured, head);
+            Ok(captured.seq)
+        };
+        let (to, rows) = (present()?, app.rows());
+        app.change(&mut Random::new(self.theatre.seed));
+        let options = RewindOptions { check: Check::Quick, threads: 1, label: None };
+        rewind(history, &path, to, &options, &mut present, &Silent)?;
+        if app.rows() != rows && !self.is_dead() {
+            self.theatre.schedule.violated(format!("a rewind to seq {to} came to something else"));
+        }
+        Ok(())
+    }
+
     fn verify(&self, history: &History) -> Result<()> {
         let options = all_data(&self.theatre.dir);
         let report = verify(history, None, &options, &Silent)?;
@@ -469,7 +531,10 @@ pub(super) struct App(pub(super) Connection);
 
 impl App {
     pub(super) fn new(random: &mut Random) -> Self {
-        let app = Connection::open_in_memory().unwrap();
+        Self::with(Connection::open_in_memory().unwrap(), random)
+    }
+
+    fn with(app: Connection, random: &mut Random) -> Self {
         app.execute_batch("PRAGMA page_size=512; CREATE TABLE t(id INTEGER PRIMARY KEY, x)")
             .unwrap();
         let mut app = Self(app);
@@ -477,6 +542,12 @@ impl App {
             app.change(random);
         }
         app
+    }
+
+    fn rows(&self) -> Vec<(i64, String)> {
+        let mut query = self.0.prepare("SELECT id, x FROM t ORDER BY id").unwrap();
+        let rows = query.query_map((), |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.collect::<rusqlite::Result<_>>().unwrap()
     }
 
     /// One transaction.

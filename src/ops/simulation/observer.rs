@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::schedule::Schedule;
 use crate::codec::batch::Decoder;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::SegmentKind;
 use crate::repo::chain::{Chain, Segment};
 use crate::repo::data::missing_part;
@@ -124,6 +124,27 @@ impl Observer {
         }
         if let Err(what) = self.book().check(&history) {
             schedule.violated(format!("{}{what}", self.name));
+        }
+    }
+
+    /// A copy has nothing but what its original has, or had until it let it go.
+    pub(super) fn compare(&self, original: &Self, schedule: &Schedule) {
+        let _free = simulated::enter(None);
+        let chains = || Ok((self.reopen()?.chain()?, original.reopen()?.chain()?));
+        let (copied, there) = match chains() {
+            Ok(chains) => chains,
+            Err::<_, Error>(e) => {
+                return schedule.violated(format!("the copy can't be compared: {e:?}"));
+            }
+        };
+        let book = original.book();
+        for commit in copied.commits() {
+            let (seq, digest) = (commit.seq, commit.record.digest);
+            let known = there.commit(seq).map(|c| c.record.digest);
+            let known = known.or_else(|| book.gone.get(&seq).copied());
+            if known != Some(digest) {
+                return schedule.violated(format!("the copy has a seq {seq} that never was"));
+            }
         }
     }
 

@@ -80,7 +80,11 @@ impl Script {
                 10 => Role::Copy { times: 1 + n(2) },
                 11 => [Role::Rotate, Role::Repair][n(2)].clone(),
                 12 | 13 => Role::Restore { times: 1 + n(2) },
-                14 => Role::Verify,
+                14 => match n(3) {
+                    0 => Role::Verify,
+                    1 => Role::Look { times: 1 + n(2) },
+                    _ => Role::Rewind { machine: n(machines) },
+                },
                 _ => Role::Clone { times: 1 + n(2) },
             });
         }
@@ -146,6 +150,9 @@ impl Script {
         schedule.settle();
         observer.look(&schedule);
         copy_observer.look(&schedule);
+        if observer.whole().is_none() {
+            copy_observer.compare(&observer, &schedule);
+        }
         let calm = schedule.violation().is_none();
         if let Some(whole) = observer.whole().filter(|_| calm) {
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -237,6 +244,8 @@ fn name_of(role: &Role) -> &'static str {
         Role::Damage { .. } => "damage",
         Role::Restore { .. } => "restore",
         Role::Verify => "verify",
+        Role::Look { .. } => "look",
+        Role::Rewind { .. } => "rewind",
         Role::Clone { .. } => "clone",
     }
 }
