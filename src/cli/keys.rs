@@ -166,7 +166,7 @@ fn rotate(
         "the new master key is {}; keys that open it: {}, slots replaced: {}, removed: {}\n\
          What is backed up from now on is sealed under it. What was stored before stays under the old keys until it is\n\
          rewritten, by and by when it is merged, or at once by `pagekeep key rotate --rewrite`: whoever had one of them may still read that.\n\
-         Start `pagekeep watch`, and whatever else has the repository open, again: until then it goes on with the old keys.",
+         A running `pagekeep watch` takes in the new key by and by, if its own key was kept. Stop one whose key was removed.",
         rotated.key,
         rotated.added.len(),
         rotated.replaced.len(),

@@ -220,17 +220,19 @@ fn records<R: Record>(
     let mut copied = 0;
     for entry in from.repository().store().list(prefix)? {
         let wanted = seq_of(&entry.name).is_some_and(|seq| chain.commit(seq).is_some());
-        if !wanted || there.binary_search(&entry.name).is_ok() {
+        if !wanted {
+            continue;
+        }
+        // Those that a copy brought which died right then count, too.
+        kept.extend(seq_of(&entry.name));
+        if there.binary_search(&entry.name).is_ok() {
             continue;
         }
         let Some((header, record)) = from.repository().read_record::<R>(&entry.name)? else {
             continue;
         };
         match mine.repository().create_record(&entry.name, header.object, &record) {
-            Ok(()) => {
-                copied += 1;
-                kept.extend(seq_of(&entry.name));
-            }
+            Ok(()) => copied += 1,
             Err(e) if e.kind() == ErrorKind::Busy => {}
             Err(e) => return Err(e),
         }

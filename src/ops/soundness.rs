@@ -436,7 +436,10 @@ fn check_places(
                 .into_iter()
                 .all(|(n, len)| at_least(&names.part(segment.reference.id, n), *len))
     };
-    if lineage.iter().filter(|s| !s.is_bridge()).all(|s| whole(s)) {
+    // What stands in place of lost segments has no pages: the commit must have all of its own.
+    let below =
+        lineage.first().is_some_and(|s| s.manifest.versions == 0) && commit.record.pages > 0;
+    if !below && lineage.iter().filter(|s| !s.is_bridge()).all(|s| whole(s)) {
         return Ok(());
     }
     let mut map = PageMap::new(commit, lineage)?;

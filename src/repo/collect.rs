@@ -209,7 +209,9 @@ fn is_whole(scene: &Scene<'_>, segment: &Segment) -> bool {
         return false;
     }
     let names = scene.history.names();
-    let there = |(part, len)| scene.lens.get(&*names.part(segment.reference.id, part)) == Some(len);
+    let there = |(part, len): (u32, &u64)| {
+        scene.lens.get(&*names.part(segment.reference.id, part)).is_some_and(|found| found >= len)
+    };
     (0..).zip(&segment.manifest.parts).all(there)
 }
 

@@ -316,12 +316,20 @@ impl History {
     }
 }
 
-/// The last failed proof that no later one clears, by its level and what failed. One that looks at less clears nothing.
+/// The last failed proof that no later one clears, by its level and what failed. One that looks at less clears nothing. What a proof
+/// said that can't be read nobody knows; the damage itself is told where records are looked at.
 ///
 /// # Errors
-/// Store errors; [`ErrorKind::Damaged`] when a proof can't be opened.
+/// Store errors.
 pub(crate) fn failed_proof(history: &History) -> Result<Option<(Level, String)>> {
-    let mut proofs = history.proofs()?;
+    let mut proofs = Vec::new();
+    for entry in history.repository().store().list(&history.names().proofs())? {
+        match history.repository().read_record::<Proof>(&entry.name) {
+            Ok(found) => proofs.extend(found.map(|(_, proof)| proof)),
+            Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {}
+            Err(e) => return Err(e),
+        }
+    }
     proofs.sort_by_key(|p| p.started);
     let failed = proofs.iter().rposition(|p| p.failure.is_some());
     let Some((failed, later)) = failed.and_then(|at| proofs.get(at..)?.split_first()) else {

@@ -197,20 +197,21 @@ impl Repository {
         if slots::list_slots(self.store())?.iter().all(|id| before.tried.contains(id)) {
             return Ok(());
         }
-        let read = slots::read_slots(self.store(), self.id())?;
+        let mut read = slots::read_slots(self.store(), self.id())?;
         let mut after = Opened::clone(&before);
-        after.tried.extend(read.iter().map(|(id, _)| *id));
-        let opened = slots::opened_by(&read, &keys.secret);
-        if let Ok(opened) = &opened
-            && !opened.is_empty()
-        {
-            after.slots = opened.iter().map(|(front, _)| front.id).collect();
-            for (front, keyring) in opened {
-                slots::join(&mut after.keyring, front, keyring)?;
-            }
-        }
+        after.slots.retain(|id| read.iter().any(|(other, _)| other == id));
+        read.retain(|(id, _)| !before.tried.contains(id));
+        // One that can't be read may be put back as it was.
+        let whole = read.iter().filter(|(_, slot)| slot.is_ok());
+        after.tried.extend(whole.map(|(id, _)| *id));
+        let joined = slots::opened_by(&read, &keys.secret).and_then(|opened| {
+            let slots = opened.iter().map(|(front, _)| front.id).chain(after.slots.clone());
+            after.slots = slots.collect();
+            let mut opened = opened.iter();
+            opened.try_for_each(|(front, keys)| slots::join(&mut after.keyring, front, keys))
+        });
         *keys.opened.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
-        opened.map(|_| ())
+        joined
     }
 
     /// Whether a slot has more keys than are open. How many a slot has shows in its length; nothing authenticates that.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::LogName;
+use crate::repo::chain::Chain;
 use crate::repo::history::History;
 use crate::repo::segment::Segment;
 use crate::store::Entry;
@@ -30,9 +31,15 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// Of a chain that was looked at just now.
+    /// Of a chain that is not known.
     pub(crate) fn new() -> Self {
         Self { lens: HashMap::new(), merged: None, looked: Timestamp::now(), every: EVERY }
+    }
+
+    /// Of a chain that was read just now.
+    pub(crate) fn of(chain: &Chain) -> Self {
+        let lens = chain.segments().iter().map(|s| (s.name().to_owned(), s.object_len()));
+        Self { lens: lens.collect(), ..Self::new() }
     }
 
     /// Another segment stands behind the others.

@@ -104,21 +104,35 @@ impl Standing {
             return Ok(());
         }
         let at = LogName { term: head.written, first: head.first };
-        // Where that chain does not read any more, its writer finds so when it looks again.
-        let Some(rival) = Chain::ending_in(history, at, head.segment)? else { return Ok(()) };
-        let mut theirs = rival.states().rev().peekable();
-        let common = chain.states().rev().find(|ours| {
-            while theirs.next_if(|their| their.seq > ours.seq).is_some() {}
-            theirs.peek().is_some_and(|their| {
-                (their.seq, their.record.digest) == (ours.seq, ours.record.digest)
-            })
-        });
-        let common = common.map(|commit| commit.seq);
-        self.settled = self.settled.min(common);
+        let Some(rival) = Chain::ending_in(history, at, head.segment)? else {
+            let there = self.find(history, at, head)?;
+            if let Some(name) = there {
+                let what =
+                    "is what another writer builds on, and leads to nothing that can be read";
+                self.settled = None;
+                self.unknown = Some(Problem::of(&Error::damaged(name, what)));
+            }
+            // Where it is gone, its writer finds so when it looks for the parent of what it published.
+            return Ok(());
+        };
+        self.settled = self.settled.min(common(chain, &rival));
         for segment in rival.segments() {
             self.segments.insert(segment.name().to_owned());
         }
         Ok(())
+    }
+
+    /// The name under which the segment of a head lies, if it is there.
+    fn find(&self, history: &History, at: LogName, head: &HeadRecord) -> Result<Option<String>> {
+        let (store, names) = (history.repository().store(), history.names());
+        let name = names.segment(at);
+        if store.head(&name)?.is_some() {
+            return Ok(Some(name));
+        }
+        let merged = store.list(&names.merged())?.into_iter().map(|entry| entry.name);
+        let is_it =
+            |name: &String| names.parse_merged(name).is_some_and(|(.., id)| id == head.segment.id);
+        Ok(merged.into_iter().find(is_it))
     }
 
     /// Whether an object of the log, or a merged segment, may be part of what another writer builds on.
@@ -130,6 +144,28 @@ impl Standing {
     pub(crate) fn settled(&self) -> Option<Seq> {
         self.settled
     }
+}
+
+/// The last commit up to which two chains are the same. The same content behind a difference is another commit: two writers may
+/// take what an application did apart in different ways.
+fn common(ours: &Chain, theirs: &Chain) -> Option<Seq> {
+    let mut others = theirs.states().peekable();
+    let mut common = None;
+    for commit in ours.states() {
+        // What expired may be left out of a merged segment of the one, and still be in one of the other.
+        let expired = |seq| ours.expired().contains(seq);
+        while let Some(other) = others.next_if(|other| other.seq < commit.seq) {
+            if !expired(other.seq) {
+                return common;
+            }
+        }
+        match others.next_if(|other| other.seq == commit.seq) {
+            Some(other) if other.record.digest == commit.record.digest => common = Some(commit.seq),
+            None if expired(commit.seq) => {}
+            _ => return common,
+        }
+    }
+    common
 }
 
 /// The heads that can't be read, by whether a writer may build on them.

@@ -176,7 +176,9 @@ impl StateDir {
                 "is being written by another process on this machine",
             )
             .with_object(whose)
-            .with_hint("wait until it is done")),
+            .with_hint(
+                "wait until it is done; a `pagekeep watch` goes on until somebody stops it",
+            )),
             Err(TryLockError::Error(e)) => Err(failed(e)),
         }
     }

@@ -52,7 +52,12 @@ pub(crate) fn run(
         check_cancelled(monitor)?;
         claim.check_clock(history, now)?;
         // What a merge replaced may be all that is left of something.
-        if failed_proof(history)?.is_some() {
+        if let Some((level, failure)) = failed_proof(history)? {
+            monitor.warn(&format!(
+                "what was merged is not deleted, since a verification failed: {failure}; `pagekeep verify {} --level {}` looks again",
+                history.name(),
+                level.name()
+            ));
             return Ok(Collected::default());
         }
         collect::find(history, &chain, claim, now, GRACE)?.delete(history)

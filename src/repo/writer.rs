@@ -125,7 +125,8 @@ impl Writer {
             state.sign = saved.sign;
         }
         dir.write(&state)?;
-        Ok(Self::with(history, role, dir, state))
+        let links = Links::of(&chain);
+        Ok(Self { links, ..Self::with(history, role, dir, state) })
     }
 
     fn with(history: &History, role: &str, dir: StateDir, state: State) -> Self {
@@ -271,6 +272,7 @@ impl Writer {
         let Some((segment, head, position)) = self.earlier_try(at)? else { return Ok(None) };
         self.check_parent(&head)?;
         self.links.check(&self.history, self.state.term)?;
+        self.links.add(segment.name(), segment.object_len());
         self.confirm_head(Some(&head))?;
         self.remember(Some(head), position, source)?;
         Ok(Some(segment.manifest.commits))

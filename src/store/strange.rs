@@ -48,6 +48,11 @@ pub(super) fn why(root: &Path, name: &str, e: &io::Error) -> Option<Error> {
         return in_the_way(root, name);
     }
     let kind = fs::symlink_metadata(root.join(name)).ok()?.file_type();
+    let is_loop = e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    let leads_nowhere = e.kind() == io::ErrorKind::NotFound || is_loop;
+    if kind.is_symlink() && !leads_nowhere {
+        return None;
+    }
     (!kind.is_file()).then(|| no_file(name, kind))
 }
 

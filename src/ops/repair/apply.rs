@@ -23,6 +23,7 @@ use crate::repo::chain::{Chain, Segment, bridge};
 use crate::repo::data::SegmentData;
 use crate::repo::expired::Expired;
 use crate::repo::history::History;
+use crate::repo::links::Links;
 use crate::repo::merge::{Keep, Options, bury, merge};
 use crate::repo::publish::{Outline, SegmentWriter};
 use crate::repo::quarantine;
@@ -49,6 +50,11 @@ impl Plan {
         monitor: &dyn Monitor,
     ) -> Result<Option<Seq>> {
         let run = Run { history, plan: self, options, monitor };
+        if let Some(path) = database {
+            // Before anything is given up for it.
+            Database::at(path, Some(history.name()))?;
+            Source::open(path)?.pin()?;
+        }
         history.mend_copies(&self.copies)?;
         let acts = |fault: &Fault| fault.action != Action::Leave;
         let idle = self.report.is_sound() && !self.report.remarks.iter().any(acts);
@@ -56,8 +62,10 @@ impl Plan {
             return Ok(None);
         }
         if !idle {
-            // Its turn is above every one that a damaged claim may stand for, so none is taken twice.
-            let claim = Claim::take(history, PRUNE)?;
+            // Its turn is above every one that a damaged claim may stand for, so none is taken twice. Whoever builds on what is lost
+            // is told of nothing any more.
+            let role = if self.lost.is_empty() { PRUNE } else { "repair" };
+            let claim = Claim::take(history, role)?;
             run.unchanged()?;
             run.record(&claim)?;
             run.bridge(&claim)?;
@@ -71,7 +79,12 @@ impl Plan {
             run.take_as_lost()?;
         }
         let healed = match database {
-            Some(path) => run.heal(path)?,
+            Some(path) => {
+                if run.is_newest_lost() {
+                    run.anchor()?;
+                }
+                run.heal(path)?
+            }
             None => {
                 run.mark()?;
                 None
@@ -200,10 +213,23 @@ impl Run<'_> {
         let loss = &self.plan.loss;
         let Some(newest) = self.plan.chain.newest() else { return Ok(()) };
         let id = &newest.reference.id;
-        if self.plan.behind_newest || loss.spoilt.contains(id) || loss.unreadable.contains(id) {
+        if self.is_newest_lost()
+            || self.plan.behind_newest
+            || loss.spoilt.contains(id)
+            || loss.unreadable.contains(id)
+        {
             self.anchor()?;
         }
         Ok(())
+    }
+
+    /// Whether the newest commit is among what is lost. Somebody may have built on it until just now: nobody was told that this is safe,
+    /// and whatever of it comes late must not count.
+    fn is_newest_lost(&self) -> bool {
+        let newest = self.plan.chain.newest().map(|segment| segment.end);
+        newest.is_some_and(|end| {
+            self.plan.lost.iter().any(|(first, last)| (first..=last).contains(&&end))
+        })
     }
 
     fn is_head(&self, name: &str) -> bool {
@@ -259,6 +285,8 @@ impl Run<'_> {
     }
 
     fn publish_behind(&self, mut writer: Writer) -> Result<()> {
+        // What it is built on may be what is damaged.
+        writer.links = Links::new();
         let Some(head) = writer.head().cloned() else { return Ok(()) };
         let record = CommitRecord {
             seq: Seq(0),
@@ -275,7 +303,11 @@ impl Run<'_> {
             parent: Some(head.reference()),
             commits: vec![record],
         };
-        let shows_lost = writer.needs_base();
+        let is_lost = self.is_newest_lost();
+        let shows_lost = writer.needs_base() || is_lost;
+        // What others published behind it since.
+        let end = self.plan.chain.newest().map_or(head.seq, |segment| segment.end);
+        let behind = (is_lost && head.seq > end).then(|| (end.next(), head.seq));
         let mut prepared = SegmentWriter::new(self.history)?.prepare(&writer, outline)?;
         prepared.publish(&mut writer)?;
         let head = prepared.head().clone();
@@ -285,7 +317,8 @@ impl Run<'_> {
         if shows_lost {
             let claim = Claim::take(self.history, PRUNE)?;
             let at = (claim.term, self.options.clock.now());
-            Expired::publish_lost(self.history, at, &[(seq, seq)])?;
+            let lost: Vec<(Seq, Seq)> = behind.into_iter().chain([(seq, seq)]).collect();
+            Expired::publish_lost(self.history, at, &lost)?;
         }
         Ok(())
     }
@@ -295,6 +328,7 @@ impl Run<'_> {
         let database = Database::at(path, Some(self.history.name()))?;
         let mut source = Source::open(path)?;
         let mut writer = Writer::open(self.history, "repair")?;
+        writer.links = Links::new();
         let options = CaptureOptions {
             threads: self.options.threads,
             clock: self.options.clock.clone(),

@@ -1,6 +1,6 @@
 //! Finding out what is damaged, what remains, and what has to be done. Nothing is changed.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{Action, Fault, RepairOptions, RepairReport};
@@ -283,25 +283,22 @@ impl Survey<'_> {
         Ok(())
     }
 
-    /// Does without merged segments that are damaged where what they replaced is there still and loses less, the newest first. Returns
-    /// those.
+    /// Does without merged segments that are damaged where more can be restored from what they replaced, the newest first. Returns those.
     fn fall_back(&self, chain: Chain, loss: Loss) -> Result<(Chain, Loss, Vec<Arc<Segment>>)> {
         let is_bad = |id: &SegmentId| loss.spoilt.contains(id) || loss.unreadable.contains(id);
         let damaged: Vec<Arc<Segment>> =
             chain.stored().filter(|s| s.is_merged() && is_bad(&s.reference.id)).cloned().collect();
-        let points = |chain: &Chain| -> BTreeSet<Seq> { chain.commits().map(|c| c.seq).collect() };
+        let restorable = |chain: &Chain, loss: &Loss| {
+            chain.commits().filter(|c| !loss.points.contains(&c.seq)).count()
+        };
         let (mut best, mut least) = (chain, loss);
         let (mut without, mut replaced) = (HashSet::new(), Vec::new());
         for segment in damaged.into_iter().rev() {
             let mut more = without.clone();
             more.insert(segment.reference.id);
             let other = Chain::load_readable(self.history, &more)?;
-            let no_worse = other.holes().len() <= best.holes().len();
-            if !no_worse || !points(&other).is_superset(&points(&best)) {
-                continue;
-            }
             let loss = self.loss(&other)?;
-            if loss.points.len() < least.points.len() {
+            if restorable(&other, &loss) > restorable(&best, &least) {
                 (best, least, without) = (other, loss, more);
                 replaced.push(segment);
             }

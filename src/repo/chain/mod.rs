@@ -101,7 +101,9 @@ impl Chain {
         segment: SegmentRef,
     ) -> Result<Option<Self>> {
         for _ in 0..ATTEMPTS {
-            match walk::Walk::list(history)?.ending_in((at.first, at.term), segment) {
+            match walk::Walk::list_readable(history, &HashSet::new())?
+                .ending_in((at.first, at.term), segment)
+            {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
                 Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {

@@ -127,9 +127,10 @@ impl Walk<'_> {
                     break;
                 }
             } else if let Some(error) = self.bad_log(key)? {
-                pass_over(error, top)?;
                 // Where nothing tells which terms were claimed, it may be junk that anybody put there.
-                if self.listing.knows_claims() {
+                let counts = error.kind() == ErrorKind::TooNew || self.listing.knows_claims();
+                pass_over(error, top)?;
+                if counts {
                     bound = bound.min(key.0);
                 }
             }
