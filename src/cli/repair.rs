@@ -167,6 +167,13 @@ fn print(context: &Context, history: &History, report: &RepairReport) {
     }
     let keeps = spell(&ranges(&report.restorable));
     context.out.summary(format_args!("  keeps {restorable}: {keeps}"));
+    if !report.given_up.is_empty() {
+        let given_up = counted(number(report.given_up.len()), "commit");
+        let which = spell(&ranges(&report.given_up));
+        context.out.summary(format_args!(
+            "  gives up {given_up}: {which}, which can still be restored now; restore them to files before `--apply`"
+        ));
+    }
     if !report.lost.is_empty() {
         let lost = counted(count(&report.lost), "number");
         let which = spell(&report.lost);
@@ -208,6 +215,7 @@ fn done(context: &Context, history: &History, report: &RepairReport, args: &Repa
             "applied": args.apply,
             "faults": report.faults.len(),
             "restorable": ranges(&report.restorable),
+            "given_up": ranges(&report.given_up),
             "lost": report.lost,
             "healed": report.healed,
         }));
@@ -217,7 +225,14 @@ fn done(context: &Context, history: &History, report: &RepairReport, args: &Repa
     if report.faults.iter().any(acts) || !report.lost.is_empty() {
         match args.apply {
             true => {
-                context.out.summary(format_args!("  done; what was moved is in {QUARANTINE}"));
+                let moves = |fault: &Fault| fault.action == Action::Quarantine;
+                if report.faults.iter().chain(&report.remarks).any(moves) {
+                    context.out.summary(format_args!("  what was moved is in {QUARANTINE}"));
+                }
+                context.out.summary(format_args!(
+                    "  done; `pagekeep verify {}` looks whether all is well now",
+                    quote(name)
+                ));
             }
             false => context.out.summary(format_args!(
                 "  nothing was changed; `pagekeep repair {} --apply` does it, with --database DB the live database heals it",

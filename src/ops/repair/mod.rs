@@ -112,6 +112,9 @@ pub struct RepairReport {
     pub remarks: Vec<Fault>,
     /// Commits that can be restored.
     pub restorable: BTreeSet<Seq>,
+    /// Commits that can be restored now, and not after the repair: of two segments that stand for the same commits, both of them damaged, it
+    /// keeps the one of which more is left.
+    pub given_up: BTreeSet<Seq>,
     /// First and last numbers of commits that the history had, as far as can be told, and that can't be restored any more.
     pub lost: Vec<(Seq, Seq)>,
     /// The commit that the live database became.

@@ -1,6 +1,6 @@
 //! Finding out what is damaged, what remains, and what has to be done. Nothing is changed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{Action, Fault, RepairOptions, RepairReport};
@@ -73,6 +73,9 @@ fn refuse_newer<'p>(mut problems: impl Iterator<Item = &'p Problem>) -> Result<(
     })
 }
 
+/// A chain, what is lost on it, the merged segments that it does without, and what can be restored on it or with them.
+type Choice = (Chain, Loss, Vec<Arc<Segment>>, BTreeSet<Seq>);
+
 struct Survey<'a> {
     history: &'a History,
     options: &'a RepairOptions,
@@ -85,7 +88,7 @@ impl Survey<'_> {
         let seen = seen::read(history);
         refuse_newer(chain.holes().iter().map(|hole| &hole.problem).chain(chain.bad_expiries()))?;
         let loss = look.loss(&chain)?;
-        let (chain, loss, replaced) = look.fall_back(chain, loss)?;
+        let (chain, loss, replaced, either) = look.fall_back(chain, loss)?;
         let judged = judge(history, &chain, Look::Close, monitor)?;
         refuse_newer(judged.damage.iter())?;
         let mut report = RepairReport::default();
@@ -156,6 +159,7 @@ impl Survey<'_> {
         report.lost.clone_from(&lost);
         let points = chain.commits().map(|c| c.seq);
         report.restorable = points.filter(|seq| !loss.points.contains(seq)).collect();
+        report.given_up = &either - &report.restorable;
         report.faults.sort();
         report
             .faults
@@ -283,14 +287,16 @@ impl Survey<'_> {
         Ok(())
     }
 
-    /// Does without merged segments that are damaged where more can be restored from what they replaced, the newest first. Returns those.
-    fn fall_back(&self, chain: Chain, loss: Loss) -> Result<(Chain, Loss, Vec<Arc<Segment>>)> {
+    /// Does without merged segments that are damaged where more can be restored from what they replaced, the newest first. Returns those,
+    /// and what can be restored in one way or the other.
+    fn fall_back(&self, chain: Chain, loss: Loss) -> Result<Choice> {
         let is_bad = |id: &SegmentId| loss.spoilt.contains(id) || loss.unreadable.contains(id);
         let damaged: Vec<Arc<Segment>> =
             chain.stored().filter(|s| s.is_merged() && is_bad(&s.reference.id)).cloned().collect();
-        let restorable = |chain: &Chain, loss: &Loss| {
-            chain.commits().filter(|c| !loss.points.contains(&c.seq)).count()
+        let restorable = |chain: &Chain, loss: &Loss| -> BTreeSet<Seq> {
+            chain.commits().map(|c| c.seq).filter(|seq| !loss.points.contains(seq)).collect()
         };
+        let mut either = restorable(&chain, &loss);
         let (mut best, mut least) = (chain, loss);
         let (mut without, mut replaced) = (HashSet::new(), Vec::new());
         for segment in damaged.into_iter().rev() {
@@ -298,12 +304,14 @@ impl Survey<'_> {
             more.insert(segment.reference.id);
             let other = Chain::load_readable(self.history, &more)?;
             let loss = self.loss(&other)?;
-            if restorable(&other, &loss) > restorable(&best, &least) {
+            let there = restorable(&other, &loss);
+            either.extend(&there);
+            if there.len() > restorable(&best, &least).len() {
                 (best, least, without) = (other, loss, more);
                 replaced.push(segment);
             }
         }
-        Ok((best, least, replaced))
+        Ok((best, least, replaced, either))
     }
 
     /// The numbers of commits that can't be restored any more and did not expire yet, in ranges: those of the holes as far as the names
