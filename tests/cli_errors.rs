@@ -7,7 +7,7 @@
 mod lab;
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 use lab::{Ended, Lab, flip, walk};
@@ -278,33 +278,6 @@ fn damage_is_found_and_the_object_named() {
     fs::write(&second, &bytes).unwrap();
     lab.ok(&["verify", "app"]);
     lab.tidy();
-}
-
-#[test]
-fn newer_formats_are_left_alone() {
-    let lab = Lab::with_history();
-    let slots = walk(&lab.path("repo/keys"));
-    for path in [vec![lab.path("repo/repository")], vec![lab.segment_of(1)], slots] {
-        let bytes: Vec<_> = path.iter().map(|path| fs::read(path).unwrap()).collect();
-        for path in &path {
-            let file = OpenOptions::new().write(true).open(path).unwrap();
-            file.write_all_at(&[99], 5).unwrap();
-        }
-        let name = path[0].strip_prefix(lab.path("repo")).unwrap().to_str().unwrap();
-        let name = if name.starts_with("keys/") { "keys/" } else { name };
-        if name.contains("/log/") {
-            // What is there is shown all the same.
-            let log = lab.run(&["log", "app"]);
-            log.failed(15, &[name, "format version", "newer"]);
-            assert!(log.stdout.contains("seq:2"), "{log:?}");
-        } else {
-            lab.fails(&["log", "app"], 15, &[name, "format version", "newer"]);
-        }
-        for (path, bytes) in path.iter().zip(bytes) {
-            fs::write(path, bytes).unwrap();
-        }
-        lab.ok(&["log", "app"]);
-    }
 }
 
 #[test]
