@@ -22,6 +22,7 @@ use crate::format::segment::SegmentRef;
 use crate::repo::chain::{Chain, Problem};
 use crate::repo::claims::Claims;
 use crate::repo::history::History;
+use crate::repo::links::later_than;
 use crate::repo::state::Head;
 use crate::repo::term::Claim;
 use crate::types::{SegmentId, Seq, Term, WriterToken};
@@ -105,8 +106,9 @@ impl Standing {
         }
         let at = LogName { term: head.written, first: head.first };
         let Some(rival) = Chain::ending_in(history, at, head.segment)? else {
-            let there = self.find(history, at, head)?;
-            if let Some(name) = there {
+            if let Some(name) = find(history, at, head)?
+                && !is_over(history, head.term)?
+            {
                 let what =
                     "is what another writer builds on, and leads to nothing that can be read";
                 self.settled = None;
@@ -122,19 +124,6 @@ impl Standing {
         Ok(())
     }
 
-    /// The name under which the segment of a head lies, if it is there.
-    fn find(&self, history: &History, at: LogName, head: &HeadRecord) -> Result<Option<String>> {
-        let (store, names) = (history.repository().store(), history.names());
-        let name = names.segment(at);
-        if store.head(&name)?.is_some() {
-            return Ok(Some(name));
-        }
-        let merged = store.list(&names.merged())?.into_iter().map(|entry| entry.name);
-        let is_it =
-            |name: &String| names.parse_merged(name).is_some_and(|(.., id)| id == head.segment.id);
-        Ok(merged.into_iter().find(is_it))
-    }
-
     /// Whether an object of the log, or a merged segment, may be part of what another writer builds on.
     pub(crate) fn needs(&self, name: &str) -> bool {
         self.unknown.is_some() || self.segments.contains(name)
@@ -144,6 +133,26 @@ impl Standing {
     pub(crate) fn settled(&self) -> Option<Seq> {
         self.settled
     }
+}
+
+/// The name under which the segment of a head lies, if it is there.
+fn find(history: &History, at: LogName, head: &HeadRecord) -> Result<Option<String>> {
+    let (store, names) = (history.repository().store(), history.names());
+    let name = names.segment(at);
+    if store.head(&name)?.is_some() {
+        return Ok(Some(name));
+    }
+    let merged = store.list(&names.merged())?.into_iter().map(|entry| entry.name);
+    let is_it =
+        |name: &String| names.parse_merged(name).is_some_and(|(.., id)| id == head.segment.id);
+    Ok(merged.into_iter().find(is_it))
+}
+
+/// Whether something was published in a term or in a later one, since the chain was read: then its heads count no more, and what they
+/// name may be half deleted.
+fn is_over(history: &History, term: Term) -> Result<bool> {
+    let listed = history.repository().store().list(&history.names().log())?;
+    Ok(later_than(history, &listed, Term(term.0.saturating_sub(1)))?.is_some())
 }
 
 /// The last commit up to which two chains are the same. The same content behind a difference is another commit: two writers may
