@@ -67,12 +67,7 @@ impl Links {
         let merged = store.list(&names.merged())?;
         if let Some(later) = later_than(history, &log, term)? {
             let name = names.segment(later);
-            return Err(Error::new(
-                ErrorKind::Superseded,
-                "another writer went on in a later term",
-            )
-            .with_object(name)
-            .with_hint("run it again; what was captured meanwhile is captured again"));
+            return Err(superseded("another writer went on in a later term", &name));
         }
         let there: HashMap<&str, u64> =
             log.iter().chain(&merged).map(|e| (&*e.name, e.len)).collect();
@@ -118,6 +113,13 @@ pub(crate) fn later_than(
         }
     }
     Ok(None)
+}
+
+/// That somebody else has the turn now.
+pub(crate) fn superseded(what: &str, object: &str) -> Error {
+    Error::new(ErrorKind::Superseded, what)
+        .with_object(object)
+        .with_hint("run it again; what was captured meanwhile is captured again")
 }
 
 /// That a segment which is needed lost its end.

@@ -17,7 +17,7 @@
 //! Invariants: no lease, no clock. One process per machine and history, by a local lock. A writer that was superseded by
 //! another writer stops with [`ErrorKind::Superseded`].
 
-use super::links::{Links, later_than, too_short};
+use super::links::{Links, later_than, superseded, too_short};
 use super::seen;
 use super::standing;
 use super::state::{Head, State, StateDir};
@@ -459,12 +459,6 @@ fn newest_log(history: &History, junk: &[String]) -> Result<Option<LogName>> {
 /// What is told of the chain's end has to be so after a loss of power, too: whoever published it may have died right then.
 fn sync_log(history: &History) -> Result<()> {
     history.repository().store().sync(&history.names().log())
-}
-
-fn superseded(what: &str, object: &str) -> Error {
-    Error::new(ErrorKind::Superseded, what)
-        .with_object(object)
-        .with_hint("run it again; what was captured meanwhile is captured again")
 }
 
 /// See [`term::quiet_after`](super::term::quiet_after), from the head on, or from where it is known.
