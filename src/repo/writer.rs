@@ -423,8 +423,11 @@ fn take_turn(
 ) -> Result<(Claim, Chain)> {
     let mut claim = Claim::take_as(history, role, token)?;
     for _ in 0..20 {
-        let before = newest_log(history, &[])?;
-        let chain = load.map_or_else(|| history.chain(), |load| load())?;
+        // Only a chain that was read around damage does not tell what is the newest name.
+        let (before, chain) = match load {
+            None => (None, history.chain()?),
+            Some(load) => (newest_log(history, &[])?, load()?),
+        };
         // A claim that was made from an old listing may come when all claims of its time are deleted already.
         if chain.newest().is_some_and(|s| !s.is_merged() && s.manifest.term >= claim.term) {
             claim = Claim::take_as(history, role, token)?;
