@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
+use std::time::Duration;
 
+use common::followed::{PATIENCE, at_once, start};
 use common::hooked::{Fate, Hooked, Op};
 use common::{CHEAP, objects, quick_dir, reference, restored_raw, store_of};
+use pagekeep::capture::follow::{Event, FollowOptions};
 use pagekeep::error::{Error, ErrorKind, Result};
 use pagekeep::ops::backup::{BackupOptions, backup};
 use pagekeep::progress::Silent;
@@ -299,6 +302,43 @@ fn who_has_it_open_during_a_rotation_goes_on_with_the_new_key() {
     bench.store.damage(&name, &bytes);
     let e = now.history("app").unwrap().chain().unwrap_err();
     assert_eq!((e.kind(), e.object()), (ErrorKind::Damaged, Some(&*name)));
+}
+
+#[test]
+fn a_follower_whose_key_is_removed_goes_on_and_says_so() {
+    let mut bench = Bench::new();
+    let secrets = bench.secrets.clone();
+    bench.app.execute_batch("PRAGMA journal_mode=WAL").unwrap();
+    let options = FollowOptions { stop_patience: Duration::ZERO, ..at_once() };
+    let (follower, ear) = start(&bench.open(&secrets.words), &bench.path(), options);
+    let told =
+        || ear.count(|e| matches!(e, Event::Warning(text) if text.contains("was removed from it")));
+    // More than enough for an upkeep.
+    let commit_many = |bench: &mut Bench| {
+        for _ in 0..20 {
+            bench.app.execute("INSERT INTO t VALUES(randomblob(300))", ()).unwrap();
+            let seq = follower.wait_durable(PATIENCE).unwrap();
+            bench.references.insert(seq.0, reference(&bench.path()));
+        }
+    };
+    commit_many(&mut bench);
+    assert_eq!(told(), 0, "{:?}", ear.heard());
+    let kept = [(&secrets.file, "file")];
+    let options = RotateOptions { secrets: &kept, remove_others: true, ..Default::default() };
+    bench.open(&secrets.file).rotate(&options).unwrap().complete().unwrap();
+    commit_many(&mut bench);
+    commit_many(&mut bench);
+    assert_eq!(told(), 1, "{:?}", ear.heard());
+    follower.stop().unwrap();
+    let locked = bench.through(Arc::new(bench.store.clone()), &secrets.words).unwrap_err();
+    assert_eq!(locked.kind(), ErrorKind::WrongKey);
+    // What it stored since is there for whoever has a key.
+    let history = bench.open(&secrets.file).history("app").unwrap();
+    let chain = history.chain().unwrap();
+    for seq in bench.references.keys().rev().take(30) {
+        let bytes = restored_raw(&history, &chain, *seq, bench.dir.path()).unwrap();
+        assert!(bytes == bench.references[seq], "commit {seq}");
+    }
 }
 
 /// What a rotation is asked for.

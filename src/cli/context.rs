@@ -77,9 +77,14 @@ impl Context {
         self.repository_at(self.location()?)
     }
 
-    /// As [`Context::repository`], with a key that was asked for already.
-    pub(crate) fn repository_with(&self, secret: Secret) -> Result<Repository> {
-        self.open(self.location()?, || Ok(secret)).map(|(repository, _)| repository)
+    /// As [`Context::repository`], for a command that judges: key slots that can't be read are findings. `secret` was asked for already.
+    pub(crate) fn repository_to_judge(&self, secret: Option<Secret>) -> Result<Repository> {
+        let ask = || secret.map_or_else(|| self.secret(), Ok);
+        let (repository, _) = self.open_untold(self.location()?, ask)?;
+        for e in &*repository.unread_slots() {
+            self.out.finding(e, json!({}));
+        }
+        Ok(repository)
     }
 
     /// As [`Context::repository`], with the key that opened it.
@@ -148,6 +153,19 @@ impl Context {
     }
 
     fn open(
+        &self,
+        location: &str,
+        secret: impl FnOnce() -> Result<Secret>,
+    ) -> Result<(Repository, Secret)> {
+        let (repository, secret) = self.open_untold(location, secret)?;
+        for e in &*repository.unread_slots() {
+            let hint = e.hint().map_or(String::new(), |hint| format!("; {hint}"));
+            self.out.warn(&format!("{e}{hint}"));
+        }
+        Ok((repository, secret))
+    }
+
+    fn open_untold(
         &self,
         location: &str,
         secret: impl FnOnce() -> Result<Secret>,

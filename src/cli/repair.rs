@@ -27,8 +27,7 @@ pub(crate) fn repair(context: &Context, args: &RepairArgs) -> Result<Ended> {
     }
     let repository = match recovered(context, args)? {
         Recovered::Not => return Ok(Ended::Damaged),
-        Recovered::With(Some(secret)) => context.repository_with(secret)?,
-        Recovered::With(None) => context.repository()?,
+        Recovered::With(secret) => context.repository_to_judge(secret)?,
     };
     let histories = chosen(context, &repository, args.name.as_deref())?;
     let mut ended = Ended::Well;

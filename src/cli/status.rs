@@ -19,7 +19,7 @@ use crate::repo::term::newest_claim;
 use crate::types::Timestamp;
 
 pub(crate) fn status(context: &Context, args: &StatusArgs) -> Result<Ended> {
-    let repository = context.repository()?;
+    let repository = context.repository_to_judge(None)?;
     let histories = chosen(context, &repository, args.name.as_deref())?;
     if !context.out.json {
         context.out.line(format_args!(

@@ -26,7 +26,7 @@ pub(crate) fn verify(context: &Context, args: VerifyArgs) -> Result<Ended> {
         LevelArg::Restore => Level::Restore,
     };
     check_options(&args, level)?;
-    let repository = context.repository()?;
+    let repository = context.repository_to_judge(None)?;
     let options = VerifyOptions {
         level,
         sample_ppm: args.sample,

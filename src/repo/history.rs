@@ -285,21 +285,22 @@ impl History {
         Ok(id)
     }
 
-    /// The stored verification results, oldest commit first.
+    /// The stored verification results that can be read, oldest commit first. What a damaged one said nobody knows; the damage itself is told
+    /// where a history is judged.
     ///
     /// # Errors
-    /// Store errors; [`ErrorKind::Damaged`] when one can't be opened.
+    /// Store errors.
     pub fn proofs(&self) -> Result<Vec<Proof>> {
         let mut found = Vec::new();
         for entry in self.repository.store().list(&self.names().proofs())? {
             let Some(seq) = self.names().parse_proof(&entry.name) else { continue };
-            let Some((_, proof)) = self.repository.read_record::<Proof>(&entry.name)? else {
-                continue;
-            };
-            if proof.seq != seq {
-                return Err(Error::damaged(entry.name, "is another record under this one's name"));
+            match self.repository.read_record::<Proof>(&entry.name) {
+                Ok(read) => {
+                    found.extend(read.map(|(_, proof)| proof).filter(|proof| proof.seq == seq));
+                }
+                Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {}
+                Err(e) => return Err(e),
             }
-            found.push(proof);
         }
         found.sort_by_key(|p| (p.seq, p.started));
         Ok(found)
@@ -316,20 +317,12 @@ impl History {
     }
 }
 
-/// The last failed proof that no later one clears, by its level and what failed. One that looks at less clears nothing. What a proof
-/// said that can't be read nobody knows; the damage itself is told where records are looked at.
+/// The last failed proof that no later one clears, by its level and what failed. One that looks at less clears nothing.
 ///
 /// # Errors
 /// Store errors.
 pub(crate) fn failed_proof(history: &History) -> Result<Option<(Level, String)>> {
-    let mut proofs = Vec::new();
-    for entry in history.repository().store().list(&history.names().proofs())? {
-        match history.repository().read_record::<Proof>(&entry.name) {
-            Ok(found) => proofs.extend(found.map(|(_, proof)| proof)),
-            Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {}
-            Err(e) => return Err(e),
-        }
-    }
+    let mut proofs = history.proofs()?;
     proofs.sort_by_key(|p| p.started);
     let failed = proofs.iter().rposition(|p| p.failure.is_some());
     let Some((failed, later)) = failed.and_then(|at| proofs.get(at..)?.split_first()) else {

@@ -120,6 +120,8 @@ pub(crate) struct Opened {
     pub(crate) keyring: Keyring,
     /// All slots that there were, those of other secrets and those that can't be read, too.
     pub(crate) tried: BTreeSet<SlotId>,
+    /// Errors of slots that can't be read.
+    pub(crate) unread: Arc<[Error]>,
 }
 
 /// What is open now, and what opened it.
@@ -159,6 +161,17 @@ impl Repository {
         self.0.keys.opened().slots.clone()
     }
 
+    /// Why other slots could not be read when this one was opened: nobody can open the repository by them.
+    pub fn unread_slots(&self) -> Arc<[Error]> {
+        self.0.keys.opened().unread.clone()
+    }
+
+    /// Whether the slots that opened the repository were gone when somebody last looked. What is stored goes on being sealed, and can be read
+    /// by whoever has a key; but the secret that opened the repository here does not open it again.
+    pub(crate) fn is_locked_out(&self) -> bool {
+        self.0.keys.opened().slots.is_empty()
+    }
+
     /// The master keys that are open.
     pub(super) fn keyring(&self) -> Keyring {
         self.0.keys.opened().keyring.clone()
@@ -194,7 +207,9 @@ impl Repository {
         let keys = &self.0.keys;
         let _looking = keys.looking.lock().unwrap_or_else(PoisonError::into_inner);
         let before = keys.opened();
-        if slots::list_slots(self.store())?.iter().all(|id| before.tried.contains(id)) {
+        let listed = slots::list_slots(self.store())?;
+        let is_known = listed.iter().all(|id| before.tried.contains(id));
+        if is_known && before.slots.iter().all(|id| listed.contains(id)) {
             return Ok(());
         }
         let mut read = slots::read_slots(self.store(), self.id())?;

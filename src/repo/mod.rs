@@ -111,7 +111,8 @@ impl Repository {
         }
         let RepositoryObject { id, created } = object;
         let tried = slots.iter().copied().collect();
-        let keys = Keys::new(first, Opened { slots, keyring, tried });
+        let unread = Arc::default();
+        let keys = Keys::new(first, Opened { slots, keyring, tried, unread });
         Ok(Self(Arc::new(Inner { store, id, created, keys, state_dir })))
     }
 
@@ -331,9 +332,6 @@ impl Repository {
         let as_what = (R::KIND, limits::RECORD_BODY);
         let prefix = self.prefix_of(name, as_what, &bytes, |_| Ok(bytes.clone()))?;
         let body = self.open_object(name, &prefix, &bytes)?;
-        if bytes.len() != SealedPrefix::LEN + body.len() + TAG_LEN {
-            return Err(Error::damaged(name, "goes on behind its end"));
-        }
         let record = R::decode_as(prefix.header.required, &body).map_err(|e| e.of(name))?;
         Ok(Some((prefix, record)))
     }

@@ -7,6 +7,7 @@
 //! asks for is bounded before it is paid; the last key of a keyring is the one that seals.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -274,9 +275,23 @@ pub(crate) fn open_slots(
             join(&mut keyring, slot, &other)?;
         }
         let tried = slots.iter().map(|(id, _)| *id).collect();
-        return Ok(Opened { slots: ids, keyring, tried });
+        let unread = unread(slots);
+        return Ok(Opened { slots: ids, keyring, tried, unread });
     }
     Err(opens_none(store, secret, slots))
+}
+
+/// Why slots can't be read, and what to do about them.
+pub(crate) fn unread(slots: Vec<Read>) -> Arc<[Error]> {
+    let errors = slots.into_iter().filter_map(|(id, slot)| slot.err().map(|e| (id, e)));
+    let told = errors.map(|(id, e)| match (e.kind(), e.hint()) {
+        (ErrorKind::Damaged, None) => e.with_hint(format!(
+            "its key opens nothing now; put the object back from a copy of the repository, or give that key anew: \
+             `pagekeep key remove {id}`, then `pagekeep key add`"
+        )),
+        _ => e,
+    });
+    told.collect()
 }
 
 /// Why a secret opens none of these slots, and which there are.

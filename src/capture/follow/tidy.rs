@@ -25,6 +25,8 @@ pub(super) struct Tidier {
     renewed: Option<Timestamp>,
     /// What was told last.
     told: Option<String>,
+    /// Whether it was told that the key is gone.
+    told_of_key: bool,
 }
 
 impl Tidier {
@@ -61,6 +63,15 @@ impl Tidier {
         if renew {
             self.renewed = Some(now);
         }
+        let is_locked_out = writer.history().repository().is_locked_out();
+        if is_locked_out && !self.told_of_key {
+            listener.event(&Event::Warning(
+                "the key that opened the repository was removed from it: this process goes on, and none that is started with that \
+                 key does; give it another one, and start it again"
+                    .to_owned(),
+            ));
+        }
+        self.told_of_key = is_locked_out;
         let stop = Arc::new(Stoppable::default());
         let (history, monitor) = (writer.history().clone(), stop.clone());
         let work = move || upkeep::run(&history, claim, now, threads, &*monitor).map(|_| ());
