@@ -59,6 +59,15 @@ const OF_ALL: [&[&str]; 5] = [
     &["repair", "--quick"],
 ];
 
+/// The names of the objects of a history in the first folders that hold some.
+fn objects(history: &Path) -> Vec<PathBuf> {
+    let files = |folder: &str| walk(&history.join(folder)).into_iter().filter(|p| p.is_file());
+    let first = |folder: &str| files(folder).min();
+    let newest = files("log").max();
+    let folders = ["log", "writers", "snapshots", "holds", "proofs", "data"];
+    folders.into_iter().filter_map(first).chain(newest).collect()
+}
+
 /// The other history is well, whatever lies in the first.
 fn other_is_well(lab: &Lab, what: &str) {
     lab.sql("other.db", "INSERT INTO t(x) VALUES('more')");
@@ -95,7 +104,6 @@ fn what_is_nothing_of_ours_is_passed_over_with_one_warning() {
         ("no UTF-8 among labels", app.join("snapshots").join(odd), file),
         ("spaces among labels", app.join("snapshots/a b"), file),
         ("another name among labels", app.join("snapshots/junk"), file),
-        ("a folder with an object's name", app.join("log/0000000000000009-0000000000000009"), dir),
     ];
     for (what, path, put) in unknown {
         put(&path);
@@ -202,6 +210,171 @@ fn what_is_in_the_way_of_an_object_is_damage_that_is_named() {
             lab.ok(&["status"]);
         }
     }
+}
+
+#[test]
+fn an_object_that_is_no_file_is_damaged_and_not_missing() {
+    let lab = two();
+    // A base in parts, a label, a hold, a proof.
+    lab.sql("app.db", "CREATE TABLE big AS SELECT randomblob(9000000) x");
+    lab.ok(&["backup", "app.db", "--label", "mine"]);
+    lab.ok(&["hold", "add", "app", "audit"]);
+    lab.ok(&["verify", "app"]);
+    lab.sql("app.db", "INSERT INTO t(x) VALUES('last')");
+    lab.ok(&["backup", "app.db"]);
+    let kept = || {
+        let labels = lab.quickly(&["snapshots", "app", "--json"]).stdout;
+        let holds = lab.quickly(&["hold", "list", "app", "--json"]).stdout;
+        [labels.contains("mine"), holds.contains("audit")]
+    };
+    let (app, aside, commits) = (folder(&lab, "app"), lab.path("aside"), lab.seqs());
+    type Put<'a> = (&'a str, &'a dyn Fn(&Path));
+    let puts: [Put<'_>; 4] = [
+        ("a pipe", &pipe),
+        ("a symbolic link", &|path| symlink("/nowhere", path).unwrap()),
+        ("a symbolic link", &|path| symlink(path, path).unwrap()),
+        ("a folder", &|path| fs::create_dir(path).unwrap()),
+    ];
+    let all = objects(&app);
+    assert_eq!(all.len(), 7, "{all:?}");
+    for path in all {
+        let object = path.strip_prefix(lab.path("repo")).unwrap().to_str().unwrap().to_owned();
+        for (what, put) in puts {
+            fs::rename(&path, &aside).unwrap();
+            put(&path);
+            let prune = &["prune", "app", "--keep-last", "1"][..];
+            let tried = [&["status", "app"][..], prune, &["verify", "app"]];
+            for args in tried {
+                let ended = lab.quickly(args);
+                let said = format!("{}{}", ended.stdout, ended.stderr);
+                assert_eq!(ended.code, Some(4), "{what} {object}: {args:?}: {ended:?}");
+                // No listing has a folder. So what needs the object names what is missing, or that the history went backwards.
+                let named = said.contains(&object) || what == "a folder";
+                assert!(named, "{what} {object}: {args:?}: {ended:?}");
+            }
+            let repaired = lab.quickly(&["repair", "app", "--apply"]);
+            assert_eq!(repaired.code, Some(4), "{what} {object}: {repaired:?}");
+            assert!(
+                repaired.stderr.contains(&object) || repaired.stdout.contains(&object),
+                "{repaired:?}"
+            );
+            assert!(path.symlink_metadata().is_ok(), "{what} {object} was moved");
+            if path.symlink_metadata().unwrap().is_dir() {
+                fs::remove_dir(&path).unwrap();
+            } else {
+                fs::remove_file(&path).unwrap();
+            }
+            fs::rename(&aside, &path).unwrap();
+            lab.ok(&["verify", "app"]);
+            assert_eq!(lab.seqs(), commits, "{what} {object}");
+            assert_eq!(kept(), [true; 2], "{what} {object}");
+        }
+        // A link to where the file is now is as good as the file.
+        fs::rename(&path, &aside).unwrap();
+        symlink(&aside, &path).unwrap();
+        for args in [&["status", "app"][..], &["verify", "app", "--level", "data"]] {
+            let ended = lab.quickly(args);
+            assert_eq!(ended.code, Some(0), "{object} as a link: {args:?}: {ended:?}");
+        }
+        fs::remove_file(&path).unwrap();
+        fs::rename(&aside, &path).unwrap();
+    }
+    // So is a link to where a folder is.
+    fs::rename(&app, &aside).unwrap();
+    symlink(&aside, &app).unwrap();
+    lab.ok(&["verify"]);
+    assert_eq!(lab.json(&["status"]).len(), 2);
+    lab.sql("app.db", "INSERT INTO t(x) VALUES('more')");
+    lab.ok(&["backup", "app.db"]);
+    lab.ok(&["verify", "app", "--level", "restore"]);
+}
+
+#[test]
+fn bytes_behind_small_records_harm_nobody() {
+    let lab = two();
+    lab.ok(&["label", "app", "mine"]);
+    lab.ok(&["hold", "add", "app", "audit"]);
+    lab.ok(&["verify", "app"]);
+    let (app, repo) = (folder(&lab, "app"), lab.path("repo"));
+    let keys = walk(&repo.join("keys"));
+    let plain = keys.iter().cloned().chain([
+        repo.join("repository"),
+        app.join("about"),
+        app.join("about-2"),
+    ]);
+    let records = ["writers", "snapshots", "holds", "proofs"].map(|folder| walk(&app.join(folder)));
+    let records: Vec<PathBuf> = records.into_iter().flatten().collect();
+    assert!(records.len() >= 4 && keys.len() >= 2, "{records:?} {keys:?}");
+    for path in plain.chain(records.iter().cloned()) {
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, [&whole[..], &[0; 4096]].concat()).unwrap();
+        let told = if records.contains(&path) { 3 } else { 0 };
+        for args in [&["status"][..], &["verify"], &["repair", "--apply"]] {
+            let ended = lab.quickly(args);
+            assert_eq!(ended.code, Some(told), "{}: {args:?}: {ended:?}", path.display());
+            if told == 3 {
+                let said = format!("{}{}", ended.stdout, ended.stderr);
+                assert!(
+                    said.contains("has 4096 bytes behind its end, which nobody reads"),
+                    "{said}"
+                );
+            }
+        }
+        assert_eq!(
+            fs::read(&path).unwrap().len(),
+            whole.len() + 4096,
+            "{} was moved",
+            path.display()
+        );
+        fs::write(&path, whole).unwrap();
+    }
+    lab.ok(&["status"]);
+}
+
+#[test]
+fn key_slots_that_cannot_be_read_are_told_of_by_every_command() {
+    let lab = two();
+    let keys = walk(&lab.path("repo/keys"));
+    assert_eq!(keys.len(), 2);
+    let mut judged = 0;
+    for path in keys {
+        let whole = fs::read(&path).unwrap();
+        let id = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let object = format!("keys/{id}");
+        let mut bad = whole.clone();
+        *bad.last_mut().unwrap() ^= 1;
+        fs::write(&path, &bad).unwrap();
+        if lab.quickly(&["log", "app"]).code == Some(4) {
+            // The one that is in use: nothing opens.
+            lab.quickly(&["status"]).failed(4, &[&object]);
+            fs::write(&path, whole).unwrap();
+            continue;
+        }
+        judged += 1;
+        for damage in 0..3 {
+            if damage > 0 {
+                fs::remove_file(&path).unwrap();
+            }
+            match damage {
+                0 => {}
+                1 => pipe(&path),
+                _ => symlink("/nowhere", &path).unwrap(),
+            }
+            for args in [&["status"][..], &["status", "app"], &["verify"], &["repair", "--quick"]] {
+                lab.quickly(args).failed(4, &[&object]);
+            }
+            for args in [&["log", "app"][..], &["backup", "other.db"]] {
+                lab.quickly(args).failed(3, &[&object]);
+            }
+            lab.quickly(&["key", "list"]).failed(3, &[&object]);
+            // Nothing that can be opened only by it goes.
+            assert!(path.symlink_metadata().is_ok());
+        }
+        lab.run(&["key", "remove", &id]).failed(3, &[&object]);
+        assert!(path.symlink_metadata().is_err());
+        lab.ok(&["status"]);
+    }
+    assert_eq!(judged, 1);
 }
 
 #[test]

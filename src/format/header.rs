@@ -155,6 +155,11 @@ impl SealedPrefix {
     /// Bytes of a seal's tag.
     pub const TAG_LEN: usize = 16;
 
+    /// Bytes of the object, if it has nothing but the prefix and the sealed body.
+    pub fn object_len(&self) -> u64 {
+        u64::try_from(Self::LEN).unwrap_or(u64::MAX).saturating_add(self.body_len.into())
+    }
+
     /// The prefix's bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::default();

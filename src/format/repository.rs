@@ -56,7 +56,7 @@ pub(crate) fn with_checksum(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// Reads the checksum at the reader's place, where the object must end.
+/// Reads the checksum at the reader's place, where the object ends. What follows belongs to nothing.
 pub(crate) fn check_checksum(mut r: Reader<'_>, all: &[u8]) -> Result<(), DecodeError> {
     let invalid = r.invalid("checksum");
     let before = all.get(..r.offset()).ok_or(invalid)?;
@@ -64,7 +64,7 @@ pub(crate) fn check_checksum(mut r: Reader<'_>, all: &[u8]) -> Result<(), Decode
     if found != checksum(before) {
         return Err(invalid);
     }
-    r.finish()
+    Ok(())
 }
 
 /// Whether a plain object, of this version or another, ends with its checksum.

@@ -90,7 +90,7 @@ fn low_term(bench: &Bench, originals: bool) -> Remains {
 
 type Kind = (&'static str, fn(&Bench) -> Remains);
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 11] = [
     ("merge-of-a-lower-term", |bench| low_term(bench, true)),
     ("merge-of-a-lower-term-alone", |bench| low_term(bench, false)),
     // What is built on it is lost up to the next base.
@@ -117,6 +117,15 @@ const KINDS: [Kind; 10] = [
     ("trailing-bytes", |bench| {
         for seq in [3, 9] {
             change(&bench.store, &name_of(bench, seq), |bytes| bytes.extend([0; 5]));
+        }
+        Remains::all_but(&[])
+    }),
+    // Of every kind of small object.
+    ("bytes-behind-records", |bench| {
+        for name in listed(&bench.store).into_iter().chain(["repository".to_owned()]) {
+            if bench.history.names().parse_segment(&name).is_none() {
+                change(&bench.store, &name, |bytes| bytes.extend([0xa5; 9]));
+            }
         }
         Remains::all_but(&[])
     }),

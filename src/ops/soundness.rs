@@ -12,11 +12,12 @@
 //! | a head can't be read that nobody needs any more | a remark; a repair puts it away |
 //! | one copy of the description can't be read, differs, or the first is missing | damage, though the other one is read |
 //! | there is no second copy of the description, as older versions left it | told apart; the next writer adds it |
-//! | an object goes on behind its end: nobody reads what is there | a remark; a repair replaces it |
+//! | an object goes on behind its end: nobody reads what is there | a remark; a repair replaces it, but for small records |
 //! | a segment can't be read that nothing needs | a remark; a repair puts it away |
 //! | a merged segment off the chain is not whole | a remark; damage if the next commit would bring it onto the chain; a repair puts it away |
 //! | an object that nobody can have written, among segments or claims | a remark; a repair puts it away |
-//! | something that has no name of an object, or has one and is no file | a remark; nothing moves it |
+//! | something that has the name of an object and is no file | damage; nothing moves it |
+//! | something that has no name of an object | a remark; nothing moves it |
 
 use std::collections::{HashMap, HashSet};
 
@@ -36,6 +37,7 @@ use crate::repo::described::Copies;
 use crate::repo::history::{History, failed_proof};
 use crate::repo::page_map::PageMap;
 use crate::repo::{standing, strangers};
+use crate::store::Entry;
 
 /// How closely to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +67,8 @@ pub struct Soundness {
     /// Objects that go on behind their end, or parts with another header: all that is read of them is there, and a repair
     /// writes it anew.
     pub(crate) to_replace: HashSet<String>,
-    /// The first of what is not known among the objects of the history; there is a remark of it.
-    pub(crate) stranger: Option<String>,
+    /// What nothing moves: what is not known here, what is no file, and records that go on behind their end.
+    pub(crate) stays: HashSet<String>,
     /// What is damaged and can go, since nothing needs it.
     pub(crate) spare: HashSet<String>,
 }
@@ -123,11 +125,17 @@ pub(crate) fn judge(
         let claims = Claims::list(history)?;
         let junk = claims.junk.iter().map(|e| remark(&e.name, "is nothing that pagekeep wrote"));
         found.remarks.extend(junk);
-        if let Some((name, told)) = strangers::of_history(history)?.told() {
+        let strangers = strangers::of_history(history)?;
+        if let Some((name, told)) = strangers.told() {
             found.remarks.push(remark(name, told));
-            found.stranger = Some(name.to_owned());
+            found.stays.insert(name.to_owned());
         }
-        found.damage.extend(records(history, monitor)?);
+        for name in strangers.folders {
+            if let Err(e) = history.repository().store().head(&name) {
+                found.damage.push(Problem::of(&e));
+            }
+        }
+        records(history, monitor, &mut found)?;
         let heads = standing::unread(history, chain)?;
         found.damage.extend(heads.counting);
         for Problem { object, message, too_new } in heads.idle {
@@ -136,6 +144,13 @@ pub(crate) fn judge(
         }
         found.copies = history.copies()?;
         found.damage.extend(found.copies.faults.iter().map(Problem::of));
+    }
+    let store = history.repository().store();
+    for Problem { object, .. } in found.damage.iter().chain(&found.remarks) {
+        // What is no file can't be moved: what it is for is not known here.
+        if store.head(object).is_err_and(|e| e.kind() == ErrorKind::Damaged) {
+            found.stays.insert(object.clone());
+        }
     }
     found.newest = newest(history, chain, &lens)?;
     found.damage.sort();
@@ -262,8 +277,7 @@ fn objects(
                 Some(len) if len == expected => {}
                 Some(len) if len > expected => {
                     let more = len - expected;
-                    let message = format!("has {more} bytes behind its end, which nobody reads");
-                    found.remarks.push(remark(&name, message));
+                    found.remarks.push(remark(&name, behind_its_end(more)));
                     found.to_replace.insert(name);
                 }
                 Some(len) => {
@@ -355,49 +369,58 @@ fn too_short(history: &History, segment: &Segment, len: u64) -> Result<Option<St
     Ok(None)
 }
 
-/// The small records that can't be read; expiries are the chain's.
-///
-/// # Errors
-/// Store errors; a stop.
-pub(crate) fn records(history: &History, monitor: &dyn Monitor) -> Result<Vec<Problem>> {
+/// The small records that can't be read, and those that go on behind their end. Expiries that can't be read are the chain's.
+fn records(history: &History, monitor: &dyn Monitor, found: &mut Soundness) -> Result<()> {
     let names = history.names();
-    let mut found = Vec::new();
-    of_kind::<SnapshotRecord>(history, &names.snapshots(), monitor, &mut found)?;
-    of_kind::<HoldRecord>(history, &names.holds(), monitor, &mut found)?;
-    of_kind::<Proof>(history, &names.proofs(), monitor, &mut found)?;
-    of_kind::<WriterClaim>(history, &names.signs(), monitor, &mut found)?;
-    of_kind::<Expiry>(history, &names.announcements(), monitor, &mut found)?;
+    of_kind::<SnapshotRecord>(history, &names.snapshots(), monitor, found)?;
+    of_kind::<HoldRecord>(history, &names.holds(), monitor, found)?;
+    of_kind::<Proof>(history, &names.proofs(), monitor, found)?;
+    of_kind::<WriterClaim>(history, &names.signs(), monitor, found)?;
+    of_kind::<Expiry>(history, &names.announcements(), monitor, found)?;
     for (_, entry) in Claims::list(history)?.listed {
-        one::<WriterClaim>(history, &entry.name, &mut found)?;
+        one::<WriterClaim>(history, &entry, found)?;
     }
-    Ok(found)
+    Ok(())
 }
 
 fn of_kind<R: Record>(
     history: &History,
     prefix: &str,
     monitor: &dyn Monitor,
-    found: &mut Vec<Problem>,
+    found: &mut Soundness,
 ) -> Result<()> {
     for entry in history.repository().store().list(prefix)? {
         check_cancelled(monitor)?;
         // Names of any other form are not objects.
         if history.names().is_object(&entry.name) {
-            one::<R>(history, &entry.name, found)?;
+            one::<R>(history, &entry, found)?;
         }
     }
     Ok(())
 }
 
-fn one<R: Record>(history: &History, name: &str, found: &mut Vec<Problem>) -> Result<()> {
+fn one<R: Record>(history: &History, entry: &Entry, found: &mut Soundness) -> Result<()> {
+    let name = &entry.name;
     match history.repository().read_record::<R>(name) {
-        Ok(_) => Ok(()),
+        Ok(None) => Ok(()),
+        Ok(Some((prefix, _))) => {
+            let more = entry.len.saturating_sub(prefix.object_len());
+            if more > 0 {
+                found.remarks.push(remark(name, behind_its_end(more)));
+                found.stays.insert(name.clone());
+            }
+            Ok(())
+        }
         Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {
-            found.push(Problem::of(&e));
+            found.damage.push(Problem::of(&e));
             Ok(())
         }
         Err(e) => Err(e),
     }
+}
+
+fn behind_its_end(more: u64) -> String {
+    format!("has {more} bytes behind its end, which nobody reads")
 }
 
 /// Why the newest commit can't be restored, as far as lists and indexes tell.

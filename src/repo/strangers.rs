@@ -14,30 +14,29 @@ use crate::types::HistoryId;
 /// What is not known: the first of it, by name, and how much there is.
 #[derive(Clone, Debug, Default)]
 pub struct Strangers {
-    first: Option<(String, &'static str)>,
+    first: Option<String>,
     count: u64,
+    /// Folders that have names of objects.
+    pub(crate) folders: Vec<String>,
 }
 
-const UNKNOWN: &str = "is nothing that this pagekeep knows";
-const NO_FILE: &str = "is no file, though it has the name of an object";
-
 impl Strangers {
-    pub(super) fn add(&mut self, name: String, what: &'static str) {
+    pub(super) fn add(&mut self, name: String) {
         self.count = self.count.saturating_add(1);
-        if self.first.as_ref().is_none_or(|(first, _)| name < *first) {
-            self.first = Some((name, what));
+        if self.first.as_ref().is_none_or(|first| name < *first) {
+            self.first = Some(name);
         }
     }
 
     /// The first one, and what is to be said of all of them.
     pub fn told(&self) -> Option<(&str, String)> {
-        let (first, what) = self.first.as_ref()?;
+        let first = self.first.as_ref()?;
         let more = match self.count {
             ..=1 => String::new(),
             n => format!(" (and {} more like it)", n - 1),
         };
         let told = format!(
-            "{what}{more}, and is passed over; if no newer pagekeep wrote it, move it out of the repository's folder"
+            "is nothing that this pagekeep knows{more}, and is passed over; if no newer pagekeep wrote it, move it out of the repository's folder"
         );
         Some((first, told))
     }
@@ -59,10 +58,11 @@ fn among(store: &dyn Store, names: HistoryNames, found: &mut Strangers) -> Resul
         let is_object = names.is_object(&name);
         let is_folder = prefixes.iter().any(|prefix| prefix.trim_end_matches('/') == name);
         match nature {
-            Nature::File if is_object => {}
             Nature::Folder if is_folder => {}
-            _ if is_object => found.add(name, NO_FILE),
-            _ => found.add(name, UNKNOWN),
+            Nature::Folder if is_object => found.folders.push(name),
+            // Whoever reads what is no file is told so.
+            Nature::File | Nature::Strange if is_object => {}
+            _ => found.add(name),
         }
     }
     let of_parts = names.data();
@@ -70,10 +70,10 @@ fn among(store: &dyn Store, names: HistoryNames, found: &mut Strangers) -> Resul
         for (name, nature) in store.look(&prefix)? {
             let part = format!("{name}/00000000");
             match nature {
-                Nature::File if names.is_object(&name) => {}
                 Nature::Folder if prefix == of_parts && names.is_object(&part) => {}
-                _ if names.is_object(&name) => found.add(name, NO_FILE),
-                _ => found.add(name, UNKNOWN),
+                Nature::Folder if names.is_object(&name) => found.folders.push(name),
+                Nature::File | Nature::Strange if names.is_object(&name) => {}
+                _ => found.add(name),
             }
         }
     }
@@ -86,7 +86,7 @@ impl Repository {
         let mut found = Strangers::default();
         for (name, nature) in self.store().look(names::HISTORIES)? {
             if nature != Nature::Folder || names::parse_history(&name).is_none() {
-                found.add(name, UNKNOWN);
+                found.add(name);
             }
         }
         for id in bare {
@@ -95,7 +95,7 @@ impl Repository {
             // One that is under creation has objects of a history, or nothing.
             if !listed.is_empty() && !listed.iter().any(|e| names.is_object(&e.name)) {
                 let all = names.all();
-                found.add(all.trim_end_matches('/').to_owned(), UNKNOWN);
+                found.add(all.trim_end_matches('/').to_owned());
             }
         }
         Ok(found)

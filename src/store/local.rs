@@ -125,11 +125,8 @@ impl LocalStore {
             })
         });
         staged.map_err(|e: io::Error| {
-            let strange = match e.kind() {
-                io::ErrorKind::NotADirectory => strange::in_the_way(&self.root, name),
-                _ => None,
-            };
-            strange.unwrap_or_else(|| storage(e, "cannot be written", name))
+            let strange = strange::leads_nowhere(&e).then(|| strange::in_the_way(&self.root, name));
+            strange.flatten().unwrap_or_else(|| storage(e, "cannot be written", name))
         })
     }
 
@@ -190,10 +187,12 @@ impl LocalStore {
                 if name.split('/').count() < DEEPEST {
                     self.walk(&name, found)?;
                 }
-            } else if kind.is_file() {
-                match entry.metadata() {
+            } else {
+                match strange::measure(&entry) {
                     Ok(meta) => {
-                        found.push(Entry { name, len: meta.len(), modified: modified(&meta) });
+                        // What is no file has no bytes; whoever reads it is told what it is.
+                        let len = if meta.is_file() { meta.len() } else { 0 };
+                        found.push(Entry { name, len, modified: modified(&meta) });
                     }
                     // Deleted while we listed.
                     Err(e) if is_absent(&e) => {}
@@ -268,7 +267,7 @@ impl Store for LocalStore {
         let dirs = || {
             let mut found = Vec::new();
             for (entry, name) in self.entries(&self.root.join(dir))? {
-                if entry.file_type()?.is_dir() {
+                if strange::is_folder(&entry)? {
                     found.push(format!("{prefix}{name}"));
                 }
             }
@@ -291,8 +290,8 @@ impl Store for LocalStore {
                 let nature = match name.to_str() {
                     Some(name) if name.starts_with('.') => continue,
                     Some(name) if !is_part_of_name(name) => Nature::Strange,
-                    Some(_) if kind.is_dir() => Nature::Folder,
-                    Some(_) if kind.is_file() => Nature::File,
+                    Some(_) if strange::is_folder(&entry)? => Nature::Folder,
+                    Some(_) if kind.is_file() || strange::leads_to_file(&entry)? => Nature::File,
                     _ => Nature::Strange,
                 };
                 found.push((format!("{prefix}{}", name.to_string_lossy()), nature));
@@ -328,13 +327,9 @@ impl Store for LocalStore {
 
 impl LocalStore {
     fn unlisted(&self, e: io::Error, prefix: &str) -> Error {
-        let strange = match e.kind() {
-            io::ErrorKind::NotADirectory => {
-                strange::in_the_way(&self.root, prefix.trim_end_matches('/'))
-            }
-            _ => None,
-        };
-        strange.unwrap_or_else(|| storage(e, "cannot be listed", prefix))
+        let strange = strange::leads_nowhere(&e)
+            .then(|| strange::in_the_way(&self.root, prefix.trim_end_matches('/')));
+        strange.flatten().unwrap_or_else(|| storage(e, "cannot be listed", prefix))
     }
 
     fn sync_if_there(&self, dir: &Path) -> io::Result<()> {

@@ -5,7 +5,7 @@
 //! a missing object nor an empty folder: else somebody would go on as if nothing had been there.
 //! Nothing moves it: what it is for is not known here.
 
-use std::fs::{self, File, FileType, OpenOptions};
+use std::fs::{self, DirEntry, File, FileType, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
@@ -44,13 +44,13 @@ fn word(kind: FileType) -> &'static str {
 
 /// Why what has an object's name can't be opened or looked at, if something strange is to blame.
 pub(super) fn why(root: &Path, name: &str, e: &io::Error) -> Option<Error> {
-    if e.kind() == io::ErrorKind::NotADirectory {
-        return in_the_way(root, name);
+    if leads_nowhere(e)
+        && let Some(above) = name.rsplit_once('/').and_then(|(folder, _)| in_the_way(root, folder))
+    {
+        return Some(above);
     }
     let kind = fs::symlink_metadata(root.join(name)).ok()?.file_type();
-    let is_loop = e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
-    let leads_nowhere = e.kind() == io::ErrorKind::NotFound || is_loop;
-    if kind.is_symlink() && !leads_nowhere {
+    if kind.is_symlink() && !leads_nowhere(e) {
         return None;
     }
     (!kind.is_file()).then(|| no_file(name, kind))
@@ -77,6 +77,39 @@ pub(super) fn in_the_way(root: &Path, name: &str) -> Option<Error> {
 
 fn no_folder(name: &str, what: &str) -> Error {
     Error::damaged(name, format!("is {what}, and should be a folder")).with_hint(HINT)
+}
+
+/// What is known of a name in a folder that is no folder itself: of the file that a link leads to, or of whatever else is there.
+pub(super) fn measure(entry: &DirEntry) -> io::Result<Metadata> {
+    followed(entry)?.filter(Metadata::is_file).map_or_else(|| entry.metadata(), Ok)
+}
+
+/// Whether a name in a folder is a folder, or a link that leads to one.
+pub(super) fn is_folder(entry: &DirEntry) -> io::Result<bool> {
+    Ok(entry.file_type()?.is_dir() || followed(entry)?.is_some_and(|meta| meta.is_dir()))
+}
+
+/// Whether a name in a folder is a link that leads to a file.
+pub(super) fn leads_to_file(entry: &DirEntry) -> io::Result<bool> {
+    Ok(followed(entry)?.is_some_and(|meta| meta.is_file()))
+}
+
+/// What a link leads to; nothing for all else, and for a link that leads nowhere.
+fn followed(entry: &DirEntry) -> io::Result<Option<Metadata>> {
+    if !entry.file_type()?.is_symlink() {
+        return Ok(None);
+    }
+    match fs::metadata(entry.path()) {
+        Ok(meta) => Ok(Some(meta)),
+        Err(e) if leads_nowhere(&e) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether an error is that of a link that leads nowhere, or to itself.
+pub(super) fn leads_nowhere(e: &io::Error) -> bool {
+    let is_loop = e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    is_loop || matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Whether a folder's name is taken by a link that leads nowhere.

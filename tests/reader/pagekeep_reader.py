@@ -117,6 +117,11 @@ class Fields:
         check(not any(any(field) if isinstance(field, bytes) else field for field in reserved), self.name,
               "reserved or unused bytes are not zero")
 
+    def checksum(self) -> None:
+        """The end of a plain object (section 3); what follows belongs to nothing."""
+        before = self.data[: self.at]
+        check(blake3(before).digest()[:16] == self.take(16), self.name, "wrong checksum")
+
     def end(self) -> None:
         check(self.at == len(self.data), self.name, "has bytes after its last field")
 
@@ -143,12 +148,11 @@ class Store:
             return file.read(size)
 
     def plain(self, name: str, kind: int) -> Fields:
-        """A plain object without its checksum (section 3)."""
+        """A plain object; its checksum is behind its last field (section 3)."""
         size = self.size(name)
         check(TAG_SIZE <= size <= MAX_PLAIN, name, f"has {size} bytes")
         data = self.read(name, 0, size)
-        check(blake3(data[:-16]).digest()[:16] == data[-16:], name, "wrong checksum")
-        fields = Fields(name, data[:-16])
+        fields = Fields(name, data)
         fields.header(kind)
         return fields
 
@@ -204,7 +208,7 @@ def open_slot(store: Store, slot: str, repository_id: bytes, secret: Secret) -> 
     salt, _label, commitment, size = fields.take(16), fields.text(), fields.take(32), fields.count()
     associated = fields.data[: fields.at]
     sealed = fields.take(size)
-    fields.end()
+    fields.checksum()
     if kind != secret.kind:
         return None
     material = stretch(fields.name, secret, salt, memory, passes, lanes) + repository_id + slot_id + salt
@@ -235,7 +239,7 @@ class Repository:
         self.store = Store(root)
         fields = self.store.plain("repository", REPOSITORY)
         self.id, _created = fields.unpack("16sq")
-        fields.end()
+        fields.checksum()
         self.keys: dict[bytes, bytes] = {}
         for slot in self.store.list("keys", U64):
             for key_id, key in (open_slot(self.store, slot, self.id, secret) or {}).items():
@@ -257,7 +261,6 @@ class Repository:
 
     def open(self, name: str, kind: int) -> Sealed:
         key_id, object_id, size = self.prefix(name, kind)
-        check(kind == SEGMENT or self.store.size(name) == PREFIX_SIZE + size, name, "has bytes after its body")
         data = self.store.read(name, 0, PREFIX_SIZE + size)
         key = derive("object seal", self.key(name, key_id) + self.id + bytes([kind]) + object_id)
         body = unseal(name, key, data[PREFIX_SIZE:], data[:PREFIX_SIZE], self.id, name.encode())

@@ -11,6 +11,7 @@
 //! | pages within any other segment | the commits that need them expire: nobody is offered what can't be restored |
 //! | an object goes on behind its end | what it is read for is written anew |
 //! | nobody can have written it | it goes to the quarantine |
+//! | what has an object's name is no file | nothing moves it; a segment or a part that is none ends the repair before anything is given up |
 //!
 //! With the live database at hand its present state becomes a commit, a base if pages of the newest commit are lost, so the
 //! history goes on whole from there.

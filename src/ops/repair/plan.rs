@@ -91,6 +91,7 @@ impl Survey<'_> {
         let (chain, loss, replaced, either) = look.fall_back(chain, loss)?;
         let judged = judge(history, &chain, Look::Close, monitor)?;
         refuse_newer(judged.damage.iter())?;
+        look.refuse_strange(&judged)?;
         let mut report = RepairReport::default();
         let mut away = Vec::new();
         for segment in &replaced {
@@ -114,13 +115,16 @@ impl Survey<'_> {
             let can_go = look.is_record(&problem.object) || judged.spare.contains(&problem.object);
             let action = match judged.to_replace.contains(&problem.object) {
                 true => Action::Replace,
+                false if judged.stays.contains(&problem.object) => Action::Leave,
                 false if can_go => Action::Quarantine,
                 false => Action::Expire,
             };
-            if can_go {
+            if action == Action::Quarantine {
                 away.push(problem.object.clone());
             }
-            more.push(Fault::of(problem, action));
+            let mut fault = Fault::of(problem, action);
+            fault.message.extend(look.unprotected(&problem.object));
+            more.push(fault);
         }
         report.faults.extend(more);
         let known: HashSet<String> = away.iter().cloned().collect();
@@ -128,7 +132,7 @@ impl Survey<'_> {
             let newest = chain.newest().is_some_and(|s| look.is_of(s, &problem.object));
             let action = match (judged.to_replace.contains(&problem.object), newest) {
                 // Nothing moves what may be a newer version's, or somebody's.
-                (false, _) if judged.stranger.as_ref() == Some(&problem.object) => Action::Leave,
+                (false, _) if judged.stays.contains(&problem.object) => Action::Leave,
                 (true, false) => Action::Replace,
                 // Nothing takes the place of the newest segment; another one has to stand behind it first.
                 (true, true) => Action::Leave,
@@ -173,6 +177,28 @@ impl Survey<'_> {
             damage.iter().any(|p| is_front(p) && look.is_of(&newest, &p.object))
         });
         Ok(Plan { report, chain, loss, lost, away, replaced, to_replace, behind_newest, copies })
+    }
+
+    /// Nothing is given up because of what is no file, and can be moved by whoever put it there.
+    fn refuse_strange(&self, judged: &Soundness) -> Result<()> {
+        let is_one = |name: &str| {
+            let is_small =
+                self.is_record(name) || self.history.names().abouts().contains(&name.to_owned());
+            judged.stays.contains(name) && !is_small
+        };
+        let strange = judged.damage.iter().map(|p| &*p.object).find(|name| is_one(name));
+        strange.map_or(Ok(()), |name| self.history.repository().store().head(name).map(|_| ()))
+    }
+
+    /// What a label or a hold that can't be read no longer keeps.
+    fn unprotected(&self, name: &str) -> Option<String> {
+        let names = self.history.names();
+        let label = names.parse_snapshot(name).map(|(seq, _)| ("label", seq));
+        let hold = names.parse_hold(name).map(|(seq, _)| ("hold", seq));
+        let (what, seq) = label.or(hold)?;
+        Some(format!(
+            "; commit {seq} is without this {what}: give it again, if it was not taken back"
+        ))
     }
 
     fn is_record(&self, name: &str) -> bool {

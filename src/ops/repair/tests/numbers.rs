@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::format::snapshot::SnapshotKind;
+use crate::ops::repair::{Action, Fault};
 use crate::ops::restore::{Check, RestoreOptions, restore};
 use crate::ops::select::select;
 use crate::policy::selector::Selector;
@@ -378,7 +379,9 @@ fn whatever_is_damaged_and_wherever_repairs_die_the_end_is_sound_and_true() {
         // What goes on behind its end was perhaps the newest segment: now something stands behind it.
         assert!(repaired(&bench, false, &what).is_sound(), "{what}");
         let again = repair(&bench.history, None, &options(&bench, false), &Silent).unwrap();
-        assert!(again.is_sound() && again.remarks.is_empty(), "{what}: {again:?}");
+        // Small records stay as they are.
+        let stays = |f: &Fault| f.action == Action::Leave && f.message.contains("behind its end");
+        assert!(again.is_sound() && again.remarks.iter().all(stays), "{what}: {again:?}");
     }
     assert!(kills > rounds / 4 && kept > rounds * 3, "{kills} {kept}");
 }
