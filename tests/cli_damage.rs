@@ -70,6 +70,55 @@ fn a_missing_segment_takes_only_what_needs_it() {
 }
 
 #[test]
+fn a_repair_names_the_labels_and_holds_that_are_lost_before_it_does_anything() {
+    let lab = eight();
+    lab.ok(&["hold", "add", "app@seq:8", "audit"]);
+    lab.ok(&["label", "app@seq:8", "mistake"]);
+    lab.ok(&["label", "app", "--remove", "mistake"]);
+    let label = walk(&lab.path("repo"))
+        .into_iter()
+        .find(|p| p.display().to_string().contains("/snapshots/0000000000000002-"));
+    let newest = lab.segment_of(8);
+    flip(&label.unwrap(), 60);
+    // All but that label shows.
+    for args in [&["log", "app"][..], &["snapshots", "app"], &["show", "app@seq:5"]] {
+        let ended = lab.run(args);
+        ended.failed(4, &["snapshots/0000000000000002-", "pagekeep repair app"]);
+        ended.says(&["L5"]);
+    }
+    flip(&newest, 60);
+    let dry = lab.run(&["repair", "app"]);
+    dry.failed(4, &[]);
+    dry.says(&["lost with seq:8: its label \"L8\"", "lost with seq:8: its hold \"audit\""]);
+    dry.says(&["commit 2 is without this label"]);
+    assert!(!dry.stdout.contains("mistake") && !dry.stdout.contains("L7"), "{dry:?}");
+    let marks = lab.run(&["repair", "app", "--json"]).objects();
+    let marks = &marks.last().unwrap()["lost_marks"];
+    assert_eq!(*marks, serde_json::json!([[8, "hold \"audit\""], [8, "label \"L8\""]]));
+    lab.run(&["repair", "app", "--apply"]).says(&["lost with seq:8: its label \"L8\""]);
+}
+
+#[test]
+fn a_repair_of_what_was_set_back_waits_for_a_word() {
+    let lab = eight();
+    let first = lab.segment_of(1);
+    fs::remove_file(lab.segment_of(8)).unwrap();
+    flip(&first, 60);
+    let before = walk(&lab.path("repo"));
+    for args in [&["repair", "app"][..], &["repair", "app", "--apply"]] {
+        let ended = lab.run(args);
+        ended.failed(4, &[]);
+        ended.says(&["went backwards", "--accept-rollback"]);
+        assert!(!ended.stdout.contains("lost"), "{ended:?}");
+        assert_eq!(walk(&lab.path("repo")), before);
+    }
+    lab.ok(&["repair", "app", "--accept-rollback"]);
+    lab.run(&["repair", "app"]).says(&["lost"]);
+    lab.run(&["repair", "app", "--apply", "--database", "app.db"]);
+    lab.ok(&["verify", "app"]);
+}
+
+#[test]
 fn damaged_newest_segments_are_no_reason_to_get_an_older_commit() {
     let lab = eight();
     for segment in [6, 7, 8].map(|seq| lab.segment_of(seq)) {

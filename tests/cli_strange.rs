@@ -133,7 +133,7 @@ fn what_is_nothing_of_ours_is_passed_over_with_one_warning() {
     lab.quickly(&["status"]).failed(3, &[&"1".repeat(32), "move it out"]);
     fs::write(bare.join("about"), "junk").unwrap();
     for args in OF_ALL {
-        lab.quickly(args).failed(4, &[&"1".repeat(32), "if it never was one, move that folder"]);
+        lab.quickly(args).failed(4, &[&"1".repeat(32), "move that folder"]);
     }
     other_is_well(&lab, "a description that is junk");
 }

@@ -17,7 +17,8 @@ use crate::ops::soundness::{Look, Soundness, few, judge_now};
 use crate::policy::selector::{Selector, split_target};
 use crate::progress::Silent;
 use crate::repo::chain::{Chain, Commit, Problem};
-use crate::repo::history::History;
+use crate::repo::history::{History, Snapshot};
+use crate::repo::hold::Hold;
 use crate::repo::keys::Secret;
 use crate::repo::place::check_place;
 use crate::repo::recover::examine;
@@ -333,6 +334,33 @@ impl Context {
             ));
         }
         Ok((chain, judged))
+    }
+
+    /// The labels of a history; of those that can't be read it tells.
+    pub(crate) fn labels(&self, history: &History) -> Result<Vec<Snapshot>> {
+        let (found, unread) = history.readable_snapshots()?;
+        self.tell_unread(history, unread);
+        Ok(found)
+    }
+
+    /// The holds of a history; of those that can't be read it tells.
+    pub(crate) fn holds(&self, history: &History) -> Result<Vec<Hold>> {
+        let (found, unread) = history.readable_holds()?;
+        self.tell_unread(history, unread);
+        Ok(found)
+    }
+
+    fn tell_unread(&self, history: &History, unread: Vec<Error>) {
+        for e in unread {
+            let e = match (e.kind(), e.hint()) {
+                (ErrorKind::Damaged, None) => e.with_hint(format!(
+                    "`pagekeep repair {}` says what can be done about it",
+                    quote(history.name())
+                )),
+                _ => e,
+            };
+            self.out.finding(&e, json!({"history": history.name()}));
+        }
     }
 
     /// Warns of what is wrong with what holds a history together.

@@ -92,7 +92,8 @@ pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended
     }
     let mut ended = Ended::Well;
     for history in histories {
-        let listed = context.judged(&history).and_then(|found| Ok((found, history.snapshots()?)));
+        let listed =
+            context.judged(&history).and_then(|found| Ok((found, context.labels(&history)?)));
         let listed = context.beside(args.name.is_none(), &history, listed)?;
         let Some(((chain, judged), snapshots)) = listed else { continue };
         let latest = chain.latest().map(|c| c.seq);
@@ -168,7 +169,7 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
     let filter = Filter::new(&args.filter)?;
     let history = repository.history(&args.name)?;
     let (chain, judged) = context.judged(&history)?;
-    let snapshots = history.snapshots()?;
+    let snapshots = context.labels(&history)?;
     let mut commits: Vec<Commit> =
         chain.commits().filter(|c| filter.accepts(c, &labels_of(&snapshots, c))).collect();
     if let Some(last) = args.last {
@@ -210,7 +211,7 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
 pub(crate) fn show(context: &Context, args: &ShowArgs) -> Result<()> {
     let repository = context.repository()?;
     let Selected { history, chain, commit } = context.select(&repository, &args.target)?;
-    let snapshots = history.snapshots()?;
+    let snapshots = context.labels(&history)?;
     let labels = labels_of(&snapshots, &commit);
     let proofs: Vec<_> = history.proofs()?.into_iter().filter(|p| p.seq == commit.seq).collect();
     let manifest = &commit.segment.manifest;

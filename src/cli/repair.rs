@@ -166,6 +166,9 @@ fn print(context: &Context, history: &History, report: &RepairReport) {
     }
     let keeps = spell(&ranges(&report.restorable));
     context.out.summary(format_args!("  keeps {restorable}: {keeps}"));
+    for (seq, mark) in &report.unmarked {
+        context.out.summary(format_args!("  lost with seq:{seq}: its {mark}"));
+    }
     if !report.given_up.is_empty() {
         let given_up = counted(number(report.given_up.len()), "commit");
         let which = spell(&ranges(&report.given_up));
@@ -216,9 +219,16 @@ fn done(context: &Context, history: &History, report: &RepairReport, args: &Repa
             "restorable": ranges(&report.restorable),
             "given_up": ranges(&report.given_up),
             "lost": report.lost,
+            "lost_marks": report.unmarked,
+            "went_backwards": report.set_back,
             "healed": report.healed,
         }));
         return;
+    }
+    if report.set_back {
+        context
+            .out
+            .summary("  nothing was changed; once you said which state is right, run it again");
     }
     let acts = |fault: &Fault| fault.action != Action::Leave;
     if report.faults.iter().any(acts) || !report.lost.is_empty() {

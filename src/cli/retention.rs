@@ -291,7 +291,7 @@ fn remove_hold(context: &Context, history: &History, id: &str) -> Result<()> {
 fn list_holds(context: &Context, histories: &[History]) -> Result<()> {
     let mut rows = Vec::new();
     for history in histories {
-        for hold in history.holds()? {
+        for hold in context.holds(history)? {
             if context.out.json {
                 context.out.object(&json!({
                     "type": "hold", "history": history.name(), "seq": hold.seq, "id": hold.id,

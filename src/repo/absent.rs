@@ -269,13 +269,14 @@ impl Repository {
             });
             let stranger = match known.is_none() && self.has_no_traces(id) {
                 true => format!(
-                    "; nothing of a history is in {}: if it never was one, move that folder away",
+                    "; nothing of a history is in {}: it may never have been one",
                     HistoryNames(id).all()
                 ),
                 false => String::new(),
             };
             e.with_hint(format!(
-                "put about or about-2 back from a copy of the repository{whose}{stranger}"
+                "put about or about-2 back from a copy of the repository{whose}{stranger}; if there is no copy, move that folder out of the \
+                 repository, and `pagekeep repair {id} --accept-rollback` forgets it"
             ))
         });
         Ok(Census { unreadable: unreadable.collect(), histories, absent, strangers })

@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::about::About;
 use crate::format::names::HistoryNames;
 use crate::format::proof::{Level, Proof};
+use crate::format::record::Record;
 use crate::format::snapshot::{SnapshotKind, SnapshotRecord};
 use crate::repo::Repository;
 use crate::repo::chain::{Chain, Commit};
@@ -144,15 +145,27 @@ impl History {
 
     /// All labels, with when they were taken back if they were.
     pub(crate) fn all_snapshots(&self) -> Result<Vec<(Snapshot, Option<Timestamp>)>> {
+        let (found, unread) = self.snapshots_there()?;
+        all_read(self, unread).map(|()| found)
+    }
+
+    /// The labels that count, as far as records can be read, and errors of those that can't be.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub(crate) fn readable_snapshots(&self) -> Result<(Vec<Snapshot>, Vec<Error>)> {
+        let (found, unread) = self.snapshots_there()?;
+        let counts = found.into_iter().filter_map(|(s, gone)| gone.is_none().then_some(s));
+        Ok((counts.collect(), unread))
+    }
+
+    fn snapshots_there(&self) -> Result<(Vec<(Snapshot, Option<Timestamp>)>, Vec<Error>)> {
         let mut found = Vec::new();
         let mut taken_back = HashMap::new();
-        for entry in self.repository.store().list(&self.names().snapshots())? {
-            let Some((seq, id)) = self.names().parse_snapshot(&entry.name) else { continue };
-            let record = self.repository.read_record::<SnapshotRecord>(&entry.name)?;
-            let Some((prefix, record)) = record else { continue };
-            if record.seq != seq || prefix.object != padded(id.0) {
-                return Err(Error::damaged(entry.name, "is another record under this one's name"));
-            }
+        let parse = |name: &str| self.names().parse_snapshot(name).map(|(seq, id)| (seq, id.0));
+        let (records, unread) = marks(self, &self.names().snapshots(), parse)?;
+        for (seq, id, record) in records {
+            let (id, record): (_, SnapshotRecord) = (SnapshotId(id), record);
             match record.takes_back {
                 Some(other) => {
                     taken_back.insert(other, record.time);
@@ -169,7 +182,7 @@ impl History {
         }
         found.sort_by_key(|s| (s.seq, s.time));
         let gone = |s: &Snapshot| taken_back.get(&s.id).copied();
-        Ok(found.into_iter().map(|s| (gone(&s), s)).map(|(gone, s)| (s, gone)).collect())
+        Ok((found.into_iter().map(|s| (gone(&s), s)).map(|(gone, s)| (s, gone)).collect(), unread))
     }
 
     /// Labels the commit of a number, whichever that is now.
@@ -331,6 +344,55 @@ pub(crate) fn failed_proof(history: &History) -> Result<Option<(Level, String)>>
     let clears = |p: &Proof| p.level >= failed.level && p.coverage_ppm >= failed.coverage_ppm;
     let failure = failed.failure.clone().filter(|_| !later.iter().any(clears));
     Ok(failure.map(|failure| (failed.level, failure)))
+}
+
+/// A record that names a commit: a label or a hold.
+pub(super) trait Mark: Record {
+    /// The commit.
+    fn seq(&self) -> Seq;
+}
+
+impl Mark for SnapshotRecord {
+    fn seq(&self) -> Seq {
+        self.seq
+    }
+}
+
+/// The labels or the holds of a history with their names' numbers and ids, and errors of those that can't be read.
+pub(super) fn marks<R: Mark>(
+    history: &History,
+    prefix: &str,
+    parse: impl Fn(&str) -> Option<(Seq, [u8; 8])>,
+) -> Result<(Vec<(Seq, [u8; 8], R)>, Vec<Error>)> {
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
+    for entry in history.repository().store().list(prefix)? {
+        let Some((seq, id)) = parse(&entry.name) else { continue };
+        match history.repository().read_record::<R>(&entry.name) {
+            Ok(Some((prefix, record))) if record.seq() == seq && prefix.object == padded(id) => {
+                found.push((seq, id, record));
+            }
+            Ok(None) => {}
+            Ok(Some(_)) => {
+                let what = "is another record under this one's name";
+                unread.push(Error::damaged(entry.name, what));
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => unread.push(e),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok((found, unread))
+}
+
+/// What counts only if all of it can be read: one that can't be may take another one back, or keep a commit.
+pub(super) fn all_read(history: &History, unread: Vec<Error>) -> Result<()> {
+    match unread.into_iter().next() {
+        None => Ok(()),
+        Some(e) if e.kind() == ErrorKind::TooNew || e.hint().is_some() => Err(e),
+        Some(e) => Err(e.with_hint(format!(
+            "`pagekeep repair {}` says what can be done about it",
+            history.name()
+        ))),
+    }
 }
 
 /// Refuses what can't be typed or shown as one line.

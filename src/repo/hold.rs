@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::error::{Error, Result};
 use crate::format::hold::HoldRecord;
 use crate::repo::chain::Commit;
-use crate::repo::history::{History, check_label, padded};
+use crate::repo::history::{History, Mark, all_read, check_label, marks, padded};
 use crate::types::{Digest, HoldId, Seq, Timestamp};
 
 /// A hold on a commit.
@@ -32,21 +32,33 @@ impl Hold {
     }
 }
 
+impl Mark for HoldRecord {
+    fn seq(&self) -> Seq {
+        self.seq
+    }
+}
+
 impl History {
     /// The holds that count, by commit and then by age.
     ///
     /// # Errors
     /// Store errors; [`crate::error::ErrorKind::Damaged`] when a record can't be opened.
     pub fn holds(&self) -> Result<Vec<Hold>> {
+        let (found, unread) = self.readable_holds()?;
+        all_read(self, unread).map(|()| found)
+    }
+
+    /// The holds that count, as far as records can be read, and errors of those that can't be.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub(crate) fn readable_holds(&self) -> Result<(Vec<Hold>, Vec<Error>)> {
         let mut found = Vec::new();
         let mut taken_back = HashSet::new();
-        for entry in self.repository().store().list(&self.names().holds())? {
-            let Some((seq, id)) = self.names().parse_hold(&entry.name) else { continue };
-            let record = self.repository().read_record::<HoldRecord>(&entry.name)?;
-            let Some((prefix, record)) = record else { continue };
-            if record.seq != seq || prefix.object != padded(id.0) {
-                return Err(Error::damaged(entry.name, "is another record under this one's name"));
-            }
+        let parse = |name: &str| self.names().parse_hold(name).map(|(seq, id)| (seq, id.0));
+        let (records, unread) = marks(self, &self.names().holds(), parse)?;
+        for (seq, id, record) in records {
+            let id = HoldId(id);
             let HoldRecord { time, takes_back, reason, host, digest, .. } = record;
             match takes_back {
                 Some(other) => {
@@ -57,7 +69,7 @@ impl History {
         }
         found.retain(|hold| !taken_back.contains(&hold.id));
         found.sort_by_key(|hold| (hold.seq, hold.time));
-        Ok(found)
+        Ok((found, unread))
     }
 
     /// Holds the commit of a number, whichever that is now.

@@ -26,10 +26,9 @@ use crate::repo::history::History;
 use crate::repo::links::Links;
 use crate::repo::merge::{Keep, Options, bury, merge};
 use crate::repo::publish::{Outline, SegmentWriter};
-use crate::repo::quarantine;
-use crate::repo::standing;
 use crate::repo::term::{Claim, PRUNE};
 use crate::repo::writer::Writer;
+use crate::repo::{quarantine, seen, standing};
 use crate::sqlite::source::Source;
 use crate::types::{SegmentId, Seq};
 
@@ -37,8 +36,8 @@ impl Plan {
     /// Does it. Answers the commit that the live database became, if it is given.
     ///
     /// # Errors
-    /// Store errors; [`ErrorKind::Busy`] when a process of this machine writes to the history. What was done then counts, and the next
-    /// repair does the rest.
+    /// Store errors; [`ErrorKind::Damaged`] when the history went backwards: then nothing is done; [`ErrorKind::Busy`] when a process of this
+    /// machine writes to the history. What was done then counts, and the next repair does the rest.
     ///
     /// # Durability
     /// When this returns, what was done is durable.
@@ -49,6 +48,9 @@ impl Plan {
         options: &RepairOptions,
         monitor: &dyn Monitor,
     ) -> Result<Option<Seq>> {
+        if self.report.set_back {
+            seen::check(history, &self.chain, seen::read(history).as_ref())?;
+        }
         let run = Run { history, plan: self, options, monitor };
         if let Some(path) = database {
             // Before anything is given up for it.

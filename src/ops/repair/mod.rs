@@ -28,6 +28,7 @@
 //! - Without `apply` nothing is changed, here or there.
 
 mod apply;
+mod marks;
 mod plan;
 
 use std::collections::BTreeSet;
@@ -118,6 +119,10 @@ pub struct RepairReport {
     pub given_up: BTreeSet<Seq>,
     /// First and last numbers of commits that the history had, as far as can be told, and that can't be restored any more.
     pub lost: Vec<(Seq, Seq)>,
+    /// Labels and holds of commits that are lost: the commit, and which label or hold.
+    pub unmarked: BTreeSet<(Seq, String)>,
+    /// Whether this machine has seen newer commits than there are. Then nothing is done before somebody says that this is as it should be.
+    pub set_back: bool,
     /// The commit that the live database became.
     pub healed: Option<Seq>,
     /// Whether there was one copy of the description, as older versions leave it. `apply` adds the other.
@@ -135,6 +140,7 @@ impl RepairReport {
 ///
 /// # Errors
 /// Store errors; [`crate::ErrorKind::TooNew`] when a newer version wrote to the history: that one has to repair it;
+/// [`crate::ErrorKind::Damaged`] when the history went backwards, or when what has the name of a segment is no file;
 /// [`crate::ErrorKind::Busy`] when a process of this machine writes to the history.
 ///
 /// # Durability

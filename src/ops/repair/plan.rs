@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Action, Fault, RepairOptions, RepairReport};
+use super::{Action, Fault, RepairOptions, RepairReport, marks};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::audit;
 use crate::ops::restore::Opener;
@@ -123,7 +123,7 @@ impl Survey<'_> {
                 away.push(problem.object.clone());
             }
             let mut fault = Fault::of(problem, action);
-            fault.message.extend(look.unprotected(&problem.object));
+            fault.message.extend(marks::unprotected(history, &problem.object));
             more.push(fault);
         }
         report.faults.extend(more);
@@ -154,16 +154,23 @@ impl Survey<'_> {
                     // No repair brings that back; the hint says who does.
                     gone.message.extend(e.hint().map(|hint| format!("; {hint}")));
                     report.faults.push(gone);
+                    // Of one that is empty a repair records what is lost.
+                    report.set_back = !chain.segments().is_empty();
                 }
                 Err(e) => return Err(e),
             }
         }
         report.described_once = judged.copies.kept_once;
-        let lost = look.lost(&chain, &loss)?;
+        let lost = if report.set_back { Vec::new() } else { look.lost(&chain, &loss)? };
         report.lost.clone_from(&lost);
+        report.unmarked = marks::of_lost(history, &lost)?;
         let points = chain.commits().map(|c| c.seq);
         report.restorable = points.filter(|seq| !loss.points.contains(seq)).collect();
         report.given_up = &either - &report.restorable;
+        if report.set_back {
+            let all = report.faults.iter_mut().chain(&mut report.remarks);
+            all.for_each(|fault| fault.action = Action::Leave);
+        }
         report.faults.sort();
         report
             .faults
@@ -188,17 +195,6 @@ impl Survey<'_> {
         };
         let strange = judged.damage.iter().map(|p| &*p.object).find(|name| is_one(name));
         strange.map_or(Ok(()), |name| self.history.repository().store().head(name).map(|_| ()))
-    }
-
-    /// What a label or a hold that can't be read no longer keeps.
-    fn unprotected(&self, name: &str) -> Option<String> {
-        let names = self.history.names();
-        let label = names.parse_snapshot(name).map(|(seq, _)| ("label", seq));
-        let hold = names.parse_hold(name).map(|(seq, _)| ("hold", seq));
-        let (what, seq) = label.or(hold)?;
-        Some(format!(
-            "; commit {seq} is without this {what}: give it again, if it was not taken back"
-        ))
     }
 
     fn is_record(&self, name: &str) -> bool {
