@@ -30,6 +30,9 @@ use crate::repo::upkeep;
 use crate::repo::writer::Writer;
 use crate::types::{Clock, Seq};
 
+/// How often a chain is read again that others went on from before it was known which of its commits stay.
+const REREADINGS: usize = 5;
+
 /// How to copy.
 #[derive(Clone, Debug)]
 pub struct CopyOptions {
@@ -90,6 +93,7 @@ pub fn copy(
     if let Some(head) = writer.head() {
         check_common(&from.chain()?, head, &to.store().location())?;
     }
+    let mut rereadings = REREADINGS;
     loop {
         check_cancelled(monitor)?;
         // What it is copied from may be merged or pruned meanwhile.
@@ -97,6 +101,10 @@ pub fn copy(
         // A commit that another writer may still displace is copied when it is there for good.
         let standing = Standing::of(from, &chain)?;
         standing.check(from)?;
+        if standing.is_outdated() && rereadings > 0 {
+            rereadings -= 1;
+            continue;
+        }
         let Some(last) = standing.settled() else { break };
         let after = writer.head().map(|head| head.seq);
         let Some(stretch) = next_stretch(&chain, after, last) else { break };

@@ -144,7 +144,7 @@ impl History {
     }
 
     /// All labels, with when they were taken back if they were.
-    pub(crate) fn all_snapshots(&self) -> Result<Vec<(Snapshot, Option<Timestamp>)>> {
+    pub(crate) fn all_snapshots(&self) -> Result<Vec<Given>> {
         let (found, unread) = self.snapshots_there()?;
         all_read(self, unread).map(|()| found)
     }
@@ -159,7 +159,7 @@ impl History {
         Ok((counts.collect(), unread))
     }
 
-    fn snapshots_there(&self) -> Result<(Vec<(Snapshot, Option<Timestamp>)>, Vec<Error>)> {
+    fn snapshots_there(&self) -> Result<(Vec<Given>, Vec<Error>)> {
         let mut found = Vec::new();
         let mut taken_back = HashMap::new();
         let parse = |name: &str| self.names().parse_snapshot(name).map(|(seq, id)| (seq, id.0));
@@ -346,6 +346,12 @@ pub(crate) fn failed_proof(history: &History) -> Result<Option<(Level, String)>>
     Ok(failure.map(|failure| (failed.level, failure)))
 }
 
+/// A label, and when it was taken back if it was.
+type Given = (Snapshot, Option<Timestamp>);
+
+/// A record, and what its name says: a commit and an id.
+pub(super) type Named<R> = (Seq, [u8; 8], R);
+
 /// A record that names a commit: a label or a hold.
 pub(super) trait Mark: Record {
     /// The commit.
@@ -363,7 +369,7 @@ pub(super) fn marks<R: Mark>(
     history: &History,
     prefix: &str,
     parse: impl Fn(&str) -> Option<(Seq, [u8; 8])>,
-) -> Result<(Vec<(Seq, [u8; 8], R)>, Vec<Error>)> {
+) -> Result<(Vec<Named<R>>, Vec<Error>)> {
     let (mut found, mut unread) = (Vec::new(), Vec::new());
     for entry in history.repository().store().list(prefix)? {
         let Some((seq, id)) = parse(&entry.name) else { continue };

@@ -7,7 +7,9 @@
 //!
 //! Invariant: of a chain that was read, and of the heads that were listed after it was read, every later newest
 //! segment descends from the chain's newest segment, or from one of those heads. A head that was not listed was
-//! published later; its writer looked again after that, and found what the chain has or what follows on it.
+//! published later; its writer looked again after that, and found what the chain has or what follows on it. A head that is gone by then
+//! was one of a term that is over: something of a later term was published. So the log is listed once more after the heads, and if it has
+//! that, the chain was read too long ago to tell anything.
 //!
 //! A head that can't be read may name any segment. While its term is above the newest segment's, nobody knows what its writer builds
 //! on: nothing of the log may be deleted, nothing may expire, and no commit is settled. The next segment of a term that is no lower
@@ -37,6 +39,8 @@ pub(crate) struct Standing {
     settled: Option<Seq>,
     /// A head that counts and can't be read: its writer may build on anything.
     unknown: Option<Problem>,
+    /// Whether a writer of a later term than the chain's went on since the chain was read, maybe from below its newest commits.
+    outdated: bool,
 }
 
 /// The heads that can't be read.
@@ -76,6 +80,11 @@ impl Standing {
         let newest = chain.states().next_back().map(|commit| commit.seq);
         let mut standing = Self { settled: newest, ..Self::default() };
         let (heads, unread) = heads(history, newest_term(chain))?;
+        // Only now: heads that are gone by now are those of terms that are over, because of what was published later.
+        if is_outdated(history, chain)? {
+            (standing.settled, standing.outdated) = (None, true);
+            return Ok(standing);
+        }
         for head in heads {
             standing.add(history, chain, &head)?;
         }
@@ -106,15 +115,16 @@ impl Standing {
         }
         let at = LogName { term: head.written, first: head.first };
         let Some(rival) = Chain::ending_in(history, at, head.segment)? else {
-            if let Some(name) = find(history, at, head)?
-                && !is_over(history, head.term)?
-            {
-                let what =
-                    "is what another writer builds on, and leads to nothing that can be read";
-                self.settled = None;
-                self.unknown = Some(Problem::of(&Error::damaged(name, what)));
-            }
             // Where it is gone, its writer finds so when it looks for the parent of what it published.
+            let Some(name) = find(history, at, head)? else { return Ok(()) };
+            self.settled = None;
+            // What it names may have been merged and be half deleted, since its writer went on.
+            if is_outdated(history, chain)? {
+                self.outdated = true;
+                return Ok(());
+            }
+            let what = "is what another writer builds on, and leads to nothing that can be read";
+            self.unknown = Some(Problem::of(&Error::damaged(name, what)));
             return Ok(());
         };
         self.settled = self.settled.min(common(chain, &rival));
@@ -126,7 +136,12 @@ impl Standing {
 
     /// Whether an object of the log, or a merged segment, may be part of what another writer builds on.
     pub(crate) fn needs(&self, name: &str) -> bool {
-        self.unknown.is_some() || self.segments.contains(name)
+        self.unknown.is_some() || self.outdated || self.segments.contains(name)
+    }
+
+    /// Whether the chain was read too long ago to tell what is on it for good: it has to be read again.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.outdated
     }
 
     /// The last commit that is on the chain for good; `None` if there is none yet.
@@ -148,11 +163,14 @@ fn find(history: &History, at: LogName, head: &HeadRecord) -> Result<Option<Stri
     Ok(merged.into_iter().find(is_it))
 }
 
-/// Whether something was published in a term or in a later one, since the chain was read: then its heads count no more, and what they
-/// name may be half deleted.
-fn is_over(history: &History, term: Term) -> Result<bool> {
+/// Whether something was published in a later term than the chain's since the chain was read: it may stand on less than all of the chain.
+fn is_outdated(history: &History, chain: &Chain) -> Result<bool> {
+    // Where the newest segments can't be read, another one's may be passed over for good.
+    if chain.holes().last().is_some_and(|hole| hole.above.is_none()) {
+        return Ok(false);
+    }
     let listed = history.repository().store().list(&history.names().log())?;
-    Ok(later_than(history, &listed, Term(term.0.saturating_sub(1)))?.is_some())
+    Ok(later_than(history, &listed, newest_term(chain))?.is_some())
 }
 
 /// The last commit up to which two chains are the same. The same content behind a difference is another commit: two writers may

@@ -182,6 +182,39 @@ fn damage_within_a_merged_segment_costs_nothing_while_what_it_replaced_is_there(
     bench.check("repaired");
 }
 
+/// A copy read a commit that another writer was about to displace, and slept before it looked who that was. The other one displaced it,
+/// and a prune deleted half of what told of that: the copy took the commit for one that stays.
+#[test]
+fn a_chain_that_was_read_before_others_went_on_settles_nothing() {
+    let mut bench = bench(44, 4);
+    let old = bench.history.chain().unwrap();
+    let settled = |chain: &Chain| Standing::of(&bench.history, chain).unwrap();
+    assert_eq!(settled(&old).settled(), Some(Seq(4)));
+    let strange = "histories/any/log/name";
+    assert!(!settled(&old).needs(strange) && !settled(&old).is_outdated());
+    // Where nobody of a later term published, nothing changes.
+    Claim::take(&bench.history, PRUNE).unwrap();
+    assert_eq!(settled(&old).settled(), Some(Seq(4)));
+    bench.app.execute_batch("INSERT INTO t(x) VALUES('later')").unwrap();
+    bench.capture();
+    let now = bench.history.chain().unwrap();
+    assert!(newest_term_of(&now) > newest_term_of(&old));
+    // With the heads, and once a prune deleted them.
+    for _ in 0..2 {
+        let standing = Standing::of(&bench.history, &old).unwrap();
+        assert!(standing.is_outdated() && standing.settled().is_none() && standing.needs(strange));
+        standing.check(&bench.history).unwrap();
+        assert_eq!(Standing::of(&bench.history, &now).unwrap().settled(), Some(Seq(5)));
+        for head in bench.store.list(&bench.history.names().heads()).unwrap() {
+            bench.store.delete(&head.name).unwrap();
+        }
+    }
+}
+
+fn newest_term_of(chain: &Chain) -> Term {
+    chain.newest().unwrap().manifest.term
+}
+
 #[test]
 fn a_head_that_cannot_be_read_keeps_everything_until_something_newer_is_published() {
     for repaired in [false, true] {
