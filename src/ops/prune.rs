@@ -142,6 +142,8 @@ pub fn prune(
     let mut report = PruneReport::default();
     // A policy that makes no sense is refused before anything is written.
     options.zone.plan(&options.policy, &[], &BTreeMap::new(), options.clock.now())?;
+    // Nothing is written to one that went backwards.
+    history.chain()?;
     let claim = Claim::take(history, PRUNE)?;
     history.keep_twice()?;
     let chain = history.chain()?;
@@ -327,6 +329,7 @@ pub struct RewriteReport {
 /// # Errors
 /// [`ErrorKind::Damaged`] when something can't be read as it was stored; store errors.
 pub fn rewrite(history: &History, threads: usize, monitor: &dyn Monitor) -> Result<RewriteReport> {
+    history.chain()?;
     let claim = Claim::take(history, PRUNE)?;
     let newest_key = history.repository().newest_key()?.id;
     let options = Options::new(Keep::All, threads);

@@ -119,7 +119,8 @@ pub(crate) fn judge(
         for segment in chain.stored() {
             check_cancelled(monitor)?;
             let fronts = part_headers(history, segment)?;
-            found.to_replace.extend(fronts.iter().map(|p| p.object.clone()));
+            let is_file = |p: &&Problem| history.repository().store().head(&p.object).is_ok();
+            found.to_replace.extend(fronts.iter().filter(is_file).map(|p| p.object.clone()));
             found.damage.extend(fronts);
         }
         let claims = Claims::list(history)?;
@@ -129,11 +130,6 @@ pub(crate) fn judge(
         if let Some((name, told)) = strangers.told() {
             found.remarks.push(remark(name, told));
             found.stays.insert(name.to_owned());
-        }
-        for name in strangers.folders {
-            if let Err(e) = history.repository().store().head(&name) {
-                found.damage.push(Problem::of(&e));
-            }
         }
         records(history, monitor, &mut found)?;
         let heads = standing::unread(history, chain)?;
@@ -297,7 +293,15 @@ fn part_headers(history: &History, segment: &Segment) -> Result<Vec<Problem>> {
     let mut found = Vec::new();
     for (number, _) in (0..).zip(&segment.manifest.parts) {
         let name = names.part(segment.reference.id, number);
-        let Some(bytes) = store.get_range(&name, 0, len)? else { continue };
+        let bytes = match store.get_range(&name, 0, len) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => continue,
+            Err(e) if e.kind() == ErrorKind::Damaged => {
+                found.push(Problem::of(&e));
+                continue;
+            }
+            Err(e) => return Err(e),
+        };
         match PartHeader::decode(&bytes) {
             Ok(header) if header.segment == segment.reference.id && header.part == number => {}
             Ok(_) => found.push(remark(&name, "is another part under this one's name")),
@@ -358,10 +362,12 @@ fn too_short(history: &History, segment: &Segment, len: u64) -> Result<Option<St
     }
     for (number, expected) in (0..).zip(&segment.manifest.parts) {
         let part = names.part(segment.reference.id, number);
-        let found = match store.head(&part)? {
-            Some(len) if len >= *expected => continue,
-            Some(len) => format!("its part {part} has {len} bytes instead of {expected}"),
-            None => format!("its part {part} is missing"),
+        let found = match store.head(&part) {
+            Ok(Some(len)) if len >= *expected => continue,
+            Ok(Some(len)) => format!("its part {part} has {len} bytes instead of {expected}"),
+            Ok(None) => format!("its part {part} is missing"),
+            Err(e) if e.kind() == ErrorKind::Damaged => format!("its part {part} {}", e.message()),
+            Err(e) => return Err(e),
         };
         // A segment that is deleted goes before its parts.
         return Ok(store.head(segment.name())?.map(|_| found));

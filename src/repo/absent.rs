@@ -225,7 +225,16 @@ impl Repository {
                 left.add(id, &entry.name, Of::Nameless);
             }
         }
-        for dir in self.store().list_dirs(&format!("{QUARANTINE}{}", names::HISTORIES))? {
+        let mut unreadable = unreadable;
+        let buried = match self.store().list_dirs(&format!("{QUARANTINE}{}", names::HISTORIES)) {
+            // Only what was moved there is not known.
+            Err(e) if e.kind() == ErrorKind::Damaged => {
+                unreadable.push((HistoryId::default(), e));
+                Vec::new()
+            }
+            buried => buried?,
+        };
+        for dir in buried {
             let id = dir.strip_prefix(QUARANTINE).and_then(names::parse_history);
             let Some(id) = id.filter(|id| !known.contains(id)) else { continue };
             let left = gone.entry(id).or_default();

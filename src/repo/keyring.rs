@@ -245,6 +245,12 @@ impl Repository {
             // Whether it is damage can't be told.
             Err(e) => return e,
         };
+        if self.is_locked_out() {
+            let what = format!(
+                "is sealed under key {key}, and the key that opened the repository here was removed from it"
+            );
+            return rotated(Error::new(ErrorKind::WrongKey, what).with_object(name));
+        }
         if self.has_more_keys(&slots) {
             return rotated(damaged.with_kind(ErrorKind::WrongKey));
         }

@@ -56,7 +56,7 @@ use crate::format::record::Record;
 use crate::format::repository::RepositoryObject;
 use crate::format::slot::{KdfParams, MasterKey};
 use crate::format::{Header, ObjectKind, SealedPrefix, limits};
-use crate::store::{Created, LocalStore, Store};
+use crate::store::{Created, LocalStore, Nature, Store};
 use crate::types::{HistoryId, RepositoryId, Timestamp, random_bytes};
 
 use history::History;
@@ -211,6 +211,14 @@ impl Repository {
                 Err(e) => return Err(e),
             }
         }
+        for (name, nature) in self.store().look(names::HISTORIES)? {
+            let Some(id) = names::parse_history(&name).filter(|_| nature != Nature::Folder) else {
+                continue;
+            };
+            if let Err(e) = self.store().list(&HistoryNames(id).log()) {
+                folders.unreadable.push((id, e));
+            }
+        }
         folders.histories.sort_by_key(|h| (h.about().created, h.id()));
         Ok(folders)
     }
@@ -327,8 +335,9 @@ impl Repository {
         at: &str,
         name: &str,
     ) -> Result<Option<(SealedPrefix, R)>> {
-        let limit = u64::try_from(limits::RECORD_BODY + SealedPrefix::LEN).unwrap_or(u64::MAX);
-        let Some(bytes) = self.store().get(at, limit)? else { return Ok(None) };
+        // Whatever follows belongs to nothing.
+        let longest = limits::RECORD_BODY + SealedPrefix::LEN;
+        let Some(bytes) = self.store().get_range(at, 0, longest)? else { return Ok(None) };
         let as_what = (R::KIND, limits::RECORD_BODY);
         let prefix = self.prefix_of(name, as_what, &bytes, |_| Ok(bytes.clone()))?;
         let body = self.open_object(name, &prefix, &bytes)?;

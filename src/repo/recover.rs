@@ -38,8 +38,7 @@ pub struct Recovery {
 /// [`ErrorKind::NoRepository`] when there is nothing of a repository; [`ErrorKind::Damaged`] when
 /// the object is damaged, or missing and the rest is here; [`ErrorKind::TooNew`]; store errors.
 pub(super) fn read_object(store: &dyn Store) -> Result<RepositoryObject> {
-    let limit = u64::try_from(limits::PLAIN_OBJECT).unwrap_or(u64::MAX);
-    if let Some(bytes) = store.get(names::REPOSITORY, limit)? {
+    if let Some(bytes) = store.get_range(names::REPOSITORY, 0, limits::PLAIN_OBJECT)? {
         return RepositoryObject::decode(&bytes).map_err(|e| {
             let e = newer::plain(e, names::REPOSITORY, &bytes);
             match e.kind() {

@@ -206,8 +206,7 @@ fn of_repository(slot: Result<SlotObject>, repository: RepositoryId) -> Result<S
 
 fn read_any_slot(store: &dyn Store, id: SlotId) -> Result<Option<Result<SlotObject>>> {
     let name = names::slot(id);
-    let limit = u64::try_from(limits::PLAIN_OBJECT).unwrap_or(u64::MAX);
-    let slot = match store.get(&name, limit) {
+    let slot = match store.get_range(&name, 0, limits::PLAIN_OBJECT) {
         Ok(Some(bytes)) => SlotObject::decode(&bytes).map_err(|e| newer::plain(e, &name, &bytes)),
         Ok(None) => return Ok(None),
         Err(e) if e.kind() == ErrorKind::Damaged => Err(e),

@@ -21,6 +21,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +79,10 @@ pub(crate) struct Sign {
     /// Whether it said that the follower is gone.
     pub(crate) gone: bool,
 }
+
+/// How long to wait for a lock, and how often to look.
+const LOCK_PATIENCE: Duration = Duration::from_millis(100);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// The state file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,7 +174,14 @@ impl StateDir {
             .mode(0o600)
             .open(&path)
             .map_err(failed)?;
-        match lock.try_lock() {
+        // A child process that was just forked has the file of a lock that was let go, until it runs its program.
+        let until = Instant::now() + LOCK_PATIENCE;
+        let mut locked = lock.try_lock();
+        while matches!(locked, Err(TryLockError::WouldBlock)) && Instant::now() < until && waits() {
+            std::thread::sleep(LOCK_PAUSE);
+            locked = lock.try_lock();
+        }
+        match locked {
             Ok(()) => Ok(Self { dir, _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(Error::new(
                 ErrorKind::Busy,
@@ -246,6 +258,15 @@ pub(super) fn read_from(dir: &Path) -> Result<Option<State>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::io(e, "cannot be read", path.display().to_string())),
     }
+}
+
+/// Whether this thread may wait. In a simulation nobody else goes on meanwhile.
+fn waits() -> bool {
+    #[cfg(test)]
+    if crate::simulated::world().is_some() {
+        return false;
+    }
+    true
 }
 
 /// Lets a simulation come between operations on local state.

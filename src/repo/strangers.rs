@@ -16,12 +16,14 @@ use crate::types::HistoryId;
 pub struct Strangers {
     first: Option<String>,
     count: u64,
-    /// Folders that have names of objects.
-    pub(crate) folders: Vec<String>,
 }
 
 impl Strangers {
     pub(super) fn add(&mut self, name: String) {
+        // It is printed.
+        let plain =
+            |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+        let name: String = name.chars().map(plain).collect();
         self.count = self.count.saturating_add(1);
         if self.first.as_ref().is_none_or(|first| name < *first) {
             self.first = Some(name);
@@ -59,9 +61,8 @@ fn among(store: &dyn Store, names: HistoryNames, found: &mut Strangers) -> Resul
         let is_folder = prefixes.iter().any(|prefix| prefix.trim_end_matches('/') == name);
         match nature {
             Nature::Folder if is_folder => {}
-            Nature::Folder if is_object => found.folders.push(name),
             // Whoever reads what is no file is told so.
-            Nature::File | Nature::Strange if is_object => {}
+            _ if is_object => {}
             _ => found.add(name),
         }
     }
@@ -71,8 +72,7 @@ fn among(store: &dyn Store, names: HistoryNames, found: &mut Strangers) -> Resul
             let part = format!("{name}/00000000");
             match nature {
                 Nature::Folder if prefix == of_parts && names.is_object(&part) => {}
-                Nature::Folder if names.is_object(&name) => found.folders.push(name),
-                Nature::File | Nature::Strange if names.is_object(&name) => {}
+                _ if names.is_object(&name) => {}
                 _ => found.add(name),
             }
         }
@@ -84,8 +84,9 @@ impl Repository {
     /// What is not known among the folders of histories. `bare` are those that have neither a description nor segments.
     pub(super) fn strangers(&self, bare: &[HistoryId]) -> Result<Strangers> {
         let mut found = Strangers::default();
-        for (name, nature) in self.store().look(names::HISTORIES)? {
-            if nature != Nature::Folder || names::parse_history(&name).is_none() {
+        for (name, _) in self.store().look(names::HISTORIES)? {
+            // What is in the place of a history's folder is damage, and told of as that.
+            if names::parse_history(&name).is_none() {
                 found.add(name);
             }
         }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::disk::{self, Disk, DiskFile, Os, is_absent, is_temporary};
 use super::{
-    Created, Entry, Nature, Store, Upload, already_there, check_name, check_prefix,
+    Created, Entry, Nature, Store, Upload, already_there, check_name, check_prefix, is_folder_name,
     is_part_of_name, strange, too_large,
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -159,7 +159,8 @@ impl LocalStore {
             // folder.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 fs::metadata(&self.root)?;
-                if strange::is_dangling(dir) {
+                let name = dir.strip_prefix(&self.root).ok().and_then(Path::to_str);
+                if name.is_some_and(|name| strange::in_the_way(&self.root, name).is_some()) {
                     return Err(io::ErrorKind::NotADirectory.into());
                 }
                 return Ok(Vec::new());
@@ -181,9 +182,10 @@ impl LocalStore {
 
     fn walk(&self, dir: &str, found: &mut Vec<Entry>) -> io::Result<()> {
         for (entry, name) in self.entries(&self.root.join(dir))? {
+            // What is a folder and can't hold objects is in the place of one, or nothing of ours: that is for readers to say.
+            let is_folder = is_folder_name(&name) && strange::is_folder(&entry)?;
             let name = format!("{dir}/{name}");
-            let kind = entry.file_type()?;
-            if kind.is_dir() {
+            if is_folder && !strange::leads_up(&entry)? {
                 if name.split('/').count() < DEEPEST {
                     self.walk(&name, found)?;
                 }

@@ -112,7 +112,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// See [`Store`].
     fn upload(&self, name: &str) -> Result<Box<dyn Upload>>;
 
-    /// All objects whose names begin with `prefix`, which ends in `/`; sorted by name.
+    /// All objects whose names begin with `prefix`, which ends in `/`; sorted by name. What is in the place of one and is none has an entry,
+    /// too, with no bytes.
     ///
     /// # Errors
     /// See [`Store`].
@@ -179,6 +180,13 @@ fn check_name(name: &str) -> Result<()> {
         .all(is_part_of_name)
         .then_some(())
         .ok_or_else(|| Error::new(ErrorKind::Usage, "is not an object name").with_object(name))
+}
+
+/// Whether a part of a name may have others behind it: a word, or an id of 32 hexadecimal digits. An object's last part is neither, but for
+/// objects that are read by name and never looked for in a listing.
+fn is_folder_name(part: &str) -> bool {
+    let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    part.bytes().all(|b| b.is_ascii_lowercase()) || (part.len() == 32 && part.bytes().all(is_hex))
 }
 
 fn is_part_of_name(part: &str) -> bool {

@@ -112,7 +112,12 @@ pub(super) fn leads_nowhere(e: &io::Error) -> bool {
     is_loop || matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Whether a folder's name is taken by a link that leads nowhere.
-pub(super) fn is_dangling(dir: &Path) -> bool {
-    fs::symlink_metadata(dir).is_ok_and(|meta| meta.is_symlink()) && fs::metadata(dir).is_err()
+/// Whether a name in a folder is a link to that folder, or to one above it.
+pub(super) fn leads_up(entry: &DirEntry) -> io::Result<bool> {
+    if !entry.file_type()?.is_symlink() {
+        return Ok(false);
+    }
+    let path = entry.path();
+    let (to, from) = (fs::canonicalize(&path)?, path.parent().map(fs::canonicalize));
+    Ok(from.transpose()?.is_some_and(|from| from.starts_with(to)))
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Action, Fault, RepairOptions, RepairReport, marks};
+use super::{Action, Fault, QUARANTINE, RepairOptions, RepairReport, marks};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::audit;
 use crate::ops::restore::Opener;
@@ -55,6 +55,8 @@ impl Plan {
 pub fn survey(history: &History, options: &RepairOptions, monitor: &dyn Monitor) -> Result<Plan> {
     // Whoever repairs holds the history like one who writes to it.
     let _lock = state::StateDir::lock(history)?;
+    // What is to be moved needs its place.
+    history.repository().store().list_dirs(QUARANTINE)?;
     let look = Survey { history, options, monitor };
     let load = || Chain::load_readable(history, &HashSet::new());
     let planned = until_still(history, load, |chain| {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::chance::Random;
+use crate::error::ErrorKind;
 use crate::ops::prune::{GRACE, PruneOptions, prune};
 use crate::ops::trial::{Bench, FAULTS, HOUR};
 use crate::policy::retention::Policy;
@@ -111,10 +112,14 @@ fn a_history_that_went_backwards_is_taken_as_it_is_only_if_somebody_says_so() {
     let mut bench = bench(2);
     let newest = bench.history.chain().unwrap().newest().unwrap().name().to_owned();
     bench.store.delete(&newest).unwrap();
-    let report = repair(&bench.history, None, &options(&bench, true), &Silent);
+    let objects = bench.store.list("histories/").unwrap();
+    let report = repair(&bench.history, None, &options(&bench, false), &Silent).unwrap();
     // The state of this machine says more than the repository does.
-    let faults = report.unwrap().faults;
-    assert!(faults.iter().all(|f| f.action == Action::Leave), "{faults:?}");
+    assert!(report.set_back && report.lost.is_empty(), "{report:?}");
+    assert!(report.faults.iter().all(|f| f.action == Action::Leave), "{report:?}");
+    let e = repair(&bench.history, None, &options(&bench, true), &Silent).unwrap_err();
+    assert!(e.kind() == ErrorKind::Damaged && e.to_string().contains("went backwards"), "{e:?}");
+    assert_eq!(bench.store.list("histories/").unwrap(), objects);
     assert!(bench.history.chain().unwrap_err().to_string().contains("went backwards"));
     crate::repo::accept_rollback(&bench.history).unwrap();
     bench.app.execute_batch("INSERT INTO t(x) VALUES('after')").unwrap();
