@@ -3,8 +3,8 @@
 //! | head | position | read | published |
 //! |---|---|---|---|
 //! | none, or of another page size, or not restorable any more | | every page | a base |
-//! | there | proves that nothing was committed | nothing | nothing |
-//! | there | the WAL's new frames are all that is new | those frames | a delta |
+//! | there | proves that nothing was committed | a sample of the pages | nothing |
+//! | there | the WAL's new frames are all that is new | those frames, and a sample of the other pages | a delta |
 //! | there | proves nothing | every page, compared by digest | a delta of what differs, or nothing |
 //! | there, not safe without an anchor, or to be marked | | every page, compared by digest | a delta, without pages if nothing differs |
 //!
@@ -13,6 +13,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::capture::overwritten::{agrees, settled_look, undisturbed};
 use crate::capture::pipeline::{self, Entries, Plan, Sink, Totals};
 use crate::codec::batch::{Compression, SealedBatch, SelfCheck};
 use crate::codec::pool::default_threads;
@@ -29,6 +30,7 @@ use crate::repo::state::Head;
 use crate::repo::writer::Writer;
 use crate::sqlite::image::{self, Changes, Method, PageSource};
 use crate::sqlite::source::{Pin, Position};
+use crate::sqlite::witness::OVERWRITTEN;
 use crate::types::{Clock, Digest, PageNo, Seq, Timestamp};
 
 /// How to capture.
@@ -122,9 +124,11 @@ fn base(
     let time = run.options.clock.now();
     let mut work = Work::new(writer, true)?;
     let (page_size, pages) = (pin.page_size(), pin.pages());
+    let before = settled_look(&pin)?;
     let reader = image::full(&mut pin, run.options.method)?;
     let read = reader.total_bytes();
     let totals = work.run(writer, reader, None, run)?;
+    undisturbed(&pin, before)?;
     // Publishing does not need the source: let its writers go on.
     drop(pin);
     let outline = Outline {
@@ -139,23 +143,31 @@ fn base(
 fn delta(writer: &mut Writer, mut pin: Pin<'_>, head: &Head, run: &Run<'_>) -> Result<Captured> {
     let options = run.options;
     let anchor = writer.needs_anchor() || options.mark;
-    let changes = match &writer.state.position {
+    let mut changes = match &writer.state.position {
         Some(then) if !anchor => image::changes_since(&pin, then, head.pages)?,
         _ => Changes::Unknown,
     };
+    let old = head_digests(writer, head, run.monitor)?;
+    if let (Some(then), Changes::Nothing | Changes::Pages(_)) = (&writer.state.position, &changes)
+        && !agrees(&pin, then, head, &old, &writer.history().hasher())?
+    {
+        run.monitor.warn(&format!("{OVERWRITTEN}: all of it is read again"));
+        changes = Changes::Unknown;
+    }
     if matches!(changes, Changes::Nothing) {
         return run.unchanged(writer, head.seq, 0);
     }
-    let old = head_digests(writer, head, run.monitor)?;
     let time = options.clock.now();
     let (pages, kind) = (pin.pages(), kind_of(&changes));
     let mut work = Work::new(writer, kind == CommitKind::Scan)?;
+    let before = if kind == CommitKind::Scan { settled_look(&pin)? } else { pin.look() };
     let reader: Box<dyn PageSource + '_> = match changes {
         Changes::Pages(changed) => image::delta(&mut pin, changed),
         _ => image::full(&mut pin, options.method)?,
     };
     let read = reader.total_bytes();
     let totals = work.run(writer, reader, Some(&old), run)?;
+    undisturbed(&pin, before)?;
     drop(pin);
     if totals.changed == 0 && pages == head.pages && !anchor {
         drop(work);

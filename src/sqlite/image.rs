@@ -109,6 +109,23 @@ pub fn changes_since(pin: &Pin<'_>, position: &Position, pages_then: u32) -> Res
     Ok(Changes::Pages(ChangedPages { pages, overlay: Overlay::new(&index, frames) }))
 }
 
+/// The pages that were written since a position, as far as the pin's generation of the WAL tells: all of its pages, if the position is in
+/// an earlier one. Sorted; `None` if the WAL can't tell.
+///
+/// # Errors
+/// [`ErrorKind::Source`] when the WAL can't be read.
+pub(crate) fn written_since(pin: &Pin<'_>, position: &Position) -> Result<Option<Vec<PageNo>>> {
+    let (Journal::Wal(index), Some((_, then))) = (pin.journal, position.wal()) else {
+        return Ok(None);
+    };
+    let same = then.salts == index.salts;
+    if index.frames == if same { then.frame } else { 0 } {
+        return Ok(Some(Vec::new()));
+    }
+    let frames = read_frames(pin, &index, same.then_some(then))?;
+    Ok(frames.map(|frames| frames.into_iter().map(|frame| frame.page).collect()))
+}
+
 impl ChangedPages {
     /// Whether a page is among them.
     pub(crate) fn contains(&self, page: PageNo) -> bool {

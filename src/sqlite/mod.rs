@@ -17,6 +17,7 @@ mod position;
 pub mod source;
 pub(crate) mod tail;
 mod wal;
+pub(crate) mod witness;
 
 use crate::error::{Error, ErrorKind};
 

@@ -25,7 +25,13 @@ impl FileIdentity {
             Error::io(e, "cannot be looked at", path.display().to_string())
                 .with_kind(ErrorKind::Source)
         })?;
-        Ok((Self { device: meta.dev(), inode: meta.ino() }, (meta.mtime(), meta.mtime_nsec())))
+        Ok((Self::of_meta(&meta), (meta.mtime(), meta.mtime_nsec())))
+    }
+
+    /// The identity of a file that was looked at.
+    pub(super) fn of_meta(meta: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self { device: meta.dev(), inode: meta.ino() }
     }
 }
 

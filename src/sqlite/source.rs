@@ -21,6 +21,7 @@ pub use super::position::Position;
 use super::position::{ChangeCounter, FileIdentity, Moment, Place, Since};
 use super::source_error;
 use super::wal::{WalIndex, WalPosition};
+use super::witness::{Look, Stat, Touched};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::PageSize;
 use rusqlite::config::DbConfig;
@@ -172,6 +173,7 @@ pub(crate) enum Journal {
 #[derive(Debug)]
 pub struct Pin<'c> {
     connection: &'c mut Connection,
+    path: Option<PathBuf>,
     file: Option<FileIdentity>,
     pub(crate) journal: Journal,
     page_size: PageSize,
@@ -204,6 +206,7 @@ impl<'c> Pin<'c> {
         // From here on the transaction is open, and dropping the pin ends it.
         let mut pin = Self {
             connection,
+            path: path.map(Path::to_owned),
             file: None,
             journal: Journal::Rollback(None),
             page_size: PageSize::DEFAULT,
@@ -305,6 +308,18 @@ impl<'c> Pin<'c> {
         }
     }
 
+    /// What its file looks like now; `None` if there is none, or if that can't be told.
+    pub(crate) fn look(&self) -> Option<Glance> {
+        let path = self.path.as_deref()?;
+        let index = || match self.journal {
+            Journal::Wal(_) => wal_index(self.connection).ok().flatten().map(Some),
+            Journal::Rollback(_) => Some(None),
+        };
+        let (before, stat) = (index()?, Stat::of(path)?);
+        let after = index()?;
+        (self.file == Some(stat.file)).then_some(Glance { stat, before, after })
+    }
+
     /// This moment, to be compared with a follower's positions later.
     pub(crate) fn moment(&self) -> Moment {
         Moment {
@@ -346,6 +361,39 @@ impl Drop for Pin<'_> {
     fn drop(&mut self) {
         // Ending a read transaction changes nothing, and closing the connection ends it as well.
         let _ = self.connection.execute_batch("ROLLBACK");
+    }
+}
+
+/// What a database file looks like, in any journal mode.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Glance {
+    stat: Stat,
+    before: Option<WalIndex>,
+    after: Option<WalIndex>,
+}
+
+impl Glance {
+    /// Whether the file is as it was.
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
+        self.stat.same_as(&other.stat)
+    }
+
+    /// Whether the file was written to just now.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.stat.is_fresh()
+    }
+
+    /// Who changed the file until a later glance, while a pin was held: with a rollback journal nobody may.
+    pub(crate) fn until(&self, now: &Self) -> Touched {
+        match (self.before, self.after, now.before, now.after) {
+            (Some(before), Some(after), Some(before_now), Some(after_now)) => {
+                let then = Look::new(self.stat, before, after);
+                then.until(&Look::new(now.stat, before_now, after_now), before.frames)
+            }
+            _ if !self.stat.same_as(&now.stat) => Touched::ByOthers,
+            _ if self.stat.is_fresh() => Touched::Perhaps,
+            _ => Touched::No,
+        }
     }
 }
 

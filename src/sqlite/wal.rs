@@ -120,6 +120,8 @@ pub(crate) struct WalIndex {
     pub(crate) salts: [u8; 8],
     /// How many frames are in the database file already.
     pub(crate) backfilled: u32,
+    /// How many a checkpoint began to copy there; it says so before its first write.
+    pub(crate) attempted: u32,
 }
 
 impl WalIndex {
@@ -137,12 +139,14 @@ impl WalIndex {
             checksum: [ne32(bytes, 24)?, ne32(bytes, 28)?],
             salts: bytes.get(32..40)?.try_into().ok()?,
             backfilled: ne32(bytes, 96)?,
+            attempted: ne32(bytes, 128)?,
         })
     }
 
     /// The same but for what a checkpoint changes.
     pub(crate) fn same_snapshot(&self, other: &Self) -> bool {
-        Self { backfilled: 0, ..*self } == Self { backfilled: 0, ..*other }
+        let bare = |index: &Self| Self { backfilled: 0, attempted: 0, ..*index };
+        bare(self) == bare(other)
     }
 }
 
@@ -222,6 +226,6 @@ mod tests {
         bytes[50] ^= 1;
         assert!(WalIndex::parse(&bytes).is_none());
         assert!(WalIndex::parse(&[0; 136]).is_none());
-        assert!(WalIndex::parse(&[1; 99]).is_none());
+        assert!(WalIndex::parse(&[1; 131]).is_none());
     }
 }

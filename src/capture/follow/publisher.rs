@@ -22,6 +22,7 @@ use super::tidy::Tidier;
 use super::watcher::Watcher;
 use crate::capture::commit::{CaptureOptions, Captured, capture, head_digests};
 use crate::capture::group::Group;
+use crate::capture::overwritten::agrees;
 use crate::codec::pool::panicked;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::CommitKind;
@@ -33,6 +34,7 @@ use crate::repo::writer::Writer;
 use crate::sqlite::notice::Notice;
 use crate::sqlite::source::{Pin, Source};
 use crate::sqlite::tail::Tail;
+use crate::sqlite::witness::OVERWRITTEN;
 use crate::types::{Digest, PageNo, Seq};
 
 /// How long to wait before something is tried again, at first and at most.
@@ -200,6 +202,8 @@ impl Publisher<'_> {
             }
             _ => false,
         };
+        self.digests = None;
+        let proven = proven && self.is_intact(&pin)?;
         if !proven {
             // The tail begins where the scan's snapshot is; what it finds then comes behind the scan.
             tail.start_at(pin.wal_place().ok_or_else(no_wal)?, pin.pages());
@@ -210,7 +214,6 @@ impl Publisher<'_> {
             (state.ended, state.slot) = (None, None);
             (state.publishing, state.abandoned) = (false, false);
         });
-        self.digests = None;
         let (shared, options, path) = (self.shared, self.options, self.path);
         std::thread::scope(|scope| {
             let dir = &dir;
@@ -228,6 +231,22 @@ impl Publisher<'_> {
             let joined = watching.join().map_err(|_| panicked());
             joined.and(worked)
         })
+    }
+
+    /// Whether the file below the WAL is the one that the saved position is of. If not, somebody overwrote it meanwhile.
+    fn is_intact(&mut self, pin: &Pin<'_>) -> Result<bool> {
+        let (Some(head), Some(saved)) = (self.writer.head().cloned(), self.writer.state.position)
+        else {
+            return Ok(false);
+        };
+        let digests = head_digests(&self.writer, &head, self.listener)?;
+        let hasher = self.writer.history().hasher();
+        let is_intact = agrees(pin, &saved, &head, &digests, &hasher)?;
+        match is_intact {
+            true => self.digests = Some(digests),
+            false => self.gap = Some(OVERWRITTEN.to_owned()),
+        }
+        Ok(is_intact)
     }
 
     /// Scans if need be, and then publishes group after group until the watcher ends.
@@ -322,7 +341,7 @@ impl Publisher<'_> {
                 Err(e) => {
                     self.fault(&e);
                     if self.shared.lock().is_overdue() {
-                        if e.kind() == ErrorKind::Damaged {
+                        if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::WrongKey) {
                             // Its own hint says what to do first.
                             return Err(e);
                         }

@@ -113,9 +113,10 @@ impl Watcher<'_> {
         };
         self.notice.watch(self.path);
         loop {
-            let (wanted, stop, abandoned) = {
+            let (wanted, waited_for, stop, abandoned) = {
                 let state = self.shared.lock();
-                (state.wanted, state.stop, state.abandoned)
+                let waited_for = state.reached.0 < state.wanted;
+                (state.wanted, waited_for, state.stop, state.abandoned)
             };
             if abandoned {
                 return Ok(Ended::Stopped);
@@ -129,7 +130,10 @@ impl Watcher<'_> {
                 times.group = Some(now);
             }
             let certain = matches!(step, Step::Still | Step::Moved);
-            // A barrier is reached only by a look that saw everything.
+            // A barrier is reached only by a look that saw everything, of the files that others see.
+            if waited_for && certain && !self.tail.same_file() {
+                return Ok(Ended::Replaced);
+            }
             let wanted = if certain { wanted } else { 0 };
             self.report(wanted);
             if let Step::Lost(reason) = step {

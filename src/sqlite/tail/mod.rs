@@ -28,6 +28,7 @@
 //! - The position is always the end of a commit that the sink was given.
 
 pub(crate) mod handoff;
+mod inspect;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,6 +41,7 @@ use super::position::{FileIdentity, Position};
 use super::source::{self, begin_wal, wal_index};
 use super::source_error;
 use super::wal::{FRAME_HEADER_LEN, FrameHeader, WalHeader, WalIndex, WalPosition};
+use super::witness::{Look, OVERWRITTEN, Sentinels, Stat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{PageNo, PageSize};
 
@@ -112,6 +114,11 @@ pub(crate) struct Tail {
     at: WalPosition,
     /// Pages of the database at the position.
     pages: u32,
+    /// What the file looked like when it was last known to be SQLite's alone.
+    look: Look,
+    sentinels: Sentinels,
+    /// Whether the sentinels know which pages the present generation has frames of.
+    sentinels_know: bool,
     pub(crate) stats: TailStats,
     /// How long the write lock was held, each time since it was last asked for.
     pub(crate) locks: Vec<Duration>,
@@ -128,7 +135,6 @@ impl Tail {
     }
 
     fn open_unnamed(path: &Path) -> Result<Self> {
-        let (file, _) = FileIdentity::of(path)?;
         let gate = source::connect(path)?;
         let pins = [source::connect(path)?, source::connect(path)?];
         let failed = |e| source_error(e, "cannot be read");
@@ -141,6 +147,8 @@ impl Tail {
         let index = begin_wal(&pins[0])?.ok_or_else(|| {
             Error::new(ErrorKind::Source, "has no wal-index that could be followed")
         })?;
+        // Behind the wal-index: what checkpoints write from here on shows in it later.
+        let stat = Stat::of(path).ok_or_else(|| Error::new(ErrorKind::Source, "is gone"))?;
         let page_size: u32 =
             gate.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(failed)?;
         let page_size = PageSize::new(page_size)
@@ -149,21 +157,33 @@ impl Tail {
             // From here on nothing waits for others.
             connection.busy_timeout(Duration::ZERO).map_err(failed)?;
         }
-        Ok(Self {
+        let mut tail = Self {
             path: path.to_owned(),
             pins: pins.map(Some),
             gate: Some(gate),
             pinned: 0,
             at_zero: false,
             pinned_at: (index.salts, index.frames),
-            file,
+            file: stat.file,
             beside: beside(path),
             page_size,
             at: WalPosition::of(&index),
             pages: index.pages,
+            look: Look::new(stat, index, index),
+            sentinels: Sentinels::default(),
+            sentinels_know: false,
             stats: TailStats::default(),
             locks: Vec::new(),
-        })
+        };
+        // Before anything is read of it by others: what they read, and what is looked at later, is compared with this.
+        tail.sentinels_know = tail.learn_written(&index)?;
+        if index.backfilled >= index.frames
+            && let Some(file) = FileRef::database(tail.gate.as_ref().ok_or_else(closed)?)?
+        {
+            tail.sentinels.adopt(&file, page_size)?;
+        }
+        tail.draw_all()?;
+        Ok(tail)
     }
 
     pub(crate) fn page_size(&self) -> PageSize {
@@ -223,8 +243,7 @@ impl Tail {
             counted() || (resets == 1 && self.ended_at(&then, &now)?)
         };
         if proven {
-            self.at = then;
-            self.pages = pages;
+            self.start_at(then, pages);
             // A rebuilt wal-index counts otherwise than the one that was saved from.
             self.at.changes = now.changes.wrapping_sub(commits);
         }
@@ -249,6 +268,10 @@ impl Tail {
 
     /// Begins at the position of a snapshot that is scanned, and that somebody still pins.
     pub(crate) fn start_at(&mut self, at: WalPosition, pages: u32) {
+        if at.salts != self.at.salts {
+            // They know the generation that is to come.
+            (self.sentinels, self.sentinels_know) = (Sentinels::default(), false);
+        }
         self.at = at;
         self.pages = pages;
     }
@@ -284,7 +307,16 @@ impl Tail {
             };
             if self.is_captured(&index) {
                 self.adopt_count(&index);
-                return Ok(if moved { Step::Moved } else { Step::Still });
+                return Ok(match self.inspect(&index)? {
+                    Some(false) => Step::Lost(OVERWRITTEN),
+                    _ if moved => Step::Moved,
+                    _ => Step::Still,
+                });
+            }
+            match self.inspect(&index)? {
+                Some(true) => {}
+                Some(false) => return Ok(Step::Lost(OVERWRITTEN)),
+                None => return Ok(Step::Behind),
             }
             moved = true;
             if index.salts != self.at.salts {
@@ -325,6 +357,12 @@ impl Tail {
             checksum: [0; 2],
             changes: index.changes.wrapping_sub(commits),
         };
+        self.sentinels.next_generation();
+        if !self.sentinels_know {
+            self.sentinels_know = true;
+            // If the file can't be read, that shows again soon.
+            let _ = self.draw_all();
+        }
         self.stats.generations += 1;
         Ok(())
     }
@@ -354,11 +392,13 @@ impl Tail {
             return Ok(true);
         }
         let (mut at, mut pages, mut stats) = (self.at, self.pages, self.stats);
+        let sentinels = &mut self.sentinels;
         // Pages beyond the present size that the transaction wrote.
         let mut added: Vec<u32> = Vec::new();
         let sound = walk(&wal, page_size, index, from, &mut |frame| {
             let header = frame.header;
             sink.page(PageNo(header.page), frame.page)?;
+            sentinels.wrote(PageNo(header.page), frame.page);
             stats.frames += 1;
             if header.page > pages {
                 added.push(header.page);
@@ -381,6 +421,9 @@ impl Tail {
                     checksum: header.checksum,
                     changes: at.changes.wrapping_add(1),
                 };
+                if header.commit_size < pages {
+                    sentinels.resized(header.commit_size);
+                }
                 pages = header.commit_size;
                 stats.commits += 1;
                 sink.commit(pages, Position::in_wal(file, at))?;

@@ -1,0 +1,82 @@
+//! Whether the file below the WAL is SQLite's alone: asked before anything that was committed is given away. See [`super::super::witness`].
+
+use super::{Tail, closed};
+use crate::error::Result;
+use crate::sqlite::ffi::FileRef;
+use crate::sqlite::overlay::walk;
+use crate::sqlite::wal::WalIndex;
+use crate::sqlite::witness::{AT_ONCE, Look, SENTINELS, Stat, Touched};
+use crate::types::PageNo;
+
+impl Tail {
+    /// Whether nobody but SQLite wrote to the file since the last look, as far as that can be told; `None` if it has to be asked again.
+    /// What is committed by `index` was written by somebody who read the file before, so it counts only if this was asked behind it.
+    pub(super) fn inspect(&mut self, index: &WalIndex) -> Result<Option<bool>> {
+        // Another file under the name is noticed elsewhere: what was captured of this one is sound.
+        let Some(stat) = Stat::of(&self.path).filter(|stat| stat.file == self.file) else {
+            return Ok(Some(true));
+        };
+        let Some(after) = self.header()? else { return Ok(None) };
+        let now = Look::new(stat, *index, after);
+        let touched = match self.look.until(&now, self.at.frame) {
+            // Without witnesses the worst is believed.
+            Touched::Perhaps
+                if !self.look.same_file_as(&now) && !self.sentinels.suffice(self.pages) =>
+            {
+                Touched::ByOthers
+            }
+            touched => touched,
+        };
+        let gate = self.gate.as_ref().ok_or_else(closed)?;
+        let Some(file) = FileRef::database(gate)? else { return Ok(Some(true)) };
+        let is_ours = match touched {
+            Touched::No => true,
+            Touched::Perhaps => {
+                // Until all is in the file, those that have frames are read from the WAL, whatever the file has of them. Of another
+                // generation nothing that it has is in the file yet, and all of the one before is.
+                let whole = self.is_captured(index) && index.backfilled >= index.frames;
+                let with_written = whole || index.salts != self.at.salts;
+                self.sentinels.stand(&file, self.page_size, with_written)?
+            }
+            Touched::ByOthers => false,
+        };
+        if is_ours {
+            self.look = now;
+            if !self.sentinels_know {
+                self.sentinels_know = self.learn_written(index)?;
+            } else if index.salts == self.at.salts {
+                self.sentinels.draw(&file, self.page_size, self.pages, AT_ONCE)?;
+            }
+        }
+        Ok(Some(is_ours))
+    }
+
+    /// Tells the sentinels which pages have frames before the position.
+    pub(super) fn learn_written(&mut self, index: &WalIndex) -> Result<bool> {
+        if index.salts != self.at.salts {
+            // The next generation is seen from its first frame on.
+            return Ok(false);
+        }
+        let gate = self.gate.as_ref().ok_or_else(closed)?;
+        let Some(wal) = FileRef::journal(gate)? else { return Ok(index.frames == 0) };
+        if index.frames == 0 {
+            return Ok(true);
+        }
+        let sentinels = &mut self.sentinels;
+        walk(&wal, self.page_size, index, None, &mut |frame| {
+            sentinels.wrote(PageNo(frame.header.page), frame.page);
+            Ok(())
+        })
+    }
+
+    /// Begins to watch as many pages as there may be.
+    pub(super) fn draw_all(&mut self) -> Result<()> {
+        let gate = self.gate.as_ref().ok_or_else(closed)?;
+        match FileRef::database(gate)? {
+            Some(file) if self.sentinels_know => {
+                self.sentinels.draw(&file, self.page_size, self.pages, SENTINELS)
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Whether somebody else than SQLite wrote to a database file in WAL mode: `cp`, `rsync --inplace`, `dd`, a restore over it.
+//!
+//! In WAL mode only checkpoints write to the file, and each says so in the wal-index before its first write (`nBackfillAttempted`). So a
+//! change of the file's size or of its time of modification that no checkpoint explains is somebody else's. Where a checkpoint did run
+//! meanwhile, or the time is too fresh to tell one write from the next, *sentinels* decide: pages of which it is known what the file has,
+//! since no frame of them was written, or since the last one was copied there by a checkpoint.
+//!
+//! Invariant: a [`Look`] is taken between two readings of the wal-index. What a checkpoint wrote between two looks shows in a difference of
+//! the first one's earlier reading and the second one's later one.
+//!
+//! What remains: of a database of more than [`SENTINELS`] pages, somebody overwrites a few at the moment of a checkpoint, and none of them is
+//! a sentinel.
+
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::ffi::FileRef;
+use super::position::FileIdentity;
+use super::wal::WalIndex;
+use crate::error::Result;
+use crate::types::{PageNo, PageSize, random_bytes};
+
+/// Why everything is read again.
+pub(crate) const OVERWRITTEN: &str =
+    "the database file was overwritten by something that is no SQLite";
+/// How many pages are watched, and how many of them are begun with at a time.
+pub(crate) const SENTINELS: usize = 256;
+pub(crate) const AT_ONCE: usize = 64;
+/// Two writes within this time may have the same time of modification.
+const TICK: Duration = Duration::from_millis(12);
+
+/// The file's size, and when it was modified, in seconds and nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) file: FileIdentity,
+    bytes: u64,
+    modified: (i64, i64),
+    /// Whether that was so recently that the next write may have the same time.
+    fresh: bool,
+}
+
+impl Stat {
+    /// What the file system says of the file at a path; `None` if there is none, or it can't be looked at.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        // stat opens nothing, so it drops no locks.
+        let meta = std::fs::metadata(path).ok()?;
+        let modified = (meta.mtime(), meta.mtime_nsec());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let then = Duration::new(
+            u64::try_from(modified.0).unwrap_or(0),
+            u32::try_from(modified.1).unwrap_or(0),
+        );
+        Some(Self {
+            file: FileIdentity::of_meta(&meta),
+            bytes: meta.len(),
+            modified,
+            // A time that lies ahead says nothing of how long ago it was.
+            fresh: now.checked_sub(then).is_none_or(|age| age < TICK),
+        })
+    }
+
+    /// Whether the next write may have the same time.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Whether the file is as it was.
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
+        (self.file, self.bytes, self.modified) == (other.file, other.bytes, other.modified)
+    }
+}
+
+/// What a file looked like, and how far checkpoints had come before and after.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    stat: Stat,
+    before: WalIndex,
+    after: WalIndex,
+}
+
+/// Who changed the file between two looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Touched {
+    /// Nobody.
+    No,
+    /// A checkpoint, and perhaps somebody else.
+    Perhaps,
+    /// Somebody else.
+    ByOthers,
+}
+
+impl Look {
+    pub(crate) fn new(stat: Stat, before: WalIndex, after: WalIndex) -> Self {
+        Self { stat, before, after }
+    }
+
+    /// Whether the file is as it was.
+    pub(crate) fn same_file_as(&self, other: &Self) -> bool {
+        self.stat.same_as(&other.stat)
+    }
+
+    /// Who changed the file since. `end` is how many frames the generation of `self` came to have.
+    pub(crate) fn until(&self, now: &Self, end: u32) -> Touched {
+        if self.stat.same_as(&now.stat) {
+            return if self.stat.fresh { Touched::Perhaps } else { Touched::No };
+        }
+        let (then, now) = (&self.before, &now.after);
+        let at_rest = then.attempted == then.backfilled;
+        let none_ran = match then.salts == now.salts {
+            true => then.attempted == now.attempted,
+            // What was there of it was backfilled, nothing was added, and the next one is untouched.
+            false => then.backfilled == then.frames && then.frames == end && now.attempted == 0,
+        };
+        if at_rest && none_ran { Touched::ByOthers } else { Touched::Perhaps }
+    }
+}
+
+/// Pages whose content in the file must not change.
+#[derive(Debug, Default)]
+pub(crate) struct Sentinels {
+    pages: HashMap<PageNo, blake3::Hash>,
+    /// The pages that the present generation of the WAL has frames of, and what is in the last one, if that is watched.
+    written: HashMap<PageNo, Option<blake3::Hash>>,
+    /// How many of those are watched.
+    watched: usize,
+    seed: u64,
+}
+
+impl Sentinels {
+    /// A frame of a page was written: the file has it once a checkpoint copied it.
+    pub(crate) fn wrote(&mut self, page: PageNo, content: &[u8]) {
+        self.pages.remove(&page);
+        let known = self.written.get(&page).is_some_and(Option::is_some);
+        let hash = (known || self.watched < SENTINELS).then(|| blake3::hash(content));
+        self.watched += usize::from(hash.is_some() && !known);
+        self.written.insert(page, hash);
+    }
+
+    /// Takes what the file has now for right: all frames are in it.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub(crate) fn adopt(&mut self, file: &FileRef<'_>, page_size: PageSize) -> Result<()> {
+        for (page, hash) in &mut self.written {
+            if hash.is_some() {
+                *hash = read(file, page_size, *page)?;
+            }
+        }
+        self.watched = self.written.values().filter(|hash| hash.is_some()).count();
+        Ok(())
+    }
+
+    /// The database has so many pages; a checkpoint cuts off those beyond.
+    pub(crate) fn resized(&mut self, pages: u32) {
+        self.pages.retain(|page, _| page.0 <= pages);
+        // Those that are written are kept, without their content: a checkpoint writes them, and cuts them off.
+        let beyond = self.written.iter_mut().filter(|(page, _)| page.0 > pages);
+        beyond.for_each(|(_, hash)| *hash = None);
+        self.watched = self.written.values().filter(|hash| hash.is_some()).count();
+    }
+
+    /// Another generation begins: all of the one before is in the file.
+    pub(crate) fn next_generation(&mut self) {
+        let written = std::mem::take(&mut self.written);
+        self.pages.extend(written.into_iter().filter_map(|(page, hash)| Some((page, hash?))));
+        self.watched = 0;
+    }
+
+    /// Whether there are enough to tell, for a database of so many pages.
+    pub(crate) fn suffice(&self, pages: u32) -> bool {
+        let all = usize::try_from(pages).unwrap_or(usize::MAX).min(SENTINELS);
+        self.pages.len() + self.written.len() >= all / 2
+    }
+
+    /// Whether all of them are as they were; `with_written` if all frames are in the file.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub(crate) fn stand(
+        &self,
+        file: &FileRef<'_>,
+        page_size: PageSize,
+        with_written: bool,
+    ) -> Result<bool> {
+        let written = self.written.iter().filter(|_| with_written);
+        let written = written.filter_map(|(page, hash)| Some((page, hash.as_ref()?)));
+        for (page, known) in self.pages.iter().chain(written) {
+            if read(file, page_size, *page)?.as_ref() != Some(known) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Begins to watch some more pages, if there are too few.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub(crate) fn draw(
+        &mut self,
+        file: &FileRef<'_>,
+        page_size: PageSize,
+        pages: u32,
+        at_once: usize,
+    ) -> Result<()> {
+        let wanted = usize::try_from(pages).unwrap_or(usize::MAX).min(SENTINELS);
+        let free = wanted.saturating_sub(self.pages.len());
+        if self.seed == 0 {
+            self.seed = u64::from_le_bytes(random_bytes()?) | 1;
+        }
+        for n in 0..free.min(at_once) {
+            // The first page always, and of a small database all.
+            let page = match (n, usize::try_from(pages).is_ok_and(|all| all <= SENTINELS)) {
+                (0, _) => PageNo(1),
+                (_, true) => match self.missing(pages) {
+                    Some(page) => page,
+                    None => break,
+                },
+                (_, false) => PageNo(self.random(pages)),
+            };
+            let is_known = self.pages.contains_key(&page) || self.written.contains_key(&page);
+            if is_known || page == page_size.lock_page() {
+                continue;
+            }
+            if let Some(found) = read(file, page_size, page)? {
+                self.pages.insert(page, found);
+            }
+        }
+        Ok(())
+    }
+
+    /// A page of a small database that is not watched and could be.
+    fn missing(&mut self, pages: u32) -> Option<PageNo> {
+        let from = self.random(pages);
+        let all = (from..=pages).chain(1..from).map(PageNo);
+        let mut free = all.filter(|p| !self.pages.contains_key(p) && !self.written.contains_key(p));
+        free.next()
+    }
+
+    /// A number from 1 to `pages`.
+    fn random(&mut self, pages: u32) -> u32 {
+        // xorshift64: what is drawn must differ, and not be a secret.
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        u32::try_from(self.seed % u64::from(pages.max(1))).unwrap_or(0).saturating_add(1)
+    }
+}
+
+/// The hash of a page in the file; `None` if the file ends before.
+fn read(file: &FileRef<'_>, page_size: PageSize, page: PageNo) -> Result<Option<blake3::Hash>> {
+    let mut content = vec![0; page_size.bytes()];
+    let beyond = file.read_at(&mut content, page_size.offset(page))?;
+    Ok((!beyond).then(|| blake3::hash(&content)))
+}
