@@ -155,7 +155,11 @@ fn verify_once(
     report.described_once = judged.copies.kept_once;
     report.findings = judged.damage.into_iter().map(Finding::from).collect();
     report.remarks = judged.remarks.into_iter().map(Finding::from).collect();
-    let Some(latest) = chain.latest() else { return Ok(Some(report)) };
+    let Some(latest) = chain.latest() else {
+        // All that it had may have expired, and what it was read from may have been merged.
+        let is_old = !report.findings.is_empty() && is_replaced(history, &chain)?;
+        return Ok((!is_old).then_some(report));
+    };
     let run = Run { history, chain: &chain, options, monitor, clock };
     let mut proof = Proof {
         seq: latest.seq,
