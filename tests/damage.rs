@@ -56,6 +56,10 @@ fn expected(exhibit: &Exhibit, name: &str, damage: &Damage) -> Expected {
     // A version or a feature that is not known counts only if it is authentic: no damage is newer than this version.
     let kinds = vec![ErrorKind::Damaged];
     let mut expected = Expected { kinds, objects: vec![name.to_owned()], ..Default::default() };
+    if matches!(damage, Damage::Append) {
+        // Bytes behind the end of an object belong to nothing.
+        return expected;
+    }
     let deleted = matches!(damage, Damage::Delete);
     let place = match role {
         Role::Repository => {
@@ -102,8 +106,6 @@ fn expected(exhibit: &Exhibit, name: &str, damage: &Damage) -> Expected {
         Role::Covered { .. } | Role::Sign { .. } | Role::Head { .. } => return expected,
         Role::Segment { history, seq, child, data_at, stands_in } => {
             match (damage, child) {
-                // Bytes behind the data, and bytes that no part has: nobody looks there.
-                (Damage::Append, _) => return expected,
                 (Damage::Flip(i) | Damage::Cut(i), _) if i >= data_at => {
                     expected.data(exhibit, history, *seq);
                     if *stands_in {
@@ -130,7 +132,7 @@ fn expected(exhibit: &Exhibit, name: &str, damage: &Damage) -> Expected {
         }
         Role::Part { history, seq } => {
             // Locations name bytes behind the header; a restore reads those alone.
-            if !matches!(damage, Damage::Append | Damage::Flip(..48)) {
+            if !matches!(damage, Damage::Flip(..48)) {
                 expected.kinds = vec![ErrorKind::Damaged];
                 expected.data(exhibit, history, *seq);
             }

@@ -213,7 +213,8 @@ pub(crate) fn show(context: &Context, args: &ShowArgs) -> Result<()> {
     let Selected { history, chain, commit } = context.select(&repository, &args.target)?;
     let snapshots = context.labels(&history)?;
     let labels = labels_of(&snapshots, &commit);
-    let proofs: Vec<_> = history.proofs()?.into_iter().filter(|p| p.seq == commit.seq).collect();
+    let (proofs, _) = history.readable_proofs()?;
+    let proofs: Vec<_> = proofs.into_iter().filter(|p| p.seq == commit.seq).collect();
     let manifest = &commit.segment.manifest;
     if context.out.json {
         let mut object = commit_json(history.name(), commit.seq, &commit.record, &texts(&labels));

@@ -61,7 +61,8 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
     let damaged = |problem: &Problem| json!({"object": problem.object, "message": problem.message});
     let latest = chain.latest();
     let last_run = crate::repo::last_run_here(history)?;
-    let proofs = history.proofs()?;
+    // Those that can't be read are among the damage.
+    let (proofs, _) = history.readable_proofs()?;
     let failed = failed_proof(history)?;
     let stored: u64 = chain.segments().iter().map(|s| s.stored_len()).sum();
     let commits = u64::try_from(chain.commits().count()).unwrap_or(u64::MAX);

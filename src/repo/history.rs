@@ -298,25 +298,38 @@ impl History {
         Ok(id)
     }
 
-    /// The stored verification results that can be read, oldest commit first. What a damaged one said nobody knows; the damage itself is told
-    /// where a history is judged.
+    /// The stored verification results, oldest commit first.
+    ///
+    /// # Errors
+    /// Store errors; [`ErrorKind::Damaged`] when one can't be opened.
+    pub fn proofs(&self) -> Result<Vec<Proof>> {
+        let (found, unread) = self.readable_proofs()?;
+        all_read(self, unread).map(|()| found)
+    }
+
+    /// The stored verification results that can be read, and errors of the others. What those said nobody knows.
     ///
     /// # Errors
     /// Store errors.
-    pub fn proofs(&self) -> Result<Vec<Proof>> {
-        let mut found = Vec::new();
+    pub(crate) fn readable_proofs(&self) -> Result<(Vec<Proof>, Vec<Error>)> {
+        let (mut found, mut unread) = (Vec::new(), Vec::new());
         for entry in self.repository.store().list(&self.names().proofs())? {
             let Some(seq) = self.names().parse_proof(&entry.name) else { continue };
             match self.repository.read_record::<Proof>(&entry.name) {
-                Ok(read) => {
-                    found.extend(read.map(|(_, proof)| proof).filter(|proof| proof.seq == seq));
+                Ok(None) => {}
+                Ok(Some((_, proof))) if proof.seq == seq => found.push(proof),
+                Ok(Some(_)) => {
+                    let what = "is another record under this one's name";
+                    unread.push(Error::damaged(entry.name, what));
                 }
-                Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {}
+                Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {
+                    unread.push(e);
+                }
                 Err(e) => return Err(e),
             }
         }
         found.sort_by_key(|p| (p.seq, p.started));
-        Ok(found)
+        Ok((found, unread))
     }
 
     /// Stores a verification result.
@@ -335,7 +348,8 @@ impl History {
 /// # Errors
 /// Store errors.
 pub(crate) fn failed_proof(history: &History) -> Result<Option<(Level, String)>> {
-    let mut proofs = history.proofs()?;
+    // The damage itself is told where a history is judged.
+    let (mut proofs, _) = history.readable_proofs()?;
     proofs.sort_by_key(|p| p.started);
     let failed = proofs.iter().rposition(|p| p.failure.is_some());
     let Some((failed, later)) = failed.and_then(|at| proofs.get(at..)?.split_first()) else {
