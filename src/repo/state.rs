@@ -81,7 +81,7 @@ pub(crate) struct Sign {
 }
 
 /// How long to wait for a lock, and how often to look.
-const LOCK_PATIENCE: Duration = Duration::from_millis(100);
+const LOCK_PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 100 });
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// The state file.
