@@ -51,6 +51,16 @@ fn pipe(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
+/// Removes what was put in a place, and puts what was there before back.
+fn put_back(aside: &Path, path: &Path) {
+    if path.symlink_metadata().unwrap().is_dir() {
+        fs::remove_dir(path).unwrap();
+    } else {
+        fs::remove_file(path).unwrap();
+    }
+    fs::rename(aside, path).unwrap();
+}
+
 const OF_ALL: [&[&str]; 5] = [
     &["status"],
     &["verify"],
@@ -172,12 +182,7 @@ fn what_is_in_the_way_of_an_object_is_damage_that_is_named() {
             other_is_well(&lab, &format!("{what} as {name}"));
             let _ = lab.quickly(&["repair", "--apply"]);
             assert!(path.symlink_metadata().is_ok(), "{what} as {name} was moved");
-            if path.symlink_metadata().unwrap().is_dir() {
-                fs::remove_dir(&path).unwrap();
-            } else {
-                fs::remove_file(&path).unwrap();
-            }
-            fs::rename(&aside, &path).unwrap();
+            put_back(&aside, &path);
             lab.ok(&["verify"]);
             lab.ok(&["status"]);
         }
@@ -198,12 +203,7 @@ fn what_is_in_the_way_of_an_object_is_damage_that_is_named() {
                 assert_eq!(ended.code, Some(4), "{what} {name}: {args:?}: {ended:?}");
                 ended.failed(4, &wanted);
             }
-            if path.symlink_metadata().unwrap().is_dir() {
-                fs::remove_dir(&path).unwrap();
-            } else {
-                fs::remove_file(&path).unwrap();
-            }
-            fs::rename(&aside, &path).unwrap();
+            put_back(&aside, &path);
             lab.ok(&["status"]);
         }
     }
@@ -254,12 +254,7 @@ fn an_object_that_is_no_file_is_damaged_and_not_missing() {
                 "{repaired:?}"
             );
             assert!(path.symlink_metadata().is_ok(), "{what} {object} was moved");
-            if path.symlink_metadata().unwrap().is_dir() {
-                fs::remove_dir(&path).unwrap();
-            } else {
-                fs::remove_file(&path).unwrap();
-            }
-            fs::rename(&aside, &path).unwrap();
+            put_back(&aside, &path);
             lab.ok(&["verify", "app"]);
             assert_eq!(lab.seqs(), commits, "{what} {object}");
             assert_eq!(kept(), [true; 2], "{what} {object}");
@@ -333,12 +328,7 @@ fn what_is_no_file_is_damage_on_a_fresh_machine_too() {
                 let ended = lab.quickly(&[args, &["--state-dir", &fresh]].concat());
                 assert_eq!(ended.code, Some(4), "{what} {}: {args:?}: {ended:?}", path.display());
             }
-            if path.symlink_metadata().unwrap().is_dir() {
-                fs::remove_dir(&path).unwrap();
-            } else {
-                fs::remove_file(&path).unwrap();
-            }
-            fs::rename(&aside, &path).unwrap();
+            put_back(&aside, &path);
             lab.ok(&["verify"]);
         }
     }

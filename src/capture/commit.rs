@@ -147,6 +147,10 @@ fn delta(writer: &mut Writer, mut pin: Pin<'_>, head: &Head, run: &Run<'_>) -> R
         Some(then) if !anchor => image::changes_since(&pin, then, head.pages)?,
         _ => Changes::Unknown,
     };
+    // With a rollback journal the time of modification is part of a position.
+    if pin.blocks_writers() && matches!(changes, Changes::Nothing) {
+        return run.unchanged(writer, head.seq, 0);
+    }
     let old = head_digests(writer, head, run.monitor)?;
     if let (Some(then), Changes::Nothing | Changes::Pages(_)) = (&writer.state.position, &changes)
         && !agrees(&pin, then, head, &old, &writer.history().hasher())?

@@ -18,7 +18,7 @@ const COMPARED: u32 = 4096;
 const PAUSE: Duration = Duration::from_millis(10);
 const PAUSES: usize = 500;
 
-/// Whether pages that nobody wrote since a position are in the database as the head has them.
+/// Whether pages that nobody wrote since a position in a WAL are in the database as the head has them.
 ///
 /// # Errors
 /// [`ErrorKind::Source`] when the database can't be read; when the page digests can't be.
@@ -29,10 +29,6 @@ pub(crate) fn agrees(
     digests: &HeadDigests,
     hasher: &PageHasher,
 ) -> Result<bool> {
-    if pin.blocks_writers() {
-        // The time of modification is part of such a position.
-        return Ok(true);
-    }
     let Some(written) = written_since(pin, position)? else { return Ok(false) };
     let reader = PageReader::new(pin)?;
     let pages = head.pages.min(pin.pages());

@@ -119,8 +119,7 @@ pub(crate) fn judge(
         for segment in chain.stored() {
             check_cancelled(monitor)?;
             let fronts = part_headers(history, segment)?;
-            let is_file = |p: &&Problem| history.repository().store().head(&p.object).is_ok();
-            found.to_replace.extend(fronts.iter().filter(is_file).map(|p| p.object.clone()));
+            found.to_replace.extend(fronts.iter().map(|p| p.object.clone()));
             found.damage.extend(fronts);
         }
         let claims = Claims::list(history)?;

@@ -215,7 +215,7 @@ impl Repository {
     /// Store errors.
     pub fn census(&self) -> Result<Census> {
         let mut remembered = remembered(&self.state_dir());
-        let super::Folders { histories, unreadable, bare, mut known } = self.folders()?;
+        let super::Folders { histories, mut unreadable, bare, mut known } = self.folders()?;
         known.extend(unreadable.iter().map(|(id, _)| *id));
         let strangers = self.strangers(&bare)?;
         let mut gone: BTreeMap<HistoryId, Left> = BTreeMap::new();
@@ -225,7 +225,6 @@ impl Repository {
                 left.add(id, &entry.name, Of::Nameless);
             }
         }
-        let mut unreadable = unreadable;
         let buried = match self.store().list_dirs(&format!("{QUARANTINE}{}", names::HISTORIES)) {
             // Only what was moved there is not known.
             Err(e) if e.kind() == ErrorKind::Damaged => {

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use crate::codec::digest::PageHasher;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::about::About;
+use crate::format::header::SealedPrefix;
 use crate::format::names::HistoryNames;
 use crate::format::proof::{Level, Proof};
 use crate::format::record::Record;
@@ -153,19 +154,23 @@ impl History {
     ///
     /// # Errors
     /// Store errors.
-    pub(crate) fn readable_snapshots(&self) -> Result<(Vec<Snapshot>, Vec<Error>)> {
+    pub(crate) fn readable_snapshots(&self) -> Result<Readable<Snapshot>> {
         let (found, unread) = self.snapshots_there()?;
         let counts = found.into_iter().filter_map(|(s, gone)| gone.is_none().then_some(s));
         Ok((counts.collect(), unread))
     }
 
-    fn snapshots_there(&self) -> Result<(Vec<Given>, Vec<Error>)> {
+    fn snapshots_there(&self) -> Result<Readable<Given>> {
         let mut found = Vec::new();
         let mut taken_back = HashMap::new();
-        let parse = |name: &str| self.names().parse_snapshot(name).map(|(seq, id)| (seq, id.0));
-        let (records, unread) = marks(self, &self.names().snapshots(), parse)?;
-        for (seq, id, record) in records {
-            let (id, record): (_, SnapshotRecord) = (SnapshotId(id), record);
+        let names = self.names();
+        let (records, unread) = records_of::<SnapshotRecord, (Seq, SnapshotId)>(
+            self,
+            &names.snapshots(),
+            |name| names.parse_snapshot(name),
+            |(seq, id), prefix, record| record.seq == *seq && prefix.object == padded(id.0),
+        )?;
+        for ((seq, id), record) in records {
             match record.takes_back {
                 Some(other) => {
                     taken_back.insert(other, record.time);
@@ -311,23 +316,15 @@ impl History {
     ///
     /// # Errors
     /// Store errors.
-    pub(crate) fn readable_proofs(&self) -> Result<(Vec<Proof>, Vec<Error>)> {
-        let (mut found, mut unread) = (Vec::new(), Vec::new());
-        for entry in self.repository.store().list(&self.names().proofs())? {
-            let Some(seq) = self.names().parse_proof(&entry.name) else { continue };
-            match self.repository.read_record::<Proof>(&entry.name) {
-                Ok(None) => {}
-                Ok(Some((_, proof))) if proof.seq == seq => found.push(proof),
-                Ok(Some(_)) => {
-                    let what = "is another record under this one's name";
-                    unread.push(Error::damaged(entry.name, what));
-                }
-                Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {
-                    unread.push(e);
-                }
-                Err(e) => return Err(e),
-            }
-        }
+    pub(crate) fn readable_proofs(&self) -> Result<Readable<Proof>> {
+        let names = self.names();
+        let (records, unread) = records_of::<Proof, Seq>(
+            self,
+            &names.proofs(),
+            |name| names.parse_proof(name),
+            |seq, _, proof| proof.seq == *seq,
+        )?;
+        let mut found: Vec<Proof> = records.into_iter().map(|(_, proof)| proof).collect();
         found.sort_by_key(|p| (p.seq, p.started));
         Ok((found, unread))
     }
@@ -363,35 +360,25 @@ pub(crate) fn failed_proof(history: &History) -> Result<Option<(Level, String)>>
 /// A label, and when it was taken back if it was.
 type Given = (Snapshot, Option<Timestamp>);
 
-/// A record, and what its name says: a commit and an id.
-pub(super) type Named<R> = (Seq, [u8; 8], R);
+/// What could be read, and errors of the rest.
+pub(crate) type Readable<T> = (Vec<T>, Vec<Error>);
 
-/// A record that names a commit: a label or a hold.
-pub(super) trait Mark: Record {
-    /// The commit.
-    fn seq(&self) -> Seq;
-}
-
-impl Mark for SnapshotRecord {
-    fn seq(&self) -> Seq {
-        self.seq
-    }
-}
-
-/// The labels or the holds of a history with their names' numbers and ids, and errors of those that can't be read.
-pub(super) fn marks<R: Mark>(
+/// The records below a prefix with what their names say, and errors of those that can't be read. `fits` tells whether a record is the one
+/// that its name says.
+pub(super) fn records_of<R: Record, N>(
     history: &History,
     prefix: &str,
-    parse: impl Fn(&str) -> Option<(Seq, [u8; 8])>,
-) -> Result<(Vec<Named<R>>, Vec<Error>)> {
+    parse: impl Fn(&str) -> Option<N>,
+    fits: impl Fn(&N, &SealedPrefix, &R) -> bool,
+) -> Result<Readable<(N, R)>> {
     let (mut found, mut unread) = (Vec::new(), Vec::new());
     for entry in history.repository().store().list(prefix)? {
-        let Some((seq, id)) = parse(&entry.name) else { continue };
+        let Some(named) = parse(&entry.name) else { continue };
         match history.repository().read_record::<R>(&entry.name) {
-            Ok(Some((prefix, record))) if record.seq() == seq && prefix.object == padded(id) => {
-                found.push((seq, id, record));
-            }
             Ok(None) => {}
+            Ok(Some((prefix, record))) if fits(&named, &prefix, &record) => {
+                found.push((named, record));
+            }
             Ok(Some(_)) => {
                 let what = "is another record under this one's name";
                 unread.push(Error::damaged(entry.name, what));

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::hold::HoldRecord;
 use crate::repo::chain::Commit;
-use crate::repo::history::{History, Mark, all_read, check_label, marks, padded};
+use crate::repo::history::{History, Readable, all_read, check_label, padded, records_of};
 use crate::types::{Digest, HoldId, Seq, Timestamp};
 
 /// A hold on a commit.
@@ -32,12 +32,6 @@ impl Hold {
     }
 }
 
-impl Mark for HoldRecord {
-    fn seq(&self) -> Seq {
-        self.seq
-    }
-}
-
 impl History {
     /// The holds that count, by commit and then by age.
     ///
@@ -52,13 +46,17 @@ impl History {
     ///
     /// # Errors
     /// Store errors.
-    pub(crate) fn readable_holds(&self) -> Result<(Vec<Hold>, Vec<Error>)> {
+    pub(crate) fn readable_holds(&self) -> Result<Readable<Hold>> {
         let mut found = Vec::new();
         let mut taken_back = HashSet::new();
-        let parse = |name: &str| self.names().parse_hold(name).map(|(seq, id)| (seq, id.0));
-        let (records, unread) = marks(self, &self.names().holds(), parse)?;
-        for (seq, id, record) in records {
-            let id = HoldId(id);
+        let names = self.names();
+        let (records, unread) = records_of::<HoldRecord, (Seq, HoldId)>(
+            self,
+            &names.holds(),
+            |name| names.parse_hold(name),
+            |(seq, id), prefix, record| record.seq == *seq && prefix.object == padded(id.0),
+        )?;
+        for ((seq, id), record) in records {
             let HoldRecord { time, takes_back, reason, host, digest, .. } = record;
             match takes_back {
                 Some(other) => {

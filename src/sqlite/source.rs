@@ -311,13 +311,15 @@ impl<'c> Pin<'c> {
     /// What its file looks like now; `None` if there is none, or if that can't be told.
     pub(crate) fn look(&self) -> Option<Glance> {
         let path = self.path.as_deref()?;
-        let index = || match self.journal {
-            Journal::Wal(_) => wal_index(self.connection).ok().flatten().map(Some),
-            Journal::Rollback(_) => Some(None),
+        let index = || wal_index(self.connection).ok().flatten();
+        let glance = match self.journal {
+            Journal::Wal(_) => {
+                let (before, stat) = (index()?, Stat::of(path)?);
+                Glance::Wal(Look::new(stat, before, index()?))
+            }
+            Journal::Rollback(_) => Glance::Rollback(Stat::of(path)?),
         };
-        let (before, stat) = (index()?, Stat::of(path)?);
-        let after = index()?;
-        (self.file == Some(stat.file)).then_some(Glance { stat, before, after })
+        (self.file == Some(glance.stat().file)).then_some(glance)
     }
 
     /// This moment, to be compared with a follower's positions later.
@@ -366,32 +368,37 @@ impl Drop for Pin<'_> {
 
 /// What a database file looks like, in any journal mode.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Glance {
-    stat: Stat,
-    before: Option<WalIndex>,
-    after: Option<WalIndex>,
+pub(crate) enum Glance {
+    /// In WAL mode, with how far checkpoints had come.
+    Wal(Look),
+    /// With a rollback journal, or none.
+    Rollback(Stat),
 }
 
 impl Glance {
+    fn stat(&self) -> &Stat {
+        match self {
+            Self::Wal(look) => look.stat(),
+            Self::Rollback(stat) => stat,
+        }
+    }
+
     /// Whether the file is as it was.
     pub(crate) fn same_as(&self, other: &Self) -> bool {
-        self.stat.same_as(&other.stat)
+        self.stat().same_as(other.stat())
     }
 
     /// Whether the file was written to just now.
     pub(crate) fn is_fresh(&self) -> bool {
-        self.stat.is_fresh()
+        self.stat().is_fresh()
     }
 
     /// Who changed the file until a later glance, while a pin was held: with a rollback journal nobody may.
     pub(crate) fn until(&self, now: &Self) -> Touched {
-        match (self.before, self.after, now.before, now.after) {
-            (Some(before), Some(after), Some(before_now), Some(after_now)) => {
-                let then = Look::new(self.stat, before, after);
-                then.until(&Look::new(now.stat, before_now, after_now), before.frames)
-            }
-            _ if !self.stat.same_as(&now.stat) => Touched::ByOthers,
-            _ if self.stat.is_fresh() => Touched::Perhaps,
+        match (self, now) {
+            (Self::Wal(then), Self::Wal(now)) => then.until(now, then.frames()),
+            _ if !self.same_as(now) => Touched::ByOthers,
+            _ if self.is_fresh() => Touched::Perhaps,
             _ => Touched::No,
         }
     }

@@ -97,9 +97,14 @@ impl Look {
         Self { stat, before, after }
     }
 
-    /// Whether the file is as it was.
-    pub(crate) fn same_file_as(&self, other: &Self) -> bool {
-        self.stat.same_as(&other.stat)
+    /// What the file looked like.
+    pub(crate) fn stat(&self) -> &Stat {
+        &self.stat
+    }
+
+    /// How many frames the WAL had.
+    pub(crate) fn frames(&self) -> u32 {
+        self.before.frames
     }
 
     /// Who changed the file since. `end` is how many frames the generation of `self` came to have.

@@ -125,8 +125,8 @@ impl LocalStore {
             })
         });
         staged.map_err(|e: io::Error| {
-            let strange = strange::leads_nowhere(&e).then(|| strange::in_the_way(&self.root, name));
-            strange.flatten().unwrap_or_else(|| storage(e, "cannot be written", name))
+            strange::blocked(&self.root, name, &e)
+                .unwrap_or_else(|| storage(e, "cannot be written", name))
         })
     }
 
@@ -183,7 +183,7 @@ impl LocalStore {
     fn walk(&self, dir: &str, found: &mut Vec<Entry>) -> io::Result<()> {
         for (entry, name) in self.entries(&self.root.join(dir))? {
             // What is a folder and can't hold objects is in the place of one, or nothing of ours: that is for readers to say.
-            let is_folder = is_folder_name(&name) && strange::is_folder(&entry)?;
+            let is_folder = is_folder_name(&name) && strange::kind_of(&entry)?.is_dir();
             let name = format!("{dir}/{name}");
             if is_folder && !strange::leads_up(&entry)? {
                 if name.split('/').count() < DEEPEST {
@@ -269,7 +269,7 @@ impl Store for LocalStore {
         let dirs = || {
             let mut found = Vec::new();
             for (entry, name) in self.entries(&self.root.join(dir))? {
-                if strange::is_folder(&entry)? {
+                if strange::kind_of(&entry)?.is_dir() {
                     found.push(format!("{prefix}{name}"));
                 }
             }
@@ -288,12 +288,12 @@ impl Store for LocalStore {
             let mut found = Vec::new();
             for entry in entries {
                 let entry = entry?;
-                let (name, kind) = (entry.file_name(), entry.file_type()?);
+                let (name, kind) = (entry.file_name(), strange::kind_of(&entry)?);
                 let nature = match name.to_str() {
                     Some(name) if name.starts_with('.') => continue,
                     Some(name) if !is_part_of_name(name) => Nature::Strange,
-                    Some(_) if strange::is_folder(&entry)? => Nature::Folder,
-                    Some(_) if kind.is_file() || strange::leads_to_file(&entry)? => Nature::File,
+                    Some(_) if kind.is_dir() => Nature::Folder,
+                    Some(_) if kind.is_file() => Nature::File,
                     _ => Nature::Strange,
                 };
                 found.push((format!("{prefix}{}", name.to_string_lossy()), nature));
@@ -329,9 +329,8 @@ impl Store for LocalStore {
 
 impl LocalStore {
     fn unlisted(&self, e: io::Error, prefix: &str) -> Error {
-        let strange = strange::leads_nowhere(&e)
-            .then(|| strange::in_the_way(&self.root, prefix.trim_end_matches('/')));
-        strange.flatten().unwrap_or_else(|| storage(e, "cannot be listed", prefix))
+        strange::blocked(&self.root, prefix.trim_end_matches('/'), &e)
+            .unwrap_or_else(|| storage(e, "cannot be listed", prefix))
     }
 
     fn sync_if_there(&self, dir: &Path) -> io::Result<()> {

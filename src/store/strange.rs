@@ -44,16 +44,20 @@ fn word(kind: FileType) -> &'static str {
 
 /// Why what has an object's name can't be opened or looked at, if something strange is to blame.
 pub(super) fn why(root: &Path, name: &str, e: &io::Error) -> Option<Error> {
-    if leads_nowhere(e)
-        && let Some(above) = name.rsplit_once('/').and_then(|(folder, _)| in_the_way(root, folder))
-    {
-        return Some(above);
+    let above = name.rsplit_once('/').and_then(|(folder, _)| blocked(root, folder, e));
+    if above.is_some() {
+        return above;
     }
     let kind = fs::symlink_metadata(root.join(name)).ok()?.file_type();
     if kind.is_symlink() && !leads_nowhere(e) {
         return None;
     }
     (!kind.is_file()).then(|| no_file(name, kind))
+}
+
+/// What stands in the place of a folder that a name is below, or is, if that is why the name leads nowhere.
+pub(super) fn blocked(root: &Path, name: &str, e: &io::Error) -> Option<Error> {
+    if leads_nowhere(e) { in_the_way(root, name) } else { None }
 }
 
 /// What stands in the place of a folder that a name is below, or is.
@@ -84,14 +88,9 @@ pub(super) fn measure(entry: &DirEntry) -> io::Result<Metadata> {
     followed(entry)?.filter(Metadata::is_file).map_or_else(|| entry.metadata(), Ok)
 }
 
-/// Whether a name in a folder is a folder, or a link that leads to one.
-pub(super) fn is_folder(entry: &DirEntry) -> io::Result<bool> {
-    Ok(entry.file_type()?.is_dir() || followed(entry)?.is_some_and(|meta| meta.is_dir()))
-}
-
-/// Whether a name in a folder is a link that leads to a file.
-pub(super) fn leads_to_file(entry: &DirEntry) -> io::Result<bool> {
-    Ok(followed(entry)?.is_some_and(|meta| meta.is_file()))
+/// What a name in a folder is, or what a link leads to.
+pub(super) fn kind_of(entry: &DirEntry) -> io::Result<FileType> {
+    followed(entry)?.map_or_else(|| entry.file_type(), |meta| Ok(meta.file_type()))
 }
 
 /// What a link leads to; nothing for all else, and for a link that leads nowhere.
@@ -107,7 +106,7 @@ fn followed(entry: &DirEntry) -> io::Result<Option<Metadata>> {
 }
 
 /// Whether an error is that of a link that leads nowhere, or to itself.
-pub(super) fn leads_nowhere(e: &io::Error) -> bool {
+fn leads_nowhere(e: &io::Error) -> bool {
     let is_loop = e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
     is_loop || matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

@@ -30,9 +30,10 @@ use crate::progress::{Monitor, Phase};
 use crate::repo::digests::HeadDigests;
 use crate::repo::publish::Prepared;
 use crate::repo::rival::Signs;
+use crate::repo::state::Head;
 use crate::repo::writer::Writer;
 use crate::sqlite::notice::Notice;
-use crate::sqlite::source::{Pin, Source};
+use crate::sqlite::source::{Pin, Position, Source};
 use crate::sqlite::tail::Tail;
 use crate::sqlite::witness::OVERWRITTEN;
 use crate::types::{Digest, PageNo, Seq};
@@ -194,16 +195,15 @@ impl Publisher<'_> {
         let mut tail = Tail::open(self.path)?;
         let head = self.writer.head().filter(|head| head.page_size == pin.page_size()).cloned();
         let saved = self.writer.state.position.filter(|_| self.gap.is_none());
+        self.digests = None;
         let proven = match (&head, saved) {
             (Some(head), Some(saved))
                 if !self.writer.needs_anchor() && !self.writer.needs_base() =>
             {
-                tail.prove(&saved, head.pages)?
+                tail.prove(&saved, head.pages)? && self.is_intact(&pin, head, &saved)?
             }
             _ => false,
         };
-        self.digests = None;
-        let proven = proven && self.is_intact(&pin)?;
         if !proven {
             // The tail begins where the scan's snapshot is; what it finds then comes behind the scan.
             tail.start_at(pin.wal_place().ok_or_else(no_wal)?, pin.pages());
@@ -234,14 +234,10 @@ impl Publisher<'_> {
     }
 
     /// Whether the file below the WAL is the one that the saved position is of. If not, somebody overwrote it meanwhile.
-    fn is_intact(&mut self, pin: &Pin<'_>) -> Result<bool> {
-        let (Some(head), Some(saved)) = (self.writer.head().cloned(), self.writer.state.position)
-        else {
-            return Ok(false);
-        };
-        let digests = head_digests(&self.writer, &head, self.listener)?;
+    fn is_intact(&mut self, pin: &Pin<'_>, head: &Head, saved: &Position) -> Result<bool> {
+        let digests = head_digests(&self.writer, head, self.listener)?;
         let hasher = self.writer.history().hasher();
-        let is_intact = agrees(pin, &saved, &head, &digests, &hasher)?;
+        let is_intact = agrees(pin, saved, head, &digests, &hasher)?;
         match is_intact {
             true => self.digests = Some(digests),
             false => self.gap = Some(OVERWRITTEN.to_owned()),

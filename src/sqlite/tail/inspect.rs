@@ -21,7 +21,7 @@ impl Tail {
         let touched = match self.look.until(&now, self.at.frame) {
             // Without witnesses the worst is believed.
             Touched::Perhaps
-                if !self.look.same_file_as(&now) && !self.sentinels.suffice(self.pages) =>
+                if !self.look.stat().same_as(now.stat()) && !self.sentinels.suffice(self.pages) =>
             {
                 Touched::ByOthers
             }
