@@ -44,6 +44,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 const REST: u32 = 10;
 /// How often to look whether it is time to show others that this follower is there; oftener in tests, which have clocks of their own.
 const LOOK: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 30_000 });
+/// How long to leave a database alone that is being overwritten.
+const HANDS: Duration = Duration::from_millis(100);
 /// How often to look at a database that is not in WAL mode, whatever the notices say.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -270,6 +272,10 @@ impl Publisher<'_> {
             match ended {
                 Some(Ended::Stopped) => return Ok(Next::Stop),
                 Some(Ended::Lost(reason)) => {
+                    if reason == OVERWRITTEN {
+                        // Whoever does that removes the WAL next, if it is done by hand: what is opened before would be the old one.
+                        drop(self.shared.wait_for(HANDS, |s| s.stop));
+                    }
                     self.gap = Some(reason);
                     return Ok(Next::Again);
                 }
