@@ -90,7 +90,8 @@ pub(crate) struct State {
     version: u32,
     pub(crate) term: Term,
     pub(crate) token: WriterToken,
-    /// Tokens of terms that were about to be claimed: whoever finds a claim of one knows that nothing was published in it.
+    /// Tokens of terms that were about to be claimed. Nothing was published in those terms by this machine; whoever has a copy of
+    /// this state may be at work in one of them, and goes on from `head`, or from what came behind it.
     #[serde(default)]
     pub(crate) claiming: Vec<WriterToken>,
     /// The highest term up to which, from the head's on, only prunes claimed a turn.

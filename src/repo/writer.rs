@@ -43,6 +43,8 @@ pub struct Writer {
     /// What this process tried to publish behind the head, and where in the source that ends: any of it may be there, or come
     /// to be there yet.
     tries: Vec<(Head, Option<Position>)>,
+    /// Tokens of turns that this process asked for, and did nothing in so far.
+    mine: Vec<WriterToken>,
     /// What it is built on.
     pub(crate) links: Links,
 }
@@ -87,7 +89,6 @@ impl Writer {
         let mut before = saved.clone().unwrap_or_else(|| State::new(Term(0), token, None));
         before.claiming.push(token);
         dir.write(&before)?;
-        let mut claiming = before.claiming;
         let (Claim { term, token }, chain) = take_turn(history, role, token, load)?;
         sync_log(history)?;
         if load.is_none()
@@ -102,12 +103,13 @@ impl Writer {
         state.head_lost = lost;
         // Numbers of commits that were lost, or expired before the history was set back, name nothing else.
         state.at_least = history.highest_number(&chain)?.next();
-        // The same head: nobody wrote in between. In the term that is remembered nothing was published, and whoever still holds
-        // it, a clone of this machine, goes on from this head, too.
+        // The same head: nobody wrote in between. In the terms that are remembered nothing was published, and whoever still holds
+        // one of them, a twin of this machine, goes on from this head, too. Of another head a twin may know nothing.
         let same = saved.as_ref().filter(|saved| saved.head == state.head);
-        claiming.extend(same.map(|saved| saved.token));
+        let remembered = same.iter().flat_map(|saved| saved.claiming.iter().chain([&saved.token]));
+        let mine: Vec<WriterToken> = remembered.copied().chain([token]).collect();
         let from = same.map_or(Term(0), |saved| saved.quiet);
-        state.quiet = quiet(history, &state, from, &claiming)?;
+        state.quiet = quiet(history, &state, from, &mine)?;
         if let Some(saved) = saved {
             // So the place in the source still means something.
             if saved.head == state.head {
@@ -131,7 +133,8 @@ impl Writer {
 
     fn with(history: &History, role: &str, dir: StateDir, state: State) -> Self {
         let (history, role) = (history.clone(), role.to_owned());
-        Self { history, role, dir, state, tries: Vec::new(), links: Links::new() }
+        let (tries, mine) = (Vec::new(), Vec::new());
+        Self { history, role, dir, state, tries, mine, links: Links::new() }
     }
 
     /// The history.
@@ -178,6 +181,8 @@ impl Writer {
     pub(crate) fn publish(&mut self, head: &Head, bytes: &[u8]) -> Result<()> {
         let at = LogName { term: head.term, first: head.first };
         let name = self.history.names().segment(at);
+        // A twin of this machine may be at work in the other turns that were remembered, and know nothing of this segment.
+        self.state.claiming.clone_from(&self.mine);
         let store = self.history.repository().store();
         // Nothing is put into what lies in the repository's place now.
         self.history.check_there()?;
@@ -314,6 +319,7 @@ impl Writer {
         // If we die before the new term is remembered, the next run knows the claim for ours.
         let token = WriterToken::random()?;
         self.state.claiming.push(token);
+        self.mine.push(token);
         self.dir.write(&self.state)?;
         let (Claim { term, token }, chain) = take_turn(&self.history, &self.role, token, None)?;
         sync_log(&self.history)?;
@@ -345,6 +351,7 @@ impl Writer {
         self.state.at_least = self.state.at_least.max(expired);
         (self.state.term, self.state.token) = (term, token);
         self.state.claiming.clear();
+        self.mine.clear();
         self.dir.write(&self.state)
     }
 

@@ -65,6 +65,21 @@ fn a_clone_that_was_made_in_the_middle_displaces_nothing() {
     assert!(story.contains("0 backup: creates writer/3"), "{story}");
 }
 
+/// A follower wrote down that it was about to renew its turn. A clone of its machine, made right then, took the new turn for one of its
+/// own, in which nothing happens, and took its commit for safe. The follower, which had not seen that commit, displaced it.
+#[test]
+fn a_clone_does_not_take_a_turn_that_the_other_is_in_for_an_old_one_of_its_own() {
+    let cast = vec![Role::Follow { machine: 0, commits: 4, renew: true }, Role::Clone { times: 1 }];
+    let cues = [
+        (0, "creates writer/2", Turn::Switch(1)),
+        (1, "creates log/", Turn::Switch(0)),
+        (0, "creates log/2-3", Turn::Switch(1)),
+    ];
+    let story = play(0, cast, &cues);
+    assert!(story.contains("1 clone: creates log/1-"), "{story}");
+    assert!(story.contains("1 clone: the backup ends: "), "{story}");
+}
+
 /// A writer that another one was about to supersede published a commit, and a copy took it. Then the other one displaced it.
 #[test]
 fn a_copy_does_not_take_what_another_writer_may_displace() {
