@@ -110,6 +110,8 @@ impl Run<'_> {
     /// Nothing had changed: acknowledges the head, and remembers the new place in the source.
     fn unchanged(&self, writer: &mut Writer, seq: Seq, read: u64) -> Result<Captured> {
         writer.confirm()?;
+        // What was read because something was written, or may have been, was written and taken back.
+        writer.state.gap |= read > 0;
         writer.remember(None, self.position, self.source)?;
         Ok(Captured { seq, commit: None, read })
     }

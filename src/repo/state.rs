@@ -114,6 +114,9 @@ pub(crate) struct State {
     #[serde(default)]
     pub(crate) acknowledged: Option<Head>,
     pub(crate) position: Option<Position>,
+    /// Whether transactions may have come and gone between the head and the position: they left nothing that differs.
+    #[serde(default)]
+    pub(crate) gap: bool,
     /// What was about to be published, and where in the source that ends: a run that dies before it remembers the new head
     /// finds its place all the same.
     #[serde(default)]
@@ -139,6 +142,7 @@ impl State {
             head_lost: false,
             acknowledged: None,
             position: None,
+            gap: false,
             next: None,
             source: String::new(),
             last_run: None,

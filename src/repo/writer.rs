@@ -405,6 +405,7 @@ impl Writer {
             self.tries.clear();
             self.state.head = head;
             self.state.head_lost = false;
+            self.state.gap = false;
             self.state.at_least = Seq(0);
             self.state.since_upkeep = self.state.since_upkeep.saturating_add(1);
         }

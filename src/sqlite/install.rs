@@ -55,7 +55,7 @@ pub(crate) fn install(
         Mode::Wal => copy.run(&mut target, &mut || capture()),
         Mode::Rollback => copy_after_capture(&copy, &mut target, path, capture),
     };
-    source::close(target, mode == Mode::Wal);
+    source::close(target, Some(mode == Mode::Wal));
     installed.map_err(|e| if e.object().is_none() { e.with_object(name()) } else { e })
 }
 

@@ -91,7 +91,7 @@ pub(super) fn walk(
         return Ok(false);
     }
     let (mut sum, mut number) = (header.checksum, 0);
-    if let Some(from) = from {
+    if let Some(from) = from.filter(|from| from.frame > 0) {
         let mut last = [0; FRAME_HEADER_LEN];
         wal.read_at(&mut last, WalHeader::frame_offset(page_size, from.frame))?;
         let same = FrameHeader::parse(&last)

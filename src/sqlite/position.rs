@@ -35,7 +35,8 @@ impl FileIdentity {
     }
 }
 
-/// The fields of a rollback-mode database that change with every transaction.
+/// What changes with every write to a database file. With a rollback journal that is every transaction; in WAL mode, every
+/// checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ChangeCounter {
     pub(super) counter: u32,
@@ -51,12 +52,25 @@ pub(crate) struct ChangeCounter {
 pub struct Position {
     pub(super) file: FileIdentity,
     pub(super) place: Place,
+    /// In WAL mode, if the file had everything up to the place: what the file looked like. It proves the place as long as nobody
+    /// wrote to the file, whatever became of the WAL.
+    #[serde(default)]
+    pub(super) rest: Option<ChangeCounter>,
 }
 
 impl Position {
     /// A place in the WAL of a file.
     pub(crate) fn in_wal(file: FileIdentity, place: WalPosition) -> Self {
-        Self { file, place: Place::Wal(place) }
+        Self { file, place: Place::Wal(place), rest: None }
+    }
+
+    /// The same place, with what a file that has everything looks like.
+    pub(super) fn at_rest(self, rest: ChangeCounter) -> Self {
+        Self { rest: Some(rest), ..self }
+    }
+
+    fn is_same_place(&self, other: &Self) -> bool {
+        (self.file, self.place) == (other.file, other.place)
     }
 
     /// The file, and the place in its WAL, if it is one.
@@ -81,7 +95,7 @@ impl Moment {
     /// Whether a follower at work, whose position this is, has captured the moment. It counts commits without a gap, so a
     /// higher count is a later moment.
     pub(crate) fn is_within(&self, position: &Position) -> bool {
-        if self.position == Some(*position) {
+        if self.position.is_some_and(|then| then.is_same_place(position)) {
             return true;
         }
         match (self.commits, position.wal()) {
@@ -96,7 +110,8 @@ impl Moment {
     /// counted. Of use only while a follower is at work, whose connections keep the count from being made anew.
     pub(crate) fn is_just(&self, position: &Position) -> bool {
         let (Some(then), Some((file, at))) = (self.commits, position.wal()) else { return false };
-        self.position.is_none() && self.file == Some(file) && at.changes == then
+        let is_empty = self.position.and_then(|now| now.wal()).is_some_and(|(_, at)| at.frame == 0);
+        is_empty && self.file == Some(file) && at.changes == then
     }
 
     /// Whether later positions can be told from earlier ones.

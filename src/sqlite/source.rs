@@ -40,7 +40,7 @@ pub struct Source {
     path: PathBuf,
     /// Whether it was in WAL mode when it was pinned last. Of any other database the wal-index must not even be
     /// looked at: that would create it.
-    wal: bool,
+    wal: Option<bool>,
     /// The file that was pinned last.
     file: Option<FileIdentity>,
 }
@@ -61,7 +61,7 @@ impl Source {
             return Err(Error::new(ErrorKind::Source, "is not a database file").with_object(name));
         }
         let connection = connect(path).map_err(|e| e.with_object(name))?;
-        Ok(Self { connection: Some(connection), path: path.to_owned(), wal: false, file: None })
+        Ok(Self { connection: Some(connection), path: path.to_owned(), wal: None, file: None })
     }
 
     /// The path that it was opened by.
@@ -81,9 +81,16 @@ impl Source {
             return Err(Error::new(ErrorKind::Source, "is closed").with_object(name));
         };
         let pin = Pin::begin(connection, Some(path)).map_err(|e| e.with_object(name))?;
-        self.wal = matches!(pin.journal, Journal::Wal(_));
+        self.wal = Some(matches!(pin.journal, Journal::Wal(_)));
         self.file = pin.file;
         Ok(pin)
+    }
+
+    /// Closes it as any other connection is closed: see [`close_as_usual`].
+    pub(crate) fn close_as_usual(mut self) {
+        if let Some(connection) = self.connection.take() {
+            close_as_usual(connection);
+        }
     }
 
     /// Whether the path still leads to the file that was pinned last.
@@ -104,28 +111,49 @@ impl Drop for Source {
     }
 }
 
-/// A connection for reading, which waits a while for locks.
+/// A connection for reading, which waits a while for locks. Dropping it leaves the WAL alone: what could not be read is never written.
 pub(super) fn connect(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(path, flags)
-        .and_then(|c| c.busy_timeout(BUSY_TIMEOUT).map(|()| c))
-        .map_err(|e| source_error(e, "cannot be opened"))
+    let connect = || {
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        Ok(connection)
+    };
+    connect().map_err(|e| source_error(e, "cannot be opened"))
 }
 
-/// Closes a connection without losing a WAL that somebody may go on from. `wal` tells whether the database is in WAL mode.
-pub(super) fn close(connection: Connection, wal: bool) {
+/// Closes a connection without losing a WAL that somebody may go on from. `wal` tells whether the database is in WAL mode; `None` if
+/// that is not known, since it could not be read.
+pub(super) fn close(connection: Connection, wal: Option<bool>) {
     // A WAL with frames stays for the next run to go on from. Without frames there is nothing
     // to keep, and an ordinary close removes the empty files that opening made.
-    let has_frames = || match wal_index(&connection) {
-        Ok(index) => index.is_some_and(|index| index.frames > 0),
-        Err(_) => true,
+    let has_frames = match wal {
+        Some(true) => match wal_index(&connection) {
+            Ok(index) => index.is_some_and(|index| index.frames > 0),
+            Err(_) => true,
+        },
+        Some(false) => false,
+        None => has_wal(&connection),
     };
-    if wal && has_frames() {
-        // It can't fail on an open connection; and then only the proof would be lost.
-        let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+    match has_frames {
+        // A failure to close has no consequence for what was read.
+        true => drop(connection.close()),
+        false => close_as_usual(connection),
     }
-    // A failure to close has no consequence for what was read.
+}
+
+/// Closes a connection as any other does: the last one brings what is in the WAL into the database file, and removes the WAL.
+pub(super) fn close_as_usual(connection: Connection) {
+    // Neither can fail on an open connection with no statement under way; and then files stay that are in nobody's way.
+    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
     let _ = connection.close();
+}
+
+/// Whether there is something in the WAL of a database, judged by its file.
+fn has_wal(connection: &Connection) -> bool {
+    let Some(path) = connection.path() else { return true };
+    std::fs::metadata(format!("{path}-wal")).is_ok_and(|meta| meta.len() > 0)
 }
 
 /// Makes sure, as far as SQLite's locks can tell, that nobody has a database open. What is no database is not in use.
@@ -176,6 +204,8 @@ pub struct Pin<'c> {
     path: Option<PathBuf>,
     file: Option<FileIdentity>,
     pub(crate) journal: Journal,
+    /// In WAL mode, what the file looked like after the pin began; with it, whether the next write to it will show.
+    rest: Option<(ChangeCounter, bool)>,
     page_size: PageSize,
     pages: u32,
 }
@@ -209,6 +239,7 @@ impl<'c> Pin<'c> {
             path: path.map(Path::to_owned),
             file: None,
             journal: Journal::Rollback(None),
+            rest: None,
             page_size: PageSize::DEFAULT,
             pages: 0,
         };
@@ -220,8 +251,13 @@ impl<'c> Pin<'c> {
         let stat = path.map(FileIdentity::of).transpose()?;
         pin.file = stat.map(|(file, _)| file);
         pin.journal = match (wal, stat) {
-            (Some(index), _) => Journal::Wal(index),
-            (None, Some((_, modified))) => Journal::Rollback(pin.change_counter(modified)?),
+            (Some(index), _) => {
+                pin.rest = pin.look_at_rest()?;
+                Journal::Wal(index)
+            }
+            (None, Some((_, modified))) => {
+                Journal::Rollback(change_counter(pin.connection, modified)?)
+            }
             (None, None) => Journal::Rollback(None),
         };
         Ok(pin)
@@ -273,18 +309,21 @@ impl<'c> Pin<'c> {
     /// The place that this moment is, if it can prove anything later.
     pub fn position(&self) -> Option<Position> {
         let file = self.file?;
-        let place = match self.journal {
-            // Without frames the salts are those of a WAL to come: they prove nothing.
-            Journal::Wal(index) if index.frames > 0 => Place::Wal(WalPosition {
-                salts: index.salts,
-                frame: index.frames,
-                checksum: index.checksum,
-                changes: index.changes,
-            }),
-            Journal::Wal(_) | Journal::Rollback(None) => return None,
-            Journal::Rollback(Some(counter)) => Place::Rollback(counter),
-        };
-        Some(Position { file, place })
+        match self.journal {
+            Journal::Wal(index) => {
+                let position = Position::in_wal(file, WalPosition::of(&index));
+                // Nothing of a later commit can be backfilled under this pin.
+                let has_all = index.backfilled >= index.frames;
+                match self.rest.filter(|(_, shows)| *shows && has_all) {
+                    Some((rest, _)) => Some(position.at_rest(rest)),
+                    None => Some(position),
+                }
+            }
+            Journal::Rollback(None) => None,
+            Journal::Rollback(Some(counter)) => {
+                Some(Position { file, place: Place::Rollback(counter), rest: None })
+            }
+        }
     }
 
     /// What a position proves about this moment. For frames the caller still has to check that their
@@ -295,7 +334,8 @@ impl<'c> Pin<'c> {
         }
         match (self.journal, position.place) {
             (Journal::Rollback(Some(now)), Place::Rollback(then)) if now == then => Since::Nothing,
-            (Journal::Wal(now), Place::Wal(then)) if now.salts == then.salts => {
+            // Without frames the salts are those of a WAL to come: they prove nothing.
+            (Journal::Wal(now), Place::Wal(then)) if now.salts == then.salts && then.frame > 0 => {
                 if now.frames == then.frame && now.checksum == then.checksum {
                     Since::Nothing
                 } else if now.frames > then.frame {
@@ -304,8 +344,19 @@ impl<'c> Pin<'c> {
                     Since::Unknown
                 }
             }
+            // Nobody wrote to the file since it had everything. So whatever was committed since is in the WAL, as it is now: what a
+            // WAL in between had would have been written to the file.
+            (Journal::Wal(now), Place::Wal(_)) if self.is_at_rest(position) => match now.frames {
+                0 => Since::Nothing,
+                _ => Since::Frames(WalPosition::before_all(&now)),
+            },
             _ => Since::Unknown,
         }
+    }
+
+    /// Whether the file is as a position knows it, from when the file had everything.
+    fn is_at_rest(&self, position: &Position) -> bool {
+        position.rest.is_some() && position.rest == self.rest.map(|(now, _)| now)
     }
 
     /// What its file looks like now; `None` if there is none, or if that can't be told.
@@ -345,18 +396,31 @@ impl<'c> Pin<'c> {
             .map_err(|e| source_error(e, "cannot be read"))
     }
 
-    fn change_counter(&self, modified: (i64, i64)) -> Result<Option<ChangeCounter>> {
-        let Some(file) = FileRef::database(self.connection)? else { return Ok(None) };
-        let mut header = [0; 100];
-        if file.read_at(&mut header, 0)? {
+    /// What the file looks like, and whether the next write to it will show.
+    fn look_at_rest(&self) -> Result<Option<(ChangeCounter, bool)>> {
+        let Some(stat) = self.path.as_deref().and_then(Stat::of) else { return Ok(None) };
+        if self.file != Some(stat.file) {
             return Ok(None);
         }
-        let field = |at: usize| {
-            header.get(at..).and_then(|b| b.first_chunk()).map(|b| u32::from_be_bytes(*b))
-        };
-        let (Some(counter), Some(valid_for)) = (field(24), field(92)) else { return Ok(None) };
-        Ok(Some(ChangeCounter { counter, valid_for, bytes: file.size()?, modified }))
+        let counter = change_counter(self.connection, stat.modified())?;
+        Ok(counter.map(|counter| (counter, stat.is_settled())))
     }
+}
+
+/// What changes with every write to a connection's database file, which was modified then; `None` without a file, or a whole header.
+pub(super) fn change_counter(
+    connection: &Connection,
+    modified: (i64, i64),
+) -> Result<Option<ChangeCounter>> {
+    let Some(file) = FileRef::database(connection)? else { return Ok(None) };
+    let mut header = [0; 100];
+    if file.read_at(&mut header, 0)? {
+        return Ok(None);
+    }
+    let field =
+        |at: usize| header.get(at..).and_then(|b| b.first_chunk()).map(|b| u32::from_be_bytes(*b));
+    let (Some(counter), Some(valid_for)) = (field(24), field(92)) else { return Ok(None) };
+    Ok(Some(ChangeCounter { counter, valid_for, bytes: file.size()?, modified }))
 }
 
 impl Drop for Pin<'_> {
@@ -430,17 +494,8 @@ pub(super) fn begin_wal(connection: &Connection) -> Result<Option<WalIndex>> {
     }
     // Writers commit faster than we begin. Stand in their queue once: while another connection of
     // ours holds the write lock, nothing moves.
-    let path = connection.path().unwrap_or_default().to_owned();
-    let gate = Connection::open_with_flags(
-        &path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )
-    .and_then(|gate| {
-        gate.busy_timeout(BUSY_TIMEOUT)?;
-        gate.execute_batch("BEGIN IMMEDIATE")?;
-        Ok(gate)
-    })
-    .map_err(failed)?;
+    let gate = connect(Path::new(connection.path().unwrap_or_default()))?;
+    gate.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
     let begun = try_begin_wal(connection);
     let _ = gate.execute_batch("ROLLBACK");
     begun?
@@ -502,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_wal_proves_nothing() {
+    fn an_empty_wal_proves_nothing_but_the_file_does_as_long_as_nobody_writes_to_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.db");
         let app = open(
@@ -512,8 +567,43 @@ mod tests {
         let mut source = Source::open(&path).unwrap();
         let pin = source.pin().unwrap();
         assert!(matches!(pin.journal, Journal::Wal(_)));
-        assert_eq!(pin.position(), None);
+        if let Some(fresh) = pin.position().filter(|p| p.rest.is_none()) {
+            // Written just now: the next write might have the same time.
+            assert_eq!(pin.since(&fresh), Since::Unknown);
+        }
+        drop(pin);
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(10);
+        std::fs::File::open(&path).unwrap().set_modified(long_ago).unwrap();
+        let position = source.pin().unwrap().position().unwrap();
+        assert_eq!(source.pin().unwrap().since(&position), Since::Nothing);
+        app.execute_batch("INSERT INTO t VALUES(1)").unwrap();
+        assert!(
+            matches!(source.pin().unwrap().since(&position), Since::Frames(at) if at.frame == 0)
+        );
+        app.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+        assert_eq!(source.pin().unwrap().since(&position), Since::Unknown);
+    }
+
+    #[test]
+    fn what_can_not_be_read_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        let app =
+            open(&path, "PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)");
+        app.execute_batch("PRAGMA wal_checkpoint; UPDATE t SET x=2").unwrap();
+        app.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
         drop(app);
+        // The checksums hold, and the first page is none of a database.
+        let wal = dir.path().join("a.db-wal");
+        let mut bytes = std::fs::read(&wal).unwrap();
+        crate::sqlite::wal::forge_first_page(&mut bytes);
+        std::fs::write(&wal, &bytes).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let tried = Source::open(&path).and_then(|mut source| source.pin().map(|_| ()));
+        assert!(tried.is_err());
+        assert!(crate::sqlite::tail::Tail::open(&path).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        assert_eq!(std::fs::read(&wal).unwrap(), bytes);
     }
 
     #[test]

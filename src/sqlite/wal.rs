@@ -169,6 +169,12 @@ impl WalPosition {
             changes: index.changes,
         }
     }
+
+    /// The place before the first frame of a generation, as far as that matters for reading it: how many commits came before is not
+    /// known.
+    pub(crate) fn before_all(index: &WalIndex) -> Self {
+        Self { salts: index.salts, frame: 0, checksum: [0; 2], changes: index.changes }
+    }
 }
 
 fn be32(bytes: &[u8], at: usize) -> Option<u32> {
@@ -177,6 +183,21 @@ fn be32(bytes: &[u8], at: usize) -> Option<u32> {
 
 fn ne32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// Makes the first frame one of page 1 with rubbish in it, and all checksums right again.
+#[cfg(test)]
+pub(crate) fn forge_first_page(wal: &mut [u8]) {
+    let header = WalHeader::parse(wal[..HEADER_LEN].try_into().unwrap()).unwrap();
+    let len = header.page_size.bytes() + FRAME_HEADER_LEN;
+    wal[HEADER_LEN..HEADER_LEN + 4].copy_from_slice(&1u32.to_be_bytes());
+    wal[HEADER_LEN + FRAME_HEADER_LEN..HEADER_LEN + len].fill(0x5a);
+    let mut sum = header.checksum;
+    for frame in wal[HEADER_LEN..].chunks_exact_mut(len) {
+        sum = FrameHeader::expected(sum, header.order, frame).unwrap();
+        frame[16..20].copy_from_slice(&sum[0].to_be_bytes());
+        frame[20..24].copy_from_slice(&sum[1].to_be_bytes());
+    }
 }
 
 #[cfg(test)]

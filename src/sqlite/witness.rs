@@ -31,6 +31,10 @@ pub(crate) const AT_ONCE: usize = 64;
 /// Two writes within this time may have the same time of modification. Unit tests, which capture thousands of times and
 /// overwrite nothing, do not wait for it.
 const TICK: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 12 });
+/// What was modified longer ago than this has another time when it is modified again: on most file systems, and on those that keep
+/// whole seconds only.
+const SETTLED: Duration = Duration::from_millis(12);
+const SETTLED_COARSE: Duration = Duration::from_secs(3);
 
 /// The file's size, and when it was modified, in seconds and nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +44,8 @@ pub(crate) struct Stat {
     modified: (i64, i64),
     /// Whether that was so recently that the next write may have the same time.
     fresh: bool,
+    /// Whether it was certainly not, even as tests have it.
+    settled: bool,
 }
 
 impl Stat {
@@ -53,18 +59,31 @@ impl Stat {
             u64::try_from(modified.0).unwrap_or(0),
             u32::try_from(modified.1).unwrap_or(0),
         );
+        let coarse = then.subsec_nanos() == 0;
+        // A time that lies ahead says nothing of how long ago it was.
+        let age = now.checked_sub(then);
         Some(Self {
             file: FileIdentity::of_meta(&meta),
             bytes: meta.len(),
             modified,
-            // A time that lies ahead says nothing of how long ago it was.
-            fresh: now.checked_sub(then).is_none_or(|age| age < TICK),
+            fresh: age.is_none_or(|age| age < TICK),
+            settled: age.is_some_and(|age| age > if coarse { SETTLED_COARSE } else { SETTLED }),
         })
     }
 
     /// Whether the next write may have the same time.
     pub(crate) fn is_fresh(&self) -> bool {
         self.fresh
+    }
+
+    /// Whether the next write certainly has another time.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// When the file was modified, in seconds and nanoseconds.
+    pub(crate) fn modified(&self) -> (i64, i64) {
+        self.modified
     }
 
     /// Whether the file is as it was.

@@ -170,7 +170,11 @@ impl Publisher<'_> {
             drop(pin);
             return self.poll(&mut source, notice);
         }
-        self.follow(pin, notice)
+        let (next, rests) = self.follow(pin, notice)?;
+        if rests {
+            source.close_as_usual();
+        }
+        Ok(next)
     }
 
     /// Shows others that it is there, when nothing else does. What becomes of that is no fault: it only spares people a question.
@@ -193,10 +197,13 @@ impl Publisher<'_> {
         }
     }
 
-    fn follow(&mut self, pin: Pin<'_>, notice: &mut Notice) -> Result<Next> {
+    /// Follows the WAL. Answers with what comes next whether everything is in the database file now.
+    fn follow(&mut self, pin: Pin<'_>, notice: &mut Notice) -> Result<(Next, bool)> {
         let mut tail = Tail::open(self.path)?;
         let head = self.writer.head().filter(|head| head.page_size == pin.page_size()).cloned();
-        let saved = self.writer.state.position.filter(|_| self.gap.is_none());
+        // Between the head and a place behind a gap, transactions may have come and gone.
+        let (gap, saved) = (self.writer.state.gap, self.writer.state.position);
+        let saved = saved.filter(|_| self.gap.is_none() && !gap);
         self.digests = None;
         let proven = match (&head, saved) {
             (Some(head), Some(saved))
@@ -217,7 +224,7 @@ impl Publisher<'_> {
             (state.publishing, state.abandoned) = (false, false);
         });
         let (shared, options, path) = (self.shared, self.options, self.path);
-        std::thread::scope(|scope| {
+        let ended = std::thread::scope(|scope| {
             let dir = &dir;
             let watcher = Watcher { tail, group, shared, notice, options, path, dir };
             let watching = std::thread::Builder::new()
@@ -232,7 +239,14 @@ impl Publisher<'_> {
             }
             let joined = watching.join().map_err(|_| panicked());
             joined.and(worked)
-        })
+        })?;
+        let rest = self.shared.update(|state| state.rest.take());
+        if rest.is_some()
+            && let Err(e) = self.writer.remember(None, rest, self.place)
+        {
+            self.warn(&e);
+        }
+        Ok((ended, rest.is_some()))
     }
 
     /// Whether the file below the WAL is the one that the saved position is of. If not, somebody overwrote it meanwhile.
@@ -301,17 +315,21 @@ impl Publisher<'_> {
             });
             self.listener.event(&Event::Scan { reason });
         }
-        self.capture_whole(pin, |_| !first)
+        // Even if nothing differs, it is not known what came and went.
+        self.capture_whole(pin, !first, |_| !first)
     }
 
-    /// Captures the pinned moment as one commit; `counts` says whether that was a scan which somebody should know of.
+    /// Captures the pinned moment as one commit, with `mark` even if nothing differs; `counts` says whether that was a scan which
+    /// somebody should know of.
     fn capture_whole(
         &mut self,
         pin: Pin<'_>,
+        mark: bool,
         counts: impl FnOnce(&Captured) -> bool,
     ) -> Result<()> {
         let began = Instant::now();
-        let options = CaptureOptions { mark: self.gap.is_some(), ..self.options.capture.clone() };
+        let mark = mark || self.gap.is_some();
+        let options = CaptureOptions { mark, ..self.options.capture.clone() };
         let monitor = Stopping { listener: self.listener, shared: self.shared };
         let captured = capture(&mut self.writer, pin, self.place, &options, &monitor)?;
         self.gap = None;
@@ -456,7 +474,7 @@ impl Publisher<'_> {
                 return Ok(Next::Again);
             }
             let began = Instant::now();
-            self.capture_whole(pin, |captured| captured.read > 0)?;
+            self.capture_whole(pin, false, |captured| captured.read > 0)?;
             self.show();
             let took = began.elapsed();
             self.shared.update(|state| {

@@ -13,6 +13,7 @@ use super::status::{Activity, Fault, Status, TailStats};
 use crate::capture::group::Group;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sqlite::notice::Waker;
+use crate::sqlite::source::Position;
 use crate::types::{Clock, Seq, Timestamp};
 
 /// Longer than anybody waits.
@@ -50,6 +51,8 @@ pub(crate) struct State {
     /// Whether one is being published.
     pub(crate) publishing: bool,
     pub(crate) ended: Option<Ended>,
+    /// Where it stopped, if the database file has everything up to there.
+    pub(crate) rest: Option<Position>,
     /// Set when nobody will take what the watcher captures any more.
     pub(crate) abandoned: bool,
     /// Commits captured and published, counted from the start.
@@ -86,6 +89,7 @@ impl Shared {
             slot: None,
             publishing: false,
             ended: None,
+            rest: None,
             abandoned: false,
             captured: 0,
             published: 0,

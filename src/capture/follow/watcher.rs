@@ -49,6 +49,8 @@ const SLOW: Duration = Duration::from_secs(1);
 const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(80));
 /// How long the pin stays when capture failed and the repository is not there to take what was captured before.
 const PIN_UNTENDED: Duration = Duration::from_secs(1);
+/// How often to try to come to rest beside others who write.
+const RESTS: usize = 3;
 /// A group is published at once when it has grown to this.
 const GROUP_BYTES: u64 = 16 * 1024 * 1024;
 const GROUP_COMMITS: usize = 50_000;
@@ -78,6 +80,8 @@ struct Times {
     group: Option<Instant>,
     /// Since when a probe waits for the group to be published.
     flush: Option<Instant>,
+    /// How often it was tried to come to rest.
+    rests: usize,
 }
 
 impl Watcher<'_> {
@@ -110,6 +114,7 @@ impl Watcher<'_> {
             file: now,
             group: None,
             flush: None,
+            rests: 0,
         };
         self.notice.watch(self.path);
         loop {
@@ -148,9 +153,12 @@ impl Watcher<'_> {
                 ));
             }
             self.hand_over(&mut times, stop);
-            let done = certain || self.shared.lock().is_overdue();
-            if stop && done && self.group.is_empty() && self.idle() {
-                return Ok(Ended::Stopped);
+            let overdue = self.shared.lock().is_overdue();
+            if stop && (certain || overdue) && self.group.is_empty() && self.idle() {
+                if self.rest(&mut times) || overdue {
+                    return Ok(Ended::Stopped);
+                }
+                continue;
             }
             if let Some(reason) = self.manners(&mut times)? {
                 self.report(wanted);
@@ -165,6 +173,17 @@ impl Watcher<'_> {
             }
             self.sleep(&mut times, stop);
         }
+    }
+
+    /// All is published, and it is time to stop: brings everything into the database file, for whoever goes on from there. Answers
+    /// whether that is done, or not worth another try.
+    fn rest(&mut self, times: &mut Times) -> bool {
+        times.rests += 1;
+        // What went wrong costs the next run a scan at most, and nobody waits for us to stop longer than need be.
+        let rest = self.tail.come_to_rest().unwrap_or(None);
+        let is_done = rest.is_some() || times.rests >= RESTS;
+        self.shared.update(|state| state.rest = rest);
+        is_done
     }
 
     /// Tells the others how far it is. `wanted` is the barrier that was asked for before the WAL was looked at, if everything was

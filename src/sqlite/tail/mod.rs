@@ -18,7 +18,9 @@
 //! above [`COUNT_FLOOR`], and only if the new salts descend from the old ones; or else
 //!
 //! - (c) the new salts come one reset after ours, and the file itself still shows that our generation ended at our frame: the new one has
-//!   not come as far, our frame stands where it stood, and behind it is none of our generation.
+//!   not come as far, our frame stands where it stood, and behind it is none of our generation; or
+//! - (d) the database file had everything up to our place, and nobody wrote to it since (`rest`): then no later generation can have
+//!   come to its end, and all that was committed since is in the present one.
 //!
 //! What keeps the proof from failing, and the WAL from growing, is in `handoff`.
 //!
@@ -29,6 +31,7 @@
 
 pub(crate) mod handoff;
 mod inspect;
+mod rest;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -119,6 +122,8 @@ pub(crate) struct Tail {
     sentinels: Sentinels,
     /// Whether the sentinels know which pages the present generation has frames of.
     sentinels_know: bool,
+    /// Whether it came to rest: see `rest`.
+    rests: bool,
     pub(crate) stats: TailStats,
     /// How long the write lock was held, each time since it was last asked for.
     pub(crate) locks: Vec<Duration>,
@@ -172,6 +177,7 @@ impl Tail {
             look: Look::new(stat, index, index),
             sentinels: Sentinels::default(),
             sentinels_know: false,
+            rests: false,
             stats: TailStats::default(),
             locks: Vec::new(),
         };
@@ -229,7 +235,7 @@ impl Tail {
         if file != self.file {
             return Ok(false);
         }
-        let same = now.salts == then.salts;
+        let same = now.salts == then.salts && then.frame > 0;
         let Some(commits) = self.count(&now, same.then_some(then))? else { return Ok(false) };
         let resets = resets_between(then.salts, now.salts);
         let counted = || {
@@ -240,14 +246,17 @@ impl Tail {
         let proven = if same {
             now.frames >= then.frame
         } else {
-            counted() || (resets == 1 && self.ended_at(&then, &now)?)
+            then.frame > 0 && (counted() || (resets == 1 && self.ended_at(&then, &now)?))
         };
-        if proven {
-            self.start_at(then, pages);
-            // A rebuilt wal-index counts otherwise than the one that was saved from.
-            self.at.changes = now.changes.wrapping_sub(commits);
-        }
-        Ok(proven)
+        let at = match proven {
+            true => then,
+            false if !same && self.is_at_rest(saved)? => WalPosition::before_all(&now),
+            false => return Ok(false),
+        };
+        self.start_at(at, pages);
+        // A rebuilt wal-index counts otherwise than the one that was saved from.
+        self.at.changes = now.changes.wrapping_sub(commits);
+        Ok(true)
     }
 
     /// Whether the file still shows that a generation ended at a place: the next one has not come as far, our last frame stands
@@ -475,8 +484,14 @@ impl Tail {
 
 impl Drop for Tail {
     fn drop(&mut self) {
+        if self.rests {
+            // The file has everything, and somebody remembers what it looks like. So the last close may do as SQLite's users know it.
+            let all = self.pins.iter_mut().chain([&mut self.gate]);
+            all.filter_map(Option::take).for_each(source::close_as_usual);
+            return;
+        }
         for connection in self.pins.iter_mut().filter_map(Option::take) {
-            source::close(connection, true);
+            source::close(connection, Some(true));
         }
         let Some(gate) = self.gate.take() else { return };
         let frames =
@@ -484,9 +499,9 @@ impl Drop for Tail {
         if frames && keep_wal_on_close(&gate).is_ok() {
             // If nobody else has the database open this checkpoints, as the application's own last close would have done, so that the
             // file alone has everything; and yet the WAL stays, and with it the proof for the next run.
-            let _ = gate.close();
+            source::close_as_usual(gate);
         } else {
-            source::close(gate, true);
+            source::close(gate, Some(true));
         }
     }
 }
