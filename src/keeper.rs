@@ -276,7 +276,7 @@ impl Keeper {
             &self.path,
             point.seq,
             &RewindOptions::default(),
-            &mut || self.wait_durable(self.patience),
+            &mut |at_most| self.wait_durable(self.patience.min(at_most)),
             &Silent,
         )
     }

@@ -32,7 +32,7 @@ fn kinds(lab: &Lab) -> Vec<CommitKind> {
 
 fn sum(path: &Path) -> i64 {
     let db = Connection::open(path).unwrap();
-    db.query_row("SELECT total(x) FROM t", [], |row| row.get::<_, f64>(0)).unwrap() as i64
+    db.query_row("SELECT sum(x) FROM t", [], |row| row.get(0)).unwrap()
 }
 
 fn is_alone(path: &Path) -> bool {

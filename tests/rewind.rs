@@ -39,7 +39,7 @@ fn back(lab: &Lab, history: &History, path: &Path, to: u64) -> pagekeep::Result<
         path,
         Seq(to),
         &RewindOptions::default(),
-        &mut || capture_present(&lab.repository, history, path, &Silent),
+        &mut |at_most| capture_present(&lab.repository, history, path, at_most, &Silent),
         &Silent,
     )
 }
@@ -143,20 +143,21 @@ fn whatever_goes_wrong_before_the_end_leaves_the_database_as_it_was() {
         assert_eq!(leftovers.count(), 0, "{what}");
     };
     let options = RewindOptions::default();
-    let capture = || capture_present(&lab.repository, &history, &path, &Silent);
+    let capture = |at_most| capture_present(&lab.repository, &history, &path, at_most, &Silent);
 
     // The second capture is the one under the lock.
     let mut calls = 0;
-    let mut failing = || {
+    let mut failing = |at_most| {
         calls += 1;
-        if calls == 2 { Err(Error::new(ErrorKind::Storage, "gone")) } else { capture() }
+        if calls == 2 { Err(Error::new(ErrorKind::Storage, "gone")) } else { capture(at_most) }
     };
     let error = rewind(&history, &path, Seq(1), &options, &mut failing, &Silent).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Storage);
     unchanged("a capture that fails");
 
     let stop = StopAtInstall(false.into());
-    let error = rewind(&history, &path, Seq(1), &options, &mut || capture(), &stop).unwrap_err();
+    let error = rewind(&history, &path, Seq(1), &options, &mut |at_most| capture(at_most), &stop)
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Interrupted);
     unchanged("a stop");
 
@@ -222,7 +223,8 @@ fn a_follower_that_holds_the_history_is_waited_for() {
     let writer = Writer::open(&history, "test").unwrap();
     let stop = pagekeep::progress::Stoppable::default();
     stop.stop();
-    let error = capture_present(&lab.repository, &history, &path, &stop).unwrap_err();
+    let error = capture_present(&lab.repository, &history, &path, Duration::from_secs(30), &stop)
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Interrupted);
     drop(writer);
 }
@@ -399,4 +401,108 @@ fn scratch_files_of_killed_processes_are_swept_away() {
     assert!(!lab.path(".tmp-0011223344556677.db").exists());
     assert!(lab.path(".tmp-8899aabbccddeeff.db").exists() && lab.path("mine.db").exists());
     drop(db);
+}
+
+fn mode(db: &Connection) -> String {
+    db.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap()
+}
+
+/// SQLite's copy of an empty image is over at once: it must not be before the present was captured under the lock.
+#[test]
+fn a_rewind_to_a_commit_without_pages_keeps_what_it_writes_over() {
+    for journal in ["WAL", "DELETE"] {
+        let lab = Lab::quick();
+        let path = lab.path("app.db");
+        std::fs::write(&path, "").unwrap();
+        lab.backup(&path);
+        let db = open(&path, journal);
+        db.execute_batch("INSERT INTO t VALUES(1, 1), (2, 2)").unwrap();
+        let history = lab.repository.history("app").unwrap();
+        let done = back(&lab, &history, &path, 1).unwrap();
+        let tables: i64 =
+            db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
+        assert_eq!(tables, 0, "{journal}");
+        assert_eq!(done.before.seq, Seq(2), "{journal}");
+        let labels: Vec<Seq> = history.snapshots().unwrap().iter().map(|s| s.seq).collect();
+        assert_eq!(labels, [Seq(2)], "{journal}: the state before, and no other");
+        back(&lab, &history, &path, done.before.seq.0).unwrap();
+        assert_eq!(count(&db), 2, "{journal}");
+    }
+}
+
+/// The database was closed, so its WAL is empty, and nothing was committed since: a follower that scanned it has everything.
+#[test]
+fn a_follower_that_scanned_and_found_an_empty_wal_is_not_waited_for() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    drop(open(&path, "WAL"));
+    let keeper = Keeper::open(&path, lab.repository.clone(), Options::default()).unwrap();
+    let first = keeper.wait_durable(Duration::from_secs(30)).unwrap();
+    let history = lab.repository.history("app").unwrap();
+    back(&lab, &history, &path, first.0).unwrap();
+    keeper.close().unwrap();
+}
+
+/// A follower that is stopped by a debugger or a slow disk: the lock is let go, so that the application can write, and taken again when
+/// the follower had its time.
+#[test]
+fn nobody_waits_long_for_a_rewind_that_waits_for_a_follower() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    let db = open(&path, "WAL");
+    lab.backup(&path);
+    let history = lab.repository.history("app").unwrap();
+    let other = open(&path, "WAL");
+    other.busy_timeout(Duration::ZERO).unwrap();
+    let write = || other.execute("INSERT INTO t(x) VALUES(1)", []);
+    let mut calls = Vec::new();
+    let mut capture = |at_most: Duration| {
+        calls.push((at_most, write().is_ok()));
+        // Under the lock it does not catch up, the first time.
+        match calls.len() {
+            2 => Err(Error::new(ErrorKind::Busy, "does not catch up")),
+            _ => capture_present(&lab.repository, &history, &path, at_most, &Silent),
+        }
+    };
+    rewind(&history, &path, Seq(1), &RewindOptions::default(), &mut capture, &Silent).unwrap();
+    let written: Vec<bool> = calls.iter().map(|(_, written)| *written).collect();
+    assert_eq!(written, [true, false, true, false, true], "let go, and taken again");
+    let under_lock = calls.iter().filter(|(_, written)| !written);
+    assert!(under_lock.into_iter().all(|(at_most, _)| *at_most <= Duration::from_secs(2)));
+    // The last one was written behind the rewind.
+    assert_eq!(count(&db), 1);
+}
+
+#[test]
+fn a_rewind_keeps_the_journal_mode_that_the_database_has_now() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    let db = open(&path, "WAL");
+    db.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
+    lab.backup(&path);
+    db.execute_batch("DELETE FROM t; PRAGMA journal_mode=DELETE").unwrap();
+    let history = lab.repository.history("app").unwrap();
+    back(&lab, &history, &path, 1).unwrap();
+    assert_eq!((count(&db), mode(&db).as_str()), (1, "delete"));
+    drop(db);
+    let again = Connection::open(&path).unwrap();
+    assert_eq!((count(&again), mode(&again).as_str()), (1, "delete"), "and it says so itself");
+}
+
+#[test]
+fn a_rewind_over_a_change_of_encoding_is_refused() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    let make = |encoding: &str| {
+        let _ = std::fs::remove_file(&path);
+        let db = Connection::open(&path).unwrap();
+        db.execute_batch(&format!("PRAGMA encoding='{encoding}'; CREATE TABLE t(x)")).unwrap();
+        lab.backup(&path);
+    };
+    make("UTF-16le");
+    make("UTF-8");
+    let history = lab.repository.history("app").unwrap();
+    let error = back(&lab, &history, &path, 1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.to_string().contains("UTF-16le"), "{error}");
 }

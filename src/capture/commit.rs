@@ -29,7 +29,8 @@ use crate::repo::publish::{Outline, SegmentWriter};
 use crate::repo::state::Head;
 use crate::repo::writer::Writer;
 use crate::sqlite::image::{self, Changes, Method, PageSource};
-use crate::sqlite::source::{Pin, Position};
+use crate::sqlite::pin::Pin;
+use crate::sqlite::source::Position;
 use crate::sqlite::witness::OVERWRITTEN;
 use crate::types::{Clock, Digest, PageNo, Seq, Timestamp};
 

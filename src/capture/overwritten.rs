@@ -8,7 +8,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::repo::digests::HeadDigests;
 use crate::repo::state::Head;
 use crate::sqlite::image::{PageReader, written_since};
-use crate::sqlite::source::{Glance, Pin, Position};
+use crate::sqlite::pin::{Glance, Pin};
+use crate::sqlite::source::Position;
 use crate::sqlite::witness::{OVERWRITTEN, Touched};
 use crate::types::{PageNo, random_bytes};
 

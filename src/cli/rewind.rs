@@ -45,7 +45,7 @@ pub(crate) fn rewind(context: &Context, args: &RewindArgs) -> Result<()> {
         &args.database,
         commit.seq,
         &options,
-        &mut || capture_present(&repository, &history, &args.database, &progress),
+        &mut |at_most| capture_present(&repository, &history, &args.database, at_most, &progress),
         &progress,
     )?;
     drop(progress);

@@ -19,7 +19,8 @@ use crate::repo::history::{History, Snapshot};
 use crate::repo::upkeep;
 use crate::repo::writer::Writer;
 use crate::sqlite::image::Method;
-use crate::sqlite::source::{Pin, Source};
+use crate::sqlite::pin::Pin;
+use crate::sqlite::source::Source;
 use crate::types::{Clock, Seq};
 
 /// How to back up.

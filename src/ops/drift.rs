@@ -20,7 +20,8 @@ use crate::repo::state;
 use crate::repo::writer::is_written_here;
 use crate::sqlite::image::{self, ChangedPages, Changes, Chunk, Method};
 use crate::sqlite::layout;
-use crate::sqlite::source::{Pin, Position, Source};
+use crate::sqlite::pin::Pin;
+use crate::sqlite::source::{Position, Source};
 use crate::types::{Digest, PageNo, Seq};
 
 /// How often to look again while a follower is at work, and how long to wait in between.

@@ -10,27 +10,26 @@
 //! - Without `force` an existing target is never replaced; with it, the old file and its `-wal`, `-shm` and `-journal` step aside
 //!   together before the new file takes the name, so no old WAL is ever applied to the new file.
 
+mod target;
+
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
+use self::target::Target;
 use crate::codec::batch::{DataSeal, Decoder};
 use crate::codec::digest::PageHasher;
 use crate::codec::pool;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ops::scratch::Scratch;
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::{Chain, Commit, Segment, settled};
 use crate::repo::history::History;
 use crate::repo::page_map::{PageMap, Wanted, adds_up};
 use crate::sqlite::check::Checker;
-use crate::sqlite::source;
-use crate::store::Created;
-use crate::store::disk::{self, Disk as _, Os};
 use crate::types::{Digest, PageNo, PageSize, SegmentId};
 
 /// What SQLite is asked about the restored file before it gets its name.
@@ -82,8 +81,8 @@ pub fn restore(
     options: &RestoreOptions,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    check_target(target, options.force)?;
-    let scratch = Scratch::beside(target)?;
+    let target = Target::at(target, options.force)?;
+    let scratch = Scratch::beside(target.path())?;
     check_space(scratch.path(), commit)?;
     let write = |chain: &Chain| {
         let commit = still(chain, commit)?;
@@ -94,9 +93,9 @@ pub fn restore(
         done => done?,
     }
     sync(&scratch, monitor)?;
-    check(scratch.path(), options.check, monitor)?;
+    check(&scratch, options.check, monitor)?;
     check_cancelled(monitor)?;
-    scratch.publish(target, options.force)
+    target.take(scratch, monitor)
 }
 
 /// Does something that came upon damage once more, without the damaged merged segments: what they replaced may be there still. Whichever
@@ -318,12 +317,12 @@ impl Opener {
 }
 
 /// Asks SQLite about a restored file.
-pub(crate) fn check(path: &Path, check: Check, monitor: &dyn Monitor) -> Result<()> {
-    if check == Check::None || fs::metadata(path).is_ok_and(|meta| meta.len() == 0) {
+pub(crate) fn check(scratch: &Scratch, check: Check, monitor: &dyn Monitor) -> Result<()> {
+    if check == Check::None || scratch.file().metadata().is_ok_and(|meta| meta.len() == 0) {
         return Ok(());
     }
     monitor.phase(Phase::Check, None);
-    let checker = Checker::open(path)?;
+    let checker = scratch.opened(Checker::open)?;
     let findings = match check {
         Check::Full => checker.integrity_check()?,
         Check::Quick | Check::None => checker.quick_check()?,
@@ -344,49 +343,8 @@ pub(crate) fn check(path: &Path, check: Check, monitor: &dyn Monitor) -> Result<
 /// Waits until a scratch file is on the disk.
 pub(crate) fn sync(scratch: &Scratch, monitor: &dyn Monitor) -> Result<()> {
     monitor.phase(Phase::Sync, None);
-    scratch.file().sync_all().map_err(|e| failed(e, "cannot be written", scratch.path()))
-}
-
-fn check_target(target: &Path, force: bool) -> Result<()> {
-    let name = target.display().to_string();
-    match fs::symlink_metadata(target) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(Error::io(e, "cannot be looked at", name)),
-        Ok(meta) if meta.is_dir() => {
-            return Err(Error::new(ErrorKind::Usage, "is a directory")
-                .with_object(name)
-                .with_hint("name the file that should be created"));
-        }
-        Ok(_) if force => {}
-        Ok(_) => {
-            return Err(Error::new(ErrorKind::Refused, "exists already")
-                .with_object(name)
-                .with_hint("choose another target, or replace it with --force"));
-        }
-    }
-    if force {
-        return Ok(());
-    }
-    // A WAL without its database would be applied to the file that we are about to create.
-    for path in companions(target) {
-        if path.exists() {
-            return Err(Error::new(ErrorKind::Refused, "is left over from another database")
-                .with_object(path.display().to_string())
-                .with_hint("move it away, or let --force replace it"));
-        }
-    }
-    Ok(())
-}
-
-/// The files that SQLite keeps beside a database.
-fn companions(target: &Path) -> [PathBuf; 3] {
-    ["-wal", "-shm", "-journal"].map(|suffix| with_suffix(target, suffix))
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
+    let failed = |e| Error::io(e, "cannot be written", scratch.path().display().to_string());
+    scratch.file().sync_all().map_err(failed)
 }
 
 pub(crate) fn check_space(path: &Path, commit: &Commit) -> Result<()> {
@@ -402,164 +360,6 @@ pub(crate) fn check_space(path: &Path, commit: &Commit) -> Result<()> {
         .with_hint("free some space or restore to another disk"));
     }
     Ok(())
-}
-
-fn failed(e: io::Error, what: &str, path: &Path) -> Error {
-    Error::io(e, what, path.display().to_string())
-}
-
-/// What scratch files end with.
-const SCRATCH: &str = ".db";
-
-/// Removes the scratch files that killed processes left in a directory: those that nobody has locked. Whatever is in the way
-/// does no harm.
-fn sweep(dir: &Path) {
-    let Ok(entries) = fs::read_dir(dir) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let ours =
-            name.to_str().is_some_and(|name| disk::is_temporary(name) && name.ends_with(SCRATCH));
-        // A file that is just coming into being is not locked yet.
-        let old = entry.metadata().is_ok_and(|meta| {
-            meta.is_file()
-                && meta
-                    .modified()
-                    .is_ok_and(|t| t.elapsed().is_ok_and(|age| age > Duration::from_secs(60)))
-        });
-        if ours
-            && old
-            && let Ok(file) = OpenOptions::new().write(true).open(entry.path())
-            && file.try_lock().is_ok()
-        {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-}
-
-/// A file under a temporary name. Dropping it removes it.
-pub(crate) struct Scratch {
-    file: File,
-    path: Option<PathBuf>,
-}
-
-impl Scratch {
-    /// In the directory of a target.
-    pub(crate) fn beside(target: &Path) -> Result<Self> {
-        let dir = match target.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => dir,
-            _ => Path::new("."),
-        };
-        Self::inside(dir)
-    }
-
-    /// In a directory.
-    pub(crate) fn inside(dir: &Path) -> Result<Self> {
-        sweep(dir);
-        let create = || {
-            let path = dir.join(format!("{}{SCRATCH}", disk::temporary_name()?));
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)?;
-            // Held as long as the file is wanted, so that others know it from one that a killed process left.
-            file.lock()?;
-            Ok((file, path))
-        };
-        let (file, path) = create().map_err(|e| failed(e, "cannot be written to", dir))?;
-        Ok(Self { file, path: Some(path) })
-    }
-
-    pub(crate) fn file(&self) -> &File {
-        &self.file
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        self.path.as_deref().unwrap_or(Path::new(""))
-    }
-
-    /// Gives the file its final name.
-    fn publish(mut self, target: &Path, force: bool) -> Result<()> {
-        let dir = self.path().parent().unwrap_or(Path::new(".")).to_owned();
-        let aside = if force { Some(Aside::step(target)?) } else { None };
-        let published = disk::publish_new(&Os, self.path(), target);
-        match published {
-            Ok(Created::New) => self.path = None,
-            Ok(Created::Exists) => {
-                return Err(Error::new(ErrorKind::Refused, "came into being meanwhile")
-                    .with_object(target.display().to_string()));
-            }
-            Err(e) => {
-                let error = failed(e, "cannot be put in place", target);
-                return Err(match aside.map(Aside::back) {
-                    Some(Err(e)) => error.with_source(e),
-                    _ => error,
-                });
-            }
-        }
-        Os.sync_dir(&dir).map_err(|e| failed(e, "cannot be made durable", &dir))?;
-        match aside {
-            Some(aside) => aside.remove(),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            let _ = fs::remove_file(path);
-        }
-    }
-}
-
-/// The files of the old database under other names: all still there until the new one stands.
-struct Aside {
-    moved: Vec<(PathBuf, PathBuf)>,
-}
-
-impl Aside {
-    fn step(target: &Path) -> Result<Self> {
-        if target.exists() {
-            source::check_unused(target)?;
-        }
-        let tag = disk::temporary_name()
-            .map_err(|e| failed(e, "cannot be replaced", target))?
-            .trim_start_matches('.')
-            .to_owned();
-        let old = with_suffix(target, &format!(".old-{tag}"));
-        let mut aside = Self { moved: Vec::new() };
-        for suffix in ["", "-wal", "-shm", "-journal"] {
-            let (from, to) = (with_suffix(target, suffix), with_suffix(&old, suffix));
-            match fs::rename(&from, &to) {
-                Ok(()) => aside.moved.push((from, to)),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => {
-                    let error = failed(e, "cannot be moved aside", &from);
-                    return Err(match aside.back() {
-                        Err(e) => error.with_source(e),
-                        Ok(()) => error,
-                    });
-                }
-            }
-        }
-        Ok(aside)
-    }
-
-    fn back(self) -> Result<()> {
-        for (from, to) in self.moved.iter().rev() {
-            fs::rename(to, from).map_err(|e| failed(e, "could not be moved back", to))?;
-        }
-        Ok(())
-    }
-
-    fn remove(self) -> Result<()> {
-        for (_, to) in &self.moved {
-            fs::remove_file(to).map_err(|e| failed(e, "could not be removed", to))?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -14,22 +14,26 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rusqlite::Connection;
+
 use crate::codec::pool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::backup::{BackupOptions, backup};
 use crate::ops::difference::{self, Difference};
-use crate::ops::restore::{Check, Scratch, check, check_space, still, sync, write_pages};
+use crate::ops::restore::{Check, check, check_space, still, sync, write_pages};
+use crate::ops::scratch::Scratch;
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::Repository;
 use crate::repo::chain::{Chain, settled};
 use crate::repo::history::{History, Snapshot};
 use crate::repo::state;
 use crate::repo::writer::is_written_here;
-use crate::sqlite::check::Checker;
+use crate::sqlite::check::{Checker, connect_immutable};
 use crate::sqlite::image::{self, Chunk, Method};
-use crate::sqlite::install::install;
-use crate::sqlite::source::{Pin, Source};
+use crate::sqlite::install::{Image, Safety, UNDER_LOCK, install};
+use crate::sqlite::pin::Pin;
+use crate::sqlite::source::Source;
 use crate::types::{PageNo, Seq};
 
 /// How to rewind.
@@ -60,17 +64,23 @@ pub struct Rewound {
     pub now: Seq,
 }
 
-/// How long to wait for a follower to catch up.
+/// How long to wait for a follower to catch up, while nobody waits for us.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often to look whether it did.
 const LOOK: Duration = Duration::from_millis(20);
+/// How often to let go of the lock and begin again, when a follower did not catch up under it.
+const TRIES: usize = 5;
 
-/// Rewinds the database at a path to a commit of its history. `capture` makes sure that everything committed to the database so far is in the
-/// history, and answers the newest commit of it.
+/// Makes sure that everything committed to a database so far is in its history, and answers the newest commit of it. It waits for a follower
+/// no longer than it is told.
+pub type Capture<'c> = &'c mut dyn FnMut(Duration) -> Result<Seq>;
+
+/// Rewinds the database at a path to a commit of its history.
 ///
 /// # Errors
-/// [`ErrorKind::Refused`] when the page size differs and the database is in WAL mode, [`ErrorKind::Busy`] when its locks can't be
-/// had, [`ErrorKind::Damaged`] when the commit can't be restored or is not sound; what `capture` answers.
+/// [`ErrorKind::Refused`] when the page size differs and the database is in WAL mode, or the encoding of text differs;
+/// [`ErrorKind::Busy`] when its locks can't be had, or a follower does not catch up; [`ErrorKind::Damaged`] when the commit can't be restored
+/// or is not sound; what `capture` answers.
 ///
 /// # Durability
 /// When this returns, the state before, its label and the rewound state are durable in the repository.
@@ -79,28 +89,34 @@ pub fn rewind(
     path: &Path,
     to: Seq,
     options: &RewindOptions,
-    capture: &mut dyn FnMut() -> Result<Seq>,
+    capture: Capture<'_>,
     monitor: &dyn Monitor,
 ) -> Result<Rewound> {
     // Early, so that little is left to do under the lock, and trouble shows before anything else.
-    capture()?;
+    capture(PATIENCE)?;
     let chain = history.chain()?;
     let scratch = scratch(history, &chain, path, to, options, monitor)?;
     let label = options.label.clone().unwrap_or_else(|| format!("before rewind to seq:{to}"));
-    let mut before = None;
-    install(
-        path,
-        scratch.path(),
-        &mut || {
-            let seq = capture()?;
-            before = Some(history.add_snapshot(seq, &label, SnapshotKind::Safety)?);
-            Ok(())
-        },
-        monitor,
-    )?;
-    let before = before
+    let (captured, before) = (None, None);
+    let mut safety = Labelled { history, label: &label, capture, captured, in_vain: false, before };
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        safety.in_vain = false;
+        let installed = install(path, &Restored(&scratch), &mut safety, monitor);
+        match installed {
+            Ok(()) => break,
+            // Whoever does not catch up under the lock gets its time without it.
+            Err(e) if e.kind() == ErrorKind::Busy && safety.in_vain && tries < TRIES => {
+                (safety.capture)(PATIENCE)?;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    let before = safety
+        .before
         .ok_or_else(|| Error::new(ErrorKind::Failure, "the state before was not captured"))?;
-    let newest = capture().map_err(|e| {
+    let newest = (safety.capture)(PATIENCE).map_err(|e| {
         e.with_hint(
             "the database is rewound, but that is not in the repository yet: run `pagekeep backup`",
         )
@@ -108,6 +124,46 @@ pub fn rewind(
     // Nobody could commit between the capture under the lock and the rewind itself; others may have since.
     let now = newest.min(before.seq.next());
     Ok(Rewound { to, before, now })
+}
+
+/// The state before is captured, and labelled as soon as it is certain that it is written over.
+struct Labelled<'a> {
+    history: &'a History,
+    label: &'a str,
+    capture: Capture<'a>,
+    captured: Option<Seq>,
+    /// Whether it could not be captured under the lock.
+    in_vain: bool,
+    before: Option<Snapshot>,
+}
+
+impl Safety for Labelled<'_> {
+    fn capture(&mut self) -> Result<()> {
+        let captured = (self.capture)(UNDER_LOCK);
+        self.in_vain = captured.is_err();
+        self.captured = Some(captured?);
+        Ok(())
+    }
+
+    fn keep(&mut self) -> Result<()> {
+        let seq =
+            self.captured.ok_or_else(|| Error::new(ErrorKind::Failure, "nothing was captured"))?;
+        self.before = Some(self.history.add_snapshot(seq, self.label, SnapshotKind::Safety)?);
+        Ok(())
+    }
+}
+
+/// A restored commit, to be installed.
+struct Restored<'s>(&'s Scratch);
+
+impl Image for Restored<'_> {
+    fn open(&self) -> Result<Connection> {
+        self.0.opened(connect_immutable)
+    }
+
+    fn file(&self) -> &File {
+        self.0.file()
+    }
 }
 
 /// The commit as a file beside the database, checked.
@@ -131,12 +187,12 @@ pub(crate) fn scratch(
         write_pages(history, chain, &commit, scratch.file(), options.threads, monitor)
     })?;
     sync(&scratch, monitor)?;
-    check(scratch.path(), options.check, monitor)?;
+    check(&scratch, options.check, monitor)?;
     Ok(scratch)
 }
 
 /// Makes sure that everything committed to a database so far is in its history: by a backup, or if a follower of this machine is at work, by
-/// waiting for it. Answers the newest commit.
+/// waiting for it, but no longer than it is told. Answers the newest commit.
 ///
 /// # Errors
 /// [`ErrorKind::Busy`] when the follower does not catch up; as [`backup`].
@@ -144,23 +200,37 @@ pub fn capture_present(
     repository: &Repository,
     history: &History,
     path: &Path,
+    at_most: Duration,
     monitor: &dyn Monitor,
 ) -> Result<Seq> {
-    if !is_written_here(history)? {
-        let options =
-            BackupOptions { name: Some(history.name().to_owned()), ..BackupOptions::default() };
-        match backup(repository, path, &options, monitor) {
-            Ok(report) => return Ok(report.seq),
-            // A follower began just now.
-            Err(e) if e.kind() == ErrorKind::Busy && is_written_here(history)? => {}
-            Err(e) => return Err(e),
+    let began = Instant::now();
+    loop {
+        if !is_written_here(history)? {
+            let name = Some(history.name().to_owned());
+            let options = BackupOptions { name, ..BackupOptions::default() };
+            match backup(repository, path, &options, monitor) {
+                Ok(report) => return Ok(report.seq),
+                // A follower began just now.
+                Err(e) if e.kind() == ErrorKind::Busy && is_written_here(history)? => {}
+                Err(e) => return Err(e),
+            }
+        }
+        let left = at_most.saturating_sub(began.elapsed());
+        // One that is gone is not waited for.
+        if let Some(seq) = wait_for_follower(history, path, left, monitor)? {
+            return Ok(seq);
         }
     }
-    wait_for_follower(history, path, monitor)
 }
 
-/// Waits until the follower of another process has captured what is there now; what is committed meanwhile does not count.
-fn wait_for_follower(history: &History, path: &Path, monitor: &dyn Monitor) -> Result<Seq> {
+/// Waits until the follower of another process has captured what is there now; what is committed meanwhile does not count. `None` when
+/// it is gone.
+fn wait_for_follower(
+    history: &History,
+    path: &Path,
+    at_most: Duration,
+    monitor: &dyn Monitor,
+) -> Result<Option<Seq>> {
     let began = Instant::now();
     let mut source = Source::open(path)?;
     let mut moment = source.pin()?.moment();
@@ -170,9 +240,12 @@ fn wait_for_follower(history: &History, path: &Path, monitor: &dyn Monitor) -> R
             && let (Some(head), Some(position)) = (state.head, state.position)
             && moment.is_within(&position)
         {
-            return Ok(head.seq);
+            return Ok(Some(head.seq));
         }
-        if began.elapsed() >= PATIENCE {
+        if !state::is_locked(history)? {
+            return Ok(None);
+        }
+        if began.elapsed() >= at_most {
             return Err(Error::new(
                 ErrorKind::Busy,
                 "is followed by another process, which does not catch up",
@@ -204,7 +277,7 @@ pub fn preview(
     let mut source = Source::open(path)?;
     let mut pin = source.pin()?;
     let pages = differing_pages(&mut pin, scratch.file(), monitor)?;
-    let image = Checker::open(scratch.path())?;
+    let image = scratch.opened(Checker::open)?;
     difference::compare(pin.connection(), image.connection(), &pages, monitor)
 }
 

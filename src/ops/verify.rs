@@ -24,7 +24,8 @@ use crate::format::index::IndexBlock;
 use crate::format::proof::{Level, Proof};
 use crate::format::segment::Location;
 use crate::ops::audit;
-use crate::ops::restore::{Opener, Scratch, write_pages};
+use crate::ops::restore::{Opener, write_pages};
+use crate::ops::scratch::Scratch;
 use crate::ops::soundness::{Look, judge};
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::{Chain, Commit, Problem, Segment, replaced_too_fast};
@@ -397,7 +398,7 @@ impl Run<'_> {
             return Ok(());
         }
         monitor.phase(Phase::Check, None);
-        let checker = Checker::open(scratch.path())?;
+        let checker = scratch.opened(Checker::open)?;
         let mut found = Vec::new();
         found.extend(
             checker.integrity_check()?.into_iter().map(|f| format!("integrity_check: {f}")),

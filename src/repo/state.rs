@@ -219,6 +219,17 @@ impl StateDir {
     }
 }
 
+/// Whether somebody holds the lock right now. A child that was just forked may hold one that was let go.
+pub(crate) fn is_locked(history: &History) -> Result<bool> {
+    let path = dir_of(history).join("lock");
+    let failed = |e: io::Error| Error::io(e, "cannot be opened", path.display().to_string());
+    match OpenOptions::new().write(true).open(&path) {
+        Ok(file) => Ok(matches!(file.try_lock(), Err(TryLockError::WouldBlock))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(failed(e)),
+    }
+}
+
 /// What this machine remembers, looked at without locking.
 pub(crate) fn peek(history: &History) -> Result<Option<State>> {
     read_from(&dir_of(history))

@@ -134,7 +134,7 @@ impl Checker {
 }
 
 /// Opens a file that nobody changes, without leaving anything beside it.
-pub(super) fn connect_immutable(path: &Path) -> Result<Connection> {
+pub(crate) fn connect_immutable(path: &Path) -> Result<Connection> {
     let uri = format!("file:{}?immutable=1", percent_encode(path));
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_URI

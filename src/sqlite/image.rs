@@ -13,8 +13,8 @@
 use super::backup::BackupImage;
 use super::ffi::FileRef;
 use super::overlay::{Overlay, read_frame, read_frames};
+use super::pin::{Journal, Pin};
 use super::position::{Position, Since};
-use super::source::{Journal, Pin};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{PageNo, PageSize};
 

@@ -9,53 +9,89 @@
 //! Invariants:
 //! - Until the last step commits, the database is as it was: an error, a stop or a crash rolls the copy back.
 //! - The image is opened read-only and immutable.
+//! - The lock is not held for longer than [`UNDER_LOCK`] while somebody is waited for.
 //!
 //! The backup API changes a few fields of page 1 on the way, so that other connections notice: change counter (offset 24), schema cookie
-//! (40), and the counter and version that go with them (92 to 100); and where the journal modes differ the target's stays (18 and 19).
+//! (40), and the counter and version that go with them (92 to 100). Where the journal modes differ the target's stays (18 and 19): in
+//! WAL mode the API sees to that, and for a target with a rollback journal the image is changed first.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
+use super::connection::{close, connect};
 use super::ffi::FileRef;
-use super::{check, source, source_error};
+use super::source_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Monitor, Phase, check_cancelled};
 
+/// Where the header tells whether a database is in WAL mode.
+const VERSIONS: u64 = 18;
 /// Pages that are copied between two looks at the monitor.
 const STEP: i32 = 1024;
 /// How long to wait for the database's locks.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often to begin again when somebody writes in between.
 const TRIES: usize = 10;
+/// How long others wait at most, under the lock, for what was committed to be captured.
+pub(crate) const UNDER_LOCK: Duration = Duration::from_secs(1);
 
-/// Replaces the content of the database at `path` by that of `image`. `capture` is called while nobody can write, before anything is
-/// copied.
+/// An image of a database in a file.
+pub(crate) trait Image {
+    /// Opens it, for reading only.
+    fn open(&self) -> Result<Connection>;
+    /// Its file, before it is opened.
+    fn file(&self) -> &File;
+}
+
+/// What has to be done before anything is written over. Both are called while nobody can write.
+pub(crate) trait Safety {
+    /// Makes sure that everything committed so far is kept. It must not take long.
+    fn capture(&mut self) -> Result<()>;
+    /// What was captured last is what is about to be written over.
+    fn keep(&mut self) -> Result<()>;
+}
+
+/// Replaces the content of the database at `path` by that of `image`.
 ///
 /// # Errors
-/// [`ErrorKind::Refused`] when the page sizes differ and the database is in WAL mode; [`ErrorKind::Busy`] when the locks can't be had;
-/// what `capture` answers. After an error the database is as it was.
+/// [`ErrorKind::Refused`] when the page sizes differ and the database is in WAL mode, or when the encodings of text differ;
+/// [`ErrorKind::Busy`] when the locks can't be had; what `safety` answers. After an error the database is as it was.
 ///
 /// # Durability
 /// As the application's own commits with `synchronous=FULL`.
 pub(crate) fn install(
     path: &Path,
-    image: &Path,
-    capture: &mut dyn FnMut() -> Result<()>,
+    image: &dyn Image,
+    safety: &mut dyn Safety,
     monitor: &dyn Monitor,
 ) -> Result<()> {
     let name = || path.display().to_string();
-    let image = check::connect_immutable(image)?;
-    let mut target = source::connect(path).map_err(|e| e.with_object(name()))?;
-    let (mode, page_size) = prepare(&target, &image).map_err(|e| e.with_object(name()))?;
+    let mut target = connect(path).map_err(|e| e.with_object(name()))?;
+    let mode = mode_of(&target).map_err(|e| e.with_object(name()))?;
+    if mode == Mode::Rollback {
+        keep_rollback(image.file())?;
+    }
+    let image = image.open()?;
+    let prepared = prepare(&target, image, mode).map_err(|e| e.with_object(name()));
+    let (image, page_size) = match prepared {
+        Ok(prepared) => prepared,
+        Err(e) => {
+            close(target, Some(mode == Mode::Wal));
+            return Err(e);
+        }
+    };
     let copy = Copy { image: &image, page_size, monitor };
     let installed = match mode {
-        Mode::Wal => copy.run(&mut target, &mut || capture()),
-        Mode::Rollback => copy_after_capture(&copy, &mut target, path, capture),
+        Mode::Wal => copy.run(&mut target, &mut || safety.capture().and_then(|()| safety.keep())),
+        Mode::Rollback => copy_after_capture(&copy, &mut target, path, safety),
     };
-    source::close(target, Some(mode == Mode::Wal));
+    drop(image);
+    close(target, Some(mode == Mode::Wal));
     installed.map_err(|e| if e.object().is_none() { e.with_object(name()) } else { e })
 }
 
@@ -65,33 +101,69 @@ enum Mode {
     Rollback,
 }
 
-/// Looks whether the image can be installed at all.
-fn prepare(target: &Connection, image: &Connection) -> Result<(Mode, u32)> {
+fn mode_of(target: &Connection) -> Result<Mode> {
     let failed = |e| source_error(e, "cannot be read");
     target.busy_timeout(PATIENCE).map_err(failed)?;
     let mode: String =
         target.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(failed)?;
-    let size = |c: &Connection| -> Result<u32> {
-        c.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(failed)
+    Ok(if mode == "wal" { Mode::Wal } else { Mode::Rollback })
+}
+
+/// Makes an image one of a database with a rollback journal. What it had is not the target's mode.
+fn keep_rollback(image: &File) -> Result<()> {
+    let failed = |e| Error::io(e, "cannot be written", "the restored file");
+    let mut versions = [0; 2];
+    // An empty one has none.
+    let is_wal = image.metadata().map_err(failed)?.len() >= 100 && {
+        image.read_exact_at(&mut versions, VERSIONS).map_err(failed)?;
+        versions == [2, 2]
     };
-    let there = size(target)?;
-    let pages: u32 = image.query_row("PRAGMA page_count", [], |row| row.get(0)).map_err(failed)?;
-    if pages == 0 {
-        // An empty database has no page size of its own yet.
-        image.execute_batch(&format!("PRAGMA page_size={there}")).map_err(failed)?;
+    if is_wal {
+        image.write_all_at(&[1, 1], VERSIONS).map_err(failed)?;
     }
-    let new = size(image)?;
-    if mode != "wal" {
-        return Ok((Mode::Rollback, new));
+    Ok(())
+}
+
+/// Looks whether the image can be installed at all. Answers what to copy, and its page size.
+fn prepare(target: &Connection, image: Connection, mode: Mode) -> Result<(Connection, u32)> {
+    let failed = |e| source_error(e, "cannot be read");
+    let number = |c: &Connection, what: &str| -> Result<u32> {
+        c.query_row(&format!("PRAGMA {what}"), [], |row| row.get(0)).map_err(failed)
+    };
+    let encoding = |c: &Connection| -> Result<String> {
+        c.query_row("PRAGMA encoding", [], |row| row.get(0)).map_err(failed)
+    };
+    let there = number(target, "page_size")?;
+    if number(&image, "page_count")? == 0 {
+        // SQLite's backup of nothing is over at once, before any lock is taken. An empty database may as well have its first page.
+        let empty = Connection::open_in_memory().map_err(failed)?;
+        let encoding = encoding(target)?;
+        empty
+            .execute_batch(&format!(
+                "PRAGMA page_size={there}; PRAGMA encoding='{encoding}'; CREATE TABLE t(x); DROP TABLE t; VACUUM"
+            ))
+            .map_err(failed)?;
+        return Ok((empty, there));
     }
-    if there != new {
+    if number(target, "page_count")? > 0 {
+        let (old, new) = (encoding(target)?, encoding(&image)?);
+        if old != new {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                format!("keeps text as {old}, that commit as {new}, and the connections that are open could not go on"),
+            )
+            .with_hint("restore the commit to a new file instead: `pagekeep restore`"));
+        }
+    }
+    let new = number(&image, "page_size")?;
+    if mode == Mode::Wal && there != new {
         return Err(Error::new(
             ErrorKind::Refused,
             format!("has pages of {there} bytes, that commit has pages of {new}, and SQLite can't change that in WAL mode"),
         )
         .with_hint("restore the commit to a new file instead: `pagekeep restore`"));
     }
-    Ok((Mode::Wal, new))
+    Ok((image, new))
 }
 
 /// What is copied.
@@ -107,7 +179,9 @@ impl Copy<'_> {
         let failed = |e| source_error(e, "cannot be written to");
         let backup = Backup::new(self.image, target).map_err(failed)?;
         // Copies nothing, and takes the write lock of the target.
-        step(&backup, 0)?;
+        if step(&backup, 0)? {
+            return Err(Error::new(ErrorKind::Failure, "was copied before it was captured"));
+        }
         locked()?;
         let bytes = |pages: i32| u64::try_from(pages).unwrap_or(0) * u64::from(self.page_size);
         let mut left = backup.progress().remaining;
@@ -139,14 +213,14 @@ fn copy_after_capture(
     copy: &Copy<'_>,
     target: &mut Connection,
     path: &Path,
-    capture: &mut dyn FnMut() -> Result<()>,
+    safety: &mut dyn Safety,
 ) -> Result<()> {
     let failed = |e| source_error(e, "cannot be locked");
-    let gate = source::connect(path)?;
+    let gate = connect(path)?;
     gate.busy_timeout(PATIENCE).map_err(failed)?;
     for _ in 0..TRIES {
         gate.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
-        let captured = capture();
+        let captured = safety.capture();
         let before = change_counter(&gate);
         gate.execute_batch("ROLLBACK").map_err(failed)?;
         captured?;
@@ -157,7 +231,7 @@ fn copy_after_capture(
             written = change_counter(&gate)? != before;
             match written {
                 true => Err(Error::new(ErrorKind::Busy, "was written to in between")),
-                false => Ok(()),
+                false => safety.keep(),
             }
         });
         if !written {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use rusqlite::Connection;
 
 use super::image::PageReader;
-use super::source::Pin;
+use super::pin::Pin;
 use super::source_error;
 use crate::error::Result;
 use crate::types::PageNo;

@@ -1,11 +1,12 @@
 //! The only code that touches SQLite files.
 //!
-//! [`source`] opens a database and pins one moment of it; [`image`] reads its pages, all of them or
+//! [`source`] opens a database, [`pin`] pins one moment of it; [`image`] reads its pages, all of them or
 //! those that the WAL shows as changed; [`check`] asks SQLite whether a restored file is sound.
 //! `ffi` is the only unsafe code, `wal` the pure parser.
 
 mod backup;
 pub mod check;
+pub(crate) mod connection;
 mod ffi;
 pub mod image;
 pub(crate) mod install;
@@ -13,6 +14,7 @@ pub(crate) mod layout;
 pub mod library;
 pub(crate) mod notice;
 mod overlay;
+pub mod pin;
 mod position;
 pub mod source;
 pub(crate) mod tail;

@@ -1,11 +1,11 @@
 //! The frames of a WAL that a pin sees, laid over the database file.
 //!
 //! Invariant: frames are used only if their salts are the snapshot's and each one's checksum continues the one before, up to the
-//! checksum that the wal-index has for the last; and not at all if the file has everything already (see `source`).
+//! checksum that the wal-index has for the last; and not at all if the file has everything already (see `pin`).
 
 use super::ffi::FileRef;
 use super::image::CHUNK_LEN;
-use super::source::{Journal, Pin};
+use super::pin::{Journal, Pin};
 use super::wal::{FRAME_HEADER_LEN, FrameHeader, HEADER_LEN, WalHeader, WalIndex, WalPosition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{PageNo, PageSize};
@@ -23,7 +23,7 @@ pub(super) struct Overlay(Vec<Frame>);
 
 impl Overlay {
     pub(super) fn new(index: &WalIndex, frames: Vec<Frame>) -> Self {
-        // See the invariants of `source`: a pin on a fully backfilled WAL must not read the WAL.
+        // See the invariants of `pin`: a pin on a fully backfilled WAL must not read the WAL.
         if index.backfilled >= index.frames { Self(Vec::new()) } else { Self(frames) }
     }
 

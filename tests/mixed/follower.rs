@@ -17,7 +17,7 @@ use crate::yard::{Running, Tail};
 
 /// How long a follower that was superseded may go on before it notices: its writers never rest for
 /// so long.
-const SUPERSEDED: Duration = Duration::from_secs(60);
+const SUPERSEDED: Duration = Duration::from_secs(300);
 /// How long a follower that is told to stop may take.
 const STOPPING: Duration = Duration::from_secs(120);
 /// The state folders of followers: of two machines, as it were.

@@ -11,6 +11,7 @@ use crate::progress::Silent;
 use crate::repo::Repository;
 use crate::repo::keys::Secret;
 use crate::store::{MemoryStore, Store};
+use std::fs;
 use std::sync::Arc;
 
 /// Puts a merged segment in the place of the history's base: the same sealed batches under another segment,

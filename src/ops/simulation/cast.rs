@@ -33,7 +33,8 @@ use crate::repo::rotate::RotateOptions;
 use crate::repo::upkeep;
 use crate::repo::writer::Writer;
 use crate::simulated::{self, World};
-use crate::sqlite::source::{Pin, Source};
+use crate::sqlite::pin::Pin;
+use crate::sqlite::source::Source;
 use crate::store::MemoryStore;
 use crate::types::{Clock, Digest};
 
@@ -481,7 +482,7 @@ impl Actor {
     fn rewind(&mut self, history: &History) -> Result<()> {
         let path = self.theatre.dir.join(format!("rewound by {}.db", self.me));
         let mut app = App::with(Connection::open(&path).unwrap(), &mut self.random);
-        let mut present = || {
+        let mut present = |_: Duration| {
             let mut writer = Writer::open(history, "rewind")?;
             let mut source = Source::open(&path)?;
             let clock = self.theatre.clock();
@@ -491,7 +492,7 @@ impl Actor {
             self.acknowledge(&captured, head);
             Ok(captured.seq)
         };
-        let (to, rows) = (present()?, app.rows());
+        let (to, rows) = (present(Duration::ZERO)?, app.rows());
         app.change(&mut Random::new(self.theatre.seed));
         let options = RewindOptions { check: Check::Quick, threads: 1, label: None };
         rewind(history, &path, to, &options, &mut present, &Silent)?;

@@ -30,7 +30,7 @@ use crate::progress::Silent;
 use crate::repo::history::History;
 use crate::repo::writer::Writer;
 use crate::simulated;
-use crate::sqlite::source::Pin;
+use crate::sqlite::pin::Pin;
 use crate::store::{MemoryStore, Store};
 use crate::types::{Clock, Seq};
 

@@ -21,7 +21,7 @@ use crate::repo::history::History;
 use crate::repo::keys::Secret;
 use crate::repo::writer::Writer;
 use crate::simulated::{self, World};
-use crate::sqlite::source::Pin;
+use crate::sqlite::pin::Pin;
 use crate::store::MemoryStore;
 use crate::types::{Clock, Digest, Seq, Timestamp};
 

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use super::Changes;
 use crate::error::Result;
-use crate::ops::restore::{Scratch, check_space, write_pages};
+use crate::ops::restore::{check_space, write_pages};
+use crate::ops::scratch::Scratch;
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::{Chain, Commit};
 use crate::repo::history::History;
@@ -70,7 +71,7 @@ pub(super) fn find(
     let scratch = Scratch::inside(dir)?;
     check_space(scratch.path(), newest)?;
     write_pages(history, chain, newest, scratch.file(), threads, monitor)?;
-    let checker = Checker::open(scratch.path())?;
+    let checker = scratch.opened(Checker::open)?;
     let page_size = newest.segment.manifest.page_size;
     monitor.phase(Phase::Layout, Some(page_size.file_len(pages)));
     let mut walked = 0u32;

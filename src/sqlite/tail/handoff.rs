@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use super::{FrameSink, Step, Tail};
 use crate::error::{ErrorKind, Result};
-use crate::sqlite::source::try_begin_wal;
+use crate::sqlite::pin::try_begin_wal;
 use crate::sqlite::source_error;
 
 /// How often to catch up with writers before their WAL is pinned anew.

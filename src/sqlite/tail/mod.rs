@@ -38,10 +38,11 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::connection::{close, close_as_usual, connect, wal_index};
 use super::ffi::{FileRef, keep_wal_on_close};
 use super::overlay::walk;
+use super::pin::begin_wal;
 use super::position::{FileIdentity, Position};
-use super::source::{self, begin_wal, wal_index};
 use super::source_error;
 use super::wal::{FRAME_HEADER_LEN, FrameHeader, WalHeader, WalIndex, WalPosition};
 use super::witness::{Look, OVERWRITTEN, Sentinels, Stat};
@@ -140,8 +141,8 @@ impl Tail {
     }
 
     fn open_unnamed(path: &Path) -> Result<Self> {
-        let gate = source::connect(path)?;
-        let pins = [source::connect(path)?, source::connect(path)?];
+        let gate = connect(path)?;
+        let pins = [connect(path)?, connect(path)?];
         let failed = |e| source_error(e, "cannot be read");
         // The first read opens the WAL on each connection.
         for connection in [&gate, &pins[1]] {
@@ -487,11 +488,11 @@ impl Drop for Tail {
         if self.rests {
             // The file has everything, and somebody remembers what it looks like. So the last close may do as SQLite's users know it.
             let all = self.pins.iter_mut().chain([&mut self.gate]);
-            all.filter_map(Option::take).for_each(source::close_as_usual);
+            all.filter_map(Option::take).for_each(close_as_usual);
             return;
         }
         for connection in self.pins.iter_mut().filter_map(Option::take) {
-            source::close(connection, Some(true));
+            close(connection, Some(true));
         }
         let Some(gate) = self.gate.take() else { return };
         let frames =
@@ -499,9 +500,9 @@ impl Drop for Tail {
         if frames && keep_wal_on_close(&gate).is_ok() {
             // If nobody else has the database open this checkpoints, as the application's own last close would have done, so that the
             // file alone has everything; and yet the WAL stays, and with it the proof for the next run.
-            source::close_as_usual(gate);
+            close_as_usual(gate);
         } else {
-            source::close(gate, Some(true));
+            close(gate, Some(true));
         }
     }
 }

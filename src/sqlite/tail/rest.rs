@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::Tail;
 use super::handoff::Checkpoint;
 use crate::error::Result;
+use crate::sqlite::pin::change_counter;
 use crate::sqlite::position::{ChangeCounter, Position};
-use crate::sqlite::source::change_counter;
 use crate::sqlite::witness::Stat;
 
 /// How often to try, and how long to wait in between: until the next write to the file would show in its time of modification.

@@ -1,0 +1,171 @@
+//! A folder held by a handle, and files in it by their handles: whoever may change names in the folder can't make us use another file
+//! than the one that was written and compared.
+//!
+//! Invariants: no link is followed and nothing is waited for but in the folder's own path; a name is given to the file of a handle, and
+//! looked at again afterwards.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+
+/// An open folder.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    dir: File,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Opens a folder.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Usage`] when there is none; what the system answers.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let dir = File::open(path).and_then(|dir| match dir.metadata()?.is_dir() {
+            true => Ok(dir),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        });
+        let dir = dir.map_err(|e| Error::io(e, "cannot be opened", path.display().to_string()))?;
+        Ok(Self { dir, path: path.to_owned() })
+    }
+
+    /// The path that it was opened by.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Creates a file, 0600, that must not be there.
+    pub(crate) fn create(&self, name: &OsStr) -> io::Result<File> {
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR)?.into())
+    }
+
+    /// Opens a file that is there for writing, if it is a plain file.
+    pub(crate) fn open_file(&self, name: &OsStr) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::openat(&self.dir, name, flags, Mode::empty())?);
+        match file.metadata()?.is_file() {
+            true => Ok(file),
+            false => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// What has a name; `None` if it is free. A link is not followed.
+    pub(crate) fn stat(&self, name: &OsStr) -> io::Result<Option<Stat>> {
+        match rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Gives what has a name another one, whatever had that.
+    pub(crate) fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.dir, from, &self.dir, to)?)
+    }
+
+    /// Removes a name.
+    pub(crate) fn remove(&self, name: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.dir, name, AtFlags::empty())?)
+    }
+
+    /// Makes the names durable, as far as the file system can.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        sync_dir(&self.dir)
+    }
+
+    /// Gives a file of this folder its final name, which must be free. Answers `false` if it is not.
+    pub(crate) fn place(&self, file: &File, from: &OsStr, to: &OsStr) -> io::Result<bool> {
+        let of_handle = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let placed = match rustix::fs::linkat(
+            CWD,
+            of_handle.as_str(),
+            &self.dir,
+            to,
+            AtFlags::SYMLINK_FOLLOW,
+        ) {
+            Ok(()) => self.remove(from),
+            Err(Errno::EXIST) => return Ok(false),
+            // No links here, or no /proc.
+            Err(_) => match self.rename_new(from, to) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+                renamed => renamed,
+            },
+        };
+        placed?;
+        match self.is(to, file)? {
+            true => Ok(true),
+            false => Err(io::Error::other("somebody put another file there")),
+        }
+    }
+
+    /// Whether a name is a file's.
+    pub(crate) fn is(&self, name: &OsStr, file: &File) -> io::Result<bool> {
+        let ours = rustix::fs::fstat(file)?;
+        Ok(self.stat(name)?.is_some_and(|s| (s.st_dev, s.st_ino) == (ours.st_dev, ours.st_ino)))
+    }
+
+    /// Renames, unless the new name is taken.
+    fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        #[cfg(any(target_os = "linux", target_os = "macos"))]
+        {
+            use rustix::fs::{RenameFlags, renameat_with};
+            match renameat_with(&self.dir, from, &self.dir, to, RenameFlags::NOREPLACE) {
+                // Some file systems can't do that in one step.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+                renamed => return Ok(renamed?),
+            }
+        }
+        // Whoever else wants the name finds it taken from here on.
+        drop(self.create(to)?);
+        self.rename(from, to).inspect_err(|_| {
+            // It is empty, and ours.
+            let _ = self.remove(to);
+        })
+    }
+
+    /// Whether somebody else than this account and root may change names in the folder, or in one above it.
+    pub(crate) fn is_shared(&self) -> bool {
+        let Ok(path) = fs::canonicalize(&self.path) else { return true };
+        let me = rustix::process::geteuid().as_raw();
+        path.ancestors().any(|dir| match fs::symlink_metadata(dir) {
+            Ok(meta) => {
+                let theirs = ![me, 0].contains(&meta.uid());
+                // With the sticky bit only a name's owner may change it.
+                let open = meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0;
+                theirs || open
+            }
+            Err(_) => true,
+        })
+    }
+}
+
+/// Makes the names in a folder durable. Some file systems can't, and say so: then nothing more can be done.
+pub(crate) fn sync_dir(dir: &File) -> io::Result<()> {
+    match dir.sync_all() {
+        Err(e) if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(()),
+        synced => synced,
+    }
+}
+
+/// How many handles of this process are of a file; `None` if the system does not tell.
+pub(crate) fn handles_of(file: &File) -> Option<usize> {
+    let ours = file.metadata().ok()?;
+    let fds = fs::read_dir("/proc/self/fd").or_else(|_| fs::read_dir("/dev/fd")).ok()?;
+    let same = |entry: io::Result<fs::DirEntry>| {
+        // Follows the link to what is open, whatever its name is now.
+        let meta = entry.and_then(|entry| fs::metadata(entry.path())).ok()?;
+        Some((meta.dev(), meta.ino()) == (ours.dev(), ours.ino()))
+    };
+    Some(fds.filter_map(same).filter(|same| *same).count())
+}

@@ -1,0 +1,201 @@
+//! Folders and files of other accounts: an adversary who owns the folder swaps names while root restores and rewinds in it, and what an
+//! application of another account had is still its own afterwards. Without root there are no other accounts, and nothing to show.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "common/cli.rs"]
+mod cli;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use cli::{Lab, is_root};
+use rusqlite::Connection;
+
+const ADVERSARY: u32 = 4001;
+/// How often each command runs beside the adversary.
+const ROUNDS: usize = 12;
+
+/// Swaps every scratch file that appears in its folder for a link to a file of root's, and puts it back, and away again.
+#[test]
+#[ignore = "a role that the other test starts in a process of its own"]
+fn role_adversary() {
+    let Some(folder) = std::env::var_os("PAGEKEEP_ROLE_FOLDER").map(PathBuf::from) else { return };
+    let secret = PathBuf::from(std::env::var_os("PAGEKEEP_ROLE_SECRET").unwrap());
+    let mut rounds = 0u64;
+    loop {
+        let Ok(entries) = fs::read_dir(&folder) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+            if !name.starts_with(".tmp-") || is_link {
+                continue;
+            }
+            rounds += 1;
+            let (path, aside) = (entry.path(), folder.join(format!("aside-{rounds}")));
+            if fs::rename(&path, &aside).is_ok() {
+                let _ = symlink(&secret, &path);
+                // Sometimes it is back in time for whoever looks twice.
+                if rounds.is_multiple_of(2) {
+                    std::thread::yield_now();
+                    let _ = fs::rename(&aside, &path);
+                }
+            }
+        }
+    }
+}
+
+struct Adversary(Child);
+
+impl Adversary {
+    fn start(lab: &Lab, folder: &Path, secret: &Path) -> Self {
+        let binary = lab.path("adversary");
+        fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+        fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(lab.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = Command::new(&binary);
+        command.args(["role_adversary", "--exact", "--ignored"]).uid(ADVERSARY).gid(ADVERSARY);
+        command.env("PAGEKEEP_ROLE_FOLDER", folder).env("PAGEKEEP_ROLE_SECRET", secret);
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Adversary {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A folder of the adversary's with a database of theirs, and a database of root's elsewhere that nobody else may read.
+fn scene() -> (Lab, PathBuf, PathBuf) {
+    let lab = Lab::new();
+    let folder = lab.path("theirs");
+    fs::create_dir(&folder).unwrap();
+    lab.make("theirs/app.db", 2000);
+    lab.ok(&["backup", "theirs/app.db"]);
+    lab.sql("theirs/app.db", "DELETE FROM t WHERE id % 2 = 0");
+    lab.ok(&["backup", "theirs/app.db"]);
+    let secret = lab.path("secret.db");
+    let db = Connection::open(&secret).unwrap();
+    db.execute_batch("CREATE TABLE secret(x); INSERT INTO secret VALUES('of root')").unwrap();
+    drop(db);
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    for path in [folder.clone(), folder.join("app.db")] {
+        chown(path, Some(ADVERSARY), Some(ADVERSARY)).unwrap();
+    }
+    (lab, folder, secret)
+}
+
+fn rows(path: &Path) -> i64 {
+    let db = Connection::open(path).unwrap();
+    db.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
+}
+
+/// What a command says it did, it did to the file that was compared; and nothing of root's gets into what the adversary can read.
+#[test]
+fn who_owns_the_folder_can_not_have_another_file_restored_or_installed() {
+    if !is_root() {
+        return;
+    }
+    let (lab, folder, secret) = scene();
+    let before = fs::read(&secret).unwrap();
+    let adversary = Adversary::start(&lab, &folder, &secret);
+    let (mut held, mut refused) = (0, 0);
+    for round in 0..ROUNDS {
+        let target = folder.join(format!("restored-{round}.db"));
+        let ended = lab.run(&["restore", "app@seq:1", target.to_str().unwrap()]);
+        if matches!(ended.code, Some(0 | 3)) {
+            held += 1;
+            let meta = fs::symlink_metadata(&target).unwrap();
+            assert!(meta.is_file(), "a link got the name");
+            assert_eq!(rows(&target), 2000);
+        } else {
+            refused += 1;
+            assert!(!target.exists(), "{}", ended.stderr);
+        }
+        let wanted = if round % 2 == 0 { "seq:1" } else { "seq:2" };
+        let ended = lab.run(&["rewind", "theirs/app.db", "--to", wanted]);
+        if matches!(ended.code, Some(0 | 3)) {
+            held += 1;
+            assert_eq!(rows(&folder.join("app.db")), if round % 2 == 0 { 2000 } else { 1000 });
+        } else {
+            refused += 1;
+        }
+        let live = Connection::open(folder.join("app.db")).unwrap();
+        assert!(live.prepare("SELECT * FROM secret").is_err(), "root's database was installed");
+    }
+    drop(adversary);
+    assert!(fs::read(&secret).unwrap() == before, "root's database was written to");
+    println!("{held} did what they said, {refused} refused");
+    assert!(refused > 0, "the adversary did nothing");
+    // Undisturbed, the folder of another account is as good as any.
+    lab.run(&["rewind", "theirs/app.db", "--to", "seq:1"]);
+    assert_eq!(rows(&folder.join("app.db")), 2000);
+}
+
+#[test]
+fn a_replaced_file_keeps_its_owner_group_and_mode() {
+    if !is_root() {
+        return;
+    }
+    let (lab, folder, _) = scene();
+    let live = folder.join("app.db");
+    fs::set_permissions(&live, fs::Permissions::from_mode(0o640)).unwrap();
+    lab.ok(&["restore", "app@seq:1", "theirs/app.db", "--force"]);
+    let meta = fs::metadata(&live).unwrap();
+    assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o777), (ADVERSARY, ADVERSARY, 0o640));
+    // A new file in somebody else's folder is root's, which is said.
+    let ended = lab.run(&["restore", "app@seq:1", "theirs/new.db"]);
+    assert!(ended.stderr.contains("theirs/new.db") && ended.stderr.contains("chown"), "{ended:?}");
+    assert_eq!(fs::metadata(folder.join("new.db")).unwrap().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_restore_follows_a_link_of_ones_own_and_none_of_others() {
+    let lab = Lab::with_history();
+    fs::create_dir(lab.path("real")).unwrap();
+    fs::copy(lab.path("app.db"), lab.path("real/live.db")).unwrap();
+    symlink("real/live.db", lab.path("link.db")).unwrap();
+    lab.fails(&["restore", "app@seq:1", "link.db"], 17, &["real/live.db", "exists already"]);
+    lab.ok(&["restore", "app@seq:1", "link.db", "--force"]);
+    assert!(fs::symlink_metadata(lab.path("link.db")).unwrap().is_symlink(), "the link stays");
+    assert_eq!(lab.number("real/live.db", "SELECT count(*) FROM t WHERE x = 'changed'"), 0);
+    if !is_root() {
+        return;
+    }
+    std::os::unix::fs::lchown(lab.path("link.db"), Some(ADVERSARY), Some(ADVERSARY)).unwrap();
+    lab.fails(&["restore", "app@seq:2", "link.db", "--force"], 17, &["link.db", "user 4001"]);
+    assert_eq!(lab.number("real/live.db", "SELECT count(*) FROM t WHERE x = 'changed'"), 0);
+}
+
+#[test]
+fn a_restore_replaces_no_pipe_and_no_device() {
+    let lab = Lab::with_history();
+    let made = Command::new("mkfifo").arg(lab.path("pipe")).status().unwrap();
+    assert!(made.success());
+    lab.misused(
+        &["restore", "app", "pipe", "--force"],
+        &["pipe", "is a device, a pipe or a socket"],
+    );
+    lab.misused(&["restore", "app", "/dev/null", "--force"], &["/dev/null"]);
+    // A link that leads nowhere is in the way of a WAL, too.
+    symlink("nowhere", lab.path("new.db-wal")).unwrap();
+    lab.fails(&["restore", "app", "new.db"], 17, &["new.db-wal", "left over"]);
+}
+
+#[test]
+fn a_restore_replaces_a_file_whose_name_is_as_long_as_sqlite_takes() {
+    let lab = Lab::with_history();
+    let name = format!("{}.db", "n".repeat(244));
+    lab.ok(&["restore", "app@seq:1", &name]);
+    lab.ok(&["restore", "app@seq:2", &name, "--force"]);
+    assert_eq!(lab.number(&name, "SELECT count(*) FROM t WHERE x = 'changed'"), 1);
+    let left = fs::read_dir(lab.path("")).unwrap().flatten();
+    let old = left.filter(|entry| entry.file_name().to_string_lossy().contains(".old-"));
+    assert_eq!(old.count(), 0);
+}
