@@ -442,7 +442,7 @@ fn stats_tell_what_a_history_costs() {
 
     lab.fails(&["stats", "none"], 16, &["none"]);
     lab.fails(&["stats", "app", "--keep-floor", "3"], 17, &["policy"]);
-    lab.fails(&["stats", "app", "--scratch", "nowhere"], 13, &["nowhere"]);
+    lab.fails(&["stats", "app", "--scratch", "nowhere"], 2, &["nowhere"]);
     lab.misused(&["stats", "--scratch", ".", "--no-tables"], &["--no-tables"]);
     lab.tidy();
 }

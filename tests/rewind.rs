@@ -11,9 +11,11 @@ use common::{Lab, integrity_check, noise, objects, reference, restored};
 use pagekeep::error::{Error, ErrorKind};
 use pagekeep::format::snapshot::SnapshotKind;
 use pagekeep::keeper::{Keeper, Options};
+use pagekeep::ops::backup::{BackupOptions, backup};
 use pagekeep::ops::difference::Fate;
-use pagekeep::ops::rewind::{RewindOptions, Rewound, capture_present, preview, rewind};
+use pagekeep::ops::rewind::{RewindOptions, Rewound, preview, rewind};
 use pagekeep::progress::{Monitor, Silent};
+use pagekeep::repo::Repository;
 use pagekeep::repo::history::History;
 use pagekeep::repo::writer::Writer;
 use pagekeep::types::Seq;
@@ -31,6 +33,19 @@ fn open(path: &Path, journal: &str) -> Connection {
 
 fn count(db: &Connection) -> i64 {
     db.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
+}
+
+/// As `pagekeep rewind` does it.
+fn capture_present(
+    repository: &Repository,
+    history: &History,
+    path: &Path,
+    patience: Duration,
+    monitor: &dyn Monitor,
+) -> pagekeep::Result<Seq> {
+    let name = Some(history.name().to_owned());
+    let options = BackupOptions { name, patience, ..BackupOptions::default() };
+    backup(repository, path, &options, monitor).map(|report| report.seq)
 }
 
 fn back(lab: &Lab, history: &History, path: &Path, to: u64) -> pagekeep::Result<Rewound> {

@@ -238,6 +238,9 @@ pub(crate) struct RewindArgs {
     /// The label of the state before [default: before rewind to seq:N]
     #[arg(long, value_name = "LABEL")]
     pub(crate) label: Option<String>,
+    /// Go on although a `watch` of another machine, account or container seems to be at work: that one stops with exit code 11
+    #[arg(long)]
+    pub(crate) takeover: bool,
 }
 
 /// Compare a live database with its newest commit, page by page

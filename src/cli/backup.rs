@@ -29,6 +29,7 @@ pub(crate) fn backup(context: &Context, args: BackupArgs) -> Result<()> {
             args::Reader::Backup => Method::Backup,
         },
         adopt: args.adopt,
+        takeover: args.takeover,
         ..BackupOptions::default()
     };
     let report = {
@@ -58,6 +59,7 @@ fn print(context: &Context, report: &BackupReport, began: Instant) {
         "commit": report.commit.map(|c| commit_json(name, report.seq, &c, label.as_slice())),
         "label": label,
         "read_bytes": report.read,
+        "followed": report.followed,
         "seconds": seconds,
     }));
     match report.commit {
@@ -68,6 +70,10 @@ fn print(context: &Context, report: &BackupReport, began: Instant) {
             counted(commit.changed.into(), "page"),
             counted(commit.pages.into(), "page"),
             bytes(commit.stored),
+        )),
+        None if report.followed => context.out.summary(format_args!(
+            "{name}@seq:{}  `watch` has captured everything, {seconds:.2} s",
+            report.seq
         )),
         None => context.out.summary(format_args!(
             "{name}@seq:{}  unchanged, nothing stored, {seconds:.2} s",

@@ -10,10 +10,11 @@ use super::context::{Context, now};
 use super::output::{count, counted, quote, table, time};
 use super::progress::Progress;
 use crate::error::Result;
+use crate::ops::backup::{BackupOptions, backup};
 use crate::ops::difference::Difference;
 use crate::ops::drift::{Drift, Since};
 use crate::ops::locate::Database;
-use crate::ops::rewind::{RewindOptions, capture_present, preview};
+use crate::ops::rewind::{RewindOptions, preview};
 use crate::ops::select::select;
 use crate::policy::selector::Selector;
 use crate::repo::chain::Commit;
@@ -45,7 +46,12 @@ pub(crate) fn rewind(context: &Context, args: &RewindArgs) -> Result<()> {
         &args.database,
         commit.seq,
         &options,
-        &mut |at_most| capture_present(&repository, &history, &args.database, at_most, &progress),
+        &mut |patience| {
+            let name = Some(history.name().to_owned());
+            let takeover = args.takeover;
+            let options = BackupOptions { name, patience, takeover, ..BackupOptions::default() };
+            backup(&repository, &args.database, &options, &progress).map(|report| report.seq)
+        },
         &progress,
     )?;
     drop(progress);

@@ -11,13 +11,14 @@ use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::CommitRecord;
 use crate::format::snapshot::SnapshotKind;
+use crate::ops::beside::{check_rival, wait_for_follower};
 use crate::ops::locate::Database;
 use crate::ops::soundness::before_writing;
 use crate::progress::Monitor;
 use crate::repo::Repository;
 use crate::repo::history::{History, Snapshot};
 use crate::repo::upkeep;
-use crate::repo::writer::Writer;
+use crate::repo::writer::{Writer, is_written_here};
 use crate::sqlite::image::Method;
 use crate::sqlite::pin::Pin;
 use crate::sqlite::source::Source;
@@ -40,6 +41,10 @@ pub struct BackupOptions {
     pub method: Method,
     /// Go on with the history although its database lay elsewhere before.
     pub adopt: bool,
+    /// Go on although a follower of another machine, account or container seems to be at work, which is superseded by that.
+    pub takeover: bool,
+    /// How long to wait for a follower of this machine, which does the work then.
+    pub patience: Duration,
     /// What time it is.
     pub clock: Clock,
 }
@@ -54,6 +59,8 @@ impl Default for BackupOptions {
             threads: default_threads(),
             method: Method::default(),
             adopt: false,
+            takeover: false,
+            patience: Duration::from_secs(60),
             clock: Clock::default(),
         }
     }
@@ -72,6 +79,8 @@ pub struct BackupReport {
     pub snapshot: Option<Snapshot>,
     /// Bytes of pages that were read to find out.
     pub read: u64,
+    /// Whether a follower of this machine did the work: everything that was committed before is in `seq`, or before it.
+    pub followed: bool,
 }
 
 /// A rollback-journal database makes its writers wait for us; longer than this is worth a word.
@@ -81,7 +90,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// [`ErrorKind::Source`] when the file can't be read as a database, [`ErrorKind::Refused`] when the history belongs to
-/// another file, [`ErrorKind::Busy`] when another writer is at work, [`ErrorKind::Damaged`] when the newest commit can't be
+/// another file, [`ErrorKind::Busy`] when another writer is at work, or a follower of this machine does not catch up, [`ErrorKind::Damaged`] when the newest commit can't be
 /// restored, whether or not there is anything new; store errors.
 ///
 /// # Durability
@@ -96,7 +105,31 @@ pub fn backup(
     let database = Database::at(path, options.name.as_deref())?;
     // Look at the source before a history is made for it: what is no database begins none.
     drop(source.pin()?);
-    run(repository, &database, options, monitor, || source.pin())
+    let history = database.history_or_new(repository, options.adopt)?;
+    before_writing(&history, Some(&database.place), monitor)?;
+    let began = Instant::now();
+    loop {
+        if is_written_here(&history)? {
+            let left = options.patience.saturating_sub(began.elapsed());
+            // One that is gone is not waited for.
+            let Some(seq) = wait_for_follower(&history, path, left, monitor)? else { continue };
+            let label = |label| history.add_snapshot(seq, label, SnapshotKind::Manual);
+            let snapshot = options.label.as_deref().map(label).transpose()?;
+            return Ok(BackupReport {
+                history,
+                seq,
+                commit: None,
+                snapshot,
+                read: 0,
+                followed: true,
+            });
+        }
+        match run(&history, &database, options, monitor, || source.pin()) {
+            // A follower began just now.
+            Err(e) if e.kind() == ErrorKind::Busy && is_written_here(&history)? => {}
+            done => return done,
+        }
+    }
 }
 
 /// Backs up the main database of a connection: one in memory, or on a VFS of the application's own. `source`
@@ -120,20 +153,23 @@ pub fn backup_connection(
         .ok_or_else(|| Error::new(ErrorKind::Usage, "a connection's history needs a name"))?;
     drop(Pin::on_connection(connection)?);
     let database = Database { name, place: source.to_owned() };
-    run(repository, &database, options, monitor, || Pin::on_connection(connection))
+    let history = database.history_or_new(repository, options.adopt)?;
+    before_writing(&history, Some(source), monitor)?;
+    run(&history, &database, options, monitor, || Pin::on_connection(connection))
 }
 
 fn run<'c>(
-    repository: &Repository,
+    history: &History,
     database: &Database,
     options: &BackupOptions,
     monitor: &dyn Monitor,
     pin: impl FnOnce() -> Result<Pin<'c>>,
 ) -> Result<BackupReport> {
-    let history = database.history_or_new(repository, options.adopt)?;
     let source = &*database.place;
-    before_writing(&history, Some(source), monitor)?;
-    let mut writer = Writer::open(&history, "backup")?;
+    if !options.takeover {
+        check_rival(history, options.clock.now())?;
+    }
+    let mut writer = Writer::open(history, "backup")?;
     let pin = pin()?;
     let (began, blocks) = (Instant::now(), pin.blocks_writers());
     let capture_options = CaptureOptions {
@@ -164,7 +200,7 @@ fn run<'c>(
         }),
         None => None,
     };
-    Ok(BackupReport { history, seq, commit, snapshot, read })
+    Ok(BackupReport { history: history.clone(), seq, commit, snapshot, read, followed: false })
 }
 
 /// Merges small segments now and then. The commit is stored whatever becomes of that.

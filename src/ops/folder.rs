@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// An open folder.
 #[derive(Debug)]
@@ -27,15 +27,23 @@ impl Folder {
     /// Opens a folder.
     ///
     /// # Errors
-    /// [`crate::error::ErrorKind::Usage`] when there is none; what the system answers.
+    /// [`ErrorKind::Usage`] when there is none; what the system answers.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let dir = File::open(path).and_then(|dir| match dir.metadata()?.is_dir() {
-            true => Ok(dir),
-            false => Err(io::ErrorKind::NotADirectory.into()),
-        });
-        let dir = dir.map_err(|e| Error::io(e, "cannot be opened", path.display().to_string()))?;
-        Ok(Self { dir, path: path.to_owned() })
+        let what = match File::open(path) {
+            Ok(dir) if dir.metadata().is_ok_and(|meta| meta.is_dir()) => {
+                return Ok(Self { dir, path: path.to_owned() });
+            }
+            Ok(_) => "is no folder",
+            Err(e) if e.kind() == io::ErrorKind::NotADirectory => "is no folder",
+            Err(e) if e.kind() == io::ErrorKind::NotFound => "does not exist",
+            Err(e) => return Err(Error::io(e, "cannot be opened", path.display().to_string())),
+        };
+        Err(Error::new(ErrorKind::Usage, format!("{what}, so no file can be created in it"))
+            .with_object(path.display().to_string())
+            .with_hint(
+                "check the path, and whether its disk is mounted; nothing creates a folder for it",
+            ))
     }
 
     /// The path that it was opened by.

@@ -4,17 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::capture::follow::{FollowOptions, Follower, Listener};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+use crate::ops::beside::check_rival;
 use crate::ops::locate::Database;
 use crate::ops::soundness::before_writing;
 use crate::repo::Repository;
 use crate::repo::history::History;
-use crate::repo::rival::rival;
+use crate::repo::rival::WATCH;
 use crate::repo::writer::Writer;
 use crate::sqlite::source::Source;
-
-/// The role of a follower.
-const WATCH: &str = "watch";
 
 /// Whose history, and how to follow.
 #[derive(Clone, Debug, Default)]
@@ -46,20 +44,8 @@ pub fn follow(
     // Look at the source before a history is made for it: what is no database begins none.
     drop(Source::open(path)?.pin()?);
     let history = database.history_or_new(repository, options.adopt)?;
-    if !options.takeover
-        && let Some(rival) = rival(&history, WATCH, options.follow.capture.clock.now())?
-    {
-        return Err(Error::new(
-            ErrorKind::Busy,
-            format!(
-                "is followed by process {} on {}, since {}",
-                rival.process, rival.host, rival.since
-            ),
-        )
-        .with_object(format!("history {:?}", history.name()))
-        .with_hint(
-            "stop it there first; if it is gone for good, or should be superseded: --takeover",
-        ));
+    if !options.takeover {
+        check_rival(&history, options.follow.capture.clock.now())?;
     }
     before_writing(&history, Some(&database.place), &*listener)?;
     let writer = Writer::open(&history, WATCH)?;

@@ -2,6 +2,7 @@
 
 mod audit;
 pub mod backup;
+mod beside;
 pub mod copy;
 pub mod difference;
 pub mod drift;

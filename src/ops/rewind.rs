@@ -12,23 +12,19 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
 use crate::codec::pool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::SnapshotKind;
-use crate::ops::backup::{BackupOptions, backup};
 use crate::ops::difference::{self, Difference};
 use crate::ops::restore::{Check, check, check_space, still, sync, write_pages};
 use crate::ops::scratch::Scratch;
 use crate::progress::{Monitor, Phase, check_cancelled};
-use crate::repo::Repository;
 use crate::repo::chain::{Chain, settled};
 use crate::repo::history::{History, Snapshot};
-use crate::repo::state;
-use crate::repo::writer::is_written_here;
 use crate::sqlite::check::{Checker, connect_immutable};
 use crate::sqlite::image::{self, Chunk, Method};
 use crate::sqlite::install::{Image, Safety, UNDER_LOCK, install};
@@ -66,8 +62,6 @@ pub struct Rewound {
 
 /// How long to wait for a follower to catch up, while nobody waits for us.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often to look whether it did.
-const LOOK: Duration = Duration::from_millis(20);
 /// How often to let go of the lock and begin again, when a follower did not catch up under it.
 const TRIES: usize = 5;
 
@@ -189,76 +183,6 @@ pub(crate) fn scratch(
     sync(&scratch, monitor)?;
     check(&scratch, options.check, monitor)?;
     Ok(scratch)
-}
-
-/// Makes sure that everything committed to a database so far is in its history: by a backup, or if a follower of this machine is at work, by
-/// waiting for it, but no longer than it is told. Answers the newest commit.
-///
-/// # Errors
-/// [`ErrorKind::Busy`] when the follower does not catch up; as [`backup`].
-pub fn capture_present(
-    repository: &Repository,
-    history: &History,
-    path: &Path,
-    at_most: Duration,
-    monitor: &dyn Monitor,
-) -> Result<Seq> {
-    let began = Instant::now();
-    loop {
-        if !is_written_here(history)? {
-            let name = Some(history.name().to_owned());
-            let options = BackupOptions { name, ..BackupOptions::default() };
-            match backup(repository, path, &options, monitor) {
-                Ok(report) => return Ok(report.seq),
-                // A follower began just now.
-                Err(e) if e.kind() == ErrorKind::Busy && is_written_here(history)? => {}
-                Err(e) => return Err(e),
-            }
-        }
-        let left = at_most.saturating_sub(began.elapsed());
-        // One that is gone is not waited for.
-        if let Some(seq) = wait_for_follower(history, path, left, monitor)? {
-            return Ok(seq);
-        }
-    }
-}
-
-/// Waits until the follower of another process has captured what is there now; what is committed meanwhile does not count. `None` when
-/// it is gone.
-fn wait_for_follower(
-    history: &History,
-    path: &Path,
-    at_most: Duration,
-    monitor: &dyn Monitor,
-) -> Result<Option<Seq>> {
-    let began = Instant::now();
-    let mut source = Source::open(path)?;
-    let mut moment = source.pin()?.moment();
-    loop {
-        check_cancelled(monitor)?;
-        if let Some(state) = state::peek(history)?
-            && let (Some(head), Some(position)) = (state.head, state.position)
-            && moment.is_within(&position)
-        {
-            return Ok(Some(head.seq));
-        }
-        if !state::is_locked(history)? {
-            return Ok(None);
-        }
-        if began.elapsed() >= at_most {
-            return Err(Error::new(
-                ErrorKind::Busy,
-                "is followed by another process, which does not catch up",
-            )
-            .with_object(path.display().to_string())
-            .with_hint("look at what `pagekeep watch` says; or stop it, and try again"));
-        }
-        std::thread::sleep(LOOK);
-        if !moment.counts() {
-            // Without a count of commits only the very same moment will do.
-            moment = source.pin()?.moment();
-        }
-    }
 }
 
 /// What a rewind would change, without changing anything.

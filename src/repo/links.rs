@@ -13,6 +13,7 @@ use crate::format::names::LogName;
 use crate::repo::chain::Chain;
 use crate::repo::history::History;
 use crate::repo::segment::Segment;
+use crate::repo::term::{PRUNE, newest_claim};
 use crate::store::Entry;
 use crate::types::{Term, Timestamp};
 
@@ -120,6 +121,26 @@ pub(crate) fn superseded(what: &str, object: &str) -> Error {
     Error::new(ErrorKind::Superseded, what)
         .with_object(object)
         .with_hint("run it again; what was captured meanwhile is captured again")
+}
+
+/// That somebody else has the turn now, and who that is, if the newest claim tells.
+pub(crate) fn taken_over(history: &History, claim: &str) -> Error {
+    let who = newest_claim(history).ok().flatten().filter(|claim| claim.role != PRUNE);
+    match who {
+        Some(who) => Error::new(
+            ErrorKind::Superseded,
+            format!(
+                "was taken over by `{}`, process {} on {}, at {}",
+                who.role, who.process, who.host, who.since
+            ),
+        )
+        .with_object(format!("history {:?}", history.name()))
+        .with_hint(
+            "if that is meant, leave this one stopped: two that are started again and again take turns, and neither gets far. \
+             Nothing is lost: what was captured meanwhile is captured again",
+        ),
+        None => superseded("another writer took over this history", claim),
+    }
 }
 
 /// That a segment which is needed lost its end.

@@ -19,14 +19,16 @@ use crate::types::{Term, Timestamp, WriterToken};
 const ALIVE: Duration = Duration::from_secs(15 * 60);
 /// How often a follower shows while it has nothing to publish.
 const EVERY: Duration = Duration::from_secs(7 * 60);
+/// The role of a follower.
+pub(crate) const WATCH: &str = "watch";
 /// The role in a follower's last sign.
 const GONE: &str = "gone";
 
-/// Somebody else who holds a history under a role and seems to be there, by the storage's clock and ours.
+/// A follower of another machine, account or container that seems to be there, by the storage's clock and ours.
 ///
 /// # Errors
 /// Store errors; [`ErrorKind::Damaged`] when the claim can't be opened.
-pub(crate) fn rival(history: &History, role: &str, now: Timestamp) -> Result<Option<WriterClaim>> {
+pub(crate) fn rival(history: &History, now: Timestamp) -> Result<Option<WriterClaim>> {
     let (store, names) = (history.repository().store(), history.names());
     let state = state::peek(history)?;
     let mine = |object| {
@@ -42,35 +44,45 @@ pub(crate) fn rival(history: &History, role: &str, now: Timestamp) -> Result<Opt
         if claim.role == PRUNE {
             continue;
         }
-        if claim.role != role || mine(prefix.object) || is_dead(&claim) {
+        if mine(prefix.object) {
             return Ok(None);
         }
-        let Some(sign) = last_sign(history, term)? else { return Ok(None) };
+        // A follower may go on in a term that a backup claimed, or that it claimed itself before it was started again. Then a sign says
+        // who it is now.
+        let (shown_by, sign) = match last_sign(history, term)? {
+            Some((Some(sign), at)) => (sign, at),
+            Some((None, at)) => (claim, at),
+            None => return Ok(None),
+        };
+        if shown_by.role != WATCH || is_dead(&shown_by) {
+            return Ok(None);
+        }
         let published = store
             .list(&names.log())?
             .into_iter()
             .filter(|e| names.parse_segment(&e.name).is_some_and(|at| at.term == term));
         let shown = published.map(|e| e.modified).max().unwrap_or_default();
-        return Ok((shown.max(sign).max(entry.modified) > now.before(ALIVE)).then_some(claim));
+        return Ok((shown.max(sign).max(entry.modified) > now.before(ALIVE)).then_some(shown_by));
     }
     Ok(None)
 }
 
-/// When the newest sign in a term was left, or long ago; `None` if it says that its follower is gone.
-fn last_sign(history: &History, term: Term) -> Result<Option<Timestamp>> {
+/// The newest sign in a term, if it can be read, and when it was left, or long ago; `None` if it says that its follower is gone.
+fn last_sign(history: &History, term: Term) -> Result<Option<(Option<WriterClaim>, Timestamp)>> {
     let names = history.names();
     let listed = history.repository().store().list(&names.signs())?;
     let of_term = |name: &str| names.parse_sign(name).is_some_and(|(of, _)| of == term);
     let Some(entry) = listed.iter().rfind(|e| of_term(&e.name)) else {
-        return Ok(Some(Timestamp::default()));
+        return Ok(Some((None, Timestamp::default())));
     };
-    let gone = match history.repository().read_record::<WriterClaim>(&entry.name) {
-        Ok(sign) => sign.is_some_and(|(_, sign)| sign.role == GONE),
+    let sign = match history.repository().read_record::<WriterClaim>(&entry.name) {
+        Ok(sign) => sign.map(|(_, sign)| sign),
         // Somebody left it; a repair puts it away.
-        Err(e) if e.kind() == ErrorKind::Damaged => false,
+        Err(e) if e.kind() == ErrorKind::Damaged => None,
         Err(e) => return Err(e),
     };
-    Ok((!gone).then_some(entry.modified))
+    let is_gone = sign.as_ref().is_some_and(|sign| sign.role == GONE);
+    Ok((!is_gone).then_some((sign, entry.modified)))
 }
 
 /// The signs of a follower at work.
@@ -80,12 +92,12 @@ pub(crate) struct Signs {
 }
 
 impl Signs {
-    /// A follower begins, or goes on in a term in which it said that it was gone.
+    /// A follower begins. In a term that was claimed before, by a backup or another run, the claim does not tell of it.
     ///
     /// # Errors
     /// Store errors.
     pub(crate) fn begin(writer: &mut Writer, now: Timestamp) -> Result<Self> {
-        if writer.state.sign.is_some_and(|sign| sign.gone && sign.term == writer.term()) {
+        if writer.goes_on() {
             sign(writer, false, now)?;
         }
         Ok(Self { shown: now })

@@ -7,6 +7,7 @@
 //!   state     JSON, replaced atomically
 //!   digests   the head's page digests (see `digests`)
 //!   seen      the newest commit that was seen (see `seen`)
+//!   following locked by a follower while the position in `state` is of its own time
 //!   numbers   the highest number that was known before a rollback or an absence was accepted
 //!   known     the history's name and source, so that one that is gone can be named (see `absent`)
 //!   accepted  there once somebody said that the history is gone or set back on purpose; counts while no commit of it was seen since
@@ -204,6 +205,23 @@ impl StateDir {
         self.dir.join(name)
     }
 
+    /// Shows that a follower is at work whose position is remembered, as long as the answer lives: see [`is_followed`].
+    pub(crate) fn show_following(&self) -> Result<File> {
+        let path = self.path("following");
+        let show = || {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)?;
+            file.lock()?;
+            Ok(file)
+        };
+        show().map_err(|e: io::Error| Error::io(e, "cannot be locked", path.display().to_string()))
+    }
+
     /// The remembered state; `None` when there is none that this version can use.
     pub(crate) fn read(&self) -> Result<Option<State>> {
         read_from(&self.dir)
@@ -216,6 +234,18 @@ impl StateDir {
             .map_err(io::Error::other)
             .and_then(|bytes| replace(&path, &bytes));
         written.map_err(|e| Error::io(e, "cannot be written", path.display().to_string()))
+    }
+}
+
+/// Whether a follower is at work, and has remembered a position since it began.
+pub(crate) fn is_followed(history: &History) -> Result<bool> {
+    let path = dir_of(history).join("following");
+    let failed = |e: io::Error| Error::io(e, "cannot be opened", path.display().to_string());
+    match OpenOptions::new().read(true).open(&path) {
+        // Shared, so that those who ask at the same time don't take each other for the follower.
+        Ok(file) => Ok(matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(failed(e)),
     }
 }
 

@@ -17,7 +17,7 @@
 //! Invariants: no lease, no clock. One process per machine and history, by a local lock. A writer that was superseded by
 //! another writer stops with [`ErrorKind::Superseded`].
 
-use super::links::{Links, later_than, superseded, too_short};
+use super::links::{Links, later_than, superseded, taken_over, too_short};
 use super::seen;
 use super::standing;
 use super::state::{Head, State, StateDir};
@@ -43,6 +43,8 @@ pub struct Writer {
     /// What this process tried to publish behind the head, and where in the source that ends: any of it may be there, or come
     /// to be there yet.
     tries: Vec<(Head, Option<Position>)>,
+    /// Whether the term was claimed before this process began.
+    goes_on: bool,
     /// Tokens of turns that this process asked for, and did nothing in so far.
     mine: Vec<WriterToken>,
     /// What it is built on.
@@ -82,7 +84,7 @@ impl Writer {
             && still_holds(history, state)?
         {
             sync_log(history)?;
-            return Ok(Self::with(history, role, dir, state.clone()));
+            return Ok(Self { goes_on: true, ..Self::with(history, role, dir, state.clone()) });
         }
         let token = WriterToken::random()?;
         // Before anything is claimed: a claim whose answer is lost is known for ours.
@@ -134,7 +136,8 @@ impl Writer {
     fn with(history: &History, role: &str, dir: StateDir, state: State) -> Self {
         let (history, role) = (history.clone(), role.to_owned());
         let (tries, mine) = (Vec::new(), Vec::new());
-        Self { history, role, dir, state, tries, mine, links: Links::new() }
+        let links = Links::new();
+        Self { history, role, dir, state, tries, goes_on: false, mine, links }
     }
 
     /// The history.
@@ -159,6 +162,11 @@ impl Writer {
     /// Whether the next commit's number leaves out some behind the head.
     pub(crate) fn leaves_gap(&self) -> bool {
         self.head().is_some_and(|head| self.next_seq() > head.seq.next())
+    }
+
+    /// Whether the term was claimed before this process began.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.goes_on
     }
 
     pub(crate) fn role(&self) -> &str {
@@ -314,7 +322,7 @@ impl Writer {
         let name = self.history.names().writer(self.term().next());
         // Looked at first: claiming a term supersedes whoever is at work in earnest.
         if !quiet_since(&self.history, self.term(), &self.state.claiming)? {
-            return Err(superseded("another writer took over this history", &name));
+            return Err(taken_over(&self.history, &name));
         }
         // If we die before the new term is remembered, the next run knows the claim for ours.
         let token = WriterToken::random()?;
@@ -325,7 +333,7 @@ impl Writer {
         sync_log(&self.history)?;
         let newest = Head::of(&chain);
         if newest.as_ref() != head {
-            return Err(superseded("another writer took over this history", &name));
+            return Err(taken_over(&self.history, &name));
         }
         if head.is_some_and(|head| chain.expired().contains(head.seq)) {
             return Err(superseded("a repair found the newest commit damaged", &name));

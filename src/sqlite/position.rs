@@ -69,6 +69,11 @@ impl Position {
         Self { rest: Some(rest), ..self }
     }
 
+    /// The same, as another one of the same place knows the file.
+    pub(crate) fn resting_as(self, other: &Self) -> Self {
+        Self { rest: other.rest, ..self }
+    }
+
     fn is_same_place(&self, other: &Self) -> bool {
         (self.file, self.place) == (other.file, other.place)
     }
@@ -92,12 +97,15 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
+    /// Whether a position is of exactly this moment, which it proves by itself.
+    pub(crate) fn is_at(&self, position: &Position) -> bool {
+        let is_place = position.wal().is_none_or(|(_, at)| at.frame > 0);
+        is_place && self.position.is_some_and(|then| then.is_same_place(position))
+    }
+
     /// Whether a follower at work, whose position this is, has captured the moment. It counts commits without a gap, so a
-    /// higher count is a later moment.
-    pub(crate) fn is_within(&self, position: &Position) -> bool {
-        if self.position.is_some_and(|then| then.is_same_place(position)) {
-            return true;
-        }
+    /// higher count is a later moment. The count of one that is not at work may be of another wal-index.
+    pub(crate) fn is_before(&self, position: &Position) -> bool {
         match (self.commits, position.wal()) {
             (Some(then), Some((file, at))) => {
                 self.file == Some(file) && at.changes.wrapping_sub(then) <= u32::MAX / 2

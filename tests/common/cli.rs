@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use rusqlite::Connection;
 use serde_json::Value;
@@ -270,6 +270,18 @@ pub fn last(objects: &[Value]) -> &Value {
 /// Sends a signal to a process, or with a `-` in front to a group of them.
 pub fn signal(signal: &str, whom: &str) {
     assert!(Command::new("kill").args([signal, "--", whom]).status().unwrap().success());
+}
+
+/// Waits until a process catches a signal: before that it would end it.
+pub fn wait_until_caught(child: &Child, signal: u32) {
+    let caught = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0");
+        u64::from_str_radix(caught.trim(), 16).unwrap() >> (signal - 1) & 1 == 1
+    };
+    while !caught() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
 }
 
 /// Turns one bit of a file over.

@@ -217,6 +217,10 @@ impl Publisher<'_> {
         if !proven {
             // The tail begins where the scan's snapshot is; what it finds then comes behind the scan.
             tail.start_at(pin.wal_place().ok_or_else(no_wal)?, pin.pages());
+        } else {
+            // The same place, counted as the present wal-index counts.
+            let position = saved.map(|saved| tail.position().resting_as(&saved));
+            self.writer.remember(None, position, self.place)?;
         }
         let dir = self.writer.dir.path("");
         let group = Group::new(tail.page_size(), &dir, self.shared.clock.clone());
@@ -269,6 +273,7 @@ impl Publisher<'_> {
         } else {
             self.scan(pin)?;
         }
+        let _following = self.writer.dir.show_following()?;
         self.activity(Activity::Following);
         loop {
             self.show();

@@ -8,7 +8,8 @@ use clap::{Args, ValueEnum};
 /// Capture a live database as the next commit of its history
 ///
 /// The first time every page is stored, later only those that changed. When nothing changed, nothing is stored. The
-/// application may go on reading and writing.
+/// application may go on reading and writing. Beside a `watch` of this account and state folder, that does the work and this waits for
+/// it: a label then names a commit with everything that was committed before.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   pagekeep backup app.db -r /backups/repo --key-file ~/.pagekeep.key
@@ -35,6 +36,9 @@ pub(crate) struct BackupArgs {
     /// Go on with a history whose database lay elsewhere before
     #[arg(long)]
     pub(crate) adopt: bool,
+    /// Go on although a `watch` of another machine, account or container seems to be at work: that one stops with exit code 11
+    #[arg(long)]
+    pub(crate) takeover: bool,
 }
 
 /// Follow a live database: every transaction becomes a commit that can be restored

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::*;
+use crate::error::ErrorKind;
 use crate::format::slot::KdfParams;
 use crate::progress::Silent;
 use crate::repo::keys::Secret;

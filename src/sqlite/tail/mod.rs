@@ -193,6 +193,11 @@ impl Tail {
         Ok(tail)
     }
 
+    /// Up to where everything is captured.
+    pub(crate) fn position(&self) -> Position {
+        Position::in_wal(self.file, self.at)
+    }
+
     pub(crate) fn page_size(&self) -> PageSize {
         self.page_size
     }

@@ -1,0 +1,151 @@
+//! Two on one database: what each command does beside a running `watch` of this account, and beside one of another account that has a
+//! state folder of its own. The table stands in docs/operations.md.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "common/cli.rs"]
+mod cli;
+
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use cli::{Ended, Lab};
+
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Watch(Child);
+
+impl Watch {
+    /// A `watch` of `app.db` that has captured everything.
+    fn start(lab: &Lab) -> Self {
+        let before = lab.seqs().len();
+        let mut command = lab.command(&["watch", "app.db", "--interval", "0"]);
+        command.stdout(std::process::Stdio::null());
+        command.stderr(std::fs::File::create(lab.path("watch.err")).unwrap());
+        let watch = Self(command.spawn().unwrap());
+        lab.sql("app.db", &format!("UPDATE t SET x = 'watched {before}' WHERE id = 1"));
+        let began = Instant::now();
+        while lab.seqs().len() == before {
+            assert!(began.elapsed() < PATIENCE, "it captured nothing");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        watch
+    }
+
+    fn is_there(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
+    fn stop(mut self) -> Option<i32> {
+        cli::signal("-TERM", &self.0.id().to_string());
+        self.0.wait().unwrap().code()
+    }
+
+    /// How it ended by itself.
+    fn ended(&mut self) -> Option<i32> {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(began.elapsed() < PATIENCE, "it goes on");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The command of somebody whose state is elsewhere: another account, a container, `sudo`.
+fn elsewhere(lab: &Lab, args: &[&str]) -> Ended {
+    let mut command = lab.command(args);
+    command.env("PAGEKEEP_STATE_DIR", "state of another");
+    Ended::of(&mut command)
+}
+
+/// The README's own order: `backup` first, and then `watch` in the turn that the backup claimed.
+#[test]
+fn a_follower_that_goes_on_in_the_turn_of_a_backup_is_seen_by_all_others() {
+    let lab = Lab::with_history();
+    let mut watch = Watch::start(&lab);
+    for args in [
+        &["watch", "app.db"][..],
+        &["backup", "app.db"],
+        &["backup", "app.db", "--label", "mine"],
+        &["rewind", "app.db", "--to", "seq:1"],
+    ] {
+        let ended = elsewhere(&lab, args);
+        let pid = watch.0.id().to_string();
+        ended.failed(11, &["app", "is followed by process", &pid, "--takeover"]);
+        assert!(watch.is_there(), "{args:?}");
+    }
+    assert_eq!(lab.number("app.db", "SELECT count(*) FROM t WHERE x LIKE 'watched%'"), 1);
+    // What writes no commits may be done by anybody.
+    for args in [
+        &["label", "app", "theirs"][..],
+        &["prune", "app", "--keep-last", "100"],
+        &["verify", "app"],
+        &["restore", "app", "out.db"],
+        &["hold", "add", "app@seq:1", "why"],
+        &["drift", "app.db"],
+    ] {
+        let ended = elsewhere(&lab, args);
+        assert_eq!(ended.code, Some(0), "{args:?}: {ended:?}");
+        assert!(watch.is_there(), "{args:?}");
+    }
+    assert!(matches!(watch.stop(), Some(0 | 3)));
+    // It said goodbye: nobody has to ask any more.
+    assert!(matches!(elsewhere(&lab, &["backup", "app.db"]).code, Some(0 | 3)));
+}
+
+/// A `watch` that was killed and started again leaves a sign, although it goes on in its own turn.
+#[test]
+fn a_follower_that_was_started_again_is_seen() {
+    let lab = Lab::with_history();
+    let first = Watch::start(&lab);
+    drop(first);
+    let mut second = Watch::start(&lab);
+    elsewhere(&lab, &["watch", "app.db"]).failed(11, &[&second.0.id().to_string()]);
+    assert!(second.is_there());
+}
+
+#[test]
+fn a_takeover_ends_the_other_one_which_says_who_it_was() {
+    let lab = Lab::with_history();
+    let mut watch = Watch::start(&lab);
+    let taken = elsewhere(&lab, &["backup", "app.db", "--takeover"]);
+    assert!(matches!(taken.code, Some(0 | 3)), "{taken:?}");
+    lab.sql("app.db", "UPDATE t SET x = 'more' WHERE id = 2");
+    assert_eq!(watch.ended(), Some(11));
+    let told = std::fs::read_to_string(lab.path("watch.err")).unwrap();
+    assert!(told.contains("was taken over by `backup`, process "), "{told}");
+    assert!(told.contains("take turns"), "{told}");
+}
+
+/// A point "now" while the database is followed: the label names a commit with everything that was committed before.
+#[test]
+fn a_backup_beside_a_follower_of_this_account_has_it_do_the_work() {
+    let lab = Lab::with_history();
+    let mut watch = Watch::start(&lab);
+    for n in 0..5 {
+        lab.sql("app.db", &format!("UPDATE t SET x = 'now' WHERE id = {}", n + 10));
+        let label = format!("before migration {n}");
+        let summary = lab.summary(&["backup", "app.db", "--label", &label]);
+        assert_eq!(summary["followed"], true, "{summary}");
+        let out = format!("out-{n}.db");
+        lab.ok(&["restore", &format!("app@{label}"), &out]);
+        assert_eq!(lab.number(&out, "SELECT count(*) FROM t WHERE x = 'now'"), n + 1);
+    }
+    lab.ok(&["rewind", "app.db", "--to", "before migration 2"]);
+    assert_eq!(lab.number("app.db", "SELECT count(*) FROM t WHERE x = 'now'"), 3);
+    // A second follower of this account has nothing to do.
+    lab.run(&["watch", "app.db"]).failed(11, &["app"]);
+    assert!(watch.is_there());
+    assert!(matches!(watch.stop(), Some(0 | 3)));
+}
