@@ -149,14 +149,7 @@ fn back_and_forth(group: &mut BenchmarkGroup<'_, WallTime>, work: &Path, databas
         });
     }
     group.bench_function("verify/data", |b| {
-        let options = VerifyOptions {
-            level: Level::Data,
-            sample_ppm: None,
-            max_time: None,
-            assertions: Vec::new(),
-            threads: pagekeep::codec::pool::default_threads(),
-            scratch: dir.clone(),
-        };
+        let options = VerifyOptions::new(Level::Data, dir.clone());
         b.iter(|| assert!(verify(&history, None, &options, &Silent).unwrap().findings.is_empty()));
     });
 }

@@ -273,17 +273,19 @@ pub(crate) enum CheckArg {
     None,
     /// PRAGMA quick_check
     Quick,
-    /// PRAGMA integrity_check
+    /// PRAGMA integrity_check, but for CHECK constraints
     Full,
 }
 
 /// Prove that a history can be restored, and store the proof
 ///
 /// chain: every object is there and they form an unbroken chain. data: every batch opens and every page has its digest.
-/// restore: a scratch restore passes integrity_check, foreign_key_check and your assertions.
+/// restore: a scratch restore passes SQLite's integrity_check and your assertions. What this program can't check, and rows that
+/// break rules of the application (foreign keys, CHECK constraints), are warnings.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   pagekeep verify app --level data
+  pagekeep verify app@seq:250 --level restore --no-store --assert \"SELECT count(*) > 5000 FROM orders\"
   pagekeep verify app --level restore --assert \"SELECT count(*) > 0 FROM orders\"
   pagekeep verify --level data --sample 10% --max-time 5m")]
 pub(crate) struct VerifyArgs {
@@ -305,6 +307,9 @@ pub(crate) struct VerifyArgs {
     /// Where scratch restores go [default: the system's folder for temporary files]
     #[arg(long, value_name = "DIR")]
     pub(crate) scratch: Option<PathBuf>,
+    /// Store no proof: only look
+    #[arg(long)]
+    pub(crate) no_store: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

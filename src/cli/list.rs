@@ -6,6 +6,7 @@ use super::Ended;
 use super::args::{FilterArgs, LabelArgs, LogArgs, ShowArgs, SnapshotsArgs};
 use super::context::{Context, Selected, now, shown};
 use super::output::{ago, bytes, count, counted, table, time};
+use super::status::outcome;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::CommitRecord;
 use crate::format::snapshot::SnapshotKind;
@@ -253,8 +254,7 @@ pub(crate) fn show(context: &Context, args: &ShowArgs) -> Result<()> {
         row("", line);
     }
     for proof in &proofs {
-        let outcome =
-            proof.failure.as_deref().map_or("passed".to_owned(), |f| format!("FAILED: {f}"));
+        let outcome = outcome(&history, proof, "");
         row("proof", format!("{} {} {outcome}", time(proof.started), proof.level.name()));
     }
     if proofs.is_empty() {

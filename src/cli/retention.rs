@@ -23,6 +23,7 @@ pub(crate) fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
     let mut options = PruneOptions::new(Policy::try_from(text)?, zone);
     options.dry_run = args.dry_run;
     options.grace = args.grace;
+    options.in_doubt = args.in_doubt;
     options.threads = context.threads();
     let repository = context.repository()?;
     for history in chosen(context, &repository, args.name.as_deref())? {
@@ -32,6 +33,10 @@ pub(crate) fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
         };
         if let Some(report) = context.beside(args.name.is_none(), &history, pruned)? {
             print(context, &history, &report, args);
+            if let Some(e) = &report.refusal {
+                let hint = e.hint().map_or(String::new(), |hint| format!("; {hint}"));
+                context.out.warn(&format!("without -n this would be refused: {e}{hint}"));
+            }
         }
     }
     Ok(())
@@ -120,6 +125,7 @@ fn print(context: &Context, history: &History, report: &PruneReport, args: &Prun
             "deleted_objects": report.deleted.0,
             "deleted_bytes": report.deleted.1,
             "waiting_bytes": report.waiting,
+            "refused": report.refusal.as_ref().map(ToString::to_string),
         }));
         return;
     }

@@ -14,7 +14,8 @@ use crate::error::Result;
 use crate::format::proof::{Level, Proof};
 use crate::ops::soundness::{Look, Soundness, few, judge_now};
 use crate::repo::chain::Problem;
-use crate::repo::history::{History, failed_proof};
+use crate::repo::doubt::{About, doubt};
+use crate::repo::history::History;
 use crate::repo::term::newest_claim;
 use crate::types::Timestamp;
 
@@ -63,7 +64,7 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
     let last_run = crate::repo::last_run_here(history)?;
     // Those that can't be read are among the damage.
     let (proofs, _) = history.readable_proofs()?;
-    let failed = failed_proof(history)?;
+    let failed = doubt(history)?;
     let stored: u64 = chain.segments().iter().map(|s| s.stored_len()).sum();
     let commits = u64::try_from(chain.commits().count()).unwrap_or(u64::MAX);
     let claim = newest_claim(history)?;
@@ -74,10 +75,16 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
     let last_of =
         |level: Level| proofs.iter().filter(|p| p.level == level).max_by_key(|p| p.started);
     let levels = [Level::Chain, Level::Data, Level::Restore];
+    let of_data = |p: &&Proof| About::of(history, p) == Some(About::Data);
+    for p in levels.iter().filter_map(|level| last_of(*level)).filter(of_data) {
+        let failure = p.failure.as_deref().unwrap_or_default();
+        context.out.warn(&format!("the last {} proof: {failure}", p.level.name()));
+    }
     if context.out.json {
         let proof = |p: &Proof| {
             json!({"seq": p.seq, "level": p.level.name(), "time": p.started,
                    "passed": p.failure.is_none(), "failure": p.failure,
+                   "about": About::of(history, p).map(name_of),
                    "coverage": f64::from(p.coverage_ppm) / 1e6})
         };
         context.out.object(&json!({
@@ -121,19 +128,9 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
         }),
     );
     for level in levels {
-        let text = match last_of(level) {
-            None => "never".to_owned(),
-            Some(p) => {
-                let outcome =
-                    p.failure.as_deref().map_or("passed".to_owned(), |f| format!("FAILED: {f}"));
-                let part = if p.coverage_ppm < 1_000_000 {
-                    format!(", {:.1}% of the batches", f64::from(p.coverage_ppm) / 1e4)
-                } else {
-                    String::new()
-                };
-                format!("{outcome} {} at seq:{}{part}", ago(p.started, now), p.seq)
-            }
-        };
+        let text = last_of(level).map_or("never".to_owned(), |p| {
+            outcome(history, p, &format!(" {} at seq:{}", ago(p.started, now), p.seq))
+        });
         row(&format!("{} proof", level.name()), text);
     }
     row("database", bytes(size));
@@ -160,6 +157,35 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
         row("newest", "can't be restored".to_owned());
     }
     ended(history, &judged, failed.is_some())
+}
+
+/// What a failure is about, as `--json` prints it.
+const fn name_of(about: About) -> &'static str {
+    match about {
+        About::Backup => "backup",
+        About::Database => "database",
+        About::Data => "data",
+    }
+}
+
+/// What a proof came to; behind the word stands when and where that was.
+pub(super) fn outcome(history: &History, proof: &Proof, when: &str) -> String {
+    let word = match About::of(history, proof) {
+        None => "passed",
+        Some(About::Backup | About::Database) => "FAILED",
+        Some(About::Data) => "not as wished",
+    };
+    let share = f64::from(proof.coverage_ppm) / 1e4;
+    let part = match proof.level {
+        _ if proof.coverage_ppm == 1_000_000 => String::new(),
+        Level::Restore => format!(", {share:.1}% of the checks could be made"),
+        Level::Chain | Level::Data => format!(", {share:.1}% of the batches"),
+    };
+    // Which commit it is about stands in front already.
+    let object = format!("{}@seq:{}: ", history.name(), proof.seq);
+    let failure = proof.failure.as_deref().map(|f| f.strip_prefix(&object).unwrap_or(f));
+    let failure = failure.map_or(String::new(), |f| format!(": {f}"));
+    format!("{word}{when}{part}{failure}")
 }
 
 /// Damage that was found now, or by a verification that no later one cleared, is the answer.

@@ -13,7 +13,7 @@ use super::progress::Progress;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::proof::Level;
 use crate::ops::soundness::few;
-use crate::ops::verify::{VerifyOptions, VerifyReport};
+use crate::ops::verify::{Finding, VerifyOptions, VerifyReport};
 use crate::policy::selector::split_target;
 use crate::repo::Repository;
 use crate::repo::chain::Commit;
@@ -34,6 +34,7 @@ pub(crate) fn verify(context: &Context, args: VerifyArgs) -> Result<Ended> {
         assertions: args.assertions,
         threads: context.threads(),
         scratch: args.scratch.unwrap_or_else(std::env::temp_dir),
+        store: !args.no_store,
     };
     let (targets, damage) = targets(context, &repository, args.target.as_deref())?;
     let mut damaged = damage;
@@ -52,8 +53,11 @@ pub(crate) fn verify(context: &Context, args: VerifyArgs) -> Result<Ended> {
             continue;
         };
         print(context, history, level, &report, clock);
-        damaged |= !report.findings.is_empty();
+        damaged |= !passed(&report);
         totals.findings.extend(report.findings);
+        totals.refuted.extend(report.refuted);
+        totals.broken_rules.extend(report.broken_rules);
+        totals.unchecked.extend(report.unchecked);
         totals.page_bytes += report.page_bytes;
         totals.commits += report.commits;
     }
@@ -63,6 +67,9 @@ pub(crate) fn verify(context: &Context, args: VerifyArgs) -> Result<Ended> {
         "commits": totals.commits,
         "page_bytes": totals.page_bytes,
         "findings": totals.findings.len(),
+        "refuted": totals.refuted.len(),
+        "broken_rules": totals.broken_rules.len(),
+        "unchecked": totals.unchecked.len(),
         "passed": !damaged && !context.out.has_found(),
         "seconds": began.elapsed().as_secs_f64(),
     }));
@@ -86,6 +93,10 @@ fn check_options(args: &VerifyArgs, level: Level) -> Result<()> {
         .with_hint("use --level restore for assertions, data or restore for samples")),
         None => Ok(()),
     }
+}
+
+fn passed(report: &VerifyReport) -> bool {
+    report.findings.is_empty() && report.refuted.is_empty()
 }
 
 type Targets = (Vec<(History, Option<Commit>)>, bool);
@@ -122,18 +133,26 @@ fn print(
         context.out.warn(&described_once(history));
     }
     if context.out.json {
-        for f in &report.findings {
-            context.out.object(&json!({"type": "finding", "history": history.name(),
-                                       "object": f.object, "message": f.message}));
+        for (kind, findings) in [("finding", &report.findings), ("refuted", &report.refuted)] {
+            for f in findings {
+                context.out.object(&json!({"type": kind, "history": history.name(),
+                                           "object": f.object, "message": f.message}));
+            }
         }
         for remark in remarks(report) {
             context.out.warn(&remark);
         }
+        let texts = |findings: &[Finding]| {
+            findings.iter().map(|f| format!("{}: {}", f.object, f.message)).collect::<Vec<_>>()
+        };
         context.out.object(&json!({
             "type": "verified",
             "history": history.name(),
             "level": level.name(),
-            "passed": report.findings.is_empty(),
+            "passed": passed(report),
+            "refuted": texts(&report.refuted),
+            "broken_rules": texts(&report.broken_rules),
+            "unchecked": texts(&report.unchecked),
             "segments": report.segments,
             "commits": report.commits,
             "batches": report.batches.1,
@@ -154,6 +173,9 @@ fn print(
         // What is damaged is data, even for --quiet.
         context.out.line(format_args!("\x1b[1;31mdamaged\x1b[0m  {}: {}", f.object, f.message));
     }
+    for f in &report.refuted {
+        context.out.line(format_args!("\x1b[1;31mfailed\x1b[0m  {}: {}", f.object, f.message));
+    }
     let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let commits = counted(number(report.commits), "commit");
     let scope = match level {
@@ -172,10 +194,12 @@ fn print(
     };
     let outcome = if report.commits == 0 && report.findings.is_empty() {
         "has no commits yet"
-    } else if report.findings.is_empty() {
-        "passed"
-    } else {
+    } else if !passed(report) {
         "FAILED"
+    } else if !report.unchecked.is_empty() {
+        "passed, as far as it could be checked"
+    } else {
+        "passed"
     };
     let timed_out = if report.timed_out { ", time was up" } else { "" };
     context.out.summary(format_args!(
@@ -191,6 +215,17 @@ fn print(
     }
 }
 
+/// What is to be known, and is no damage.
 fn remarks(report: &VerifyReport) -> Vec<String> {
-    few(report.remarks.iter().map(|f| format!("{}: {}", f.object, f.message)))
+    let text = |f: &Finding| format!("{}: {}", f.object, f.message);
+    let mut told = few(report.remarks.iter().map(text));
+    let broken = report.broken_rules.iter();
+    told.extend(few(broken.map(|f| {
+        format!("{}; it was captured like that, a matter of the application's data", text(f))
+    })));
+    told.extend(few(report
+        .unchecked
+        .iter()
+        .map(|f| format!("{}: could not be checked: {}; that is no damage", f.object, f.message))));
+    told
 }

@@ -8,9 +8,9 @@
 //! 40  1  level: 1 chain, 2 data, 3 restore
 //! 41  1  outcome: 1 passed, 2 failed
 //! 42  2  reserved, zero
-//! 44  4  share of the batches that were opened, in millionths
+//! 44  4  share of the batches that were opened, in millionths; at level restore, of the checks that could be made
 //! 48  8  bytes of database pages whose digests were compared
-//! 56  4  assertions that were run
+//! 56  4  assertions that hold
 //! 60  .  host, what failed: each u16 length, UTF-8
 //! ```
 
@@ -57,11 +57,12 @@ pub struct Proof {
     pub level: Level,
     /// What failed; `None` when nothing did.
     pub failure: Option<String>,
-    /// The share of the batches that were opened, in millionths.
+    /// The share of the batches that were opened, in millionths; at level restore, of the checks that could be made: SQLite's and
+    /// assertions. The pages were all compared.
     pub coverage_ppm: u32,
     /// Bytes of database pages whose digests were compared.
     pub page_bytes: u64,
-    /// Assertions that were run.
+    /// Assertions that hold.
     pub assertions: u32,
     /// The machine that did it.
     pub host: String,

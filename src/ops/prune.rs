@@ -10,11 +10,12 @@
 //! - What expires is announced before labels and holds are read once more, and published before anything is merged: no
 //!   commit expires that somebody was told is labelled or held.
 //! - Only what this prune itself found expired is left out of merges.
-//! - Nothing expires while what would remain is damaged or was found to be.
+//! - Nothing expires while what would remain is damaged; nor while it was found to be, unless somebody insists.
 //! - Before anything is deleted, the pages of every restore point add up to its digest, by the indexes of the new chain.
 //! - It may be killed anywhere: the next one goes on, and until then everything promised is there, only not smaller.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::codec::batch::Compression;
@@ -23,14 +24,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::proof::Level;
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::audit;
-use crate::ops::soundness::few;
+use crate::ops::soundness::{Look, few, judge_now};
 use crate::ops::verify::{VerifyOptions, verify};
 use crate::policy::retention::{Kept, Plan, Point, Policy, Zone};
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::{Chain, settled};
 use crate::repo::collect;
+use crate::repo::doubt::{About, doubt};
 use crate::repo::expired::Expired;
-use crate::repo::history::{History, failed_proof};
+use crate::repo::history::History;
 use crate::repo::merge::plan::{many, stale};
 use crate::repo::merge::{Keep, Options, merge, needed, newest_bytes, pieces};
 use crate::repo::standing::Standing;
@@ -54,6 +56,8 @@ pub struct PruneOptions {
     pub zone: Zone,
     /// Only say what would be done.
     pub dry_run: bool,
+    /// Let commits expire although the last verification failed.
+    pub in_doubt: bool,
     /// How long what was replaced stays.
     pub grace: Duration,
     /// How long a commit whose label was removed stays.
@@ -73,6 +77,7 @@ impl PruneOptions {
             policy,
             zone,
             dry_run: false,
+            in_doubt: false,
             grace: GRACE,
             deleted: DELETED,
             compression: Compression::default(),
@@ -114,12 +119,14 @@ pub struct PruneReport {
     pub deleted: (u64, u64),
     /// Bytes that a later prune deletes, when their grace period is over.
     pub waiting: u64,
+    /// Why the prune itself would be refused, of a dry run.
+    pub refusal: Option<Arc<Error>>,
 }
 
 /// Prunes a history.
 ///
 /// # Errors
-/// [`ErrorKind::Refused`] for a policy that keeps nothing, and when what would remain is known to be damaged;
+/// [`ErrorKind::Refused`] for a policy that keeps nothing, and when the last verification failed;
 /// [`ErrorKind::Damaged`] when it is found to be; store errors.
 ///
 /// # Durability
@@ -130,12 +137,14 @@ pub fn prune(
     monitor: &dyn Monitor,
 ) -> Result<PruneReport> {
     if options.dry_run {
+        let refusal = refusal(history, options, monitor)?.map(Arc::new);
         return settled(history, &history.chain()?, |chain| {
             let mut report = PruneReport::default();
             let plan = decide(history, chain, options)?;
             report.before = usage(history, chain)?;
             report.after = estimate(chain, &plan, report.before, monitor)?;
             (report.kept, report.dropped) = (plan.kept, plan.dropped);
+            report.refusal = refusal.clone();
             Ok(report)
         });
     }
@@ -152,43 +161,75 @@ pub fn prune(
     }
     claim.check_clock(history, options.clock.now())?;
     report.before = usage(history, &chain)?;
-    sound(history, monitor)?;
+    sound(history, options, monitor)?;
     let (plan, expired) = expire(history, claim, options)?;
     (report.kept, report.dropped) = (plan.kept, plan.dropped);
     Run { history, claim, expired, options, monitor }.reclaim(&mut report)?;
     Ok(report)
 }
 
-/// Makes sure that what would remain is whole, as far as that can be told quickly.
-fn sound(history: &History, monitor: &dyn Monitor) -> Result<()> {
-    let options = VerifyOptions {
-        level: Level::Chain,
-        sample_ppm: None,
-        max_time: None,
-        assertions: Vec::new(),
-        threads: 1,
-        scratch: std::env::temp_dir(),
+/// Why nothing may expire: the last verification failed.
+fn in_doubt(history: &History) -> Result<Option<Error>> {
+    let Some(doubt) = doubt(history)? else { return Ok(None) };
+    let again =
+        format!("`pagekeep verify {} --level {}` it again", history.name(), doubt.level.name());
+    let (what, hint) = match doubt.about {
+        About::Database | About::Data => (
+            "its last verification found the database itself unsound",
+            format!(
+                "an older commit may be the last sound one, so nothing expires: mend the database, back it up and {again}; or \
+                 let commits expire all the same with --in-doubt"
+            ),
+        ),
+        About::Backup => (
+            "its last verification failed",
+            format!(
+                "nothing expires while what would remain is in doubt; {again}, `pagekeep repair {}` tells what can be done; or \
+                 let commits expire all the same with --in-doubt",
+                history.name()
+            ),
+        ),
     };
-    if let Some((level, failure)) = failed_proof(history)? {
-        return Err(Error::new(
-            ErrorKind::Refused,
-            format!("its last verification failed: {failure}"),
-        )
-        .with_object(format!("history {:?}", history.name()))
-        .with_hint(format!(
-            "nothing expires while what would remain is in doubt; `pagekeep verify --level {}` it again",
-            level.name()
-        )));
+    let object = format!("history {:?}", history.name());
+    let error = Error::new(ErrorKind::Refused, format!("{what}: {}", doubt.failure));
+    Ok(Some(error.with_object(object).with_hint(hint)))
+}
+
+/// Makes sure that what would remain is whole, as far as that can be told quickly.
+fn sound(history: &History, options: &PruneOptions, monitor: &dyn Monitor) -> Result<()> {
+    if !options.in_doubt
+        && let Some(refusal) = in_doubt(history)?
+    {
+        return Err(refusal);
     }
+    let options =
+        VerifyOptions { threads: 1, ..VerifyOptions::new(Level::Chain, std::env::temp_dir()) };
     let report = verify(history, None, &options, monitor)?;
     for remark in few(report.remarks.iter().map(|f| format!("{}: {}", f.object, f.message))) {
         monitor.warn(&remark);
     }
     match report.findings.first() {
         None => Ok(()),
-        Some(finding) => Err(Error::damaged(&*finding.object, &*finding.message)
-            .with_hint("nothing was pruned; `pagekeep verify` shows all that is damaged")),
+        Some(finding) => Err(damaged(&finding.object, &finding.message)),
     }
+}
+
+fn damaged(object: &str, message: &str) -> Error {
+    Error::damaged(object, message)
+        .with_hint("nothing was pruned; `pagekeep verify` shows all that is damaged")
+}
+
+/// Why a prune would not begin; nothing is written.
+fn refusal(
+    history: &History,
+    options: &PruneOptions,
+    monitor: &dyn Monitor,
+) -> Result<Option<Error>> {
+    if let Some(refusal) = in_doubt(history)?.filter(|_| !options.in_doubt) {
+        return Ok(Some(refusal));
+    }
+    let (_, judged) = judge_now(history, Look::Close, monitor)?;
+    Ok(judged.damage.first().map(|problem| damaged(&problem.object, &problem.message)))
 }
 
 /// What keeps a commit besides the policy.

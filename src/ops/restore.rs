@@ -25,6 +25,7 @@ use crate::codec::digest::PageHasher;
 use crate::codec::pool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::scratch::Scratch;
+use crate::ops::soundness::few;
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::{Chain, Commit, Segment, settled};
 use crate::repo::history::History;
@@ -40,7 +41,7 @@ pub enum Check {
     /// `PRAGMA quick_check`.
     #[default]
     Quick,
-    /// `PRAGMA integrity_check`.
+    /// `PRAGMA integrity_check`, but for CHECK constraints.
     Full,
 }
 
@@ -323,11 +324,14 @@ pub(crate) fn check(scratch: &Scratch, check: Check, monitor: &dyn Monitor) -> R
     }
     monitor.phase(Phase::Check, None);
     let checker = scratch.opened(Checker::open)?;
-    let findings = match check {
+    let answer = match check {
         Check::Full => checker.integrity_check()?,
         Check::Quick | Check::None => checker.quick_check()?,
     };
-    match findings.first() {
+    for text in few(answer.unchecked.into_iter()) {
+        monitor.warn(&format!("the restored database could not be checked in full: {text}"));
+    }
+    match answer.unsound.first() {
         None => Ok(()),
         Some(first) => Err(Error::new(
             ErrorKind::Damaged,

@@ -34,7 +34,8 @@ use crate::progress::{Monitor, check_cancelled};
 use crate::repo::chain::{Chain, Commit, Problem, Segment, until_still};
 use crate::repo::claims::Claims;
 use crate::repo::described::Copies;
-use crate::repo::history::{History, failed_proof};
+use crate::repo::doubt::{About, doubt};
+use crate::repo::history::History;
 use crate::repo::page_map::PageMap;
 use crate::repo::{standing, strangers};
 use crate::store::Entry;
@@ -204,13 +205,19 @@ pub(crate) fn before_writing(
     for text in found.remarked() {
         monitor.warn(&text);
     }
-    if let Some((level, failure)) = failed_proof(history)? {
-        monitor.warn(&format!(
-            "its last verification failed: {failure}; what is stored now may be built on damage; `pagekeep verify {} --level {}` \
-             looks again, {next} makes the history whole",
-            history.name(),
-            level.name()
-        ));
+    if let Some(doubt) = doubt(history)? {
+        let (failure, level) = (&doubt.failure, doubt.level.name());
+        let again = format!("`pagekeep verify {} --level {level}` looks again", history.name());
+        monitor.warn(&match doubt.about {
+            About::Database | About::Data => format!(
+                "its last verification found the database itself unsound: {failure}; it is stored as it is, and an older commit \
+                 may be sound; once it is mended, {again}",
+            ),
+            About::Backup => format!(
+                "its last verification failed: {failure}; what is stored now may be built on damage; {again}, {next} makes the \
+                 history whole",
+            ),
+        });
     }
     for problem in found.damage.iter().take(FEW) {
         monitor.warn(&format!(

@@ -169,14 +169,7 @@ impl Bench {
 
 /// Looks at all data, on one thread.
 pub(super) fn all_data(scratch: &std::path::Path) -> VerifyOptions {
-    VerifyOptions {
-        level: Level::Data,
-        sample_ppm: None,
-        max_time: None,
-        assertions: Vec::new(),
-        threads: 1,
-        scratch: scratch.to_owned(),
-    }
+    VerifyOptions { threads: 1, ..VerifyOptions::new(Level::Data, scratch) }
 }
 
 /// Every object of a history is one that somebody needs.

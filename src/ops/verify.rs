@@ -4,12 +4,16 @@
 //! |---|---|
 //! | chain | every object is there, has its length, opens where it is small, and the segments form an unbroken chain |
 //! | data | besides: every index block and batch opens, every page has its digest, and every commit's pages add up to its digest |
-//! | restore | besides the chain: a scratch restore passes `integrity_check`, `foreign_key_check` and the user's assertions |
+//! | restore | besides the chain: a scratch restore passes `integrity_check` and the user's assertions |
 //!
 //! What is damaged at level chain is [`super::soundness`]'s judgement.
 //!
 //! Damage does not end a verification: it goes on and lists all that it finds. Every result is stored as a proof, a failed one
 //! too, so that any machine can tell when a commit was last proven.
+//!
+//! What a restore finds is of five kinds, and only the first two are damage: of the backup; of the database when it was captured. What could
+//! not be checked is a warning, and its proof tells a smaller share. Rows that break rules of the application, such as foreign keys, are a
+//! warning. An assertion that does not hold is the answer to a question: of the newest commit it is stored, of an older one it is not.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -29,11 +33,12 @@ use crate::ops::scratch::Scratch;
 use crate::ops::soundness::{Look, judge};
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::{Chain, Commit, Problem, Segment, replaced_too_fast};
+use crate::repo::doubt::{ASSERTION, INTEGRITY, KEYS};
 use crate::repo::history::History;
 use crate::repo::host;
 use crate::repo::merge::loss::loss;
 use crate::repo::page_map::Wanted;
-use crate::sqlite::check::Checker;
+use crate::sqlite::check::{Asserted, Checker};
 use crate::types::{Timestamp, random_bytes};
 
 /// How often to begin anew when merges replace what is verified.
@@ -55,13 +60,36 @@ pub struct VerifyOptions {
     pub threads: usize,
     /// Where scratch restores go.
     pub scratch: PathBuf,
+    /// Whether the result is stored.
+    pub store: bool,
+}
+
+impl VerifyOptions {
+    /// All of it, at a level; the result is stored.
+    pub fn new(level: Level, scratch: impl Into<PathBuf>) -> Self {
+        Self {
+            level,
+            sample_ppm: None,
+            max_time: None,
+            assertions: Vec::new(),
+            threads: pool::default_threads(),
+            scratch: scratch.into(),
+            store: true,
+        }
+    }
 }
 
 /// What a verification found.
 #[derive(Clone, Debug, Default)]
 pub struct VerifyReport {
-    /// What is damaged; empty when nothing is.
+    /// What is damaged, in the backup or in the database when it was captured; empty when nothing is.
     pub findings: Vec<Finding>,
+    /// Assertions that do not hold.
+    pub refuted: Vec<Finding>,
+    /// Rows that break a rule of the application's own, such as a foreign key: they were captured like that.
+    pub broken_rules: Vec<Finding>,
+    /// What this program could not check, and why.
+    pub unchecked: Vec<Finding>,
     /// Segments on the chain.
     pub segments: usize,
     /// Commits on the chain.
@@ -253,11 +281,11 @@ impl Run<'_> {
     /// Stores a proof. Of a chain with holes there is none: it is not that chain which has to be restored. Where nothing can be stored,
     /// what was found counts all the same.
     fn keep(&self, proof: &Proof) -> Result<()> {
-        if !self.chain.holes().is_empty() {
+        if !self.options.store || !self.chain.holes().is_empty() {
             return Ok(());
         }
         match self.history.add_proof(proof) {
-            Err(e) if matches!(e.kind(), ErrorKind::Storage | ErrorKind::NoSpace) => {
+            Err(e) if e.kind() != ErrorKind::Interrupted => {
                 let cause = std::error::Error::source(&e).map(|c| format!(": {c}"));
                 self.monitor.warn(&format!(
                     "the result can't be kept in the repository: {e}{}",
@@ -346,25 +374,33 @@ impl Run<'_> {
             }
             let clock = Instant::now();
             let started = Timestamp::now();
-            let mut findings = earlier.clone();
-            Self::note(self.restore_one(&commit, &mut findings), &mut findings)?;
-            if !findings.is_empty() && is_replaced(self.history, self.chain)? {
+            let mut looked = Looked { findings: earlier.clone(), ..Looked::default() };
+            Self::note(self.restore_one(&commit, &mut looked), &mut looked.findings)?;
+            if !looked.findings.is_empty() && is_replaced(self.history, self.chain)? {
                 return Ok(false);
             }
+            // Somebody who looks for the moment of a mistake asks what doesn't hold; about the newest commit that is news.
+            let is_newest = self.chain.latest().is_some_and(|latest| latest.seq == commit.seq);
+            let news = looked.refuted.iter().filter(|_| is_newest);
+            let failure = looked.findings.iter().chain(news).next();
             let page_bytes = commit.segment.manifest.page_size.file_len(commit.record.pages);
             self.keep(&Proof {
                 seq: commit.seq,
                 digest: commit.record.digest,
                 started,
                 micros: micros(clock),
-                failure: findings.first().map(|f| format!("{}: {}", f.object, f.message)),
+                failure: failure.map(|f| format!("{}: {}", f.object, f.message)),
+                coverage_ppm: share(looked.checks),
                 page_bytes,
-                assertions: u32::try_from(self.options.assertions.len()).unwrap_or(u32::MAX),
+                assertions: looked.held,
                 ..template.clone()
             })?;
             report.page_bytes = report.page_bytes.saturating_add(page_bytes);
             report.restored.push(commit.seq);
-            report.findings.extend(findings);
+            report.findings.extend(looked.findings);
+            report.refuted.extend(looked.refuted);
+            report.broken_rules.extend(looked.broken_rules);
+            report.unchecked.extend(looked.unchecked);
         }
         report.findings.sort();
         report.findings.dedup();
@@ -390,32 +426,54 @@ impl Run<'_> {
         Ok(commits)
     }
 
-    fn restore_one(&self, commit: &Commit, findings: &mut Vec<Finding>) -> Result<()> {
+    fn restore_one(&self, commit: &Commit, looked: &mut Looked) -> Result<()> {
         let scratch = Scratch::inside(&self.options.scratch)?;
         let (threads, monitor) = (self.options.threads, self.monitor);
-        write_pages(self.history, self.chain, commit, scratch.file(), threads, monitor)?;
-        if commit.record.pages == 0 {
-            return Ok(());
-        }
-        monitor.phase(Phase::Check, None);
-        let checker = scratch.opened(Checker::open)?;
-        let mut found = Vec::new();
-        found.extend(
-            checker.integrity_check()?.into_iter().map(|f| format!("integrity_check: {f}")),
-        );
-        found.extend(
-            checker.foreign_key_check()?.into_iter().map(|f| format!("foreign_key_check: {f}")),
-        );
-        for sql in &self.options.assertions {
-            found.extend(checker.assertion(sql)?.map(|f| format!("assertion: {f}")));
-        }
         let object = format!("{}@seq:{}", self.history.name(), commit.seq);
-        findings.extend(found.into_iter().map(|message| Finding {
-            object: object.clone(),
-            message,
-            commit: Some(commit.seq),
-        }));
+        let of =
+            |message: String| Finding { object: object.clone(), message, commit: Some(commit.seq) };
+        write_pages(self.history, self.chain, commit, scratch.file(), threads, monitor)?;
+        monitor.phase(Phase::Check, None);
+        let checker = scratch.opened(|path| Checker::of_scratch(path, scratch.file()))?;
+        let checks =
+            [(INTEGRITY, checker.integrity_check()?), (KEYS, checker.foreign_key_check()?)];
+        for (name, answer) in checks {
+            looked.count(answer.unchecked.is_empty());
+            looked.findings.extend(answer.unsound.into_iter().map(|f| of(format!("{name}{f}"))));
+            let broken = answer.broken_rules.into_iter();
+            looked.broken_rules.extend(broken.map(|f| of(format!("{name}{f}"))));
+            looked.unchecked.extend(answer.unchecked.into_iter().map(|f| of(format!("{name}{f}"))));
+        }
+        for sql in &self.options.assertions {
+            let asserted = checker.assertion(sql)?;
+            looked.count(!matches!(asserted, Asserted::Unanswered(_)));
+            match asserted {
+                Asserted::Holds => looked.held = looked.held.saturating_add(1),
+                Asserted::Fails(why) => looked.refuted.push(of(format!("{ASSERTION}{why}"))),
+                Asserted::Unsound(why) => looked.findings.push(of(format!("{INTEGRITY}{why}"))),
+                Asserted::Unanswered(why) => looked.unchecked.push(of(format!("{ASSERTION}{why}"))),
+            }
+        }
         Ok(())
+    }
+}
+
+/// What restoring one commit came to.
+#[derive(Default)]
+struct Looked {
+    findings: Vec<Finding>,
+    refuted: Vec<Finding>,
+    broken_rules: Vec<Finding>,
+    unchecked: Vec<Finding>,
+    /// Checks that came to an end, of all.
+    checks: (u64, u64),
+    /// Assertions that hold.
+    held: u32,
+}
+
+impl Looked {
+    fn count(&mut self, is_done: bool) {
+        self.checks = (self.checks.0 + u64::from(is_done), self.checks.1 + 1);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::about::About;
 use crate::format::header::SealedPrefix;
 use crate::format::names::HistoryNames;
-use crate::format::proof::{Level, Proof};
+use crate::format::proof::Proof;
 use crate::format::record::Record;
 use crate::format::snapshot::{SnapshotKind, SnapshotRecord};
 use crate::repo::Repository;
@@ -338,23 +338,6 @@ impl History {
         let name = self.names().proof(proof.seq, proof.started, token);
         self.repository.create_record(&name, token.0, proof)
     }
-}
-
-/// The last failed proof that no later one clears, by its level and what failed. One that looks at less clears nothing.
-///
-/// # Errors
-/// Store errors.
-pub(crate) fn failed_proof(history: &History) -> Result<Option<(Level, String)>> {
-    // The damage itself is told where a history is judged.
-    let (mut proofs, _) = history.readable_proofs()?;
-    proofs.sort_by_key(|p| p.started);
-    let failed = proofs.iter().rposition(|p| p.failure.is_some());
-    let Some((failed, later)) = failed.and_then(|at| proofs.get(at..)?.split_first()) else {
-        return Ok(None);
-    };
-    let clears = |p: &Proof| p.level >= failed.level && p.coverage_ppm >= failed.coverage_ppm;
-    let failure = failed.failure.clone().filter(|_| !later.iter().any(clears));
-    Ok(failure.map(|failure| (failed.level, failure)))
 }
 
 /// A label, and when it was taken back if it was.

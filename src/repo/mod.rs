@@ -18,6 +18,7 @@ pub(crate) mod collect;
 pub(crate) mod data;
 pub mod described;
 pub(crate) mod digests;
+pub(crate) mod doubt;
 pub(crate) mod expired;
 pub mod history;
 pub mod hold;

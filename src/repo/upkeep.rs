@@ -14,7 +14,8 @@ use super::term::Claim;
 use crate::error::Result;
 use crate::progress::{Monitor, check_cancelled};
 use crate::repo::chain::settled;
-use crate::repo::history::{History, failed_proof};
+use crate::repo::doubt::{About, doubt};
+use crate::repo::history::History;
 use crate::types::Timestamp;
 
 /// After how many segments a writer looks whether there is something to merge.
@@ -52,11 +53,12 @@ pub(crate) fn run(
         check_cancelled(monitor)?;
         claim.check_clock(history, now)?;
         // What a merge replaced may be all that is left of something.
-        if let Some((level, failure)) = failed_proof(history)? {
+        if let Some(doubt) = doubt(history)?.filter(|doubt| doubt.about == About::Backup) {
             monitor.warn(&format!(
-                "what was merged is not deleted, since a verification failed: {failure}; `pagekeep verify {} --level {}` looks again",
+                "what was merged is not deleted, since a verification failed: {}; `pagekeep verify {} --level {}` looks again",
+                doubt.failure,
                 history.name(),
-                level.name()
+                doubt.level.name()
             ));
             return Ok(Collected::default());
         }

@@ -1,34 +1,93 @@
 //! SQLite's own opinion of a restored file, and assertions in SQL.
 //!
+//! A check has three answers: the database is sound, it is unsound, or it could not be checked. The last one is about this program, which
+//! lacks a collation, a function or a module that the application has; it is told apart, and everything else is still checked,
+//! table by table. What breaks a rule of the application's own, such as a foreign key, is told apart, too: it says nothing of the file.
+//!
 //! Invariant: the file is opened read-only and immutable, so no `-wal`, `-shm` or journal appears
-//! beside it and not a byte of it changes. A database that is too unsound to be checked to the end is
-//! a finding like any other, not an error.
+//! beside it and not a byte of it changes; but for [`Checker::of_scratch`], which has a file that nobody else wants. A database that is too
+//! unsound to be checked to the end is a finding like any other, not an error.
 
-use std::path::Path;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::source_error;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How many findings of a check are kept.
-const FINDINGS: usize = 10;
+pub(super) const FINDINGS: usize = 10;
+
+/// What a check answers: nothing at all if the database is sound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// What is wrong with the database.
+    pub unsound: Vec<String>,
+    /// Rows that break a rule of the application's own. SQLite lets an application store them, so nothing is damaged.
+    pub broken_rules: Vec<String>,
+    /// What could not be checked, and why.
+    pub unchecked: Vec<String>,
+}
+
+/// What became of an assertion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asserted {
+    /// It holds.
+    Holds,
+    /// It does not hold, for this reason.
+    Fails(String),
+    /// The database is too unsound to answer it.
+    Unsound(String),
+    /// This program lacks something that the answer needs.
+    Unanswered(String),
+}
+
+/// What a query of ours comes to.
+pub(super) enum Told<T> {
+    /// The answer.
+    All(T),
+    /// SQLite can't answer it here, for this reason.
+    Nothing(String),
+}
 
 /// A restored database, opened for checks.
 #[derive(Debug)]
 pub struct Checker {
+    path: PathBuf,
     connection: Connection,
+    /// SQLite forgets CHECK constraints where it may not write.
+    writable: Option<Connection>,
 }
 
 impl Checker {
-    /// Opens a file that nobody changes.
+    /// Opens a file that nobody changes. CHECK constraints are not checked.
     ///
     /// # Errors
-    /// [`ErrorKind::Damaged`] when SQLite can't open it.
+    /// When SQLite can't open it.
     pub fn open(path: &Path) -> Result<Self> {
         let connection = connect_immutable(path)?;
-        Ok(Self { connection })
+        Ok(Self { path: path.to_owned(), connection, writable: None })
+    }
+
+    /// Opens a file that is only there to be checked. CHECK constraints are checked, too. A database in WAL mode is
+    /// taken out of it, so that no WAL appears beside it.
+    ///
+    /// # Errors
+    /// When SQLite can't open it, or the file can't be written to.
+    pub fn of_scratch(path: &Path, file: &File) -> Result<Self> {
+        let failed = |e| Error::io(e, "cannot be written", "the restored file");
+        let mut header = [0; 20];
+        let read = file.read_at(&mut header, 0).map_err(failed)?;
+        if read == header.len() && header.ends_with(&[2, 2]) {
+            file.write_all_at(&[1, 1], 18).map_err(failed)?;
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let writable = Connection::open_with_flags(path, flags)
+            .map_err(|e| failed_to(e, "SQLite cannot open the restored database"))?;
+        Ok(Self { writable: Some(writable), ..Self::open(path)? })
     }
 
     /// The connection, for reading.
@@ -41,72 +100,69 @@ impl Checker {
         self.connection.get_interrupt_handle()
     }
 
-    /// `PRAGMA quick_check`: what it finds, nothing if all is well.
+    /// `PRAGMA quick_check`, and what it leaves out of the pages.
     ///
     /// # Errors
-    /// When SQLite can't finish it.
-    pub fn quick_check(&self) -> Result<Vec<String>> {
-        // It does not look at the order that the application's own collations define, but SQLite wants to know them.
-        self.connection
-            .collation_needed(|connection, name| connection.create_collation(name, |a, b| a.cmp(b)))
-            .map_err(|e| failed(e, "SQLite's check did not begin"))?;
-        self.findings("PRAGMA quick_check(10)")
+    /// When SQLite can't finish it for another reason than the database.
+    pub fn quick_check(&self) -> Result<Answer> {
+        let stand_ins = self.stand_ins()?;
+        self.check(&[(&stand_ins, QUICK)])
     }
 
-    /// `PRAGMA integrity_check`: what it finds, nothing if all is well.
+    /// `PRAGMA integrity_check`, and what it leaves out of the pages.
     ///
     /// # Errors
-    /// When SQLite can't finish it.
-    pub fn integrity_check(&self) -> Result<Vec<String>> {
-        self.findings("PRAGMA integrity_check(10)")
+    /// When SQLite can't finish it for another reason than the database.
+    pub fn integrity_check(&self) -> Result<Answer> {
+        let stand_ins = self.stand_ins()?;
+        let mut ways = vec![(&self.connection, FULL), (&stand_ins, QUICK)];
+        ways.splice(0..0, self.writable.as_ref().map(|writable| (writable, FULL)));
+        self.check(&ways)
     }
 
-    /// `PRAGMA foreign_key_check`: the rows that refer to nothing.
+    /// `PRAGMA foreign_key_check`: rows that refer to nothing break a rule of the application's.
     ///
     /// # Errors
-    /// When SQLite can't finish it.
-    pub fn foreign_key_check(&self) -> Result<Vec<String>> {
-        let mut found = Vec::new();
-        let mut read = || {
-            let mut statement = self.connection.prepare("PRAGMA foreign_key_check")?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                if found.len() == FINDINGS {
-                    found.push("and more".to_owned());
-                    break;
-                }
-                let (table, rowid, parent): (String, Option<i64>, String) =
-                    (row.get(0)?, row.get(1)?, row.get(2)?);
-                let row = rowid.map_or_else(|| "a row".to_owned(), |id| format!("row {id}"));
-                found.push(format!("{row} of {table} refers to nothing in {parent}"));
+    /// When SQLite can't finish it for another reason than the database.
+    pub fn foreign_key_check(&self) -> Result<Answer> {
+        let mut answer = Answer::default();
+        if let Told::All(()) = self.orphans("PRAGMA foreign_key_check", &mut answer)? {
+            return Ok(answer);
+        }
+        // One table is enough to keep SQLite from looking at the others.
+        answer = Answer::default();
+        for table in self.tables(&mut answer)? {
+            let pragma = format!("PRAGMA foreign_key_check({})", quote(&table.name));
+            if let Told::Nothing(why) = self.orphans(&pragma, &mut answer)? {
+                answer.unchecked.push(format!("foreign keys of {}: {why}", table.name));
             }
-            Ok(())
-        };
-        let read = read();
-        finish(read, found, "the foreign key check did not finish")
+        }
+        Ok(answer)
     }
 
     /// Runs a user's assertion: a query whose first row's first column must be true, that is, a
-    /// number other than zero. `Some` says why it does not hold.
+    /// number other than zero.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] when the SQL is not a query that can run.
-    pub fn assertion(&self, sql: &str) -> Result<Option<String>> {
+    pub fn assertion(&self, sql: &str) -> Result<Asserted> {
         let value = self.connection.query_row(sql, [], |row| row.get::<_, Value>(0));
+        let answers = |what: &str| Ok(Asserted::Fails(format!("`{sql}` answers {what}")));
         match value {
-            Ok(Value::Integer(n)) if n != 0 => Ok(None),
-            Ok(Value::Real(x)) if x != 0.0 => Ok(None),
-            Ok(Value::Text(text)) => {
-                Ok(Some(format!("`{sql}` answers {text:?}, which is not true")))
+            Ok(Value::Integer(n)) if n != 0 => Ok(Asserted::Holds),
+            Ok(Value::Real(x)) if x != 0.0 => Ok(Asserted::Holds),
+            Ok(Value::Text(text)) => answers(&format!("{text:?}, which is not true")),
+            Ok(Value::Blob(_)) => answers("a blob, which is not true"),
+            Ok(Value::Integer(n)) => answers(&n.to_string()),
+            Ok(Value::Real(x)) => answers(&x.to_string()),
+            Ok(Value::Null) => answers("NULL"),
+            Err(rusqlite::Error::QueryReturnedNoRows) => answers("no row"),
+            Err(e) if is_unsound(&e) => {
+                Ok(Asserted::Unsound(format!("`{sql}` cannot be answered: {}", message(&e))))
             }
-            Ok(Value::Blob(_)) => Ok(Some(format!("`{sql}` answers a blob, which is not true"))),
-            Ok(Value::Integer(n)) => Ok(Some(format!("`{sql}` answers {n}"))),
-            Ok(Value::Real(x)) => Ok(Some(format!("`{sql}` answers {x}"))),
-            Ok(Value::Null) => Ok(Some(format!("`{sql}` answers NULL"))),
-            Err(rusqlite::Error::QueryReturnedNoRows) => {
-                Ok(Some(format!("`{sql}` answers no row")))
+            Err(e) if lacks(&message(&e)) => {
+                Ok(Asserted::Unanswered(format!("`{sql}`: {}", message(&e))))
             }
-            Err(e) if is_unsound(&e) => Ok(Some(format!("`{sql}` cannot be answered: {e}"))),
             Err(e) => {
                 Err(Error::new(ErrorKind::Usage, "the assertion is not a query that can run")
                     .with_object(sql)
@@ -115,21 +171,162 @@ impl Checker {
         }
     }
 
-    fn findings(&self, pragma: &str) -> Result<Vec<String>> {
+    /// Asks about the whole database, or, where SQLite can't answer that, about one table after the other. The first way is the most thorough
+    /// one; the others are for tables that it can't check.
+    fn check(&self, ways: &[(&Connection, &str)]) -> Result<Answer> {
+        let Some((first, pragma)) = ways.first() else { return Ok(Answer::default()) };
+        let mut answer = Answer::default();
+        let whole = findings(first, &format!("PRAGMA {pragma}({FINDINGS})"), &mut answer)?;
+        if !answer.unsound.is_empty() {
+            return Ok(answer);
+        }
+        let partial = matches!(whole, Told::Nothing(_));
+        let tables = self.tables(&mut answer)?;
+        let unknown = self.unknown_modules(&tables, &mut answer)?;
+        let wanted = |t: &&Table| partial && !t.is_view && !unknown.contains(&t.name);
+        for table in tables.iter().filter(wanted) {
+            let mut reason = None;
+            for (connection, pragma) in ways {
+                let pragma = format!("PRAGMA {pragma}({})", quote(&table.name));
+                match findings(connection, &pragma, &mut answer)? {
+                    Told::All(()) => break,
+                    Told::Nothing(why) => reason = reason.or(Some(why)),
+                }
+            }
+            let reason = reason.map(|why| self.reason(table, why));
+            answer.unchecked.extend(reason.map(|why| format!("{}: {why}", table.name)));
+        }
+        Ok(answer)
+    }
+
+    /// Tables and views, as the schema names them.
+    fn tables(&self, answer: &mut Answer) -> Result<Vec<Table>> {
+        let mut tables = Vec::new();
+        let mut read = || {
+            let mut statement = self.connection.prepare(
+                "SELECT name, coalesce(rootpage, 0) = 0, type = 'view' FROM sqlite_schema
+                 WHERE type IN ('table', 'view') ORDER BY name",
+            )?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let name = text(row, 0)?;
+                tables.push(Table { name, is_rootless: row.get(1)?, is_view: row.get(2)? });
+            }
+            Ok(())
+        };
+        match tell(read(), "SQLite's check did not finish", answer)? {
+            Told::All(()) => {}
+            Told::Nothing(why) => answer.unchecked.push(format!("the schema: {why}")),
+        }
+        Ok(tables)
+    }
+
+    /// Virtual tables whose module this program does not have, or that lacks something. SQLite passes over some of them in silence.
+    fn unknown_modules(&self, tables: &[Table], answer: &mut Answer) -> Result<Vec<String>> {
+        let mut unknown = Vec::new();
+        for table in tables.iter().filter(|t| t.is_rootless && !t.is_view) {
+            let sql = format!("SELECT 1 FROM {} LIMIT 0", quote(&table.name));
+            let read = self.connection.prepare(&sql).map(|_| ());
+            if let Told::Nothing(why) = tell(read, "SQLite's check did not finish", answer)? {
+                answer.unchecked.push(format!("{}: {why}", table.name));
+                unknown.push(table.name.clone());
+            }
+        }
+        Ok(unknown)
+    }
+
+    /// What a table lacks. SQLite's check of a full-text table loses that; a search tells it.
+    fn reason(&self, table: &Table, lost: String) -> String {
+        let name = quote(&table.name);
+        let sql = format!("SELECT 1 FROM {name} WHERE {name} MATCH 'a' LIMIT 1");
+        let searched = self.connection.query_row(&sql, [], |_| Ok(()));
+        let told = searched.err().map(|e| message(&e)).filter(|told| lacks(told));
+        if table.is_rootless { told.unwrap_or(lost) } else { lost }
+    }
+
+    fn orphans(&self, pragma: &str, answer: &mut Answer) -> Result<Told<()>> {
         let mut found = Vec::new();
         let mut read = || {
             let mut statement = self.connection.prepare(pragma)?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                let text: String = row.get(0)?;
-                if text != "ok" {
-                    found.push(text);
+                if found.len() == FINDINGS {
+                    found.push("and more".to_owned());
+                    break;
                 }
+                let (table, parent) = (text(row, 0)?, text(row, 2)?);
+                let rowid: Option<i64> = row.get(1)?;
+                let row = rowid.map_or_else(|| "a row".to_owned(), |id| format!("row {id}"));
+                found.push(format!("{row} of {table} refers to nothing in {parent}"));
             }
             Ok(())
         };
-        let read = read();
-        finish(read, found, "SQLite's check did not finish")
+        let told = tell(read(), "the foreign key check did not finish", answer)?;
+        let more = (FINDINGS + 1).saturating_sub(answer.broken_rules.len());
+        answer.broken_rules.extend(found.into_iter().take(more));
+        Ok(told)
+    }
+
+    /// A connection of its own that compares bytes where the application has a collation. It is for checks that don't look at
+    /// the order which collations define: SQLite wants to know them all the same.
+    fn stand_ins(&self) -> Result<Connection> {
+        let connection = connect_immutable(&self.path)?;
+        connection
+            .collation_needed(|connection, name| connection.create_collation(name, |a, b| a.cmp(b)))
+            .map_err(|e| failed_to(e, "SQLite's check did not begin"))?;
+        Ok(connection)
+    }
+}
+
+const QUICK: &str = "quick_check";
+const FULL: &str = "integrity_check";
+
+struct Table {
+    name: String,
+    /// Whether it has no pages of its own: a view, or a virtual table.
+    is_rootless: bool,
+    is_view: bool,
+}
+
+/// What one of SQLite's checks finds.
+fn findings(connection: &Connection, pragma: &str, answer: &mut Answer) -> Result<Told<()>> {
+    let mut found = Vec::new();
+    let mut read = || {
+        let mut statement = connection.prepare(pragma)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            // A finding about pages has a headline, which says nothing, and a line for each page.
+            let text = text(row, 0)?;
+            let lines = text.lines().filter(|line| *line != "ok" && !line.starts_with("*** in "));
+            found.extend(lines.map(str::to_owned));
+        }
+        Ok(())
+    };
+    let told = tell(read(), "SQLite's check did not finish", answer)?;
+    // An application may store such rows, by a pragma or before it had the constraint.
+    let is_rule = |text: &String| text.starts_with("CHECK constraint failed in ");
+    let (rules, unsound): (Vec<String>, Vec<String>) = found.into_iter().partition(is_rule);
+    answer.broken_rules.extend(rules);
+    answer.unsound.splice(0..0, unsound);
+    answer.broken_rules.truncate(FINDINGS);
+    answer.unsound.truncate(FINDINGS);
+    Ok(told)
+}
+
+/// What came of a query of ours. That the database is unsound is a finding.
+pub(super) fn tell<T: Default>(
+    read: rusqlite::Result<T>,
+    what: &str,
+    answer: &mut Answer,
+) -> Result<Told<T>> {
+    match read {
+        Ok(told) => Ok(Told::All(told)),
+        Err(e) if is_unsound(&e) => {
+            answer.unsound.push(message(&e));
+            Ok(Told::All(T::default()))
+        }
+        Err(e) if is_unanswered(&e) => Ok(Told::Nothing(message(&e))),
+        Err(e) => Err(failed_to(e, what)),
     }
 }
 
@@ -140,28 +337,54 @@ pub(crate) fn connect_immutable(path: &Path) -> Result<Connection> {
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(uri, flags)
-        .map_err(|e| failed(e, "SQLite cannot open the restored database"))
+        .map_err(|e| failed_to(e, "SQLite cannot open the restored database"))
 }
 
-/// What a check found, the reason why it could not go on included.
-fn finish(read: rusqlite::Result<()>, mut found: Vec<String>, what: &str) -> Result<Vec<String>> {
-    match read {
-        Ok(()) => {}
-        Err(e) if is_unsound(&e) => found.push(e.to_string()),
-        Err(e) => return Err(failed(e, what)),
-    }
-    Ok(found)
-}
-
-/// Whether an error is about the database, rather than about asking it.
+/// Whether an error says that the database is unsound.
 fn is_unsound(e: &rusqlite::Error) -> bool {
     matches!(e.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-fn failed(e: rusqlite::Error, what: &str) -> Error {
+/// Whether an error says that a query of ours, which is a right one, can't be answered here: nothing about the database.
+fn is_unanswered(e: &rusqlite::Error) -> bool {
+    let code = e.sqlite_error().map(|e| e.extended_code & 0xff);
+    matches!(code, Some(ffi::SQLITE_ERROR | ffi::SQLITE_TOOBIG))
+}
+
+/// Whether this program lacks what somebody else's query needs.
+fn lacks(message: &str) -> bool {
+    let of = ["collation", "function", "tokenizer", "module"];
+    let starts = |start: &str| of.iter().any(|what| message.contains(&format!("{start} {what}")));
+    starts("no such") || starts("unknown")
+}
+
+/// What SQLite says, without the query.
+fn message(e: &rusqlite::Error) -> String {
+    match e {
+        rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
+        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+        e => e.to_string(),
+    }
+}
+
+/// A text of a row. A name need not be UTF-8.
+pub(super) fn text(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<String> {
+    let value = row.get_ref(column)?;
+    Ok(String::from_utf8_lossy(value.as_bytes_or_null()?.unwrap_or_default()).into_owned())
+}
+
+/// A name in SQL.
+fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn failed_to(e: rusqlite::Error, what: &str) -> Error {
+    let unsound = is_unsound(&e);
     let error = source_error(e, what);
     match error.kind() {
-        ErrorKind::Source | ErrorKind::Busy => error.with_kind(ErrorKind::Damaged),
+        ErrorKind::Source if unsound => error.with_kind(ErrorKind::Damaged),
+        // The file is ours.
+        ErrorKind::Source | ErrorKind::Busy => error.with_kind(ErrorKind::Failure),
         _ => error,
     }
 }
@@ -183,43 +406,4 @@ fn percent_encode(path: &Path) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn checks_leave_no_trace_and_find_what_is_wrong() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a b%?#.db");
-        let db = Connection::open(&path).unwrap();
-        db.execute_batch(
-            "PRAGMA journal_mode=WAL; PRAGMA foreign_keys=OFF;
-             CREATE TABLE p(id INTEGER PRIMARY KEY);
-             CREATE TABLE c(p REFERENCES p(id)); INSERT INTO c VALUES(7);",
-        )
-        .unwrap();
-        drop(db);
-        let checker = Checker::open(&path).unwrap();
-        assert!(checker.quick_check().unwrap().is_empty());
-        assert!(checker.integrity_check().unwrap().is_empty());
-        assert_eq!(checker.foreign_key_check().unwrap().len(), 1);
-        assert_eq!(checker.assertion("SELECT count(*) = 1 FROM c").unwrap(), None);
-        for not_true in ["SELECT 0", "SELECT NULL", "SELECT 'x'", "SELECT 1 WHERE 0"] {
-            assert!(checker.assertion(not_true).unwrap().is_some(), "{not_true}");
-        }
-        assert_eq!(checker.assertion("SELEC 1").unwrap_err().kind(), ErrorKind::Usage);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_database_too_unsound_to_check_is_a_finding() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("unsound.db");
-        std::fs::write(&path, "no database".repeat(1000)).unwrap();
-        let checker = Checker::open(&path).unwrap();
-        assert_eq!(checker.quick_check().unwrap().len(), 1);
-        assert_eq!(checker.integrity_check().unwrap().len(), 1);
-        assert_eq!(checker.foreign_key_check().unwrap().len(), 1);
-        let answer = checker.assertion("SELECT count(*) FROM t").unwrap();
-        assert!(answer.is_some_and(|why| why.contains("cannot be answered")));
-    }
-}
+mod tests;

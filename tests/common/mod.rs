@@ -166,14 +166,7 @@ pub fn come_back<'b>(
 
 /// Verifies all of a history.
 pub fn verify_all(history: &History, level: Level, scratch: &Path) -> Result<VerifyReport> {
-    let options = VerifyOptions {
-        level,
-        sample_ppm: None,
-        max_time: None,
-        assertions: Vec::new(),
-        threads: 2,
-        scratch: scratch.to_owned(),
-    };
+    let options = VerifyOptions { threads: 2, ..VerifyOptions::new(level, scratch) };
     verify(history, None, &options, &Silent)
 }
 

@@ -30,6 +30,9 @@ pub(crate) struct PruneArgs {
     /// Only say what would be kept and what would go
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
+    /// Let commits expire although the last verification failed; damage that is found now still ends it
+    #[arg(long)]
+    pub(crate) in_doubt: bool,
     /// Keep stored objects that were replaced for so long, for readers that are at them; 0 deletes them at once
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = grace)]
     pub(crate) grace: Duration,

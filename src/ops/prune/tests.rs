@@ -351,6 +351,37 @@ fn what_a_verification_found_is_not_forgotten_for_one_that_looks_at_less() {
 }
 
 #[test]
+fn what_older_versions_stored_of_data_holds_up_no_prune() {
+    let mut bench = Bench::new(15);
+    bench.commit();
+    let latest = bench.history.chain().unwrap().latest().unwrap();
+    let options = bench.options(Policy { last: 1, ..Policy::default() });
+    let prove = |failure: &str| {
+        let proof = Proof {
+            seq: latest.seq,
+            digest: latest.record.digest,
+            started: bench.clock().now(),
+            micros: 1,
+            level: Level::Restore,
+            failure: Some(failure.to_owned()),
+            coverage_ppm: 1_000_000,
+            page_bytes: 0,
+            assertions: 1,
+            host: String::new(),
+        };
+        bench.history.add_proof(&proof).unwrap();
+    };
+    prove("app@seq:1: foreign_key_check: row 1 of k refers to nothing in p");
+    prove("app@seq:1: assertion: `SELECT 0` answers 0");
+    prune(&bench.history, &options, &Silent).unwrap();
+    // Of another history's name, or of another kind, it is damage.
+    prove("other@seq:1: assertion: `SELECT 0` answers 0");
+    let e = prune(&bench.history, &options, &Silent).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Refused, "{e:?}");
+    prune(&bench.history, &PruneOptions { in_doubt: true, ..options }, &Silent).unwrap();
+}
+
+#[test]
 fn prunes_whose_merges_overlap_delete_nothing_that_is_needed() {
     for later_term_first in [false, true] {
         let mut bench = Bench::new(1);

@@ -94,14 +94,8 @@ fn a_merged_segment_stands_in_for_what_it_covers() {
         restore(&history, &chain, &commit, &target, &RestoreOptions::default(), &Silent).unwrap();
         assert!(fs::read(&target).unwrap() == expected, "commit {}", commit.seq);
     }
-    let options = VerifyOptions {
-        level: crate::format::proof::Level::Data,
-        sample_ppm: None,
-        max_time: None,
-        assertions: Vec::new(),
-        threads: 1,
-        scratch: dir.path().to_owned(),
-    };
+    let level = crate::format::proof::Level::Data;
+    let options = VerifyOptions { threads: 1, ..VerifyOptions::new(level, dir.path()) };
     let report = verify(&history, None, &options, &Silent).unwrap();
     assert_eq!(report.findings, vec![]);
 }

@@ -1,0 +1,220 @@
+//! Damage is not doubt: what is unsound, what could not be checked, and what is the application's own affair are told apart, and
+//! retention never locks up.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "common/cli.rs"]
+mod lab;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use lab::{Lab, flip, is_root};
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+
+const RESTORE: [&str; 4] = ["verify", "app", "--level", "restore"];
+const PRUNE: [&str; 4] = ["prune", "app", "--keep-last", "1"];
+
+/// A database as an application makes it, that has what this program does not, and its backup.
+fn application(sql: &str) -> Lab {
+    let lab = Lab::new();
+    let db = Connection::open(lab.path("app.db")).unwrap();
+    db.create_collation("icu_root", |a, b| b.cmp(a)).unwrap();
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false).unwrap();
+    db.execute_batch(&format!("PRAGMA foreign_keys=OFF; {sql}")).unwrap();
+    drop(db);
+    lab.ok(&["backup", "app.db"]);
+    lab
+}
+
+/// F4: what SQLite lacks is a warning everywhere, and holds up nothing.
+#[test]
+fn what_sqlite_cannot_check_is_a_warning_and_holds_up_no_prune() {
+    let renamed = |from: &str, to: &str| {
+        format!(
+            "PRAGMA writable_schema=ON;
+             UPDATE sqlite_schema SET sql = replace(sql, '{from}', '{to}') WHERE name = 'f'"
+        )
+    };
+    let fts = |version: &str, with: &str| {
+        format!(
+            "CREATE VIRTUAL TABLE f USING {version}(a, {with}); INSERT INTO f VALUES('x'); {}",
+            renamed("porter", "signal_tok")
+        )
+    };
+    for (sql, lacks, quick_is_enough) in [
+        (
+            "CREATE TABLE f(a); CREATE INDEX i ON f(a COLLATE icu_root)".to_owned(),
+            "no such collation sequence: icu_root",
+            true,
+        ),
+        (
+            format!("CREATE TABLE f(a, b REAL AS (abs(a))); {}", renamed("abs", "nobody_has")),
+            "unknown function: nobody_has()",
+            false,
+        ),
+        (fts("fts4", "tokenize=porter"), "unknown tokenizer: signal_tok", false),
+        (fts("fts5", "tokenize='porter'"), "no such tokenizer: signal_tok", false),
+        (
+            "CREATE TABLE p(id INTEGER PRIMARY KEY, code); CREATE TABLE f(p REFERENCES p(code));
+             INSERT INTO f VALUES('a')"
+                .to_owned(),
+            "foreign key mismatch",
+            true,
+        ),
+    ] {
+        let lab = application(&sql);
+        let code = if quick_is_enough { 0 } else { 3 };
+        let restored = lab.run(&["restore", "app", "out.db"]);
+        let told = ["not be checked", lacks];
+        restored.failed(code, if quick_is_enough { &[] } else { &told });
+        lab.run(&["rewind", "app.db", "--to", "seq:1", "-n"]).failed(code, &[]);
+        let verified = lab.run(&RESTORE);
+        verified.failed(3, &["app@seq:1: could not be checked", lacks]);
+        verified.says(&["passed, as far as it could be checked"]);
+        let told = lab.run(&[&RESTORE[..], &["--json"]].concat());
+        let of = |kind: &str| told.objects().into_iter().find(|o| o["type"] == kind).unwrap();
+        assert!(of("verified")["passed"] == true && of("summary")["unchecked"] == 1, "{told:?}");
+        lab.ok(&["status"]).says(&["50.0% of the checks could be made"]);
+        lab.ok(&[&PRUNE[..], &["-n"]].concat());
+        lab.ok(&PRUNE);
+        lab.ok(&["backup", "app.db"]);
+    }
+}
+
+/// F4, E3: dangling foreign keys are the application's data, in Fossil even by design. So are rows that break a CHECK (A1).
+#[test]
+fn rules_that_the_application_breaks_are_a_warning_and_hold_up_no_prune() {
+    for (sql, told) in [
+        (
+            "CREATE TABLE p(id INTEGER PRIMARY KEY); CREATE TABLE k(p REFERENCES p);
+             INSERT INTO k VALUES(7)",
+            "row 1 of k refers to nothing in p",
+        ),
+        (
+            "CREATE TABLE k(x CHECK(x > 0)); PRAGMA ignore_check_constraints=ON;
+             INSERT INTO k VALUES(-1)",
+            "CHECK constraint failed in k",
+        ),
+    ] {
+        let lab = application(sql);
+        let verified = lab.run(&RESTORE);
+        verified.failed(3, &["app@seq:1: ", told, "the application's data"]);
+        verified.says(&["restore passed: "]);
+        lab.ok(&["status"]).says(&["restore proof passed"]);
+        lab.ok(&[&PRUNE[..], &["-n"]].concat());
+        lab.ok(&PRUNE);
+    }
+}
+
+/// F4: an unsound database holds up a prune, a dry run says so, and there is a way out.
+#[test]
+fn a_prune_that_will_be_refused_is_announced_and_has_a_way_out() {
+    let lab = Lab::with_history();
+    lab.sql("app.db", "PRAGMA journal_mode=DELETE");
+    for at in 4096..5000 {
+        flip(&lab.path("app.db"), at);
+    }
+    lab.ok(&["backup", "app.db"]);
+    assert_eq!(lab.run(&RESTORE).code, Some(4));
+    let refused = ["found the database itself unsound", "--in-doubt", "--level restore"];
+    lab.fails(&PRUNE, 17, &refused);
+    let dry = lab.run(&[&PRUNE[..], &["-n"]].concat());
+    dry.failed(3, &refused);
+    dry.says(&["would keep 2 commits of 3"]);
+    assert_eq!(lab.seqs(), [1, 2, 3], "nothing was pruned");
+    lab.run(&["backup", "app.db"]).failed(3, &["the database itself unsound", "may be sound"]);
+    lab.ok(&[&PRUNE[..], &["-n", "--in-doubt"]].concat());
+    lab.ok(&[&PRUNE[..], &["--in-doubt"]].concat());
+    // A commit that is mended clears it.
+    fs::remove_file(lab.path("app.db")).unwrap();
+    lab.make("app.db", 100);
+    assert_eq!(lab.run(&["backup", "app.db"]).code, Some(3));
+    lab.ok(&RESTORE);
+    lab.ok(&PRUNE);
+    lab.ok(&["status"]);
+}
+
+/// F4: all data that is as it was written clears a restore that found stored damage.
+#[test]
+fn a_passed_look_at_all_data_clears_damage_that_a_restore_found() {
+    let lab = Lab::with_history();
+    let segment = lab.segment_of(1);
+    let middle = fs::metadata(&segment).unwrap().len() / 2;
+    flip(&segment, middle);
+    assert_eq!(lab.run(&RESTORE).code, Some(4));
+    lab.fails(&PRUNE, 17, &["its last verification failed", "pagekeep repair app", "--in-doubt"]);
+    flip(&segment, middle);
+    lab.ok(&["verify", "app", "--level", "data"]);
+    lab.ok(&PRUNE);
+}
+
+/// M16: an assertion is a question about data, of whatever commit.
+#[test]
+fn an_assertion_that_does_not_hold_is_no_damage() {
+    let lab = Lab::with_history();
+    let asked = |target: &str, more: &[&str]| {
+        let assert = ["--assert", "SELECT count(*) > 5000 FROM t"];
+        let verified =
+            lab.run(&[&["verify", target, "--level", "restore"], &assert[..], more].concat());
+        assert_eq!(verified.code, Some(4), "{verified:?}");
+        verified.says(&["failed  app@seq:", "assertion: ", "answers 0", "restore FAILED"]);
+        assert!(!verified.stdout.contains("damaged"), "{verified:?}");
+    };
+    // Of an old commit, and where nothing is to be stored, nothing stays of it.
+    asked("app@seq:1", &[]);
+    asked("app", &["--no-store"]);
+    lab.ok(&["status"]).says(&["restore proof passed 0 s ago at seq:1\n"]);
+    assert!(!lab.ok(&["show", "app"]).stdout.contains("restore"));
+    // Of the newest one it is news, and holds up nothing.
+    asked("app", &[]);
+    let status = lab.run(&["status"]);
+    status.failed(3, &["warning: the last restore proof: app@seq:2: assertion: "]);
+    status.says(&["restore proof not as wished 0 s ago at seq:2: assertion: "]);
+    lab.ok(&[&PRUNE[..], &["-n"]].concat());
+    lab.ok(&["backup", "app.db"]);
+    lab.ok(&PRUNE);
+    let answered = lab.run(&[&RESTORE[..], &["--assert", "SELECT nobody_has(x) FROM t"]].concat());
+    answered.failed(3, &["could not be checked: assertion: ", "no such function: nobody_has"]);
+    lab.ok(&["status"]);
+}
+
+/// Whether an assertion about an empty database is asked at all.
+#[test]
+fn an_assertion_is_asked_of_an_empty_database_too() {
+    let lab = Lab::new();
+    fs::write(lab.path("app.db"), "").unwrap();
+    lab.ok(&["backup", "app.db"]);
+    lab.ok(&RESTORE);
+    let asked =
+        lab.run(&[&RESTORE[..], &["--assert", "SELECT count(*) > 0 FROM sqlite_schema"]].concat());
+    assert_eq!(asked.code, Some(4), "{asked:?}");
+}
+
+/// F9, M15: the result is told, whether it can be stored or not.
+#[test]
+fn a_result_that_cannot_be_stored_is_told() {
+    let mut lab = Lab::with_history();
+    lab.ok(&["verify", "app"]);
+    let (segment, was) = (lab.segment_of(1), lab.path("repo"));
+    let proofs = fs::read_dir(was.join("histories")).unwrap().next().unwrap().unwrap().path();
+    lab.without_privileges();
+    let readable = |mode| {
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(proofs.join("proofs"), mode).unwrap();
+    };
+    readable(0o555);
+    if is_root() || fs::File::create(proofs.join("proofs/x")).is_err() {
+        let told = lab.run(&["verify", "app"]);
+        told.failed(3, &["the result can't be kept in the repository"]);
+        told.says(&["data passed: 2 commits"]);
+        lab.ok(&["verify", "app", "--no-store"]);
+        flip(&segment, fs::metadata(&segment).unwrap().len() / 2);
+        let told = lab.run(&["verify", "app", "--json"]);
+        told.failed(4, &["the result can't be kept in the repository"]);
+        let finding = told.objects().into_iter().find(|o| o["type"] == "finding");
+        assert!(finding.is_some(), "{told:?}");
+    }
+    readable(0o755);
+}
