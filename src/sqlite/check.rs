@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
+use super::accounting;
 use super::source_error;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -195,6 +196,14 @@ impl Checker {
             }
             let reason = reason.map(|why| self.reason(table, why));
             answer.unchecked.extend(reason.map(|why| format!("{}: {why}", table.name)));
+        }
+        // SQLite's own accounting is left out then.
+        let is_left_out = partial || tables.iter().any(|t| t.is_rootless);
+        if answer.unsound.is_empty()
+            && is_left_out
+            && let Told::Nothing(why) = accounting::account(&self.connection, &mut answer)?
+        {
+            answer.unchecked.push(format!("pages that are used twice or never: {why}"));
         }
         Ok(answer)
     }

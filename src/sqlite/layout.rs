@@ -73,18 +73,60 @@ pub(crate) fn free_leaves(
         return Ok(leaves);
     }
     let reader = PageReader::new(pin)?;
-    let number = |bytes: &[u8], at: usize| {
-        bytes.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_be_bytes(*b))
-    };
-    let mut trunk = number(&reader.read(PageNo(1))?, 32);
+    let mut read = |page| reader.read(page);
+    let mut trunks = Freelist::new(&read(PageNo(1))?, pin.pages());
     let mut seen = HashSet::new();
-    // A freelist that leads in a circle is a broken one; what was found until then still holds.
-    while (2..=pin.pages()).contains(&trunk) && trusted(PageNo(trunk)) && seen.insert(trunk) {
-        let page = reader.read(PageNo(trunk))?;
-        let listed = usize::try_from(number(&page, 4)).unwrap_or(0).min(page.len() / 4);
-        leaves.extend((0..listed).map(|i| PageNo(number(&page, 8 + i * 4))).filter(|p| p.0 > 1));
-        trunk = number(&page, 0);
+    // What was found until the list breaks off still holds.
+    while let Some((trunk, listed)) = trunks.next(&mut read)? {
+        if !trusted(trunk) {
+            break;
+        }
+        seen.insert(trunk);
+        leaves.extend(listed.into_iter().filter(|page| page.0 > 1));
     }
-    leaves.retain(|page| !seen.contains(&page.0));
+    leaves.retain(|page| !seen.contains(page));
     Ok(leaves)
+}
+
+/// The freelist, from trunk to trunk. One that leads in a circle, or out of the database, ends there.
+pub(super) struct Freelist {
+    next: u32,
+    pages: u32,
+    seen: HashSet<u32>,
+}
+
+impl Freelist {
+    /// The freelist of a database of so many pages, by its first page.
+    pub(super) fn new(header: &[u8], pages: u32) -> Self {
+        Self { next: number(header, 32), pages, seen: HashSet::new() }
+    }
+
+    /// The next trunk and the leaves that it lists.
+    ///
+    /// # Errors
+    /// What reading it answers.
+    pub(super) fn next(
+        &mut self,
+        read: &mut dyn FnMut(PageNo) -> Result<Vec<u8>>,
+    ) -> Result<Option<(PageNo, Vec<PageNo>)>> {
+        let trunk = self.next;
+        if !(2..=self.pages).contains(&trunk) || !self.seen.insert(trunk) {
+            return Ok(None);
+        }
+        let page = read(PageNo(trunk))?;
+        let listed = usize::try_from(number(&page, 4)).unwrap_or(0).min(page.len() / 4);
+        self.next = number(&page, 0);
+        let leaves = (0..listed).map(|i| PageNo(number(&page, 8 + i * 4))).collect();
+        Ok(Some((PageNo(trunk), leaves)))
+    }
+
+    /// The page at which it ended though it should not.
+    pub(super) fn broken_at(&self) -> Option<PageNo> {
+        (self.next != 0).then_some(PageNo(self.next))
+    }
+}
+
+/// A number of SQLite's in a page; zero behind its end.
+pub(super) fn number(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_be_bytes(*b))
 }

@@ -4,6 +4,7 @@
 //! those that the WAL shows as changed; [`check`] asks SQLite whether a restored file is sound.
 //! `ffi` is the only unsafe code, `wal` the pure parser.
 
+mod accounting;
 mod backup;
 pub mod check;
 pub(crate) mod connection;

@@ -119,6 +119,20 @@ fn what_sqlite_lacks_is_no_damage_and_the_rest_is_checked() {
         let quick = Checker::open(&path).unwrap().quick_check().unwrap();
         let has_stand_in = why.contains("collation");
         assert_eq!(quick, if has_stand_in { Answer::default() } else { unchecked }, "{why}");
+        // A table beside it that is unsound is still found.
+        let db = Connection::open(&path).unwrap();
+        db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false).unwrap();
+        db.execute_batch(&renamed("t", "UNIQUE", "")).unwrap();
+        db.execute_batch("PRAGMA writable_schema=ON; DELETE FROM sqlite_schema WHERE tbl_name='t' AND type='index'").unwrap();
+        drop(db);
+        for checker in [Checker::open(&path).unwrap(), scratch(&path)] {
+            let found = checker.integrity_check().unwrap();
+            assert!(
+                found.unsound.iter().any(|f| f.contains("belongs to nothing")
+                    || f.contains("never used")),
+                "{why}: {found:?}"
+            );
+        }
     }
 }
 
