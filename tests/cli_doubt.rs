@@ -7,7 +7,7 @@
 mod lab;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 
 use lab::{Lab, flip, is_root};
 use rusqlite::Connection;
@@ -250,4 +250,45 @@ fn a_result_that_cannot_be_stored_is_told() {
         assert!(finding.is_some(), "{told:?}");
     }
     readable(0o755);
+}
+
+/// H10: an ordinary transaction between two backups is no drift, and nobody is told to capture what may be damage.
+#[test]
+fn drift_says_that_it_cannot_tell_and_does_not_advise_to_capture() {
+    let lab = Lab::with_history();
+    let drift = |code: i32| {
+        let told = lab.run(&["drift", "app.db", "--json"]);
+        assert_eq!(told.code, Some(code), "{told:?}");
+        (told.objects().pop().unwrap(), lab.run(&["drift", "app.db"]))
+    };
+    lab.sql("app.db", "INSERT INTO t(x) VALUES('an ordinary transaction')");
+    let (object, told) = drift(3);
+    assert!(object["verdict"] == "unknown" && object["drifted"].is_null(), "{object}");
+    told.failed(3, &["can't tell", "--to seq:2 -n", "hold add", "pagekeep watch"]);
+    assert!(!told.stderr.contains("pagekeep backup"), "{told:?}");
+    assert!(!told.stdout.contains("no transaction explains"), "{told:?}");
+    // What SQLite finds unsound no transaction wrote.
+    let page = lab.number("app.db", "SELECT max(pageno) FROM dbstat WHERE name = 't'");
+    let file = fs::File::options().write(true).open(lab.path("app.db")).unwrap();
+    file.write_all_at(&[0x55; 64], u64::try_from(page - 1).unwrap() * 4096).unwrap();
+    let (object, told) = drift(4);
+    assert!(object["verdict"] == "drifted" && object["drifted"] == true, "{object}");
+    told.says(&["no transaction explains it", "SQLite finds it unsound"]);
+}
+
+/// H10: outside WAL mode each transaction counts itself on page 1, so nothing else is taken for one.
+#[test]
+fn drift_knows_damage_from_transactions_outside_wal_mode() {
+    let lab = Lab::new();
+    lab.sql("app.db", "CREATE TABLE t(x); INSERT INTO t VALUES(hex(zeroblob(1000)))");
+    lab.ok(&["backup", "app.db"]);
+    let file = fs::File::options().write(true).open(lab.path("app.db")).unwrap();
+    file.write_all_at(b"7777", 8000).unwrap();
+    let told = lab.run(&["drift", "app.db"]);
+    assert_eq!(told.code, Some(4), "{told:?}");
+    told.says(&["1 page differs and no transaction explains it"]);
+    file.write_all_at(b"0000", 8000).unwrap();
+    lab.ok(&["drift", "app.db"]).says(&["no drift"]);
+    lab.sql("app.db", "INSERT INTO t VALUES(1)");
+    assert_eq!(lab.run(&["drift", "app.db"]).code, Some(3));
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::{Lab, noise};
 use pagekeep::ErrorKind;
-use pagekeep::ops::drift::{Drift, Since, drift};
+use pagekeep::ops::drift::{Drift, Since, Verdict, drift};
 use pagekeep::progress::Silent;
 use rusqlite::Connection;
 
@@ -56,11 +56,12 @@ fn damage_is_found_and_its_table_named() {
         let lab = Lab::quick();
         let path = database(&lab, journal);
         let clean = compared(&lab, &path);
-        assert!(!clean.is_any(), "{journal}: {clean:?}");
+        assert_eq!(clean.verdict(), Verdict::Same, "{journal}: {clean:?}");
+        // An index that does not fit its table any more is no transaction's work, whatever is known of those.
         damage(&path, "two_x");
         damage(&path, "one");
         let found = compared(&lab, &path);
-        assert!(found.is_any());
+        assert_eq!(found.verdict(), Verdict::Drifted, "{journal}: {found:?}");
         assert_eq!((found.differing, found.elsewhere, found.sizes), (2, 0, None));
         let tables: Vec<(&str, u64)> = found.tables.iter().map(|(n, p)| (n.as_str(), *p)).collect();
         assert_eq!(tables, [("one", 1), ("two", 1)], "{journal}: an index counts for its table");
@@ -77,20 +78,21 @@ fn transactions_since_the_head_are_no_drift_and_damage_beside_them_is() {
     assert_eq!(compared(&lab, &path).since, Since::Nothing);
     db.execute("UPDATE one SET x = x || 'y' WHERE rowid < 5", []).unwrap();
     let found = compared(&lab, &path);
-    assert_eq!((found.is_any(), found.since), (false, Since::Known));
+    assert_eq!((found.verdict(), found.since), (Verdict::Same, Since::Known));
     assert!(found.explained > 0);
     lab.backup(&path);
     let found = compared(&lab, &path);
-    assert_eq!((found.is_any(), found.explained, found.since), (false, 0, Since::Nothing));
+    let same = (Verdict::Same, 0, Since::Nothing);
+    assert_eq!((found.verdict(), found.explained, found.since), same);
     // What nothing proves is told as what it is.
     drop(db);
     let db = Connection::open(&path).unwrap();
     db.execute("DELETE FROM two", []).unwrap();
     let found = compared(&lab, &path);
-    assert_eq!((found.is_any(), found.since), (true, Since::Unknown));
+    assert_eq!((found.verdict(), found.since), (Verdict::Unknown, Since::Unknown));
     assert!(found.tables.contains_key("two") && !found.tables.contains_key("one"));
     lab.backup(&path);
-    assert!(!compared(&lab, &path).is_any());
+    assert_eq!(compared(&lab, &path).verdict(), Verdict::Same);
 }
 
 #[test]
@@ -128,11 +130,12 @@ fn free_pages_may_hold_anything() {
     let leaf = (2..last).find(|n| !used.contains(n) && *n != trunk).unwrap();
     file.write_all_at(b"whatever", (leaf - 1) * 1024 + 500).unwrap();
     let found = compared(&lab, &path);
-    assert_eq!((found.is_any(), found.free), (false, 1), "{found:?}");
+    assert_eq!((found.verdict(), found.free), (Verdict::Same, 1), "{found:?}");
     file.write_all_at(b"\xff\xff", (trunk - 1) * 1024 + 1020).unwrap();
     let found = compared(&lab, &path);
     // A rotten trunk vouches for no leaf any more.
-    assert_eq!((found.is_any(), found.elsewhere, found.free), (true, 2, 0), "{found:?}");
+    let drifted = (Verdict::Drifted, 2, 0);
+    assert_eq!((found.verdict(), found.elsewhere, found.free), drifted, "{found:?}");
 }
 
 #[test]
@@ -146,7 +149,7 @@ fn a_database_without_a_history_is_told_so() {
     let db = Connection::open(&path).unwrap();
     db.execute_batch("PRAGMA page_size=8192; VACUUM").unwrap();
     let found = compared(&lab, &path);
-    assert_eq!((found.is_any(), found.since), (true, Since::Unknown));
+    assert_eq!((found.verdict(), found.since), (Verdict::Unknown, Since::Unknown));
 }
 
 #[test]
@@ -170,7 +173,8 @@ fn a_rotten_freelist_excuses_nothing() {
     file.write_all_at(&trunk, at + 12).unwrap();
     file.write_all_at(b"rotten", (u64::from(page) - 1) * 1024 + 1000).unwrap();
     let found = compared(&lab, &path);
-    assert!(found.is_any() && found.differing == 2 && found.free == 0, "{found:?}");
+    let drifted = (Verdict::Drifted, 2, 0);
+    assert_eq!((found.verdict(), found.differing, found.free), drifted, "{found:?}");
 }
 
 #[test]
@@ -192,7 +196,7 @@ fn a_database_that_is_followed_and_busy_does_not_drift() {
         let found: Vec<Drift> = (0..30).map(|_| compared(&lab, &path)).collect();
         stop.store(true, std::sync::atomic::Ordering::SeqCst);
         for drift in found {
-            assert!(!drift.is_any(), "{drift:?}");
+            assert_eq!(drift.verdict(), Verdict::Same, "{drift:?}");
         }
     });
     keeper.close().unwrap();

@@ -245,7 +245,8 @@ pub(crate) struct RewindArgs {
 
 /// Compare a live database with its newest commit, page by page
 ///
-/// Finds what changed without a transaction: silent corruption of the original. Exit code 4 if there is any.
+/// Finds what changed without a transaction: silent corruption of the original. Exit code 4 if there is any, and 3 if it can't be told
+/// whether a transaction made the difference, because nobody followed the database (`pagekeep watch`) since its newest commit.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
   pagekeep drift app.db")]

@@ -12,7 +12,7 @@ use super::progress::Progress;
 use crate::error::Result;
 use crate::ops::backup::{BackupOptions, backup};
 use crate::ops::difference::Difference;
-use crate::ops::drift::{Drift, Since};
+use crate::ops::drift::{Drift, Since, Verdict};
 use crate::ops::locate::Database;
 use crate::ops::rewind::{RewindOptions, preview};
 use crate::ops::select::select;
@@ -133,38 +133,52 @@ pub(crate) fn drift(context: &Context, args: &DriftArgs) -> Result<Ended> {
     let (history, drift) =
         crate::ops::drift::drift(&repository, &args.database, args.name.as_deref(), &progress)?;
     drop(progress);
-    print_drift(context, &history, &drift);
-    Ok(if drift.is_any() { Ended::Damaged } else { Ended::Well })
+    print_drift(context, &history, args, &drift);
+    Ok(if drift.verdict() == Verdict::Drifted { Ended::Damaged } else { Ended::Well })
 }
 
-fn print_drift(context: &Context, history: &History, drift: &Drift) {
+fn print_drift(context: &Context, history: &History, args: &DriftArgs, drift: &Drift) {
     let since = match drift.since {
         Since::Nothing => "nothing",
         Since::Known => "known",
         Since::Unknown => "unknown",
     };
     let (live, head) = drift.sizes.unzip();
+    let verdict = drift.verdict();
+    if verdict == Verdict::Unknown {
+        context.out.warn(&format!(
+            "can't tell whether {} drifted: what differs may come from transactions since seq:{}, which nobody followed",
+            history.name(),
+            drift.seq
+        ));
+    }
     context.out.json_summary(json!({
         "history": history.name(), "seq": drift.seq, "pages": drift.pages,
         "differing": drift.differing, "tables": drift.tables, "elsewhere": drift.elsewhere,
         "explained": drift.explained, "free": drift.free, "since_head": since,
-        "live_pages": live, "head_pages": head, "drifted": drift.is_any(),
+        "live_pages": live, "head_pages": head, "verdict": verdict.name(), "unsound": drift.unsound,
+        "drifted": match verdict {
+            Verdict::Same => Some(false),
+            Verdict::Drifted => Some(true),
+            Verdict::Unknown => None,
+        },
     }));
     if context.out.json {
         return;
     }
     let of = format!("{} of {}@seq:{}", counted(drift.pages, "page"), history.name(), drift.seq);
-    if !drift.is_any() {
+    if verdict == Verdict::Same {
         context.out.summary(format_args!("{of} compared: no drift"));
     } else {
-        context.out.summary(format_args!(
-            "{of} compared: \x1b[1;31m{} and no captured transaction explains it\x1b[0m",
-            match drift.differing {
-                0 => "the size differs".to_owned(),
-                1 => "1 page differs".to_owned(),
-                n => format!("{} pages differ", count(n)),
-            }
-        ));
+        let what = match drift.differing {
+            0 => "the size differs".to_owned(),
+            1 => "1 page differs".to_owned(),
+            n => format!("{} pages differ", count(n)),
+        };
+        context.out.summary(match verdict {
+            Verdict::Unknown => format!("{of} compared: {what}"),
+            _ => format!("{of} compared: \x1b[1;31m{what} and no transaction explains it\x1b[0m"),
+        });
         let mut rows: Vec<Vec<String>> =
             drift.tables.iter().map(|(name, n)| vec![name.clone(), count(*n)]).collect();
         if drift.elsewhere > 0 {
@@ -189,16 +203,25 @@ fn print_drift(context: &Context, history: &History, drift: &Drift) {
             counted(drift.free, "free page")
         ));
     }
-    let advice = match (drift.is_any(), drift.since) {
-        (false, _) => return,
-        (true, Since::Unknown) => {
-            "what was committed since the last capture can't be told from corruption; `pagekeep backup`, then look again, \
-             or run `pagekeep watch` all the time"
-        }
-        (true, Since::Nothing | Since::Known) => {
-            "the file was changed by something else than a transaction: check the disk and the memory; \
-             `PRAGMA integrity_check` tells whether the database is sound, `pagekeep rewind` or `restore` bring the captured pages back"
-        }
+    for found in &drift.unsound {
+        context.out.summary(format_args!("  SQLite finds it unsound: {found}"));
+    }
+    let (seq, target) = (drift.seq, quote(&format!("{}@seq:{}", history.name(), drift.seq)));
+    let mut rows = format!("`pagekeep rewind {}", quote(&args.database.to_string_lossy()));
+    if let Some(name) = &args.name {
+        rows.push_str(&format!(" --name {}", quote(name)));
+    }
+    rows.push_str(&format!(" --to seq:{seq} -n` tells which rows differ"));
+    let advice = match verdict {
+        Verdict::Same => return,
+        Verdict::Unknown => format!(
+            "{rows}; if that is the application's work, the next backup takes it in. If not, keep the sound state (`pagekeep hold add \
+             {target} REASON`) and back nothing up before you know. While `pagekeep watch` runs, every difference can be told",
+        ),
+        Verdict::Drifted => format!(
+            "the file was changed by something else than a transaction: check the disk and the memory; {rows}, `pagekeep rewind` or \
+             `restore` bring the captured pages back"
+        ),
     };
     context.out.note(format_args!("\x1b[1mhint:\x1b[0m {advice}"));
 }

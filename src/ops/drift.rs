@@ -3,6 +3,10 @@
 //!
 //! Invariants: nothing is written, neither to the database nor to the repository. A page that a commit since the head
 //! explains is not drift; a leaf of the freelist is not either, since SQLite leaves its content open.
+//!
+//! There are three answers. Where it is not known what was committed since the head, a difference is no drift yet: an ordinary
+//! transaction makes one, too. Two things decide even then: outside WAL mode every transaction changes page 1; and what SQLite finds
+//! unsound, no transaction wrote.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -18,10 +22,10 @@ use crate::repo::history::History;
 use crate::repo::page_map::PageMap;
 use crate::repo::state;
 use crate::repo::writer::is_written_here;
-use crate::sqlite::image::{self, ChangedPages, Changes, Chunk, Method};
-use crate::sqlite::layout;
+use crate::sqlite::image::{self, ChangedPages, Changes, Chunk, Method, PageReader};
 use crate::sqlite::pin::Pin;
 use crate::sqlite::source::{Position, Source};
+use crate::sqlite::{check, layout};
 use crate::types::{Digest, PageNo, Seq};
 
 /// How often to look again while a follower is at work, and how long to wait in between.
@@ -37,6 +41,28 @@ pub enum Since {
     Known,
     /// It can't be told whether a difference comes from a commit.
     Unknown,
+}
+
+/// Whether the live database is what was captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is, but for what transactions changed.
+    Same,
+    /// Something changed without a transaction.
+    Drifted,
+    /// Something differs, and it can't be told whether a transaction did that.
+    Unknown,
+}
+
+impl Verdict {
+    /// A stable lower-case name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Drifted => "drifted",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// How the live database differs from the head.
@@ -60,12 +86,19 @@ pub struct Drift {
     pub sizes: Option<(u32, u32)>,
     /// What is known of the time since the head.
     pub since: Since,
+    /// What SQLite finds unsound in the live database. It is asked only where nothing else tells.
+    pub unsound: Vec<String>,
 }
 
 impl Drift {
-    /// Whether something differs that nothing explains.
-    pub fn is_any(&self) -> bool {
-        self.differing > 0 || (self.sizes.is_some() && self.since == Since::Nothing)
+    /// Whether the live database is what was captured.
+    pub fn verdict(&self) -> Verdict {
+        let differs = self.differing > 0 || (self.sizes.is_some() && self.since != Since::Known);
+        match self.since {
+            _ if !differs => Verdict::Same,
+            Since::Unknown if self.unsound.is_empty() => Verdict::Unknown,
+            _ => Verdict::Drifted,
+        }
     }
 }
 
@@ -83,11 +116,12 @@ pub fn drift(
     let mut source = Source::open(path)?;
     let history = Database::at(path, name)?.history(repository, false)?;
     let mut tries = 0;
-    let (chain, head, mut pin, since, changes) = loop {
+    let (chain, head, mut pin, mut since, changes) = loop {
         tries += 1;
+        let is_followed = state::is_followed(&history)?;
         let (chain, head, position) = newest(&history)?;
         let pin = source.pin()?;
-        let (since, changes) = since_head(&pin, &head, position.as_ref())?;
+        let (since, changes) = since_head(&pin, &head, position.as_ref(), is_followed)?;
         // A follower at work publishes all the while, so the three may be of different moments.
         if since != Since::Unknown || tries >= TRIES || !is_written_here(&history)? {
             break (chain, head, pin, since, changes);
@@ -101,6 +135,9 @@ pub fn drift(
     })?
     .into_iter()
     .collect();
+    if since == Since::Unknown && !found.contains(&PageNo(1)) && changes_page_1(&pin)? {
+        since = Since::Nothing;
+    }
     let explained = |page: &PageNo| changes.as_ref().is_some_and(|c| c.contains(*page));
     let sound = |page: PageNo| !found.contains(&page) || explained(&page);
     let free = layout::free_leaves(&pin, sound)?;
@@ -121,7 +158,7 @@ pub fn drift(
         _ => layout::by_table(pin.connection(), &drifted).unwrap_or_default(),
     };
     let sizes = (pin.pages() != head.record.pages).then_some((pin.pages(), head.record.pages));
-    let drift = Drift {
+    let mut drift = Drift {
         seq: head.seq,
         pages: pin.pages().into(),
         differing,
@@ -131,7 +168,12 @@ pub fn drift(
         free: counts.0,
         sizes,
         since,
+        unsound: Vec::new(),
     };
+    if drift.verdict() == Verdict::Unknown {
+        monitor.phase(Phase::Check, None);
+        drift.unsound = check::unsound(pin.connection())?;
+    }
     drop(pin);
     Ok((history, drift))
 }
@@ -156,6 +198,7 @@ fn since_head(
     pin: &Pin<'_>,
     head: &Commit,
     position: Option<&Position>,
+    is_followed: bool,
 ) -> Result<(Since, Option<ChangedPages>)> {
     let Some(position) = position.filter(|_| pin.page_size() == head.segment.manifest.page_size)
     else {
@@ -164,10 +207,19 @@ fn since_head(
     Ok(match image::changes_since(pin, position, head.record.pages)? {
         Changes::Nothing => (Since::Nothing, None),
         Changes::Pages(pages) => (Since::Known, Some(pages)),
-        // The WAL was reset and nothing committed since.
-        Changes::Unknown if pin.moment().is_just(position) => (Since::Nothing, None),
+        // The WAL was reset and nothing committed since: the follower's count tells.
+        Changes::Unknown if is_followed && pin.moment().is_just(position) => (Since::Nothing, None),
         Changes::Unknown => (Since::Unknown, None),
     })
+}
+
+/// Whether every transaction changes page 1 of the pinned database: outside WAL mode it counts them there.
+fn changes_page_1(pin: &Pin<'_>) -> Result<bool> {
+    if pin.pages() == 0 {
+        return Ok(false);
+    }
+    let first = PageReader::new(pin)?.read(PageNo(1))?;
+    Ok(first.get(18..20) == Some(&[1, 1]))
 }
 
 /// The pages of the pinned database whose digest is not the head's.

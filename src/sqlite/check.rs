@@ -54,6 +54,21 @@ pub(super) enum Told<T> {
     Nothing(String),
 }
 
+/// What SQLite finds unsound in a database that may be in use; nothing if it can't be asked.
+///
+/// # Errors
+/// When SQLite can't finish it for another reason than the database.
+pub(crate) fn unsound(connection: &Connection) -> Result<Vec<String>> {
+    let mut answer = Answer::default();
+    for pragma in [FULL, QUICK] {
+        let pragma = format!("PRAGMA {pragma}({FINDINGS})");
+        if let Told::All(()) = findings(connection, &pragma, &mut answer)? {
+            break;
+        }
+    }
+    Ok(answer.unsound)
+}
+
 /// A restored database, opened for checks.
 #[derive(Debug)]
 pub struct Checker {
