@@ -12,6 +12,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use lab::{Lab, flip, is_root};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use serde_json::Value;
 
 const RESTORE: [&str; 4] = ["verify", "app", "--level", "restore"];
 const PRUNE: [&str; 4] = ["prune", "app", "--keep-last", "1"];
@@ -250,6 +251,40 @@ fn a_result_that_cannot_be_stored_is_told() {
         assert!(finding.is_some(), "{told:?}");
     }
     readable(0o755);
+}
+
+/// M17: a monitoring rule such as "data proof younger than 7 days" survives a prune.
+#[test]
+fn status_remembers_proofs_of_commits_that_are_gone() {
+    let lab = Lab::new();
+    lab.make("app.db", 200);
+    lab.ok(&["backup", "app.db"]);
+    lab.sql("app.db", "UPDATE t SET x = 'more' WHERE id = 8");
+    lab.ok(&["backup", "app.db"]);
+    lab.ok(&["verify", "app", "--level", "data"]);
+    lab.ok(&["verify", "app", "--level", "restore"]);
+    lab.sql("app.db", "UPDATE t SET x = 'most' WHERE id = 8");
+    lab.ok(&["backup", "app.db"]);
+    let dates = || {
+        let proofs = |status: &Value| -> Vec<(String, String)> {
+            let text = |p: &Value, key: &str| p[key].to_string();
+            let of = |p: &Value| (text(p, "level"), text(p, "time"));
+            status["proofs"].as_array().unwrap().iter().map(of).collect()
+        };
+        let mut proofs = proofs(&lab.json(&["status", "app"])[0]);
+        proofs.retain(|(level, _)| level != "\"chain\"");
+        proofs
+    };
+    let before = dates();
+    for _ in 0..2 {
+        lab.ok(&[&PRUNE[..], &["--grace", "0"]].concat());
+        lab.sql("app.db", "UPDATE t SET x = x || 'y' WHERE id = 9");
+        lab.ok(&["backup", "app.db"]);
+    }
+    lab.ok(&[&PRUNE[..], &["--grace", "0"]].concat());
+    assert!(!lab.seqs().contains(&2));
+    assert_eq!(dates(), before);
+    lab.ok(&["status"]).says(&["data proof    passed", "at seq:2"]);
 }
 
 /// H10: an ordinary transaction between two backups is no drift, and nobody is told to capture what may be damage.

@@ -335,7 +335,7 @@ fn announcements(
     Ok(())
 }
 
-/// Proofs of commits that no segment has any more, and old ones of commits that were proven often.
+/// Proofs of commits that no segment has any more, but for the newest ones, and old ones of commits that were proven often.
 fn proofs(history: &History, chain: &Chain, garbage: &mut Garbage) -> Result<()> {
     let names = history.names();
     let listed = history.repository().store().list(&names.proofs())?;
@@ -345,17 +345,47 @@ fn proofs(history: &History, chain: &Chain, garbage: &mut Garbage) -> Result<()>
     let there: HashSet<Seq> = chain.states().map(|c| c.seq).collect();
     let newest = there.iter().max().copied().unwrap_or_default();
     let mut proofs: BTreeMap<Seq, Vec<Entry>> = BTreeMap::new();
+    let mut dead = Vec::new();
     for entry in listed {
         let Some(seq) = names.parse_proof(&entry.name) else { continue };
         if seq <= newest && !there.contains(&seq) {
-            garbage.add(entry.name, entry.len);
+            dead.push(entry);
         } else {
             proofs.entry(seq).or_default().push(entry);
         }
     }
+    superseded(history, dead, garbage)?;
     // Names do not tell levels, so each is read; but never many of one commit twice.
     for entries in proofs.into_values().filter(|entries| entries.len() > OFTEN) {
         outdated(history, entries, garbage)?;
+    }
+    Ok(())
+}
+
+/// All proofs of gone commits but the newest of each level and outcome: when something was last proven stays known, though the
+/// commit went.
+fn superseded(history: &History, dead: Vec<Entry>, garbage: &mut Garbage) -> Result<()> {
+    let mut newest: BTreeMap<(u8, bool), (Timestamp, Entry)> = BTreeMap::new();
+    for entry in dead {
+        let proof = match history.repository().read_record::<Proof>(&entry.name) {
+            Ok(Some((_, proof))) => proof,
+            Ok(None) => continue,
+            Err(e) if e.kind() == ErrorKind::TooNew => continue,
+            // Of a gone commit nobody needs it.
+            Err(e) if e.kind() == ErrorKind::Damaged => {
+                garbage.add(entry.name, entry.len);
+                continue;
+            }
+            Err(e) => return Err(e),
+        };
+        let kind = (proof.level as u8, proof.failure.is_none());
+        let older = match newest.get(&kind) {
+            Some((started, _)) if *started > proof.started => Some(entry),
+            _ => newest.insert(kind, (proof.started, entry)).map(|(_, older)| older),
+        };
+        if let Some(older) = older {
+            garbage.add(older.name, older.len);
+        }
     }
     Ok(())
 }
