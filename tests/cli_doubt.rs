@@ -287,6 +287,32 @@ fn status_remembers_proofs_of_commits_that_are_gone() {
     lab.ok(&["status"]).says(&["data proof    passed", "at seq:2"]);
 }
 
+/// M14: pages of one batch may be listed by several index blocks.
+#[test]
+fn verify_opens_no_more_batches_than_there_are() {
+    let lab = Lab::new();
+    let rows = |n: u32| {
+        format!(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<{n})
+             INSERT INTO t(x) SELECT randomblob(400) FROM n"
+        )
+    };
+    lab.sql(
+        "app.db",
+        &format!("PRAGMA page_size=512; CREATE TABLE t(id INTEGER PRIMARY KEY, x); {}", rows(9000)),
+    );
+    lab.ok(&["backup", "app.db"]);
+    lab.sql(
+        "app.db",
+        &format!("UPDATE t SET x = randomblob(400) WHERE id % 3 = 0; {}", rows(3000)),
+    );
+    lab.ok(&["backup", "app.db"]);
+    lab.ok(&["prune", "app", "--keep-last", "1", "--grace", "0"]);
+    let verified = lab.json(&["verify", "app"]);
+    let verified = verified.iter().find(|o| o["type"] == "verified").unwrap();
+    assert_eq!(verified["batches_opened"], verified["batches"], "{verified}");
+}
+
 /// H10: an ordinary transaction between two backups is no drift, and nobody is told to capture what may be damage.
 #[test]
 fn drift_says_that_it_cannot_tell_and_does_not_advise_to_capture() {
