@@ -84,6 +84,24 @@ fn what_sqlite_cannot_check_is_a_warning_and_holds_up_no_prune() {
     }
 }
 
+/// F4: the bundled SQLite has what the SQLite of Debian, of Python and of the command-line shell have, as far as a schema may use it.
+#[test]
+fn the_bundled_sqlite_has_what_those_of_distributions_have() {
+    let db = Connection::open_in_memory().unwrap();
+    db.execute_batch(
+        "CREATE TABLE m(a REAL, b REAL AS (sqrt(a)), c REAL AS (pow(a, 2) + ln(a)));
+         CREATE INDEX s ON m(soundex(a), json_extract(a, '$.x')); INSERT INTO m VALUES(4.0);
+         CREATE VIRTUAL TABLE f3 USING fts3(a); CREATE VIRTUAL TABLE f4 USING fts4(a);
+         CREATE VIRTUAL TABLE f5 USING fts5(a, tokenize='trigram');
+         CREATE VIRTUAL TABLE r USING rtree(id, x0, x1); CREATE VIRTUAL TABLE r2 USING rtree_i32(id, x0, x1);
+         CREATE VIRTUAL TABLE g USING geopoly(a); SELECT count(*) FROM dbstat; SELECT median(a) FROM m",
+    )
+    .unwrap();
+    let lab = application("CREATE TABLE m(a REAL, b REAL AS (sqrt(a))); INSERT INTO m VALUES(4.0)");
+    lab.ok(&RESTORE);
+    lab.ok(&["restore", "app", "out.db"]);
+}
+
 /// F4, E3: dangling foreign keys are the application's data, in Fossil even by design. So are rows that break a CHECK (A1).
 #[test]
 fn rules_that_the_application_breaks_are_a_warning_and_hold_up_no_prune() {
