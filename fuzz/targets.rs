@@ -426,15 +426,15 @@ fn select<Z: TimeZone>(text: &str, now: &DateTime<Z>) -> bool {
             reads_as(format!("seq:{seq}"));
         }
         Selector::Label(label) => reads_as(format!("label:{label}")),
-        Selector::Moment(t) if has_four_digit_year(*t) => reads_as(t.to_string()),
-        Selector::Moment(_) => {}
+        Selector::Moment(moment) => {
+            let (text, time) = (moment.time.to_string(), moment.time);
+            match Selector::parse(&text, now) {
+                Ok(Selector::Moment(again)) => assert_eq!(again.time, time, "{text:?}"),
+                _ => assert!(time.to_utc().is_none(), "{text:?}"),
+            }
+        }
     }
     true
-}
-
-/// RFC 3339 has no other years.
-fn has_four_digit_year(t: Timestamp) -> bool {
-    t.to_utc().is_some_and(|t| (0..=9999).contains(&chrono::Datelike::year(&t)))
 }
 
 /// A time zone whose clocks are set forward and back once, as those of central Europe in 2026.

@@ -6,6 +6,7 @@ mod key;
 mod repair;
 mod retention;
 mod stats;
+mod when;
 
 use std::path::PathBuf;
 
@@ -15,11 +16,13 @@ pub(crate) use key::{KeyCommand, NewKeyArgs, RotateArgs};
 pub(crate) use repair::RepairArgs;
 pub(crate) use retention::{HoldCommand, PolicyArgs, PruneArgs, UndeleteArgs};
 pub(crate) use stats::{ByArg, StatsArgs};
+use when::when;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// What `--help` ends with.
-const EXIT_CODES: &str = "\
+const EXIT_CODES: &str = concat!(
+    "\
 Exit codes:
    0 done                     11 busy
    1 failure                  12 wrong key
@@ -30,10 +33,12 @@ Exit codes:
      or corrupt               17 refused, to protect data
   10 no repository           130 interrupted
 
-WHEN names a commit: latest, latest~2, seq:17, a label,
-2026-05-01T12:00:00Z, \"2h ago\", \"yesterday 18:00\".
+",
+    when!(),
+    "
 
-Try `pagekeep demo` to see it all work in a temporary folder.";
+Try `pagekeep demo` to see it all work in a temporary folder."
+);
 
 /// Keep every state of a SQLite database: compressed, encrypted, proven restorable.
 #[derive(Debug, Parser)]
@@ -81,7 +86,7 @@ pub(crate) struct Global {
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
     /// When to use colours
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", value_enum)]
+    #[arg(long, global = true, value_name = "CHOICE", default_value = "auto", value_enum)]
     pub(crate) color: Color,
 }
 
@@ -142,10 +147,10 @@ pub(crate) struct InitArgs {
 /// Which commits to list.
 #[derive(Args, Debug)]
 pub(crate) struct FilterArgs {
-    /// Only commits from this time on
+    /// Only commits from this time on; of a day, from its beginning
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<String>,
-    /// Only commits up to this time
+    /// Only commits up to this time; of a day, up to its end
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
     /// Only commits with this label
@@ -179,6 +184,9 @@ pub(crate) struct LogArgs {
 
 /// Show one commit: what it holds, its labels, neighbours and proofs
 #[derive(Args, Debug)]
+#[command(after_help = when!("Examples:
+  pagekeep show app
+  pagekeep show app@latest~1"))]
 pub(crate) struct ShowArgs {
     /// The history, and which commit of it
     #[arg(value_name = "NAME[@WHEN]")]
@@ -189,10 +197,10 @@ pub(crate) struct ShowArgs {
 ///
 /// Every page is compared with its digest, the whole with the commit's, and SQLite is asked, before the file gets its name.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:
+#[command(after_help = when!("Examples:
   pagekeep restore app restored.db
   pagekeep restore \"app@2h ago\" restored.db
-  pagekeep restore app@latest~1 restored.db --check full")]
+  pagekeep restore app@latest~1 restored.db --check full"))]
 pub(crate) struct RestoreArgs {
     /// The history, and which commit of it
     #[arg(value_name = "NAME[@WHEN]")]
@@ -216,10 +224,10 @@ pub(crate) struct RestoreArgs {
 /// checked, and then installed as one SQLite transaction: open connections see it with their next transaction. Writers wait
 /// meanwhile.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:
+#[command(after_help = when!("Examples:
   pagekeep rewind app.db --to \"10 min ago\" --dry-run
   pagekeep rewind app.db --to seq:1234
-  pagekeep rewind app.db --to \"before migration\"")]
+  pagekeep rewind app.db --to \"before migration\""))]
 pub(crate) struct RewindArgs {
     /// The database file
     pub(crate) database: PathBuf,
@@ -284,11 +292,11 @@ pub(crate) enum CheckArg {
 /// restore: a scratch restore passes SQLite's integrity_check and your assertions. What this program can't check, and rows that
 /// break rules of the application (foreign keys, CHECK constraints), are warnings.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:
+#[command(after_help = when!("Examples:
   pagekeep verify app --level data
   pagekeep verify app@seq:250 --level restore --no-store --assert \"SELECT count(*) > 5000 FROM orders\"
   pagekeep verify app --level restore --assert \"SELECT count(*) > 0 FROM orders\"
-  pagekeep verify --level data --sample 10% --max-time 5m")]
+  pagekeep verify --level data --sample 10% --max-time 5m"))]
 pub(crate) struct VerifyArgs {
     /// The history, and for level restore which commit of it [default: all histories, the newest commit]
     #[arg(value_name = "NAME[@WHEN]")]
@@ -322,14 +330,14 @@ pub(crate) enum LevelArg {
 
 /// Give a commit a label, or take one back
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:
+#[command(after_help = when!("Examples:
   pagekeep label app@seq:17 \"before migration\"
-  pagekeep label app \"before migration\" --remove")]
+  pagekeep label app \"before migration\" --remove"))]
 pub(crate) struct LabelArgs {
     /// The history, and which commit of it
     #[arg(value_name = "NAME[@WHEN]")]
     pub(crate) target: String,
-    /// The label
+    /// The label; not one that WHEN reads as something else
     pub(crate) label: String,
     /// Take the label back: from the commit, or without @WHEN from every commit
     #[arg(long)]

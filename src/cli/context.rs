@@ -13,6 +13,7 @@ use super::args::{Global, NewKeyArgs, RotateArgs};
 use super::output::{Output, quote};
 use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ops::select::choose;
 use crate::ops::soundness::{Look, Soundness, few, judge_now};
 use crate::policy::selector::{Selector, split_target};
 use crate::progress::Silent;
@@ -23,6 +24,7 @@ use crate::repo::keys::Secret;
 use crate::repo::place::check_place;
 use crate::repo::recover::examine;
 use crate::repo::{self, Repository};
+use crate::types::Timestamp;
 
 /// The longest secret that a file or command may give.
 const MAX_SECRET: u64 = 4096;
@@ -306,8 +308,21 @@ impl Context {
         let selector = Selector::parse(when, &now())?;
         let history = repository.history(name)?;
         let chain = self.chain(&history)?;
-        let commit = crate::ops::select::select(&history, &chain, &selector)?;
-        Ok(Selected { history, chain, commit })
+        let commit = self.choose(&history, &chain, &selector)?;
+        Ok(Selected { history, chain, commit, selector })
+    }
+
+    /// The commit that a selector means; what is to be said about the choice is said.
+    pub(crate) fn choose(
+        &self,
+        history: &History,
+        chain: &Chain,
+        selector: &Selector,
+    ) -> Result<Commit> {
+        let chosen = choose(history, chain, selector)?;
+        chosen.notes.iter().for_each(|text| self.out.remark(text));
+        chosen.warnings.iter().for_each(|text| self.out.warn(text));
+        Ok(chosen.commit)
     }
 
     /// A history's chain around what is missing, with a warning for whatever is.
@@ -427,6 +442,16 @@ pub(crate) struct Selected {
     pub(crate) history: History,
     pub(crate) chain: Chain,
     pub(crate) commit: Commit,
+    /// How it was named.
+    pub(crate) selector: Selector,
+}
+
+/// The moment that a selector names, if it names one.
+pub(crate) fn asked(selector: &Selector) -> Option<Timestamp> {
+    match selector {
+        Selector::Moment(moment) => Some(moment.time),
+        _ => None,
+    }
 }
 
 /// The present time, in this machine's time zone.

@@ -4,13 +4,15 @@ use serde_json::{Value, json};
 
 use super::Ended;
 use super::args::{FilterArgs, LabelArgs, LogArgs, ShowArgs, SnapshotsArgs};
-use super::context::{Context, Selected, now, shown};
+use super::context::{Context, Selected, asked, now, shown};
 use super::output::{ago, bytes, count, counted, table, time};
 use super::status::outcome;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::CommitRecord;
 use crate::format::snapshot::SnapshotKind;
-use crate::policy::selector::{Selector, split_target};
+use crate::policy::guess::meant;
+use crate::policy::order::backwards;
+use crate::policy::selector::{Edge, Moment, TIMES, split_target, trimmed};
 use crate::repo::Repository;
 use crate::repo::chain::Commit;
 use crate::repo::history::{History, Snapshot};
@@ -48,19 +50,22 @@ struct Filter {
 
 impl Filter {
     fn new(args: &FilterArgs) -> Result<Self> {
-        let moment = |text: &Option<String>| match text {
+        let moment = |text: &Option<String>, edge| match text {
             None => Ok(None),
-            Some(text) => match Selector::parse(text, &now())? {
-                Selector::Moment(t) => Ok(Some(t)),
-                _ => Err(Error::new(ErrorKind::Usage, "is not a time")
-                    .with_object(format!("{text:?}"))
-                    .with_hint("use 2026-05-01T12:00:00Z, \"2h ago\" or \"yesterday 18:00\"")),
+            Some(text) => match Moment::parse(text, &now(), edge)? {
+                Some(moment) => Ok(Some(moment.time)),
+                None => {
+                    let guess = meant(text).map_or(String::new(), |guess| format!("{guess}; "));
+                    Err(Error::new(ErrorKind::Usage, "is not a time")
+                        .with_object(format!("{text:?}"))
+                        .with_hint(format!("{guess}{TIMES}")))
+                }
             },
         };
         Ok(Self {
-            since: moment(&args.since)?,
-            until: moment(&args.until)?,
-            label: args.label.clone(),
+            since: moment(&args.since, Edge::Begin)?,
+            until: moment(&args.until, Edge::End)?,
+            label: args.label.as_deref().map(trimmed).map(str::to_owned),
         })
     }
 
@@ -68,7 +73,7 @@ impl Filter {
         let time = commit.record.time;
         self.since.is_none_or(|t| time >= t)
             && self.until.is_none_or(|t| time <= t)
-            && self.label.as_ref().is_none_or(|l| labels.iter().any(|s| s.label == *l))
+            && self.label.as_ref().is_none_or(|l| labels.iter().any(|s| trimmed(&s.label) == l))
     }
 }
 
@@ -206,12 +211,29 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
     for line in table(&header, &rows, &[2, 3, 4]) {
         context.out.line(line);
     }
+    tell_backwards(context, &commits);
     shown(&history, &judged)
+}
+
+/// Tells of commits that are dated earlier than the one before them: a time may not mean there what it says.
+fn tell_backwards(context: &Context, commits: &[Commit]) {
+    let times: Vec<Timestamp> = commits.iter().map(|c| c.record.time).collect();
+    let wrong = backwards(&times);
+    let Some(first) = wrong.first().and_then(|at| commits.get(*at)) else { return };
+    let more = match wrong.len() {
+        1 => String::new(),
+        n => format!(", as are {} others", n - 1),
+    };
+    context.out.note(format_args!(
+        "note: seq:{} is dated earlier than the commit before it{more}: a clock was wrong",
+        first.seq
+    ));
 }
 
 pub(crate) fn show(context: &Context, args: &ShowArgs) -> Result<()> {
     let repository = context.repository()?;
-    let Selected { history, chain, commit } = context.select(&repository, &args.target)?;
+    let Selected { history, chain, commit, selector } =
+        context.select(&repository, &args.target)?;
     let snapshots = context.labels(&history)?;
     let labels = labels_of(&snapshots, &commit);
     let (proofs, _) = history.readable_proofs()?;
@@ -220,6 +242,7 @@ pub(crate) fn show(context: &Context, args: &ShowArgs) -> Result<()> {
     if context.out.json {
         let mut object = commit_json(history.name(), commit.seq, &commit.record, &texts(&labels));
         if let Some(object) = object.as_object_mut() {
+            object.insert("asked_time".to_owned(), json!(asked(&selector)));
             object.insert("page_size".to_owned(), json!(manifest.page_size));
             object.insert("segment".to_owned(), json!(commit.segment.name()));
             let proofs: Vec<Value> = proofs
@@ -238,6 +261,9 @@ pub(crate) fn show(context: &Context, args: &ShowArgs) -> Result<()> {
     let row = |key: &str, value: String| context.out.line(format_args!("{key:<10} {value}"));
     row("commit", format!("{}@seq:{}", history.name(), commit.seq));
     row("time", format!("{} ({})", time(commit.record.time), ago(commit.record.time, now)));
+    if let Some(asked) = asked(&selector) {
+        row("asked for", format!("the last commit at or before {}", time(asked)));
+    }
     row("database", history.about().source.clone());
     let size = manifest.page_size.file_len(commit.record.pages);
     let pages = counted(commit.record.pages.into(), "page");

@@ -5,11 +5,11 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use chrono::Local;
 use serde_json::{Value, json};
 
 use super::args::{Color, Global};
 use crate::error::{Error, ErrorKind};
+pub(crate) use crate::policy::clock::local as time;
 use crate::types::Timestamp;
 
 /// Where and how to print.
@@ -78,6 +78,14 @@ impl Output {
             self.object(&json!({"type": "warning", "message": text}));
         }
         print_line(&mut anstream::stderr(), format_args!("\x1b[33mwarning:\x1b[0m {text}"));
+    }
+
+    /// What is as usual, and may be a surprise: not as grave as a warning.
+    pub(crate) fn remark(&self, text: &str) {
+        if self.json {
+            self.object(&json!({"type": "note", "message": text}));
+        }
+        self.note(format_args!("note: {text}"));
     }
 
     /// What happens meanwhile, for people: on stderr, and not with `--quiet`.
@@ -179,14 +187,6 @@ fn print_line(to: &mut impl Write, text: impl Display) {
 /// Whether progress can be drawn.
 pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
-}
-
-/// A time for people, in this machine's time zone.
-pub(crate) fn time(t: Timestamp) -> String {
-    match t.to_utc() {
-        Some(utc) => utc.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S%.3f").to_string(),
-        None => t.to_string(),
-    }
 }
 
 /// How long ago a time was.

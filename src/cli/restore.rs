@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::args::{RestoreArgs, check_of};
-use super::context::{Context, Selected};
+use super::context::{Context, Selected, asked};
 use super::list::{commit_json, neighbours};
 use super::output::{ago, bytes, counted, time};
 use super::progress::Progress;
@@ -17,7 +17,7 @@ pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
     let began = Instant::now();
     let repository = context.repository()?;
     let selected = context.select(&repository, &args.source)?;
-    let Selected { history, chain, commit } = &selected;
+    let Selected { history, chain, commit, .. } = &selected;
     let check = check_of(args.check);
     if !args.dry_run {
         let options = RestoreOptions { force: args.force, check, threads: context.threads() };
@@ -29,7 +29,7 @@ pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
 }
 
 fn print(context: &Context, args: &RestoreArgs, selected: &Selected, check: Check, began: Instant) {
-    let Selected { history, chain, commit } = selected;
+    let Selected { history, chain, commit, selector } = selected;
     let size = commit.segment.manifest.page_size.file_len(commit.record.pages);
     let seconds = began.elapsed().as_secs_f64();
     let checked = match check {
@@ -41,6 +41,7 @@ fn print(context: &Context, args: &RestoreArgs, selected: &Selected, check: Chec
     context.out.json_summary(json!({
         "history": history.name(),
         "commit": commit_json(history.name(), commit.seq, &commit.record, &[]),
+        "asked_time": asked(selector),
         "before": neighbour(crate::types::Seq(commit.seq.0.saturating_sub(1))),
         "after": neighbour(commit.seq.next()),
         "target": args.target.to_string_lossy(),
@@ -61,6 +62,9 @@ fn print(context: &Context, args: &RestoreArgs, selected: &Selected, check: Chec
         time(commit.record.time),
         ago(commit.record.time, Timestamp::now())
     ));
+    if let Some(asked) = asked(selector) {
+        context.out.summary(format_args!("  the last commit at or before {}", time(asked)));
+    }
     for line in neighbours(chain, commit) {
         context.out.summary(format_args!("  {line}"));
     }

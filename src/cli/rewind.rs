@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Ended;
 use super::args::{DriftArgs, RewindArgs, check_of};
-use super::context::{Context, now};
+use super::context::{Context, asked, now};
 use super::output::{count, counted, quote, table, time};
 use super::progress::Progress;
 use crate::error::Result;
@@ -15,10 +15,10 @@ use crate::ops::difference::Difference;
 use crate::ops::drift::{Drift, Since, Verdict};
 use crate::ops::locate::Database;
 use crate::ops::rewind::{RewindOptions, preview};
-use crate::ops::select::select;
 use crate::policy::selector::Selector;
 use crate::repo::chain::Commit;
 use crate::repo::history::History;
+use crate::types::Timestamp;
 
 pub(crate) fn rewind(context: &Context, args: &RewindArgs) -> Result<()> {
     let began = Instant::now();
@@ -27,7 +27,7 @@ pub(crate) fn rewind(context: &Context, args: &RewindArgs) -> Result<()> {
     let history = database.history(&repository, false)?;
     let chain = history.chain()?;
     let selector = Selector::parse(&args.to, &now())?;
-    let commit = select(&history, &chain, &selector)?;
+    let commit = context.choose(&history, &chain, &selector)?;
     let options = RewindOptions {
         check: check_of(args.check),
         threads: context.threads(),
@@ -37,7 +37,7 @@ pub(crate) fn rewind(context: &Context, args: &RewindArgs) -> Result<()> {
         let progress = Progress::new(&context.out);
         let difference = preview(&history, &args.database, commit.seq, &options, &progress)?;
         drop(progress);
-        print_preview(context, &history, &commit, &difference);
+        print_preview(context, &history, &commit, asked(&selector), &difference);
         return Ok(());
     }
     let progress = Progress::new(&context.out);
@@ -66,7 +66,7 @@ pub(crate) fn rewind(context: &Context, args: &RewindArgs) -> Result<()> {
     }
     context.out.json_summary(json!({
         "history": name, "database": database.place, "to": done.to, "before": done.before.seq,
-        "label": done.before.label, "now": done.now, "dry_run": false, "undo": undo, "seconds": seconds,
+        "label": done.before.label, "now": done.now, "asked_time": asked(&selector), "dry_run": false, "undo": undo, "seconds": seconds,
     }));
     context.out.summary(format_args!(
         "rewound {} to {name}@seq:{}, captured {}",
@@ -74,6 +74,7 @@ pub(crate) fn rewind(context: &Context, args: &RewindArgs) -> Result<()> {
         done.to,
         time(commit.record.time)
     ));
+    tell_asked(context, asked(&selector));
     context.out.summary(format_args!(
         "  the state before is seq:{}, labelled {:?}; this one is seq:{}; {seconds:.2} s",
         done.before.seq, done.before.label, done.now
@@ -82,7 +83,20 @@ pub(crate) fn rewind(context: &Context, args: &RewindArgs) -> Result<()> {
     Ok(())
 }
 
-fn print_preview(context: &Context, history: &History, commit: &Commit, difference: &Difference) {
+/// Which moment was asked for, if it was one.
+fn tell_asked(context: &Context, asked: Option<Timestamp>) {
+    if let Some(asked) = asked {
+        context.out.summary(format_args!("  the last commit at or before {}", time(asked)));
+    }
+}
+
+fn print_preview(
+    context: &Context,
+    history: &History,
+    commit: &Commit,
+    asked: Option<Timestamp>,
+    difference: &Difference,
+) {
     let tables: Vec<_> = difference
         .tables
         .iter()
@@ -92,7 +106,7 @@ fn print_preview(context: &Context, history: &History, commit: &Commit, differen
         })
         .collect();
     context.out.json_summary(json!({
-        "history": history.name(), "to": commit.seq, "dry_run": true, "pages": difference.pages,
+        "history": history.name(), "to": commit.seq, "asked_time": asked, "dry_run": true, "pages": difference.pages,
         "tables": tables, "schema": difference.schema,
     }));
     if context.out.json {
@@ -105,6 +119,7 @@ fn print_preview(context: &Context, history: &History, commit: &Commit, differen
         time(commit.record.time),
         counted(difference.pages, "page")
     ));
+    tell_asked(context, asked);
     let rows: Vec<Vec<String>> = difference
         .tables
         .iter()

@@ -112,13 +112,13 @@ fn commits_around_a_missing_segment_are_there() {
         // A moment whose commit may be in the hole.
         let time = |seq: u64| chain.commit(Seq(seq)).map(|c| c.record.time);
         if let Some(before) = time(lost - 1) {
-            let when = Selector::Moment(before.after(std::time::Duration::from_secs(3600 * 3 / 2)));
+            let when = Selector::at(before.after(std::time::Duration::from_secs(3600 * 3 / 2)));
             assert_eq!(
                 select(&bench.history, &chain, &when).unwrap_err().kind(),
                 ErrorKind::Damaged
             );
         }
-        let after = Selector::Moment(time(lost + 1).unwrap());
+        let after = Selector::at(time(lost + 1).unwrap());
         assert_eq!(select(&bench.history, &chain, &after).unwrap().seq, Seq(lost + 1));
     }
 }

@@ -1,6 +1,6 @@
 //! Which hour, day, week, month and year a moment belongs to, on the clocks of a time zone.
 //!
-//! Invariants: only moments become wall-clock times, never the other way round, so clocks that skip or repeat a time
+//! Invariants: only moments become wall-clock times, never the other way round (that is [`super::clock`]), so clocks that skip or repeat a time
 //! of day, midnight included, leave nothing undecided; no moment panics, and one that chrono cannot write as a date
 //! belongs to no period; of two periods of one length the later one is greater.
 //!
@@ -10,11 +10,10 @@
 
 use std::fmt;
 
-use chrono::{
-    Datelike, FixedOffset, Local, NaiveDate, NaiveDateTime, Offset, TimeDelta, TimeZone, Utc,
-};
+use chrono::{Datelike, FixedOffset, Local, NaiveDate, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 
+use super::clock::on_the_wall;
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::Timestamp;
 
@@ -90,10 +89,7 @@ pub(super) struct WallTime {
 impl WallTime {
     /// The wall-clock time of a moment; `None` beyond the calendar.
     pub(super) fn of<Z: TimeZone>(time: Timestamp, zone: &Z) -> Option<Self> {
-        let utc = time.to_utc()?.naive_utc();
-        let offset = zone.offset_from_utc_datetime(&utc).fix();
-        // Not `with_timezone`: reading its fields panics on the calendar's first and last day.
-        Some(Self { local: utc.checked_add_offset(offset)?, offset })
+        on_the_wall(time, zone).map(|(local, offset)| Self { local, offset })
     }
 }
 
@@ -163,7 +159,7 @@ impl fmt::Display for Zone {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::{DateTime, Weekday};
+    use chrono::{DateTime, Offset, Weekday};
     use chrono_tz::{Africa, America, Asia, Australia, Europe, Pacific};
 
     const UNITS: [Unit; 5] = [Unit::Hour, Unit::Day, Unit::Week, Unit::Month, Unit::Year];

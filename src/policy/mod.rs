@@ -1,5 +1,8 @@
 //! Decisions without side effects: no file, no store, no clock of its own.
 
 mod calendar;
+pub mod clock;
+pub mod guess;
+pub mod order;
 pub mod retention;
 pub mod selector;

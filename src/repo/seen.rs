@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::state::{self, Head};
 use crate::error::{Error, ErrorKind, Result};
+use crate::policy::clock::local;
 use crate::repo::chain::Chain;
 use crate::repo::history::History;
 use crate::store::disk;
@@ -54,8 +55,8 @@ impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "commit {}", self.seq)?;
         match (self.time, self.confirmed) {
-            (Some(time), _) => write!(f, " of {}", Timestamp(time)),
-            (None, Some(time)) => write!(f, ", confirmed {}", Timestamp(time)),
+            (Some(time), _) => write!(f, " of {}", local(Timestamp(time))),
+            (None, Some(time)) => write!(f, ", confirmed {}", local(Timestamp(time))),
             (None, None) => Ok(()),
         }
     }
@@ -121,7 +122,7 @@ pub(crate) fn check_acknowledged(history: &History, head: &Head, chain: &Chain) 
         return Ok(());
     }
     let now = match newest {
-        Some(n) if !differs => format!("commit {} of {}", n.seq, n.record.time),
+        Some(n) if !differs => format!("commit {} of {}", n.seq, local(n.record.time)),
         None => "there is none".to_owned(),
         _ => "another one has its place".to_owned(),
     };

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::when::when;
+
 use crate::policy::retention::PeriodsText;
 
 /// Keep what a policy promises, and reclaim the room of everything else
@@ -78,10 +80,10 @@ pub(crate) struct PolicyArgs {
 
 /// Keep commits whatever any policy says, until the hold is removed
 #[derive(Debug, Subcommand)]
-#[command(after_help = "Examples:
-  pagekeep hold add app@\"2026-05-01\" \"audit 2026\"
+#[command(after_help = when!("Examples:
+  pagekeep hold add app@2026-05-01 \"audit 2026\"
   pagekeep hold list
-  pagekeep hold remove app 3f2a")]
+  pagekeep hold remove app 3f2a"))]
 pub(crate) enum HoldCommand {
     /// Hold a commit
     Add {
