@@ -229,12 +229,12 @@ impl Keeper {
         self.point(&commit(&chain, seq)?)
     }
 
-    /// Every moment that can be restored, oldest first.
+    /// Every moment that can be restored, oldest first, with those of its labels that can be read.
     ///
     /// # Errors
     /// Store errors; [`ErrorKind::Damaged`].
     pub fn restore_points(&self) -> Result<Vec<RestorePoint>> {
-        let snapshots = self.history.snapshots()?;
+        let (snapshots, _) = self.history.readable_snapshots()?;
         let chain = self.history.readable_chain()?;
         let labels = |seq| {
             let of = snapshots.iter().filter(|s| s.seq == seq);
@@ -300,7 +300,7 @@ impl Keeper {
     }
 
     fn point(&self, commit: &Commit) -> Result<RestorePoint> {
-        let snapshots = self.history.snapshots()?;
+        let (snapshots, _) = self.history.readable_snapshots()?;
         let labels = snapshots.into_iter().filter(|s| s.seq == commit.seq).map(|s| s.label);
         Ok(describe(commit, labels.collect()))
     }

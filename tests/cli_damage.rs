@@ -81,9 +81,14 @@ fn a_repair_names_the_labels_and_holds_that_are_lost_before_it_does_anything() {
     let newest = lab.segment_of(8);
     flip(&label.unwrap(), 60);
     // All but that label shows.
-    for args in [&["log", "app"][..], &["snapshots", "app"], &["show", "app@seq:5"]] {
+    for (args, code) in [
+        (&["log", "app"][..], 4),
+        (&["snapshots", "app"], 4),
+        (&["show", "app@seq:5"], 3),
+        (&["show", "app@L5"], 3),
+    ] {
         let ended = lab.run(args);
-        ended.failed(4, &["snapshots/0000000000000002-", "pagekeep repair app"]);
+        ended.failed(code, &["snapshots/0000000000000002-", "pagekeep repair app"]);
         ended.says(&["L5"]);
     }
     flip(&newest, 60);

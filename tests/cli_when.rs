@@ -6,7 +6,7 @@
 mod lab;
 
 use chrono::DateTime;
-use lab::{Ended, Lab};
+use lab::{Ended, Lab, walk};
 use pagekeep::ops::backup::{BackupOptions, backup};
 use pagekeep::progress::Silent;
 use pagekeep::repo::keys::Secret;
@@ -214,4 +214,47 @@ fn a_commit_that_expired_is_said_to_have_expired_with_its_neighbours() {
     let unused = lab.run(&["show", "app@seq:8"]);
     unused.failed(16, &["has no commit seq:8"]);
     assert!(!unused.stderr.contains("expired"), "{unused:?}");
+}
+
+/// Damages the record of a label that was given to a commit.
+fn damage_label(lab: &Lab, seq: u64) {
+    let name = format!("/snapshots/{seq:016x}-");
+    let found =
+        walk(&lab.path("repo")).into_iter().find(|p| p.display().to_string().contains(&name));
+    lab::flip(&found.unwrap(), 60);
+}
+
+#[test]
+fn a_label_is_found_beside_one_that_is_damaged() {
+    let lab = Lab::with_history();
+    lab.ok(&["label", "app@seq:1", "damaged"]);
+    lab.sql("app.db", "DELETE FROM t WHERE id = 1");
+    lab.ok(&["backup", "app.db", "--label", "gone"]);
+    lab.ok(&["label", "app", "gone", "--remove"]);
+    damage_label(&lab, 1);
+    let warned = |args: &[&str], says: &str| {
+        let ended = lab.run(args);
+        ended.failed(3, &["snapshots/0000000000000001-", "of commit 1", "pagekeep repair app"]);
+        assert_eq!(ended.stderr.matches("warning").count(), 1, "{ended:?}");
+        ended.says(&[says]);
+    };
+    warned(&["restore", "app@the second", "out.db"], "restored app@seq:2");
+    warned(&["show", "app@the second"], "app@seq:2");
+    warned(&["show", "app@seq:2"], "the second");
+    warned(&["label", "app@the second", "again"], "now labelled \"again\"");
+    warned(&["rewind", "app.db", "--to", "the second", "-n"], "would rewind to app@seq:2");
+    warned(&["label", "app@the second", "again", "--remove"], "took \"again\" back");
+    warned(&["undelete", "app"], "gone");
+    warned(&["undelete", "app", "gone"], "has its label \"gone\" back");
+    warned(&["label", "app", "gone", "--remove"], "took \"gone\" back");
+    // Only what is not among those that can be read may be the one that can't.
+    for args in [
+        &["restore", "app@damaged", "no.db"][..],
+        &["label", "app", "damaged", "--remove"],
+        &["undelete", "app", "damaged"],
+    ] {
+        let told = ["snapshots/0000000000000001-", "\"damaged\" is not among", "repair app"];
+        lab.run(args).failed(4, &told);
+    }
+    assert!(!lab.path("no.db").exists());
 }

@@ -13,6 +13,7 @@ use super::args::{Global, NewKeyArgs, RotateArgs};
 use super::output::{Output, quote};
 use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ops::labels::passed_over;
 use crate::ops::select::choose;
 use crate::ops::soundness::{Look, Soundness, few, judge_now};
 use crate::policy::selector::{Selector, split_target};
@@ -355,6 +356,20 @@ impl Context {
     pub(crate) fn labels(&self, history: &History) -> Result<Vec<Snapshot>> {
         let (found, unread) = history.readable_snapshots()?;
         self.tell_unread(history, unread);
+        Ok(found)
+    }
+
+    /// As [`Context::labels`], for a command that is about one commit: what can't be read is a warning.
+    pub(crate) fn labels_of(&self, selected: &Selected) -> Result<Vec<Snapshot>> {
+        let Selected { history, commit, selector, .. } = selected;
+        let (mut found, unread) = history.readable_snapshots()?;
+        found.retain(|s| s.names(commit));
+        // Whoever selected by a label was told.
+        if !matches!(selector, Selector::Label(_)) {
+            for e in &unread {
+                self.out.warn(&passed_over(history, e));
+            }
+        }
         Ok(found)
     }
 

@@ -10,9 +10,10 @@ use super::status::outcome;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::CommitRecord;
 use crate::format::snapshot::SnapshotKind;
+use crate::ops::labels::{not_readable, passed_over};
 use crate::policy::guess::meant;
 use crate::policy::order::backwards;
-use crate::policy::selector::{Edge, Moment, TIMES, split_target, trimmed};
+use crate::policy::selector::{Edge, Moment, Selector, TIMES, split_target, trimmed};
 use crate::repo::Repository;
 use crate::repo::chain::Commit;
 use crate::repo::history::{History, Snapshot};
@@ -232,9 +233,9 @@ fn tell_backwards(context: &Context, commits: &[Commit]) {
 
 pub(crate) fn show(context: &Context, args: &ShowArgs) -> Result<()> {
     let repository = context.repository()?;
-    let Selected { history, chain, commit, selector } =
-        context.select(&repository, &args.target)?;
-    let snapshots = context.labels(&history)?;
+    let selected = context.select(&repository, &args.target)?;
+    let snapshots = context.labels_of(&selected)?;
+    let Selected { history, chain, commit, selector } = selected;
     let labels = labels_of(&snapshots, &commit);
     let (proofs, _) = history.readable_proofs()?;
     let proofs: Vec<_> = proofs.into_iter().filter(|p| p.seq == commit.seq).collect();
@@ -326,33 +327,39 @@ pub(crate) fn label(context: &Context, args: &LabelArgs) -> Result<()> {
 }
 
 fn unlabel(context: &Context, repository: &Repository, args: &LabelArgs) -> Result<()> {
-    let only = if args.target.contains('@') {
-        Some(context.select(repository, &args.target)?.commit.seq)
-    } else {
-        None
+    let selected = match args.target.contains('@') {
+        true => Some(context.select(repository, &args.target)?),
+        false => None,
     };
+    let only = selected.as_ref().map(|selected| selected.commit.seq);
+    // Whoever selected by a label was told of those that can't be read.
+    let told = selected.is_some_and(|s| matches!(s.selector, Selector::Label(_)));
     let history = repository.history(split_target(&args.target).0)?;
     let mut removed = Vec::new();
-    for snapshot in history.snapshots()? {
-        if snapshot.label == args.label && only.is_none_or(|seq| seq == snapshot.seq) {
+    let (snapshots, unread) = history.readable_snapshots()?;
+    let label = trimmed(&args.label);
+    for snapshot in snapshots {
+        if trimmed(&snapshot.label) == label && only.is_none_or(|seq| seq == snapshot.seq) {
             history.remove_snapshot(&snapshot)?;
             removed.push(snapshot.seq);
         }
     }
     if removed.is_empty() {
+        if let Some(e) = not_readable(&history, label, &unread) {
+            return Err(e);
+        }
         return Err(Error::new(ErrorKind::NotFound, format!("has no label {:?}", args.label))
             .with_object(&*args.target)
             .with_hint(format!("`pagekeep snapshots {}` shows the labels", history.name())));
     }
-    context.out.json_summary(
-        json!({"history": history.name(), "label": args.label, "removed_from": removed}),
-    );
+    for e in unread.iter().filter(|_| !told) {
+        context.out.warn(&passed_over(&history, e));
+    }
+    context
+        .out
+        .json_summary(json!({"history": history.name(), "label": label, "removed_from": removed}));
     for seq in removed {
-        context.out.summary(format_args!(
-            "took {:?} back from {}@seq:{seq}",
-            args.label,
-            history.name()
-        ));
+        context.out.summary(format_args!("took {label:?} back from {}@seq:{seq}", history.name()));
     }
     Ok(())
 }

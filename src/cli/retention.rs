@@ -9,8 +9,10 @@ use super::output::{bytes, counted, quote, table, time};
 use super::progress::Progress;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::SnapshotKind;
+use crate::ops::labels::{not_readable, passed_over};
 use crate::ops::prune::{DELETED, PruneOptions, PruneReport, Usage, prune as run};
 use crate::policy::retention::{Kept, Point, Policy, PolicyText, Reason};
+use crate::policy::selector::trimmed;
 use crate::repo::history::History;
 use crate::types::{Seq, Timestamp};
 
@@ -324,26 +326,40 @@ fn list_holds(context: &Context, histories: &[History]) -> Result<()> {
 pub(crate) fn undelete(context: &Context, args: &UndeleteArgs) -> Result<()> {
     let repository = context.repository()?;
     let history = repository.history(&args.name)?;
-    let chain = history.chain()?;
-    let labelled: Vec<(Seq, String)> =
-        history.snapshots()?.into_iter().map(|s| (s.seq, s.label)).collect();
+    let chain = context.chain(&history)?;
+    let (all, unread) = history.readable_labels()?;
+    let labelled: Vec<(Seq, String)> = all
+        .iter()
+        .filter(|(_, gone)| gone.is_none())
+        .map(|(s, _)| (s.seq, s.label.clone()))
+        .collect();
     // Those that are there still and were not given back already.
-    let mut deleted = history.deleted_snapshots()?;
+    let mut deleted: Vec<_> = all.into_iter().filter_map(|(s, gone)| Some((s, gone?))).collect();
     deleted.retain(|(s, _)| {
         s.kind == SnapshotKind::Manual
             && chain.commit(s.seq).is_some_and(|commit| s.names(&commit))
             && !labelled.contains(&(s.seq, s.label.clone()))
     });
     deleted.sort_by_key(|(_, gone)| *gone);
-    let Some(label) = &args.label else {
+    let Some(label) = args.label.as_deref().map(trimmed) else {
+        for e in &unread {
+            context.out.warn(&passed_over(&history, e));
+        }
         return list_deleted(context, &history, &deleted);
     };
-    let Some((snapshot, _)) = deleted.iter().rev().find(|(s, _)| s.label == *label) else {
+    let found = deleted.iter().rev().find(|(s, _)| trimmed(&s.label) == label);
+    let Some((snapshot, _)) = found else {
+        if let Some(e) = not_readable(&history, label, &unread) {
+            return Err(e);
+        }
         return Err(Error::new(ErrorKind::NotFound, format!("has no removed label {label:?}"))
             .with_object(history.name())
             .with_hint(format!("`pagekeep undelete {}` lists them", quote(history.name()))));
     };
     let given = history.add_snapshot(snapshot.seq, label, SnapshotKind::Manual)?;
+    for e in &unread {
+        context.out.warn(&passed_over(&history, e));
+    }
     context.out.json_summary(
         json!({"history": history.name(), "seq": given.seq, "label": label, "id": given.id}),
     );

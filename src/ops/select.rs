@@ -2,9 +2,10 @@
 //!
 //! Invariants: on a history with holes nobody gets another commit than the one that he asked for. Where what is missing may have been it,
 //! that is damage, and the hint says what is there. What a commit was chosen in spite of is said with it: clocks that showed a time
-//! twice or never, clocks that were wrong.
+//! twice or never, clocks that were wrong, labels that can't be read.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::ops::labels::{not_readable, passed_over};
 use crate::policy::clock::local;
 use crate::policy::guess::meant;
 use crate::policy::order::{Last, backwards, last_at};
@@ -44,7 +45,7 @@ pub fn choose(history: &History, chain: &Chain, selector: &Selector) -> Result<C
         Selector::Latest(back) => find.latest(*back).map(plain),
         Selector::Seq(seq) => find.seq(*seq, || find.no_commit(*seq)).map(plain),
         Selector::Moment(moment) => find.moment(moment),
-        Selector::Label(label) => find.label(label).map(plain),
+        Selector::Label(label) => find.label(label),
     }
 }
 
@@ -232,9 +233,10 @@ impl Find<'_> {
         .with_hint(format!("{yesterday}latest names the newest commit{newest}"))
     }
 
-    fn label(&self, label: &str) -> Result<Commit> {
+    /// A label that can be read is found, whatever is the matter with others.
+    fn label(&self, label: &str) -> Result<Chosen> {
         let label = trimmed(label);
-        let snapshots = self.history.snapshots()?;
+        let (snapshots, unread) = self.history.readable_snapshots()?;
         let mut found: Vec<_> = snapshots.iter().filter(|s| trimmed(&s.label) == label).collect();
         if found.is_empty() && label.len() >= 4 {
             found.extend(snapshots.iter().filter(|s| s.id.to_string().starts_with(label)));
@@ -245,12 +247,14 @@ impl Find<'_> {
             }
         }
         let Some(snapshot) = found.into_iter().max_by_key(|s| s.seq) else {
-            return Err(self.no_label(label));
+            let unread = not_readable(self.history, label, &unread);
+            return Err(unread.unwrap_or_else(|| self.no_label(label)));
         };
         let gone = || format!("has no commit seq:{} any more, which {label:?} names", snapshot.seq);
         let commit = self.seq(snapshot.seq, gone)?;
         if snapshot.names(&commit) {
-            return Ok(commit);
+            let warnings = unread.iter().map(|e| passed_over(self.history, e)).collect();
+            return Ok(Chosen { commit, notes: Vec::new(), warnings });
         }
         let given = local(snapshot.time);
         Err(self.nothing(format!(

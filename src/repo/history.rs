@@ -146,7 +146,7 @@ impl History {
 
     /// All labels, with when they were taken back if they were.
     pub(crate) fn all_snapshots(&self) -> Result<Vec<Given>> {
-        let (found, unread) = self.snapshots_there()?;
+        let (found, unread) = self.readable_labels()?;
         all_read(self, unread).map(|()| found)
     }
 
@@ -155,12 +155,16 @@ impl History {
     /// # Errors
     /// Store errors.
     pub(crate) fn readable_snapshots(&self) -> Result<Readable<Snapshot>> {
-        let (found, unread) = self.snapshots_there()?;
+        let (found, unread) = self.readable_labels()?;
         let counts = found.into_iter().filter_map(|(s, gone)| gone.is_none().then_some(s));
         Ok((counts.collect(), unread))
     }
 
-    fn snapshots_there(&self) -> Result<Readable<Given>> {
+    /// All labels that can be read, with when they were taken back if they were, and errors of the others.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub(crate) fn readable_labels(&self) -> Result<Readable<Given>> {
         let mut found = Vec::new();
         let mut taken_back = HashMap::new();
         let names = self.names();
