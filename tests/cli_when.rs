@@ -183,6 +183,40 @@ fn what_people_type_at_night_is_told_how_it_is_written() {
 }
 
 #[test]
+fn a_label_that_means_something_else_is_refused_before_anything_is_stored() {
+    let lab = Lab::with_history();
+    lab.sql("app.db", "DELETE FROM t WHERE id = 1");
+    for label in ["latest", "Latest~1", "seq:1", "today", "2h ago", "2026-05-01", "label:x", "now"]
+    {
+        let told = [label, "can't be a label"];
+        lab.fails(&["label", "app@seq:1", label], 2, &told);
+        lab.fails(&["backup", "app.db", "--label", label], 2, &told);
+        lab.fails(&["rewind", "app.db", "--to", "seq:1", "--label", label], 2, &told);
+    }
+    for label in ["", " \u{3000} ", "\u{200b}"] {
+        lab.fails(&["backup", "app.db", "--label", label], 2, &["a label has 1 to 255 bytes"]);
+    }
+    assert_eq!(lab.seqs(), [1, 2], "nothing was captured");
+    assert_eq!(lab.number("app.db", "SELECT count(*) FROM t WHERE id = 1"), 0);
+    lab.ok(&["label", "app@seq:1", "17"]);
+    assert_eq!(lab.json(&["show", "app@17"])[0]["seq"], 1);
+}
+
+#[test]
+fn a_label_is_found_whatever_space_is_around_it() {
+    let lab = Lab::with_history();
+    let given = lab.ok(&["label", "app@seq:1", "\u{3000}wide\u{a0}"]);
+    given.says(&["labelled \"wide\""]);
+    for typed in ["wide", " wide", "\u{2003}wide\u{3000}", "label: wide", "\u{feff}wide"] {
+        assert_eq!(lab.json(&["show", &format!("app@{typed}")])[0]["seq"], 1, "{typed:?}");
+    }
+    assert_eq!(lab.json(&["log", "app", "--label", " wide "]).len(), 1);
+    lab.ok(&["label", "app", " wide ", "--remove"]);
+    lab.ok(&["undelete", "app", "wide\u{a0}"]);
+    lab.ok(&["show", "app@wide"]);
+}
+
+#[test]
 fn a_clock_that_was_wrong_for_a_second_chooses_no_new_commit_for_an_old_one() {
     let lab = dated(&[
         "2025-05-01T12:00:00Z",

@@ -16,7 +16,7 @@ use crate::ops::locate::Database;
 use crate::ops::soundness::before_writing;
 use crate::progress::Monitor;
 use crate::repo::Repository;
-use crate::repo::history::{History, Snapshot};
+use crate::repo::history::{History, Snapshot, sound_label};
 use crate::repo::upkeep;
 use crate::repo::writer::{Writer, is_written_here};
 use crate::sqlite::image::Method;
@@ -165,6 +165,8 @@ fn run<'c>(
     monitor: &dyn Monitor,
     pin: impl FnOnce() -> Result<Pin<'c>>,
 ) -> Result<BackupReport> {
+    // Before anything is stored that is then not labelled.
+    let label = options.label.as_deref().map(sound_label).transpose()?;
     let source = &*database.place;
     if !options.takeover {
         check_rival(history, options.clock.now())?;
@@ -193,7 +195,7 @@ fn run<'c>(
     if writer.upkeep_is_due() {
         tidy(&mut writer, options, monitor);
     }
-    let snapshot = match &options.label {
+    let snapshot = match label {
         Some(label) => Some(match writer.head().filter(|head| head.seq == seq) {
             Some(head) => history.label((seq, head.digest), label, SnapshotKind::Manual)?,
             None => history.add_snapshot(seq, label, SnapshotKind::Manual)?,

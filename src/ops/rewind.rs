@@ -24,7 +24,7 @@ use crate::ops::restore::{Check, check, check_space, still, sync, write_pages};
 use crate::ops::scratch::Scratch;
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::{Chain, settled};
-use crate::repo::history::{History, Snapshot};
+use crate::repo::history::{History, Snapshot, sound_label};
 use crate::sqlite::check::{Checker, connect_immutable};
 use crate::sqlite::image::{self, Chunk, Method};
 use crate::sqlite::install::{Image, Safety, UNDER_LOCK, install};
@@ -86,11 +86,14 @@ pub fn rewind(
     capture: Capture<'_>,
     monitor: &dyn Monitor,
 ) -> Result<Rewound> {
+    let label = match options.label.as_deref() {
+        Some(label) => sound_label(label)?.to_owned(),
+        None => format!("before rewind to seq:{to}"),
+    };
     // Early, so that little is left to do under the lock, and trouble shows before anything else.
     capture(PATIENCE)?;
     let chain = history.chain()?;
     let scratch = scratch(history, &chain, path, to, options, monitor)?;
-    let label = options.label.clone().unwrap_or_else(|| format!("before rewind to seq:{to}"));
     let (captured, before) = (None, None);
     let mut safety = Labelled { history, label: &label, capture, captured, in_vain: false, before };
     let mut tries = 0;

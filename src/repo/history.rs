@@ -10,6 +10,7 @@ use crate::format::names::HistoryNames;
 use crate::format::proof::Proof;
 use crate::format::record::Record;
 use crate::format::snapshot::{SnapshotKind, SnapshotRecord};
+use crate::policy::selector::{check_reachable, trimmed};
 use crate::repo::Repository;
 use crate::repo::chain::{Chain, Commit};
 use crate::repo::expired;
@@ -223,7 +224,7 @@ impl History {
         label: &str,
         kind: SnapshotKind,
     ) -> Result<Snapshot> {
-        check_label("a label", label)?;
+        let label = sound_label(label)?;
         let time = Timestamp::now();
         let digest = Some(digest);
         let id = self.put_snapshot(&SnapshotRecord {
@@ -387,6 +388,16 @@ pub(super) fn all_read(history: &History, unread: Vec<Error>) -> Result<()> {
             history.name()
         ))),
     }
+}
+
+/// A label as it is given: without white space around it, which nobody sees.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] for one that nobody could select a commit by.
+pub(crate) fn sound_label(label: &str) -> Result<&str> {
+    let label = trimmed(label);
+    check_label("a label", label)?;
+    check_reachable(label).map(|()| label)
 }
 
 /// Refuses what can't be typed or shown as one line.
