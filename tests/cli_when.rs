@@ -217,6 +217,20 @@ fn a_label_is_found_whatever_space_is_around_it() {
 }
 
 #[test]
+fn json_has_all_labels_wherever_a_commit_is_shown() {
+    let lab = Lab::with_history();
+    lab.ok(&["label", "app@seq:2", "another"]);
+    let both = serde_json::json!(["the second", "another"]);
+    for args in [&["log", "app", "-n", "1"][..], &["show", "app"], &["snapshots", "app"]] {
+        assert_eq!(lab.json(args)[0]["labels"], both, "{args:?}");
+    }
+    let restored = lab.summary(&["restore", "app", "out.db"]);
+    assert_eq!(restored["commit"]["labels"], both);
+    let backup = lab.summary(&["backup", "app.db", "--label", "a third"]);
+    assert_eq!(backup["label"], "a third");
+}
+
+#[test]
 fn a_clock_that_was_wrong_for_a_second_chooses_no_new_commit_for_an_old_one() {
     let lab = dated(&[
         "2025-05-01T12:00:00Z",

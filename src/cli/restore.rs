@@ -19,16 +19,26 @@ pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
     let selected = context.select(&repository, &args.source)?;
     let Selected { history, chain, commit, .. } = &selected;
     let check = check_of(args.check);
+    // Only programs are shown them.
+    let labels = if context.out.json { context.labels_of(&selected)? } else { Vec::new() };
+    let labels: Vec<&str> = labels.iter().map(|s| s.label.as_str()).collect();
     if !args.dry_run {
         let options = RestoreOptions { force: args.force, check, threads: context.threads() };
         let progress = Progress::new(&context.out);
         crate::ops::restore::restore(history, chain, commit, &args.target, &options, &progress)?;
     }
-    print(context, args, &selected, check, began);
+    print(context, args, &selected, &labels, check, began);
     Ok(())
 }
 
-fn print(context: &Context, args: &RestoreArgs, selected: &Selected, check: Check, began: Instant) {
+fn print(
+    context: &Context,
+    args: &RestoreArgs,
+    selected: &Selected,
+    labels: &[&str],
+    check: Check,
+    began: Instant,
+) {
     let Selected { history, chain, commit, selector } = selected;
     let size = commit.segment.manifest.page_size.file_len(commit.record.pages);
     let seconds = began.elapsed().as_secs_f64();
@@ -40,7 +50,7 @@ fn print(context: &Context, args: &RestoreArgs, selected: &Selected, check: Chec
     let neighbour = |seq| chain.commit(seq).map(|c| json!({"seq": c.seq, "time": c.record.time}));
     context.out.json_summary(json!({
         "history": history.name(),
-        "commit": commit_json(history.name(), commit.seq, &commit.record, &[]),
+        "commit": commit_json(history.name(), commit.seq, &commit.record, labels),
         "asked_time": asked(selector),
         "before": neighbour(crate::types::Seq(commit.seq.0.saturating_sub(1))),
         "after": neighbour(commit.seq.next()),
