@@ -264,6 +264,21 @@ fn a_commit_that_expired_is_said_to_have_expired_with_its_neighbours() {
     assert!(!unused.stderr.contains("expired"), "{unused:?}");
 }
 
+#[test]
+fn a_heading_means_one_thing_in_all_tables() {
+    let lab = Lab::with_history();
+    lab.ok(&["rewind", "app.db", "--to", "seq:1"]);
+    lab.ok(&["label", "app@seq:1", "the first"]);
+    let log = lab.ok(&["log", "app"]).stdout;
+    let snapshots = lab.ok(&["snapshots", "app"]).stdout;
+    assert!(log.contains("CAPTURED BY") && log.contains("scan"), "{log}");
+    assert!(snapshots.contains("WHY") && !snapshots.contains("manual"), "{snapshots}");
+    for why in ["  label  ", "  label, rewind  ", "  newest"] {
+        assert!(snapshots.contains(why), "{snapshots}");
+    }
+    assert!(!log.contains("KIND") && !snapshots.contains("KIND"));
+}
+
 /// Damages the record of a label that was given to a commit.
 fn damage_label(lab: &Lab, seq: u64) {
     let name = format!("/snapshots/{seq:016x}-");

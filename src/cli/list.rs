@@ -120,11 +120,10 @@ pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended
                 ));
             }
             let ids: Vec<String> = labels.iter().map(|s| s.id.to_string()).collect();
-            let kind = labels.last().map_or("newest", |s| s.kind.name());
             rows.push(vec![
                 format!("seq:{}", commit.seq),
                 time(commit.record.time),
-                kind.to_owned(),
+                why(&labels),
                 joined(&labels),
                 ids.join(", "),
             ]);
@@ -137,7 +136,7 @@ pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended
                 history.about().source,
                 counted(commits, "commit")
             ));
-            for line in table(&["COMMIT", "TIME", "KIND", "LABEL", "ID"], &rows, &[]) {
+            for line in table(&["COMMIT", "TIME", "WHY", "LABEL", "ID"], &rows, &[]) {
                 context.out.line(format_args!("  {line}"));
             }
         }
@@ -147,6 +146,22 @@ pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended
         }
     }
     Ok(ended)
+}
+
+/// Why a commit is in the list: who gave it its labels.
+fn why(labels: &[&Snapshot]) -> String {
+    let mut found: Vec<&str> = Vec::new();
+    for label in labels {
+        let word = match label.kind {
+            SnapshotKind::Manual => "label",
+            SnapshotKind::Scheduled => "schedule",
+            SnapshotKind::Safety => "rewind",
+        };
+        if !found.contains(&word) {
+            found.push(word);
+        }
+    }
+    if found.is_empty() { "newest".to_owned() } else { found.join(", ") }
 }
 
 /// That there is one copy of a history's description.
@@ -208,7 +223,7 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
             ]
         })
         .collect();
-    let header = ["COMMIT", "TIME", "PAGES", "CHANGED", "STORED", "KIND", "LABEL"];
+    let header = ["COMMIT", "TIME", "PAGES", "CHANGED", "STORED", "CAPTURED BY", "LABEL"];
     for line in table(&header, &rows, &[2, 3, 4]) {
         context.out.line(line);
     }
