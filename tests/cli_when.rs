@@ -246,6 +246,12 @@ fn a_clock_that_was_wrong_for_a_second_chooses_no_new_commit_for_an_old_one() {
     assert_eq!((seq, ended.code), (3, Some(3)), "{ended:?}");
     // Far from it nothing is doubtful.
     assert_eq!(shown(&lab, "UTC0", "2025-05-01 13:00").1.code, Some(0));
+    // It is said as soon as it happens.
+    let ahead = dated(&["2999-01-01T00:00:00Z"]);
+    ahead.sql("app.db", "DELETE FROM t");
+    let told = ["this machine's clock shows 20", "before seq:1 of 2999-01-01 00:00:00"];
+    ahead.run(&["backup", "app.db"]).failed(3, &told);
+    ahead.ok(&["backup", "app.db"]);
     let log = lab.run(&["log", "app"]);
     log.failed(0, &["seq:4 is dated earlier than the commit before it", "a clock was wrong"]);
 }

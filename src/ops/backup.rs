@@ -13,7 +13,7 @@ use crate::format::segment::CommitRecord;
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::beside::{check_rival, wait_for_follower};
 use crate::ops::locate::Database;
-use crate::ops::soundness::before_writing;
+use crate::ops::soundness::{before_writing, dated_back};
 use crate::progress::Monitor;
 use crate::repo::Repository;
 use crate::repo::history::{History, Snapshot, sound_label};
@@ -22,7 +22,7 @@ use crate::repo::writer::{Writer, is_written_here};
 use crate::sqlite::image::Method;
 use crate::sqlite::pin::Pin;
 use crate::sqlite::source::Source;
-use crate::types::{Clock, Seq};
+use crate::types::{Clock, Seq, Timestamp};
 
 /// How to back up.
 #[derive(Clone, Debug)]
@@ -106,7 +106,7 @@ pub fn backup(
     // Look at the source before a history is made for it: what is no database begins none.
     drop(source.pin()?);
     let history = database.history_or_new(repository, options.adopt)?;
-    before_writing(&history, Some(&database.place), monitor)?;
+    let newest = before_writing(&history, Some(&database.place), monitor)?;
     let began = Instant::now();
     loop {
         if is_written_here(&history)? {
@@ -124,7 +124,7 @@ pub fn backup(
                 followed: true,
             });
         }
-        match run(&history, &database, options, monitor, || source.pin()) {
+        match run((&history, newest), &database, options, monitor, || source.pin()) {
             // A follower began just now.
             Err(e) if e.kind() == ErrorKind::Busy && is_written_here(&history)? => {}
             done => return done,
@@ -154,12 +154,12 @@ pub fn backup_connection(
     drop(Pin::on_connection(connection)?);
     let database = Database { name, place: source.to_owned() };
     let history = database.history_or_new(repository, options.adopt)?;
-    before_writing(&history, Some(source), monitor)?;
-    run(&history, &database, options, monitor, || Pin::on_connection(connection))
+    let newest = before_writing(&history, Some(source), monitor)?;
+    run((&history, newest), &database, options, monitor, || Pin::on_connection(connection))
 }
 
 fn run<'c>(
-    history: &History,
+    (history, newest): (&History, Option<(Seq, Timestamp)>),
     database: &Database,
     options: &BackupOptions,
     monitor: &dyn Monitor,
@@ -185,6 +185,9 @@ fn run<'c>(
     let Captured { seq, commit, read } =
         capture(&mut writer, pin, source, &capture_options, monitor)
             .map_err(|e| name_source(e, source))?;
+    if let Some(text) = commit.and_then(|commit| dated_back(commit.time, newest)) {
+        monitor.warn(&text);
+    }
     if blocks && began.elapsed() > PATIENCE {
         monitor.warn(&format!(
             "{source} is not in WAL mode: its writers had to wait {:.1} s while it was read; \

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::policy::clock::local;
 use crate::progress::{Monitor, check_cancelled};
 use crate::repo::history::History;
 use crate::repo::rival::rival;
@@ -22,7 +23,12 @@ pub(crate) fn check_rival(history: &History, now: Timestamp) -> Result<()> {
     let Some(rival) = rival(history, now)? else { return Ok(()) };
     Err(Error::new(
         ErrorKind::Busy,
-        format!("is followed by process {} on {}, since {}", rival.process, rival.host, rival.since),
+        format!(
+            "is followed by process {} on {}, since {}",
+            rival.process,
+            rival.host,
+            local(rival.since)
+        ),
     )
     .with_object(format!("history {:?}", history.name()))
     .with_hint(

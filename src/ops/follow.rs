@@ -7,7 +7,7 @@ use crate::capture::follow::{FollowOptions, Follower, Listener};
 use crate::error::Result;
 use crate::ops::beside::check_rival;
 use crate::ops::locate::Database;
-use crate::ops::soundness::before_writing;
+use crate::ops::soundness::{before_writing, dated_back};
 use crate::repo::Repository;
 use crate::repo::history::History;
 use crate::repo::rival::WATCH;
@@ -47,7 +47,10 @@ pub fn follow(
     if !options.takeover {
         check_rival(&history, options.follow.capture.clock.now())?;
     }
-    before_writing(&history, Some(&database.place), &*listener)?;
+    let newest = before_writing(&history, Some(&database.place), &*listener)?;
+    if let Some(text) = dated_back(options.follow.capture.clock.now(), newest) {
+        listener.warn(&text);
+    }
     let writer = Writer::open(&history, WATCH)?;
     let follower = Follower::start(writer, path, &database.place, options.follow, listener)?;
     Ok((history, follower))

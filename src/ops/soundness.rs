@@ -30,6 +30,7 @@ use crate::format::segment::{PART_HEADER_LEN, PartHeader};
 use crate::format::snapshot::SnapshotRecord;
 use crate::format::writer::WriterClaim;
 use crate::ops::restore::check_above_hole;
+use crate::policy::clock::local;
 use crate::progress::{Monitor, check_cancelled};
 use crate::repo::chain::{Chain, Commit, Problem, Segment, until_still};
 use crate::repo::claims::Claims;
@@ -39,6 +40,7 @@ use crate::repo::history::History;
 use crate::repo::page_map::PageMap;
 use crate::repo::{standing, strangers};
 use crate::store::Entry;
+use crate::types::{Seq, Timestamp};
 
 /// How closely to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +177,7 @@ pub(crate) fn judge_now(
     )
 }
 
-/// What a backup or a follower asks before it begins: whether what it stores can be restored.
+/// What a backup or a follower asks before it begins: whether what it stores can be restored. It answers the newest commit and its time.
 ///
 /// # Errors
 /// [`ErrorKind::Damaged`] when the newest commit can't be; store errors.
@@ -183,8 +185,8 @@ pub(crate) fn before_writing(
     history: &History,
     database: Option<&str>,
     monitor: &dyn Monitor,
-) -> Result<()> {
-    let (_, found) = judge_now(history, Look::Quick, monitor)?;
+) -> Result<Option<(Seq, Timestamp)>> {
+    let (chain, found) = judge_now(history, Look::Quick, monitor)?;
     let database = database.unwrap_or("DB");
     described(history, monitor)?;
     let next = format!("`pagekeep repair {} --apply --database {database}`", history.name());
@@ -225,7 +227,18 @@ pub(crate) fn before_writing(
             problem.object, problem.message
         ));
     }
-    Ok(())
+    Ok(chain.latest().map(|commit| (commit.seq, commit.record.time)))
+}
+
+/// That what is captured at a time is dated earlier than the newest commit: a time will not mean there what it says.
+pub(crate) fn dated_back(time: Timestamp, newest: Option<(Seq, Timestamp)>) -> Option<String> {
+    let (seq, before) = newest.filter(|(_, before)| time < *before)?;
+    Some(format!(
+        "this machine's clock shows {}, which is before seq:{seq} of {}, the newest commit: one of the two clocks is wrong, and \
+         a time may not choose the commit that you expect; see to the clock",
+        local(time),
+        local(before)
+    ))
 }
 
 /// Puts back a copy of the description that is missing, and tells of one that is damaged. That there never was a second one

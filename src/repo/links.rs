@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::LogName;
+use crate::policy::clock::local;
 use crate::repo::chain::Chain;
 use crate::repo::history::History;
 use crate::repo::segment::Segment;
@@ -131,7 +132,10 @@ pub(crate) fn taken_over(history: &History, claim: &str) -> Error {
             ErrorKind::Superseded,
             format!(
                 "was taken over by `{}`, process {} on {}, at {}",
-                who.role, who.process, who.host, who.since
+                who.role,
+                who.process,
+                who.host,
+                local(who.since)
             ),
         )
         .with_object(format!("history {:?}", history.name()))
