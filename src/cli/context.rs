@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::Ended;
 use super::args::{Global, NewKeyArgs, RotateArgs};
 use super::output::{Output, quote};
+use super::terminal::printable;
 use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::labels::passed_over;
@@ -493,7 +494,7 @@ fn prompt(text: &str) -> Result<String> {
                 "use --key-file, --password-file, --password-command, PAGEKEEP_KEY_FILE or PAGEKEEP_PASSWORD",
             ));
     }
-    rpassword::prompt_password(text)
+    rpassword::prompt_password(printable(text))
         .map_err(|e| Error::io(e, "cannot be asked for", "the passphrase"))
 }
 

@@ -18,6 +18,7 @@ use super::context::Context;
 use super::output::{counted, quote};
 use super::progress::stop_requested;
 use super::shop;
+use super::terminal::bold;
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{random_bytes, write_hex};
 
@@ -45,13 +46,17 @@ pub(crate) fn demo(context: &Context, args: &DemoArgs) -> Result<()> {
         "kept": !args.cleanup,
     }));
     if args.cleanup {
-        context.out.summary("\nDone; the folder was removed.");
+        context.out.summary("");
+        context.out.summary("Done; the folder was removed.");
     } else {
-        context.out.summary(format_args!(
-            "\nDone. The database, the repository and its key are in {}\n\
-             Go there and try `pagekeep show shop@latest~1 -r repo --key-file key`, or `status`, or `key list`.",
-            dir.display()
-        ));
+        context.out.summary("");
+        let dir = dir.display();
+        context
+            .out
+            .summary(format_args!("Done. The database, the repository and its key are in {dir}"));
+        context.out.summary(
+            "Go there and try `pagekeep show shop@latest~1 -r repo --key-file key`, or `status`, or `key list`.",
+        );
     }
     Ok(())
 }
@@ -90,12 +95,10 @@ fn run(demo: &Demo<'_>) -> Result<(u32, u32)> {
     let orders = shop::count(&database, "orders")?;
     demo.say(&format!("shop.db has {}.", counted(orders.into(), "order")));
 
-    demo.say("\nA repository, and the key that opens it:");
+    demo.next("A repository, and the key that opens it:");
     demo.pagekeep(&["init", "-r", "repo", "--key-file", "key"])?;
 
-    demo.say(
-        "\nAn application begins to sell, many orders a second, and goes on while we back up:",
-    );
+    demo.next("An application begins to sell, many orders a second, and goes on while we back up:");
     let application = Application::start(demo)?;
     application.wait_for_orders(&database, orders + ORDERS)?;
     demo.pagekeep(&["backup", "shop.db"])?;
@@ -103,13 +106,13 @@ fn run(demo: &Demo<'_>) -> Result<(u32, u32)> {
     demo.pagekeep(&["backup", "shop.db"])?;
     application.stop()?;
 
-    demo.say(
-        "\nThe application stops, and before somebody tidies up, one more backup, with a label:",
+    demo.next(
+        "The application stops, and before somebody tidies up, one more backup, with a label:",
     );
     demo.pagekeep(&["backup", "shop.db", "--label", LABEL])?;
     let good = shop::count(&database, "orders")?;
 
-    demo.say("\nThe mistake, in SQL:");
+    demo.next("The mistake, in SQL:");
     demo.show(&format!("sqlite3 shop.db \"{}\"", shop::MISTAKE));
     shop::execute(&database, shop::MISTAKE)?;
     demo.say(&format!(
@@ -119,10 +122,10 @@ fn run(demo: &Demo<'_>) -> Result<(u32, u32)> {
     demo.pagekeep(&["backup", "shop.db"])?;
     demo.pagekeep(&["log", "shop"])?;
 
-    demo.say("\nThe moment before the mistake comes back, beside the broken database:");
+    demo.next("The moment before the mistake comes back, beside the broken database:");
     let target = format!("shop@{LABEL}");
     demo.pagekeep(&["restore", &target, "rescued.db"])?;
-    demo.say("\nThe proof: a restore to scratch, SQLite's own checks, and what the shop itself holds to be true:");
+    demo.next("The proof: a restore to scratch, SQLite's own checks, and what the shop itself holds to be true:");
     let assertion = shop::INVARIANT;
     demo.pagekeep(&["verify", &target, "--level", "restore", "--assert", assertion])?;
 
@@ -130,7 +133,7 @@ fn run(demo: &Demo<'_>) -> Result<(u32, u32)> {
     if rescued != good {
         return Err(failed(&format!("rescued.db has {rescued} orders instead of {good}")));
     }
-    demo.say(&format!("\nrescued.db has all {} again.", counted(rescued.into(), "order")));
+    demo.next(&format!("rescued.db has all {} again.", counted(rescued.into(), "order")));
     Ok((good, rescued))
 }
 
@@ -149,8 +152,14 @@ impl Demo<'_> {
         self.context.out.summary(text);
     }
 
+    /// The next part of the story.
+    fn next(&self, text: &str) {
+        self.say("");
+        self.say(text);
+    }
+
     fn show(&self, command: &str) {
-        self.context.out.summary(format_args!("\x1b[1m$ {command}\x1b[0m"));
+        self.context.out.summary(bold(format_args!("$ {command}")));
     }
 
     /// Runs a command of ours in the folder, printed first, and fails if it does.

@@ -55,12 +55,13 @@ pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<()> {
 
 /// The one time that a recovery key is shown; even `--quiet` does not swallow it.
 fn print_recovery(context: &Context, key: &str) {
-    context.out.line(format_args!(
-        "\nRecovery key, shown only now. Write it down and keep it in a safe place:\n\n    {key}\n"
-    ));
-    context
-        .out
-        .line("It opens the repository when the other key is lost: --recovery-key-file FILE.");
+    let out = &context.out;
+    out.line("");
+    out.line("Recovery key, shown only now. Write it down and keep it in a safe place:");
+    out.line("");
+    out.line(format_args!("    {key}"));
+    out.line("");
+    out.line("It opens the repository when the other key is lost: --recovery-key-file FILE.");
 }
 
 pub(crate) fn key(context: &Context, command: KeyCommand) -> Result<()> {
@@ -163,15 +164,19 @@ fn rotate(
         "recovery_key": printed.as_deref(),
     }));
     context.out.summary(format_args!(
-        "the new master key is {}; keys that open it: {}, slots replaced: {}, removed: {}\n\
-         What is backed up from now on is sealed under it. What was stored before stays under the old keys until it is\n\
-         rewritten, by and by when it is merged, or at once by `pagekeep key rotate --rewrite`: whoever had one of them may still read that.\n\
-         A running `pagekeep watch` takes in the new key by and by, if its own key was kept. Stop one whose key was removed.",
+        "the new master key is {}; keys that open it: {}, slots replaced: {}, removed: {}",
         rotated.key,
         rotated.added.len(),
         rotated.replaced.len(),
         rotated.removed.len(),
     ));
+    for line in [
+        "What is backed up from now on is sealed under it. What was stored before stays under the old keys until it is",
+        "rewritten, by and by when it is merged, or at once by `pagekeep key rotate --rewrite`: whoever had one of them may still read that.",
+        "A running `pagekeep watch` takes in the new key by and by, if its own key was kept. Stop one whose key was removed.",
+    ] {
+        context.out.summary(line);
+    }
     Ok(())
 }
 

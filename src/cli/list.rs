@@ -7,6 +7,7 @@ use super::args::{FilterArgs, LabelArgs, LogArgs, ShowArgs, SnapshotsArgs};
 use super::context::{Context, Selected, asked, now, shown};
 use super::output::{ago, bytes, count, counted, table, time};
 use super::status::outcome;
+use super::terminal::bold;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::CommitRecord;
 use crate::format::snapshot::SnapshotKind;
@@ -130,12 +131,8 @@ pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended
         }
         if !context.out.json {
             let commits = u64::try_from(chain.commits().count()).unwrap_or(u64::MAX);
-            context.out.line(format_args!(
-                "\x1b[1m{}\x1b[0m  {}  {}",
-                history.name(),
-                history.about().source,
-                counted(commits, "commit")
-            ));
+            let (source, commits) = (&history.about().source, counted(commits, "commit"));
+            context.out.line(bold(history.name()).then(format_args!("  {source}  {commits}")));
             for line in table(&["COMMIT", "TIME", "WHY", "LABEL", "ID"], &rows, &[]) {
                 context.out.line(format_args!("  {line}"));
             }

@@ -20,9 +20,11 @@ mod rewind;
 mod shop;
 mod stats;
 mod status;
+mod terminal;
 mod verify;
 mod watch;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -32,6 +34,7 @@ use crate::error::{ErrorKind, Result};
 use args::{Cli, Command};
 use context::Context;
 use output::Output;
+use terminal::printable;
 
 /// What a command ended with, when it did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +48,7 @@ enum Ended {
 /// Parses the arguments of the process, runs the command, and answers the exit code.
 pub fn run() -> ExitCode {
     progress::catch_signals();
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(e) => {
             // Help and version are no errors; everything else is a question of usage.
@@ -72,6 +75,15 @@ pub fn run() -> ExitCode {
         }
     };
     ExitCode::from(code)
+}
+
+/// The arguments. Those that an error repeats are shown as a terminal may see them.
+fn parse() -> Result<Cli, clap::Error> {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    Cli::try_parse_from(&args).map_err(|e| {
+        let shown = args.iter().map(|arg| printable(&arg.to_string_lossy()));
+        Cli::try_parse_from(shown).err().unwrap_or(e)
+    })
 }
 
 fn dispatch(context: &Context, command: Command) -> Result<Ended> {

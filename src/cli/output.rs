@@ -1,13 +1,13 @@
 //! What a command prints: data on stdout, everything else on stderr; tables for people, lines of JSON for programs.
 
-use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
 use super::args::{Color, Global};
+use super::terminal::{Line, bold, printable, printable_json, red, write_line, yellow};
 use crate::error::{Error, ErrorKind};
 pub(crate) use crate::policy::clock::local as time;
 use crate::types::Timestamp;
@@ -45,20 +45,20 @@ impl Output {
     }
 
     /// A line of data.
-    pub(crate) fn line(&self, text: impl Display) {
-        print_line(&mut anstream::stdout(), text);
+    pub(crate) fn line(&self, line: impl Into<Line>) {
+        let _ = write_line(&mut anstream::stdout(), &line.into());
     }
 
     /// A line of a summary: data that `--quiet` leaves out.
-    pub(crate) fn summary(&self, text: impl Display) {
+    pub(crate) fn summary(&self, line: impl Into<Line>) {
         if !self.quiet && !self.json {
-            self.line(text);
+            self.line(line);
         }
     }
 
     /// A line of JSON.
     pub(crate) fn object(&self, value: &Value) {
-        print_line(&mut io::stdout(), value);
+        self.line(printable_json(value));
     }
 
     /// The last line of long work in JSON.
@@ -77,7 +77,7 @@ impl Output {
         if self.json {
             self.object(&json!({"type": "warning", "message": text}));
         }
-        print_line(&mut anstream::stderr(), format_args!("\x1b[33mwarning:\x1b[0m {text}"));
+        tell(yellow("warning:").then(format_args!(" {text}")));
     }
 
     /// What is as usual, and may be a surprise: not as grave as a warning.
@@ -89,16 +89,21 @@ impl Output {
     }
 
     /// What happens meanwhile, for people: on stderr, and not with `--quiet`.
-    pub(crate) fn note(&self, text: impl Display) {
+    pub(crate) fn note(&self, line: impl Into<Line>) {
         if !self.quiet {
-            print_line(&mut anstream::stderr(), text);
+            tell(line);
         }
     }
 
+    /// What people may do next, beside data: as [`Output::note`].
+    pub(crate) fn advice(&self, text: &str) {
+        self.note(hint(text));
+    }
+
     /// What `--verbose` tells.
-    pub(crate) fn detail(&self, text: impl Display) {
+    pub(crate) fn detail(&self, line: impl Into<Line>) {
         if self.verbose {
-            print_line(&mut anstream::stderr(), text);
+            tell(line);
         }
     }
 
@@ -157,14 +162,14 @@ impl Output {
     }
 
     fn print_error(&self, error: &Error) {
-        let mut text = format!("\x1b[1;31merror:\x1b[0m {error}");
+        let mut text = format!(" {error}");
         for cause in chain(error) {
             text.push_str(": ");
             text.push_str(&cause);
         }
-        print_line(&mut anstream::stderr(), text);
-        if let Some(hint) = error.hint() {
-            print_line(&mut anstream::stderr(), format_args!("\x1b[1mhint:\x1b[0m {hint}"));
+        tell(red("error:").then(text));
+        if let Some(text) = error.hint() {
+            tell(hint(text));
         }
     }
 }
@@ -179,9 +184,13 @@ fn chain(error: &Error) -> Vec<String> {
     causes
 }
 
-/// Prints, and does not mind when the reader has gone away, as `head` does.
-fn print_line(to: &mut impl Write, text: impl Display) {
-    let _ = writeln!(to, "{text}");
+fn hint(text: &str) -> Line {
+    bold("hint:").then(format_args!(" {text}"))
+}
+
+/// A line on stderr. There is nobody to tell when that fails.
+fn tell(line: impl Into<Line>) {
+    let _ = write_line(&mut anstream::stderr(), &line.into());
 }
 
 /// Whether progress can be drawn.
@@ -247,6 +256,9 @@ pub(crate) fn counted(n: u64, noun: &str) -> String {
 
 /// Rows with aligned columns; the columns named in `right` are aligned to the right.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
+    // As they will be shown, so that they are as wide.
+    let shown = |row: &Vec<String>| row.iter().map(|cell| printable(cell)).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
     let widths: Vec<usize> = header
         .iter()
         .enumerate()
@@ -272,7 +284,7 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>], right: &[usize]) -> V
         }
         text.trim_end().to_owned()
     };
-    let head = format!("\x1b[1m{}\x1b[0m", line(&mut header.iter().copied()));
+    let head = line(&mut header.iter().copied());
     let body = rows.iter().map(|row| line(&mut row.iter().map(String::as_str)));
     std::iter::once(head).chain(body).collect()
 }

@@ -96,7 +96,8 @@ impl Progress {
             let of = state.total.map_or(String::new(), |total| {
                 format!(" of {}, {} left", bytes(total), eta(state.done, total, rate))
             });
-            eprintln!("{}: {}{of}, {}/s", phase.name(), bytes(state.done), bytes(rate));
+            let (phase, done) = (phase.name(), bytes(state.done));
+            self.out.note(format_args!("{phase}: {done}{of}, {}/s", bytes(rate)));
         }
     }
 

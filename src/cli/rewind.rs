@@ -9,6 +9,7 @@ use super::args::{DriftArgs, RewindArgs, check_of};
 use super::context::{Context, asked, now};
 use super::output::{count, counted, quote, table, time};
 use super::progress::Progress;
+use super::terminal::{Line, red};
 use crate::error::Result;
 use crate::ops::backup::{BackupOptions, backup};
 use crate::ops::difference::Difference;
@@ -190,9 +191,10 @@ fn print_drift(context: &Context, history: &History, args: &DriftArgs, drift: &D
             1 => "1 page differs".to_owned(),
             n => format!("{} pages differ", count(n)),
         };
+        let compared = Line::from(format_args!("{of} compared: "));
         context.out.summary(match verdict {
-            Verdict::Unknown => format!("{of} compared: {what}"),
-            _ => format!("{of} compared: \x1b[1;31m{what} and no transaction explains it\x1b[0m"),
+            Verdict::Unknown => compared.then(what),
+            _ => compared.then(red(format!("{what} and no transaction explains it"))),
         });
         let mut rows: Vec<Vec<String>> =
             drift.tables.iter().map(|(name, n)| vec![name.clone(), count(*n)]).collect();
@@ -238,5 +240,5 @@ fn print_drift(context: &Context, history: &History, args: &DriftArgs, drift: &D
              `restore` bring the captured pages back"
         ),
     };
-    context.out.note(format_args!("\x1b[1mhint:\x1b[0m {advice}"));
+    context.out.advice(&advice);
 }

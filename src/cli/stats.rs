@@ -8,6 +8,7 @@ use super::list::chosen;
 use super::output::{bytes, count, counted, quote, table, time};
 use super::progress::Progress;
 use super::retention::policy_text;
+use super::terminal::{Line, bold};
 use crate::error::Result;
 use crate::ops::stats::{
     Age, By, Change, Period, PolicyCost, Stats, StatsOptions, Storage, Tables, stats as run,
@@ -193,7 +194,7 @@ fn print_json(context: &Context, history: &History, stats: &Stats, top: usize) {
 fn print(context: &Context, history: &History, stats: &Stats, top: usize) {
     let line = |text: String| context.out.line(text);
     let source = &history.about().source;
-    line(format!("\x1b[1m{}\x1b[0m  {source}", history.name()));
+    context.out.line(bold(history.name()).then(format_args!("  {source}")));
     let Some((first, last)) = stats.times else {
         line("  has no commits yet".to_owned());
         return;
@@ -203,7 +204,8 @@ fn print(context: &Context, history: &History, stats: &Stats, top: usize) {
         n => format!("  {}, {} to {}", counted(n, "commit"), time(first), time(last)),
     });
     let section = |title: &str, lines: Vec<String>| {
-        line(format!("\n  \x1b[1m{title}\x1b[0m"));
+        line(String::new());
+        context.out.line(Line::from("  ").then(bold(title)));
         lines.into_iter().for_each(|text| line(format!("    {text}")));
     };
     section(&format!("Growth by {}", stats.by.name()), growth(stats.by, &stats.periods));
@@ -212,10 +214,13 @@ fn print(context: &Context, history: &History, stats: &Stats, top: usize) {
     section("Storage", storage(stats));
     match &stats.policy {
         Some(policy) => section("What each rule of the policy costs", rules(policy)),
-        None => line(format!(
-            "\n  What each rule of a policy would cost: `pagekeep stats {} --keep-daily 7 --keep-monthly 12`",
-            quote(history.name())
-        )),
+        None => {
+            line(String::new());
+            line(format!(
+                "  What each rule of a policy would cost: `pagekeep stats {} --keep-daily 7 --keep-monthly 12`",
+                quote(history.name())
+            ));
+        }
     }
     if let Some(tables) = &stats.tables {
         let title = "Tables and indexes with the most changes, by today's layout";

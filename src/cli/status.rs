@@ -10,6 +10,7 @@ use super::context::{Context, shown};
 use super::list::{chosen, described_once};
 use super::output::{ago, bytes, counted, time};
 use super::progress::Progress;
+use super::terminal::bold;
 use crate::error::Result;
 use crate::format::proof::{Level, Proof};
 use crate::ops::soundness::{Look, Soundness, few, judge_now};
@@ -109,11 +110,8 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
     }
     let now = Timestamp::now();
     let row = |key: &str, value: String| context.out.line(format_args!("  {key:<13} {value}"));
-    context.out.line(format_args!(
-        "\n\x1b[1m{}\x1b[0m  {}",
-        history.name(),
-        history.about().source
-    ));
+    context.out.line("");
+    context.out.line(bold(history.name()).then(format_args!("  {}", history.about().source)));
     match &latest {
         Some(c) => row(
             "last commit",

@@ -10,6 +10,7 @@ use super::context::Context;
 use super::list::described_once;
 use super::output::{bytes, counted};
 use super::progress::Progress;
+use super::terminal::red;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::proof::Level;
 use crate::ops::soundness::few;
@@ -171,10 +172,10 @@ fn print(
     }
     for f in &report.findings {
         // What is damaged is data, even for --quiet.
-        context.out.line(format_args!("\x1b[1;31mdamaged\x1b[0m  {}: {}", f.object, f.message));
+        context.out.line(red("damaged").then(format_args!("  {}: {}", f.object, f.message)));
     }
     for f in &report.refuted {
-        context.out.line(format_args!("\x1b[1;31mfailed\x1b[0m  {}: {}", f.object, f.message));
+        context.out.line(red("failed").then(format_args!("  {}: {}", f.object, f.message)));
     }
     let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let commits = counted(number(report.commits), "commit");

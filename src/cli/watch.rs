@@ -14,6 +14,7 @@ use super::context::Context;
 use super::list::commit_json;
 use super::output::{Output, bytes, count, counted, stderr_is_terminal, time};
 use super::progress::{Progress, stop_requested};
+use super::terminal::printable;
 use crate::capture::commit::CaptureOptions;
 use crate::capture::follow::{Activity, Event, FollowOptions, Follower, Listener, Status};
 use crate::codec::batch::SelfCheck;
@@ -183,12 +184,12 @@ impl Show {
             n => format!("{} pending for {:.1} s", count(n), status.lag.as_secs_f64()),
         };
         let fault = status.fault.as_ref().map_or(String::new(), |f| format!(" · {}", f.message));
-        line.set_message(format!(
+        line.set_message(printable(&format!(
             "{} · {seq} · {pending} · WAL {} · {} stored{fault}",
             status.activity.name(),
             bytes(status.wal_bytes),
             bytes(status.stored),
-        ));
+        )));
         line.tick();
     }
 
