@@ -107,7 +107,12 @@ impl Monitor for Stoppable {
 /// [`ErrorKind::Interrupted`].
 pub fn check_cancelled(monitor: &dyn Monitor) -> Result<()> {
     if monitor.cancelled() {
-        return Err(Error::new(ErrorKind::Interrupted, "stopped on request"));
+        return Err(stopped());
     }
     Ok(())
+}
+
+/// The error of whoever was asked to stop.
+pub fn stopped() -> Error {
+    Error::new(ErrorKind::Interrupted, "stopped on request")
 }

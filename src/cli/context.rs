@@ -1,8 +1,7 @@
 //! From flags to what commands use: a repository that is open, a selected commit, a place for output.
 
-use std::io::{BufRead, BufReader, IsTerminal, Read};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use chrono::{DateTime, Local};
 use serde_json::json;
@@ -10,8 +9,8 @@ use zeroize::Zeroizing;
 
 use super::Ended;
 use super::args::{Global, NewKeyArgs, RotateArgs};
+use super::input::{self, MAX_SECRET, first_line};
 use super::output::{Output, quote};
-use super::terminal::printable;
 use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::labels::passed_over;
@@ -27,9 +26,6 @@ use crate::repo::place::check_place;
 use crate::repo::recover::examine;
 use crate::repo::{self, Repository};
 use crate::types::Timestamp;
-
-/// The longest secret that a file or command may give.
-const MAX_SECRET: u64 = 4096;
 
 /// Where a key is to come from.
 pub(crate) struct KeySource<'a> {
@@ -57,10 +53,12 @@ impl Context {
 
     /// The repository's location.
     pub(crate) fn location(&self) -> Result<&str> {
-        self.global.repo.as_deref().ok_or_else(|| {
+        let location = self.global.repo.as_deref().ok_or_else(|| {
             Error::new(ErrorKind::Usage, "no repository was named")
                 .with_hint("say which: -r REPO, or set PAGEKEEP_REPO")
-        })
+        })?;
+        check_location(location)?;
+        Ok(location)
     }
 
     pub(crate) fn state_dir(&self) -> Result<PathBuf> {
@@ -108,9 +106,10 @@ impl Context {
         location: &str,
         keys: &KeySource<'_>,
     ) -> Result<Repository> {
+        check_location(location)?;
         let opened = self.open(location, || match self.secret_from(keys)? {
             Some(secret) => Ok(secret),
-            None => Secret::passphrase(prompt(&format!("Passphrase of {location}: "))?),
+            None => prompted(location),
         });
         opened.map(|(repository, _)| repository)
     }
@@ -188,7 +187,7 @@ impl Context {
         secret: impl FnOnce() -> Result<Secret>,
     ) -> Result<(Repository, Secret)> {
         let store = repo::open_store(location)?;
-        if let Some(e) = examine(&*store)? {
+        if let Some(e) = examine(&*store).map_err(|e| within(location, e))? {
             // Before a passphrase is asked for.
             return Err(e);
         }
@@ -200,7 +199,7 @@ impl Context {
     pub(crate) fn secret(&self) -> Result<Secret> {
         match self.given_secret()? {
             Some(secret) => Ok(secret),
-            None => Secret::passphrase(prompt("Passphrase: ")?),
+            None => prompted(self.location()?),
         }
     }
 
@@ -231,19 +230,21 @@ impl Context {
             return self.read_key_file(path).map(Some);
         }
         if let Some(path) = keys.password_file {
-            return Secret::passphrase(first_line_of(path)?).map(Some);
+            return passphrase_in(path).map(Some);
         }
         if let Some(command) = keys.password_command {
-            return Secret::passphrase(output_of(command)?).map(Some);
+            let secret = Secret::passphrase(first_line(&input::output_of(command)?));
+            return secret.map(Some).map_err(|e| e.with_object("--password-command"));
         }
         if let Some(path) = keys.recovery_key_file {
-            return Secret::parse_recovery(&Zeroizing::new(whole(path)?)).map(Some);
+            return recovery_in(path).map(Some);
         }
         Ok(None)
     }
 
     fn read_key_file(&self, path: &Path) -> Result<Secret> {
-        let secret = Secret::read_key_file(path)?;
+        let text = input::text(path, MAX_SECRET, ErrorKind::WrongKey)?;
+        let secret = Secret::parse_key_file(&text, &path.display().to_string())?;
         if Secret::key_file_is_exposed(path) {
             self.out.warn(&format!(
                 "{} can be read by others; `chmod 600` keeps it to yourself",
@@ -282,7 +283,7 @@ impl Context {
     pub(crate) fn new_secret(args: &NewKeyArgs) -> Result<Secret> {
         match (&args.new_key_file, &args.new_password_file) {
             (Some(path), _) => Secret::create_key_file(path),
-            (None, Some(path)) => Secret::passphrase(first_line_of(path)?),
+            (None, Some(path)) => passphrase_in(path),
             (None, None) => new_passphrase(),
         }
     }
@@ -294,12 +295,10 @@ impl Context {
             secrets.push((self.read_key_file(path)?, path));
         }
         for path in &args.with_password_file {
-            let secret = Secret::passphrase(first_line_of(path)?);
-            secrets.push((secret.map_err(|e| e.with_object(path.display().to_string()))?, path));
+            secrets.push((passphrase_in(path)?, path));
         }
         for path in &args.with_recovery_key_file {
-            let secret = Secret::parse_recovery(&Zeroizing::new(whole(path)?));
-            secrets.push((secret.map_err(|e| e.with_object(path.display().to_string()))?, path));
+            secrets.push((recovery_in(path)?, path));
         }
         Ok(secrets.into_iter().map(|(s, path)| (s, path.display().to_string())).collect())
     }
@@ -476,60 +475,71 @@ pub(crate) fn now() -> DateTime<Local> {
 }
 
 fn new_passphrase() -> Result<Secret> {
-    let first = Zeroizing::new(prompt("New passphrase: ")?);
+    let first = prompt("New passphrase: ")?;
     if first.is_empty() {
         return Err(Error::new(ErrorKind::Usage, "the passphrase is empty"));
     }
-    let second = Zeroizing::new(prompt("The same again: ")?);
+    let second = prompt("The same again: ")?;
     if first != second {
         return Err(Error::new(ErrorKind::Usage, "the two passphrases differ"));
     }
     Secret::passphrase(first.to_string())
 }
 
-fn prompt(text: &str) -> Result<String> {
+fn prompted(location: &str) -> Result<Secret> {
+    Secret::passphrase(prompt(&format!("Passphrase of {location}: "))?.to_string())
+}
+
+fn prompt(text: &str) -> Result<Zeroizing<String>> {
     if !std::io::stdin().is_terminal() {
         return Err(Error::new(ErrorKind::WrongKey, "no key was given, and there is no terminal to ask on")
             .with_hint(
                 "use --key-file, --password-file, --password-command, PAGEKEEP_KEY_FILE or PAGEKEEP_PASSWORD",
             ));
     }
-    rpassword::prompt_password(printable(text))
-        .map_err(|e| Error::io(e, "cannot be asked for", "the passphrase"))
+    input::prompt(text)
 }
 
-fn whole(path: &Path) -> Result<String> {
-    let read = || {
-        let mut text = String::new();
-        std::fs::File::open(path)?.take(MAX_SECRET).read_to_string(&mut text)?;
-        Ok(text)
+fn passphrase_in(path: &Path) -> Result<Secret> {
+    let text = input::text(path, MAX_SECRET, ErrorKind::WrongKey)?;
+    Secret::passphrase(first_line(&text)).map_err(|e| e.with_object(path.display().to_string()))
+}
+
+fn recovery_in(path: &Path) -> Result<Secret> {
+    let text = input::text(path, MAX_SECRET, ErrorKind::WrongKey)?;
+    Secret::parse_recovery(&text).map_err(|e| e.with_object(path.display().to_string()))
+}
+
+/// Refuses what other programs take for a place in a cloud or on another machine, and would become a folder of that name here.
+fn check_location(location: &str) -> Result<()> {
+    // What has a slash before its first colon is a path.
+    let Some((scheme, rest)) = location.split_once(':').filter(|(s, _)| !s.contains('/')) else {
+        return Ok(());
     };
-    read().map_err(|e| {
-        Error::io(e, "cannot be read", path.display().to_string()).with_kind(ErrorKind::WrongKey)
-    })
+    if !SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()) && !rest.starts_with('/') {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Usage,
+        "is no directory: cloud storage and other machines are not supported yet",
+    )
+    .with_object(location)
+    .with_hint(format!("name a directory; one that is really called so is ./{location}")))
 }
 
-fn first_line_of(path: &Path) -> Result<String> {
-    let text = Zeroizing::new(whole(path)?);
-    Ok(text.lines().next().unwrap_or_default().to_owned())
-}
+/// The beginnings of locations of restic, rclone, Litestream and others.
+const SCHEMES: [&str; 22] = [
+    "abs", "azblob", "azure", "b2", "file", "ftp", "gcs", "gs", "http", "https", "nfs", "oss",
+    "rclone", "rest", "s3", "scp", "sftp", "smb", "ssh", "swift", "webdav", "webdavs",
+];
 
-fn output_of(command: &str) -> Result<String> {
-    let failed = |e| {
-        Error::io(e, "cannot be run", format!("--password-command {command:?}"))
-            .with_kind(ErrorKind::WrongKey)
-    };
-    let mut child =
-        Command::new("sh").arg("-c").arg(command).stdout(Stdio::piped()).spawn().map_err(failed)?;
-    let mut line = String::new();
-    if let Some(stdout) = child.stdout.take() {
-        BufReader::new(stdout.take(MAX_SECRET)).read_line(&mut line).map_err(failed)?;
+/// The error of a store that can't be reached, with the whole path of what it names.
+fn within(location: &str, e: Error) -> Error {
+    match e.object() {
+        Some(object) if e.kind() == ErrorKind::Storage && !object.starts_with(location) => {
+            let path = Path::new(location).join(object).display().to_string();
+            e.with_object(path)
+        }
+        _ => e,
     }
-    let status = child.wait().map_err(failed)?;
-    // A command that prints more than a line may be told so by a broken pipe; its first line still counts.
-    if !status.success() && line.is_empty() {
-        return Err(Error::new(ErrorKind::WrongKey, format!("failed: {status}"))
-            .with_object(format!("--password-command {command:?}")));
-    }
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }

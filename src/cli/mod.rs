@@ -9,6 +9,7 @@ mod context;
 mod copy;
 mod demo;
 mod generate;
+mod input;
 mod keys;
 mod list;
 mod output;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::args::{HoldCommand, PolicyArgs, PruneArgs, UndeleteArgs};
 use super::context::Context;
+use super::input;
 use super::list::chosen;
 use super::output::{bytes, counted, quote, table, time};
 use super::progress::Progress;
@@ -17,7 +18,7 @@ use crate::repo::history::History;
 use crate::types::{Seq, Timestamp};
 
 /// The longest policy file.
-const MAX_POLICY: u64 = 64 * 1024;
+const MAX_POLICY: usize = 64 * 1024;
 
 pub(crate) fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
     let text = policy_text(&args.policy)?;
@@ -55,17 +56,15 @@ fn explain_stop(e: Error) -> Error {
 pub(crate) fn policy_text(args: &PolicyArgs) -> Result<PolicyText> {
     let mut text = match &args.policy {
         Some(path) => {
-            let name = path.display().to_string();
-            let len = std::fs::metadata(path).map_or(0, |meta| meta.len());
-            if len > MAX_POLICY {
-                return Err(
-                    Error::new(ErrorKind::Usage, "is too long for a policy").with_object(name)
-                );
-            }
-            let content = std::fs::read_to_string(path)
-                .map_err(|e| Error::io(e, "cannot be read", &*name).with_kind(ErrorKind::Usage))?;
+            let content = input::text(path, MAX_POLICY, ErrorKind::Usage)?;
             toml::from_str::<PolicyText>(&content).map_err(|e| {
-                Error::new(ErrorKind::Usage, "is not a policy").with_object(name).with_source(e)
+                // As it prints itself it has several lines, with the text in them.
+                let before = e.span().and_then(|span| content.get(..span.start));
+                let line = before.map_or(String::new(), |text| {
+                    format!(" in line {}", text.matches('\n').count() + 1)
+                });
+                Error::new(ErrorKind::Usage, format!("is not a policy{line}: {}", e.message()))
+                    .with_object(path.display().to_string())
             })?
         }
         None => PolicyText::default(),

@@ -324,10 +324,12 @@ pub(crate) fn check(scratch: &Scratch, check: Check, monitor: &dyn Monitor) -> R
     }
     monitor.phase(Phase::Check, None);
     let checker = scratch.opened(Checker::open)?;
-    let answer = match check {
-        Check::Full => checker.integrity_check()?,
-        Check::Quick | Check::None => checker.quick_check()?,
-    };
+    let answer = checker.until(&|| monitor.cancelled(), |checker| match check {
+        Check::Full => checker.integrity_check(),
+        Check::Quick | Check::None => checker.quick_check(),
+    });
+    check_cancelled(monitor)?;
+    let answer = answer?;
     for text in few(answer.unchecked.into_iter()) {
         monitor.warn(&format!("the restored database could not be checked in full: {text}"));
     }

@@ -375,7 +375,24 @@ impl Run<'_> {
             let clock = Instant::now();
             let started = Timestamp::now();
             let mut looked = Looked { findings: earlier.clone(), ..Looked::default() };
-            Self::note(self.restore_one(&commit, &mut looked), &mut looked.findings)?;
+            match self.restore_one(&commit, &mut looked) {
+                Err(e) if e.kind() == ErrorKind::Interrupted && !self.monitor.cancelled() => {
+                    // Time was up in the middle of it: this commit was neither proven nor found bad.
+                    if report.restored.is_empty() {
+                        return Err(Error::new(
+                            ErrorKind::Failure,
+                            "time was up before one commit was checked, so nothing is proven",
+                        )
+                        .with_object(format!("{}@seq:{}", self.history.name(), commit.seq))
+                        .with_hint("give it more time, or a query that ends"));
+                    }
+                    report.timed_out = true;
+                    break;
+                }
+                done => {
+                    Self::note(done, &mut looked.findings)?;
+                }
+            }
             if !looked.findings.is_empty() && is_replaced(self.history, self.chain)? {
                 return Ok(false);
             }
@@ -435,6 +452,19 @@ impl Run<'_> {
         write_pages(self.history, self.chain, commit, scratch.file(), threads, monitor)?;
         monitor.phase(Phase::Check, None);
         let checker = scratch.opened(|path| Checker::of_scratch(path, scratch.file()))?;
+        let stop = || monitor.cancelled() || self.out_of_time();
+        let asked = checker.until(&stop, |checker| self.ask(checker, &of, looked));
+        check_cancelled(monitor)?;
+        asked
+    }
+
+    /// What SQLite and the user's assertions have to say.
+    fn ask(
+        &self,
+        checker: &Checker,
+        of: &dyn Fn(String) -> Finding,
+        looked: &mut Looked,
+    ) -> Result<()> {
         let checks =
             [(INTEGRITY, checker.integrity_check()?), (KEYS, checker.foreign_key_check()?)];
         for (name, answer) in checks {

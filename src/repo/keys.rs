@@ -4,11 +4,12 @@
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use argon2::{Algorithm, Argon2, Params, Version};
+use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -22,6 +23,9 @@ const SYMBOLS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const RECOVERY_CHECKSUM: &str = "pagekeep 2026 v1 recovery checksum";
 /// Symbols of a recovery key: 35 bytes of five bits each.
 const RECOVERY_LEN: usize = 56;
+
+/// The longest key file, with its comments.
+const MAX_KEY_FILE: u64 = 64 << 10;
 
 /// What opens a repository.
 #[derive(Clone)]
@@ -60,21 +64,30 @@ impl Secret {
         Ok(Self::Recovery(Zeroizing::new(random_bytes()?)))
     }
 
-    /// Reads a key file.
+    /// Reads a key file. Nothing but a file is read, so that nobody waits for a pipe.
     ///
     /// # Errors
     /// [`ErrorKind::WrongKey`] when it can't be read or is not a key file.
     pub fn read_key_file(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
-        let text = fs::read_to_string(path).map(Zeroizing::new).map_err(|e| {
+        let text = small_file(path).map_err(|e| {
             let hint = match e.kind() {
                 io::ErrorKind::NotFound => {
                     "check its path, and whether its disk is mounted; `pagekeep init` creates one with a new repository"
                 }
+                io::ErrorKind::InvalidInput => "name a file, of one line and comments",
                 _ => "check that this user may read it",
             };
             Error::io(e, "cannot be read", &*name).with_kind(ErrorKind::WrongKey).with_hint(hint)
         })?;
+        Self::parse_key_file(&text, &name)
+    }
+
+    /// The key in a key file's text. `name` is what errors call it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongKey`] when it is not a key file's.
+    pub fn parse_key_file(text: &str, name: &str) -> Result<Self> {
         let mut lines =
             text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
         let key = lines.next().and_then(parse_hex).map(Zeroizing::new);
@@ -199,6 +212,22 @@ impl Secret {
             }
         }
     }
+}
+
+/// The text of a file of the size that key files have, with comments.
+fn small_file(path: &Path) -> io::Result<Zeroizing<String>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let wrong = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    if !file.metadata()?.is_file() {
+        return wrong("it is not a file");
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(MAX_KEY_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_KEY_FILE {
+        return wrong("it is too long for a key file");
+    }
+    Ok(text)
 }
 
 fn recovery_checksum(key: &[u8; 32]) -> [u8; 3] {

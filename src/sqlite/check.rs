@@ -11,13 +11,19 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use crossbeam_channel::RecvTimeoutError;
 use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
+use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags, ffi};
 
 use super::accounting;
 use super::source_error;
 use crate::error::{Error, ErrorKind, Result};
+
+/// How often a long check looks whether it should stop.
+const TICK: Duration = Duration::from_millis(50);
 
 /// How many findings of a check are kept.
 pub(super) const FINDINGS: usize = 10;
@@ -69,6 +75,27 @@ pub(crate) fn unsound(connection: &Connection) -> Result<Vec<String>> {
     Ok(answer.unsound)
 }
 
+/// What ends the queries of some connections.
+#[derive(Default)]
+struct Handles(Mutex<Vec<InterruptHandle>>);
+
+impl Handles {
+    fn add(&self, connection: &Connection) {
+        let mut handles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        handles.push(connection.get_interrupt_handle());
+    }
+
+    fn each(&self, work: impl Fn(&InterruptHandle)) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(work);
+    }
+}
+
+impl std::fmt::Debug for Handles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Handles")
+    }
+}
+
 /// A restored database, opened for checks.
 #[derive(Debug)]
 pub struct Checker {
@@ -76,6 +103,8 @@ pub struct Checker {
     connection: Connection,
     /// SQLite forgets CHECK constraints where it may not write.
     writable: Option<Connection>,
+    /// What ends the queries of all its connections.
+    handles: Handles,
 }
 
 impl Checker {
@@ -85,7 +114,9 @@ impl Checker {
     /// When SQLite can't open it.
     pub fn open(path: &Path) -> Result<Self> {
         let connection = connect_immutable(path)?;
-        Ok(Self { path: path.to_owned(), connection, writable: None })
+        let handles = Handles::default();
+        handles.add(&connection);
+        Ok(Self { path: path.to_owned(), connection, writable: None, handles })
     }
 
     /// Opens a file that is only there to be checked. CHECK constraints are checked, too. A database in WAL mode is
@@ -103,7 +134,9 @@ impl Checker {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let writable = Connection::open_with_flags(path, flags)
             .map_err(|e| failed_to(e, "SQLite cannot open the restored database"))?;
-        Ok(Self { writable: Some(writable), ..Self::open(path)? })
+        let checker = Self::open(path)?;
+        checker.handles.add(&writable);
+        Ok(Self { writable: Some(writable), ..checker })
     }
 
     /// The connection, for reading.
@@ -111,9 +144,27 @@ impl Checker {
         &self.connection
     }
 
-    /// The handle that interrupts a long check from another thread.
-    pub fn interrupt_handle(&self) -> rusqlite::InterruptHandle {
-        self.connection.get_interrupt_handle()
+    /// Does something that `stop` can end, however long a query takes: it is asked all the time, and once it says so every query ends with
+    /// [`ErrorKind::Interrupted`].
+    pub(crate) fn until<T>(
+        &self,
+        stop: &(dyn Fn() -> bool + Sync),
+        work: impl FnOnce(&Self) -> T,
+    ) -> T {
+        let (working, over) = crossbeam_channel::bounded::<()>(0);
+        std::thread::scope(|scope| {
+            let handles = &self.handles;
+            scope.spawn(move || {
+                while over.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                    if stop() {
+                        handles.each(InterruptHandle::interrupt);
+                    }
+                }
+            });
+            let done = work(self);
+            drop(working);
+            done
+        })
     }
 
     /// `PRAGMA quick_check`, and what it leaves out of the pages.
@@ -178,6 +229,9 @@ impl Checker {
             }
             Err(e) if lacks(&message(&e)) => {
                 Ok(Asserted::Unanswered(format!("`{sql}`: {}", message(&e))))
+            }
+            Err(e) if e.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+                Err(failed_to(e, "was stopped").with_object(format!("the assertion `{sql}`")))
             }
             Err(e) => {
                 Err(Error::new(ErrorKind::Usage, "the assertion is not a query that can run")
@@ -295,6 +349,7 @@ impl Checker {
     /// the order which collations define: SQLite wants to know them all the same.
     fn stand_ins(&self) -> Result<Connection> {
         let connection = connect_immutable(&self.path)?;
+        self.handles.add(&connection);
         connection
             .collation_needed(|connection, name| connection.create_collation(name, |a, b| a.cmp(b)))
             .map_err(|e| failed_to(e, "SQLite's check did not begin"))?;
