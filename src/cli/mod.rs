@@ -13,6 +13,7 @@ mod input;
 mod keys;
 mod list;
 mod output;
+mod process;
 mod progress;
 mod repair;
 mod restore;
@@ -48,6 +49,7 @@ enum Ended {
 
 /// Parses the arguments of the process, runs the command, and answers the exit code.
 pub fn run() -> ExitCode {
+    process::prepare();
     progress::catch_signals();
     let cli = match parse() {
         Ok(cli) => cli,
