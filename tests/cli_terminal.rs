@@ -96,3 +96,70 @@ fn nothing_that_a_terminal_obeys_reaches_it_from_names_and_paths() {
     }
     lab.run(&["repair", EVIL]).failed(16, &[shown]);
 }
+
+/// The command, with standard output led to `/dev/full`.
+fn into_a_full_disk(lab: &Lab, args: &[&str]) -> Ended {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = lab.command(args);
+    Ended::of(command.stdout(full))
+}
+
+#[test]
+fn who_can_not_be_told_is_no_success() {
+    let lab = Lab::with_history();
+    for args in [
+        &["status"][..],
+        &["log", "app"],
+        &["snapshots"],
+        &["show", "app"],
+        &["stats", "app"],
+        &["drift", "app.db"],
+        &["verify", "app"],
+        &["backup", "app.db"],
+        &["restore", "app", "out.db"],
+        &["label", "app", "x"],
+        &["hold", "add", "app", "y"],
+        &["hold", "list"],
+        &["undelete", "app"],
+        &["prune", "app", "--keep-last", "9"],
+        &["repair"],
+        &["key", "list"],
+        &["rewind", "app.db", "--to", "seq:1", "-n"],
+        &["completions", "bash"],
+        &["man"],
+        &["--help"],
+        &["--version"],
+    ] {
+        let ended = into_a_full_disk(&lab, args);
+        ended.failed(14, &["standard output: cannot be written", "No space left"]);
+        assert_eq!(ended.stderr.matches("cannot be written").count(), 1, "told once: {ended:?}");
+        // None of these prints JSON.
+        if !["completions", "man", "undelete", "--help", "--version"].contains(&args[0]) {
+            into_a_full_disk(&lab, &[args, &["--json"]].concat()).failed(
+                match args[0] {
+                    // It is there already.
+                    "restore" => 17,
+                    _ => 14,
+                },
+                &["standard output: cannot be written"],
+            );
+        }
+    }
+    assert!(lab.path("out.db").exists(), "what was to be done is done");
+    // Damage is the more important answer.
+    let segment = lab.segment_of(2);
+    fs::remove_file(segment).unwrap();
+    into_a_full_disk(&lab, &["status"]).failed(4, &["standard output: cannot be written"]);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let lab = Lab::with_history();
+    for command in
+        ["log app", "status", "log app --json", "verify app", "completions bash", "--help"]
+    {
+        let line = format!("{{ {} {command}; echo \"$?\" >&2; }} | true", lab::BIN);
+        let ended = Ended::of(lab.other("sh").args(["-c", &format!("sleep 0.1; {line}")]));
+        assert_eq!(ended.stderr, "0\n", "{command}");
+    }
+}

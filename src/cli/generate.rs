@@ -34,9 +34,10 @@ fn pages(dir: &Path) -> Result<()> {
 }
 
 fn print(bytes: &[u8]) -> Result<()> {
-    match io::stdout().write_all(bytes) {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::io(e, "cannot be written", "stdout"))
+            Err(Error::io(e, "cannot be written", "standard output"))
         }
         _ => Ok(()),
     }

@@ -27,6 +27,7 @@ mod verify;
 mod watch;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -47,21 +48,17 @@ enum Ended {
     Damaged,
 }
 
+/// The exit code of `status` when something is older than it was asked to be.
+const LATE: u8 = 6;
+
 /// Parses the arguments of the process, runs the command, and answers the exit code.
 pub fn run() -> ExitCode {
     process::prepare();
     progress::catch_signals();
-    let cli = match parse() {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let cli = match parse(&args) {
         Ok(cli) => cli,
-        Err(e) => {
-            // Help and version are no errors; everything else is a question of usage.
-            let code = match e.kind() {
-                ClapKind::DisplayHelp | ClapKind::DisplayVersion => 0,
-                _ => 2,
-            };
-            let _ = e.print();
-            return ExitCode::from(code);
-        }
+        Err(e) => return ExitCode::from(unparsed(&args, &e)),
     };
     let out = Output::new(&cli.global);
     let context = Context::new(cli.global, out);
@@ -70,8 +67,12 @@ pub fn run() -> ExitCode {
         Ok(_) if context.out.has_found_damage() => 4,
         Ok(Ended::Damaged) => 4,
         Ok(Ended::Well) if context.out.has_found_newer() => ErrorKind::TooNew.exit_code(),
-        Ok(Ended::Well) if context.out.has_warned() => 3,
-        Ok(Ended::Well) => 0,
+        Ok(Ended::Well) if context.out.has_found_late() => LATE,
+        Ok(Ended::Well) => match context.out.lost() {
+            Some(kind) => kind.exit_code(),
+            None if context.out.has_warned() => 3,
+            None => 0,
+        },
         Err(e) => {
             context.out.error(e);
             e.kind().exit_code()
@@ -80,10 +81,30 @@ pub fn run() -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Tells what the parser has to say instead of arguments, and returns the exit code.
+fn unparsed(args: &[OsString], e: &clap::Error) -> u8 {
+    if matches!(e.kind(), ClapKind::DisplayHelp | ClapKind::DisplayVersion) {
+        // Asked for, and so data.
+        return match e.print().and_then(|()| std::io::stdout().flush()) {
+            Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+                let e = output::unwritten(e);
+                output::print_error(&e);
+                e.kind().exit_code()
+            }
+            _ => 0,
+        };
+    }
+    if args.iter().any(|arg| arg == "--json") {
+        output::print_usage_error(&e.render().to_string());
+    }
+    // There is nobody else to tell.
+    let _ = e.print();
+    ErrorKind::Usage.exit_code()
+}
+
 /// The arguments. Those that an error repeats are shown as a terminal may see them.
-fn parse() -> Result<Cli, clap::Error> {
-    let args: Vec<OsString> = std::env::args_os().collect();
-    Cli::try_parse_from(&args).map_err(|e| {
+fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(args).map_err(|e| {
         let shown = args.iter().map(|arg| printable(&arg.to_string_lossy()));
         Cli::try_parse_from(shown).err().unwrap_or(e)
     })

@@ -1,14 +1,14 @@
 //! What a command prints: data on stdout, everything else on stderr; tables for people, lines of JSON for programs.
 
 use std::io::{self, IsTerminal};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
 
 use super::args::{Color, Global};
-use super::terminal::{Line, bold, printable, printable_json, red, write_line, yellow};
-use crate::error::{Error, ErrorKind};
+use super::terminal::{Line, bold, printable, printable_json, red, settle, write_line, yellow};
+use crate::error::{Error, ErrorKind, Result};
 pub(crate) use crate::policy::clock::local as time;
 use crate::types::Timestamp;
 
@@ -19,11 +19,18 @@ pub(crate) struct Output {
     pub(crate) quiet: bool,
     pub(crate) verbose: bool,
     /// Shared by all clones.
-    warned: Arc<AtomicBool>,
-    /// Shared by all clones.
-    damaged: Arc<AtomicBool>,
-    /// Shared by all clones.
-    too_new: Arc<AtomicBool>,
+    met: Arc<Met>,
+}
+
+/// What a command met, which decides its exit code.
+#[derive(Debug, Default)]
+struct Met {
+    warned: AtomicBool,
+    damaged: AtomicBool,
+    too_new: AtomicBool,
+    late: AtomicBool,
+    /// Why a line of standard output is lost.
+    lost: OnceLock<ErrorKind>,
 }
 
 impl Output {
@@ -38,15 +45,40 @@ impl Output {
             json: global.json,
             quiet: global.quiet,
             verbose: global.verbose,
-            warned: Arc::default(),
-            damaged: Arc::default(),
-            too_new: Arc::default(),
+            met: Arc::default(),
         }
     }
 
-    /// A line of data.
+    /// A line of data. What can't be written is told once, and makes the command fail in the end: what it does goes on. A reader
+    /// that has gone away, as `head` does, is no failure.
     pub(crate) fn line(&self, line: impl Into<Line>) {
-        let _ = write_line(&mut anstream::stdout(), &line.into());
+        if let Err(e) = write_line(&mut anstream::stdout(), &line.into())
+            && e.kind() != io::ErrorKind::BrokenPipe
+        {
+            let e = unwritten(e);
+            if self.met.lost.set(e.kind()).is_ok() {
+                print_error(&e);
+            }
+        }
+    }
+
+    /// Lines of data that the user has to get before the command goes on.
+    ///
+    /// # Errors
+    /// When they did not arrive, as far as that can be told.
+    pub(crate) fn deliver(&self, lines: Vec<Line>, stop: impl Fn() -> bool) -> Result<()> {
+        let write = || {
+            for line in lines {
+                write_line(&mut anstream::stdout(), &line)?;
+            }
+            settle(stop)
+        };
+        write().map_err(unwritten)
+    }
+
+    /// What the lines that are lost make of the command, if there are any.
+    pub(crate) fn lost(&self) -> Option<ErrorKind> {
+        self.met.lost.get().copied()
     }
 
     /// A line of a summary: data that `--quiet` leaves out.
@@ -73,7 +105,7 @@ impl Output {
 
     /// Something that went on although it was not as it should be; makes the exit code 3.
     pub(crate) fn warn(&self, text: &str) {
-        self.warned.store(true, Ordering::Relaxed);
+        self.met.warned.store(true, Ordering::Relaxed);
         if self.json {
             self.object(&json!({"type": "warning", "message": text}));
         }
@@ -107,18 +139,42 @@ impl Output {
         }
     }
 
+    /// What goes wrong, or right again, while the command goes on: on stderr, also with `--quiet`.
+    pub(crate) fn trouble(&self, line: impl Into<Line>) {
+        tell(line);
+    }
+
+    /// What was warned of is no matter any more.
+    pub(crate) fn forgive_warnings(&self) {
+        self.met.warned.store(false, Ordering::Relaxed);
+    }
+
     pub(crate) fn has_warned(&self) -> bool {
-        self.warned.load(Ordering::Relaxed)
+        self.met.warned.load(Ordering::Relaxed)
     }
 
     /// Damage or loss beside which the command goes on with the rest; makes the exit code 4. What a newer version wrote
     /// makes it 15, unless something is damaged, too. `more` goes into the JSON.
     pub(crate) fn finding(&self, error: &Error, more: Value) {
         let found = match error.kind() {
-            ErrorKind::TooNew => &self.too_new,
-            _ => &self.damaged,
+            ErrorKind::TooNew => &self.met.too_new,
+            _ => &self.met.damaged,
         };
         found.store(true, Ordering::Relaxed);
+        self.tell_finding(error, more);
+    }
+
+    /// What is older than it was asked to be; makes the exit code 6, unless something is damaged.
+    pub(crate) fn late(&self, error: &Error, more: Value) {
+        self.met.late.store(true, Ordering::Relaxed);
+        self.tell_finding(error, more);
+    }
+
+    pub(crate) fn has_found_late(&self) -> bool {
+        self.met.late.load(Ordering::Relaxed)
+    }
+
+    fn tell_finding(&self, error: &Error, more: Value) {
         if self.json {
             let mut value = json!({"type": "finding", "object": error.object(),
                                    "message": error.message(), "hint": error.hint()});
@@ -127,16 +183,16 @@ impl Output {
             }
             self.object(&value);
         }
-        self.print_error(error);
+        print_error(error);
     }
 
     pub(crate) fn has_found_damage(&self) -> bool {
-        self.damaged.load(Ordering::Relaxed)
+        self.met.damaged.load(Ordering::Relaxed)
     }
 
     /// Whether something was found that a newer version wrote.
     pub(crate) fn has_found_newer(&self) -> bool {
-        self.too_new.load(Ordering::Relaxed)
+        self.met.too_new.load(Ordering::Relaxed)
     }
 
     /// Whether there was any finding.
@@ -144,7 +200,7 @@ impl Output {
         self.has_found_damage() || self.has_found_newer()
     }
 
-    /// An error, with all that is known about it.
+    /// Why the command did not come to its end, with all that is known about it. A stop that was asked for is no error.
     pub(crate) fn error(&self, error: &Error) {
         let kind = error.kind();
         if self.json {
@@ -158,27 +214,52 @@ impl Output {
                 "hint": error.hint(),
             }));
         }
-        self.print_error(error);
-    }
-
-    fn print_error(&self, error: &Error) {
-        let mut text = format!(" {error}");
-        for cause in chain(error) {
-            text.push_str(": ");
-            text.push_str(&cause);
+        if kind == ErrorKind::Interrupted && error.object().is_none() {
+            tell(error.message());
+            error.hint().into_iter().for_each(|text| tell(hint(text)));
+            return;
         }
-        tell(red("error:").then(text));
-        if let Some(text) = error.hint() {
-            tell(hint(text));
-        }
+        print_error(error);
     }
 }
 
+pub(crate) fn print_error(error: &Error) {
+    let mut text = format!(" {error}");
+    for cause in chain(error) {
+        text.push_str(": ");
+        text.push_str(&cause);
+    }
+    tell(red("error:").then(text));
+    if let Some(text) = error.hint() {
+        tell(hint(text));
+    }
+}
+
+/// What the parser refuses, as an error in JSON: its first paragraph is the message.
+pub(crate) fn print_usage_error(told: &str) {
+    let message = told.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+    let kind = ErrorKind::Usage;
+    let value = json!({"type": "error", "kind": kind.name(), "exit_code": kind.exit_code(), "object": null,
+                       "message": message, "cause": [], "hint": "`pagekeep help COMMAND` tells what it takes"});
+    // The exit code and standard error say it, too.
+    let _ = write_line(&mut anstream::stdout(), &printable_json(&value).into());
+}
+
+pub(crate) fn unwritten(e: io::Error) -> Error {
+    Error::io(e, "cannot be written", "standard output")
+}
+
+/// The errors underneath, but for those that say again what the one above says.
 fn chain(error: &Error) -> Vec<String> {
-    let mut causes = Vec::new();
+    let mut causes: Vec<String> = Vec::new();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        causes.push(cause.to_string());
+        let text = cause.to_string();
+        let above = causes.last().map_or(error.message(), String::as_str);
+        // SQLite's are "database is locked", and below that "Error code 5: database is locked".
+        if !text.ends_with(above) && !above.ends_with(&text) {
+            causes.push(text);
+        }
         source = cause.source();
     }
     causes
@@ -198,17 +279,30 @@ pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
+/// How many columns the terminal on stderr has.
+pub(crate) fn stderr_width() -> usize {
+    match rustix::termios::tcgetwinsize(io::stderr()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+        _ => 80,
+    }
+}
+
 /// How long ago a time was.
 pub(crate) fn ago(t: Timestamp, now: Timestamp) -> String {
-    let seconds = now.0.saturating_sub(t.0) / 1_000_000;
-    let text = match seconds {
-        ..0 => return "in the future".to_owned(),
+    match u64::try_from(now.0.saturating_sub(t.0) / 1_000_000) {
+        Ok(seconds) => format!("{} ago", span(seconds)),
+        Err(_) => "in the future".to_owned(),
+    }
+}
+
+/// A length of time, rounded down; up to two days in hours, as people say it.
+pub(crate) fn span(seconds: u64) -> String {
+    match seconds {
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min", seconds / 60),
-        3600..86_400 => format!("{} h", seconds / 3600),
+        3600..172_800 => format!("{} h", seconds / 3600),
         _ => format!("{} d", seconds / 86_400),
-    };
-    format!("{text} ago")
+    }
 }
 
 /// A number of bytes for people.

@@ -6,6 +6,15 @@
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+/// How long a pipe's reader may take before it is believed to read in the end.
+const READER: Duration = Duration::from_secs(5);
 
 /// How a piece of a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +126,39 @@ pub(crate) fn write_line(to: &mut impl Write, line: &Line) -> io::Result<()> {
     text.push('\n');
     to.write_all(text.as_bytes())?;
     to.flush()
+}
+
+/// Waits until what was written to standard output is where it goes to: on the disk, or taken out of a pipe by its reader. A reader
+/// that holds the pipe for long and reads nothing is believed to read in the end; one that went away has not read.
+pub(crate) fn settle(stop: impl Fn() -> bool) -> io::Result<()> {
+    let out = io::stdout();
+    out.lock().flush()?;
+    match FileType::from_raw_mode(rustix::fs::fstat(&out)?.st_mode) {
+        FileType::RegularFile => match rustix::fs::fsync(&out) {
+            // A file system without it.
+            Err(Errno::INVAL | Errno::ROFS) => Ok(()),
+            synced => Ok(synced?),
+        },
+        FileType::Fifo => taken(&out, &stop),
+        _ => Ok(()),
+    }
+}
+
+fn taken(pipe: &impl AsFd, stop: &dyn Fn() -> bool) -> io::Result<()> {
+    let began = Instant::now();
+    while rustix::io::ioctl_fionread(pipe)? > 0 && began.elapsed() < READER {
+        let tick = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+        let mut gone = [PollFd::new(pipe, PollFlags::empty())];
+        match poll(&mut gone, Some(&tick)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Err(io::ErrorKind::BrokenPipe.into()),
+            Err(e) => return Err(e.into()),
+        }
+        if stop() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
