@@ -39,7 +39,11 @@ fn init_makes_a_private_repository_and_tells_the_recovery_key_once() {
     assert!(ended.stdout.contains("created repository") && ended.stdout.contains("Recovery key"));
     let objects = lab.json(&["init"]);
     let recovery = last(&objects)["recovery_key"].as_str().unwrap();
-    assert_eq!((objects.len(), recovery.len()), (1, 63));
+    assert_eq!((objects.len(), recovery.len()), (2, 63));
+    assert_eq!(
+        (&objects[0]["type"], &objects[0]["recovery_key"]),
+        (&"recovery-key".into(), &recovery.into())
+    );
     assert!(!lab.ok(&["init", "-r", "bare", "--no-recovery-key"]).stdout.contains("Recovery"));
 
     fs::write(lab.path("recovery"), recovery.to_lowercase().replace('-', " ")).unwrap();

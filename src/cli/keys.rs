@@ -5,7 +5,8 @@ use serde_json::json;
 use super::args::{InitArgs, KeyCommand, NewKeyArgs, RotateArgs};
 use super::context::Context;
 use super::output::{bytes, counted, table, time};
-use super::progress::Progress;
+use super::progress::{Progress, stop_requested};
+use super::terminal::printable_json;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::slot::{KdfParams, SecretKind};
 use crate::ops::prune;
@@ -28,9 +29,15 @@ pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<()> {
     let secret = context.first_secret()?;
     let store = repo::create_store(location)?;
     let recovery = if args.no_recovery_key { None } else { Some(Secret::new_recovery()?) };
+    if let Some(recovery) = &recovery {
+        hand_over(context, recovery).map_err(|e| {
+            e.with_hint("no repository was created, since its recovery key would be lost; --no-recovery-key makes none")
+        })?;
+    }
     let mut secrets = vec![(&secret, "first key")];
     secrets.extend(recovery.iter().map(|secret| (secret, RECOVERY_LABEL)));
-    let repository = Repository::init(store, &secrets, KdfParams::default(), context.state_dir()?)?;
+    let repository = Repository::init(store, &secrets, KdfParams::default(), context.state_dir()?)
+        .map_err(|e| if recovery.is_some() { in_vain(e) } else { e })?;
     if let Some(replaced) = check_place(&repository) {
         // Said once: whoever creates one here means it, or sees now that a disk is not mounted.
         context.out.warn(&replaced.to_string());
@@ -47,59 +54,115 @@ pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<()> {
         repository.id(),
         repository.store().location()
     ));
-    if let (Some(key), false) = (&printed, context.out.json) {
-        print_recovery(context, key);
-    }
     Ok(())
 }
 
-/// The one time that a recovery key is shown; even `--quiet` does not swallow it.
-fn print_recovery(context: &Context, key: &str) {
-    let out = &context.out;
-    out.line("");
-    out.line("Recovery key, shown only now. Write it down and keep it in a safe place:");
-    out.line("");
-    out.line(format_args!("    {key}"));
-    out.line("");
-    out.line("It opens the repository when the other key is lost: --recovery-key-file FILE.");
+/// Shows a recovery key, once: before it opens anything, and before another one is removed for it. Even `--quiet` does not swallow
+/// it.
+///
+/// # Errors
+/// When it did not arrive where standard output goes to.
+fn hand_over(context: &Context, recovery: &Secret) -> Result<()> {
+    let Some(key) = recovery.print_recovery() else { return Ok(()) };
+    let key = key.as_str();
+    let lines = if context.out.json {
+        vec![printable_json(&json!({"type": "recovery-key", "recovery_key": key})).into()]
+    } else {
+        vec![
+            "".into(),
+            "Recovery key, shown only now. Write it down and keep it in a safe place:".into(),
+            "".into(),
+            format_args!("    {key}").into(),
+            "".into(),
+            "It opens the repository when the other key is lost: --recovery-key-file FILE.".into(),
+            "".into(),
+        ]
+    };
+    context.out.deliver(lines, stop_requested)
+}
+
+/// What came between a recovery key that was shown and its use.
+fn in_vain(e: Error) -> Error {
+    let hint = e.hint().map_or(String::new(), |hint| format!("; {hint}"));
+    e.with_hint(format!("the recovery key above opens nothing{hint}"))
 }
 
 pub(crate) fn key(context: &Context, command: KeyCommand) -> Result<()> {
     let (repository, secret) = context.repository_and_secret()?;
     match command {
         KeyCommand::Rotate(args) => rotate(context, &repository, &secret, &args),
-        KeyCommand::Add(args) => {
-            let id = add(&repository, &args)?;
-            context.out.json_summary(json!({"added": id}));
-            context.out.summary(format_args!("added key {id}"));
-            Ok(())
-        }
+        KeyCommand::Add(args) => add(context, &repository, &args),
         KeyCommand::List => list(context, &repository),
-        KeyCommand::Remove { id } => {
-            let id = find(&repository, &id)?;
-            repository.remove_slot(id)?;
-            context.out.json_summary(json!({"removed": id}));
-            context.out.summary(format_args!("removed key {id}"));
-            Ok(())
-        }
-        KeyCommand::Passwd(args) => {
-            let old = repository.current_slot();
-            let new = add(&repository, &args)?;
-            // An interrupted rotation leaves several; none of them may go on opening.
-            for old in repository.opened_slots().iter().rev() {
-                repository.remove_slot(*old)?;
-            }
-            context.out.json_summary(json!({"added": new, "removed": old}));
-            context.out.summary(format_args!("key {new} replaces key {old}"));
-            Ok(())
-        }
+        KeyCommand::Remove { id, in_use } => remove(context, &repository, &id, in_use),
+        KeyCommand::Passwd(args) => passwd(context, &repository, &args),
         KeyCommand::Recovery { replace } => recovery(context, &repository, replace),
     }
 }
 
-fn add(repository: &Repository, args: &NewKeyArgs) -> Result<SlotId> {
+fn add(context: &Context, repository: &Repository, args: &NewKeyArgs) -> Result<()> {
     let secret = Context::new_secret(args)?;
-    repository.add_slot(&secret, &args.label, KdfParams::default())
+    if let Some(there) = repository.slots_of(&secret)?.first() {
+        context.out.warn(&format!(
+            "this key opens the repository already, by slot {there}: nothing was added"
+        ));
+        context.out.json_summary(json!({"added": null, "already": there}));
+        return Ok(());
+    }
+    let label = args.label.as_deref().unwrap_or_default();
+    let id = repository.add_slot(&secret, label, KdfParams::default())?;
+    context.out.json_summary(json!({"added": id}));
+    context.out.summary(format_args!("added key {id}"));
+    Ok(())
+}
+
+fn remove(context: &Context, repository: &Repository, id: &str, in_use: bool) -> Result<()> {
+    let id = find(repository, id)?;
+    // Of the last one there is more to say.
+    let others = repository.slots()?.len() > 1;
+    if repository.opened_slots().contains(&id) && others && !in_use {
+        return Err(Error::new(
+            ErrorKind::Refused,
+            "is the key in use: nothing that opens the repository with it, such as a cron job or `pagekeep watch`, could do so any more",
+        )
+        .with_object(id.to_string())
+        .with_hint("say --in-use if that is meant; `pagekeep key list` shows the others"));
+    }
+    repository.remove_slot(id)?;
+    context.out.json_summary(json!({"removed": id}));
+    context.out.summary(format_args!("removed key {id}"));
+    Ok(())
+}
+
+/// A new key instead of the one in use. One that was killed in between left both: with the same new key it goes on from there.
+fn passwd(context: &Context, repository: &Repository, args: &NewKeyArgs) -> Result<()> {
+    let (old, opened) = (repository.current_slot(), repository.opened_slots());
+    let secret = Context::new_secret(args)?;
+    let there = repository.slots_of(&secret)?;
+    if there.iter().any(|id| opened.contains(id)) {
+        return Err(Error::new(ErrorKind::Usage, "the new key is the one in use")
+            .with_object(old.to_string())
+            .with_hint("`pagekeep key list` shows whether the one before is still there; `pagekeep key remove ID` removes it"));
+    }
+    let new = match there.first() {
+        Some(there) => *there,
+        None => {
+            let label = args.label.clone().or_else(|| label_of(repository, old));
+            repository.add_slot(&secret, &label.unwrap_or_default(), KdfParams::default())?
+        }
+    };
+    // An interrupted rotation leaves several; none of them may go on opening.
+    for old in opened.iter().rev() {
+        repository.remove_slot(*old)?;
+    }
+    context.out.json_summary(json!({"added": new, "removed": old}));
+    context.out.summary(format_args!("key {new} replaces key {old}"));
+    Ok(())
+}
+
+fn label_of(repository: &Repository, id: SlotId) -> Option<String> {
+    let slots = repository.slots().ok()?;
+    let slot = slots.into_iter().find(|slot| slot.id == id)?;
+    slot.front.ok().map(|front| front.label)
 }
 
 fn recovery(context: &Context, repository: &Repository, replace: bool) -> Result<()> {
@@ -110,17 +173,24 @@ fn recovery(context: &Context, repository: &Repository, replace: bool) -> Result
         .filter(|s| s.front.as_ref().is_ok_and(|f| f.secret == SecretKind::Recovery))
         .map(|s| s.id)
         .collect();
-    let id = repository.add_slot(&secret, RECOVERY_LABEL, KdfParams::default())?;
-    let removed = if replace { old } else { Vec::new() };
+    hand_over(context, &secret).map_err(|e| e.with_hint("no key was added, and none removed"))?;
+    let id = repository.add_slot(&secret, RECOVERY_LABEL, KdfParams::default()).map_err(in_vain)?;
+    let (removed, kept) = if replace { (old, Vec::new()) } else { (Vec::new(), old) };
     for old in &removed {
         repository.remove_slot(*old)?;
     }
-    let printed = secret.print_recovery();
-    context
-        .out
-        .json_summary(json!({"added": id, "removed": removed, "recovery_key": printed.as_deref()}));
-    if let (Some(key), false) = (printed, context.out.json) {
-        print_recovery(context, &key);
+    context.out.json_summary(json!({"added": id, "removed": removed, "kept": kept,
+                                    "recovery_key": secret.print_recovery().as_deref()}));
+    context.out.summary(format_args!("added key {id}"));
+    for old in removed {
+        context.out.summary(format_args!("removed key {old}"));
+    }
+    if !kept.is_empty() {
+        let keys = counted(u64::try_from(kept.len()).unwrap_or(u64::MAX), "recovery key");
+        context.out.summary(format_args!(
+            "{keys} made before still open{} the repository; `pagekeep key recovery --replace` makes a new one and removes all others",
+            if kept.len() == 1 { "s" } else { "" },
+        ));
     }
     Ok(())
 }
@@ -143,15 +213,16 @@ fn rotate(
         new_recovery: recovery.as_ref(),
         remove_others: args.remove_others,
     })?;
-    // It opens the repository by now. Whatever happens from here on, it must not be lost.
-    let printed = recovery.as_ref().and_then(Secret::print_recovery);
-    match &printed {
-        Some(key) if context.out.json => {
-            context.out.object(&json!({"type": "recovery-key", "recovery_key": key.as_str()}));
-        }
-        Some(key) => print_recovery(context, key),
-        None => {}
+    if let Some(Err(e)) = recovery.as_ref().map(|recovery| hand_over(context, recovery)) {
+        let hint = match rotation.withdraw() {
+            Ok(()) => "nothing was rotated, and no key removed",
+            Err(_) => {
+                "nothing was rotated, and no key removed; slots that nobody needs were left, the next rotation removes them"
+            }
+        };
+        return Err(e.with_hint(hint));
     }
+    let printed = recovery.as_ref().and_then(Secret::print_recovery);
     let rotated = rotation.complete().map_err(|e| match e.hint() {
         Some(_) => e,
         None => e.with_hint("every key that was given still opens everything; run it again"),

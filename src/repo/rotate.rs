@@ -205,6 +205,15 @@ impl Rotation<'_> {
             .with_hint("nothing was rotated; run it again"))
     }
 
+    /// Takes the rotation back. Nobody sealed under the new key, so nobody needs the slots that have it.
+    ///
+    /// # Errors
+    /// Store errors, after which slots may be left that the next rotation removes.
+    pub fn withdraw(self) -> Result<()> {
+        let store = self.repository.store();
+        self.announced.iter().try_for_each(|id| store.delete(&names::slot(*id)))
+    }
+
     /// Puts the new key to use and removes what was there before.
     ///
     /// # Errors

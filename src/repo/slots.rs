@@ -52,6 +52,20 @@ impl Repository {
             .collect())
     }
 
+    /// The slots that a secret opens.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub fn slots_of(&self, secret: &Secret) -> Result<Vec<SlotId>> {
+        let slots = read_slots(self.store(), self.id())?;
+        match opened_by(&slots, secret) {
+            Ok(opened) => Ok(opened.iter().map(|(slot, _)| slot.id).collect()),
+            // Its slots are broken, and open nothing.
+            Err(e) if e.kind() == ErrorKind::Damaged => Ok(Vec::new()),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Adds a slot for another secret.
     ///
     /// # Errors

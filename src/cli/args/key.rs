@@ -16,10 +16,15 @@ pub(crate) enum KeyCommand {
     Remove {
         /// The key's id, as `key list` shows it
         id: String,
+        /// Remove it although it is the one that the repository was opened with just now
+        #[arg(long)]
+        in_use: bool,
     },
     /// Replace the key that you open the repository with; data stays as it is
+    ///
+    /// The new key gets the old one's name, unless you give another. If it was interrupted, run it again with the same keys.
     Passwd(NewKeyArgs),
-    /// Make a new recovery key and print it once
+    /// Make a new recovery key and print it once; those made before go on opening the repository
     Recovery {
         /// Remove the recovery keys made before
         #[arg(long)]
@@ -70,6 +75,6 @@ pub(crate) struct NewKeyArgs {
     #[arg(long, value_name = "FILE", group = "new")]
     pub(crate) new_password_file: Option<PathBuf>,
     /// A name for the key
-    #[arg(long, value_name = "LABEL", default_value = "")]
-    pub(crate) label: String,
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) label: Option<String>,
 }
