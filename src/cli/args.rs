@@ -31,7 +31,8 @@ Exit codes:
    4 damage found             15 format too new
    5 source unreadable        16 nothing matched
      or corrupt               17 refused, to protect data
-  10 no repository           130 interrupted
+   6 older than asked for    130 interrupted
+  10 no repository
 
 ",
     when!(),
@@ -79,7 +80,7 @@ pub(crate) struct Global {
     /// Print JSON, one object a line
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Print no progress and no summary
+    /// Print no progress, no summary, and no line for each commit; faults and warnings stay
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// Say what is being done and how long each phase took
@@ -125,9 +126,6 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
-    /// The application of the demo: writes to a database until it is stopped
-    #[command(hide = true)]
-    DemoWriter(DemoWriterArgs),
 }
 
 /// Create a repository
@@ -345,10 +343,22 @@ pub(crate) struct LabelArgs {
 }
 
 /// Show for each history the last backup, the last proofs and the sizes
+///
+/// For monitoring, `--max-age` and `--max-proof-age` make what is older exit code 6. Damage, and a verification that failed, are 4.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  pagekeep status
+  pagekeep status app --max-age 26h --max-proof-age 8d > /dev/null   # for cron: prints only what is wrong")]
 pub(crate) struct StatusArgs {
     /// Only this history
     pub(crate) name: Option<String>,
+    /// Fail if a history was not known to have everything within this time, such as 26h: by its newest commit, by the last
+    /// backup of this machine, or by a `watch` that shows that it is there
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) max_age: Option<std::time::Duration>,
+    /// Fail if no verification at level data or restore passed within this time, such as 8d
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) max_proof_age: Option<std::time::Duration>,
 }
 
 /// See it work: a database, a busy application, a disaster, and the way back
@@ -362,11 +372,6 @@ pub(crate) struct DemoArgs {
     /// Remove the folder at the end
     #[arg(long)]
     pub(crate) cleanup: bool,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct DemoWriterArgs {
-    pub(crate) database: PathBuf,
 }
 
 /// Print a script that completes commands in your shell

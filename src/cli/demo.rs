@@ -20,8 +20,11 @@ use super::progress::stop_requested;
 use super::shop;
 use super::terminal::bold;
 use crate::error::{Error, ErrorKind, Result};
+use crate::progress::stopped;
 use crate::types::{random_bytes, write_hex};
 
+/// The word that makes this program the demo's application.
+pub(crate) const WRITER: &str = "demo-writer";
 /// What the good state is called.
 const LABEL: &str = "before the mistake";
 /// How many orders the application has to commit before and after a backup.
@@ -165,7 +168,7 @@ impl Demo<'_> {
     /// Runs a command of ours in the folder, printed first, and fails if it does.
     fn pagekeep(&self, args: &[&str]) -> Result<()> {
         if stop_requested() {
-            return Err(Error::new(ErrorKind::Interrupted, "stopped on request"));
+            return Err(stopped());
         }
         let mut args: Vec<&str> = args.to_vec();
         if args.first() != Some(&"init") {
@@ -196,7 +199,7 @@ impl Demo<'_> {
         }
         // Ctrl-C reaches every process of a terminal.
         if stop_requested() || output.status.code() == Some(130) {
-            return Err(Error::new(ErrorKind::Interrupted, "stopped on request"));
+            return Err(stopped());
         }
         Err(failed(&format!("`{command}` ended with {}", output.status)))
     }
@@ -224,7 +227,7 @@ impl Application {
         );
         let mut child = demo
             .command()
-            .args(["demo-writer", "shop.db"])
+            .args([WRITER, "shop.db"])
             .stdin(Stdio::piped())
             .spawn()
             .map_err(|e| Error::io(e, "cannot be started", "the application"))?;
@@ -236,7 +239,7 @@ impl Application {
     fn wait_for_orders(&self, database: &Path, orders: u32) -> Result<()> {
         for _ in 0..6000 {
             if stop_requested() {
-                return Err(Error::new(ErrorKind::Interrupted, "stopped on request"));
+                return Err(stopped());
             }
             if shop::count(database, "orders")? >= orders {
                 return Ok(());

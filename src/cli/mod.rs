@@ -28,6 +28,7 @@ mod watch;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -56,6 +57,18 @@ pub fn run() -> ExitCode {
     process::prepare();
     progress::catch_signals();
     let args: Vec<OsString> = std::env::args_os().collect();
+    if let [_, word, database] = &args[..]
+        && word == demo::WRITER
+    {
+        // No command of people's: completions and tips do not offer it.
+        return match demo::write(Path::new(database)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(e) => {
+                output::print_error(&e);
+                ExitCode::from(e.kind().exit_code())
+            }
+        };
+    }
     let cli = match parse(&args) {
         Ok(cli) => cli,
         Err(e) => return ExitCode::from(unparsed(&args, &e)),
@@ -132,7 +145,6 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
         Command::Stats(args) => stats::stats(context, &args),
         Command::Key(command) => keys::key(context, command),
         Command::Demo(args) => demo::demo(context, &args),
-        Command::DemoWriter(args) => demo::write(&args.database),
         Command::Completions(args) => generate::completions(args.shell),
         Command::Man(args) => generate::man(&args),
     }

@@ -1,6 +1,7 @@
 //! `status`: for each history, how fresh, how proven, how large.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -8,11 +9,12 @@ use super::Ended;
 use super::args::StatusArgs;
 use super::context::{Context, shown};
 use super::list::{chosen, described_once};
-use super::output::{ago, bytes, counted, time};
+use super::output::{ago, bytes, counted, quote, span, time};
 use super::progress::Progress;
 use super::terminal::bold;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::proof::{Level, Proof};
+use crate::ops::freshness::{Freshness, freshness};
 use crate::ops::soundness::{Look, Soundness, few, judge_now};
 use crate::repo::chain::Problem;
 use crate::repo::doubt::{About, doubt};
@@ -34,9 +36,15 @@ pub(crate) fn status(context: &Context, args: &StatusArgs) -> Result<Ended> {
             context.out.line("no histories yet; `pagekeep backup DB` begins one");
         }
     }
+    if histories.is_empty() && (args.max_age.is_some() || args.max_proof_age.is_some()) {
+        let e = Error::new(ErrorKind::NotFound, "has no histories, so nothing is backed up")
+            .with_object(repository.store().location())
+            .with_hint("check -r; `pagekeep backup DB` begins a history");
+        context.out.late(&e, json!({}));
+    }
     let mut ended = Ended::Well;
     for history in &histories {
-        let shown = context.beside(args.name.is_none(), history, one(context, history))?;
+        let shown = context.beside(args.name.is_none(), history, one(context, args, history))?;
         if shown == Some(Ended::Damaged) {
             ended = Ended::Damaged;
         }
@@ -44,7 +52,7 @@ pub(crate) fn status(context: &Context, args: &StatusArgs) -> Result<Ended> {
     Ok(ended)
 }
 
-fn one(context: &Context, history: &History) -> Result<Ended> {
+fn one(context: &Context, args: &StatusArgs, history: &History) -> Result<Ended> {
     let (chain, judged) = {
         let progress = Progress::new(&context.out);
         judge_now(history, Look::Close, &progress)?
@@ -69,6 +77,10 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
     let stored: u64 = chain.segments().iter().map(|s| s.stored_len()).sum();
     let commits = u64::try_from(chain.commits().count()).unwrap_or(u64::MAX);
     let claim = newest_claim(history)?;
+    let now = Timestamp::now();
+    let fresh = freshness(history, &chain, now)?;
+    tell_late(context, args, history, fresh, now);
+    let age = |time: Option<Timestamp>| time.map(|time| since(time, now).as_secs());
     let size = latest
         .as_ref()
         .map(|c| c.segment.manifest.page_size.file_len(c.record.pages))
@@ -97,6 +109,8 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
             "last_commit": latest.as_ref().map(|c| c.seq),
             "last_commit_time": latest.as_ref().map(|c| c.record.time),
             "last_run": last_run,
+            "age_seconds": age(fresh.stored),
+            "proof_age_seconds": age(fresh.proven),
             "database_bytes": size,
             "stored_bytes": stored,
             "segments": chain.stored().count(),
@@ -108,7 +122,6 @@ fn one(context: &Context, history: &History) -> Result<Ended> {
         }));
         return ended(history, &judged, failed.is_some());
     }
-    let now = Timestamp::now();
     let row = |key: &str, value: String| context.out.line(format_args!("  {key:<13} {value}"));
     context.out.line("");
     context.out.line(bold(history.name()).then(format_args!("  {}", history.about().source)));
@@ -184,6 +197,56 @@ pub(super) fn outcome(history: &History, proof: &Proof, when: &str) -> String {
     let failure = proof.failure.as_deref().map(|f| f.strip_prefix(&object).unwrap_or(f));
     let failure = failure.map_or(String::new(), |f| format!(": {f}"));
     format!("{word}{when}{part}{failure}")
+}
+
+/// Tells what is older than it may be.
+fn tell_late(
+    context: &Context,
+    args: &StatusArgs,
+    history: &History,
+    fresh: Freshness,
+    now: Timestamp,
+) {
+    let name = quote(history.name());
+    for (what, time, limit, done, hint) in [
+        (
+            "age",
+            fresh.stored,
+            args.max_age,
+            "was last known to have everything",
+            format!(
+                "is `pagekeep watch` running, or `pagekeep backup` in cron? Its database is {}",
+                history.about().source
+            ),
+        ),
+        (
+            "proof-age",
+            fresh.proven,
+            args.max_proof_age,
+            "was last verified at level data or restore",
+            format!("`pagekeep verify {name} --level data` makes a proof"),
+        ),
+    ] {
+        let Some(limit) = limit else { continue };
+        let age = time.map(|time| since(time, now));
+        if age.is_some_and(|age| age <= limit) {
+            continue;
+        }
+        let when = time.map_or("never".to_owned(), |time| ago(time, now));
+        let limit = limit.as_secs();
+        let text = format!("{done} {when}, and --max-{what} is {}", span(limit));
+        let e = Error::new(ErrorKind::Failure, text).with_object(history.name()).with_hint(hint);
+        let age = age.map(|age| age.as_secs());
+        context.out.late(
+            &e,
+            json!({"history": history.name(), "late": what, "age_seconds": age, "max_seconds": limit}),
+        );
+    }
+}
+
+/// How long ago a time was; a time ahead, which a clock that is a little wrong makes, is now.
+fn since(time: Timestamp, now: Timestamp) -> Duration {
+    Duration::from_micros(u64::try_from(now.0.saturating_sub(time.0)).unwrap_or(0))
 }
 
 /// Damage that was found now, or by a verification that no later one cleared, is the answer.

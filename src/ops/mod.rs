@@ -8,6 +8,7 @@ pub mod difference;
 pub mod drift;
 mod folder;
 pub mod follow;
+pub mod freshness;
 pub(crate) mod labels;
 pub(crate) mod locate;
 pub mod prune;

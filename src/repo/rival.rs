@@ -22,7 +22,7 @@ const EVERY: Duration = Duration::from_secs(7 * 60);
 /// The role of a follower.
 pub(crate) const WATCH: &str = "watch";
 /// The role in a follower's last sign.
-const GONE: &str = "gone";
+pub(crate) const GONE: &str = "gone";
 
 /// A follower of another machine, account or container that seems to be there, by the storage's clock and ours.
 ///
