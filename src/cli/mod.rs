@@ -5,6 +5,7 @@
 
 mod args;
 mod backup;
+mod bar;
 mod context;
 mod copy;
 mod demo;

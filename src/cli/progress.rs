@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
+use super::bar::{self, eta, rate};
 use super::output::{Output, bytes, stderr_is_terminal};
 use crate::progress::{Monitor, Phase};
 
@@ -57,6 +58,14 @@ impl Progress {
         Self { out: out.clone(), state: Mutex::new(state) }
     }
 
+    /// Prints without tearing the bar that is drawn.
+    pub(crate) fn beside(&self, print: impl FnOnce()) {
+        match &self.state().bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,9 +96,8 @@ impl Progress {
             return;
         }
         if stderr_is_terminal() {
-            let (done, total) = (state.done, state.total);
-            let bar = state.bar.get_or_insert_with(|| new_bar(phase, total, elapsed));
-            bar.set_position(done);
+            let line = bar::line(phase.name(), state.done, state.total, elapsed);
+            state.bar.get_or_insert_with(new_line).set_message(line);
         } else if state.shown.elapsed() >= Duration::from_secs(5) {
             state.shown = Instant::now();
             let rate = rate(state.done, elapsed);
@@ -133,11 +141,7 @@ impl Monitor for Progress {
     }
 
     fn warn(&self, message: &str) {
-        let state = self.state();
-        match &state.bar {
-            Some(bar) => bar.suspend(|| self.out.warn(message)),
-            None => self.out.warn(message),
-        }
+        self.beside(|| self.out.warn(message));
     }
 
     fn cancelled(&self) -> bool {
@@ -152,51 +156,11 @@ impl Drop for Progress {
     }
 }
 
-fn new_bar(phase: Phase, total: Option<u64>, elapsed: Duration) -> ProgressBar {
-    let bar = match total {
-        Some(total) => ProgressBar::new(total),
-        None => ProgressBar::new_spinner(),
-    };
-    bar.set_draw_target(ProgressDrawTarget::stderr());
-    let template = match total {
-        Some(_) => {
-            "{msg:>8} [{bar:30}] {binary_bytes:>10} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left"
-        }
-        None => "{msg:>8} {spinner} {binary_bytes}",
-    };
-    // The templates are constants, and a test draws them.
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style.progress_chars("=> "));
+/// A line that is drawn anew with every message.
+pub(crate) fn new_line() -> ProgressBar {
+    let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
+        line.set_style(style);
     }
-    bar.with_elapsed(elapsed).with_message(phase.name())
-}
-
-fn rate(done: u64, elapsed: Duration) -> u64 {
-    let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
-    done.saturating_mul(1000) / millis
-}
-
-fn eta(done: u64, total: u64, rate: u64) -> String {
-    match total.saturating_sub(done).checked_div(rate) {
-        Some(seconds) if seconds >= 60 => format!("{} min {} s", seconds / 60, seconds % 60),
-        Some(seconds) => format!("{seconds} s"),
-        None => "unknown time".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_templates_are_sound_and_times_read_well() {
-        for total in [Some(100), None] {
-            let bar = new_bar(Phase::Capture, total, Duration::from_secs(2));
-            bar.set_draw_target(ProgressDrawTarget::hidden());
-            bar.set_position(50);
-        }
-        assert_eq!(rate(500, Duration::from_millis(250)), 2000);
-        assert_eq!(eta(0, 1000, 10), "1 min 40 s");
-        assert_eq!(eta(0, 1000, 0), "unknown time");
-    }
+    line
 }

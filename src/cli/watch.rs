@@ -6,14 +6,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::args::{self, WatchArgs};
 use super::context::Context;
 use super::list::commit_json;
 use super::output::{Output, bytes, count, counted, stderr_is_terminal, time};
-use super::progress::{Progress, stop_requested};
+use super::progress::{Progress, new_line, stop_requested};
 use super::terminal::printable;
 use crate::capture::commit::CaptureOptions;
 use crate::capture::follow::{Activity, Event, FollowOptions, Follower, Listener, Status};
@@ -64,8 +64,12 @@ pub(crate) fn watch(context: &Context, args: WatchArgs) -> Result<()> {
     let ended = follower.stop();
     summarise(context, &show, &status, began);
     match ended {
-        Err(e) if e.kind() == ErrorKind::Interrupted => Ok(()),
-        ended => ended,
+        Err(e) if e.kind() != ErrorKind::Interrupted => Err(e),
+        _ => {
+            // Stopped with everything stored: a supervisor that asked for it is not told of a failure.
+            context.out.forgive_warnings();
+            Ok(())
+        }
     }
 }
 
@@ -138,44 +142,48 @@ struct Show {
     name: String,
     /// The progress of a scan.
     progress: Mutex<Option<Progress>>,
-    /// The line that tells how it stands; on a terminal only.
-    line: Option<ProgressBar>,
+    /// Whether there is a line that tells how it stands: on a terminal only.
+    drawn: bool,
+    /// That line, while it is drawn.
+    line: Mutex<Option<ProgressBar>>,
     totals: Mutex<Totals>,
 }
 
 impl Show {
     fn new(out: &Output, name: &str) -> Self {
-        let drawn = stderr_is_terminal() && !out.json && !out.quiet;
-        let line = drawn.then(|| {
-            let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
-                line.set_style(style);
-            }
-            line
-        });
         Self {
             out: out.clone(),
             name: name.to_owned(),
             progress: Mutex::new(None),
-            line,
+            drawn: stderr_is_terminal() && !out.json && !out.quiet,
+            line: Mutex::new(None),
             totals: Mutex::default(),
         }
     }
 
+    /// Takes away what is drawn. What is printed from now on does not bring it back.
     fn clear(&self) {
         self.end_progress();
-        if let Some(line) = &self.line {
-            line.finish_and_clear();
-        }
+        self.end_line();
     }
 
     fn end_progress(&self) {
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    fn end_line(&self) {
+        if let Some(line) = self.line.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            line.finish_and_clear();
+        }
+    }
+
     fn draw(&self, status: &Status) {
-        let Some(line) = &self.line else { return };
+        if !self.drawn {
+            return;
+        }
         if matches!(status.activity, Activity::Scanning) {
+            // The progress of the scan is there instead.
+            self.end_line();
             return;
         }
         let seq = status.seq.map_or("no commit yet".to_owned(), |seq| format!("seq:{seq}"));
@@ -184,18 +192,23 @@ impl Show {
             n => format!("{} pending for {:.1} s", count(n), status.lag.as_secs_f64()),
         };
         let fault = status.fault.as_ref().map_or(String::new(), |f| format!(" · {}", f.message));
-        line.set_message(printable(&format!(
+        let text = printable(&format!(
             "{} · {seq} · {pending} · WAL {} · {} stored{fault}",
             status.activity.name(),
             bytes(status.wal_bytes),
             bytes(status.stored),
-        )));
-        line.tick();
+        ));
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        line.get_or_insert_with(new_line).set_message(text);
     }
 
-    /// Prints without tearing the line that is drawn.
+    /// Prints without tearing what is drawn.
     fn print(&self, print: impl FnOnce()) {
-        match &self.line {
+        let print = || match &*self.progress.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(progress) => progress.beside(print),
+            None => print(),
+        };
+        match &*self.line.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(line) => line.suspend(print),
             None => print(),
         }
@@ -267,7 +280,7 @@ impl Listener for Show {
                     self.out
                         .object(&json!({"type": "scan", "history": self.name, "reason": reason}));
                 }
-                self.out.note(format_args!(
+                self.out.trouble(format_args!(
                     "reading the whole database, and storing what differs as one commit: {reason}"
                 ));
             }
@@ -278,13 +291,13 @@ impl Listener for Show {
                         "kind": fault.kind.name(), "message": fault.message,
                     }));
                 }
-                self.out.note(format_args!("trouble, trying again: {}", fault.message));
+                self.out.trouble(format_args!("trouble, trying again: {}", fault.message));
             }
             Event::Recovered => {
                 if self.out.json {
                     self.out.object(&json!({"type": "recovered", "history": self.name}));
                 }
-                self.out.note("it works again");
+                self.out.trouble("it works again");
             }
             Event::Warning(message) => self.out.warn(message),
         });
@@ -293,10 +306,14 @@ impl Listener for Show {
 
 /// A length of time that may be zero.
 pub(crate) fn parse_interval(text: &str) -> Result<Duration, String> {
-    if matches!(text, "0" | "0s") {
+    if matches!(text, "0" | "0s" | "0ms") {
         return Ok(Duration::ZERO);
     }
-    args::parse_duration(text)
+    match text.strip_suffix("ms").map(|n| n.trim().parse()) {
+        Some(Ok(millis)) => Ok(Duration::from_millis(millis)),
+        Some(Err(_)) => Err("not a time, such as 200ms or 5s".to_owned()),
+        None => args::parse_duration(text),
+    }
 }
 
 /// A number of bytes, with KiB, MiB or GiB behind it if need be.
@@ -336,6 +353,9 @@ mod tests {
         assert!(parse_wal_limit("100K").is_err());
         assert_eq!(parse_interval("0"), Ok(Duration::ZERO));
         assert_eq!(parse_interval("5s"), Ok(Duration::from_secs(5)));
-        assert!(parse_interval("soon").is_err());
+        assert_eq!(parse_interval("200ms"), Ok(Duration::from_millis(200)));
+        for bad in ["soon", "ms", "-5ms", "1.5ms", "99999999999999999999ms"] {
+            assert!(parse_interval(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -58,7 +58,7 @@ pub(crate) struct WatchArgs {
     /// The history's name [default: the file's name without its extension]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Collect transactions for this long before they are stored together; 0 stores them at once
+    /// Collect transactions for this long, such as 200ms or 5s, before they are stored together; 0 stores them at once
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::cli::watch::parse_interval)]
     pub(crate) interval: Duration,
     /// Keep the WAL below this size, even if that disturbs its writers
