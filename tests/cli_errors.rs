@@ -122,7 +122,7 @@ fn a_wrong_key_is_told_from_none_and_from_a_mistyped_one() {
     let lab = Lab::new();
     let no_key_file = [("PAGEKEEP_KEY_FILE", "")];
     lab.fails_with(&no_key_file, &["status"], 12, &["no key was given", "--key-file"]);
-    lab.fails(&["status", "--key-file", "absent"], 12, &["absent", "No such file", "init"]);
+    lab.fails(&["status", "--key-file", "absent"], 12, &["absent", "No such file", "mounted"]);
     fs::write(lab.path("junk"), "not hex\n").unwrap();
     lab.fails(&["status", "--key-file", "junk"], 12, &["junk", "not a pagekeep key file"]);
     fs::write(lab.path("other"), "0f".repeat(32)).unwrap();

@@ -157,6 +157,8 @@ pub(crate) fn prompt(text: &str) -> Result<Zeroizing<String>> {
     });
     loop {
         match answer.recv_timeout(TICK) {
+            // Ctrl-C, as the prompt reads it.
+            Ok(Err(e)) if e.kind() == io::ErrorKind::Interrupted => return Err(stopped()),
             Ok(answer) => return answer.map_err(failed),
             Err(RecvTimeoutError::Timeout) if stop_requested() => {
                 show_again(&terminal, &before);
