@@ -68,11 +68,11 @@ mod tests {
         let mib = 1 << 20;
         assert_eq!(
             drawn(80, "capture", 125 * mib, Some(883 * mib), Duration::from_secs(2)),
-            " capture [==>                 ] 125.0 MiB of 883.0 MiB, 62.5 MiB/s, 12 s left"
+            " capture [===>                  ] 125.0 MiB of 883.0 MiB, 62.5 MiB/s, 12 s left"
         );
         assert_eq!(
             drawn(60, "capture", 125 * mib, Some(883 * mib), Duration::from_secs(2)),
-            " capture [=>           ] 125.0 MiB of 883.0 MiB, 12 s left"
+            " capture [=>            ] 125.0 MiB of 883.0 MiB, 12 s left"
         );
         assert_eq!(
             drawn(80, "merge", 3 * mib, None, Duration::from_secs(2)),

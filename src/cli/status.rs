@@ -213,7 +213,7 @@ fn tell_late(
             "age",
             fresh.stored,
             args.max_age,
-            "was last known to have everything",
+            "known to have everything",
             format!(
                 "is `pagekeep watch` running, or `pagekeep backup` in cron? Its database is {}",
                 history.about().source
@@ -223,7 +223,7 @@ fn tell_late(
             "proof-age",
             fresh.proven,
             args.max_proof_age,
-            "was last verified at level data or restore",
+            "verified at level data or restore",
             format!("`pagekeep verify {name} --level data` makes a proof"),
         ),
     ] {
@@ -232,9 +232,12 @@ fn tell_late(
         if age.is_some_and(|age| age <= limit) {
             continue;
         }
-        let when = time.map_or("never".to_owned(), |time| ago(time, now));
+        let when = match time {
+            Some(time) => format!("was last {done} {}", ago(time, now)),
+            None => format!("was never {done}"),
+        };
         let limit = limit.as_secs();
-        let text = format!("{done} {when}, and --max-{what} is {}", span(limit));
+        let text = format!("{when}, and --max-{what} is {}", span(limit));
         let e = Error::new(ErrorKind::Failure, text).with_object(history.name()).with_hint(hint);
         let age = age.map(|age| age.as_secs());
         context.out.late(
