@@ -227,6 +227,10 @@ fn whenever_a_replacement_is_killed_a_key_that_was_shown_opens() {
             let _ = child.kill();
             child.wait().unwrap();
             let told = fs::read_to_string(lab.path("told")).unwrap();
+            assert!(
+                !told.contains("\"error\""),
+                "nothing that a kill left stands in the way: {told}"
+            );
             let new =
                 told.lines().next().and_then(|l| serde_json::from_str::<serde_json::Value>(l).ok());
             if let Some(new) = new {

@@ -208,20 +208,16 @@ fn rotate(
     let mut secrets = vec![(secret, "the key in use")];
     secrets.extend(others.iter().map(|(secret, file)| (secret, file.as_str())));
     let recovery = if args.new_recovery_key { Some(Secret::new_recovery()?) } else { None };
-    let rotation = repository.rotate(&RotateOptions {
+    let options = RotateOptions {
         secrets: &secrets,
         new_recovery: recovery.as_ref(),
         remove_others: args.remove_others,
+    };
+    let rotation = repository.rotate_once_shown(&options, || match &recovery {
+        Some(recovery) => hand_over(context, recovery)
+            .map_err(|e| e.with_hint("nothing was rotated, and no key removed")),
+        None => Ok(()),
     })?;
-    if let Some(Err(e)) = recovery.as_ref().map(|recovery| hand_over(context, recovery)) {
-        let hint = match rotation.withdraw() {
-            Ok(()) => "nothing was rotated, and no key removed",
-            Err(_) => {
-                "nothing was rotated, and no key removed; slots that nobody needs were left, the next rotation removes them"
-            }
-        };
-        return Err(e.with_hint(hint));
-    }
     let printed = recovery.as_ref().and_then(Secret::print_recovery);
     let rotated = rotation.complete().map_err(|e| match e.hint() {
         Some(_) => e,

@@ -89,7 +89,21 @@ impl Repository {
     /// slots come or go meanwhile; store errors. After any of them everything is as before, but for slots that could not
     /// be withdrawn because the store failed.
     pub fn rotate<'a>(&self, options: &RotateOptions<'a>) -> Result<Rotation<'a>> {
+        self.rotate_once_shown(options, || Ok(()))
+    }
+
+    /// As [`Repository::rotate`]; `show` is called when nothing is known to stand in its way and nothing was written. A new recovery key has to
+    /// be shown by then: one that a kill left behind unseen would be the only one with the newest keys, and nobody could rotate again.
+    ///
+    /// # Errors
+    /// As [`Repository::rotate`], and those of `show`.
+    pub fn rotate_once_shown<'a>(
+        &self,
+        options: &RotateOptions<'a>,
+        show: impl FnOnce() -> Result<()>,
+    ) -> Result<Rotation<'a>> {
         let mut rotation = self.plan(options)?;
+        show()?;
         let announced = rotation.announce();
         if let Err(e) = announced {
             for id in &rotation.announced {
@@ -203,15 +217,6 @@ impl Rotation<'_> {
         Err(Error::new(ErrorKind::Busy, "the key slots were changed meanwhile by somebody else")
             .with_object(self.repository.store().location())
             .with_hint("nothing was rotated; run it again"))
-    }
-
-    /// Takes the rotation back. Nobody sealed under the new key, so nobody needs the slots that have it.
-    ///
-    /// # Errors
-    /// Store errors, after which slots may be left that the next rotation removes.
-    pub fn withdraw(self) -> Result<()> {
-        let store = self.repository.store();
-        self.announced.iter().try_for_each(|id| store.delete(&names::slot(*id)))
     }
 
     /// Puts the new key to use and removes what was there before.
