@@ -48,15 +48,34 @@ fn role_adversary() {
     }
 }
 
+/// Writes to a database, as its application does.
+#[test]
+#[ignore = "a role that the other test starts in a process of its own"]
+fn role_application() {
+    if let Some(path) = std::env::var_os("PAGEKEEP_ROLE_DATABASE") {
+        let db = Connection::open(path).unwrap();
+        db.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+        db.execute("DELETE FROM t WHERE id = (SELECT min(id) FROM t)", []).unwrap();
+    }
+}
+
+/// This test's own binary, where everybody may run it.
+fn roles(lab: &Lab) -> PathBuf {
+    let binary = lab.path("roles");
+    if !binary.exists() {
+        fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+        fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(lab.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    binary
+}
+
+/// A process that does not outlive the test.
 struct Adversary(Child);
 
 impl Adversary {
     fn start(lab: &Lab, folder: &Path, secret: &Path) -> Self {
-        let binary = lab.path("adversary");
-        fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
-        fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::set_permissions(lab.path(""), fs::Permissions::from_mode(0o755)).unwrap();
-        let mut command = Command::new(&binary);
+        let mut command = Command::new(roles(lab));
         command.args(["role_adversary", "--exact", "--ignored"]).uid(ADVERSARY).gid(ADVERSARY);
         command.env("PAGEKEEP_ROLE_FOLDER", folder).env("PAGEKEEP_ROLE_SECRET", secret);
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
@@ -198,4 +217,100 @@ fn a_restore_replaces_a_file_whose_name_is_as_long_as_sqlite_takes() {
     let left = fs::read_dir(lab.path("")).unwrap().flatten();
     let old = left.filter(|entry| entry.file_name().to_string_lossy().contains(".old-"));
     assert_eq!(old.count(), 0);
+}
+
+/// A reader of another account leaves no files behind that lock the application out; a member of the group shares those that it makes.
+#[test]
+fn who_only_reads_locks_no_application_out() {
+    if !is_root() {
+        return;
+    }
+    let (lab, folder, _) = scene();
+    let (live, bin) = (folder.join("app.db"), lab.path("pagekeep"));
+    fs::copy(cli::BIN, &bin).unwrap();
+    for path in [&folder, &lab.path(""), &bin] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let of = |user: u32, group: u32, args: &[&str]| {
+        let mine = lab.path(&format!("of-{user}-{group}"));
+        fs::create_dir_all(&mine).unwrap();
+        chown(&mine, Some(user), Some(group)).unwrap();
+        let mut command = Command::new(&bin);
+        command.args(args).current_dir(&mine).env_clear().uid(user).gid(group);
+        command.env("HOME", &mine).env("PAGEKEEP_STATE_DIR", "state");
+        command.env("PAGEKEEP_REPO", "repo").env("PAGEKEEP_KEY_FILE", "key");
+        cli::Ended::of(&mut command)
+    };
+    // As the application's account writes.
+    let writes = |what: &str, groups: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=4001", "--regid=4001", groups]).arg(roles(&lab));
+        command.args(["role_application", "--exact", "--ignored"]);
+        command.env("PAGEKEEP_ROLE_DATABASE", &live).current_dir("/");
+        let done = command.output().unwrap();
+        assert!(done.status.success(), "{what}: {done:?}");
+    };
+    let path = live.to_str().unwrap();
+    assert_eq!(of(4002, 4002, &["init"]).code, Some(0));
+    let refused = of(4002, 4002, &["backup", path]);
+    refused.failed(5, &["app.db", "its application could not write", "user 4001"]);
+    writes("after a reader that was refused", "--clear-groups");
+    assert!(!folder.join("app.db-shm").exists());
+
+    // A member of the group, whose own group is another one.
+    chown(&live, Some(ADVERSARY), Some(5000)).unwrap();
+    fs::set_permissions(&live, fs::Permissions::from_mode(0o664)).unwrap();
+    let mine = lab.path("of-4003-4003");
+    fs::create_dir_all(&mine).unwrap();
+    chown(&mine, Some(4003), Some(4003)).unwrap();
+    let member = |args: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=4003", "--regid=4003", "--groups=5000"]).arg(&bin).args(args);
+        command.stdout(std::process::Stdio::null());
+        command.current_dir(&mine).env("HOME", &mine).env("PAGEKEEP_STATE_DIR", "state");
+        command.env("PAGEKEEP_REPO", "repo").env("PAGEKEEP_KEY_FILE", "key");
+        command
+    };
+    assert!(member(&["init"]).status().unwrap().success());
+    let err = fs::File::create(lab.path("watch.err")).unwrap();
+    let mut watch = member(&["watch", path, "--interval", "0"]);
+    watch.stdout(std::process::Stdio::null()).stderr(err);
+    let mut watch = Adversary(watch.spawn().unwrap());
+    let shm = folder.join("app.db-shm");
+    let began = std::time::Instant::now();
+    while fs::metadata(&shm).map_or(true, |meta| meta.gid() != 5000) {
+        let told = || fs::read_to_string(lab.path("watch.err")).unwrap();
+        assert!(began.elapsed().as_secs() < 20, "the files stay the watcher's: {}", told());
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    writes("while it is followed", "--groups=5000");
+    cli::signal("-TERM", &watch.0.id().to_string());
+    assert_eq!(watch.0.wait().unwrap().code(), Some(0));
+    writes("after a follower of the group", "--clear-groups");
+}
+
+/// SQLite takes some names for more than names.
+#[test]
+fn a_file_is_the_file_of_that_name_whatever_sqlite_makes_of_it() {
+    let lab = Lab::new();
+    lab.make("app.db", 3);
+    for name in ["file:app.db", ":memory:", "file:x.db?mode=memory&cache=shared"] {
+        let path = std::path::absolute(lab.path(name)).unwrap();
+        let db = Connection::open(&path).unwrap();
+        db.execute_batch("CREATE TABLE mine(x)").unwrap();
+        drop(db);
+        assert!(path.exists(), "{name}");
+        lab.ok(&["backup", name, "--name", "odd"]);
+        lab.ok(&["restore", "odd", "out.db", "--force"]);
+        assert_eq!(lab.number("out.db", "SELECT count(*) FROM mine"), 0, "{name}");
+        fs::rename(&path, lab.path("gone")).unwrap();
+        lab.ok(&["restore", "odd", name]);
+        lab.ok(&["rewind", name, "--to", "seq:1", "--name", "odd"]);
+        fs::remove_file(lab.path("gone")).unwrap();
+        fs::remove_dir_all(lab.path("state")).unwrap();
+        fs::remove_dir_all(lab.path("repo")).unwrap();
+        fs::remove_file(lab.path("key")).unwrap();
+        lab.ok(&["init"]);
+    }
+    assert_eq!(lab.number("app.db", "SELECT count(*) FROM t"), 3);
 }

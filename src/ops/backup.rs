@@ -19,6 +19,7 @@ use crate::repo::Repository;
 use crate::repo::history::{History, Snapshot, sound_label};
 use crate::repo::upkeep;
 use crate::repo::writer::{Writer, is_written_here};
+use crate::sqlite::beside::{LOCKED_OUT, give_to_group};
 use crate::sqlite::image::Method;
 use crate::sqlite::pin::Pin;
 use crate::sqlite::source::Source;
@@ -105,6 +106,9 @@ pub fn backup(
     let database = Database::at(path, options.name.as_deref())?;
     // Look at the source before a history is made for it: what is no database begins none.
     drop(source.pin()?);
+    if !give_to_group(path) {
+        monitor.warn(LOCKED_OUT);
+    }
     let history = database.history_or_new(repository, options.adopt)?;
     let newest = before_writing(&history, Some(&database.place), monitor)?;
     let began = Instant::now();

@@ -3,6 +3,7 @@
 //! Invariants: two databases of the same name never alternate in one history, unless somebody says so by `adopt`. A history that
 //! is gone is not begun anew.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -26,13 +27,14 @@ impl Database {
             Some(name) => name.to_owned(),
             None => default_name(path)?,
         };
-        let place = std::fs::canonicalize(path)
-            .map_err(|e| {
-                Error::io(e, "cannot be found", path.display().to_string())
-                    .with_kind(ErrorKind::Source)
-            })?
-            .to_string_lossy()
-            .into_owned();
+        let place = std::fs::canonicalize(path).map_err(|e| {
+            Error::io(e, "cannot be found", path.display().to_string()).with_kind(ErrorKind::Source)
+        })?;
+        // What is no text is escaped, so that two of such paths don't become one.
+        let place = match place.to_str() {
+            Some(place) => place.to_owned(),
+            None => place.as_os_str().as_bytes().escape_ascii().to_string(),
+        };
         Ok(Self { name, place })
     }
 

@@ -15,6 +15,8 @@
 //! not be checked is a warning, and its proof tells a smaller share. Rows that break rules of the application, such as foreign keys, are a
 //! warning. An assertion that does not hold is the answer to a question: of the newest commit it is stored, of an older one it is not.
 
+mod looked;
+
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,13 +35,13 @@ use crate::ops::scratch::Scratch;
 use crate::ops::soundness::{Look, judge};
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::{Chain, Commit, Problem, Segment, replaced_too_fast};
-use crate::repo::doubt::{ASSERTION, INTEGRITY, KEYS};
 use crate::repo::history::History;
 use crate::repo::host;
 use crate::repo::merge::loss::loss;
 use crate::repo::page_map::Wanted;
-use crate::sqlite::check::{Asserted, Checker};
+use crate::sqlite::check::Checker;
 use crate::types::{Timestamp, random_bytes};
+use looked::{Looked, share};
 
 /// How often to begin anew when merges replace what is verified.
 const ATTEMPTS: usize = 10;
@@ -248,11 +250,6 @@ fn micros(clock: Instant) -> u64 {
     u64::try_from(clock.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-fn share((done, all): (u64, u64)) -> u32 {
-    let ppm = if all == 0 { 1_000_000 } else { u128::from(done) * 1_000_000 / u128::from(all) };
-    u32::try_from(ppm).unwrap_or(1_000_000).min(1_000_000)
-}
-
 struct Run<'a> {
     history: &'a History,
     chain: &'a Chain,
@@ -374,7 +371,8 @@ impl Run<'_> {
             }
             let clock = Instant::now();
             let started = Timestamp::now();
-            let mut looked = Looked { findings: earlier.clone(), ..Looked::default() };
+            let mut looked = Looked::default();
+            looked.findings.clone_from(&earlier);
             match self.restore_one(&commit, &mut looked) {
                 Err(e) if e.kind() == ErrorKind::Interrupted && !self.monitor.cancelled() => {
                     // Time was up in the middle of it: this commit was neither proven nor found bad.
@@ -407,7 +405,7 @@ impl Run<'_> {
                 started,
                 micros: micros(clock),
                 failure: failure.map(|f| format!("{}: {}", f.object, f.message)),
-                coverage_ppm: share(looked.checks),
+                coverage_ppm: looked.share(),
                 page_bytes,
                 assertions: looked.held,
                 ..template.clone()
@@ -453,57 +451,10 @@ impl Run<'_> {
         monitor.phase(Phase::Check, None);
         let checker = scratch.opened(|path| Checker::of_scratch(path, scratch.file()))?;
         let stop = || monitor.cancelled() || self.out_of_time();
-        let asked = checker.until(&stop, |checker| self.ask(checker, &of, looked));
+        let asked =
+            checker.until(&stop, |checker| looked.ask(checker, &self.options.assertions, &of));
         check_cancelled(monitor)?;
         asked
-    }
-
-    /// What SQLite and the user's assertions have to say.
-    fn ask(
-        &self,
-        checker: &Checker,
-        of: &dyn Fn(String) -> Finding,
-        looked: &mut Looked,
-    ) -> Result<()> {
-        let checks =
-            [(INTEGRITY, checker.integrity_check()?), (KEYS, checker.foreign_key_check()?)];
-        for (name, answer) in checks {
-            looked.count(answer.unchecked.is_empty());
-            looked.findings.extend(answer.unsound.into_iter().map(|f| of(format!("{name}{f}"))));
-            let broken = answer.broken_rules.into_iter();
-            looked.broken_rules.extend(broken.map(|f| of(format!("{name}{f}"))));
-            looked.unchecked.extend(answer.unchecked.into_iter().map(|f| of(format!("{name}{f}"))));
-        }
-        for sql in &self.options.assertions {
-            let asserted = checker.assertion(sql)?;
-            looked.count(!matches!(asserted, Asserted::Unanswered(_)));
-            match asserted {
-                Asserted::Holds => looked.held = looked.held.saturating_add(1),
-                Asserted::Fails(why) => looked.refuted.push(of(format!("{ASSERTION}{why}"))),
-                Asserted::Unsound(why) => looked.findings.push(of(format!("{INTEGRITY}{why}"))),
-                Asserted::Unanswered(why) => looked.unchecked.push(of(format!("{ASSERTION}{why}"))),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What restoring one commit came to.
-#[derive(Default)]
-struct Looked {
-    findings: Vec<Finding>,
-    refuted: Vec<Finding>,
-    broken_rules: Vec<Finding>,
-    unchecked: Vec<Finding>,
-    /// Checks that came to an end, of all.
-    checks: (u64, u64),
-    /// Assertions that hold.
-    held: u32,
-}
-
-impl Looked {
-    fn count(&mut self, is_done: bool) {
-        self.checks = (self.checks.0 + u64::from(is_done), self.checks.1 + 1);
     }
 }
 

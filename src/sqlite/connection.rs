@@ -8,6 +8,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::beside::{check_owner, full_path};
 use super::ffi::{FileRef, WAL_INDEX_LEN};
 use super::source_error;
 use super::wal::WalIndex;
@@ -17,15 +18,21 @@ use crate::error::{Error, ErrorKind, Result};
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection for reading, which waits a while for locks. Dropping it leaves the WAL alone: what could not be read is never written.
+///
+/// # Errors
+/// [`ErrorKind::Source`] when it can't be opened, or must not be: see [`check_owner`].
 pub(super) fn connect(path: &Path) -> Result<Connection> {
+    let path = full_path(path);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connect = || {
-        let connection = Connection::open_with_flags(path, flags)?;
+        let connection = Connection::open_with_flags(&path, flags)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         Ok(connection)
     };
-    connect().map_err(|e| source_error(e, "cannot be opened"))
+    let connection = connect().map_err(|e| source_error(e, "cannot be opened"))?;
+    check_owner(&connection, &path)?;
+    Ok(connection)
 }
 
 /// Closes a connection without losing a WAL that somebody may go on from. `wal` tells whether the database is in WAL mode; `None` if
@@ -72,7 +79,7 @@ pub(crate) fn check_unused(path: &Path) -> Result<()> {
     use rusqlite::ErrorCode;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let take_all = || -> rusqlite::Result<()> {
-        let connection = Connection::open_with_flags(path, flags)?;
+        let connection = Connection::open_with_flags(full_path(path), flags)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.execute_batch("PRAGMA locking_mode=EXCLUSIVE; BEGIN EXCLUSIVE; ROLLBACK")
     };

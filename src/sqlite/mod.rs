@@ -6,6 +6,7 @@
 
 mod accounting;
 mod backup;
+pub(crate) mod beside;
 pub mod check;
 pub(crate) mod connection;
 mod ffi;

@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read, write};
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use super::beside::{beside, full_path};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Wakes a [`Notice`] from another thread, or from a commit hook.
@@ -64,10 +65,10 @@ impl Notice {
     /// Watches the database and its WAL, those of them that are there. To be called again now and then: a file that
     /// was made anew is another one.
     pub(crate) fn watch(&mut self, database: &Path) {
-        self.watch.add(database);
-        let mut wal = database.as_os_str().to_owned();
-        wal.push("-wal");
-        self.watch.add(Path::new(&wal));
+        // The WAL is beside the file that a link leads to.
+        let database = full_path(database);
+        self.watch.add(&database);
+        self.watch.add(&beside(&database, "-wal"));
     }
 
     /// Waits for a notice, and at most so long. Answers whether there was one.

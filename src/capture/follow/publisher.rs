@@ -32,6 +32,7 @@ use crate::repo::publish::Prepared;
 use crate::repo::rival::Signs;
 use crate::repo::state::Head;
 use crate::repo::writer::Writer;
+use crate::sqlite::beside::{LOCKED_OUT, give_to_group};
 use crate::sqlite::notice::Notice;
 use crate::sqlite::pin::Pin;
 use crate::sqlite::source::{Position, Source};
@@ -167,6 +168,9 @@ impl Publisher<'_> {
         }
         let mut source = Source::open(self.path)?;
         let pin = source.pin()?;
+        if !give_to_group(self.path) {
+            self.listener.event(&Event::Warning(LOCKED_OUT.to_owned()));
+        }
         if pin.blocks_writers() {
             drop(pin);
             return self.poll(&mut source, notice);

@@ -38,6 +38,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::beside::full_path;
 use super::connection::{close, close_as_usual, connect, wal_index};
 use super::ffi::{FileRef, keep_wal_on_close};
 use super::overlay::walk;
@@ -171,7 +172,7 @@ impl Tail {
             at_zero: false,
             pinned_at: (index.salts, index.frames),
             file: stat.file,
-            beside: beside(path),
+            beside: side_files(path),
             page_size,
             at: WalPosition::of(&index),
             pages: index.pages,
@@ -517,12 +518,10 @@ fn identity(path: &Path) -> Option<FileIdentity> {
 }
 
 /// The WAL and the wal-index: SQLite has them beside the file that a link leads to.
-fn beside(path: &Path) -> [(PathBuf, Option<FileIdentity>); 2] {
-    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+fn side_files(path: &Path) -> [(PathBuf, Option<FileIdentity>); 2] {
+    let real = full_path(path);
     ["-wal", "-shm"].map(|suffix| {
-        let mut name = real.clone().into_os_string();
-        name.push(suffix);
-        let path = PathBuf::from(name);
+        let path = super::beside::beside(&real, suffix);
         let known = identity(&path);
         (path, known)
     })
