@@ -49,6 +49,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::CommitKind;
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::follow::{WatchOptions, follow};
+pub use crate::ops::missing::Missing;
+use crate::ops::missing::if_missing;
 use crate::ops::restore::{RestoreOptions, restore};
 use crate::ops::rewind::{RewindOptions, Rewound, rewind};
 use crate::ops::select::select;
@@ -72,6 +74,9 @@ pub struct Options {
     pub name: Option<String>,
     /// Go on with a history whose database lay elsewhere before.
     pub adopt: bool,
+    /// What to do when the database is not there, or is an empty file, though its history has commits: a new container, a disk that is
+    /// not mounted. Begun anew, it would become the newest state.
+    pub missing: Missing,
     /// How long to collect commits for one published object; zero to publish each at once.
     pub interval: Duration,
     /// How large the WAL may become in bytes before it is handed off even if that disturbs.
@@ -95,6 +100,7 @@ impl Default for Options {
         Self {
             name: None,
             adopt: false,
+            missing: Missing::default(),
             interval: follow.interval,
             wal_limit: follow.wal_limit,
             spool_limit: follow.spool_limit,
@@ -144,15 +150,17 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Follows the database at a path from here on. A file that is not there is created, empty and in WAL mode.
+    /// Follows the database at a path from here on. A file that is not there is created, empty and in WAL mode, if its history has no
+    /// commit yet; otherwise [`Options::missing`] decides.
     ///
     /// # Errors
-    /// [`ErrorKind::Source`] when it can't be read as a database; [`ErrorKind::Busy`] when another process keeps it; [`ErrorKind::Refused`]
+    /// [`ErrorKind::Refused`] when the file is not there and its history has commits; [`ErrorKind::Source`] when it can't be read as a database; [`ErrorKind::Busy`] when another process keeps it; [`ErrorKind::Refused`]
     /// when the history belongs to another file; [`ErrorKind::Damaged`] when its history is gone; store errors.
     pub fn open(path: impl AsRef<Path>, repository: Repository, options: Options) -> Result<Self> {
         // The application may change its working directory later.
         let path = &std::path::absolute(path)
             .map_err(|e| Error::io(e, "is no path", "the database").with_kind(ErrorKind::Usage))?;
+        if_missing(&repository, path, options.name.as_deref(), options.missing, &Silent)?;
         create_if_absent(path)?;
         let watch = WatchOptions {
             name: options.name,

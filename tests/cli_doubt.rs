@@ -189,13 +189,42 @@ fn an_assertion_that_does_not_hold_is_no_damage() {
     // Of the newest one it is news, and holds up nothing.
     asked("app", &[]);
     let status = lab.run(&["status"]);
-    status.failed(3, &["warning: the last restore proof: app@seq:2: assertion: "]);
+    status.failed(3, &["warning: app@seq:2: assertion: ", "until an assertion"]);
     status.says(&["restore proof not as wished 0 s ago at seq:2: assertion: "]);
     lab.ok(&[&PRUNE[..], &["-n"]].concat());
     lab.ok(&["backup", "app.db"]);
     lab.ok(&PRUNE);
     let answered = lab.run(&[&RESTORE[..], &["--assert", "SELECT nobody_has(x) FROM t"]].concat());
     answered.failed(3, &["could not be checked: assertion: ", "no such function: nobody_has"]);
+    // Nothing that asserts nothing clears it.
+    lab.ok(&RESTORE);
+    assert_eq!(lab.run(&["status"]).code, Some(3));
+    lab.ok(&[&RESTORE[..], &["--assert", "SELECT count(*) > 5 FROM t"]].concat());
+    lab.ok(&["status"]);
+    // A table that is gone is what assertions are for.
+    let gone = lab.run(&[&RESTORE[..], &["--assert", "SELECT count(*) > 0 FROM users"]].concat());
+    gone.says(&["failed  app@seq:2: assertion: ", "no such table: users"]);
+    assert_eq!((gone.code, lab.run(&["status"]).code), (Some(4), Some(3)));
+}
+
+/// What a failed verification left in doubt is cleared by one that looked at the same, and not by one that looked elsewhere.
+#[test]
+fn only_who_looked_at_what_failed_clears_it() {
+    let lab = Lab::with_history();
+    let segment = lab.segment_of(1);
+    let middle = fs::metadata(&segment).unwrap().len() / 2;
+    flip(&segment, middle);
+    assert_eq!(lab.run(&["verify", "app", "--level", "data"]).code, Some(4));
+    // A sample opens something, whatever its size; and nothing that is less than all clears the failure.
+    let sample = lab.run(&["verify", "app", "--level", "data", "--sample", "1%"]);
+    assert_eq!(sample.code, Some(4), "{sample:?}");
+    lab.run(&["verify", "app", "--level", "chain"]);
+    let status = lab.run(&["status"]);
+    status.failed(4, &["damage was found"]);
+    flip(&segment, middle);
+    lab.ok(&["verify", "app", "--level", "restore"]);
+    lab.run(&["status"]).failed(4, &[]);
+    lab.ok(&["verify", "app", "--level", "data"]);
     lab.ok(&["status"]);
 }
 

@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lab::Lab;
+use lab::{Lab, flip};
 use serde_json::Value;
 
 /// Asks until the answer is yes, for up to half a minute.
@@ -129,8 +129,13 @@ fn status_answers_whether_backups_are_fresh_and_proven() {
     assert_eq!((&finding["history"], &finding["late"]), (&"app".into(), &"age".into()));
     assert!(finding["age_seconds"].as_u64() > Some(0) && finding["max_seconds"] == 1);
 
-    // A failed verification is the more important answer.
+    // Damage is the more important answer; an assertion that does not hold is none.
     lab.run(&["verify", "app", "--level", "restore", "--assert", "SELECT 0"]);
+    assert_eq!(lab.run(&["status"]).code, Some(3));
+    assert_eq!(lab.run(&["status", "--max-age", "1s"]).code, Some(6));
+    let segment = lab.segment_of(1);
+    flip(&segment, fs::metadata(&segment).unwrap().len() / 2);
+    assert_eq!(lab.run(&["verify", "app", "--level", "data"]).code, Some(4));
     assert_eq!(lab.run(&["status", "--max-age", "1s"]).code, Some(4));
     assert_eq!(lab.run(&["status", "--max-age", "0s"]).code, Some(2));
 }

@@ -149,3 +149,30 @@ fn a_backup_beside_a_follower_of_this_account_has_it_do_the_work() {
     assert!(watch.is_there());
     assert!(matches!(watch.stop(), Some(0 | 3)));
 }
+
+/// Somebody removed the file `-shm` under an application: it goes on in the one that is gone, and a follower would wait for it in the
+/// new one for ever.
+#[test]
+fn commits_through_another_wal_index_are_not_passed_over_in_silence() {
+    let lab = Lab::with_history();
+    let app = rusqlite::Connection::open(lab.path("app.db")).unwrap();
+    app.execute_batch("UPDATE t SET x = 'before' WHERE id = 20").unwrap();
+    let watch = Watch::start(&lab);
+    std::fs::remove_file(lab.path("app.db-shm")).unwrap();
+    let told = || std::fs::read_to_string(lab.path("watch.err")).unwrap();
+    let began = Instant::now();
+    while !told().contains("another wal-index") {
+        assert!(began.elapsed() < PATIENCE, "it says nothing: {}", told());
+        app.execute_batch("UPDATE t SET x = x || '.' WHERE id = 20").unwrap();
+        // The application rests, so that nothing else is to be noticed.
+        std::thread::sleep(Duration::from_secs(5));
+    }
+    let last: String =
+        app.query_row("SELECT x FROM t WHERE id = 20", [], |row| row.get(0)).unwrap();
+    drop(app);
+    assert!(matches!(watch.stop(), Some(0)));
+    lab.run(&["backup", "app.db"]);
+    lab.ok(&["restore", "app", "out.db"]);
+    let found = format!("SELECT count(*) FROM t WHERE id = 20 AND x = '{last}'");
+    assert_eq!(lab.number("out.db", &found), 1);
+}

@@ -208,6 +208,9 @@ pub(crate) struct RestoreArgs {
     /// Replace the target if it exists
     #[arg(long)]
     pub(crate) force: bool,
+    /// Do nothing if the target is there and has something in it: for what runs before an application starts
+    #[arg(long, conflicts_with = "force")]
+    pub(crate) if_missing: bool,
     /// What to ask SQLite before the file gets its name
     #[arg(long, value_enum, default_value = "quick")]
     pub(crate) check: CheckArg,

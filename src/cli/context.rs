@@ -494,7 +494,8 @@ fn prompt(text: &str) -> Result<Zeroizing<String>> {
     if !std::io::stdin().is_terminal() {
         return Err(Error::new(ErrorKind::WrongKey, "no key was given, and there is no terminal to ask on")
             .with_hint(
-                "use --key-file, --password-file, --password-command, PAGEKEEP_KEY_FILE or PAGEKEEP_PASSWORD",
+                "use --key-file, --password-file, --password-command, PAGEKEEP_KEY_FILE or PAGEKEEP_PASSWORD; or the recovery key: \
+                 --recovery-key-file",
             ));
     }
     input::prompt(text)

@@ -79,7 +79,11 @@ pub fn run() -> ExitCode {
     let ended = dispatch(&context, cli.command);
     let code = match &ended {
         Ok(_) if context.out.has_found_damage() => 4,
-        Ok(Ended::Damaged) => 4,
+        Ok(Ended::Damaged) => {
+            // For whoever reads only this, as cron does.
+            context.out.found_on_standard_output();
+            4
+        }
         Ok(Ended::Well) if context.out.has_found_newer() => ErrorKind::TooNew.exit_code(),
         Ok(Ended::Well) if context.out.has_found_late() => LATE,
         Ok(Ended::Well) => match context.out.lost() {

@@ -7,7 +7,9 @@ use std::sync::{Arc, OnceLock};
 use serde_json::{Value, json};
 
 use super::args::{Color, Global};
-use super::terminal::{Line, bold, printable, printable_json, red, settle, write_line, yellow};
+use super::terminal::{
+    Line, bold, is_nowhere, printable, printable_json, red, settle, write_line, yellow,
+};
 use crate::error::{Error, ErrorKind, Result};
 pub(crate) use crate::policy::clock::local as time;
 use crate::types::Timestamp;
@@ -68,6 +70,9 @@ impl Output {
     /// When they did not arrive, as far as that can be told.
     pub(crate) fn deliver(&self, lines: Vec<Line>, stop: impl Fn() -> bool) -> Result<()> {
         let write = || {
+            if is_nowhere() {
+                return Err(io::Error::other("it leads nowhere, to /dev/null, or is closed"));
+            }
             for line in lines {
                 write_line(&mut anstream::stdout(), &line)?;
             }
@@ -130,6 +135,11 @@ impl Output {
     /// What people may do next, beside data: as [`Output::note`].
     pub(crate) fn advice(&self, text: &str) {
         self.note(hint(text));
+    }
+
+    /// Damage was found, and standard output names it.
+    pub(crate) fn found_on_standard_output(&self) {
+        tell(red("error:").then(" damage was found; standard output names it"));
     }
 
     /// What `--verbose` tells.

@@ -10,11 +10,22 @@ use super::list::{commit_json, neighbours};
 use super::output::{ago, bytes, counted, time};
 use super::progress::Progress;
 use crate::error::Result;
+use crate::ops::missing::is_missing;
 use crate::ops::restore::{Check, RestoreOptions};
 use crate::types::Timestamp;
 
 pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
     let began = Instant::now();
+    let is_empty = match (args.if_missing, is_missing(&args.target)?) {
+        (true, None) => {
+            let target = args.target.display();
+            context.out.json_summary(json!({"target": target.to_string(), "restored": false}));
+            context.out.summary(format_args!("{target} is there; nothing was restored"));
+            return Ok(());
+        }
+        (true, Some(is_empty)) => is_empty,
+        (false, _) => false,
+    };
     let repository = context.repository()?;
     let selected = context.select(&repository, &args.source)?;
     let Selected { history, chain, commit, .. } = &selected;
@@ -23,7 +34,8 @@ pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
     let labels = if context.out.json { context.labels_of(&selected)? } else { Vec::new() };
     let labels: Vec<&str> = labels.iter().map(|s| s.label.as_str()).collect();
     if !args.dry_run {
-        let options = RestoreOptions { force: args.force, check, threads: context.threads() };
+        let force = args.force || is_empty;
+        let options = RestoreOptions { force, check, threads: context.threads() };
         let progress = Progress::new(&context.out);
         crate::ops::restore::restore(history, chain, commit, &args.target, &options, &progress)?;
     }
@@ -58,6 +70,7 @@ fn print(
         "bytes": size,
         "check": checked,
         "dry_run": args.dry_run,
+        "restored": !args.dry_run,
         "seconds": seconds,
     }));
     let verb = if args.dry_run { "would restore" } else { "restored" };

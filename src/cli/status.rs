@@ -17,7 +17,7 @@ use crate::format::proof::{Level, Proof};
 use crate::ops::freshness::{Freshness, freshness};
 use crate::ops::soundness::{Look, Soundness, few, judge_now};
 use crate::repo::chain::Problem;
-use crate::repo::doubt::{About, doubt};
+use crate::repo::doubt::{About, doubt, refuted};
 use crate::repo::history::History;
 use crate::repo::term::newest_claim;
 use crate::types::Timestamp;
@@ -88,10 +88,12 @@ fn one(context: &Context, args: &StatusArgs, history: &History) -> Result<Ended>
     let last_of =
         |level: Level| proofs.iter().filter(|p| p.level == level).max_by_key(|p| p.started);
     let levels = [Level::Chain, Level::Data, Level::Restore];
-    let of_data = |p: &&Proof| About::of(history, p) == Some(About::Data);
-    for p in levels.iter().filter_map(|level| last_of(*level)).filter(of_data) {
+    if let Some(p) = refuted(history, &proofs) {
         let failure = p.failure.as_deref().unwrap_or_default();
-        context.out.warn(&format!("the last {} proof: {failure}", p.level.name()));
+        context.out.warn(&format!(
+            "{failure} ({}); it is told until an assertion of this commit or a later one holds",
+            ago(p.started, now)
+        ));
     }
     if context.out.json {
         let proof = |p: &Proof| {

@@ -128,6 +128,14 @@ pub(crate) fn write_line(to: &mut impl Write, line: &Line) -> io::Result<()> {
     to.flush()
 }
 
+/// Whether standard output is the null device: by intention, or since it was closed when the process began.
+pub(crate) fn is_nowhere() -> bool {
+    let device = |stat: rustix::fs::Stat| stat.st_rdev;
+    let null = rustix::fs::stat("/dev/null").map(device);
+    let out = rustix::fs::fstat(io::stdout()).map(device);
+    matches!((null, out), (Ok(null), Ok(out)) if null == out)
+}
+
 /// Waits until what was written to standard output is where it goes to: on the disk, or taken out of a pipe by its reader. A reader
 /// that holds the pipe for long and reads nothing is believed to read in the end; one that went away has not read.
 pub(crate) fn settle(stop: impl Fn() -> bool) -> io::Result<()> {

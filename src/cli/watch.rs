@@ -22,6 +22,7 @@ use crate::error::{ErrorKind, Result};
 use crate::format::segment::{CommitKind, CommitRecord};
 use crate::ops::follow::{WatchOptions, follow};
 use crate::ops::locate::Database;
+use crate::ops::missing::{Missing, if_missing};
 use crate::progress::{Monitor, Phase};
 
 /// How often to look for a stop, and to draw.
@@ -32,6 +33,16 @@ const STATUS: Duration = Duration::from_secs(5);
 pub(crate) fn watch(context: &Context, args: WatchArgs) -> Result<()> {
     let began = Instant::now();
     let repository = context.repository()?;
+    if args.restore_if_missing {
+        let progress = Progress::new(&context.out);
+        let (name, restore) = (args.name.as_deref(), Missing::Restore);
+        let restored = if_missing(&repository, &args.database, name, restore, &progress)?;
+        drop(progress);
+        if let Some(seq) = restored {
+            let file = args.database.display();
+            context.out.summary(format_args!("{file} was not there: restored seq:{seq}"));
+        }
+    }
     let database = Database::at(&args.database, args.name.as_deref())?;
     let name = database.name.clone();
     let capture = CaptureOptions {

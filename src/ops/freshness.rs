@@ -5,7 +5,7 @@
 //! happens.
 
 use crate::error::{ErrorKind, Result};
-use crate::format::proof::Level;
+use crate::format::proof::{Level, Proof};
 use crate::format::writer::WriterClaim;
 use crate::repo::chain::Chain;
 use crate::repo::history::History;
@@ -31,7 +31,10 @@ pub fn freshness(history: &History, chain: &Chain, now: Timestamp) -> Result<Fre
     let commit = chain.commits().rev().map(|commit| commit.record.time).find(believed);
     let run = last_run_here(history)?.filter(believed);
     let (proofs, _) = history.readable_proofs()?;
+    // A sample of nothing proves nothing.
+    let looked = |p: &&Proof| p.level == Level::Restore || p.coverage_ppm > 0;
     let passed = proofs.iter().filter(|p| p.failure.is_none() && p.level >= Level::Data);
+    let passed = passed.filter(looked);
     Ok(Freshness {
         stored: commit.max(run).max(sign(history)?.filter(believed)),
         proven: passed.map(|p| p.started).filter(believed).max(),

@@ -23,12 +23,15 @@ pub(crate) struct Database {
 impl Database {
     /// The database at a path, and the name of its history: the one that is given, or the file's stem.
     pub(crate) fn at(path: &Path, name: Option<&str>) -> Result<Self> {
-        let name = match name {
-            Some(name) => name.to_owned(),
-            None => default_name(path)?,
-        };
+        let name = name_of(path, name)?;
         let place = std::fs::canonicalize(path).map_err(|e| {
-            Error::io(e, "cannot be found", path.display().to_string()).with_kind(ErrorKind::Source)
+            let is_absent = e.kind() == std::io::ErrorKind::NotFound;
+            let file = path.display().to_string();
+            let hint = format!(
+                "check the path, and whether its disk is mounted; `pagekeep restore {name} {file}` brings back the newest commit, if there is one"
+            );
+            let error = Error::io(e, "cannot be found", file).with_kind(ErrorKind::Source);
+            if is_absent { error.with_hint(hint) } else { error }
         })?;
         // What is no text is escaped, so that two of such paths don't become one.
         let place = match place.to_str() {
@@ -70,11 +73,20 @@ impl Database {
             format!("history {:?} belongs to {known}", history.name()),
         )
         .with_object(&*self.place)
-        .with_hint("give this database a history of its own with --name, or go on with this one with --adopt"))
+        .with_hint(
+            "give this database a history of its own: --name NAME; or go on with this one: `pagekeep backup` or `watch` with --adopt, once",
+        ))
     }
 }
 
-fn default_name(path: &Path) -> Result<String> {
+/// The name of a database's history: the one that is given, or the file's stem.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] when the file's name has none.
+pub(crate) fn name_of(path: &Path, name: Option<&str>) -> Result<String> {
+    if let Some(name) = name {
+        return Ok(name.to_owned());
+    }
     path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned).ok_or_else(|| {
         Error::new(ErrorKind::Usage, "has no name that could be the history's")
             .with_object(path.display().to_string())

@@ -11,6 +11,7 @@ pub mod follow;
 pub mod freshness;
 pub(crate) mod labels;
 pub(crate) mod locate;
+pub mod missing;
 pub mod prune;
 pub mod repair;
 pub mod restore;

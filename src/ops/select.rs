@@ -191,11 +191,25 @@ impl Find<'_> {
             )),
             None => self.out_of_order(&times, last),
         };
+        let gone = self.gone_behind(&commit);
         Ok(Chosen {
             commit,
-            notes: note.into_iter().collect(),
+            notes: note.into_iter().chain(gone).collect(),
             warnings: warning.into_iter().collect(),
         })
+    }
+
+    /// That commits behind one are no restore points any more: they may be nearer to a moment.
+    fn gone_behind(&self, commit: &Commit) -> Option<String> {
+        let after = self.chain.commits().find(|other| other.seq > commit.seq)?;
+        let gone = after.seq.0.checked_sub(commit.seq.0)?.checked_sub(1).filter(|n| *n > 0)?;
+        let (first, last) = (commit.seq.next(), after.seq.0.saturating_sub(1));
+        let which = if gone == 1 {
+            format!("seq:{first} is no restore point")
+        } else {
+            format!("seq:{first} to seq:{last} are no restore points")
+        };
+        Some(format!("{which} any more: the state of that moment may have been in what expired"))
     }
 
     /// That the time of a commit, or of the one after it, is earlier than the one before.

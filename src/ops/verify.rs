@@ -469,6 +469,8 @@ struct Batches<'a> {
     findings: &'a Mutex<Vec<Finding>>,
     decoder: Decoder,
     random: u64,
+    /// Whether there is a batch in the sample.
+    began: bool,
     /// The next index block: segment and number.
     at: (usize, usize),
     /// Batches of the segment that were counted: several of its blocks may list one.
@@ -481,12 +483,24 @@ impl<'a> Batches<'a> {
         let random = u64::from_le_bytes(random_bytes()?);
         let ready = Vec::new().into_iter();
         let counted = HashSet::new();
-        Ok(Self { run, findings, decoder: Decoder::new()?, random, at: (0, 0), counted, ready })
+        Ok(Self {
+            run,
+            findings,
+            decoder: Decoder::new()?,
+            random,
+            began: false,
+            at: (0, 0),
+            counted,
+            ready,
+        })
     }
 
-    /// Whether a batch is in the sample: a coin of the sample's weight (SplitMix64).
+    /// Whether a batch is in the sample: the first one, so that there is any, and then a coin of the sample's weight (SplitMix64).
     fn chosen(&mut self) -> bool {
         let Some(ppm) = self.run.options.sample_ppm else { return true };
+        if !std::mem::replace(&mut self.began, true) {
+            return true;
+        }
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.random;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

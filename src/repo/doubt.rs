@@ -2,9 +2,9 @@
 //!
 //! | a failed proof tells of | until | it holds up |
 //! |---|---|---|
-//! | the backup: something stored is not as it was written | one that looks as deep passes | prunes, and what writers delete |
-//! | the database, which was unsound when it was captured | a scratch restore passes | prunes: an older commit may be the last sound one |
-//! | an assertion that does not hold, or foreign keys | | nothing: it is about the application's data |
+//! | the backup: something stored is not as it was written | all of what failed is opened and passes | prunes, and what writers delete |
+//! | the database, which was unsound when it was captured | that commit or a later one is restored and passes | prunes: an older commit may be the last sound one |
+//! | an assertion that does not hold, or foreign keys | a later commit or the same passes with assertions | nothing: it is about the application's data |
 //!
 //! Which one it is stands in front of what failed, as `verify` writes it.
 
@@ -55,8 +55,7 @@ pub(crate) struct Doubt {
     pub(crate) about: About,
 }
 
-/// The last failed proof that no later one clears: one about the backup, or else one about the database. One that looks at less
-/// clears nothing.
+/// The last failed proof that no later one clears: one about the backup, or else one about the database.
 ///
 /// # Errors
 /// Store errors.
@@ -81,14 +80,26 @@ pub(crate) fn doubt(history: &History) -> Result<Option<Doubt>> {
     Ok(found)
 }
 
-/// Whether a later proof that passed clears one that failed. At level restore a share of the checks says nothing of the pages,
-/// all of which were compared.
+/// Whether a later proof that passed clears one that failed. A sample may have missed what failed, and so may the restore of another
+/// commit. At level restore a share of the checks says nothing of the pages, all of which were compared.
 fn clears(passed: &Proof, failed: &Proof, about: About) -> bool {
-    match (passed.level, failed.level) {
-        (Level::Restore, _) | (_, Level::Chain) => true,
-        (Level::Chain, _) => false,
-        (Level::Data, Level::Data) => passed.coverage_ppm >= failed.coverage_ppm,
-        // All pages of all commits are more than those of one.
-        (Level::Data, Level::Restore) => about == About::Backup && passed.coverage_ppm == 1_000_000,
+    let is_restore = passed.level == Level::Restore;
+    // All pages of all commits.
+    let is_all = passed.level == Level::Data && passed.coverage_ppm == 1_000_000;
+    match (about, failed.level) {
+        (About::Backup, Level::Chain) => true,
+        (About::Backup, Level::Data) => is_all,
+        (About::Backup, Level::Restore) => is_all || (is_restore && passed.seq == failed.seq),
+        // What was mended is in the commits that came later.
+        (About::Database, _) => is_restore && passed.seq >= failed.seq,
+        (About::Data, _) => is_restore && passed.seq >= failed.seq && passed.assertions > 0,
     }
+}
+
+/// The last proof that tells of the application's data, and that no later one clears: an assertion that did not hold.
+pub(crate) fn refuted<'p>(history: &History, proofs: &'p [Proof]) -> Option<&'p Proof> {
+    let of_data = |p: &&Proof| About::of(history, p) == Some(About::Data);
+    let failed = proofs.iter().filter(of_data).max_by_key(|p| p.started)?;
+    let later = proofs.iter().filter(|p| p.failure.is_none() && p.started > failed.started);
+    (!later.into_iter().any(|p| clears(p, failed, About::Data))).then_some(failed)
 }

@@ -95,7 +95,9 @@ impl Secret {
             (Some(key), None) => Ok(Self::KeyFile(key)),
             _ => Err(Error::new(ErrorKind::WrongKey, "is not a pagekeep key file")
                 .with_object(name)
-                .with_hint("a key file has one line of 64 hex digits; lines with # are comments")),
+                .with_hint(
+                    "a key file has one line of 64 hex digits; lines with # are comments; for a recovery key: --recovery-key-file",
+                )),
         }
     }
 

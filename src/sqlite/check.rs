@@ -230,6 +230,10 @@ impl Checker {
             Err(e) if lacks(&message(&e)) => {
                 Ok(Asserted::Unanswered(format!("`{sql}`: {}", message(&e))))
             }
+            // A table that is gone is what assertions are for.
+            Err(e) if is_about_schema(&message(&e)) => {
+                Ok(Asserted::Fails(format!("`{sql}`: {}", message(&e))))
+            }
             Err(e) if e.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
                 Err(failed_to(e, "was stopped").with_object(format!("the assertion `{sql}`")))
             }
@@ -417,6 +421,11 @@ pub(crate) fn connect_immutable(path: &Path) -> Result<Connection> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(uri, flags)
         .map_err(|e| failed_to(e, "SQLite cannot open the restored database"))
+}
+
+/// Whether SQLite says that a query names a table or a column that the database does not have.
+fn is_about_schema(message: &str) -> bool {
+    ["no such table", "no such column"].iter().any(|what| message.starts_with(what))
 }
 
 /// Whether an error says that the database is unsound.

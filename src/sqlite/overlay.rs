@@ -10,6 +10,9 @@ use super::wal::{FRAME_HEADER_LEN, FrameHeader, HEADER_LEN, WalHeader, WalIndex,
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{PageNo, PageSize};
 
+/// How many frames are looked at for a commit that nobody counts.
+const UNCOUNTED: u32 = 4096;
+
 /// A frame of the WAL, and the page in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Frame {
@@ -125,6 +128,51 @@ pub(super) fn walk(
         }
     }
     Ok(sum == index.checksum)
+}
+
+/// Whether a commit stands in the WAL behind the frames that `index` counts: whole, and continuing their checksums. Its writer is about to
+/// count it, or counts in another wal-index. `is_later` tells whether salts are those of a later generation than the index has: what is
+/// left in the file of an earlier one means nothing.
+pub(super) fn has_uncounted(
+    wal: &FileRef<'_>,
+    page_size: PageSize,
+    index: &WalIndex,
+    is_later: &dyn Fn([u8; 8]) -> bool,
+) -> Result<bool> {
+    let mut header = [0; HEADER_LEN];
+    if wal.read_at(&mut header, 0)? {
+        return Ok(false);
+    }
+    let Some(header) = WalHeader::parse(&header).filter(|header| header.page_size == page_size)
+    else {
+        return Ok(false);
+    };
+    let (mut sum, first) = match (header.salts == index.salts, index.frames) {
+        (true, 1..) => (index.checksum, index.frames.saturating_add(1)),
+        (true, 0) => (header.checksum, 1),
+        (false, _) if is_later(header.salts) => (header.checksum, 1),
+        (false, _) => return Ok(false),
+    };
+    let mut bytes = vec![0; FRAME_HEADER_LEN + page_size.bytes()];
+    for number in first..first.saturating_add(UNCOUNTED) {
+        if wal.read_at(&mut bytes, WalHeader::frame_offset(page_size, number))? {
+            return Ok(false);
+        }
+        let sound = FrameHeader::parse(&bytes).filter(|frame| frame.salts == header.salts);
+        let (Some(frame), Some(expected)) =
+            (sound, FrameHeader::expected(sum, header.order, &bytes))
+        else {
+            return Ok(false);
+        };
+        if frame.checksum != expected {
+            return Ok(false);
+        }
+        if frame.commit_size > 0 {
+            return Ok(true);
+        }
+        sum = expected;
+    }
+    Ok(false)
 }
 
 fn newest_of_each_page(mut frames: Vec<Frame>) -> Vec<Frame> {

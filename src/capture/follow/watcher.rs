@@ -19,7 +19,7 @@ use super::FollowOptions;
 use super::shared::{Ended, FOREVER, Shared};
 use super::status::Activity;
 use crate::capture::group::Group;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::sqlite::notice::Notice;
 use crate::sqlite::tail::handoff::{Checkpoint, Handoff};
 use crate::sqlite::tail::{Step, Tail};
@@ -168,6 +168,9 @@ impl Watcher<'_> {
                 times.file = now;
                 if !self.tail.same_file() {
                     return Ok(Ended::Replaced);
+                }
+                if self.tail.is_bypassed()? {
+                    return Err(bypassed());
                 }
                 self.notice.watch(self.path);
             }
@@ -364,6 +367,15 @@ impl Watcher<'_> {
             times.alert = Instant::now() + ALERT;
         }
     }
+}
+
+/// That what an application commits does not show in the wal-index that we have.
+fn bypassed() -> Error {
+    let what = "somebody writes to it through another wal-index: the file -shm was removed or replaced under an open connection";
+    Error::new(ErrorKind::Source, what).with_hint(
+        "close the application's connections and open them again; until then its commits are found only now and then, and SQLite's \
+         locks don't protect them",
+    )
 }
 
 /// Whether a pin at mark zero keeps a WAL that has grown large from being backfilled, since it can't be exchanged: writers commit

@@ -76,6 +76,9 @@ pub(crate) struct WatchArgs {
     /// Go on although another machine seems to follow it: that one stops with exit code 11
     #[arg(long)]
     pub(crate) takeover: bool,
+    /// Restore the newest commit first if the file is not there, or is empty
+    #[arg(long)]
+    pub(crate) restore_if_missing: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

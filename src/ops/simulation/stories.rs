@@ -95,7 +95,7 @@ fn a_copy_does_not_take_what_another_writer_may_displace() {
         (2, "leaves", Turn::Switch(1)),
     ];
     let story = play(1, cast, &cues);
-    assert!(story.contains("another writer took over"), "{story}");
+    assert!(story.contains("was taken over by"), "{story}");
     assert!(!story.contains("2 copy: creates copy: log/1-4"), "{story}");
 }
 

@@ -1,12 +1,15 @@
 //! Whether the file below the WAL is SQLite's alone: asked before anything that was committed is given away. See [`super::super::witness`].
 
-use super::{Tail, closed};
+use super::{MAX_RESETS, Tail, closed, resets_between};
 use crate::error::Result;
 use crate::sqlite::ffi::FileRef;
-use crate::sqlite::overlay::walk;
+use crate::sqlite::overlay::{has_uncounted, walk};
 use crate::sqlite::wal::WalIndex;
 use crate::sqlite::witness::{AT_ONCE, Look, SENTINELS, Stat, Touched};
 use crate::types::PageNo;
+
+/// How often in a row a commit has to be found that is not counted. Its writer may wait for the disk before it counts it.
+const LOOKS: u32 = 3;
 
 impl Tail {
     /// Whether nobody but SQLite wrote to the file since the last look, as far as that can be told; `None` if it has to be asked again.
@@ -49,6 +52,28 @@ impl Tail {
             }
         }
         Ok(Some(is_ours))
+    }
+
+    /// Whether somebody writes through another wal-index than ours: a commit stands in the WAL and is not counted, as it was the last
+    /// times that this was asked. The file `-shm` was removed under an application.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Source`] when the WAL can't be read.
+    pub(crate) fn is_bypassed(&mut self) -> Result<bool> {
+        let Some(index) = self.header()? else { return Ok(false) };
+        let gate = self.gate.as_ref().ok_or_else(closed)?;
+        let Some(wal) = FileRef::journal(gate)? else { return Ok(false) };
+        let is_later = |salts| {
+            index.salts == [0; 8] || (1..=MAX_RESETS).contains(&resets_between(index.salts, salts))
+        };
+        if !has_uncounted(&wal, self.page_size, &index, &is_later)? {
+            self.uncounted = None;
+            return Ok(false);
+        }
+        let before = self.uncounted.filter(|(then, _)| then.same_snapshot(&index));
+        let looks = before.map_or(1, |(_, looks)| looks + 1);
+        self.uncounted = Some((index, looks));
+        Ok(looks >= LOOKS)
     }
 
     /// Tells the sentinels which pages have frames before the position.

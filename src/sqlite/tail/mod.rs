@@ -124,6 +124,8 @@ pub(crate) struct Tail {
     sentinels: Sentinels,
     /// Whether the sentinels know which pages the present generation has frames of.
     sentinels_know: bool,
+    /// What the header said when a commit stood in the WAL that it does not count.
+    uncounted: Option<(WalIndex, u32)>,
     /// Whether it came to rest: see `rest`.
     rests: bool,
     pub(crate) stats: TailStats,
@@ -179,6 +181,7 @@ impl Tail {
             look: Look::new(stat, index, index),
             sentinels: Sentinels::default(),
             sentinels_know: false,
+            uncounted: None,
             rests: false,
             stats: TailStats::default(),
             locks: Vec::new(),

@@ -1,0 +1,97 @@
+//! A database that is not there though its history is: a new container, a disk that was not mounted. Whoever begins an empty one in its
+//! place has that stored as the newest state.
+
+use std::path::Path;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ops::locate::name_of;
+use crate::ops::restore::{RestoreOptions, restore};
+use crate::progress::Monitor;
+use crate::repo::Repository;
+use crate::repo::chain::{Chain, Commit};
+use crate::repo::history::History;
+use crate::types::Seq;
+
+/// What to do about a database that is not there, though its history has commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Missing {
+    /// Nothing: it is an error.
+    #[default]
+    Refuse,
+    /// Restore the newest commit.
+    Restore,
+    /// Begin with an empty database, which becomes the newest commit.
+    StartEmpty,
+}
+
+/// Sees to it that a database which is not there, or is an empty file, is what `missing` says, if its history has a commit. Answers the
+/// commit that was restored.
+///
+/// # Errors
+/// [`ErrorKind::Refused`] when it is missing and that is what `missing` says; as [`restore`]; [`ErrorKind::Damaged`] when the history is gone
+/// or its newest commit can't be restored; store errors.
+///
+/// # Durability
+/// As [`restore`].
+pub fn if_missing(
+    repository: &Repository,
+    path: &Path,
+    name: Option<&str>,
+    missing: Missing,
+    monitor: &dyn Monitor,
+) -> Result<Option<Seq>> {
+    let Some(is_empty) = is_missing(path)? else { return Ok(None) };
+    let Some((history, chain, commit)) = newest(repository, &name_of(path, name)?)? else {
+        return Ok(None);
+    };
+    match missing {
+        Missing::StartEmpty => Ok(None),
+        Missing::Restore => {
+            let options = RestoreOptions { force: is_empty, ..RestoreOptions::default() };
+            restore(&history, &chain, &commit, path, &options, monitor)?;
+            Ok(Some(commit.seq))
+        }
+        Missing::Refuse => {
+            let what = if is_empty { "is an empty file" } else { "is not there" };
+            Err(Error::new(
+                ErrorKind::Refused,
+                format!(
+                    "{what}, though history {:?} has commits up to seq:{}",
+                    history.name(),
+                    commit.seq
+                ),
+            )
+            .with_object(path.display().to_string())
+            .with_hint(
+                "is its disk mounted? to go on from the newest commit, restore it; in a program, that is what `Missing::Restore` \
+                 does, and `Missing::StartEmpty` begins an empty one",
+            ))
+        }
+    }
+}
+
+/// Whether a database is not there, or is an empty file (`Some(true)`).
+///
+/// # Errors
+/// When that can't be told.
+pub(crate) fn is_missing(path: &Path) -> Result<Option<bool>> {
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_file() && meta.len() == 0 => Ok(Some(true)),
+        Ok(_) => Ok(None),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Some(false)),
+        Err(e) => Err(Error::io(e, "cannot be looked at", path.display().to_string())
+            .with_kind(ErrorKind::Source)),
+    }
+}
+
+/// The newest commit of a history, if there is one that has pages.
+fn newest(repository: &Repository, name: &str) -> Result<Option<(History, Chain, Commit)>> {
+    let history = match repository.history(name) {
+        Ok(history) => history,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let chain = history.chain()?;
+    let commit = chain.latest().filter(|commit| commit.record.pages > 0);
+    Ok(commit.map(|commit| (history, chain, commit)))
+}
