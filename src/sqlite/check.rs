@@ -9,7 +9,6 @@
 //! unsound to be checked to the end is a finding like any other, not an error.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags, ffi};
 
 use super::accounting;
+use super::journal::leave_wal;
 use super::source_error;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -125,12 +125,7 @@ impl Checker {
     /// # Errors
     /// When SQLite can't open it, or the file can't be written to.
     pub fn of_scratch(path: &Path, file: &File) -> Result<Self> {
-        let failed = |e| Error::io(e, "cannot be written", "the restored file");
-        let mut header = [0; 20];
-        let read = file.read_at(&mut header, 0).map_err(failed)?;
-        if read == header.len() && header.ends_with(&[2, 2]) {
-            file.write_all_at(&[1, 1], 18).map_err(failed)?;
-        }
+        leave_wal(file)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let writable = Connection::open_with_flags(path, flags)
             .map_err(|e| failed_to(e, "SQLite cannot open the restored database"))?;

@@ -16,7 +16,6 @@
 //! WAL mode the API sees to that, and for a target with a rollback journal the image is changed first.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,12 +24,11 @@ use rusqlite::backup::{Backup, StepResult};
 
 use super::connection::{close, connect};
 use super::ffi::FileRef;
+use super::journal::leave_wal;
 use super::source_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Monitor, Phase, check_cancelled};
 
-/// Where the header tells whether a database is in WAL mode.
-const VERSIONS: u64 = 18;
 /// Pages that are copied between two looks at the monitor.
 const STEP: i32 = 1024;
 /// How long to wait for the database's locks.
@@ -74,7 +72,7 @@ pub(crate) fn install(
     let mut target = connect(path).map_err(|e| e.with_object(name()))?;
     let mode = mode_of(&target).map_err(|e| e.with_object(name()))?;
     if mode == Mode::Rollback {
-        keep_rollback(image.file())?;
+        leave_wal(image.file())?;
     }
     let image = image.open()?;
     let prepared = prepare(&target, image, mode).map_err(|e| e.with_object(name()));
@@ -107,21 +105,6 @@ fn mode_of(target: &Connection) -> Result<Mode> {
     let mode: String =
         target.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(failed)?;
     Ok(if mode == "wal" { Mode::Wal } else { Mode::Rollback })
-}
-
-/// Makes an image one of a database with a rollback journal. What it had is not the target's mode.
-fn keep_rollback(image: &File) -> Result<()> {
-    let failed = |e| Error::io(e, "cannot be written", "the restored file");
-    let mut versions = [0; 2];
-    // An empty one has none.
-    let is_wal = image.metadata().map_err(failed)?.len() >= 100 && {
-        image.read_exact_at(&mut versions, VERSIONS).map_err(failed)?;
-        versions == [2, 2]
-    };
-    if is_wal {
-        image.write_all_at(&[1, 1], VERSIONS).map_err(failed)?;
-    }
-    Ok(())
 }
 
 /// Looks whether the image can be installed at all. Answers what to copy, and its page size.

@@ -12,6 +12,7 @@ pub(crate) mod connection;
 mod ffi;
 pub mod image;
 pub(crate) mod install;
+mod journal;
 pub(crate) mod layout;
 pub mod library;
 pub(crate) mod notice;
