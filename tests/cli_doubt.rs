@@ -12,6 +12,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use lab::{Lab, flip, is_root};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::functions::FunctionFlags;
 use serde_json::Value;
 
 const RESTORE: [&str; 4] = ["verify", "app", "--level", "restore"];
@@ -399,4 +400,24 @@ fn drift_knows_damage_from_transactions_outside_wal_mode() {
     lab.ok(&["drift", "app.db"]).says(&["no drift"]);
     lab.sql("app.db", "INSERT INTO t VALUES(1)");
     assert_eq!(lab.run(&["drift", "app.db"]).code, Some(3));
+}
+
+/// A function that only the application has is in an index, a constraint, a generated column: what needs it can't be checked, and all else is.
+#[test]
+fn a_function_of_the_application_leaves_only_its_own_table_unchecked() {
+    let lab = Lab::new();
+    let db = Connection::open(lab.path("app.db")).unwrap();
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    db.create_scalar_function("fx", 1, flags, |context| context.get::<i64>(0)).unwrap();
+    db.execute_batch(
+        "CREATE TABLE q(a CHECK(fx(a) > 0)); CREATE INDEX qi ON q(fx(a)); INSERT INTO q VALUES(1);
+         CREATE TABLE other(x); INSERT INTO other VALUES(1)",
+    )
+    .unwrap();
+    drop(db);
+    lab.ok(&["backup", "app.db"]);
+    let verified = lab.run(&RESTORE);
+    verified.failed(3, &["could not be checked", "fx()"]);
+    assert_eq!(lab.run(&["restore", "app", "out.db", "--check", "full"]).code, Some(3));
+    lab.run(&["drift", "app.db"]).failed(0, &[]);
 }

@@ -176,3 +176,61 @@ fn commits_through_another_wal_index_are_not_passed_over_in_silence() {
     let found = format!("SELECT count(*) FROM t WHERE id = 20 AND x = '{last}'");
     assert_eq!(lab.number("out.db", &found), 1);
 }
+
+/// The first captures of a database begin its history: two at once begin one.
+#[test]
+fn two_that_begin_at_once_begin_one_history() {
+    for _ in 0..6 {
+        let lab = Lab::new();
+        lab.make("app.db", 5);
+        let both = [0, 1].map(|_| lab.command(&["backup", "app.db"]).spawn().unwrap());
+        for mut one in both {
+            assert!(matches!(one.wait().unwrap().code(), Some(0 | 3 | 11)));
+        }
+        let histories = std::fs::read_dir(lab.path("repo/histories")).unwrap().count();
+        assert_eq!(histories, 1);
+        lab.ok(&["backup", "app.db"]);
+    }
+}
+
+/// A file that came from a machine whose clock is ahead.
+#[test]
+fn a_database_that_is_dated_in_the_future_is_captured() {
+    for journal in ["WAL", "DELETE"] {
+        let lab = Lab::new();
+        lab.sql("app.db", &format!("PRAGMA journal_mode={journal}; CREATE TABLE t(x)"));
+        let tomorrow = std::time::SystemTime::now() + Duration::from_secs(24 * 3600);
+        let date = || {
+            let file = std::fs::File::options().append(true).open(lab.path("app.db")).unwrap();
+            file.set_modified(tomorrow).unwrap();
+        };
+        date();
+        lab.ok(&["backup", "app.db"]);
+        lab.sql("app.db", "INSERT INTO t VALUES(1)");
+        date();
+        lab.ok(&["backup", "app.db"]);
+        lab.ok(&["restore", "app", "out.db"]);
+        assert_eq!(lab.number("out.db", "SELECT count(*) FROM t"), 1);
+    }
+}
+
+/// With a rollback journal each transaction counts in the file. What changed without one is stored, since it is what the file has, and told.
+#[test]
+fn what_changed_without_a_transaction_is_told_while_it_is_followed() {
+    let lab = Lab::new();
+    lab.sql(
+        "app.db",
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, x); INSERT INTO t VALUES(1, zeroblob(9000))",
+    );
+    lab.ok(&["backup", "app.db"]);
+    let _watch = Watch::start(&lab);
+    let told = || std::fs::read_to_string(lab.path("watch.err")).unwrap();
+    assert!(!told().contains("without a transaction"));
+    let file = std::fs::File::options().write(true).open(lab.path("app.db")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0xee; 64], 2 * 4096 + 2000).unwrap();
+    let began = Instant::now();
+    while !told().contains("changed without a transaction") {
+        assert!(began.elapsed() < PATIENCE, "it says nothing: {}", told());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

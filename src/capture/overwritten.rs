@@ -18,6 +18,8 @@ const COMPARED: u32 = 4096;
 /// How often to look whether somebody is still at it, and how often at most.
 const PAUSE: Duration = Duration::from_millis(10);
 const PAUSES: usize = 500;
+/// How many looks in a row show a file that nobody writes to.
+const STILL: u32 = 2;
 
 /// Whether pages that nobody wrote since a position in a WAL are in the database as the head has them.
 ///
@@ -58,12 +60,15 @@ pub(crate) fn agrees(
 /// [`ErrorKind::Busy`] when somebody goes on.
 pub(crate) fn settled_look(pin: &Pin<'_>) -> Result<Option<Glance>> {
     let Some(mut then) = pin.look() else { return Ok(None) };
+    let mut still = 0;
     for _ in 0..PAUSES {
-        if !then.is_fresh() {
+        // A time that lies ahead tells only by not changing.
+        if !then.is_fresh() || (then.is_ahead() && still >= STILL) {
             return Ok(Some(then));
         }
         sleep(PAUSE);
         let Some(now) = pin.look() else { return Ok(None) };
+        still = if then.same_as(&now) { still + 1 } else { 0 };
         // A checkpoint explains it. Others that come meanwhile are told from it when all was read.
         if !then.same_as(&now) && then.until(&now) == Touched::Perhaps {
             return Ok(Some(now));

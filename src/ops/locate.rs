@@ -54,7 +54,14 @@ impl Database {
         census.check_name(&self.name, &self.place)?;
         let history = match census.find(&self.name) {
             Err(e) if e.kind() == ErrorKind::NotFound => {
-                repository.create_history(&self.name, &self.place)
+                // Two that begin at once would both begin one.
+                let _beginning = state::lock_beginning(repository)?;
+                match repository.history(&self.name) {
+                    Err(e) if e.kind() == ErrorKind::NotFound => {
+                        repository.create_history(&self.name, &self.place)
+                    }
+                    found => found,
+                }
             }
             found => found,
         }?;

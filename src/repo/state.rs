@@ -11,6 +11,8 @@
 //!   numbers   the highest number that was known before a rollback or an absence was accepted
 //!   known     the history's name and source, so that one that is gone can be named (see `absent`)
 //!   accepted  there once somebody said that the history is gone or set back on purpose; counts while no commit of it was seen since
+//! <state dir>/<repository id>/beginning
+//!             locked by whoever begins a history
 //! <state dir>/places/<digest of a location>
 //!             which repository was there (see `place`)
 //! ```
@@ -28,6 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::SegmentRef;
+use crate::repo::Repository;
 use crate::repo::chain::Chain;
 use crate::repo::history::History;
 use crate::sqlite::source::Position;
@@ -258,6 +261,20 @@ pub(crate) fn is_locked(history: &History) -> Result<bool> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(failed(e)),
     }
+}
+
+/// Waits for the right to begin a history, and holds it as long as the answer lives. It is one of this machine and state folder.
+pub(crate) fn lock_beginning(repository: &Repository) -> Result<File> {
+    let dir = repository.state_dir();
+    let path = dir.join("beginning");
+    let lock = || {
+        disk::make_dirs(&dir)?;
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+        file.lock()?;
+        Ok(file)
+    };
+    lock().map_err(|e: io::Error| Error::io(e, "cannot be locked", path.display().to_string()))
 }
 
 /// What this machine remembers, looked at without locking.

@@ -54,7 +54,7 @@ pub(super) fn check_owner(connection: &Connection, path: &Path) -> Result<()> {
     }
     let why = "is in WAL mode, and closed: reading it would make files beside it that its application could not write to";
     Err(Error::new(ErrorKind::Source, why).with_hint(format!(
-        "run this as user {}, who owns it, or as root; or let this user write to it; or read it while the application has it open",
+        "run this as user {}, who owns it, or as root; or let this user write to it",
         meta.uid()
     )))
 }

@@ -382,7 +382,10 @@ fn findings(connection: &Connection, pragma: &str, answer: &mut Answer) -> Resul
     };
     let told = tell(read(), "SQLite's check did not finish", answer)?;
     // An application may store such rows, by a pragma or before it had the constraint.
-    let is_rule = |text: &String| text.starts_with("CHECK constraint failed in ");
+    // `NULL value in t.x`, `TEXT value in t.x`: of a column whose declaration was changed later.
+    let is_rule = |text: &String| {
+        text.starts_with("CHECK constraint failed in ") || text.contains(" value in ")
+    };
     let (rules, unsound): (Vec<String>, Vec<String>) = found.into_iter().partition(is_rule);
     answer.broken_rules.extend(rules);
     answer.unsound.splice(0..0, unsound);
@@ -430,7 +433,11 @@ fn is_unsound(e: &rusqlite::Error) -> bool {
 
 /// Whether an error says that a query of ours, which is a right one, can't be answered here: nothing about the database.
 fn is_unanswered(e: &rusqlite::Error) -> bool {
-    let code = e.sqlite_error().map(|e| e.extended_code & 0xff);
+    let code = match e {
+        // Where SQLite tells at which place of a query it is.
+        rusqlite::Error::SqlInputError { error, .. } => Some(error.extended_code & 0xff),
+        e => e.sqlite_error().map(|e| e.extended_code & 0xff),
+    };
     matches!(code, Some(ffi::SQLITE_ERROR | ffi::SQLITE_TOOBIG))
 }
 

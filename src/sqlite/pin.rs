@@ -288,6 +288,11 @@ impl Glance {
         self.stat().same_as(other.stat())
     }
 
+    /// Whether the file's time lies ahead, so that it does not tell when it was written to.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.stat().is_ahead()
+    }
+
     /// Whether the file was written to just now.
     pub(crate) fn is_fresh(&self) -> bool {
         self.stat().is_fresh()

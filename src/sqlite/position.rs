@@ -74,6 +74,16 @@ impl Position {
         Self { rest: other.rest, ..self }
     }
 
+    /// Whether two places with a rollback journal are of one count of transactions: between them nobody committed anything.
+    pub(crate) fn is_same_count(&self, other: &Self) -> bool {
+        match (self.place, other.place) {
+            (Place::Rollback(this), Place::Rollback(other_place)) => {
+                self.file == other.file && this.counter == other_place.counter
+            }
+            _ => false,
+        }
+    }
+
     fn is_same_place(&self, other: &Self) -> bool {
         (self.file, self.place) == (other.file, other.place)
     }

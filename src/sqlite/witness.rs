@@ -44,6 +44,8 @@ pub(crate) struct Stat {
     modified: (i64, i64),
     /// Whether that was so recently that the next write may have the same time.
     fresh: bool,
+    /// Whether that lies ahead: the file came from elsewhere, or a clock was set back.
+    ahead: bool,
     /// Whether it was certainly not, even as tests have it.
     settled: bool,
 }
@@ -67,6 +69,7 @@ impl Stat {
             bytes: meta.len(),
             modified,
             fresh: age.is_none_or(|age| age < TICK),
+            ahead: age.is_none(),
             settled: age.is_some_and(|age| age > if coarse { SETTLED_COARSE } else { SETTLED }),
         })
     }
@@ -74,6 +77,11 @@ impl Stat {
     /// Whether the next write may have the same time.
     pub(crate) fn is_fresh(&self) -> bool {
         self.fresh
+    }
+
+    /// Whether the time lies ahead, so that it does not tell how long ago it was.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.ahead
     }
 
     /// Whether the next write certainly has another time.

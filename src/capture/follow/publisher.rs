@@ -48,6 +48,9 @@ const REST: u32 = 10;
 const LOOK: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 30_000 });
 /// How long to leave a database alone that is being overwritten.
 const HANDS: Duration = Duration::from_millis(100);
+/// That a commit is of no transaction.
+const UNCOUNTED: &str = "the database file changed without a transaction: the last commit has what something else wrote, or what the disk lost; \
+     `pagekeep log` shows the commit before it";
 /// How often to look at a database that is not in WAL mode, whatever the notices say.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -326,17 +329,17 @@ impl Publisher<'_> {
             self.listener.event(&Event::Scan { reason });
         }
         // Even if nothing differs, it is not known what came and went.
-        self.capture_whole(pin, !first, |_| !first)
+        self.capture_whole(pin, !first, |_| !first).map(|_| ())
     }
 
     /// Captures the pinned moment as one commit, with `mark` even if nothing differs; `counts` says whether that was a scan which
-    /// somebody should know of.
+    /// somebody should know of. Answers whether there was anything to store.
     fn capture_whole(
         &mut self,
         pin: Pin<'_>,
         mark: bool,
         counts: impl FnOnce(&Captured) -> bool,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let began = Instant::now();
         let mark = mark || self.gap.is_some();
         let options = CaptureOptions { mark, ..self.options.capture.clone() };
@@ -352,7 +355,7 @@ impl Publisher<'_> {
         if let Some(commit) = captured.commit {
             self.listener.event(&Event::Published { commits: vec![commit], lag: began.elapsed() });
         }
-        Ok(())
+        Ok(captured.commit.is_some())
     }
 
     /// Publishes a group, however often it takes.
@@ -484,7 +487,14 @@ impl Publisher<'_> {
                 return Ok(Next::Again);
             }
             let began = Instant::now();
-            self.capture_whole(pin, false, |captured| captured.read > 0)?;
+            let (before, now) = (self.writer.state.position, pin.position());
+            let scans = |captured: &Captured| captured.read > 0;
+            let is_new = self.capture_whole(pin, false, scans)?;
+            if let (true, Some(before), Some(now)) = (is_new, before, now)
+                && before.is_same_count(&now)
+            {
+                self.listener.event(&Event::Warning(UNCOUNTED.to_owned()));
+            }
             self.show();
             let took = began.elapsed();
             self.shared.update(|state| {
