@@ -17,7 +17,7 @@ use crate::format::proof::{Level, Proof};
 use crate::ops::freshness::{Freshness, freshness};
 use crate::ops::soundness::{Look, Soundness, few, judge_now};
 use crate::repo::chain::Problem;
-use crate::repo::doubt::{About, doubt, refuted};
+use crate::repo::doubt::{About, doubt};
 use crate::repo::history::History;
 use crate::repo::term::newest_claim;
 use crate::types::Timestamp;
@@ -79,7 +79,7 @@ fn one(context: &Context, args: &StatusArgs, history: &History) -> Result<Ended>
     let claim = newest_claim(history)?;
     let now = Timestamp::now();
     let fresh = freshness(history, &chain, now)?;
-    tell_late(context, args, history, fresh, now);
+    tell_late(context, args, history, &fresh, now);
     let age = |time: Option<Timestamp>| time.map(|time| since(time, now).as_secs());
     let size = latest
         .as_ref()
@@ -88,11 +88,10 @@ fn one(context: &Context, args: &StatusArgs, history: &History) -> Result<Ended>
     let last_of =
         |level: Level| proofs.iter().filter(|p| p.level == level).max_by_key(|p| p.started);
     let levels = [Level::Chain, Level::Data, Level::Restore];
-    if let Some(p) = refuted(history, &proofs) {
-        let failure = p.failure.as_deref().unwrap_or_default();
+    if let Some((failure, time)) = &fresh.refuted {
         context.out.warn(&format!(
             "{failure} ({}); it is told until an assertion of this commit or a later one holds",
-            ago(p.started, now)
+            ago(*time, now)
         ));
     }
     if context.out.json {
@@ -206,7 +205,7 @@ fn tell_late(
     context: &Context,
     args: &StatusArgs,
     history: &History,
-    fresh: Freshness,
+    fresh: &Freshness,
     now: Timestamp,
 ) {
     let name = quote(history.name());

@@ -8,18 +8,21 @@ use crate::error::{ErrorKind, Result};
 use crate::format::proof::{Level, Proof};
 use crate::format::writer::WriterClaim;
 use crate::repo::chain::Chain;
+use crate::repo::doubt::refuted;
 use crate::repo::history::History;
 use crate::repo::last_run_here;
 use crate::repo::rival::GONE;
 use crate::types::Timestamp;
 
 /// When a history was last known to be complete, and to be good.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Freshness {
     /// When everything was last known to be stored.
     pub stored: Option<Timestamp>,
     /// When a verification that opens what is stored, at level data or restore, last passed.
     pub proven: Option<Timestamp>,
+    /// An assertion that did not hold, and when that was found, until assertions about the same commit or a later one hold.
+    pub refuted: Option<(String, Timestamp)>,
 }
 
 /// Looks at commits, local state, signs and proofs. What lies more than a few minutes ahead of `now` is not believed: a clock was wrong.
@@ -35,9 +38,11 @@ pub fn freshness(history: &History, chain: &Chain, now: Timestamp) -> Result<Fre
     let looked = |p: &&Proof| p.level == Level::Restore || p.coverage_ppm > 0;
     let passed = proofs.iter().filter(|p| p.failure.is_none() && p.level >= Level::Data);
     let passed = passed.filter(looked);
+    let refuted = refuted(history, &proofs);
     Ok(Freshness {
         stored: commit.max(run).max(sign(history)?.filter(believed)),
         proven: passed.map(|p| p.started).filter(believed).max(),
+        refuted: refuted.map(|p| (p.failure.clone().unwrap_or_default(), p.started)),
     })
 }
 
