@@ -346,7 +346,11 @@ fn what_a_verification_found_is_not_forgotten_for_one_that_looks_at_less() {
     prove(2, Level::Chain, None);
     let e = prune(&bench.history, &options, &Silent).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Refused, "{e:?}");
+    // One commit is less than all.
     prove(3, Level::Restore, None);
+    let e = prune(&bench.history, &options, &Silent).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Refused, "{e:?}");
+    prove(4, Level::Data, None);
     assert_eq!(prune(&bench.history, &options, &Silent).unwrap().dropped.len(), 2);
 }
 
