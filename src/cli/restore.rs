@@ -16,15 +16,16 @@ use crate::types::Timestamp;
 
 pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
     let began = Instant::now();
-    let is_empty = match (args.if_missing, is_missing(&args.target)?) {
-        (true, None) => {
+    let missing = args.if_missing.then(|| is_missing(&args.target)).transpose()?;
+    let is_empty = match missing {
+        Some(None) => {
             let target = args.target.display();
             context.out.json_summary(json!({"target": target.to_string(), "restored": false}));
             context.out.summary(format_args!("{target} is there; nothing was restored"));
             return Ok(());
         }
-        (true, Some(is_empty)) => is_empty,
-        (false, _) => false,
+        Some(Some(is_empty)) => is_empty,
+        None => false,
     };
     let repository = context.repository()?;
     let selected = context.select(&repository, &args.source)?;

@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::disk;
 
 /// An open folder.
 #[derive(Debug)]
@@ -89,7 +90,7 @@ impl Folder {
 
     /// Makes the names durable, as far as the file system can.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        sync_dir(&self.dir)
+        disk::sync_names(&self.dir)
     }
 
     /// Gives a file of this folder its final name, which must be free. Answers `false` if it is not.
@@ -125,14 +126,10 @@ impl Folder {
 
     /// Renames, unless the new name is taken.
     fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
-        #[cfg(any(target_os = "linux", target_os = "macos"))]
-        {
-            use rustix::fs::{RenameFlags, renameat_with};
-            match renameat_with(&self.dir, from, &self.dir, to, RenameFlags::NOREPLACE) {
-                // Some file systems can't do that in one step.
-                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
-                renamed => return Ok(renamed?),
-            }
+        match disk::rename_new(&self.dir, Path::new(from), Path::new(to)) {
+            // Some file systems can't do that in one step.
+            Err(e) if is_unsupported(&e) => {}
+            renamed => return renamed,
         }
         // Whoever else wants the name finds it taken from here on.
         drop(self.create(to)?);
@@ -158,12 +155,9 @@ impl Folder {
     }
 }
 
-/// Makes the names in a folder durable. Some file systems can't, and say so: then nothing more can be done.
-pub(crate) fn sync_dir(dir: &File) -> io::Result<()> {
-    match dir.sync_all() {
-        Err(e) if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(()),
-        synced => synced,
-    }
+fn is_unsupported(e: &io::Error) -> bool {
+    let codes = [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP].map(Errno::raw_os_error);
+    e.kind() == io::ErrorKind::Unsupported || e.raw_os_error().is_some_and(|e| codes.contains(&e))
 }
 
 /// How many handles of this process are of a file; `None` if the system does not tell.

@@ -176,13 +176,7 @@ impl StateDir {
         let failed = |e: io::Error| Error::io(e, "cannot be opened", path.display().to_string());
         local("locks its state").map_err(failed)?;
         disk::make_dirs(&dir).map_err(failed)?;
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(failed)?;
+        let lock = lock_file(&path).map_err(failed)?;
         // A child process that was just forked has the file of a lock that was let go, until it runs its program.
         let until = Instant::now() + LOCK_PATIENCE;
         let mut locked = lock.try_lock();
@@ -212,13 +206,7 @@ impl StateDir {
     pub(crate) fn show_following(&self) -> Result<File> {
         let path = self.path("following");
         let show = || {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&path)?;
+            let file = lock_file(&path)?;
             file.lock()?;
             Ok(file)
         };
@@ -242,25 +230,32 @@ impl StateDir {
 
 /// Whether a follower is at work, and has remembered a position since it began.
 pub(crate) fn is_followed(history: &History) -> Result<bool> {
-    let path = dir_of(history).join("following");
+    // Shared, so that those who ask at the same time don't take each other for the follower.
+    is_held(history, "following", File::try_lock_shared)
+}
+
+/// Whether somebody holds the lock right now. A child that was just forked may hold one that was let go.
+pub(crate) fn is_locked(history: &History) -> Result<bool> {
+    is_held(history, "lock", File::try_lock)
+}
+
+fn is_held(
+    history: &History,
+    name: &str,
+    try_lock: fn(&File) -> std::result::Result<(), TryLockError>,
+) -> Result<bool> {
+    let path = dir_of(history).join(name);
     let failed = |e: io::Error| Error::io(e, "cannot be opened", path.display().to_string());
-    match OpenOptions::new().read(true).open(&path) {
-        // Shared, so that those who ask at the same time don't take each other for the follower.
-        Ok(file) => Ok(matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))),
+    match OpenOptions::new().read(true).write(true).open(&path) {
+        Ok(file) => Ok(matches!(try_lock(&file), Err(TryLockError::WouldBlock))),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(failed(e)),
     }
 }
 
-/// Whether somebody holds the lock right now. A child that was just forked may hold one that was let go.
-pub(crate) fn is_locked(history: &History) -> Result<bool> {
-    let path = dir_of(history).join("lock");
-    let failed = |e: io::Error| Error::io(e, "cannot be opened", path.display().to_string());
-    match OpenOptions::new().write(true).open(&path) {
-        Ok(file) => Ok(matches!(file.try_lock(), Err(TryLockError::WouldBlock))),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(failed(e)),
-    }
+/// Opens a file that is only there to be locked, and creates it if need be.
+fn lock_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
 /// Waits for the right to begin a history, and holds it as long as the answer lives. It is one of this machine and state folder.
@@ -269,8 +264,7 @@ pub(crate) fn lock_beginning(repository: &Repository) -> Result<File> {
     let path = dir.join("beginning");
     let lock = || {
         disk::make_dirs(&dir)?;
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+        let file = lock_file(&path)?;
         file.lock()?;
         Ok(file)
     };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::beside::{check_owner, full_path};
+use super::beside::{beside, check_owner, full_path};
 use super::ffi::{FileRef, WAL_INDEX_LEN};
 use super::source_error;
 use super::wal::WalIndex;
@@ -65,7 +65,7 @@ pub(super) fn close_as_usual(connection: Connection) {
 /// Whether there is something in the WAL of a database, judged by its file.
 fn has_wal(connection: &Connection) -> bool {
     let Some(path) = connection.path() else { return true };
-    std::fs::metadata(format!("{path}-wal")).is_ok_and(|meta| meta.len() > 0)
+    std::fs::metadata(beside(Path::new(path), "-wal")).is_ok_and(|meta| meta.len() > 0)
 }
 
 /// Makes sure, as far as SQLite's locks can tell, that nobody has a database open. What is no database is not in use.

@@ -84,17 +84,18 @@ impl<'c> Pin<'c> {
         })?;
         pin.pages = pin.pragma("page_count")?;
         // Looked at under the lock, so that no writer comes in between.
-        let stat = path.map(FileIdentity::of).transpose()?;
-        pin.file = stat.map(|(file, _)| file);
-        pin.journal = match (wal, stat) {
-            (Some(index), _) => {
-                pin.rest = pin.look_at_rest()?;
+        let stat = path.map(Stat::at).transpose()?;
+        pin.file = stat.map(|stat| stat.file);
+        let counter = match &stat {
+            Some(stat) => change_counter(pin.connection, stat.modified())?,
+            None => None,
+        };
+        pin.journal = match wal {
+            Some(index) => {
+                pin.rest = counter.zip(stat.map(|stat| stat.is_settled()));
                 Journal::Wal(index)
             }
-            (None, Some((_, modified))) => {
-                Journal::Rollback(change_counter(pin.connection, modified)?)
-            }
-            (None, None) => Journal::Rollback(None),
+            None => Journal::Rollback(counter),
         };
         Ok(pin)
     }
@@ -230,16 +231,6 @@ impl<'c> Pin<'c> {
         self.connection
             .query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
             .map_err(|e| source_error(e, "cannot be read"))
-    }
-
-    /// What the file looks like, and whether the next write to it will show.
-    fn look_at_rest(&self) -> Result<Option<(ChangeCounter, bool)>> {
-        let Some(stat) = self.path.as_deref().and_then(Stat::of) else { return Ok(None) };
-        if self.file != Some(stat.file) {
-            return Ok(None);
-        }
-        let counter = change_counter(self.connection, stat.modified())?;
-        Ok(counter.map(|counter| (counter, stat.is_settled())))
     }
 }
 

@@ -7,7 +7,6 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::wal::WalPosition;
-use crate::error::{Error, ErrorKind, Result};
 
 /// What tells one file from another under the same path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,15 +16,10 @@ pub(crate) struct FileIdentity {
 }
 
 impl FileIdentity {
-    /// The file's identity, and when it was modified.
-    pub(crate) fn of(path: &Path) -> Result<(Self, (i64, i64))> {
-        use std::os::unix::fs::MetadataExt;
+    /// The identity of what is at a path; `None` if there is nothing, or it can't be looked at.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
         // stat opens nothing, so it drops no locks.
-        let meta = std::fs::metadata(path).map_err(|e| {
-            Error::io(e, "cannot be looked at", path.display().to_string())
-                .with_kind(ErrorKind::Source)
-        })?;
-        Ok((Self::of_meta(&meta), (meta.mtime(), meta.mtime_nsec())))
+        std::fs::metadata(path).ok().map(|meta| Self::of_meta(&meta))
     }
 
     /// The identity of a file that was looked at.

@@ -76,11 +76,7 @@ impl Source {
 
     /// Whether the path still leads to the file that was pinned last.
     pub(crate) fn is_current(&self) -> bool {
-        match (self.file, FileIdentity::of(&self.path)) {
-            (None, _) => true,
-            (Some(file), Ok((now, _))) => file == now,
-            (Some(_), Err(_)) => false,
-        }
+        self.file.is_none_or(|file| FileIdentity::of(&self.path) == Some(file))
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::ffi::FileRef;
 use super::position::FileIdentity;
 use super::wal::WalIndex;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::types::{PageNo, PageSize, random_bytes};
 
 /// Why everything is read again.
@@ -53,8 +53,19 @@ pub(crate) struct Stat {
 impl Stat {
     /// What the file system says of the file at a path; `None` if there is none, or it can't be looked at.
     pub(crate) fn of(path: &Path) -> Option<Self> {
+        Self::at(path).ok()
+    }
+
+    /// What the file system says of the file at a path.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Source`] when there is none, or it can't be looked at.
+    pub(crate) fn at(path: &Path) -> Result<Self> {
         // stat opens nothing, so it drops no locks.
-        let meta = std::fs::metadata(path).ok()?;
+        let meta = std::fs::metadata(path).map_err(|e| {
+            Error::io(e, "cannot be looked at", path.display().to_string())
+                .with_kind(ErrorKind::Source)
+        })?;
         let modified = (meta.mtime(), meta.mtime_nsec());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let then = Duration::new(
@@ -64,7 +75,7 @@ impl Stat {
         let coarse = then.subsec_nanos() == 0;
         // A time that lies ahead says nothing of how long ago it was.
         let age = now.checked_sub(then);
-        Some(Self {
+        Ok(Self {
             file: FileIdentity::of_meta(&meta),
             bytes: meta.len(),
             modified,

@@ -7,8 +7,11 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+
+use rustix::io::Errno;
 
 use super::Created;
 use crate::types::{random_bytes, write_hex};
@@ -62,7 +65,7 @@ impl Disk for Os {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        rename_new(from, to)
+        rename_new(rustix::fs::CWD, from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -75,7 +78,7 @@ impl Disk for Os {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        File::open(dir)?.sync_all()
+        sync_names(&File::open(dir)?)
     }
 }
 
@@ -110,14 +113,24 @@ fn no_hard_links(e: &io::Error) -> bool {
     )
 }
 
-#[cfg(any(target_os = "linux", target_os = "macos"))]
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+/// Makes the names in a folder durable. Some file systems can't, and say so: then nothing more can be done.
+pub(crate) fn sync_names(dir: &File) -> io::Result<()> {
+    match dir.sync_all() {
+        Err(e) if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(()),
+        synced => synced,
+    }
 }
 
+/// Renames in a folder, unless the new name is taken.
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+pub(crate) fn rename_new(dir: impl AsFd, from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{RenameFlags, renameat_with};
+    Ok(renameat_with(&dir, from, &dir, to, RenameFlags::NOREPLACE)?)
+}
+
+/// Renames in a folder, unless the new name is taken: not here.
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
-fn rename_new(_from: &Path, _to: &Path) -> io::Result<()> {
+pub(crate) fn rename_new(_dir: impl AsFd, _from: &Path, _to: &Path) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "the file system has no hard links"))
 }
 

@@ -230,8 +230,8 @@ impl Tail {
     /// Whether the path still leads to the file that is being followed, with the WAL and the wal-index beside it that we have open.
     /// Whoever copies another database over the file and removes those two goes on in new ones, which we would never look at.
     pub(crate) fn same_file(&self) -> bool {
-        FileIdentity::of(&self.path).is_ok_and(|(file, _)| file == self.file)
-            && self.beside.iter().all(|(path, known)| identity(path) == *known)
+        FileIdentity::of(&self.path) == Some(self.file)
+            && self.beside.iter().all(|(path, known)| FileIdentity::of(path) == *known)
     }
 
     /// Takes up a saved position, where the database had `pages` pages, if continuity from there can be proven.
@@ -516,16 +516,12 @@ impl Drop for Tail {
     }
 }
 
-fn identity(path: &Path) -> Option<FileIdentity> {
-    FileIdentity::of(path).ok().map(|(file, _)| file)
-}
-
 /// The WAL and the wal-index: SQLite has them beside the file that a link leads to.
 fn side_files(path: &Path) -> [(PathBuf, Option<FileIdentity>); 2] {
     let real = full_path(path);
     ["-wal", "-shm"].map(|suffix| {
         let path = super::beside::beside(&real, suffix);
-        let known = identity(&path);
+        let known = FileIdentity::of(&path);
         (path, known)
     })
 }
