@@ -320,3 +320,153 @@ fn a_file_is_the_file_of_that_name_whatever_sqlite_makes_of_it() {
     }
     assert_eq!(lab.number("app.db", "SELECT count(*) FROM t"), 3);
 }
+
+/// The program as another account runs it, with a repository, a key and a state folder of its own unless told otherwise.
+fn as_user(lab: &Lab, user: u32, groups: &str) -> Command {
+    let (mine, bin) = (lab.path(&format!("of-{user}")), lab.path("pagekeep"));
+    if !bin.exists() {
+        copy_program(Path::new(cli::BIN), &bin);
+        fs::set_permissions(&bin, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(lab.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    fs::create_dir_all(&mine).unwrap();
+    chown(&mine, Some(user), Some(user)).unwrap();
+    let mut command = Command::new("setpriv");
+    command.arg(format!("--reuid={user}")).arg(format!("--regid={user}")).arg(groups).arg(bin);
+    command.current_dir(&mine).env_clear().env("HOME", &mine).env("PATH", "/usr/bin:/bin");
+    command.env("PAGEKEEP_STATE_DIR", "state").env("PAGEKEEP_REPO", "repo");
+    command.env("PAGEKEEP_KEY_FILE", "key");
+    command
+}
+
+/// A key that another user planted is known to that user.
+#[test]
+fn nobody_elses_key_becomes_the_key_of_a_repository() {
+    if !is_root() {
+        return;
+    }
+    let lab = Lab::empty();
+    let planted = lab.path("planted");
+    lab.ok(&["init", "-r", "theirs", "--key-file", "planted"]);
+    chown(&planted, Some(ADVERSARY), Some(ADVERSARY)).unwrap();
+    let told = ["planted", "belongs to another user (uid 4001)", "not there yet"];
+    let init = ["init", "-r", "mine", "--key-file", "planted"];
+    lab.fails(&init, 17, &told);
+    assert!(!lab.path("mine").join("repository").exists());
+    lab.ok(&["init", "-r", "mine", "--key-file", "key"]);
+    let with = ["-r", "mine", "--key-file", "key", "key"];
+    for new in [["add", "--new-key-file", "planted"], ["passwd", "--new-key-file", "planted"]] {
+        lab.fails(&[&with[..], &new].concat(), 17, &told);
+    }
+    assert_eq!(lab.json(&[&with[..], &["list"]].concat()).len(), 2);
+    // A link leads to the same file; and a key that one has had all along opens what it opens.
+    symlink(&planted, lab.path("link")).unwrap();
+    lab.fails(&["init", "-r", "third", "--key-file", "link"], 17, &["belongs to another user"]);
+    lab.ok(&["-r", "theirs", "--key-file", "planted", "status"]);
+}
+
+/// Whoever may write where the state folder lies can plant links, pipes and whole folders there.
+#[test]
+fn nothing_planted_in_a_state_folder_is_followed_waited_for_or_believed() {
+    if !is_root() {
+        return;
+    }
+    let lab = Lab::with_history();
+    let remembered = || -> PathBuf {
+        let of = |dir: &Path| {
+            let dirs = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+            let mut dirs: Vec<_> = dirs.filter(|p| p.is_dir() && !p.ends_with("places")).collect();
+            assert_eq!(dirs.len(), 1, "{dirs:?}");
+            dirs.remove(0)
+        };
+        of(&of(&lab.path("state")))
+    };
+    let backup = ["backup", "app.db"];
+    lab.ok(&backup);
+    let (folder, victim) = (remembered(), lab.path("victim"));
+    for name in ["lock", "state", "digests", "seen", "known", "following", "numbers"] {
+        let path = folder.join(name);
+        let _ = fs::remove_file(&path);
+        symlink(&victim, &path).unwrap();
+        // It goes on without what it remembered, or says what is in its way; it ends.
+        let ended = lab.run(&backup);
+        assert!(matches!(ended.code, Some(0 | 1)), "{name}: {ended:?}");
+        assert!(!victim.exists(), "{name} was written through a link");
+        let _ = fs::remove_file(&path);
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let ended = lab.run(&backup);
+        assert!(matches!(ended.code, Some(0 | 1)), "{name}: {ended:?}");
+        fs::remove_file(&path).unwrap();
+    }
+    lab.sql("app.db", "DELETE FROM t WHERE id = 1");
+    lab.ok(&backup);
+
+    // A folder of theirs says what they like.
+    let of_repository = folder.parent().unwrap();
+    chown(of_repository, Some(ADVERSARY), Some(ADVERSARY)).unwrap();
+    for args in [&backup[..], &["status"], &["restore", "app", "out.db"]] {
+        lab.fails(args, 17, &["belongs to another user (uid 4001)", "--state-dir"]);
+    }
+    chown(of_repository, Some(0), Some(0)).unwrap();
+    chown(&folder, Some(ADVERSARY), Some(ADVERSARY)).unwrap();
+    lab.fails(&backup, 1, &["belongs to another user (uid 4001)"]);
+}
+
+/// Two members of a group work in one repository, and who is none of them reads nothing.
+#[test]
+fn a_group_shares_a_repository_whose_folder_it_may_write_to() {
+    if !is_root() {
+        return;
+    }
+    let lab = Lab::empty();
+    let repo = lab.path("repo");
+    fs::create_dir(&repo).unwrap();
+    chown(&repo, Some(4001), Some(5000)).unwrap();
+    let run = |user: u32, args: &[&str]| {
+        let groups = if user == 4009 { "--clear-groups" } else { "--groups=5000" };
+        let mut command = as_user(&lab, user, groups);
+        command.env("PAGEKEEP_REPO", &repo).env("PAGEKEEP_KEY_FILE", lab.path("key")).args(args);
+        cli::Ended::of(&mut command)
+    };
+    // Of a folder without the bit that hands the group down, too.
+    for mode in [0o770, 0o2770] {
+        fs::set_permissions(&repo, fs::Permissions::from_mode(mode)).unwrap();
+        fs::write(lab.path("key"), format!("{:064x}\n", mode)).unwrap();
+        fs::set_permissions(lab.path("key"), fs::Permissions::from_mode(0o644)).unwrap();
+        let init = run(4001, &["init", "--no-recovery-key"]);
+        assert!(matches!(init.code, Some(0 | 3)), "{init:?}");
+        for user in [4001, 4002] {
+            let db = lab.path(&format!("of-{user}/app{user}.db"));
+            fs::create_dir_all(db.parent().unwrap()).unwrap();
+            let _ = fs::remove_file(&db);
+            Connection::open(&db).unwrap().execute_batch("CREATE TABLE t(x)").unwrap();
+            chown(&db, Some(user), Some(user)).unwrap();
+        }
+        let warned = |user, args: &[&str]| {
+            let ended = run(user, args);
+            assert!(matches!(ended.code, Some(0 | 3)), "{user} {args:?}: {ended:?}");
+        };
+        warned(4001, &["backup", "app4001.db", "--label", "one"]);
+        warned(4002, &["backup", "app4002.db"]);
+        for (user, other) in [(4001, "app4002"), (4002, "app4001")] {
+            warned(user, &["restore", other, &format!("{other}-{mode}.db")]);
+            warned(user, &["verify", other]);
+            warned(user, &["hold", "add", other, "a reason"]);
+            warned(user, &["prune", other, "--keep-last", "1", "--grace", "0"]);
+        }
+        let stranger = run(4009, &["status"]);
+        assert!(!matches!(stranger.code, Some(0 | 3)), "{stranger:?}");
+        for path in cli::walk(&repo) {
+            let meta = fs::metadata(&path).unwrap();
+            let wanted = if meta.is_dir() { mode } else { 0o640 };
+            assert_eq!((meta.gid(), meta.mode() & 0o7777), (5000, wanted), "{}", path.display());
+        }
+        for entry in fs::read_dir(&repo).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+        }
+        for user in [4001, 4002] {
+            let _ = fs::remove_dir_all(lab.path(&format!("of-{user}/state")));
+        }
+    }
+}

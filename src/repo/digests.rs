@@ -10,14 +10,14 @@
 //! digest; so a file torn by a crash is never believed. It is changed in place only with its seq set to zero first.
 //! It stays on disk: memory does not grow with the database.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::state::{Head, local};
+use super::local::{self, Unfinished};
+use super::state::Head;
 use crate::error::{Error, Result};
-use crate::store::disk;
 use crate::types::{Digest, HistoryId, PageNo};
 
 const HEADER_LEN: u64 = 64;
@@ -58,8 +58,7 @@ fn header(history: HistoryId, head: &Head) -> [u8; 64] {
 impl HeadDigests {
     /// Opens the file if it is the head's; `None` when it has to be rebuilt.
     pub(crate) fn open(path: &Path, history: HistoryId, head: &Head) -> Result<Option<Self>> {
-        let open = || OpenOptions::new().read(true).write(true).open(path);
-        let file = match local("reads page digests").and_then(|()| open()) {
+        let file = match local::operation("reads page digests").and_then(|()| local::open(path)) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(failed(e, path)),
@@ -117,7 +116,7 @@ impl HeadDigests {
     pub(crate) fn patch(&mut self, head: &Head, changed: &[(PageNo, Digest)]) -> Result<()> {
         self.pages = head.pages;
         let write = || {
-            local("changes page digests")?;
+            local::operation("changes page digests")?;
             let mut invalid = header(self.history, head);
             if let Some(seq) = invalid.get_mut(24..32) {
                 seq.fill(0);
@@ -136,25 +135,20 @@ impl HeadDigests {
 /// A new file of digests, written from page 1 on; it takes the old one's place at the end.
 #[derive(Debug)]
 pub(crate) struct DigestsWriter {
-    out: BufWriter<File>,
-    temporary: PathBuf,
+    out: BufWriter<Unfinished>,
     path: PathBuf,
     next: u32,
-    finished: bool,
 }
 
 impl DigestsWriter {
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let create = || {
-            let temporary = path.with_file_name(disk::temporary_name()?);
-            let file =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-            let mut out = BufWriter::with_capacity(1 << 16, file);
+            let mut out = BufWriter::with_capacity(1 << 16, Unfinished::create(path)?);
             out.write_all(&[0; 64])?;
-            Ok((out, temporary))
+            Ok(out)
         };
-        let (out, temporary) = create().map_err(|e| failed(e, path))?;
-        Ok(Self { out, temporary, path: path.to_owned(), next: 1, finished: false })
+        let out = create().map_err(|e| failed(e, path))?;
+        Ok(Self { out, path: path.to_owned(), next: 1 })
     }
 
     /// Adds the next page's digest; pages that were left out in between get zeros.
@@ -176,23 +170,14 @@ impl DigestsWriter {
     /// Completes the file for the head and puts it in place.
     pub(crate) fn finish(mut self, history: HistoryId, head: &Head) -> Result<()> {
         self.fill_to(head.pages.saturating_add(1))?;
-        let mut finish = || {
-            local("writes page digests")?;
-            self.out.flush()?;
-            self.out.get_ref().write_all_at(&header(history, head), 0)?;
-            fs::rename(&self.temporary, &self.path)
+        let Self { out, path, .. } = self;
+        let finish = || {
+            local::operation("writes page digests")?;
+            let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+            file.file().write_all_at(&header(history, head), 0)?;
+            file.finish()
         };
-        finish().map_err(|e| failed(e, &self.path))?;
-        self.finished = true;
-        Ok(())
-    }
-}
-
-impl Drop for DigestsWriter {
-    fn drop(&mut self) {
-        if !self.finished {
-            let _ = fs::remove_file(&self.temporary);
-        }
+        finish().map_err(|e| failed(e, &path))
     }
 }
 
@@ -202,6 +187,8 @@ fn failed(e: io::Error, path: &Path) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::types::{PageSize, SegmentId, Seq};
 

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -69,8 +69,12 @@ impl Secret {
     /// # Errors
     /// [`ErrorKind::WrongKey`] when it can't be read or is not a key file.
     pub fn read_key_file(path: &Path) -> Result<Self> {
+        Ok(Self::key_file_and_owner(path)?.0)
+    }
+
+    fn key_file_and_owner(path: &Path) -> Result<(Self, u32)> {
         let name = path.display().to_string();
-        let text = small_file(path).map_err(|e| {
+        let (text, owner) = small_file(path).map_err(|e| {
             let hint = match e.kind() {
                 io::ErrorKind::NotFound => {
                     "check its path, and whether its disk is mounted; `pagekeep init` creates one with a new repository"
@@ -80,7 +84,7 @@ impl Secret {
             };
             Error::io(e, "cannot be read", &*name).with_kind(ErrorKind::WrongKey).with_hint(hint)
         })?;
-        Self::parse_key_file(&text, &name)
+        Ok((Self::parse_key_file(&text, &name)?, owner))
     }
 
     /// The key in a key file's text. `name` is what errors call it.
@@ -104,6 +108,7 @@ impl Secret {
     /// Creates a key file with a new key, 0600, or reads the one that is there.
     ///
     /// # Errors
+    /// [`ErrorKind::Refused`] when another user than this one or root made it: that user knows the key.
     /// [`ErrorKind::Storage`] when it can't be written, or as [`Secret::read_key_file`].
     pub fn create_key_file(path: &Path) -> Result<Self> {
         let key = Zeroizing::new(random_bytes::<32>()?);
@@ -121,7 +126,18 @@ impl Secret {
         });
         match written {
             Ok(()) => Ok(Self::KeyFile(key)),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Self::read_key_file(path),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                let (secret, owner) = Self::key_file_and_owner(path)?;
+                if owner == 0 || owner == rustix::process::geteuid().as_raw() {
+                    return Ok(secret);
+                }
+                Err(Error::new(
+                    ErrorKind::Refused,
+                    format!("belongs to another user (uid {owner}), who knows the key in it"),
+                )
+                .with_object(path.display().to_string())
+                .with_hint("name a file that is not there yet: pagekeep creates it"))
+            }
             Err(e) => Err(Error::io(e, "cannot be created", path.display().to_string())),
         }
     }
@@ -216,12 +232,13 @@ impl Secret {
     }
 }
 
-/// The text of a file of the size that key files have, with comments.
-fn small_file(path: &Path) -> io::Result<Zeroizing<String>> {
+/// The text of a file of the size that key files have, with comments, and the user whose it is.
+fn small_file(path: &Path) -> io::Result<(Zeroizing<String>, u32)> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let wrong = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-    if !file.metadata()?.is_file() {
+    let meta = file.metadata()?;
+    if !meta.is_file() {
         return wrong("it is not a file");
     }
     let mut text = Zeroizing::new(String::new());
@@ -229,7 +246,7 @@ fn small_file(path: &Path) -> io::Result<Zeroizing<String>> {
     if text.len() as u64 > MAX_KEY_FILE {
         return wrong("it is too long for a key file");
     }
-    Ok(text)
+    Ok((text, meta.uid()))
 }
 
 fn recovery_checksum(key: &[u8; 32]) -> [u8; 3] {

@@ -25,6 +25,7 @@ pub mod hold;
 mod keyring;
 pub mod keys;
 pub(crate) mod links;
+pub(crate) mod local;
 pub(crate) mod merge;
 mod newer;
 pub mod numbers;
@@ -121,11 +122,13 @@ impl Repository {
     ///
     /// # Errors
     /// [`ErrorKind::NoRepository`], [`ErrorKind::WrongKey`], [`ErrorKind::TooNew`],
-    /// [`ErrorKind::Damaged`]; store errors.
+    /// [`ErrorKind::Damaged`]; [`ErrorKind::Refused`] when what this machine remembers is another
+    /// user's; store errors.
     pub fn open(store: Arc<dyn Store>, secret: &Secret, state_dir: PathBuf) -> Result<Self> {
         let object = recover::read_object(&*store)?;
         let opened = slots::open_slots(&*store, object.id, secret)?;
         let RepositoryObject { id, created } = object;
+        local::check_folder(&state_dir.join(id.to_string()))?;
         let keys = Keys::new(secret, opened);
         Ok(Self(Arc::new(Inner { store, id, created, keys, state_dir })))
     }

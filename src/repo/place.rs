@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Repository, absent, state};
+use super::{Repository, absent, local};
 use crate::error::{Error, Result};
 use crate::format::repository::first_half;
 use crate::store::disk;
@@ -64,7 +64,8 @@ fn place(repository: &Repository) -> Option<(String, PathBuf)> {
 /// one, if none was known.
 pub fn check_place(repository: &Repository) -> Option<Replaced> {
     let (location, file) = place(repository)?;
-    let known: Option<Place> = fs::read(&file).ok().and_then(|b| serde_json::from_slice(&b).ok());
+    let known: Option<Place> =
+        local::read(&file).ok().and_then(|b| serde_json::from_slice(&b).ok());
     match known {
         Some(known) if known.repository == repository.id() => None,
         Some(known) => {
@@ -104,5 +105,5 @@ fn remember(repository: &Repository, location: String, file: PathBuf) -> io::Res
         disk::make_dirs(dir)?;
     }
     let place = Place { location, repository: repository.id() };
-    state::replace(&file, &serde_json::to_vec(&place).map_err(io::Error::other)?)
+    local::replace(&file, &serde_json::to_vec(&place).map_err(io::Error::other)?)
 }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::local;
 use super::state::{self, Head};
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::clock::local;
@@ -153,7 +154,7 @@ pub(crate) fn forget(history: &History) -> Result<()> {
 pub(super) fn forget_dir(dir: PathBuf, whose: &str) -> Result<()> {
     let _lock = state::StateDir::lock_dir(dir.clone(), whose)?;
     let written = |path: &Path, bytes: &[u8]| {
-        state::replace(path, bytes)
+        local::replace(path, bytes)
             .map_err(|e| Error::io(e, "cannot be written", path.display().to_string()))
     };
     // Not the numbers, which are not used again.
@@ -191,8 +192,8 @@ pub(super) fn remembered(dir: &Path) -> Result<Seq> {
 /// The highest number that this machine knew before it forgot what it saw.
 fn floor(dir: &Path) -> Result<Seq> {
     let path = dir.join("numbers");
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(text.trim().parse().map(Seq).unwrap_or_default()),
+    match local::read(&path) {
+        Ok(text) => Ok(String::from_utf8_lossy(&text).trim().parse().map(Seq).unwrap_or_default()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Seq(0)),
         Err(e) => Err(Error::io(e, "cannot be read", path.display().to_string())),
     }
@@ -220,17 +221,17 @@ pub(super) fn read_from(dir: &Path) -> Option<Seen> {
 
 /// Whether somebody said that the history of a folder is gone or set back on purpose, and no commit of it was seen since.
 pub(super) fn is_accepted(dir: &Path) -> bool {
-    dir.join("accepted").exists() && read_from(dir).is_none()
+    local::read(&dir.join("accepted")).is_ok() && read_from(dir).is_none()
 }
 
 fn read_file(dir: &Path) -> Option<Seen> {
-    serde_json::from_slice(&fs::read(dir.join("seen")).ok()?).ok()
+    serde_json::from_slice(&local::read(&dir.join("seen")).ok()?).ok()
 }
 
 fn write(history: &History, seen: &Seen) -> io::Result<()> {
     let dir = state::dir_of(history);
     disk::make_dirs(&dir)?;
-    state::replace(&dir.join("seen"), &serde_json::to_vec(seen).map_err(io::Error::other)?)?;
+    local::replace(&dir.join("seen"), &serde_json::to_vec(seen).map_err(io::Error::other)?)?;
     state::remember_name(history);
     Ok(())
 }

@@ -20,9 +20,8 @@
 //! Invariant: but for its `next`, the state is written after what it speaks of was published and acknowledged. A state that is
 //! older than the repository is noticed when it is used.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -33,6 +32,7 @@ use crate::format::segment::SegmentRef;
 use crate::repo::Repository;
 use crate::repo::chain::Chain;
 use crate::repo::history::History;
+use crate::repo::local;
 use crate::sqlite::source::Position;
 use crate::store::disk;
 use crate::types::{Digest, PageSize, SegmentId, Seq, Term, WriterToken};
@@ -174,9 +174,9 @@ impl StateDir {
     pub(super) fn lock_dir(dir: PathBuf, whose: &str) -> Result<Self> {
         let path = dir.join("lock");
         let failed = |e: io::Error| Error::io(e, "cannot be opened", path.display().to_string());
-        local("locks its state").map_err(failed)?;
+        local::operation("locks its state").map_err(failed)?;
         disk::make_dirs(&dir).map_err(failed)?;
-        let lock = lock_file(&path).map_err(failed)?;
+        let lock = local::lock_file(&path).map_err(failed)?;
         // A child process that was just forked has the file of a lock that was let go, until it runs its program.
         let until = Instant::now() + LOCK_PATIENCE;
         let mut locked = lock.try_lock();
@@ -206,7 +206,7 @@ impl StateDir {
     pub(crate) fn show_following(&self) -> Result<File> {
         let path = self.path("following");
         let show = || {
-            let file = lock_file(&path)?;
+            let file = local::lock_file(&path)?;
             file.lock()?;
             Ok(file)
         };
@@ -223,7 +223,7 @@ impl StateDir {
         let path = self.path("state");
         let written = serde_json::to_vec_pretty(state)
             .map_err(io::Error::other)
-            .and_then(|bytes| replace(&path, &bytes));
+            .and_then(|bytes| local::replace(&path, &bytes));
         written.map_err(|e| Error::io(e, "cannot be written", path.display().to_string()))
     }
 }
@@ -246,16 +246,11 @@ fn is_held(
 ) -> Result<bool> {
     let path = dir_of(history).join(name);
     let failed = |e: io::Error| Error::io(e, "cannot be opened", path.display().to_string());
-    match OpenOptions::new().read(true).write(true).open(&path) {
+    match local::open(&path) {
         Ok(file) => Ok(matches!(try_lock(&file), Err(TryLockError::WouldBlock))),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(failed(e)),
     }
-}
-
-/// Opens a file that is only there to be locked, and creates it if need be.
-fn lock_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
 /// Waits for the right to begin a history, and holds it as long as the answer lives. It is one of this machine and state folder.
@@ -264,7 +259,7 @@ pub(crate) fn lock_beginning(repository: &Repository) -> Result<File> {
     let path = dir.join("beginning");
     let lock = || {
         disk::make_dirs(&dir)?;
-        let file = lock_file(&path)?;
+        let file = local::lock_file(&path)?;
         file.lock()?;
         Ok(file)
     };
@@ -297,17 +292,17 @@ pub(super) fn remember_name(history: &History) {
     }
     // A machine that can't remember notices less, and works all the same.
     let written = serde_json::to_vec(&known).map_err(io::Error::other);
-    let _ = written.and_then(|bytes| replace(&dir.join("known"), &bytes));
+    let _ = written.and_then(|bytes| local::replace(&dir.join("known"), &bytes));
 }
 
 /// A history's name and database, as far as this machine knows.
 pub(super) fn known_from(dir: &Path) -> Option<Known> {
-    serde_json::from_slice(&fs::read(dir.join("known")).ok()?).ok()
+    serde_json::from_slice(&local::read(&dir.join("known")).ok()?).ok()
 }
 
 pub(super) fn read_from(dir: &Path) -> Result<Option<State>> {
     let path = dir.join("state");
-    match local("reads its state").and_then(|()| fs::read(&path)) {
+    match local::operation("reads its state").and_then(|()| local::read(&path)) {
         // What doesn't parse was cut off by a crash, or is of another version: a cache, so do without.
         Ok(bytes) => Ok(serde_json::from_slice::<State>(&bytes)
             .ok()
@@ -324,27 +319,4 @@ fn waits() -> bool {
         return false;
     }
     true
-}
-
-/// Lets a simulation come between operations on local state.
-pub(super) fn local(_what: &str) -> io::Result<()> {
-    #[cfg(test)]
-    if let Some(world) = crate::simulated::world() {
-        return world.local(_what);
-    }
-    Ok(())
-}
-
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    local("writes what it remembers")?;
-    let temporary = path.with_file_name(disk::temporary_name()?);
-    let write = || {
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(bytes)?;
-        fs::rename(&temporary, path)
-    };
-    write().inspect_err(|_| {
-        let _ = fs::remove_file(&temporary);
-    })
 }

@@ -1,0 +1,205 @@
+//! The files in which this machine remembers something: read, locked and replaced.
+//!
+//! Invariants: no link is followed here, nothing but a file is opened, and no pipe is waited for, whatever names others planted. A
+//! folder that another user made is not believed, since its notes say what need not be captured again; root's are.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, renameat, unlinkat};
+use rustix::io::Errno;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::disk;
+
+/// How every file of the state is opened.
+const FLAGS: OFlags =
+    OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+/// Lets a simulation come between operations on local state.
+pub(super) fn operation(_what: &str) -> io::Result<()> {
+    #[cfg(test)]
+    if let Some(world) = crate::simulated::world() {
+        return world.local(_what);
+    }
+    Ok(())
+}
+
+/// Refuses a folder of the state that is another user's, or no folder. One that is not there is nobody's.
+///
+/// # Errors
+/// [`ErrorKind::Refused`]; [`ErrorKind::Storage`] when it can't be looked at.
+pub(super) fn check_folder(dir: &Path) -> Result<()> {
+    let Err(e) = open_folder(dir) else { return Ok(()) };
+    let object = dir.display().to_string();
+    match e.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        io::ErrorKind::InvalidInput => {
+            Err(Error::new(ErrorKind::Refused, e.to_string()).with_object(object).with_hint(
+                "what this machine remembers must be this user's own: name another folder with --state-dir or PAGEKEEP_STATE_DIR",
+            ))
+        }
+        _ => Err(Error::io(e, "cannot be looked at", object)),
+    }
+}
+
+/// The bytes of a file.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_at(path, OFlags::RDONLY)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Opens a file that is there to be read and changed.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    open_at(path, OFlags::RDWR)
+}
+
+/// Opens a file that is only there to be locked, and creates it if need be.
+pub(super) fn lock_file(path: &Path) -> io::Result<File> {
+    open_at(path, OFlags::RDWR | OFlags::CREATE)
+}
+
+/// Replaces a file. Not durable: a crash of the machine may bring back an older one.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    operation("writes what it remembers")?;
+    let mut file = Unfinished::create(path)?;
+    file.write_all(bytes)?;
+    file.finish()
+}
+
+fn open_at(path: &Path, flags: OFlags) -> io::Result<File> {
+    let (dir, name) = folder_of(path)?;
+    let file = File::from(openat(&dir, name, flags | FLAGS, Mode::RUSR | Mode::WUSR).map_err(
+        |e| match e {
+            Errno::LOOP => refused("is a link"),
+            e => e.into(),
+        },
+    )?);
+    if file.metadata()?.is_file() { Ok(file) } else { Err(refused("is not a file")) }
+}
+
+fn folder_of(path: &Path) -> io::Result<(File, &OsStr)> {
+    let name = path.file_name().ok_or_else(|| refused("names no file"))?;
+    Ok((open_folder(path.parent().unwrap_or(Path::new("")))?, name))
+}
+
+fn open_folder(dir: &Path) -> io::Result<File> {
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    let opened = openat(CWD, dir, OFlags::RDONLY | OFlags::DIRECTORY | FLAGS, Mode::empty());
+    let folder = File::from(opened.map_err(|e| match e {
+        Errno::LOOP | Errno::NOTDIR if dir.is_symlink() => refused("is a link"),
+        Errno::NOTDIR if dir.exists() => refused("is not a folder"),
+        e => e.into(),
+    })?);
+    let owner = folder.metadata()?.uid();
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return Err(refused(&format!("belongs to another user (uid {owner})")));
+    }
+    Ok(folder)
+}
+
+fn refused(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, what.to_owned())
+}
+
+/// A file that takes its place when it is complete. Dropping it before that removes it.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    file: File,
+    dir: File,
+    temporary: OsString,
+    name: OsString,
+    placed: bool,
+}
+
+impl Unfinished {
+    pub(super) fn create(path: &Path) -> io::Result<Self> {
+        let (dir, name) = folder_of(path)?;
+        let temporary = OsString::from(disk::temporary_name()?);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | FLAGS;
+        let file = File::from(openat(&dir, &temporary, flags, Mode::RUSR | Mode::WUSR)?);
+        Ok(Self { file, dir, temporary, name: name.to_owned(), placed: false })
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        renameat(&self.dir, &self.temporary, &self.dir, &self.name)?;
+        self.placed = true;
+        Ok(())
+    }
+}
+
+impl Write for Unfinished {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.placed {
+            let _ = unlinkat(&self.dir, &self.temporary, AtFlags::empty());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn no_planted_name_is_followed_or_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        let path = dir.path().join("state");
+        symlink(&elsewhere, &path).unwrap();
+        for opened in [lock_file(&path).map(drop), open(&path).map(drop), read(&path).map(drop)] {
+            assert_eq!(opened.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
+        assert!(!elsewhere.exists());
+        // A replacement takes the link's place, not that of the file behind it.
+        fs::write(&elsewhere, "theirs").unwrap();
+        replace(&path, b"ours").unwrap();
+        assert_eq!(fs::read(&elsewhere).unwrap(), b"theirs");
+        assert_eq!(read(&path).unwrap(), b"ours");
+        assert!(!path.is_symlink());
+
+        let pipe = dir.path().join("lock");
+        rustix::fs::mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+        for opened in [lock_file(&pipe).map(drop), open(&pipe).map(drop), read(&pipe).map(drop)] {
+            assert_eq!(opened.unwrap_err().to_string(), "is not a file");
+        }
+        // Nor is a folder taken that a link leads to.
+        let linked = dir.path().join("linked");
+        symlink(dir.path(), &linked).unwrap();
+        assert_eq!(check_folder(&linked).unwrap_err().kind(), ErrorKind::Refused);
+        assert!(read(&linked.join("state")).is_err());
+        assert!(check_folder(&dir.path().join("none")).is_ok());
+    }
+
+    #[test]
+    fn a_file_that_is_not_finished_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        replace(&path, b"one").unwrap();
+        let mut file = Unfinished::create(&path).unwrap();
+        file.write_all(b"tw").unwrap();
+        drop(file);
+        assert_eq!(read(&path).unwrap(), b"one");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
