@@ -50,10 +50,16 @@ pub(crate) trait DiskFile: Send {
 #[derive(Debug)]
 pub(crate) struct Os;
 
+impl Os {
+    /// Creates a file, 0600, that must not be there.
+    pub(super) fn create_file(path: &Path) -> io::Result<File> {
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+    }
+}
+
 impl Disk for Os {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        Ok(Box::new(file))
+        Ok(Box::new(Self::create_file(path)?))
     }
 
     fn make_dir(&self, path: &Path) -> io::Result<()> {

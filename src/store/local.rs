@@ -5,7 +5,7 @@
 //! with `.tmp-`, so listings skip what a crash leaves behind. Where the file system has no hard
 //! links, `renameat2(RENAME_NOREPLACE)` does the same. Deleting is: unlink, fsync the directory.
 //!
-//! Invariants: files are 0600 and directories 0700; no file is ever opened for writing under a
+//! Invariants: files are 0600 and directories 0700, unless a group shares the root ([`super::shared`]); no file is ever opened for writing under a
 //! final name. A directory's own name is durable before anything in it is.
 
 use std::collections::BTreeSet;
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::disk::{self, Disk, DiskFile, Os, is_absent, is_temporary};
+use super::shared::Shared;
 use super::{
     Created, Entry, Nature, Store, Upload, already_there, check_name, check_prefix, is_folder_name,
     is_part_of_name, strange, too_large,
@@ -42,7 +43,10 @@ impl LocalStore {
     /// [`ErrorKind::NoRepository`] when there is no such directory, [`ErrorKind::Storage`] when it
     /// can't be looked at.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
-        Self::on(Arc::new(Os), root)
+        let root = root.into();
+        let shared = fs::metadata(&root).ok().as_ref().and_then(Shared::like);
+        let disk = shared.map_or(Arc::new(Os) as Arc<dyn Disk>, |shared| Arc::new(shared));
+        Self::on(disk, root)
     }
 
     /// As [`LocalStore::open`], on another disk than the operating system's.
@@ -462,6 +466,30 @@ mod tests {
         assert_eq!(mode("a/b/keys"), 0o700);
         assert_eq!(mode("a/b/keys/00"), 0o600);
         assert_eq!(fs::read_dir(dir.path().join("a/b/keys")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_group_that_shares_the_root_shares_everything_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let set = |p: &str, mode| {
+            fs::set_permissions(dir.path().join(p), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let mode = |p: &str| fs::metadata(dir.path().join(p)).unwrap().permissions().mode();
+        fs::create_dir_all(dir.path().join("r/left")).unwrap();
+        set("r/left", 0o700);
+        // Whoever may only read shares nothing by that.
+        for (root, folder, file) in
+            [(0o755, 0o700, 0o600), (0o770, 0o770, 0o640), (0o2770, 0o2770, 0o640)]
+        {
+            set("r", root);
+            let store = LocalStore::open(dir.path().join("r")).unwrap();
+            store.create(&format!("a{root}/b/00"), b"x").unwrap();
+            store.create(&format!("left/{root}"), b"x").unwrap();
+            assert_eq!(mode(&format!("r/a{root}")) & 0o7777, folder, "{root:o}");
+            assert_eq!(mode(&format!("r/a{root}/b")) & 0o7777, folder, "{root:o}");
+            assert_eq!(mode(&format!("r/a{root}/b/00")) & 0o7777, file, "{root:o}");
+            assert_eq!(mode("r/left") & 0o7777, folder, "{root:o}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod fault;
 pub(crate) mod journal;
 pub(crate) mod local;
 mod memory;
+mod shared;
 mod strange;
 
 pub use fault::{Fault, FaultStore};

@@ -1,0 +1,95 @@
+//! A repository's folder that a group shares: what one member creates, the others can read and delete.
+//!
+//! It is shared if the group may write to the folder itself. What is created in it gets the folder's group, and its
+//! permissions as far as they are the group's; a umask takes none of them away. Everything else is private.
+
+use std::fs::{File, Metadata, Permissions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::{Gid, Mode, OFlags};
+
+use super::disk::{Disk, DiskFile, Os};
+
+/// Permissions of the group: to read, to write, and to hand the group down to what is created in a folder.
+const READ: u32 = 0o040;
+const WRITE: u32 = 0o020;
+const ALL: u32 = 0o2070;
+
+/// The operating system's disk, with everything shared that is created on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shared {
+    group: u32,
+    mode: u32,
+}
+
+impl Shared {
+    /// How a folder is shared, if it is.
+    pub(super) fn like(folder: &Metadata) -> Option<Self> {
+        let mode = folder.mode() & ALL;
+        (mode & WRITE != 0).then_some(Self { group: folder.gid(), mode })
+    }
+
+    fn share(self, file: &File, mode: u32) -> io::Result<()> {
+        let meta = file.metadata()?;
+        if meta.uid() != rustix::process::geteuid().as_raw() {
+            // Another member's, who shared it.
+            return Ok(());
+        }
+        if meta.gid() != self.group {
+            // Who is no member can't give it to the group, and is the only one whom that hurts.
+            let _ = rustix::fs::fchown(file.as_fd(), None, Some(Gid::from_raw(self.group)));
+        }
+        if meta.mode() & 0o7777 != mode {
+            file.set_permissions(Permissions::from_mode(mode))?;
+        }
+        Ok(())
+    }
+}
+
+impl Disk for Shared {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = Os::create_file(path)?;
+        self.share(&file, 0o600 | self.mode & READ)?;
+        Ok(Box::new(file))
+    }
+
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        let made = Os.make_dir(path);
+        match &made {
+            // Whoever made it may have died before it was shared.
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return made,
+            _ => {}
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(dir) => self.share(&File::from(dir), 0o700 | self.mode)?,
+            // What is in the way, or can't be looked into, is for others to tell.
+            Err(_) if made.is_err() => {}
+            Err(e) => return Err(e.into()),
+        }
+        made
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Os.link(from, to)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Os.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Os.remove(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        Os.remove_dir(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        Os.sync_dir(dir)
+    }
+}
