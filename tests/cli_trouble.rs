@@ -131,3 +131,51 @@ print("the application went on")'
     assert!(!ended.stdout.contains("never:"), "{ended:?}");
     assert_eq!(ended.stdout.matches("transaction").count(), 5, "{ended:?}");
 }
+
+/// The VFS unix-dotfile locks by a folder beside the database, which no other VFS sees.
+#[test]
+fn a_database_that_is_locked_by_a_folder_is_left_alone() {
+    let lab = Lab::new();
+    lab.make("app.db", 5);
+    lab.ok(&["backup", "app.db"]);
+    std::fs::create_dir(lab.path("app.db.lock")).unwrap();
+    for args in [
+        &["backup", "app.db"][..],
+        &["drift", "app.db"],
+        &["watch", "app.db"],
+        &["rewind", "app.db", "--to", "seq:1"],
+    ] {
+        lab.fails(args, 11, &["app.db", "unix-dotfile", "app.db.lock", "rmdir"]);
+    }
+    std::fs::remove_dir(lab.path("app.db.lock")).unwrap();
+    // A file of that name is somebody else's.
+    std::fs::write(lab.path("app.db.lock"), "").unwrap();
+    lab.ok(&["backup", "app.db"]);
+}
+
+/// Pages that neither the file nor the WAL has read as zeros, for SQLite as well. That is stored, and said.
+#[test]
+fn a_file_that_was_cut_off_below_its_wal_is_told_of() {
+    let lab = Lab::new();
+    let path = lab.path("app.db");
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch(
+        "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; CREATE TABLE t(id INTEGER PRIMARY KEY, x);
+         INSERT INTO t SELECT value, randomblob(3000) FROM json_each('[1,2,3,4,5,6,7,8,9]');
+         CREATE TABLE free(x); INSERT INTO free VALUES(randomblob(40000)); DROP TABLE free",
+    )
+    .unwrap();
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    db.execute("UPDATE t SET id = 90 WHERE id = 9", []).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let pages = file.metadata().unwrap().len() / 4096;
+    // Free pages need not be there.
+    file.set_len((pages - 2) * 4096).unwrap();
+    lab.ok(&["backup", "app.db", "--name", "free"]);
+    file.set_len(4 * 4096).unwrap();
+    let ended = lab.run(&["backup", "app.db"]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let told = ["the file was cut off", &format!("of its {pages} pages"), "from page 5 on"];
+    assert!(told.iter().all(|told| ended.stderr.contains(told)), "{ended:?}");
+    assert_eq!(lab.run(&["verify", "app", "--level", "restore"]).code, Some(4));
+}

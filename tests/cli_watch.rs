@@ -250,3 +250,48 @@ fn a_terminal_shows_how_it_stands() {
     }
     let _ = child.wait();
 }
+
+#[test]
+fn watch_waits_for_a_file_that_is_not_there_yet_if_it_is_told_to() {
+    let lab = Lab::new();
+    lab.fails(&["watch", "app.db"], 5, &["app.db: cannot be found", "watch --wait"]);
+    let waiting = || {
+        let mut child = lab.command(&["watch", "app.db", "--wait"]).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        assert!(line.contains("app.db is not there yet"), "{line}");
+        (child, lines)
+    };
+    let (mut child, _lines) = waiting();
+    lab::signal("-TERM", &child.id().to_string());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+
+    let (mut child, lines) = waiting();
+    lab.make("app.db", 3);
+    assert!(lines.lines().any(|line| line.unwrap().starts_with("app@seq:1 ")));
+    lab::signal("-TERM", &child.id().to_string());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// With a rollback journal no version of SQLite has the bug of the WAL: one warning would contradict the other.
+#[test]
+fn a_version_that_corrupts_a_wal_is_told_of_only_where_there_is_one() {
+    let lab = Lab::new();
+    for (mode, told) in [("DELETE", false), ("WAL", true)] {
+        lab.make("app.db", 3);
+        lab.sql("app.db", &format!("PRAGMA journal_mode={mode}"));
+        // As SQLite 3.40.1 leaves it.
+        let file = std::fs::OpenOptions::new().write(true).open(lab.path("app.db")).unwrap();
+        file.write_all_at(&3_040_001u32.to_be_bytes(), 96).unwrap();
+        let mut child = lab.command(&["watch", "app.db", "--name", mode]).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("seq:1 ")));
+        lab::signal("-TERM", &child.id().to_string());
+        let ended = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(stderr.contains("can corrupt a database in WAL mode"), told, "{stderr}");
+        assert_eq!(stderr.contains("is not in WAL mode"), !told, "{stderr}");
+        std::fs::remove_file(lab.path("app.db")).unwrap();
+    }
+}

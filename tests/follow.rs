@@ -5,7 +5,7 @@ mod common;
 
 use common::followed::{PATIENCE, app, at_once, start};
 use common::{Lab, come_back, reference};
-use pagekeep::capture::follow::{Activity, Event};
+use pagekeep::capture::follow::{Activity, Event, FollowOptions};
 use pagekeep::format::segment::CommitKind;
 use pagekeep::types::Seq;
 
@@ -39,4 +39,30 @@ fn every_transaction_is_a_commit_and_comes_back() {
     assert!(kinds[1..].iter().all(|k| *k == CommitKind::Transaction));
     come_back(&history, &chain, (1..).zip(&expected), lab.dir.path());
     assert_eq!(ear.count(|e| matches!(e, Event::Fault(_))), 0);
+}
+
+/// What keeps the WAL from being reset may be somebody else, such as another backup tool; people are told once.
+#[test]
+fn a_wal_that_somebody_else_keeps_beyond_its_limit_is_told() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    let db = app(&path);
+    let options = FollowOptions { wal_limit: 1 << 20, ..at_once() };
+    let (follower, ear) = start(&lab.repository, &path, options);
+    follower.wait_durable(PATIENCE).unwrap();
+    let other = app(&path);
+    other.execute_batch("BEGIN; SELECT count(*) FROM t").unwrap();
+    let told =
+        || ear.count(|e| matches!(e, Event::Warning(w) if w.contains("keeps it from being reset")));
+    db.execute("INSERT INTO t(x) VALUES(randomblob(4000000))", []).unwrap();
+    let began = std::time::Instant::now();
+    while told() == 0 {
+        assert!(began.elapsed() < PATIENCE, "{:?}", ear.heard());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    db.execute("INSERT INTO t(x) VALUES(randomblob(1000000))", []).unwrap();
+    follower.wait_durable(PATIENCE).unwrap();
+    other.execute_batch("COMMIT").unwrap();
+    follower.stop().unwrap();
+    assert_eq!(told(), 1, "{:?}", ear.heard());
 }

@@ -29,6 +29,7 @@ use crate::repo::publish::{Outline, SegmentWriter};
 use crate::repo::state::Head;
 use crate::repo::writer::Writer;
 use crate::sqlite::image::{self, Changes, Method, PageSource};
+use crate::sqlite::layout::cut_off;
 use crate::sqlite::pin::Pin;
 use crate::sqlite::source::Position;
 use crate::sqlite::witness::OVERWRITTEN;
@@ -128,6 +129,7 @@ fn base(
     let mut work = Work::new(writer, true)?;
     let (page_size, pages) = (pin.page_size(), pin.pages());
     let before = settled_look(&pin)?;
+    warn_of_cut(&pin, run.monitor)?;
     let reader = image::full(&mut pin, run.options.method)?;
     let read = reader.total_bytes();
     let totals = work.run(writer, reader, None, run)?;
@@ -170,7 +172,10 @@ fn delta(writer: &mut Writer, mut pin: Pin<'_>, head: &Head, run: &Run<'_>) -> R
     let before = if kind == CommitKind::Scan { settled_look(&pin)? } else { pin.look() };
     let reader: Box<dyn PageSource + '_> = match changes {
         Changes::Pages(changed) => image::delta(&mut pin, changed),
-        _ => image::full(&mut pin, options.method)?,
+        _ => {
+            warn_of_cut(&pin, run.monitor)?;
+            image::full(&mut pin, options.method)?
+        }
     };
     let read = reader.total_bytes();
     let totals = work.run(writer, reader, Some(&old), run)?;
@@ -190,6 +195,20 @@ fn delta(writer: &mut Writer, mut pin: Pin<'_>, head: &Head, run: &Run<'_>) -> R
     };
     work.old = Some(old);
     work.publish(writer, outline, read, run)
+}
+
+/// Tells people of pages that the database should have and that are nowhere. SQLite takes them for zeros, and so do we.
+fn warn_of_cut(pin: &Pin<'_>, monitor: &dyn Monitor) -> Result<()> {
+    let missing = cut_off(pin)?;
+    if let Some(first) = missing.first() {
+        monitor.warn(&format!(
+            "the file was cut off: {} of its {} pages, from page {first} on, are neither in it nor in its WAL, and are stored as \
+             zeros, as SQLite reads them",
+            missing.len(),
+            pin.pages()
+        ));
+    }
+    Ok(())
 }
 
 fn kind_of(changes: &Changes) -> CommitKind {

@@ -3,6 +3,7 @@
 //! One line on stdout for each published group, or one JSON object for each commit; on a terminal a line on stderr that
 //! tells how it stands right now.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,10 @@ pub(crate) fn watch(context: &Context, args: WatchArgs) -> Result<()> {
             context.out.summary(format_args!("{file} was not there: restored seq:{seq}"));
         }
     }
+    if args.wait && !wait_for(context, &args.database) {
+        context.out.summary("stopped: nothing was followed");
+        return Ok(());
+    }
     let database = Database::at(&args.database, args.name.as_deref())?;
     let name = database.name.clone();
     let capture = CaptureOptions {
@@ -82,6 +87,22 @@ pub(crate) fn watch(context: &Context, args: WatchArgs) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Waits until a file is there. Answers whether it is, or somebody said to stop.
+fn wait_for(context: &Context, path: &Path) -> bool {
+    // What can't be looked at is for others to tell.
+    let is_absent = || matches!(path.try_exists(), Ok(false));
+    if is_absent() {
+        context.out.summary(format_args!("{} is not there yet: waiting for it", path.display()));
+    }
+    while is_absent() {
+        if stop_requested() {
+            return false;
+        }
+        std::thread::sleep(TICK);
+    }
+    true
 }
 
 /// Waits for a signal, or for the follower's own end; answers how it stood then.

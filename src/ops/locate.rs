@@ -28,7 +28,7 @@ impl Database {
             let is_absent = e.kind() == std::io::ErrorKind::NotFound;
             let file = path.display().to_string();
             let hint = format!(
-                "check the path, and whether its disk is mounted; `pagekeep restore {name} {file}` brings back the newest commit, if there is one"
+                "check the path, and whether its disk is mounted; `pagekeep restore {name} {file}` brings back the newest commit, if there is one; `watch --wait` waits for a file that its application has not made yet"
             );
             let error = Error::io(e, "cannot be found", file).with_kind(ErrorKind::Source);
             if is_absent { error.with_hint(hint) } else { error }

@@ -23,6 +23,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// [`ErrorKind::Source`] when it can't be opened, or must not be: see [`check_owner`].
 pub(super) fn connect(path: &Path) -> Result<Connection> {
     let path = full_path(path);
+    check_dotfile(&path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connect = || {
         let connection = Connection::open_with_flags(&path, flags)?;
@@ -33,6 +34,23 @@ pub(super) fn connect(path: &Path) -> Result<Connection> {
     let connection = connect().map_err(|e| source_error(e, "cannot be opened"))?;
     check_owner(&connection, &path)?;
     Ok(connection)
+}
+
+/// Refuses a database that somebody locks by a folder beside it: SQLite's VFS `unix-dotfile` does, and no other sees those locks.
+fn check_dotfile(path: &Path) -> Result<()> {
+    let lock = beside(path, ".lock");
+    if !lock.is_dir() {
+        return Ok(());
+    }
+    let lock = lock.display();
+    Err(Error::new(
+        ErrorKind::Busy,
+        format!("is locked by an application that uses SQLite's VFS unix-dotfile: {lock} is there"),
+    )
+    .with_object(path.display().to_string())
+    .with_hint(format!(
+        "nothing but that application may read it: stop the application; if the folder stays, remove it: rmdir {lock}"
+    )))
 }
 
 /// Closes a connection without losing a WAL that somebody may go on from. `wal` tells whether the database is in WAL mode; `None` if

@@ -170,6 +170,11 @@ impl<'p, 'c> PageReader<'p, 'c> {
         Ok(Self { pin, overlay: Overlay::whole(pin)? })
     }
 
+    /// Whether the WAL has a version of a page.
+    pub(crate) fn is_in_wal(&self, page: PageNo) -> bool {
+        self.overlay.frame(page).is_some()
+    }
+
     /// The content of a page.
     ///
     /// # Errors

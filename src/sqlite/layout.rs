@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use rusqlite::Connection;
 
+use super::ffi::FileRef;
 use super::image::PageReader;
 use super::pin::Pin;
 use super::source_error;
@@ -86,6 +87,31 @@ pub(crate) fn free_leaves(
     }
     leaves.retain(|page| !seen.contains(page));
     Ok(leaves)
+}
+
+/// The pages that neither the file nor the WAL has, though the database is said to have them: the file was cut off, and they read as
+/// zeros. Leaves of the freelist need not be anywhere.
+///
+/// # Errors
+/// [`crate::ErrorKind::Source`] when the database can't be read.
+pub(crate) fn cut_off(pin: &Pin<'_>) -> Result<Vec<PageNo>> {
+    let there = match FileRef::database(pin.connection())? {
+        Some(file) => file.size()? / u64::from(pin.page_size().get()),
+        None => return Ok(Vec::new()),
+    };
+    let first = u32::try_from(there).unwrap_or(u32::MAX).saturating_add(1);
+    if first > pin.pages() {
+        return Ok(Vec::new());
+    }
+    let reader = PageReader::new(pin)?;
+    let lock_page = pin.page_size().lock_page();
+    let missing = |page: &PageNo| *page != lock_page && !reader.is_in_wal(*page);
+    let mut missing: Vec<PageNo> = (first..=pin.pages()).map(PageNo).filter(missing).collect();
+    if !missing.is_empty() {
+        let free = free_leaves(pin, |_| true)?;
+        missing.retain(|page| !free.contains(page));
+    }
+    Ok(missing)
 }
 
 /// The freelist, from trunk to trunk. One that leads in a circle, or out of the database, ends there.

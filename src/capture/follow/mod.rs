@@ -89,13 +89,7 @@ impl Follower {
         library::check_library(rusqlite::version_number())?;
         // What can't be opened at all is told at once, not tried for ever.
         let mut database = Source::open(path)?;
-        let pin = database.pin()?;
-        if let Some(version) = pin.last_writer()?
-            && library::is_vulnerable(version)
-        {
-            listener.event(&Event::Warning(library::describe_vulnerable(place, version)));
-        }
-        drop(pin);
+        drop(database.pin()?);
         drop(database);
         let mut notice = Notice::new()?;
         let shared = Arc::new(Shared::new(notice.waker(), options.capture.clock.clone()));
@@ -115,6 +109,7 @@ impl Follower {
                 signs: None,
                 gap: None,
                 backoff: Duration::from_millis(100),
+                warned_of: None,
             };
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 publisher.run(&mut notice)

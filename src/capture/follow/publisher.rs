@@ -33,6 +33,7 @@ use crate::repo::rival::Signs;
 use crate::repo::state::Head;
 use crate::repo::writer::Writer;
 use crate::sqlite::beside::{LOCKED_OUT, give_to_group};
+use crate::sqlite::library;
 use crate::sqlite::notice::Notice;
 use crate::sqlite::pin::Pin;
 use crate::sqlite::source::{Position, Source};
@@ -70,6 +71,8 @@ pub(crate) struct Publisher<'a> {
     /// Whether a gap has to be marked by the next scan, and why.
     pub(crate) gap: Option<String>,
     pub(crate) backoff: Duration,
+    /// The version of SQLite that people were warned of.
+    pub(crate) warned_of: Option<i32>,
 }
 
 /// Whether to go on.
@@ -173,6 +176,14 @@ impl Publisher<'_> {
         let pin = source.pin()?;
         if !give_to_group(self.path) {
             self.listener.event(&Event::Warning(LOCKED_OUT.to_owned()));
+        }
+        if !pin.blocks_writers()
+            && let Some(version) = pin.last_writer()?
+            && library::is_vulnerable(version)
+            && self.warned_of.replace(version) != Some(version)
+        {
+            let warning = library::describe_vulnerable(self.place, version);
+            self.listener.event(&Event::Warning(warning));
         }
         if pin.blocks_writers() {
             drop(pin);
@@ -284,14 +295,18 @@ impl Publisher<'_> {
         self.activity(Activity::Following);
         loop {
             self.show();
-            let (group, ended) = {
-                let mut state =
-                    self.shared.wait_for(LOOK, |s| s.slot.is_some() || s.ended.is_some());
+            let (group, ended, warnings) = {
+                let mut state = self.shared.wait_for(LOOK, |s| {
+                    s.slot.is_some() || s.ended.is_some() || !s.warnings.is_empty()
+                });
                 let group = state.slot.take();
                 state.publishing = group.is_some();
                 let ended = if group.is_none() { state.ended.take() } else { None };
-                (group, ended)
+                (group, ended, std::mem::take(&mut state.warnings))
             };
+            for warning in warnings {
+                self.listener.event(&Event::Warning(warning));
+            }
             if let Some(group) = group {
                 self.publish(group)?;
                 continue;

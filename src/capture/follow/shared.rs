@@ -65,6 +65,8 @@ pub(crate) struct State {
     pub(crate) oldest: Option<Timestamp>,
     pub(crate) wal_bytes: u64,
     pub(crate) fault: Option<Fault>,
+    /// What the watcher wants people to know, and nobody was told yet.
+    pub(crate) warnings: Vec<String>,
     pub(crate) stats: TailStats,
     /// The counts of watchers that ended.
     pub(crate) earlier: TailStats,
@@ -100,6 +102,7 @@ impl Shared {
             oldest: None,
             wal_bytes: 0,
             fault: None,
+            warnings: Vec::new(),
             stats: TailStats::default(),
             earlier: TailStats::default(),
             locks: VecDeque::new(),

@@ -49,6 +49,8 @@ const SLOW: Duration = Duration::from_secs(1);
 const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(80));
 /// How long the pin stays when capture failed and the repository is not there to take what was captured before.
 const PIN_UNTENDED: Duration = Duration::from_secs(1);
+/// A WAL that has been half as large again as its limit for so long is kept by somebody else.
+const KEPT: Duration = Duration::from_secs(5);
 /// How often to try to come to rest beside others who write.
 const RESTS: usize = 3;
 /// A group is published at once when it has grown to this.
@@ -82,6 +84,9 @@ struct Times {
     flush: Option<Instant>,
     /// How often it was tried to come to rest.
     rests: usize,
+    /// Since when the WAL has been beyond its limit, and whether people were told.
+    beyond: Option<Instant>,
+    told: bool,
 }
 
 impl Watcher<'_> {
@@ -115,6 +120,8 @@ impl Watcher<'_> {
             group: None,
             flush: None,
             rests: 0,
+            beyond: None,
+            told: false,
         };
         self.notice.watch(self.path);
         loop {
@@ -173,6 +180,7 @@ impl Watcher<'_> {
                     return Err(bypassed());
                 }
                 self.notice.watch(self.path);
+                self.watch_size(&mut times, now);
             }
             self.sleep(&mut times, stop);
         }
@@ -325,6 +333,27 @@ impl Watcher<'_> {
             Handoff::Lost(reason) => return Ok(Some(reason)),
         }
         Ok(None)
+    }
+
+    /// Tells people of a WAL that grows though it is let go here: once, until it is small again.
+    fn watch_size(&self, times: &mut Times, now: Instant) {
+        let (wal, limit) = (self.tail.wal_bytes(), self.options.wal_limit);
+        if wal < limit.saturating_add(limit / 2) {
+            (times.beyond, times.told) = (None, false);
+            return;
+        }
+        let since = *times.beyond.get_or_insert(now);
+        if !times.told && now.saturating_duration_since(since) >= KEPT {
+            times.told = true;
+            self.shared.update(|state| {
+                state.warnings.push(format!(
+                    "the WAL has grown to {} MiB, beyond its limit of {} MiB, and something else keeps it from being reset: a read \
+                     transaction that stays open, or another backup tool",
+                    wal >> 20,
+                    limit >> 20
+                ));
+            });
+        }
     }
 
     /// Gets the pin out of the way of somebody's checkpoint, until there is none any more.

@@ -79,6 +79,10 @@ pub(crate) struct WatchArgs {
     /// Restore the newest commit first if the file is not there, or is empty
     #[arg(long)]
     pub(crate) restore_if_missing: bool,
+
+    /// Wait for the file if it is not there yet, as before an application's first start
+    #[arg(long)]
+    pub(crate) wait: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
