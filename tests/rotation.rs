@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
+#[path = "rotation/removal.rs"]
+mod removal;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

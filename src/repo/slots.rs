@@ -90,7 +90,8 @@ impl Repository {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is none of that id; [`ErrorKind::Refused`] when no other
-    /// readable slot would remain, or none with as many keys.
+    /// readable slot would remain, or none with as many keys; [`ErrorKind::Busy`] when the others were removed meanwhile, and
+    /// this one was put back for that.
     pub fn remove_slot(&self, id: SlotId) -> Result<()> {
         let slots = read_slots(self.store(), self.id())?;
         let name = names::slot(id);
@@ -100,11 +101,8 @@ impl Repository {
                 .with_hint("`pagekeep key list` shows them"));
         };
         let keys = removed.as_ref().map_or(0, SlotObject::key_count);
-        let mut remaining = slots
-            .iter()
-            .filter(|(other, _)| *other != id)
-            .filter_map(|(_, slot)| slot.as_ref().ok());
-        if remaining.clone().next().is_none() {
+        let mut remaining = others(&slots, id);
+        if others(&slots, id).next().is_none() {
             return Err(Error::new(
                 ErrorKind::Refused,
                 "is the last slot that opens; without it nobody could read the repository",
@@ -122,8 +120,25 @@ impl Repository {
         }
         // Whoever added the ones that remain may have died before they were durable.
         self.store().sync(names::KEYS)?;
-        self.store().delete(&name)
+        self.store().delete(&name)?;
+        // Who removed the others meanwhile looked before this one was gone. Of two, the one that looks last sees both go.
+        let Ok(removed) = removed else { return Ok(()) };
+        if others(&read_slots(self.store(), self.id())?, id).any(|slot| slot.key_count() >= keys) {
+            return Ok(());
+        }
+        store_slot(self.store(), removed)?;
+        Err(Error::new(
+            ErrorKind::Busy,
+            "is the last slot that opens, since others were removed at the same time: it was put back",
+        )
+        .with_object(name)
+        .with_hint("`pagekeep key list` shows which slots there are now"))
     }
+}
+
+/// The slots that can be read, but for one.
+fn others(slots: &[Read], id: SlotId) -> impl Iterator<Item = &SlotObject> {
+    slots.iter().filter(move |(other, _)| *other != id).filter_map(|(_, slot)| slot.as_ref().ok())
 }
 
 /// Wraps the keyring for a secret.
