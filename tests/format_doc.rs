@@ -328,6 +328,7 @@ fn contexts_of_key_derivation_are_the_documents() {
         ("SLOT_COMMITMENT", context::SLOT_COMMITMENT),
         ("OBJECT_SEAL", context::OBJECT_SEAL),
         ("DATA_SEAL", context::DATA_SEAL),
+        ("HISTORY_ID", context::HISTORY_ID),
     ];
     let in_doc: BTreeSet<&str> = quoted("pagekeep 2026").into_iter().collect();
     let in_code: BTreeSet<&str> =

@@ -470,3 +470,39 @@ fn a_group_shares_a_repository_whose_folder_it_may_write_to() {
         }
     }
 }
+
+/// Root works in the repository of another account, which works there afterwards as ever.
+#[test]
+fn what_root_creates_in_another_accounts_repository_is_that_accounts() {
+    if !is_root() {
+        return;
+    }
+    let lab = Lab::empty();
+    let user = |args: &[&str]| cli::Ended::of(as_user(&lab, 4001, "--clear-groups").args(args));
+    assert_eq!(user(&["init", "--no-recovery-key"]).code, Some(0));
+    let db = lab.path("of-4001/app.db");
+    Connection::open(&db).unwrap().execute_batch("CREATE TABLE t(x)").unwrap();
+    chown(&db, Some(4001), Some(4001)).unwrap();
+    assert_eq!(user(&["backup", "app.db"]).code, Some(0));
+    let root = |args: &[&str]| {
+        let mine = ["-r", "of-4001/repo", "--key-file", "of-4001/key", "--state-dir", "roots"];
+        let ended = lab.run(&[&mine[..], args].concat());
+        assert!(matches!(ended.code, Some(0 | 3)), "{args:?}: {ended:?}");
+    };
+    root(&["verify"]);
+    root(&["label", "app", "of root"]);
+    root(&["hold", "add", "app", "a reason"]);
+    root(&["key", "add", "--new-key-file", "second"]);
+    root(&["backup", "other.db"].map(|arg| if arg == "other.db" { "of-4001/app.db" } else { arg }));
+    for args in [
+        &["backup", "app.db", "--takeover"][..],
+        &["status"],
+        &["verify"],
+        &["log", "app"],
+        &["prune", "app", "--keep-last", "5"],
+        &["key", "list"],
+    ] {
+        let ended = user(args);
+        assert!(matches!(ended.code, Some(0 | 3)), "{args:?}: {ended:?}");
+    }
+}

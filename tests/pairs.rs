@@ -177,13 +177,15 @@ fn commits_through_another_wal_index_are_not_passed_over_in_silence() {
     assert_eq!(lab.number("out.db", &found), 1);
 }
 
-/// The first captures of a database begin its history: two at once begin one.
+/// The first captures of a database begin its history: two at once begin one, also those of two accounts or containers.
 #[test]
 fn two_that_begin_at_once_begin_one_history() {
-    for _ in 0..6 {
+    for round in 0..12 {
         let lab = Lab::new();
         lab.make("app.db", 5);
-        let both = [0, 1].map(|_| lab.command(&["backup", "app.db"]).spawn().unwrap());
+        let states = if round < 6 { ["state", "state"] } else { ["state", "other"] };
+        let both = states
+            .map(|state| lab.command(&["backup", "app.db", "--state-dir", state]).spawn().unwrap());
         for mut one in both {
             assert!(matches!(one.wait().unwrap().code(), Some(0 | 3 | 11)));
         }

@@ -70,9 +70,9 @@ pub(crate) struct Global {
     /// Open the repository with the recovery key in this file
     #[arg(long, global = true, value_name = "FILE", group = "secret")]
     pub(crate) recovery_key_file: Option<PathBuf>,
-    /// Where this machine keeps what it remembers; can be deleted at any time
+    /// Where this machine keeps what it remembers; can be deleted at any time [env: PAGEKEEP_STATE_DIR]
     /// [default: $XDG_STATE_HOME/pagekeep or ~/.local/state/pagekeep]
-    #[arg(long, global = true, env = "PAGEKEEP_STATE_DIR", value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     /// Worker threads [default: one for each core]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]

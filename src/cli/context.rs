@@ -1,15 +1,12 @@
 //! From flags to what commands use: a repository that is open, a selected commit, a place for output.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Local};
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use super::Ended;
-use super::args::{Global, NewKeyArgs, RotateArgs};
-use super::input::{self, MAX_SECRET, first_line};
+use super::args::Global;
 use super::output::{Output, quote};
 use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,18 +24,10 @@ use crate::repo::recover::examine;
 use crate::repo::{self, Repository};
 use crate::types::Timestamp;
 
-/// Where a key is to come from.
-pub(crate) struct KeySource<'a> {
-    pub(crate) key_file: Option<&'a Path>,
-    pub(crate) password_file: Option<&'a Path>,
-    pub(crate) password_command: Option<&'a str>,
-    pub(crate) recovery_key_file: Option<&'a Path>,
-}
-
 /// What every command gets.
 #[derive(Debug)]
 pub(crate) struct Context {
-    global: Global,
+    pub(super) global: Global,
     pub(crate) out: Output,
 }
 
@@ -62,17 +51,29 @@ impl Context {
     }
 
     pub(crate) fn state_dir(&self) -> Result<PathBuf> {
-        if let Some(dir) = &self.global.state_dir {
-            return Ok(dir.clone());
+        let of_environment = || std::env::var_os("PAGEKEEP_STATE_DIR").map(PathBuf::from);
+        let given = self.global.state_dir.clone().or_else(of_environment);
+        let given = given.filter(|dir| !dir.as_os_str().is_empty());
+        // A path that depends on where one stands would be another memory in each folder; the XDG specification has it ignored.
+        let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
+        let dir = given
+            .or_else(|| set("XDG_STATE_HOME").map(|dir| dir.join("pagekeep")))
+            .or_else(|| set("HOME").map(|home| home.join(".local/state/pagekeep")));
+        let hint = "say where: --state-dir DIR, or PAGEKEEP_STATE_DIR";
+        let dir = dir.ok_or_else(|| {
+            Error::new(ErrorKind::Usage, "there is no home directory to remember things in")
+                .with_hint(hint)
+        })?;
+        // The nearest that is there.
+        match dir.ancestors().find(|dir| dir.exists()) {
+            Some(there) if !there.is_dir() => Err(Error::new(
+                ErrorKind::Usage,
+                "is no folder, so nothing can be remembered in it",
+            )
+            .with_object(there.display().to_string())
+            .with_hint(hint)),
+            _ => Ok(dir),
         }
-        let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        set("XDG_STATE_HOME")
-            .or_else(|| set("HOME").map(|home| home.join(".local/state")))
-            .map(|dir| dir.join("pagekeep"))
-            .ok_or_else(|| {
-                Error::new(ErrorKind::Usage, "there is no home directory to remember things in")
-                    .with_hint("say where: --state-dir DIR")
-            })
     }
 
     /// Opens the repository with the key that the flags and the environment give.
@@ -98,20 +99,6 @@ impl Context {
     /// As [`Context::repository`], at a location.
     pub(crate) fn repository_at(&self, location: &str) -> Result<Repository> {
         self.open(location, || self.secret()).map(|(repository, _)| repository)
-    }
-
-    /// Opens another repository, with a key of its own.
-    pub(crate) fn other_repository(
-        &self,
-        location: &str,
-        keys: &KeySource<'_>,
-    ) -> Result<Repository> {
-        check_location(location)?;
-        let opened = self.open(location, || match self.secret_from(keys)? {
-            Some(secret) => Ok(secret),
-            None => prompted(location),
-        });
-        opened.map(|(repository, _)| repository)
     }
 
     /// As [`Context::repository`], whatever repository was at the place before.
@@ -156,7 +143,7 @@ impl Context {
         }
     }
 
-    fn open(
+    pub(super) fn open(
         &self,
         location: &str,
         secret: impl FnOnce() -> Result<Secret>,
@@ -193,114 +180,6 @@ impl Context {
         }
         let secret = secret()?;
         Ok((Repository::open(store, &secret, self.state_dir()?)?, secret))
-    }
-
-    /// The key to open a repository with.
-    pub(crate) fn secret(&self) -> Result<Secret> {
-        match self.given_secret()? {
-            Some(secret) => Ok(secret),
-            None => prompted(self.location()?),
-        }
-    }
-
-    /// The key that flags or the environment give, without asking.
-    fn given_secret(&self) -> Result<Option<Secret>> {
-        let global = &self.global;
-        let given = self.secret_from(&KeySource {
-            key_file: global.key_file.as_deref(),
-            password_file: global.password_file.as_deref(),
-            password_command: global.password_command.as_deref(),
-            recovery_key_file: global.recovery_key_file.as_deref(),
-        })?;
-        if given.is_some() {
-            return Ok(given);
-        }
-        if let Some(path) = std::env::var_os("PAGEKEEP_KEY_FILE").filter(|v| !v.is_empty()) {
-            return self.read_key_file(Path::new(&path)).map(Some);
-        }
-        match std::env::var("PAGEKEEP_PASSWORD") {
-            Ok(text) if !text.is_empty() => Secret::passphrase(text).map(Some),
-            _ => Ok(None),
-        }
-    }
-
-    /// The key that the first source which is named gives.
-    fn secret_from(&self, keys: &KeySource<'_>) -> Result<Option<Secret>> {
-        if let Some(path) = keys.key_file {
-            return self.read_key_file(path).map(Some);
-        }
-        if let Some(path) = keys.password_file {
-            return passphrase_in(path).map(Some);
-        }
-        if let Some(command) = keys.password_command {
-            let secret = Secret::passphrase(first_line(&input::output_of(command)?));
-            return secret.map(Some).map_err(|e| e.with_object("--password-command"));
-        }
-        if let Some(path) = keys.recovery_key_file {
-            return recovery_in(path).map(Some);
-        }
-        Ok(None)
-    }
-
-    fn read_key_file(&self, path: &Path) -> Result<Secret> {
-        let text = input::text(path, MAX_SECRET, ErrorKind::WrongKey)?;
-        let secret = Secret::parse_key_file(&text, &path.display().to_string())?;
-        if Secret::key_file_is_exposed(path) {
-            self.out.warn(&format!(
-                "{} can be read by others; `chmod 600` keeps it to yourself",
-                path.display()
-            ));
-        }
-        Ok(secret)
-    }
-
-    /// The first key of a new repository: a key file is created if need be, a passphrase asked for twice.
-    pub(crate) fn first_secret(&self) -> Result<Secret> {
-        let file = self.global.key_file.clone().or_else(|| {
-            let none_else = self.global.password_file.is_none()
-                && self.global.password_command.is_none()
-                && self.global.recovery_key_file.is_none();
-            let set = std::env::var_os("PAGEKEEP_KEY_FILE").filter(|v| !v.is_empty());
-            set.filter(|_| none_else).map(PathBuf::from)
-        });
-        if let Some(path) = file {
-            return Secret::create_key_file(&path);
-        }
-        if self.global.recovery_key_file.is_some() {
-            return Err(Error::new(
-                ErrorKind::Usage,
-                "a recovery key cannot be a repository's first key",
-            )
-            .with_hint("use --key-file or a passphrase; init makes a recovery key besides"));
-        }
-        match self.given_secret()? {
-            Some(secret) => Ok(secret),
-            None => new_passphrase(),
-        }
-    }
-
-    /// A key to add.
-    pub(crate) fn new_secret(args: &NewKeyArgs) -> Result<Secret> {
-        match (&args.new_key_file, &args.new_password_file) {
-            (Some(path), _) => Secret::create_key_file(path),
-            (None, Some(path)) => passphrase_in(path),
-            (None, None) => new_passphrase(),
-        }
-    }
-
-    /// The other keys that a rotation is given, each with its file.
-    pub(crate) fn other_secrets(&self, args: &RotateArgs) -> Result<Vec<(Secret, String)>> {
-        let mut secrets = Vec::new();
-        for path in &args.with_key_file {
-            secrets.push((self.read_key_file(path)?, path));
-        }
-        for path in &args.with_password_file {
-            secrets.push((passphrase_in(path)?, path));
-        }
-        for path in &args.with_recovery_key_file {
-            secrets.push((recovery_in(path)?, path));
-        }
-        Ok(secrets.into_iter().map(|(s, path)| (s, path.display().to_string())).collect())
     }
 
     /// The history and the commit that `NAME[@WHEN]` means.
@@ -474,45 +353,8 @@ pub(crate) fn now() -> DateTime<Local> {
     Local::now()
 }
 
-fn new_passphrase() -> Result<Secret> {
-    let first = prompt("New passphrase: ")?;
-    if first.is_empty() {
-        return Err(Error::new(ErrorKind::Usage, "the passphrase is empty"));
-    }
-    let second = prompt("The same again: ")?;
-    if first != second {
-        return Err(Error::new(ErrorKind::Usage, "the two passphrases differ"));
-    }
-    Secret::passphrase(first.to_string())
-}
-
-fn prompted(location: &str) -> Result<Secret> {
-    Secret::passphrase(prompt(&format!("Passphrase of {location}: "))?.to_string())
-}
-
-fn prompt(text: &str) -> Result<Zeroizing<String>> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Error::new(ErrorKind::WrongKey, "no key was given, and there is no terminal to ask on")
-            .with_hint(
-                "use --key-file, --password-file, --password-command, PAGEKEEP_KEY_FILE or PAGEKEEP_PASSWORD; or the recovery key: \
-                 --recovery-key-file",
-            ));
-    }
-    input::prompt(text)
-}
-
-fn passphrase_in(path: &Path) -> Result<Secret> {
-    let text = input::text(path, MAX_SECRET, ErrorKind::WrongKey)?;
-    Secret::passphrase(first_line(&text)).map_err(|e| e.with_object(path.display().to_string()))
-}
-
-fn recovery_in(path: &Path) -> Result<Secret> {
-    let text = input::text(path, MAX_SECRET, ErrorKind::WrongKey)?;
-    Secret::parse_recovery(&text).map_err(|e| e.with_object(path.display().to_string()))
-}
-
 /// Refuses what other programs take for a place in a cloud or on another machine, and would become a folder of that name here.
-fn check_location(location: &str) -> Result<()> {
+pub(super) fn check_location(location: &str) -> Result<()> {
     // What has a slash before its first colon is a path.
     let Some((scheme, rest)) = location.split_once(':').filter(|(s, _)| !s.contains('/')) else {
         return Ok(());

@@ -5,10 +5,11 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::args::CopyArgs;
-use super::context::{Context, KeySource};
+use super::context::Context;
 use super::output::{counted, quote};
 use super::progress::Progress;
-use crate::error::{ErrorKind, Result};
+use super::secrets::KeySource;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ops::copy::{CopyOptions, copy as run};
 
 pub(crate) fn copy(context: &Context, args: &CopyArgs) -> Result<()> {
@@ -31,16 +32,26 @@ pub(crate) fn copy(context: &Context, args: &CopyArgs) -> Result<()> {
         None => context.all_histories(&from)?,
     };
     let options = CopyOptions { threads: context.threads(), ..CopyOptions::default() };
+    let mut failed: Option<Error> = None;
     for history in histories {
         let began = Instant::now();
-        let report = {
+        let copied = {
             let progress = Progress::new(&context.out);
-            run(&history, &to, &options, &progress).map_err(|e| match e.kind() {
-                ErrorKind::Interrupted => {
-                    e.with_hint("what arrived is whole; run it again to go on")
+            run(&history, &to, &options, &progress)
+        };
+        let report = match copied {
+            Ok(report) => report,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {
+                return Err(e.with_hint("what arrived is whole; run it again to go on"));
+            }
+            // What ails one history is no reason to leave the others without a copy.
+            Err(e) if e.kind().is_retryable() => return Err(e),
+            Err(e) => {
+                if let Some(before) = failed.replace(e) {
+                    context.out.error(&before);
                 }
-                _ => e,
-            })?
+                continue;
+            }
         };
         let seconds = began.elapsed().as_secs_f64();
         context.out.json_summary(json!({
@@ -58,5 +69,5 @@ pub(crate) fn copy(context: &Context, args: &CopyArgs) -> Result<()> {
             counted(report.commits, "commit"),
         ));
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }

@@ -100,7 +100,7 @@ pub(crate) fn key(context: &Context, command: KeyCommand) -> Result<()> {
 }
 
 fn add(context: &Context, repository: &Repository, args: &NewKeyArgs) -> Result<()> {
-    let secret = Context::new_secret(args)?;
+    let secret = context.new_secret(args)?;
     if let Some(there) = repository.slots_of(&secret)?.first() {
         context.out.warn(&format!(
             "this key opens the repository already, by slot {there}: nothing was added"
@@ -136,7 +136,7 @@ fn remove(context: &Context, repository: &Repository, id: &str, in_use: bool) ->
 /// A new key instead of the one in use. One that was killed in between left both: with the same new key it goes on from there.
 fn passwd(context: &Context, repository: &Repository, args: &NewKeyArgs) -> Result<()> {
     let (old, opened) = (repository.current_slot(), repository.opened_slots());
-    let secret = Context::new_secret(args)?;
+    let secret = context.new_secret(args)?;
     let there = repository.slots_of(&secret)?;
     if there.iter().any(|id| opened.contains(id)) {
         return Err(Error::new(ErrorKind::Usage, "the new key is the one in use")

@@ -20,6 +20,7 @@ mod repair;
 mod restore;
 mod retention;
 mod rewind;
+mod secrets;
 mod shop;
 mod stats;
 mod status;

@@ -34,6 +34,7 @@ pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
     // Only programs are shown them.
     let labels = if context.out.json { context.labels_of(&selected)? } else { Vec::new() };
     let labels: Vec<&str> = labels.iter().map(|s| s.label.as_str()).collect();
+    context.check_no_key(&args.target)?;
     if !args.dry_run {
         let force = args.force || is_empty;
         let options = RestoreOptions { force, check, threads: context.threads() };

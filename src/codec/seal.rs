@@ -28,6 +28,8 @@ pub mod context {
     pub const OBJECT_SEAL: &str = "pagekeep 2026 v1 object seal";
     /// Sealing one segment's batches and index blocks.
     pub const DATA_SEAL: &str = "pagekeep 2026 v1 data seal";
+    /// What the id of a history that is begun comes from; readers take any.
+    pub const HISTORY_ID: &str = "pagekeep 2026 v1 history id";
 }
 
 /// A key that seals one object, or one segment's data.
@@ -38,6 +40,23 @@ impl std::fmt::Debug for SealKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SealKey(..)")
     }
+}
+
+/// The id of a history that is begun in a minute, the same for all who begin one of its name then. Who has no key can't tell the name
+/// from it.
+pub(crate) fn history_id(
+    master: &MasterKey,
+    repository: RepositoryId,
+    minute: i64,
+    name: &str,
+) -> HistoryId {
+    let mut hasher = blake3::Hasher::new_derive_key(context::HISTORY_ID);
+    for piece in [&master.secret[..], &repository.0, &minute.to_le_bytes(), name.as_bytes()] {
+        hasher.update(piece);
+    }
+    let mut id = [0; 16];
+    hasher.finalize_xof().fill(&mut id);
+    HistoryId(id)
 }
 
 impl SealKey {

@@ -53,20 +53,31 @@ impl Database {
         let census = repository.census()?;
         census.check_name(&self.name, &self.place)?;
         let history = match census.find(&self.name) {
+            // Of several that have the name, the one that was written from here.
+            Err(e) if e.kind() == ErrorKind::Usage => self.own_of(repository)?.ok_or(e),
             Err(e) if e.kind() == ErrorKind::NotFound => {
-                // Two that begin at once would both begin one.
-                let _beginning = state::lock_beginning(repository)?;
-                match repository.history(&self.name) {
-                    Err(e) if e.kind() == ErrorKind::NotFound => {
-                        repository.create_history(&self.name, &self.place)
-                    }
-                    found => found,
+                match repository.create_history(&self.name, &self.place) {
+                    // Somebody else began it at the same time.
+                    Err(e) if e.kind() == ErrorKind::Busy => repository.history(&self.name),
+                    begun => begun,
                 }
             }
             found => found,
         }?;
         self.check(&history, adopt)?;
         Ok(history)
+    }
+
+    /// The only history of the name that this machine wrote from this database.
+    fn own_of(&self, repository: &Repository) -> Result<Option<History>> {
+        let (histories, _) = repository.readable_histories()?;
+        let mut own = Vec::new();
+        for history in histories.into_iter().filter(|history| history.name() == self.name) {
+            if state::peek(&history)?.is_some_and(|state| state.source == self.place) {
+                own.push(history);
+            }
+        }
+        Ok(own.pop().filter(|_| own.is_empty()))
     }
 
     fn check(&self, history: &History, adopt: bool) -> Result<()> {

@@ -77,6 +77,10 @@ pub fn if_missing(
 pub(crate) fn is_missing(path: &Path) -> Result<Option<bool>> {
     match std::fs::metadata(path) {
         Ok(meta) if meta.is_file() && meta.len() == 0 => Ok(Some(true)),
+        // Whoever mounts a file that is not there into a container gets a folder.
+        Ok(meta) if meta.is_dir() => Err(Error::new(ErrorKind::Usage, "is a directory")
+            .with_object(path.display().to_string())
+            .with_hint("name the database file; an empty folder in its place can be removed")),
         Ok(_) => Ok(None),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Some(false)),
         Err(e) => Err(Error::io(e, "cannot be looked at", path.display().to_string())

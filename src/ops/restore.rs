@@ -83,6 +83,7 @@ pub fn restore(
     monitor: &dyn Monitor,
 ) -> Result<()> {
     let target = Target::at(target, options.force)?;
+    target.check_outside(history.repository())?;
     let scratch = Scratch::beside(target.path())?;
     check_space(scratch.path(), commit)?;
     let write = |chain: &Chain| {

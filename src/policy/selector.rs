@@ -162,6 +162,8 @@ pub fn parse_span(text: &str) -> Option<TimeDelta> {
         let (unit, tail) = tail.split_at_checked(letters)?;
         let n: i64 = number.parse().ok()?;
         let one = match unit.to_ascii_lowercase().as_str() {
+            // Months elsewhere, which would be minutes here.
+            _ if unit == "M" => return None,
             "s" | "sec" | "secs" | "second" | "seconds" => TimeDelta::try_seconds(n)?,
             "m" | "min" | "mins" | "minute" | "minutes" => TimeDelta::try_minutes(n)?,
             "h" | "hr" | "hrs" | "hour" | "hours" => TimeDelta::try_hours(n)?,

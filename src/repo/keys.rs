@@ -138,6 +138,11 @@ impl Secret {
                 .with_object(path.display().to_string())
                 .with_hint("name a file that is not there yet: pagekeep creates it"))
             }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                Err(Error::new(ErrorKind::Usage, "cannot be created: its folder does not exist")
+                    .with_object(path.display().to_string())
+                    .with_hint("create the folder first, or name another file"))
+            }
             Err(e) => Err(Error::io(e, "cannot be created", path.display().to_string())),
         }
     }

@@ -50,7 +50,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::codec::seal::{SealKey, TAG_LEN};
+use crate::codec::seal::{SealKey, TAG_LEN, history_id};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::about::{About, DigestKey};
 use crate::format::names::{self, HistoryNames};
@@ -250,18 +250,37 @@ impl Repository {
     /// Begins a history.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] for a name that can't be selected later; store errors.
+    /// [`ErrorKind::Usage`] for a name that can't be selected later; [`ErrorKind::Busy`] when somebody else begins one of this name
+    /// at the same time; store errors.
     pub fn create_history(&self, name: &str, source: &str) -> Result<History> {
         check_history_name(name)?;
-        let id = HistoryId::random()?;
+        let created = Timestamp::now();
+        let id = self.id_of_new(name, created)?;
         let about = About {
-            created: Timestamp::now(),
+            created,
             digest_key: DigestKey(random_bytes()?),
             name: name.to_owned(),
             source: source.to_owned(),
             host: host(),
         };
         self.describe(id, about)
+    }
+
+    /// The identity of a history that is begun. Those who begin one of the same name at once have the same, so that only one of them
+    /// comes to describe it. Whoever begins one again, after it was removed, has another.
+    fn id_of_new(&self, name: &str, now: Timestamp) -> Result<HistoryId> {
+        const MINUTE: i64 = 60_000_000;
+        // The oldest key: those who know of a rotation have it, and those who don't.
+        if let Some(oldest) = self.keyring().0.first() {
+            // Jobs begin with the minute; so one ends at half of it.
+            let minute = now.0.saturating_add(MINUTE / 2).div_euclid(MINUTE);
+            let id = history_id(oldest, self.id(), minute, name);
+            let is_new = self.store().list(&HistoryNames(id).all())?.is_empty();
+            if is_new && !self.state_dir().join(id.to_string()).exists() {
+                return Ok(id);
+            }
+        }
+        HistoryId::random()
     }
 
     /// Begins a history that is the copy of another repository's: with its identity and its digests.
@@ -413,14 +432,16 @@ fn local_path(location: &str) -> Result<&Path> {
 fn check_history_name(name: &str) -> Result<()> {
     let sound = !name.is_empty()
         && name.len() <= 255
+        && name.trim() == name
         && !name.contains(['@', '/'])
         && !name.chars().any(char::is_control);
     sound.then_some(()).ok_or_else(|| {
         Error::new(
             ErrorKind::Usage,
-            "a history's name has 1 to 255 bytes and no @, / or control character",
+            "a history's name has 1 to 255 bytes, no @, / or control character, and no space around it",
         )
         .with_object(name)
+        .with_hint("give the history another name: --name NAME")
     })
 }
 

@@ -11,8 +11,6 @@
 //!   numbers   the highest number that was known before a rollback or an absence was accepted
 //!   known     the history's name and source, so that one that is gone can be named (see `absent`)
 //!   accepted  there once somebody said that the history is gone or set back on purpose; counts while no commit of it was seen since
-//! <state dir>/<repository id>/beginning
-//!             locked by whoever begins a history
 //! <state dir>/places/<digest of a location>
 //!             which repository was there (see `place`)
 //! ```
@@ -29,7 +27,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::SegmentRef;
-use crate::repo::Repository;
 use crate::repo::chain::Chain;
 use crate::repo::history::History;
 use crate::repo::local;
@@ -251,19 +248,6 @@ fn is_held(
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(failed(e)),
     }
-}
-
-/// Waits for the right to begin a history, and holds it as long as the answer lives. It is one of this machine and state folder.
-pub(crate) fn lock_beginning(repository: &Repository) -> Result<File> {
-    let dir = repository.state_dir();
-    let path = dir.join("beginning");
-    let lock = || {
-        disk::make_dirs(&dir)?;
-        let file = local::lock_file(&path)?;
-        file.lock()?;
-        Ok(file)
-    };
-    lock().map_err(|e: io::Error| Error::io(e, "cannot be locked", path.display().to_string()))
 }
 
 /// What this machine remembers, looked at without locking.

@@ -22,7 +22,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
-use super::connection::{close, connect};
+use super::connection::{close, close_as_usual, connect};
 use super::ffi::FileRef;
 use super::journal::leave_wal;
 use super::source_error;
@@ -89,7 +89,11 @@ pub(crate) fn install(
         Mode::Rollback => copy_after_capture(&copy, &mut target, path, safety),
     };
     drop(image);
-    close(target, Some(mode == Mode::Wal));
+    match installed {
+        // If nobody else has it open, one file is the database again.
+        Ok(()) => close_as_usual(target),
+        Err(_) => close(target, Some(mode == Mode::Wal)),
+    }
     installed.map_err(|e| if e.object().is_none() { e.with_object(name()) } else { e })
 }
 

@@ -5,7 +5,7 @@
 //! with `.tmp-`, so listings skip what a crash leaves behind. Where the file system has no hard
 //! links, `renameat2(RENAME_NOREPLACE)` does the same. Deleting is: unlink, fsync the directory.
 //!
-//! Invariants: files are 0600 and directories 0700, unless a group shares the root ([`super::shared`]); no file is ever opened for writing under a
+//! Invariants: files are 0600 and directories 0700 of this account, unless the root is shared ([`super::shared`]); no file is ever opened for writing under a
 //! final name. A directory's own name is durable before anything in it is.
 
 use std::collections::BTreeSet;

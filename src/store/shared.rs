@@ -1,7 +1,9 @@
-//! A repository's folder that a group shares: what one member creates, the others can read and delete.
+//! Whose it is what is created in a repository's folder.
 //!
-//! It is shared if the group may write to the folder itself. What is created in it gets the folder's group, and its
-//! permissions as far as they are the group's; a umask takes none of them away. Everything else is private.
+//! Root works for others: in a folder of another account everything that root creates is that account's, who could neither read nor list
+//! it otherwise. And a folder may be shared by a group, if the group may write to it: what one member creates, the others can then read
+//! and delete. It gets the folder's group, and its permissions as far as they are the group's; a umask takes none of them away.
+//! Everything else is private.
 
 use std::fs::{File, Metadata, Permissions};
 use std::io;
@@ -9,7 +11,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use rustix::fs::{Gid, Mode, OFlags};
+use rustix::fs::{Gid, Mode, OFlags, Uid, fchown};
 
 use super::disk::{Disk, DiskFile, Os};
 
@@ -18,29 +20,42 @@ const READ: u32 = 0o040;
 const WRITE: u32 = 0o020;
 const ALL: u32 = 0o2070;
 
-/// The operating system's disk, with everything shared that is created on it.
+/// The operating system's disk, on which everything that is created is given to others.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shared {
+    /// The account, if it is another one.
+    owner: Option<u32>,
     group: u32,
+    /// What the group may do.
     mode: u32,
 }
 
 impl Shared {
     /// How a folder is shared, if it is.
     pub(super) fn like(folder: &Metadata) -> Option<Self> {
+        let is_root = rustix::process::geteuid().is_root();
+        let owner = (is_root && folder.uid() != 0).then_some(folder.uid());
         let mode = folder.mode() & ALL;
-        (mode & WRITE != 0).then_some(Self { group: folder.gid(), mode })
+        let mode = if mode & WRITE == 0 { 0 } else { mode };
+        (owner.is_some() || mode != 0).then_some(Self { owner, group: folder.gid(), mode })
     }
 
     fn share(self, file: &File, mode: u32) -> io::Result<()> {
         let meta = file.metadata()?;
         if meta.uid() != rustix::process::geteuid().as_raw() {
-            // Another member's, who shared it.
+            // Somebody else's, who shared it.
             return Ok(());
         }
-        if meta.gid() != self.group {
+        if self.owner.is_some() || meta.gid() != self.group {
+            let given = fchown(
+                file.as_fd(),
+                self.owner.map(Uid::from_raw),
+                Some(Gid::from_raw(self.group)),
+            );
             // Who is no member can't give it to the group, and is the only one whom that hurts.
-            let _ = rustix::fs::fchown(file.as_fd(), None, Some(Gid::from_raw(self.group)));
+            if self.owner.is_some() {
+                given?;
+            }
         }
         if meta.mode() & 0o7777 != mode {
             file.set_permissions(Permissions::from_mode(mode))?;

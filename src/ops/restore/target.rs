@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ops::folder::Folder;
 use crate::ops::scratch::Scratch;
 use crate::progress::Monitor;
+use crate::repo::Repository;
 use crate::sqlite::connection::check_unused;
 use crate::store::disk;
 
@@ -45,6 +46,11 @@ impl Target {
     pub(super) fn at(path: &Path, force: bool) -> Result<Self> {
         let path = follow_links(path)?;
         let object = path.display().to_string();
+        if path.as_os_str().as_bytes().ends_with(b"/") && !path.is_dir() {
+            return Err(Error::new(ErrorKind::Usage, "is a directory that does not exist")
+                .with_object(object)
+                .with_hint("name the file that should be created"));
+        }
         let Some(name) = path.file_name().map(OsStr::to_owned) else {
             return Err(Error::new(ErrorKind::Usage, "is no name of a file")
                 .with_object(object)
@@ -75,6 +81,23 @@ impl Target {
             target.check_beside()?;
         }
         Ok(target)
+    }
+
+    /// Makes sure that the place is not in a repository: there is nothing in the clear, and nothing is replaced.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] when it is.
+    pub(super) fn check_outside(&self, repository: &Repository) -> Result<()> {
+        let Ok(root) = fs::canonicalize(repository.store().location()) else { return Ok(()) };
+        let folder = self.path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let is_inside = fs::canonicalize(folder.unwrap_or(Path::new(".")))
+            .is_ok_and(|dir| dir.starts_with(root));
+        if !is_inside {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Refused, "is in the repository, which is for backups alone")
+            .with_object(self.path.display().to_string())
+            .with_hint("restore to another folder"))
     }
 
     /// A WAL without its database would be applied to the file that is about to be created.

@@ -1,0 +1,235 @@
+//! Keys: where they come from, and where they must not go.
+
+use std::io::IsTerminal;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use super::args::{Global, NewKeyArgs, RotateArgs};
+use super::context::{Context, check_location};
+use super::input::{self, MAX_SECRET, first_line};
+use crate::error::{Error, ErrorKind, Result};
+use crate::repo::Repository;
+use crate::repo::keys::Secret;
+
+/// Where a key is to come from.
+pub(crate) struct KeySource<'a> {
+    pub(crate) key_file: Option<&'a Path>,
+    pub(crate) password_file: Option<&'a Path>,
+    pub(crate) password_command: Option<&'a str>,
+    pub(crate) recovery_key_file: Option<&'a Path>,
+}
+
+impl Context {
+    /// Opens another repository, with a key of its own.
+    pub(crate) fn other_repository(
+        &self,
+        location: &str,
+        keys: &KeySource<'_>,
+    ) -> Result<Repository> {
+        check_location(location)?;
+        let opened = self.open(location, || match self.secret_from(keys)? {
+            Some(secret) => Ok(secret),
+            None => prompted(location).map_err(|e| match e.kind() {
+                ErrorKind::WrongKey => e.with_hint(
+                    "this is the copy: its key is given by --to-key-file, --to-password-file, --to-password-command or \
+                     --to-recovery-key-file",
+                ),
+                _ => e,
+            }),
+        });
+        opened.map(|(repository, _)| repository)
+    }
+
+    /// The key to open a repository with.
+    pub(crate) fn secret(&self) -> Result<Secret> {
+        match self.given_secret()? {
+            Some(secret) => Ok(secret),
+            None => prompted(self.location()?),
+        }
+    }
+
+    /// The key that flags or the environment give, without asking.
+    fn given_secret(&self) -> Result<Option<Secret>> {
+        let global = &self.global;
+        let given = self.secret_from(&KeySource {
+            key_file: global.key_file.as_deref(),
+            password_file: global.password_file.as_deref(),
+            password_command: global.password_command.as_deref(),
+            recovery_key_file: global.recovery_key_file.as_deref(),
+        })?;
+        if given.is_some() {
+            return Ok(given);
+        }
+        if let Some(path) = std::env::var_os("PAGEKEEP_KEY_FILE").filter(|v| !v.is_empty()) {
+            return self.read_key_file(Path::new(&path)).map(Some);
+        }
+        match std::env::var("PAGEKEEP_PASSWORD") {
+            Ok(text) if !text.is_empty() => Secret::passphrase(text).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The key that the first source which is named gives.
+    fn secret_from(&self, keys: &KeySource<'_>) -> Result<Option<Secret>> {
+        if let Some(path) = keys.key_file {
+            return self.read_key_file(path).map(Some);
+        }
+        if let Some(path) = keys.password_file {
+            return passphrase_in(path).map(Some);
+        }
+        if let Some(command) = keys.password_command {
+            let secret = Secret::passphrase(first_line(&input::output_of(command)?));
+            return secret.map(Some).map_err(|e| e.with_object("--password-command"));
+        }
+        if let Some(path) = keys.recovery_key_file {
+            return recovery_in(path).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn read_key_file(&self, path: &Path) -> Result<Secret> {
+        let text = input::text(path, MAX_SECRET, ErrorKind::WrongKey)?;
+        let secret = Secret::parse_key_file(&text, &path.display().to_string())?;
+        if Secret::key_file_is_exposed(path) {
+            self.out.warn(&format!(
+                "{} can be read by others; `chmod 600` keeps it to yourself",
+                path.display()
+            ));
+        }
+        Ok(secret)
+    }
+
+    /// Makes sure that a file which is to be replaced is not the key in use.
+    pub(crate) fn check_no_key(&self, target: &Path) -> Result<()> {
+        let id = |path: &Path| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+        let there = id(target);
+        let Global { key_file, password_file, recovery_key_file, .. } = &self.global;
+        let of_environment = std::env::var_os("PAGEKEEP_KEY_FILE").map(PathBuf::from);
+        let files = [key_file, password_file, recovery_key_file, &of_environment];
+        if there.is_none() || files.into_iter().flatten().all(|file| id(file) != there) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Refused, "is the key that opens the repository")
+            .with_object(target.display().to_string())
+            .with_hint("name another file"))
+    }
+
+    /// Makes sure that a key is not to lie in the repository that it opens: whoever gets the disk would have both, and whoever loses it
+    /// neither.
+    fn check_apart(&self, key: &Path) -> Result<()> {
+        let absolute = |path: &Path| {
+            let there =
+                path.ancestors().find_map(|dir| Some((dir, std::fs::canonicalize(dir).ok()?)));
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+            there.map_or(path.clone(), |(dir, real)| {
+                std::path::absolute(dir)
+                    .ok()
+                    .and_then(|dir| path.strip_prefix(dir).ok().map(|rest| real.join(rest)))
+                    .unwrap_or(path)
+            })
+        };
+        if !absolute(key).starts_with(absolute(Path::new(self.location()?))) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Refused,
+            "is in the repository that it opens: whoever gets that disk would have both, and whoever loses it neither",
+        )
+        .with_object(key.display().to_string())
+        .with_hint("keep the key in another folder, and a copy of it in another place"))
+    }
+
+    /// The first key of a new repository: a key file is created if need be, a passphrase asked for twice.
+    pub(crate) fn first_secret(&self) -> Result<Secret> {
+        let file = self.global.key_file.clone().or_else(|| {
+            let none_else = self.global.password_file.is_none()
+                && self.global.password_command.is_none()
+                && self.global.recovery_key_file.is_none();
+            let set = std::env::var_os("PAGEKEEP_KEY_FILE").filter(|v| !v.is_empty());
+            set.filter(|_| none_else).map(PathBuf::from)
+        });
+        if let Some(path) = file {
+            self.check_apart(&path)?;
+            return Secret::create_key_file(&path);
+        }
+        if self.global.recovery_key_file.is_some() {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "a recovery key cannot be a repository's first key",
+            )
+            .with_hint("use --key-file or a passphrase; init makes a recovery key besides"));
+        }
+        match self.given_secret()? {
+            Some(secret) => Ok(secret),
+            None => new_passphrase(),
+        }
+    }
+
+    /// A key to add.
+    pub(crate) fn new_secret(&self, args: &NewKeyArgs) -> Result<Secret> {
+        match (&args.new_key_file, &args.new_password_file) {
+            (Some(path), _) => {
+                self.check_apart(path)?;
+                Secret::create_key_file(path)
+            }
+            (None, Some(path)) => passphrase_in(path),
+            (None, None) => new_passphrase(),
+        }
+    }
+
+    /// The other keys that a rotation is given, each with its file.
+    pub(crate) fn other_secrets(&self, args: &RotateArgs) -> Result<Vec<(Secret, String)>> {
+        let mut secrets = Vec::new();
+        for path in &args.with_key_file {
+            secrets.push((self.read_key_file(path)?, path));
+        }
+        for path in &args.with_password_file {
+            secrets.push((passphrase_in(path)?, path));
+        }
+        for path in &args.with_recovery_key_file {
+            secrets.push((recovery_in(path)?, path));
+        }
+        Ok(secrets.into_iter().map(|(s, path)| (s, path.display().to_string())).collect())
+    }
+}
+
+fn new_passphrase() -> Result<Secret> {
+    let first = prompt("New passphrase: ")?;
+    if first.is_empty() {
+        return Err(Error::new(ErrorKind::Usage, "the passphrase is empty"));
+    }
+    let second = prompt("The same again: ")?;
+    if first != second {
+        return Err(Error::new(ErrorKind::Usage, "the two passphrases differ"));
+    }
+    Secret::passphrase(first.to_string())
+}
+
+fn prompted(location: &str) -> Result<Secret> {
+    let text =
+        prompt(&format!("Passphrase of {location}: ")).map_err(|e| e.with_object(location))?;
+    Secret::passphrase(text.to_string())
+}
+
+fn prompt(text: &str) -> Result<Zeroizing<String>> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::new(ErrorKind::WrongKey, "no key was given, and there is no terminal to ask on")
+            .with_hint(
+                "use --key-file, --password-file, --password-command, PAGEKEEP_KEY_FILE or PAGEKEEP_PASSWORD; or the recovery key: \
+                 --recovery-key-file",
+            ));
+    }
+    input::prompt(text)
+}
+
+fn passphrase_in(path: &Path) -> Result<Secret> {
+    let text = input::text(path, MAX_SECRET, ErrorKind::WrongKey)?;
+    Secret::passphrase(first_line(&text)).map_err(|e| e.with_object(path.display().to_string()))
+}
+
+fn recovery_in(path: &Path) -> Result<Secret> {
+    let text = input::text(path, MAX_SECRET, ErrorKind::WrongKey)?;
+    Secret::parse_recovery(&text).map_err(|e| e.with_object(path.display().to_string()))
+}

@@ -1,0 +1,112 @@
+//! What a tour of the edges found: requests that destroy, hide or mean something else than they seem to, refused or done right.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "common/cli.rs"]
+mod lab;
+
+use std::fs;
+
+use lab::{Ended, Lab};
+
+/// After the last close one file is the database, also after a rewind.
+#[test]
+fn a_rewind_of_a_closed_database_leaves_one_file() {
+    let lab = Lab::new();
+    lab.sql("app.db", "PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)");
+    lab.ok(&["backup", "app.db"]);
+    lab.sql("app.db", "INSERT INTO t VALUES(2)");
+    lab.ok(&["backup", "app.db"]);
+    lab.ok(&["rewind", "app.db", "--to", "seq:1"]);
+    assert!(!lab.path("app.db-wal").exists() && !lab.path("app.db-shm").exists());
+    fs::copy(lab.path("app.db"), lab.path("alone.db")).unwrap();
+    assert_eq!(lab.number("alone.db", "SELECT count(*) FROM t"), 1);
+    let again = lab.ok(&["backup", "app.db"]);
+    assert!(again.stdout.contains("unchanged"), "{again:?}");
+}
+
+#[test]
+fn a_restore_replaces_neither_the_repository_nor_its_key() {
+    let lab = Lab::with_history();
+    fs::create_dir(lab.path("folder")).unwrap();
+    let refused = |target: &str, code, told: &str| {
+        for force in [&["--force"][..], &[]] {
+            lab.fails(&[&["restore", "app", target], force].concat(), code, &[told]);
+        }
+    };
+    refused("repo/plain.db", 17, "is in the repository");
+    refused("repo/repository", 17, if lab.path("repo/repository").exists() { "repo" } else { "" });
+    refused("new/", 2, "is a directory that does not exist");
+    let key = lab.path("key").to_str().unwrap().to_owned();
+    lab.fails(&["restore", "app", &key, "--force"], 17, &["is the key that opens"]);
+    lab.fails(&["restore", "app", "folder", "--if-missing"], 2, &["folder: is a directory"]);
+    lab.ok(&["verify"]);
+}
+
+#[test]
+fn a_key_does_not_lie_in_the_repository_that_it_opens() {
+    let lab = Lab::new();
+    let told = ["is in the repository that it opens", "another folder"];
+    lab.fails(&["init", "-r", "second", "--key-file", "second/key"], 17, &told);
+    fs::create_dir_all(lab.path("third/deep")).unwrap();
+    lab.fails(&["init", "-r", "third", "--key-file", "third/deep/../key"], 17, &told);
+    lab.fails(&["key", "add", "--new-key-file", "repo/key"], 17, &told);
+    assert!(!lab.path("repo/key").exists());
+    lab.fails(&["init", "-r", "second", "--key-file", "no/key"], 2, &["folder does not exist"]);
+}
+
+/// `M` is months for systemd and strftime; here it would be minutes.
+#[test]
+fn an_upper_case_m_is_no_minute() {
+    let lab = Lab::with_history();
+    lab.fails(&["prune", "app", "--keep-window", "6M", "-n"], 2, &["6M"]);
+    lab.misused(&["status", "--max-age", "1M"], &["1M"]);
+    lab.fails(&["restore", "app@6M ago", "out.db"], 2, &["6M ago"]);
+    lab.ok(&["prune", "app", "--keep-window", "6mo", "-n"]);
+}
+
+#[test]
+fn a_state_folder_is_a_folder_wherever_one_stands() {
+    let lab = Lab::with_history();
+    let hint = ["is no folder", "--state-dir", "PAGEKEEP_STATE_DIR"];
+    lab.fails(&["status", "--state-dir", "key"], 2, &hint);
+    lab.fails(&["status", "--state-dir", "key/below"], 2, &hint);
+    let with = |home: &str, xdg: &str| {
+        let mut command = lab.command(&["status"]);
+        command.env("PAGEKEEP_STATE_DIR", "").env("HOME", home).env("XDG_STATE_HOME", xdg);
+        Ended::of(&mut command)
+    };
+    with("/dev/null", "").failed(2, &hint);
+    with("relative", "relative").failed(2, &["no home directory", "PAGEKEEP_STATE_DIR"]);
+    assert!(!lab.path("relative").exists());
+}
+
+#[test]
+fn names_have_no_space_around_them_and_one_label_is_one_record() {
+    let lab = Lab::with_history();
+    for name in [" ", " app", "a@b"] {
+        lab.fails(&["backup", "app.db", "--name", name], 2, &["history's name", "--name NAME"]);
+    }
+    for _ in 0..2 {
+        lab.ok(&["label", "app@seq:1", "twice"]);
+    }
+    let shown = lab.json(&["show", "app@seq:1"]);
+    assert_eq!(shown[0]["labels"].to_string().matches("twice").count(), 1, "{shown:?}");
+}
+
+/// What ails one history leaves the others with their copies.
+#[test]
+fn a_copy_goes_on_behind_a_history_that_can_not_be_copied() {
+    let lab = Lab::new();
+    for name in ["a.db", "b.db", "c.db"] {
+        lab.make(name, 3);
+        lab.ok(&["backup", name]);
+    }
+    lab.ok(&["init", "-r", "off", "--key-file", "offkey"]);
+    lab.ok(&["-r", "off", "--key-file", "offkey", "backup", "a.db", "--state-dir", "offstate"]);
+    let copy = ["copy", "repo", "off", "--to-key-file", "offkey"];
+    let ended = lab.run(&copy);
+    ended.failed(17, &["has a history \"a\" already"]);
+    assert!(ended.stdout.contains("b: copied") && ended.stdout.contains("c: copied"), "{ended:?}");
+    lab.fails(&["copy", "repo", "off"], 12, &["off", "--to-key-file"]);
+}
