@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::args::{InitArgs, KeyCommand, NewKeyArgs, RotateArgs};
 use super::context::Context;
-use super::output::{bytes, counted, table, time};
+use super::output::{bytes, counted, second, table};
 use super::progress::{Progress, stop_requested};
 use super::terminal::printable_json;
 use crate::error::{Error, ErrorKind, Result};
@@ -293,7 +293,7 @@ fn list(context: &Context, repository: &Repository) -> Result<()> {
             Ok(front) => vec![
                 slot.id.to_string(),
                 front.secret.name().to_owned(),
-                time(front.created),
+                second(front.created),
                 front.label.clone(),
                 current.to_owned(),
             ],

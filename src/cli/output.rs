@@ -297,6 +297,11 @@ pub(crate) fn stderr_width() -> usize {
     }
 }
 
+/// A moment to the second, for tables: `show` and JSON tell the rest.
+pub(crate) fn second(t: Timestamp) -> String {
+    time(Timestamp(t.0.saturating_sub(t.0.rem_euclid(1_000_000))))
+}
+
 /// How long ago a time was.
 pub(crate) fn ago(t: Timestamp, now: Timestamp) -> String {
     match u64::try_from(now.0.saturating_sub(t.0) / 1_000_000) {
