@@ -40,7 +40,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use rusqlite::hooks::Wal;
 
 use crate::capture::commit::CaptureOptions;
 use crate::capture::follow::{Event, FollowOptions, Follower, Listener, Status};
@@ -137,9 +136,6 @@ pub struct RestorePoint {
     pub labels: Vec<String>,
 }
 
-/// Frames in the WAL from which on a commit checkpoints: what SQLite does by default.
-const AUTOCHECKPOINT: std::ffi::c_int = 1000;
-
 /// Keeps one database. Dropping it stops it as [`Keeper::close`] does, without telling how that went.
 #[derive(Debug)]
 pub struct Keeper {
@@ -163,6 +159,8 @@ impl Keeper {
         if_missing(&repository, path, options.name.as_deref(), options.missing, &Silent)?;
         create_if_absent(path)?;
         let watch = WatchOptions {
+            // What that means was asked above.
+            start_empty: true,
             name: options.name,
             adopt: options.adopt,
             // The application that opens its state is the one that counts: one that was here before in another container must
@@ -191,8 +189,7 @@ impl Keeper {
     /// Opens a connection for the application. Commits on it are captured without delay; those on other connections, of this
     /// process or another, are noticed from outside.
     ///
-    /// The connection's `wal_hook` is taken: it wakes the keeper, and checkpoints as SQLite's automatic checkpoint does. So the pragma
-    /// `wal_autocheckpoint`, which would replace it, is better left alone; without the hook commits are noticed from outside.
+    /// The connection's `commit_hook` is taken: it wakes the keeper. Without the hook commits are noticed from outside.
     ///
     /// # Errors
     /// [`ErrorKind::Source`] when SQLite can't open the file.
@@ -201,13 +198,11 @@ impl Keeper {
             let mut connection = Connection::open(&self.path)?;
             connection.busy_timeout(Duration::from_secs(5))?;
             let waker = self.follower.waker();
-            connection.wal_hook(Some(move |wal: &mut Wal, frames: std::ffi::c_int| {
+            // Not the hook of the WAL, which would take the place of SQLite's automatic checkpoint. The commit follows at once, and the
+            // keeper looks again and again for a while.
+            connection.commit_hook(Some(move || {
                 waker.wake();
-                if frames >= AUTOCHECKPOINT {
-                    // As SQLite's own hook does it. That somebody else is at it is no error of the application's.
-                    let _ = wal.checkpoint();
-                }
-                Ok(())
+                false
             }))?;
             Ok(connection)
         };

@@ -110,3 +110,48 @@ fn a_copy_goes_on_behind_a_history_that_can_not_be_copied() {
     assert!(ended.stdout.contains("b: copied") && ended.stdout.contains("c: copied"), "{ended:?}");
     lab.fails(&["copy", "repo", "off"], 12, &["off", "--to-key-file"]);
 }
+
+/// An empty file is what a new container or a disk that was not mounted has, not what an application left.
+#[test]
+fn an_empty_file_does_not_become_the_newest_state() {
+    let lab = Lab::with_history();
+    fs::write(lab.path("app.db"), "").unwrap();
+    let told = ["is an empty file", "up to seq:2", "--if-missing", "--start-empty"];
+    for args in [&["backup", "app.db"][..], &["watch", "app.db"]] {
+        lab.fails(args, 17, &told);
+    }
+    assert_eq!(lab.seqs(), [1, 2]);
+    lab.ok(&["restore", "app", "app.db", "--if-missing"]);
+    lab.ok(&["backup", "app.db"]);
+    fs::write(lab.path("app.db"), "").unwrap();
+    lab.ok(&["backup", "app.db", "--start-empty"]);
+    // Nothing is emptied any more.
+    lab.ok(&["backup", "app.db"]);
+    fs::write(lab.path("new.db"), "").unwrap();
+    lab.ok(&["backup", "new.db"]);
+}
+
+/// A repair with a live database asks whose history it is, as a backup does.
+#[test]
+fn a_repair_takes_no_other_database_for_the_historys() {
+    let lab = Lab::with_history();
+    lab.make("other.db", 3);
+    let repair = ["repair", "app", "--apply", "--database", "other.db"];
+    lab.run(&repair).failed(17, &["other.db", "belongs to", "app.db", "--adopt"]);
+    assert_eq!(lab.seqs(), [1, 2]);
+    lab.ok(&["repair", "app", "--apply", "--database", "app.db"]);
+    lab.ok(&["backup", "app.db"]);
+    lab.ok(&[&repair[..], &["--adopt"]].concat());
+}
+
+/// Assertions come from configuration, which others may write.
+#[test]
+fn an_assertion_makes_and_opens_no_file() {
+    let lab = Lab::with_history();
+    let out = lab.path("plain.db");
+    for sql in [format!("VACUUM INTO '{}'", out.display()), "ATTACH 'app.db' AS other".to_owned()] {
+        let ended = lab.run(&["verify", "app", "--level", "restore", "--assert", &sql]);
+        ended.failed(2, &["the assertion is not a query that can run"]);
+        assert!(!out.exists());
+    }
+}

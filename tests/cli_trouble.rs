@@ -103,6 +103,32 @@ fn a_reader_that_goes_away_is_no_failure() {
     assert_eq!((child.wait().unwrap().code(), stderr.as_str()), (Some(0), ""));
 }
 
+/// What has to be read whole is tried again ever more seldom, and told once.
+#[test]
+fn a_full_disk_under_a_scan_does_not_flood_the_log() {
+    let lab = Lab::empty();
+    lab.make("small.db", 20);
+    let script = r#"
+        export PAGEKEEP_REPO=tiny/repo
+        "$BIN" init -q --no-recovery-key
+        "$BIN" backup -q small.db
+        python3 -c 'import sqlite3
+sqlite3.connect("small.db").executescript("PRAGMA journal_mode=WAL; VACUUM; CREATE TABLE big AS SELECT hex(randomblob(99999)) x")'
+        cat /dev/zero > tiny/fill 2> /dev/null
+        "$BIN" watch small.db --interval 0 2> said > out & watch=$!
+        for _ in $(seq 100); do grep -q trouble said && break; sleep 0.1; done
+        sleep 3; rm tiny/fill
+        for _ in $(seq 300); do grep -q 'it works again' said && break; sleep 0.1; done
+        kill -INT $watch; wait $watch; echo "watch: $?"
+        cat said
+    "#;
+    let Some(ended) = on_a_tiny_disk(&lab, script) else { return };
+    ended.says(&["watch: 0", "it works again"]);
+    for told in ["trouble, trying again", "reading the whole database"] {
+        assert_eq!(ended.stdout.matches(told).count(), 1, "{ended:?}");
+    }
+}
+
 #[test]
 fn a_full_disk_delays_a_watch_and_it_recovers_by_itself() {
     let lab = Lab::empty();

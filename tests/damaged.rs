@@ -103,8 +103,13 @@ fn what_remains_of_a_damaged_repository_can_be_restored_before_a_repair_and_afte
         let copied = dir.path().join("repository");
         copy(&kind.dir.join("repository"), &copied);
         let history = open(kind, &copied, &dir.path().join("second"));
-        let options =
-            RepairOptions { apply: true, data: true, threads: 1, clock: Clock::default() };
+        let options = RepairOptions {
+            apply: true,
+            data: true,
+            adopt: false,
+            threads: 1,
+            clock: Clock::default(),
+        };
         let report = repair(&history, None, &options, &Silent)
             .unwrap_or_else(|e| panic!("{}: {e}", kind.name));
         let sound = kind.lost.is_empty() && !kind.faulty;

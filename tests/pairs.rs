@@ -236,3 +236,33 @@ fn what_changed_without_a_transaction_is_told_while_it_is_followed() {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// A hard link, a file that is mounted alone, a file that was renamed while it was open: the WAL lies beside the other name.
+#[test]
+fn a_database_that_is_open_under_another_name_is_not_taken_for_all_of_it() {
+    let lab = Lab::new();
+    let app = rusqlite::Connection::open(lab.path("app.db")).unwrap();
+    app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); PRAGMA wal_checkpoint; INSERT INTO t VALUES(1)")
+        .unwrap();
+    lab.ok(&["backup", "app.db"]);
+    std::fs::hard_link(lab.path("app.db"), lab.path("hard.db")).unwrap();
+    let told = ["hard.db", "is open under another name", "another -wal"];
+    let warned = lab.run(&["backup", "hard.db"]);
+    warned.failed(3, &told);
+    lab.fails(&["watch", "hard.db"], 17, &told);
+    lab.fails(&["rewind", "hard.db", "--to", "seq:1"], 17, &told);
+    // By its own name it is as ever, whoever has it open.
+    lab.ok(&["backup", "app.db"]);
+    drop(app);
+    std::fs::remove_file(lab.path("hard.db")).unwrap();
+
+    if cli::is_root() {
+        let script = "touch alone.db && mount --bind app.db alone.db || exit 77; exec \"$BIN\" watch alone.db";
+        let mut command = lab.other("unshare");
+        command.args(["-m", "sh", "-c", script]).env("BIN", cli::BIN);
+        let ended = Ended::of(&mut command);
+        if ended.code != Some(77) && ended.code != Some(1) {
+            ended.failed(17, &["alone.db", "is mounted alone", "mount the folder"]);
+        }
+    }
+}

@@ -41,6 +41,26 @@ check_library_dependencies() {
     echo "none of clap, tokio, axum, hyper, reqwest among $(sort -u <<<"$tree" | wc -l) packages"
 }
 
+# A program has one copy of SQLite's bindings. So pools, async wrappers and migrations have to find one together with this library.
+check_neighbours() {
+    local dir=target/neighbours crates="r2d2_sqlite=0.35 deadpool-sqlite=0.14 tokio-rusqlite=0.8 rusqlite_migration=2.6" crate
+    mkdir -p "$dir/src"
+    touch "$dir/src/lib.rs"
+    cat >"$dir/Cargo.toml" <<END
+[package]
+name = "neighbours"
+version = "0.0.0"
+edition = "2024"
+[workspace]
+[dependencies]
+pagekeep = { path = "../..", default-features = false }
+END
+    for crate in $crates; do echo "${crate%=*} = \"${crate#*=}\"" >>"$dir/Cargo.toml"; done
+    rm -f "$dir/Cargo.lock"
+    cargo metadata --format-version 1 --manifest-path "$dir/Cargo.toml" >/dev/null || fail "no rusqlite fits pagekeep and $crates"
+    echo "$crates: $(grep -A1 'name = "rusqlite"' "$dir/Cargo.lock" | grep version)"
+}
+
 step "Tools"
 cargo --version
 cargo fmt --version 2>/dev/null || fail "rustfmt is missing: rustup component add rustfmt"
@@ -61,6 +81,9 @@ cargo clippy --locked --no-default-features --lib -- -D warnings
 
 step "Dependencies of the library alone"
 check_library_dependencies
+
+step "Beside pools, async wrappers and migrations"
+check_neighbours
 
 step "Tests"
 cargo test --locked

@@ -30,6 +30,7 @@ pub(crate) fn backup(context: &Context, args: BackupArgs) -> Result<()> {
         },
         adopt: args.adopt,
         takeover: args.takeover,
+        start_empty: args.start_empty,
         ..BackupOptions::default()
     };
     let report = {

@@ -34,6 +34,7 @@ pub(crate) fn repair(context: &Context, args: &RepairArgs) -> Result<Ended> {
     let options = RepairOptions {
         apply: args.apply,
         data: !args.quick,
+        adopt: args.adopt,
         threads: context.threads(),
         clock: Clock::default(),
     };

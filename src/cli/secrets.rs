@@ -119,18 +119,9 @@ impl Context {
     /// Makes sure that a key is not to lie in the repository that it opens: whoever gets the disk would have both, and whoever loses it
     /// neither.
     fn check_apart(&self, key: &Path) -> Result<()> {
-        let absolute = |path: &Path| {
-            let there =
-                path.ancestors().find_map(|dir| Some((dir, std::fs::canonicalize(dir).ok()?)));
-            let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-            there.map_or(path.clone(), |(dir, real)| {
-                std::path::absolute(dir)
-                    .ok()
-                    .and_then(|dir| path.strip_prefix(dir).ok().map(|rest| real.join(rest)))
-                    .unwrap_or(path)
-            })
-        };
-        if !absolute(key).starts_with(absolute(Path::new(self.location()?))) {
+        let repository = Path::new(self.location()?);
+        let is_inside = real(key).starts_with(real(repository));
+        if !is_inside || repository.is_file() {
             return Ok(());
         }
         Err(Error::new(
@@ -193,6 +184,15 @@ impl Context {
         }
         Ok(secrets.into_iter().map(|(s, path)| (s, path.display().to_string())).collect())
     }
+}
+
+/// A path without links, as far as there is something.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = path
+        .ancestors()
+        .find_map(|dir| Some((path.strip_prefix(dir).ok()?, std::fs::canonicalize(dir).ok()?)));
+    there.map_or(path.clone(), |(rest, real)| real.join(rest))
 }
 
 fn new_passphrase() -> Result<Secret> {

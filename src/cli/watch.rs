@@ -60,6 +60,7 @@ pub(crate) fn watch(context: &Context, args: WatchArgs) -> Result<()> {
         name: args.name,
         adopt: args.adopt,
         takeover: args.takeover,
+        start_empty: args.start_empty,
         follow: FollowOptions {
             interval: args.interval,
             wal_limit: args.wal_limit,

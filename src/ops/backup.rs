@@ -13,6 +13,7 @@ use crate::format::segment::CommitRecord;
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::beside::{check_rival, wait_for_follower};
 use crate::ops::locate::Database;
+use crate::ops::missing::refuse_emptied;
 use crate::ops::soundness::{before_writing, dated_back};
 use crate::progress::Monitor;
 use crate::repo::Repository;
@@ -20,6 +21,7 @@ use crate::repo::history::{History, Snapshot, sound_label};
 use crate::repo::upkeep;
 use crate::repo::writer::{Writer, is_written_here};
 use crate::sqlite::beside::{LOCKED_OUT, give_to_group};
+use crate::sqlite::elsewhere::check_one_name;
 use crate::sqlite::image::Method;
 use crate::sqlite::pin::Pin;
 use crate::sqlite::source::Source;
@@ -44,6 +46,8 @@ pub struct BackupOptions {
     pub adopt: bool,
     /// Go on although a follower of another machine, account or container seems to be at work, which is superseded by that.
     pub takeover: bool,
+    /// Go on although the file is empty and the history has pages.
+    pub start_empty: bool,
     /// How long to wait for a follower of this machine, which does the work then.
     pub patience: Duration,
     /// What time it is.
@@ -61,6 +65,7 @@ impl Default for BackupOptions {
             method: Method::default(),
             adopt: false,
             takeover: false,
+            start_empty: false,
             patience: Duration::from_secs(60),
             clock: Clock::default(),
         }
@@ -91,7 +96,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// [`ErrorKind::Source`] when the file can't be read as a database, [`ErrorKind::Refused`] when the history belongs to
-/// another file, [`ErrorKind::Busy`] when another writer is at work, or a follower of this machine does not catch up, [`ErrorKind::Damaged`] when the newest commit can't be
+/// another file, or has pages and the file is empty, [`ErrorKind::Busy`] when another writer is at work, or a follower of this machine does not catch up, [`ErrorKind::Damaged`] when the newest commit can't be
 /// restored, whether or not there is anything new; store errors.
 ///
 /// # Durability
@@ -104,8 +109,14 @@ pub fn backup(
 ) -> Result<BackupReport> {
     let mut source = Source::open(path)?;
     let database = Database::at(path, options.name.as_deref())?;
+    if !options.start_empty {
+        refuse_emptied(repository, path, &database.name)?;
+    }
     // Look at the source before a history is made for it: what is no database begins none.
-    drop(source.pin()?);
+    let elsewhere = check_one_name(&source.pin()?, path);
+    if let Err(e) = elsewhere {
+        monitor.warn(&e.to_string());
+    }
     if !give_to_group(path) {
         monitor.warn(LOCKED_OUT);
     }

@@ -7,11 +7,13 @@ use crate::capture::follow::{FollowOptions, Follower, Listener};
 use crate::error::Result;
 use crate::ops::beside::check_rival;
 use crate::ops::locate::Database;
+use crate::ops::missing::refuse_emptied;
 use crate::ops::soundness::{before_writing, dated_back};
 use crate::repo::Repository;
 use crate::repo::history::History;
 use crate::repo::rival::WATCH;
 use crate::repo::writer::Writer;
+use crate::sqlite::elsewhere::check_one_name;
 use crate::sqlite::source::Source;
 
 /// Whose history, and how to follow.
@@ -23,6 +25,8 @@ pub struct WatchOptions {
     pub adopt: bool,
     /// Go on although somebody else follows it, who is superseded by that.
     pub takeover: bool,
+    /// Go on although the file is empty and the history has pages.
+    pub start_empty: bool,
     /// How to follow.
     pub follow: FollowOptions,
 }
@@ -31,7 +35,7 @@ pub struct WatchOptions {
 ///
 /// # Errors
 /// [`crate::ErrorKind::Source`] when the file can't be read as a database, [`crate::ErrorKind::Refused`] when the history belongs
-/// to another file or the SQLite library is not safe to follow with, [`crate::ErrorKind::Busy`] when another process of this machine
+/// to another file, or has pages and the file is empty, or the SQLite library is not safe to follow with, [`crate::ErrorKind::Busy`] when another process of this machine
 /// writes to the history, or one of another machine follows it, [`crate::ErrorKind::Damaged`] when its newest commit can't be restored;
 /// store errors.
 pub fn follow(
@@ -41,8 +45,11 @@ pub fn follow(
     listener: Arc<dyn Listener + Sync>,
 ) -> Result<(History, Follower)> {
     let database = Database::at(path, options.name.as_deref())?;
+    if !options.start_empty {
+        refuse_emptied(repository, path, &database.name)?;
+    }
     // Look at the source before a history is made for it: what is no database begins none.
-    drop(Source::open(path)?.pin()?);
+    check_one_name(&Source::open(path)?.pin()?, path)?;
     let history = database.history_or_new(repository, options.adopt)?;
     if !options.takeover {
         check_rival(&history, options.follow.capture.clock.now())?;

@@ -416,7 +416,8 @@ fn the_widest_merge_before_a_gap_counts() {
 }
 
 fn mend(bench: &Bench) {
-    let options = RepairOptions { apply: true, data: true, threads: 1, clock: bench.clock() };
+    let options =
+        RepairOptions { apply: true, data: true, adopt: false, threads: 1, clock: bench.clock() };
     let report = repair(&bench.history, None, &options, &Silent).unwrap();
     assert!(!report.is_sound());
     let again = RepairOptions { apply: false, ..options };

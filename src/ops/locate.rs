@@ -80,7 +80,11 @@ impl Database {
         Ok(own.pop().filter(|_| own.is_empty()))
     }
 
-    fn check(&self, history: &History, adopt: bool) -> Result<()> {
+    /// Makes sure that a history is of this database.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] when it is of another one, and that is not meant to change.
+    pub(crate) fn check(&self, history: &History, adopt: bool) -> Result<()> {
         let remembered = state::peek(history)?.map(|state| state.source).filter(|s| !s.is_empty());
         let known = remembered.as_deref().unwrap_or(&history.about().source);
         if adopt || known == self.place {
@@ -92,7 +96,7 @@ impl Database {
         )
         .with_object(&*self.place)
         .with_hint(
-            "give this database a history of its own: --name NAME; or go on with this one: `pagekeep backup` or `watch` with --adopt, once",
+            "give this database a history of its own: --name NAME; or go on with this one: --adopt, once",
         ))
     }
 }

@@ -52,22 +52,35 @@ pub fn if_missing(
             Ok(Some(commit.seq))
         }
         Missing::Refuse => {
-            let what = if is_empty { "is an empty file" } else { "is not there" };
-            Err(Error::new(
-                ErrorKind::Refused,
-                format!(
-                    "{what}, though history {:?} has commits up to seq:{}",
-                    history.name(),
-                    commit.seq
-                ),
-            )
-            .with_object(path.display().to_string())
-            .with_hint(
+            Err(emptied(&history, &commit, is_empty, path).with_hint(
                 "is its disk mounted? to go on from the newest commit, restore it; in a program, that is what `Missing::Restore` \
                  does, and `Missing::StartEmpty` begins an empty one",
             ))
         }
     }
+}
+
+/// Makes sure that an empty file does not follow on commits with pages: SQLite leaves none of a database that had any.
+///
+/// # Errors
+/// [`ErrorKind::Refused`] when it would; as [`if_missing`].
+pub(crate) fn refuse_emptied(repository: &Repository, path: &Path, name: &str) -> Result<()> {
+    if is_missing(path)? != Some(true) {
+        return Ok(());
+    }
+    let Some((history, _, commit)) = newest(repository, name)? else { return Ok(()) };
+    Err(emptied(&history, &commit, true, path).with_hint(format!(
+        "is its disk mounted? `pagekeep restore {name} {} --if-missing` brings the newest commit back; if it is meant to be empty, \
+         --start-empty says so",
+        path.display()
+    )))
+}
+
+fn emptied(history: &History, commit: &Commit, is_empty: bool, path: &Path) -> Error {
+    let what = if is_empty { "is an empty file" } else { "is not there" };
+    let name = history.name();
+    let what = format!("{what}, though history {name:?} has commits up to seq:{}", commit.seq);
+    Error::new(ErrorKind::Refused, what).with_object(path.display().to_string())
 }
 
 /// Whether a database is not there, or is an empty file (`Some(true)`).

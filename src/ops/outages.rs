@@ -144,7 +144,8 @@ fn now(bench: &Bench) {
 }
 
 fn mend(bench: &Bench, apply: bool) -> Result<RepairReport> {
-    let options = RepairOptions { apply, data: true, threads: 1, clock: bench.clock() };
+    let options =
+        RepairOptions { apply, data: true, adopt: false, threads: 1, clock: bench.clock() };
     repair(&bench.history, None, &options, &Silent)
 }
 

@@ -26,6 +26,7 @@ use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::{Chain, settled};
 use crate::repo::history::{History, Snapshot, sound_label};
 use crate::sqlite::check::{Checker, connect_immutable};
+use crate::sqlite::elsewhere::check_one_name;
 use crate::sqlite::image::{self, Chunk, Method};
 use crate::sqlite::install::{Image, Safety, UNDER_LOCK, install};
 use crate::sqlite::pin::Pin;
@@ -72,7 +73,8 @@ pub type Capture<'c> = &'c mut dyn FnMut(Duration) -> Result<Seq>;
 /// Rewinds the database at a path to a commit of its history.
 ///
 /// # Errors
-/// [`ErrorKind::Refused`] when the page size differs and the database is in WAL mode, or the encoding of text differs;
+/// [`ErrorKind::Refused`] when the page size differs and the database is in WAL mode, or the encoding of text differs, or somebody has the
+/// database open under another name;
 /// [`ErrorKind::Busy`] when its locks can't be had, or a follower does not catch up; [`ErrorKind::Damaged`] when the commit can't be restored
 /// or is not sound; what `capture` answers.
 ///
@@ -90,6 +92,7 @@ pub fn rewind(
         Some(label) => sound_label(label)?.to_owned(),
         None => format!("before rewind to seq:{to}"),
     };
+    check_one_name(&Source::open(path)?.pin()?, path)?;
     // Early, so that little is left to do under the lock, and trouble shows before anything else.
     capture(PATIENCE)?;
     let chain = history.chain()?;

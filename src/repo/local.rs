@@ -15,6 +15,8 @@ use rustix::io::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::disk;
 
+/// The longest of the small files; all of them have a few hundred bytes.
+const LONGEST: u64 = 1 << 20;
 /// How every file of the state is opened.
 const FLAGS: OFlags =
     OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
@@ -46,11 +48,14 @@ pub(super) fn check_folder(dir: &Path) -> Result<()> {
     }
 }
 
-/// The bytes of a file.
+/// The bytes of a small file.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open_at(path, OFlags::RDONLY)?.read_to_end(&mut bytes)?;
-    Ok(bytes)
+    open_at(path, OFlags::RDONLY)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > LONGEST {
+        true => Err(refused("is longer than what this program writes")),
+        false => Ok(bytes),
+    }
 }
 
 /// Opens a file that is there to be read and changed.
@@ -183,6 +188,10 @@ mod tests {
         for opened in [lock_file(&pipe).map(drop), open(&pipe).map(drop), read(&pipe).map(drop)] {
             assert_eq!(opened.unwrap_err().to_string(), "is not a file");
         }
+        // Nor does a file of any length fill the memory.
+        let long = dir.path().join("seen");
+        File::create(&long).unwrap().set_len(20 << 30).unwrap();
+        assert_eq!(read(&long).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         // Nor is a folder taken that a link leads to.
         let linked = dir.path().join("linked");
         symlink(dir.path(), &linked).unwrap();

@@ -136,10 +136,11 @@ fn went_back(history: &History, seen: &str, now: &str) -> Error {
         format!("went backwards: this machine has seen {seen}, and now {now}"),
     )
     .with_object(format!("history {:?} ({})", history.name(), history.id()))
-    .with_hint(
+    .with_hint(format!(
         "the repository was set back to an earlier state, or its newest objects were deleted; \
-         if that was on purpose: `pagekeep repair NAME --accept-rollback`",
-    )
+         if that was on purpose: `pagekeep repair {:?} --accept-rollback`",
+        history.name()
+    ))
 }
 
 /// Forgets what was seen and acknowledged: the repository is as it should be.

@@ -16,7 +16,9 @@ use super::keys::Secret;
 use super::{Repository, newer};
 use crate::codec::seal::{SealKey, TAG_LEN, same_commitment};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::slot::{KdfParams, SlotFront, SlotObject, decode_keyring, encode_keyring};
+use crate::format::slot::{
+    KdfParams, SecretKind, SlotFront, SlotObject, decode_keyring, encode_keyring,
+};
 use crate::format::{limits, names};
 use crate::store::{Created, Store};
 use crate::types::{RepositoryId, SlotId, Timestamp, random_bytes};
@@ -351,7 +353,11 @@ pub(super) fn opens_none(store: &dyn Store, secret: &Secret, slots: Vec<Read>) -
 }
 
 pub(crate) fn opens_nothing(secret: &Secret) -> Error {
-    let kind = secret.kind().name();
+    let kind = match secret.kind() {
+        SecretKind::Passphrase => "passphrase",
+        SecretKind::KeyFile => "key file",
+        SecretKind::Recovery => "recovery key",
+    };
     Error::new(ErrorKind::WrongKey, format!("no key slot opens with this {kind}"))
 }
 

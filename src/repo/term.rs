@@ -8,6 +8,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::writer::WriterClaim;
 use crate::format::{ObjectKind, SealedPrefix, limits};
+use crate::policy::clock::local;
 use crate::repo::claims::{Claims, newest_turn};
 use crate::repo::history::History;
 use crate::types::{Term, Timestamp, WriterToken};
@@ -74,7 +75,11 @@ impl Claim {
         match theirs {
             Some(theirs) if theirs.0.abs_diff(now.0) > DAY => Err(Error::new(
                 ErrorKind::Refused,
-                format!("this machine's clock says {now}, the storage's {theirs}"),
+                format!(
+                    "this machine's clock says {}, the storage's {}",
+                    local(now),
+                    local(theirs)
+                ),
             )
             .with_object(format!("history {:?}", history.name()))
             .with_hint(

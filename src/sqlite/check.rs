@@ -18,6 +18,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags, ffi};
 
 use super::accounting;
+use super::ffi::forbid_other_files;
 use super::journal::leave_wal;
 use super::source_error;
 use crate::error::{Error, ErrorKind, Result};
@@ -417,8 +418,11 @@ pub(crate) fn connect_immutable(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(uri, flags)
-        .map_err(|e| failed_to(e, "SQLite cannot open the restored database"))
+    let connection = Connection::open_with_flags(uri, flags)
+        .map_err(|e| failed_to(e, "SQLite cannot open the restored database"))?;
+    // Assertions come from files that others may write.
+    forbid_other_files(&connection);
+    Ok(connection)
 }
 
 /// Whether SQLite says that a query names a table or a column that the database does not have.

@@ -123,6 +123,12 @@ impl<'c> FileRef<'c> {
     }
 }
 
+/// Lets no other file be opened or made on a connection: `ATTACH` and `VACUUM INTO` fail.
+pub(crate) fn forbid_other_files(connection: &Connection) {
+    // SAFETY: the connection is open for the life of the borrow; the call changes a number of it.
+    unsafe { ffi::sqlite3_limit(connection.handle(), ffi::SQLITE_LIMIT_ATTACHED, 0) };
+}
+
 /// Lets the WAL stay when the connection is the last to close: it is checkpointed then, but not removed.
 pub(crate) fn keep_wal_on_close(connection: &Connection) -> Result<()> {
     let mut keep: c_int = 1;

@@ -9,6 +9,7 @@ mod backup;
 pub(crate) mod beside;
 pub mod check;
 pub(crate) mod connection;
+pub(crate) mod elsewhere;
 mod ffi;
 pub mod image;
 pub(crate) mod install;

@@ -108,6 +108,7 @@ impl Follower {
                 tidier: tidy::Tidier::default(),
                 signs: None,
                 gap: None,
+                told_scan: None,
                 backoff: Duration::from_millis(100),
                 warned_of: None,
             };

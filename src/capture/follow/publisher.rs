@@ -70,6 +70,8 @@ pub(crate) struct Publisher<'a> {
     pub(crate) signs: Option<Signs>,
     /// Whether a gap has to be marked by the next scan, and why.
     pub(crate) gap: Option<String>,
+    /// Why the scan under way is made, once that was told.
+    pub(crate) told_scan: Option<String>,
     pub(crate) backoff: Duration,
     /// The version of SQLite that people were warned of.
     pub(crate) warned_of: Option<i32>,
@@ -117,10 +119,8 @@ impl Publisher<'_> {
     fn fault(&self, e: &Error) {
         let fault = Fault::of(e, self.shared.clock.now());
         let new = self.shared.update(|state| {
-            let known = state.fault.as_ref().is_some_and(|f| f.message == fault.message);
-            if !known {
-                state.fault = Some(fault.clone());
-            }
+            let known = state.fault.as_ref().is_some_and(|known| known.is_like(&fault));
+            state.fault = Some(fault.clone());
             !known
         });
         // The same fault again is no news.
@@ -341,7 +341,10 @@ impl Publisher<'_> {
             let reason = self.gap.clone().unwrap_or_else(|| {
                 "the place where the last run left off proves nothing any more".to_owned()
             });
-            self.listener.event(&Event::Scan { reason });
+            // Once, however often it takes.
+            if self.told_scan.replace(reason.clone()).as_ref() != Some(&reason) {
+                self.listener.event(&Event::Scan { reason });
+            }
         }
         // Even if nothing differs, it is not known what came and went.
         self.capture_whole(pin, !first, |_| !first).map(|_| ())
@@ -360,7 +363,7 @@ impl Publisher<'_> {
         let options = CaptureOptions { mark, ..self.options.capture.clone() };
         let monitor = Stopping { listener: self.listener, shared: self.shared };
         let captured = capture(&mut self.writer, pin, self.place, &options, &monitor)?;
-        self.gap = None;
+        (self.gap, self.told_scan) = (None, None);
         self.shared.update(|state| {
             state.seq = Some(captured.seq);
             state.scans += u64::from(counts(&captured));

@@ -49,6 +49,12 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// Whether it tells people nothing new beside another one: the names of objects differ with every try.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let words = |fault: &Self| fault.message.replace(|c: char| c.is_ascii_hexdigit(), "");
+        self.kind == other.kind && words(self) == words(other)
+    }
+
     pub(crate) fn of(error: &Error, time: Timestamp) -> Self {
         Self { time, kind: error.kind(), message: describe(error) }
     }

@@ -39,6 +39,9 @@ pub(crate) struct BackupArgs {
     /// Go on although a `watch` of another machine, account or container seems to be at work: that one stops with exit code 11
     #[arg(long)]
     pub(crate) takeover: bool,
+    /// Capture an empty file although the history has pages: it is meant to be empty
+    #[arg(long)]
+    pub(crate) start_empty: bool,
 }
 
 /// Follow a live database: every transaction becomes a commit that can be restored
@@ -77,9 +80,11 @@ pub(crate) struct WatchArgs {
     #[arg(long)]
     pub(crate) takeover: bool,
     /// Restore the newest commit first if the file is not there, or is empty
-    #[arg(long)]
+    #[arg(long, conflicts_with = "start_empty")]
     pub(crate) restore_if_missing: bool,
-
+    /// Follow an empty file although the history has pages: it is meant to be empty
+    #[arg(long)]
+    pub(crate) start_empty: bool,
     /// Wait for the file if it is not there yet, as before an application's first start
     #[arg(long)]
     pub(crate) wait: bool,

@@ -25,6 +25,9 @@ pub(crate) struct RepairArgs {
     /// The live database: its present state becomes the next commit
     #[arg(long, value_name = "DB", requires = "apply", requires = "name")]
     pub(crate) database: Option<PathBuf>,
+    /// Go on with a live database that lay elsewhere before
+    #[arg(long, requires = "database")]
+    pub(crate) adopt: bool,
     /// Look only at what holds the history together; do not open the stored pages
     #[arg(long)]
     pub(crate) quick: bool,

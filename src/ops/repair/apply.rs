@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::header::SPARSE;
 use crate::format::segment::{CommitKind, CommitRecord, SegmentKind};
 use crate::ops::locate::Database;
+use crate::ops::missing::refuse_emptied;
 use crate::progress::{Monitor, check_cancelled};
 use crate::repo::chain::{Chain, Segment, bridge};
 use crate::repo::data::SegmentData;
@@ -54,7 +55,9 @@ impl Plan {
         let run = Run { history, plan: self, options, monitor };
         if let Some(path) = database {
             // Before anything is given up for it.
-            Database::at(path, Some(history.name()))?;
+            let database = Database::at(path, Some(history.name()))?;
+            database.check(history, options.adopt)?;
+            refuse_emptied(history.repository(), path, history.name())?;
             Source::open(path)?.pin()?;
         }
         history.mend_copies(&self.copies)?;

@@ -50,6 +50,8 @@ pub struct RepairOptions {
     pub apply: bool,
     /// Open every batch; without it, only what holds the history together is looked at.
     pub data: bool,
+    /// Go on with a live database that lay elsewhere before.
+    pub adopt: bool,
     /// Worker threads.
     pub threads: usize,
     /// What time it is.

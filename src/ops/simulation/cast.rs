@@ -263,6 +263,7 @@ impl Actor {
                 let options = RepairOptions {
                     apply: true,
                     data: true,
+                    adopt: false,
                     threads: 1,
                     clock: self.theatre.clock(),
                 };

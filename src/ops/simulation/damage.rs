@@ -114,15 +114,21 @@ impl Strike {
             store.delete(&stray.name)?;
         }
         self.apply(&store)?;
-        let options =
-            RepairOptions { apply: false, data: true, threads: 1, clock: theatre.clock() };
+        let options = RepairOptions {
+            apply: false,
+            data: true,
+            adopt: false,
+            threads: 1,
+            clock: theatre.clock(),
+        };
         Ok(survey(&history, &options, &Silent)?.report().restorable.clone())
     }
 }
 
 /// Everybody has gone home: a repair leaves a history that reads and goes on. Panics otherwise.
 pub(super) fn in_the_end(history: &History, dir: &Path, clock: &Clock, whole: &BTreeSet<Seq>) {
-    let options = |apply| RepairOptions { apply, data: true, threads: 1, clock: clock.clone() };
+    let options =
+        |apply| RepairOptions { apply, data: true, adopt: false, threads: 1, clock: clock.clone() };
     let mend = |apply| {
         let report = repair(history, None, &options(apply), &Silent);
         report.unwrap_or_else(|e| panic!("the last repair: {e:?}"))

@@ -80,7 +80,8 @@ fn names_it(problems: &[Problem], object: &str) -> bool {
 }
 
 fn mend(bench: &Bench) -> RepairReport {
-    let options = RepairOptions { apply: true, data: true, threads: 1, clock: bench.clock() };
+    let options =
+        RepairOptions { apply: true, data: true, adopt: false, threads: 1, clock: bench.clock() };
     repair(&bench.history, None, &options, &Silent).unwrap()
 }
 

@@ -1,0 +1,143 @@
+//! Whether somebody has a database open under another name: by a hard link, through a file that is mounted alone, or since before it was
+//! renamed. SQLite keeps the WAL beside the name, so what is committed there can't be seen here, and what is written here is not seen
+//! there.
+//!
+//! In WAL mode every open connection holds a shared lock on the database file, and one on its `-shm`. Who has the first and not the
+//! second has another `-shm`. Linux tells of the locks of all processes that this one can see; elsewhere, and across containers, there
+//! is only the mount to go by.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::beside::{beside, full_path};
+use super::pin::Pin;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The first byte that SQLite's shared locks cover in a database file, and the one that every connection locks in a `-shm`.
+const SHARED: u64 = 0x4000_0002;
+const IN_USE: u64 = 128;
+/// Who is just opening a database has one lock a moment before the other.
+const LOOKS: usize = 3;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Makes sure that nobody has a pinned database open under another name, as far as that can be told.
+///
+/// # Errors
+/// [`ErrorKind::Refused`].
+pub(crate) fn check_one_name(pin: &Pin<'_>, path: &Path) -> Result<()> {
+    if pin.blocks_writers() {
+        return Ok(());
+    }
+    let path = full_path(path);
+    let what = if is_mounted_alone(&path) {
+        "is a file that is mounted alone: whoever has it open where it comes from has another -wal, whose commits can't be seen here"
+    } else if is_open_elsewhere(&path) {
+        "is open under another name, with another -wal beside that, whose commits can't be seen here"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Refused, what).with_object(path.display().to_string()).with_hint(
+        "use the name that the application uses; into a container mount the folder, not the file; after a file was renamed, restart \
+         what has it open",
+    ))
+}
+
+/// Whether another process has it open with another `-shm`, each time that is looked at.
+fn is_open_elsewhere(path: &Path) -> bool {
+    (0..LOOKS).all(|look| {
+        if look > 0 {
+            std::thread::sleep(PAUSE);
+        }
+        fs::read_to_string("/proc/locks").is_ok_and(|locks| {
+            let inode = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.ino());
+            let shm = inode(&beside(path, "-shm"));
+            others_without(&locks, std::process::id(), (inode(path), SHARED), (shm, IN_USE))
+        })
+    })
+}
+
+/// Whether a process other than `me` has a lock on one byte of a file and none on one of another, by their inodes. Which devices these are
+/// on is told by the locks of `me`: some file systems show others than those of their files.
+fn others_without(locks: &str, me: u32, first: (u64, u64), second: (u64, u64)) -> bool {
+    let holders = |(inode, byte): (u64, u64)| {
+        let of_byte = locks.lines().filter_map(parse).filter(|lock| {
+            lock.inode == inode && lock.first <= byte && lock.last.is_none_or(|last| byte <= last)
+        });
+        let all: Vec<Lock<'_>> = of_byte.collect();
+        let device = all.iter().find(|lock| lock.process == me)?.device;
+        let there = all.iter().filter(|lock| lock.device == device).map(|lock| lock.process);
+        Some(there.collect::<BTreeSet<u32>>())
+    };
+    match (holders(first), holders(second)) {
+        (Some(first), Some(second)) => first.difference(&second).any(|process| *process != me),
+        _ => false,
+    }
+}
+
+struct Lock<'l> {
+    process: u32,
+    device: &'l str,
+    inode: u64,
+    first: u64,
+    /// `None` up to the end of the file.
+    last: Option<u64>,
+}
+
+/// A line such as `2: POSIX  ADVISORY  READ 8417 00:1b:196600439 123 123`.
+fn parse(line: &str) -> Option<Lock<'_>> {
+    let mut words = line.split_whitespace().skip(1);
+    if words.next()? != "POSIX" {
+        return None;
+    }
+    let mut words = words.skip(2);
+    let process = words.next()?.parse().ok()?;
+    let (device, inode) = words.next()?.rsplit_once(':')?;
+    let (inode, first) = (inode.parse().ok()?, words.next()?.parse().ok()?);
+    let last = match words.next()? {
+        "EOF" => None,
+        last => Some(last.parse().ok()?),
+    };
+    Some(Lock { process, device, inode, first, last })
+}
+
+#[cfg(target_os = "linux")]
+fn is_mounted_alone(path: &Path) -> bool {
+    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+    let looked = statx(CWD, path, AtFlags::empty(), StatxFlags::empty());
+    looked.is_ok_and(|file| file.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_mounted_alone(_path: &Path) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_the_database_and_not_its_wal_index_is_elsewhere() {
+        let mine = "1: POSIX  ADVISORY  READ 7 00:1b:10 1073741826 1073742335
+            2: POSIX  ADVISORY  READ 7 00:1b:11 123 123
+            3: POSIX  ADVISORY  READ 7 00:1b:11 128 128
+            4: FLOCK  ADVISORY  WRITE 9 00:1b:10 0 EOF
+            nonsense";
+        let with = |lines: &str| {
+            others_without(&format!("{mine}\n{lines}"), 7, (10, SHARED), (11, IN_USE))
+        };
+        assert!(!with(""));
+        let database = "5: POSIX  ADVISORY  READ 8 00:1b:10 1073741826 1073742335";
+        assert!(with(database));
+        assert!(with(&format!("{database}\n6: POSIX  ADVISORY  READ 8 00:1b:11 123 123")));
+        assert!(!with(&format!("{database}\n6: POSIX  ADVISORY  READ 8 00:1b:11 128 128")));
+        // Another file of the same number, on another device.
+        assert!(!with("5: POSIX  ADVISORY  READ 8 00:2a:10 1073741826 1073742335"));
+        assert!(with("5: POSIX  ADVISORY  WRITE 8 00:1b:10 0 EOF"));
+        // Without locks of its own it can't tell.
+        assert!(!others_without(database, 7, (10, SHARED), (11, IN_USE)));
+    }
+}
