@@ -345,3 +345,96 @@ fn arguments_that_make_no_sense_are_misuse() {
     let none = Ended::of(lab.command(&["status"]).env("PAGEKEEP_REPO", "").env_remove("HOME"));
     none.failed(2, &["location is empty"]);
 }
+
+/// One of each kind, by its exit code: what it is about, and what to do next.
+#[test]
+fn every_kind_of_error_names_its_object_and_the_next_step() {
+    let mut lab = Lab::with_history();
+    lab.ok(&["verify"]);
+    let mut seen = std::collections::BTreeSet::new();
+    let mut see = |ended: &Ended, object: &str| {
+        let last = ended.objects().pop().unwrap();
+        assert_eq!(last["exit_code"].as_i64(), ended.code.map(i64::from), "{ended:?}");
+        let about = last["object"].as_str().unwrap_or_default();
+        assert!(about.contains(object), "{object:?}: {last}");
+        assert!(last["hint"].as_str().is_some_and(|hint| hint.len() > 10), "{last}");
+        assert!(ended.stderr.contains("hint: ") && ended.stderr.contains("error: "), "{ended:?}");
+        seen.insert(last["kind"].as_str().unwrap().to_owned());
+    };
+    let run = |lab: &Lab, args: &[&str]| lab.run(&[args, &["--json"]].concat());
+    see(&run(&lab, &["restore", "app", "new/"]), "new/");
+    see(&run(&lab, &["backup", "none.db"]), "none.db");
+    see(&run(&lab, &["status", "-r", "nowhere"]), "nowhere");
+    see(&run(&lab, &["restore", "nobody", "out.db"]), "nobody");
+    see(&run(&lab, &["restore", "app", "app.db"]), "app.db");
+    fs::write(lab.path("wrong"), format!("{:064x}\n", 1)).unwrap();
+    chmod(&lab.path("wrong"), 0o600);
+    see(&run(&lab, &["status", "--key-file", "wrong"]), "repo");
+
+    // Somebody writes, and then somebody else does.
+    let mut watch = lab.command(&["watch", "app.db", "--json"]).spawn().unwrap();
+    wait_until_caught(&watch, 15);
+    let busy = || run(&lab, &["watch", "app.db"]);
+    let began = std::time::Instant::now();
+    while busy().code != Some(11) {
+        assert!(began.elapsed().as_secs() < 30);
+    }
+    see(&busy(), "app");
+    lab.ok(&["backup", "app.db", "--state-dir", "other", "--takeover"]);
+    lab.sql("app.db", "DELETE FROM t WHERE id = 2");
+    let superseded = Ended::from(watch_end(&mut watch));
+    see(&superseded, "");
+
+    // A limit on the size of files stands for a full disk.
+    let mut limited = lab.other("sh");
+    lab.sql("big.db", "CREATE TABLE t(x); INSERT INTO t VALUES(randomblob(300000))");
+    let script = "ulimit -f 8; exec \"$BIN\" backup big.db --compression off --json";
+    limited.args(["-c", script]).env("BIN", lab::BIN);
+    let limited = Ended::of(&mut limited);
+    assert_eq!(limited.code, Some(14), "{limited:?}");
+    see(&limited, "");
+
+    // What a later version wrote, and what was damaged.
+    let object = lab.path("repo/repository");
+    let whole = fs::read(&object).unwrap();
+    let mut later = whole.clone();
+    later[5] = 9;
+    let end = later.len() - 16;
+    let sum = blake3::hash(&later[..end]);
+    later[end..].copy_from_slice(&sum.as_bytes()[..16]);
+    fs::write(&object, &later).unwrap();
+    see(&run(&lab, &["status"]), "repository");
+    fs::write(&object, &whole).unwrap();
+    let segment = lab.segment_of(2);
+    flip(&segment, fs::metadata(&segment).unwrap().len() - 5);
+    see(&run(&lab, &["restore", "app@seq:2", "out.db"]), "log/");
+
+    // Who may not read; root may.
+    lab.without_privileges();
+    chmod(&lab.path("repo/histories"), 0);
+    see(&run(&lab, &["status"]), "histories");
+    chmod(&lab.path("repo/histories"), 0o700);
+    let all = [
+        "busy",
+        "damaged",
+        "no-repository",
+        "no-space",
+        "not-found",
+        "refused",
+        "source",
+        "storage",
+        "superseded",
+        "too-new",
+        "usage",
+        "wrong-key",
+    ];
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), all);
+}
+
+fn watch_end(watch: &mut std::process::Child) -> std::process::Output {
+    use std::io::Read;
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    watch.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
+    watch.stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
+    std::process::Output { status: watch.wait().unwrap(), stdout, stderr }
+}

@@ -221,12 +221,12 @@ impl Output {
                 "object": error.object(),
                 "message": error.message(),
                 "cause": chain(error),
-                "hint": error.hint(),
+                "hint": next_step(error),
             }));
         }
         if kind == ErrorKind::Interrupted && error.object().is_none() {
             tell(error.message());
-            error.hint().into_iter().for_each(|text| tell(hint(text)));
+            next_step(error).into_iter().for_each(|text| tell(hint(text)));
             return;
         }
         print_error(error);
@@ -240,9 +240,39 @@ pub(crate) fn print_error(error: &Error) {
         text.push_str(&cause);
     }
     tell(red("error:").then(text));
-    if let Some(text) = error.hint() {
+    if let Some(text) = next_step(error) {
         tell(hint(text));
     }
+}
+
+/// What people may do about an error: what it says itself, or what helps with most of its kind.
+fn next_step(error: &Error) -> Option<&str> {
+    let usual = match error.kind() {
+        ErrorKind::Failure => {
+            "try it again; if it stays so, report it with this message and `pagekeep --version`"
+        }
+        ErrorKind::Usage => "`pagekeep help COMMAND` tells what a command takes",
+        ErrorKind::Damaged => {
+            "`pagekeep verify` names all that is damaged, `pagekeep repair` says what can be done, and older commits may be whole"
+        }
+        ErrorKind::Source => {
+            "see what `sqlite3 FILE 'PRAGMA integrity_check'` says; `pagekeep restore` brings an older state back"
+        }
+        ErrorKind::NoRepository => "check -r, and whether the disk is mounted",
+        ErrorKind::Busy | ErrorKind::Superseded => "try again when the other one is done",
+        ErrorKind::WrongKey => {
+            "give a key of this repository: --key-file, --password-file or --recovery-key-file"
+        }
+        ErrorKind::Storage => {
+            "check that the disk is mounted, and that this user may read and write there"
+        }
+        ErrorKind::NoSpace => "free some space and run it again; what was stored before is whole",
+        ErrorKind::TooNew => "update pagekeep: a newer version wrote this",
+        ErrorKind::NotFound => "`pagekeep snapshots` shows what there is",
+        ErrorKind::Refused => "nothing was changed",
+        ErrorKind::Interrupted => return error.hint(),
+    };
+    Some(error.hint().unwrap_or(usual))
 }
 
 /// What the parser refuses, as an error in JSON: its first paragraph is the message.

@@ -95,7 +95,8 @@ pub fn restore(
         done => done?,
     }
     sync(&scratch, monitor)?;
-    check(&scratch, options.check, monitor)?;
+    let name = format!("{}@seq:{}", history.name(), commit.seq);
+    check(&scratch, &name, options.check, monitor)?;
     check_cancelled(monitor)?;
     target.take(scratch, monitor)
 }
@@ -318,8 +319,13 @@ impl Opener {
     }
 }
 
-/// Asks SQLite about a restored file.
-pub(crate) fn check(scratch: &Scratch, check: Check, monitor: &dyn Monitor) -> Result<()> {
+/// Asks SQLite about a restored file. `commit` is what errors call it.
+pub(crate) fn check(
+    scratch: &Scratch,
+    commit: &str,
+    check: Check,
+    monitor: &dyn Monitor,
+) -> Result<()> {
     if check == Check::None || scratch.file().metadata().is_ok_and(|meta| meta.len() == 0) {
         return Ok(());
     }
@@ -340,6 +346,7 @@ pub(crate) fn check(scratch: &Scratch, check: Check, monitor: &dyn Monitor) -> R
             ErrorKind::Damaged,
             format!("SQLite finds the restored database unsound: {first}"),
         )
+        .with_object(commit)
         .with_hint(
             "it is byte for byte what was captured, so the original was unsound then; try an earlier commit, \
              or --check none to have it all the same",

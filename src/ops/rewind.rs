@@ -187,7 +187,7 @@ pub(crate) fn scratch(
         write_pages(history, chain, &commit, scratch.file(), options.threads, monitor)
     })?;
     sync(&scratch, monitor)?;
-    check(&scratch, options.check, monitor)?;
+    check(&scratch, &format!("{}@seq:{to}", history.name()), options.check, monitor)?;
     Ok(scratch)
 }
 

@@ -149,7 +149,7 @@ impl Repository {
         }
         let others: Vec<_> = slots.iter().filter(|(id, _)| !replaced.contains(id)).collect();
         if !others.is_empty() && !options.remove_others {
-            return Err(refusal(&others));
+            return Err(refusal(&others).with_object(self.store().location()));
         }
         // Neither a key that is renewed nor one that is removed was opened just now.
         let newer = |slot: &SlotObject| slot.key_count() > keyring.count();

@@ -182,6 +182,11 @@ impl Lab {
         let last = ended.objects().pop().unwrap();
         assert_eq!((&last["type"], &last["exit_code"]), (&"error".into(), &code.into()));
         assert!(last["message"].as_str().is_some_and(|m| !m.is_empty()), "{last}");
+        // Whoever reads it knows what it is about, and what to do next.
+        let is_named =
+            ["usage", "wrong-key", "interrupted"].contains(&last["kind"].as_str().unwrap());
+        assert!(is_named || last["object"].is_string(), "{args:?}: no object: {last}");
+        assert!(code == 130 || last["hint"].is_string(), "{args:?}: no next step: {last}");
         self.tidy();
     }
 
