@@ -1,7 +1,7 @@
 //! The database file is overwritten by something that is no SQLite: copied over in place, written into, cut, made longer. No commit mixes
 //! two files, and what SQLite reads then becomes a commit of its own.
 //!
-//! `PAGEKEEP_OVERWRITES` says how many overwrites there are (25), `PAGEKEEP_OVERWRITE_SEED` brings a run back.
+//! `PAGEKEEP_OVERWRITES` says how many overwrites there are (200), `PAGEKEEP_OVERWRITE_SEED` brings a run back.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
@@ -265,7 +265,7 @@ fn following_of(follower: &Option<Follower>) -> &Follower {
 
 #[test]
 fn whatever_is_overwritten_and_when_no_commit_mixes_two_files() {
-    let (seed, rounds) = (number("PAGEKEEP_OVERWRITE_SEED", 1), number("PAGEKEEP_OVERWRITES", 25));
+    let (seed, rounds) = (number("PAGEKEEP_OVERWRITE_SEED", 1), number("PAGEKEEP_OVERWRITES", 200));
     let lab = Lab::quick();
     let path = lab.path("app.db");
     let (first, past) = with_past(&path);

@@ -6,7 +6,10 @@
 #[path = "common/cli.rs"]
 mod cli;
 
-use std::process::Child;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::PathBuf;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use cli::{Ended, Lab};
@@ -22,7 +25,7 @@ impl Watch {
         let before = lab.seqs().len();
         let mut command = lab.command(&["watch", "app.db", "--interval", "0"]);
         command.stdout(std::process::Stdio::null());
-        command.stderr(std::fs::File::create(lab.path("watch.err")).unwrap());
+        command.stderr(fs::File::create(lab.path("watch.err")).unwrap());
         let watch = Self(command.spawn().unwrap());
         lab.sql("app.db", &format!("UPDATE t SET x = 'watched {before}' WHERE id = 1"));
         let began = Instant::now();
@@ -62,11 +65,50 @@ impl Drop for Watch {
     }
 }
 
-/// The command of somebody whose state is elsewhere: another account, a container, `sudo`.
+/// The command of somebody whose state is elsewhere: of another account, if this one is root; else as in a container.
 fn elsewhere(lab: &Lab, args: &[&str]) -> Ended {
-    let mut command = lab.command(args);
+    let mut command = if cli::is_root() {
+        let program = share(lab);
+        let mut command = lab.other("setpriv");
+        command.args([&format!("--reuid={OTHER}"), &format!("--regid={OTHER}")]);
+        command.arg(format!("--groups={GROUP}")).arg(program).args(args);
+        command.env("PAGEKEEP_KEY_FILE", "key of another");
+        command
+    } else {
+        lab.command(args)
+    };
     command.env("PAGEKEEP_STATE_DIR", "state of another");
     Ended::of(&mut command)
+}
+
+/// Another account, and the group that shares the database and the repository with it.
+const OTHER: u32 = 4002;
+const GROUP: u32 = 5000;
+
+/// Lets the group do what root does here, but for root's key and memory. Answers where the other account finds the program.
+fn share(lab: &Lab) -> PathBuf {
+    let all = [lab.path("")].into_iter().chain(cli::walk(&lab.path("")));
+    let private = [lab.path("key"), lab.path("state")];
+    for path in all.filter(|path| !private.iter().any(|private| path.starts_with(private))) {
+        let meta = fs::symlink_metadata(&path).unwrap();
+        if meta.uid() == 0 {
+            chown(&path, None, Some(GROUP)).unwrap();
+            let mode = if meta.is_dir() { 0o2775 } else { meta.mode() | 0o060 };
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
+    let (program, key) = (lab.path("program"), lab.path("key of another"));
+    if !program.exists() {
+        assert!(
+            Command::new("cp").args([cli::BIN.as_ref(), &*program]).status().unwrap().success()
+        );
+        fs::copy(lab.path("key"), &key).unwrap();
+        fs::create_dir_all(lab.path("state of another")).unwrap();
+        for path in [&key, &lab.path("state of another")] {
+            chown(path, Some(OTHER), Some(OTHER)).unwrap();
+        }
+    }
+    program
 }
 
 /// The README's own order: `backup` first, and then `watch` in the turn that the backup claimed.
@@ -123,7 +165,7 @@ fn a_takeover_ends_the_other_one_which_says_who_it_was() {
     assert!(matches!(taken.code, Some(0 | 3)), "{taken:?}");
     lab.sql("app.db", "UPDATE t SET x = 'more' WHERE id = 2");
     assert_eq!(watch.ended(), Some(11));
-    let told = std::fs::read_to_string(lab.path("watch.err")).unwrap();
+    let told = fs::read_to_string(lab.path("watch.err")).unwrap();
     assert!(told.contains("was taken over by `backup`, process "), "{told}");
     assert!(told.contains("take turns"), "{told}");
 }
@@ -158,8 +200,8 @@ fn commits_through_another_wal_index_are_not_passed_over_in_silence() {
     let app = rusqlite::Connection::open(lab.path("app.db")).unwrap();
     app.execute_batch("UPDATE t SET x = 'before' WHERE id = 20").unwrap();
     let watch = Watch::start(&lab);
-    std::fs::remove_file(lab.path("app.db-shm")).unwrap();
-    let told = || std::fs::read_to_string(lab.path("watch.err")).unwrap();
+    fs::remove_file(lab.path("app.db-shm")).unwrap();
+    let told = || fs::read_to_string(lab.path("watch.err")).unwrap();
     let began = Instant::now();
     while !told().contains("another wal-index") {
         assert!(began.elapsed() < PATIENCE, "it says nothing: {}", told());
@@ -189,7 +231,7 @@ fn two_that_begin_at_once_begin_one_history() {
         for mut one in both {
             assert!(matches!(one.wait().unwrap().code(), Some(0 | 3 | 11)));
         }
-        let histories = std::fs::read_dir(lab.path("repo/histories")).unwrap().count();
+        let histories = fs::read_dir(lab.path("repo/histories")).unwrap().count();
         assert_eq!(histories, 1);
         lab.ok(&["backup", "app.db"]);
     }
@@ -203,7 +245,7 @@ fn a_database_that_is_dated_in_the_future_is_captured() {
         lab.sql("app.db", &format!("PRAGMA journal_mode={journal}; CREATE TABLE t(x)"));
         let tomorrow = std::time::SystemTime::now() + Duration::from_secs(24 * 3600);
         let date = || {
-            let file = std::fs::File::options().append(true).open(lab.path("app.db")).unwrap();
+            let file = fs::File::options().append(true).open(lab.path("app.db")).unwrap();
             file.set_modified(tomorrow).unwrap();
         };
         date();
@@ -226,9 +268,9 @@ fn what_changed_without_a_transaction_is_told_while_it_is_followed() {
     );
     lab.ok(&["backup", "app.db"]);
     let _watch = Watch::start(&lab);
-    let told = || std::fs::read_to_string(lab.path("watch.err")).unwrap();
+    let told = || fs::read_to_string(lab.path("watch.err")).unwrap();
     assert!(!told().contains("without a transaction"));
-    let file = std::fs::File::options().write(true).open(lab.path("app.db")).unwrap();
+    let file = fs::File::options().write(true).open(lab.path("app.db")).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &[0xee; 64], 2 * 4096 + 2000).unwrap();
     let began = Instant::now();
     while !told().contains("changed without a transaction") {
@@ -245,7 +287,7 @@ fn a_database_that_is_open_under_another_name_is_not_taken_for_all_of_it() {
     app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); PRAGMA wal_checkpoint; INSERT INTO t VALUES(1)")
         .unwrap();
     lab.ok(&["backup", "app.db"]);
-    std::fs::hard_link(lab.path("app.db"), lab.path("hard.db")).unwrap();
+    fs::hard_link(lab.path("app.db"), lab.path("hard.db")).unwrap();
     let told = ["hard.db", "is open under another name", "another -wal"];
     let warned = lab.run(&["backup", "hard.db"]);
     warned.failed(3, &told);
@@ -254,7 +296,7 @@ fn a_database_that_is_open_under_another_name_is_not_taken_for_all_of_it() {
     // By its own name it is as ever, whoever has it open.
     lab.ok(&["backup", "app.db"]);
     drop(app);
-    std::fs::remove_file(lab.path("hard.db")).unwrap();
+    fs::remove_file(lab.path("hard.db")).unwrap();
 
     if cli::is_root() {
         let script = "touch alone.db && mount --bind app.db alone.db || exit 77; exec \"$BIN\" watch alone.db";

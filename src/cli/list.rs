@@ -83,8 +83,15 @@ fn labels_of<'s>(snapshots: &'s [Snapshot], commit: &Commit) -> Vec<&'s Snapshot
     snapshots.iter().filter(|s| s.names(commit)).collect()
 }
 
+/// Each label once, however often it was given.
 fn texts<'s>(labels: &[&'s Snapshot]) -> Vec<&'s str> {
-    labels.iter().map(|s| s.label.as_str()).collect()
+    let mut texts: Vec<&str> = Vec::new();
+    for label in labels.iter().map(|s| s.label.as_str()) {
+        if !texts.contains(&label) {
+            texts.push(label);
+        }
+    }
+    texts
 }
 
 fn joined(labels: &[&Snapshot]) -> String {

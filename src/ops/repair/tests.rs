@@ -13,7 +13,7 @@ use crate::progress::Silent;
 use crate::store::Store;
 
 fn options(bench: &Bench, apply: bool) -> RepairOptions {
-    RepairOptions { apply, data: true, adopt: false, threads: 1, clock: bench.clock() }
+    RepairOptions { apply, data: true, adopt: true, threads: 1, clock: bench.clock() }
 }
 
 /// A history with everything in it.
