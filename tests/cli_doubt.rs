@@ -181,6 +181,8 @@ fn an_assertion_that_does_not_hold_is_no_damage() {
         assert_eq!(verified.code, Some(4), "{verified:?}");
         verified.says(&["failed  app@seq:", "assertion: ", "answers 0", "restore FAILED"]);
         assert!(!verified.stdout.contains("damaged"), "{verified:?}");
+        verified.failed(4, &["an assertion does not hold; standard output names it"]);
+        assert!(!verified.stderr.contains("damage was found"), "{verified:?}");
     };
     // Of an old commit, and where nothing is to be stored, nothing stays of it.
     asked("app@seq:1", &[]);

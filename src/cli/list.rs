@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Ended;
 use super::args::{FilterArgs, LabelArgs, LogArgs, ShowArgs, SnapshotsArgs};
 use super::context::{Context, Selected, asked, now, shown};
-use super::output::{ago, bytes, count, counted, second, table, time};
+use super::output::{ago, bytes, count, counted, table, time};
 use super::status::outcome;
 use super::terminal::bold;
 use crate::error::{Error, ErrorKind, Result};
@@ -130,7 +130,7 @@ pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended
             let ids: Vec<String> = labels.iter().map(|s| s.id.to_string()).collect();
             rows.push(vec![
                 format!("seq:{}", commit.seq),
-                second(commit.record.time),
+                time(commit.record.time),
                 why(&labels),
                 joined(&labels),
                 ids.join(", "),
@@ -218,7 +218,7 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
         .map(|commit| {
             vec![
                 format!("seq:{}", commit.seq),
-                second(commit.record.time),
+                time(commit.record.time),
                 count(commit.record.pages.into()),
                 count(commit.record.changed.into()),
                 bytes(commit.record.stored),

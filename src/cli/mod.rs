@@ -49,6 +49,8 @@ enum Ended {
     Well,
     /// A verification or comparison found damage.
     Damaged,
+    /// An assertion does not hold, and nothing is damaged.
+    Refuted,
 }
 
 /// The exit code of `status` when something is older than it was asked to be.
@@ -82,7 +84,11 @@ pub fn run() -> ExitCode {
         Ok(_) if context.out.has_found_damage() => 4,
         Ok(Ended::Damaged) => {
             // For whoever reads only this, as cron does.
-            context.out.found_on_standard_output();
+            context.out.found_on_standard_output("damage was found");
+            4
+        }
+        Ok(Ended::Refuted) => {
+            context.out.found_on_standard_output("an assertion does not hold");
             4
         }
         Ok(Ended::Well) if context.out.has_found_newer() => ErrorKind::TooNew.exit_code(),

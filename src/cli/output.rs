@@ -137,9 +137,9 @@ impl Output {
         self.note(hint(text));
     }
 
-    /// Damage was found, and standard output names it.
-    pub(crate) fn found_on_standard_output(&self) {
-        tell(red("error:").then(" damage was found; standard output names it"));
+    /// Something was found, and standard output names it.
+    pub(crate) fn found_on_standard_output(&self, what: &str) {
+        tell(red("error:").then(format!(" {what}; standard output names it")));
     }
 
     /// What `--verbose` tells.
@@ -327,7 +327,7 @@ pub(crate) fn stderr_width() -> usize {
     }
 }
 
-/// A moment to the second, for tables: `show` and JSON tell the rest.
+/// A moment to the second, where it selects no commit.
 pub(crate) fn second(t: Timestamp) -> String {
     time(Timestamp(t.0.saturating_sub(t.0.rem_euclid(1_000_000))))
 }

@@ -6,7 +6,7 @@ use super::args::{HoldCommand, PolicyArgs, PruneArgs, UndeleteArgs};
 use super::context::Context;
 use super::input;
 use super::list::chosen;
-use super::output::{bytes, counted, quote, second, table, time};
+use super::output::{bytes, counted, quote, table, time};
 use super::progress::Progress;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::SnapshotKind;
@@ -191,7 +191,7 @@ impl Stretch<'_> {
     fn row(&self) -> Vec<String> {
         let why: Vec<String> = self.first.reasons.iter().map(Reason::to_string).collect();
         let (commit, when) = if self.count == 1 {
-            (format!("seq:{}", self.first.seq), second(self.first.time))
+            (format!("seq:{}", self.first.seq), time(self.first.time))
         } else {
             (
                 format!(
@@ -200,7 +200,7 @@ impl Stretch<'_> {
                     self.last.seq,
                     counted(self.count, "commit")
                 ),
-                format!("{} to {}", second(self.first.time), second(self.last.time)),
+                format!("{} to {}", time(self.first.time), time(self.last.time)),
             )
         };
         vec![commit, when, why.join(", ")]
@@ -227,14 +227,14 @@ fn dropped(points: &[Point]) -> Option<String> {
     let (first, last) = (points.first()?, points.last()?);
     let count = counted(number(points.len()), "commit");
     if points.len() == 1 {
-        return Some(format!("{count}, seq:{} of {}", first.seq, second(first.time)));
+        return Some(format!("{count}, seq:{} of {}", first.seq, time(first.time)));
     }
     Some(format!(
         "{count} between seq:{} of {} and seq:{} of {}",
         first.seq,
-        second(first.time),
+        time(first.time),
         last.seq,
-        second(last.time)
+        time(last.time)
     ))
 }
 
@@ -308,7 +308,7 @@ fn list_holds(context: &Context, histories: &[History]) -> Result<()> {
             rows.push(vec![
                 hold.id.to_string(),
                 format!("{}@seq:{}", history.name(), hold.seq),
-                second(hold.time),
+                time(hold.time),
                 hold.reason,
                 hold.host,
             ]);

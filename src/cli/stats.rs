@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::args::{ByArg, StatsArgs};
 use super::context::Context;
 use super::list::chosen;
-use super::output::{bytes, count, counted, quote, second, table};
+use super::output::{bytes, count, counted, quote, table, time};
 use super::progress::Progress;
 use super::retention::policy_text;
 use super::terminal::{Line, bold};
@@ -200,8 +200,8 @@ fn print(context: &Context, history: &History, stats: &Stats, top: usize) {
         return;
     };
     line(match stats.commits {
-        1 => format!("  1 commit, of {}", second(first)),
-        n => format!("  {}, {} to {}", counted(n, "commit"), second(first), second(last)),
+        1 => format!("  1 commit, of {}", time(first)),
+        n => format!("  {}, {} to {}", counted(n, "commit"), time(first), time(last)),
     });
     let section = |title: &str, lines: Vec<String>| {
         line(String::new());

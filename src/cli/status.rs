@@ -9,7 +9,7 @@ use super::Ended;
 use super::args::StatusArgs;
 use super::context::{Context, shown};
 use super::list::{chosen, described_once};
-use super::output::{ago, bytes, counted, quote, second, span};
+use super::output::{ago, bytes, counted, quote, second, span, time};
 use super::progress::Progress;
 use super::terminal::bold;
 use crate::error::{Error, ErrorKind, Result};
@@ -129,14 +129,14 @@ fn one(context: &Context, args: &StatusArgs, history: &History) -> Result<Ended>
     match &latest {
         Some(c) => row(
             "last commit",
-            format!("seq:{}, {} ({})", c.seq, second(c.record.time), ago(c.record.time, now)),
+            format!("seq:{}, {} ({})", c.seq, time(c.record.time), ago(c.record.time, now)),
         ),
         None => row("last commit", "none".to_owned()),
     }
     row(
         "last backup",
         last_run.map_or("never from this machine".to_owned(), |t| {
-            format!("{} ({}) from this machine", second(t), ago(t, now))
+            format!("{} ({}) from this machine", time(t), ago(t, now))
         }),
     );
     for level in levels {
@@ -157,10 +157,7 @@ fn one(context: &Context, args: &StatusArgs, history: &History) -> Result<Ended>
         ),
     );
     if let Some(claim) = claim {
-        row(
-            "writer",
-            format!("{} since {} (term {})", claim.host, second(claim.since), claim.term),
-        );
+        row("writer", format!("{} since {} (term {})", claim.host, time(claim.since), claim.term));
     }
     for problem in &judged.damage {
         row("damage", format!("{}: {}", problem.object, problem.message));

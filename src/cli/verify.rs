@@ -54,7 +54,7 @@ pub(crate) fn verify(context: &Context, args: VerifyArgs) -> Result<Ended> {
             continue;
         };
         print(context, history, level, &report, clock);
-        damaged |= !passed(&report);
+        damaged |= !report.findings.is_empty();
         totals.findings.extend(report.findings);
         totals.refuted.extend(report.refuted);
         totals.broken_rules.extend(report.broken_rules);
@@ -71,10 +71,14 @@ pub(crate) fn verify(context: &Context, args: VerifyArgs) -> Result<Ended> {
         "refuted": totals.refuted.len(),
         "broken_rules": totals.broken_rules.len(),
         "unchecked": totals.unchecked.len(),
-        "passed": !damaged && !context.out.has_found(),
+        "passed": passed(&totals) && !damaged && !context.out.has_found(),
         "seconds": began.elapsed().as_secs_f64(),
     }));
-    Ok(if damaged { Ended::Damaged } else { Ended::Well })
+    Ok(match damaged {
+        true => Ended::Damaged,
+        false if !totals.refuted.is_empty() => Ended::Refuted,
+        false => Ended::Well,
+    })
 }
 
 /// An option that the level would not read is a misunderstanding.

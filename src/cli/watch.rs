@@ -13,7 +13,7 @@ use serde_json::json;
 use super::args::{self, WatchArgs};
 use super::context::Context;
 use super::list::commit_json;
-use super::output::{Output, bytes, count, counted, second, stderr_is_terminal};
+use super::output::{Output, bytes, count, counted, stderr_is_terminal, time};
 use super::progress::{Progress, new_line, stop_requested};
 use super::terminal::printable;
 use crate::capture::commit::CaptureOptions;
@@ -277,7 +277,7 @@ impl Show {
         self.out.summary(format_args!(
             "{}@{seqs}  {}  {what}, {}, {} stored, {:.2} s",
             self.name,
-            second(last.time),
+            time(last.time),
             counted(pages, "page version"),
             bytes(stored),
             lag.as_secs_f64(),
