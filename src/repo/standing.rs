@@ -9,7 +9,8 @@
 //! segment descends from the chain's newest segment, or from one of those heads. A head that was not listed was
 //! published later; its writer looked again after that, and found what the chain has or what follows on it. A head that is gone by then
 //! was one of a term that is over: something of a later term was published. So the log is listed once more after the heads, and if it has
-//! that, the chain was read too long ago to tell anything.
+//! that, the chain was read too long ago to tell anything. Nor does a head tell anything whose segment can't be found, if its writer may have
+//! gone on meanwhile: so the log is listed again then.
 //!
 //! A head that can't be read may name any segment. While its term is above the newest segment's, nobody knows what its writer builds
 //! on: nothing of the log may be deleted, nothing may expire, and no commit is settled. The next segment of a term that is no lower
@@ -115,14 +116,15 @@ impl Standing {
         }
         let at = LogName { term: head.written, first: head.first };
         let Some(rival) = Chain::ending_in(history, at, head.segment)? else {
-            // Where it is gone, its writer finds so when it looks for the parent of what it published.
-            let Some(name) = find(history, at, head)? else { return Ok(()) };
-            self.settled = None;
-            // What it names may have been merged and be half deleted, since its writer went on.
+            let found = find(history, at, head)?;
+            // What it names may have been merged and be deleted, or half so, since its writer went on: after the log was listed.
             if is_outdated(history, chain)? {
-                self.outdated = true;
+                (self.settled, self.outdated) = (None, true);
                 return Ok(());
             }
+            // Where it is gone, its writer finds so when it looks for the parent of what it published.
+            let Some(name) = found else { return Ok(()) };
+            self.settled = None;
             let what = "is what another writer builds on, and leads to nothing that can be read";
             self.unknown = Some(Problem::of(&Error::damaged(name, what)));
             return Ok(());

@@ -147,6 +147,33 @@ fn a_label_withdraws_what_a_prune_announced() {
     assert!(story.contains("1 label: creates expire/"), "{story}");
 }
 
+/// A hold read the chain, the heads, and then the log once more: nothing was published since. Only then it looked for what the head of
+/// another writer names. By that time the writer had gone on, and a prune had merged and deleted it: so it seemed that nobody builds on
+/// it, and a commit was held that the other writer had displaced.
+#[test]
+fn what_a_head_names_may_go_after_the_log_was_listed() {
+    let cast = vec![
+        Role::Backup { machine: 1, times: 1 },
+        Role::Backup { machine: 2, times: 6 },
+        Role::Hold { times: 1 },
+        Role::Prune { last: 9, grace: 0, times: 1 },
+    ];
+    let cues = [
+        (0, "creates log/", Turn::Switch(1)),
+        (1, "creates log/", Turn::Switch(0)),
+        (0, "leaves", Turn::Switch(2)),
+        (2, "has listed log/", Turn::Pass(1)),
+        (2, "has listed log/", Turn::Pass(1)),
+        (2, "has listed log/", Turn::Pass(1)),
+        (2, "has listed log/", Turn::Switch(1)),
+        (1, "leaves", Turn::Switch(3)),
+        (3, "leaves", Turn::Switch(2)),
+    ];
+    let story = play(1, cast, &cues);
+    assert!(story.contains("3 prune: deletes log/1-3"), "{story}");
+    assert!(!story.contains("2 hold: is told"), "{story}");
+}
+
 /// The first segment was damaged. An old repair cut off all that was built on it, and the next backup, on another machine, began at
 /// seq 1 again: numbers that people had been told named other content.
 #[test]
