@@ -225,6 +225,8 @@ pub fn io_kind(error: &io::Error) -> ErrorKind {
         | io::ErrorKind::NotFound
         | io::ErrorKind::NotADirectory
         | io::ErrorKind::IsADirectory => ErrorKind::Storage,
+        // What is no file, or must not be used as one.
+        io::ErrorKind::InvalidInput => ErrorKind::Refused,
         io::ErrorKind::Interrupted => ErrorKind::Interrupted,
         _ => ErrorKind::Failure,
     }

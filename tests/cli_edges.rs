@@ -34,8 +34,10 @@ fn a_restore_replaces_neither_the_repository_nor_its_key() {
             lab.fails(&[&["restore", "app", target], force].concat(), code, &[told]);
         }
     };
-    refused("repo/plain.db", 17, "is in the repository");
-    refused("repo/repository", 17, if lab.path("repo/repository").exists() { "repo" } else { "" });
+    lab.fails(&["restore", "app", "repo/repository"], 17, &["exists already"]);
+    let over = ["restore", "app", "repo/repository", "--force"];
+    lab.fails(&over, 17, &["is in the repository"]);
+    refused("repo/histories/plain.db", 17, "is in the repository");
     refused("new/", 2, "is a directory that does not exist");
     let key = lab.path("key").to_str().unwrap().to_owned();
     lab.fails(&["restore", "app", &key, "--force"], 17, &["is the key that opens"]);

@@ -52,8 +52,9 @@ impl Context {
 
     pub(crate) fn state_dir(&self) -> Result<PathBuf> {
         let of_environment = || std::env::var_os("PAGEKEEP_STATE_DIR").map(PathBuf::from);
-        let given = self.global.state_dir.clone().or_else(of_environment);
-        let given = given.filter(|dir| !dir.as_os_str().is_empty());
+        let is_set = |dir: &PathBuf| !dir.as_os_str().is_empty();
+        let given = self.global.state_dir.clone().filter(is_set);
+        let given = given.or_else(|| of_environment().filter(is_set));
         // A path that depends on where one stands would be another memory in each folder; the XDG specification has it ignored.
         let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
         let dir = given

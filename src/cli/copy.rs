@@ -41,11 +41,17 @@ pub(crate) fn copy(context: &Context, args: &CopyArgs) -> Result<()> {
         };
         let report = match copied {
             Ok(report) => report,
-            Err(e) if e.kind() == ErrorKind::Interrupted => {
-                return Err(e.with_hint("what arrived is whole; run it again to go on"));
+            // What ails the store, or a stop, ails all of them.
+            Err(e) if e.kind().is_retryable() => {
+                failed.iter().for_each(|before| context.out.error(before));
+                return Err(match e.kind() {
+                    ErrorKind::Interrupted => {
+                        e.with_hint("what arrived is whole; run it again to go on")
+                    }
+                    _ => e,
+                });
             }
             // What ails one history is no reason to leave the others without a copy.
-            Err(e) if e.kind().is_retryable() => return Err(e),
             Err(e) => {
                 if let Some(before) = failed.replace(e) {
                     context.out.error(&before);

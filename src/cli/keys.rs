@@ -19,6 +19,7 @@ use crate::types::SlotId;
 
 pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<()> {
     let location = context.location()?;
+    let state_dir = context.state_dir()?;
     match repo::open_store(location) {
         Ok(store) => check_free(&*store)?,
         Err(e) if e.kind() == ErrorKind::NoRepository => {}
@@ -36,7 +37,7 @@ pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<()> {
     }
     let mut secrets = vec![(&secret, "first key")];
     secrets.extend(recovery.iter().map(|secret| (secret, RECOVERY_LABEL)));
-    let repository = Repository::init(store, &secrets, KdfParams::default(), context.state_dir()?)
+    let repository = Repository::init(store, &secrets, KdfParams::default(), state_dir)
         .map_err(|e| if recovery.is_some() { in_vain(e) } else { e })?;
     if let Some(replaced) = check_place(&repository) {
         // Said once: whoever creates one here means it, or sees now that a disk is not mounted.

@@ -256,7 +256,7 @@ fn next_step(error: &Error) -> Option<&str> {
             "`pagekeep verify` names all that is damaged, `pagekeep repair` says what can be done, and older commits may be whole"
         }
         ErrorKind::Source => {
-            "see what `sqlite3 FILE 'PRAGMA integrity_check'` says; `pagekeep restore` brings an older state back"
+            "see what `sqlite3 -readonly FILE 'PRAGMA integrity_check'` says; `pagekeep restore` brings an older state back"
         }
         ErrorKind::NoRepository => "check -r, and whether the disk is mounted",
         ErrorKind::Busy | ErrorKind::Superseded => "try again when the other one is done",
@@ -269,7 +269,7 @@ fn next_step(error: &Error) -> Option<&str> {
         ErrorKind::NoSpace => "free some space and run it again; what was stored before is whole",
         ErrorKind::TooNew => "update pagekeep: a newer version wrote this",
         ErrorKind::NotFound => "`pagekeep snapshots` shows what there is",
-        ErrorKind::Refused => "nothing was changed",
+        ErrorKind::Refused => "`pagekeep help COMMAND` tells which option insists, if one does",
         ErrorKind::Interrupted => return error.hint(),
     };
     Some(error.hint().unwrap_or(usual))

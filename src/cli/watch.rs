@@ -24,7 +24,7 @@ use crate::format::segment::{CommitKind, CommitRecord};
 use crate::ops::follow::{WatchOptions, follow};
 use crate::ops::locate::Database;
 use crate::ops::missing::{Missing, if_missing};
-use crate::progress::{Monitor, Phase};
+use crate::progress::{Monitor, Phase, Silent};
 
 /// How often to look for a stop, and to draw.
 const TICK: Duration = Duration::from_millis(200);
@@ -43,6 +43,10 @@ pub(crate) fn watch(context: &Context, args: WatchArgs) -> Result<()> {
             let file = args.database.display();
             context.out.summary(format_args!("{file} was not there: restored seq:{seq}"));
         }
+    }
+    if args.wait && !args.start_empty && matches!(args.database.try_exists(), Ok(false)) {
+        // What an application makes in the place of a database that is gone would become the newest state.
+        if_missing(&repository, &args.database, args.name.as_deref(), Missing::Refuse, &Silent)?;
     }
     if args.wait && !wait_for(context, &args.database) {
         context.out.summary("stopped: nothing was followed");

@@ -44,7 +44,9 @@ pub(super) fn check_folder(dir: &Path) -> Result<()> {
                 "what this machine remembers must be this user's own: name another folder with --state-dir or PAGEKEEP_STATE_DIR",
             ))
         }
-        _ => Err(Error::io(e, "cannot be looked at", object)),
+        _ => Err(Error::io(e, "cannot be looked at", object).with_hint(
+            "a command that root ran may have made it: give it back to its user, or name another folder with --state-dir",
+        )),
     }
 }
 
@@ -84,7 +86,15 @@ fn open_at(path: &Path, flags: OFlags) -> io::Result<File> {
             e => e.into(),
         },
     )?);
-    if file.metadata()?.is_file() { Ok(file) } else { Err(refused("is not a file")) }
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(refused("is not a file"));
+    }
+    // In a folder that others may write to.
+    match is_trusted(meta.uid()) || meta.uid() == dir.metadata()?.uid() {
+        true => Ok(file),
+        false => Err(refused(&format!("belongs to another user (uid {})", meta.uid()))),
+    }
 }
 
 fn folder_of(path: &Path) -> io::Result<(File, &OsStr)> {
@@ -101,10 +111,24 @@ fn open_folder(dir: &Path) -> io::Result<File> {
         e => e.into(),
     })?);
     let owner = folder.metadata()?.uid();
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
-        return Err(refused(&format!("belongs to another user (uid {owner})")));
+    if is_trusted(owner) || is_squashed(&folder, owner) {
+        return Ok(folder);
     }
-    Ok(folder)
+    Err(refused(&format!("belongs to another user (uid {owner})")))
+}
+
+fn is_trusted(owner: u32) -> bool {
+    owner == 0 || owner == rustix::process::geteuid().as_raw()
+}
+
+/// Whether a file system shows what this user creates as another one's, as NFS may: then that user's folder is this one's.
+fn is_squashed(folder: &File, owner: u32) -> bool {
+    let Ok(name) = disk::temporary_name() else { return false };
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | FLAGS;
+    let Ok(file) = openat(folder, &name, flags, Mode::RUSR | Mode::WUSR) else { return false };
+    let created = File::from(file).metadata().map(|meta| meta.uid());
+    let _ = unlinkat(folder, &name, AtFlags::empty());
+    created.is_ok_and(|created| created == owner)
 }
 
 fn refused(what: &str) -> io::Error {

@@ -275,8 +275,13 @@ impl Repository {
             // Jobs begin with the minute; so one ends at half of it.
             let minute = now.0.saturating_add(MINUTE / 2).div_euclid(MINUTE);
             let id = history_id(oldest, self.id(), minute, name);
-            let is_new = self.store().list(&HistoryNames(id).all())?.is_empty();
-            if is_new && !self.state_dir().join(id.to_string()).exists() {
+            let names = HistoryNames(id);
+            let listed = self.store().list(&names.all())?;
+            if listed.iter().any(|entry| names.abouts().contains(&entry.name)) {
+                return Err(Error::new(ErrorKind::Busy, "was begun by somebody else just now")
+                    .with_object(format!("history {name:?}")));
+            }
+            if listed.is_empty() && !self.state_dir().join(id.to_string()).exists() {
                 return Ok(id);
             }
         }

@@ -3,7 +3,7 @@
 //! Invariant: what could not be read is never written. A connection that is dropped leaves the WAL alone.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -16,6 +16,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// How long to wait for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often to look for a lock that can't be waited for.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A connection for reading, which waits a while for locks. Dropping it leaves the WAL alone: what could not be read is never written.
 ///
@@ -23,7 +25,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// [`ErrorKind::Source`] when it can't be opened, or must not be: see [`check_owner`].
 pub(super) fn connect(path: &Path) -> Result<Connection> {
     let path = full_path(path);
-    check_dotfile(&path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connect = || {
         let connection = Connection::open_with_flags(&path, flags)?;
@@ -33,24 +34,40 @@ pub(super) fn connect(path: &Path) -> Result<Connection> {
     };
     let connection = connect().map_err(|e| source_error(e, "cannot be opened"))?;
     check_owner(&connection, &path)?;
+    check_dotfile(&connection, &path)?;
     Ok(connection)
 }
 
 /// Refuses a database that somebody locks by a folder beside it: SQLite's VFS `unix-dotfile` does, and no other sees those locks.
-fn check_dotfile(path: &Path) -> Result<()> {
+fn check_dotfile(connection: &Connection, path: &Path) -> Result<()> {
     let lock = beside(path, ".lock");
-    if !lock.is_dir() {
-        return Ok(());
+    let began = Instant::now();
+    // It has no WAL; and other programs make such folders, too.
+    while lock.is_dir() && !is_in_wal_mode(connection)? {
+        if began.elapsed() >= BUSY_TIMEOUT {
+            return Err(locked_by_folder(path, &lock));
+        }
+        std::thread::sleep(PAUSE);
     }
+    Ok(())
+}
+
+fn is_in_wal_mode(connection: &Connection) -> Result<bool> {
+    let mut header = [0; 20];
+    match FileRef::database(connection)? {
+        Some(file) => Ok(!file.read_at(&mut header, 0)? && header.ends_with(&[2, 2])),
+        None => Ok(false),
+    }
+}
+
+fn locked_by_folder(path: &Path, lock: &Path) -> Error {
     let lock = lock.display();
-    Err(Error::new(
+    Error::new(
         ErrorKind::Busy,
         format!("is locked by an application that uses SQLite's VFS unix-dotfile: {lock} is there"),
     )
     .with_object(path.display().to_string())
-    .with_hint(format!(
-        "nothing but that application may read it: stop the application; if the folder stays, remove it: rmdir {lock}"
-    )))
+    .with_hint("other programs can't read it beside that application: stop it; if nothing uses that folder then, remove it")
 }
 
 /// Closes a connection without losing a WAL that somebody may go on from. `wal` tells whether the database is in WAL mode; `None` if

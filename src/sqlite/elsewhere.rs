@@ -28,40 +28,70 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// # Errors
 /// [`ErrorKind::Refused`].
 pub(crate) fn check_one_name(pin: &Pin<'_>, path: &Path) -> Result<()> {
-    if pin.blocks_writers() {
+    let path = full_path(path);
+    if pin.blocks_writers() || !is_open_elsewhere(&path) {
         return Ok(());
     }
-    let path = full_path(path);
-    let what = if is_mounted_alone(&path) {
-        "is a file that is mounted alone: whoever has it open where it comes from has another -wal, whose commits can't be seen here"
-    } else if is_open_elsewhere(&path) {
-        "is open under another name, with another -wal beside that, whose commits can't be seen here"
-    } else {
-        return Ok(());
-    };
+    let what = "is open under another name, with another -wal beside that, whose commits can't be seen here";
     Err(Error::new(ErrorKind::Refused, what).with_object(path.display().to_string()).with_hint(
-        "use the name that the application uses; into a container mount the folder, not the file; after a file was renamed, restart \
-         what has it open",
+        "use the name that the application uses; after the file was renamed, restart what has it open",
     ))
+}
+
+/// What to tell of a file that is mounted alone. Whoever has it open where it comes from can't be seen from here.
+pub(crate) fn mounted_alone(path: &Path) -> Option<String> {
+    is_mounted_alone(path).then(|| {
+        format!(
+            "{} is a file that is mounted alone: who has it open where it comes from has another -wal, whose commits can't be seen \
+             here; mount its folder instead",
+            path.display()
+        )
+    })
 }
 
 /// Whether another process has it open with another `-shm`, each time that is looked at.
 fn is_open_elsewhere(path: &Path) -> bool {
-    (0..LOOKS).all(|look| {
-        if look > 0 {
-            std::thread::sleep(PAUSE);
+    let shm = beside(path, "-shm");
+    let look = || {
+        let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+        let inode = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.ino());
+        others_without(&locks, std::process::id(), (inode(path), SHARED), (inode(&shm), IN_USE))
+    };
+    let mut suspects = look();
+    for _ in 1..LOOKS {
+        if suspects.is_empty() {
+            return false;
         }
-        fs::read_to_string("/proc/locks").is_ok_and(|locks| {
-            let inode = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.ino());
-            let shm = inode(&beside(path, "-shm"));
-            others_without(&locks, std::process::id(), (inode(path), SHARED), (shm, IN_USE))
-        })
-    })
+        std::thread::sleep(PAUSE);
+        let again = look();
+        suspects.retain(|process| again.contains(process));
+    }
+    suspects.into_iter().any(|process| has_other_index(process, path, &shm).unwrap_or(false))
 }
 
-/// Whether a process other than `me` has a lock on one byte of a file and none on one of another, by their inodes. Which devices these are
+/// Whether a process has a database open, and a `-shm` of another name, and not the one that is beside the database, nor one that was removed
+/// there. Numbers of files in a list of locks may be those of others. `None` where that can't be looked at.
+fn has_other_index(process: u32, database: &Path, shm: &Path) -> Option<bool> {
+    let identity = |path: &Path| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+    let (database, beside) = (identity(database)?, identity(shm)?);
+    let removed = format!("{} (deleted)", shm.display());
+    let (mut has_it, mut other) = (false, false);
+    for entry in fs::read_dir(format!("/proc/{process}/fd")).ok()? {
+        let file = entry.ok()?.path();
+        let Ok(name) = fs::read_link(&file) else { continue };
+        let found = identity(&file);
+        if found == Some(beside) || name.as_os_str() == removed.as_str() {
+            return Some(false);
+        }
+        has_it |= found == Some(database);
+        other |= name.as_os_str().as_encoded_bytes().ends_with(b"-shm");
+    }
+    Some(has_it && other)
+}
+
+/// The processes other than `me` that have a lock on one byte of a file and none on one of another, by their inodes. Which devices these are
 /// on is told by the locks of `me`: some file systems show others than those of their files.
-fn others_without(locks: &str, me: u32, first: (u64, u64), second: (u64, u64)) -> bool {
+fn others_without(locks: &str, me: u32, first: (u64, u64), second: (u64, u64)) -> BTreeSet<u32> {
     let holders = |(inode, byte): (u64, u64)| {
         let of_byte = locks.lines().filter_map(parse).filter(|lock| {
             lock.inode == inode && lock.first <= byte && lock.last.is_none_or(|last| byte <= last)
@@ -72,8 +102,10 @@ fn others_without(locks: &str, me: u32, first: (u64, u64), second: (u64, u64)) -
         Some(there.collect::<BTreeSet<u32>>())
     };
     match (holders(first), holders(second)) {
-        (Some(first), Some(second)) => first.difference(&second).any(|process| *process != me),
-        _ => false,
+        (Some(first), Some(second)) => {
+            first.difference(&second).copied().filter(|process| *process != me).collect()
+        }
+        _ => BTreeSet::new(),
     }
 }
 
@@ -127,7 +159,7 @@ mod tests {
             4: FLOCK  ADVISORY  WRITE 9 00:1b:10 0 EOF
             nonsense";
         let with = |lines: &str| {
-            others_without(&format!("{mine}\n{lines}"), 7, (10, SHARED), (11, IN_USE))
+            !others_without(&format!("{mine}\n{lines}"), 7, (10, SHARED), (11, IN_USE)).is_empty()
         };
         assert!(!with(""));
         let database = "5: POSIX  ADVISORY  READ 8 00:1b:10 1073741826 1073742335";
@@ -138,6 +170,6 @@ mod tests {
         assert!(!with("5: POSIX  ADVISORY  READ 8 00:2a:10 1073741826 1073742335"));
         assert!(with("5: POSIX  ADVISORY  WRITE 8 00:1b:10 0 EOF"));
         // Without locks of its own it can't tell.
-        assert!(!others_without(database, 7, (10, SHARED), (11, IN_USE)));
+        assert!(others_without(database, 7, (10, SHARED), (11, IN_USE)).is_empty());
     }
 }

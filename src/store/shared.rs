@@ -34,7 +34,11 @@ impl Shared {
     /// How a folder is shared, if it is.
     pub(super) fn like(folder: &Metadata) -> Option<Self> {
         let is_root = rustix::process::geteuid().is_root();
-        let owner = (is_root && folder.uid() != 0).then_some(folder.uid());
+        // An owner that this user namespace does not know can't be given anything.
+        let unknown = std::fs::read_to_string("/proc/sys/kernel/overflowuid");
+        let unknown = unknown.ok().and_then(|uid| uid.trim().parse().ok()).unwrap_or(65534);
+        let owner = folder.uid();
+        let owner = (is_root && owner != 0 && owner != unknown).then_some(owner);
         let mode = folder.mode() & ALL;
         let mode = if mode & WRITE == 0 { 0 } else { mode };
         (owner.is_some() || mode != 0).then_some(Self { owner, group: folder.gid(), mode })
@@ -47,14 +51,10 @@ impl Shared {
             return Ok(());
         }
         if self.owner.is_some() || meta.gid() != self.group {
-            let given = fchown(
-                file.as_fd(),
-                self.owner.map(Uid::from_raw),
-                Some(Gid::from_raw(self.group)),
-            );
-            // Who is no member can't give it to the group, and is the only one whom that hurts.
-            if self.owner.is_some() {
-                given?;
+            let (owner, group) = (self.owner.map(Uid::from_raw), Gid::from_raw(self.group));
+            if fchown(file.as_fd(), owner, Some(group)).is_err() {
+                // Who is no member of the group, or may not give files away, keeps them private: another group has no business there.
+                return Ok(());
             }
         }
         if meta.mode() & 0o7777 != mode {

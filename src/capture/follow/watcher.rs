@@ -338,7 +338,9 @@ impl Watcher<'_> {
     /// Tells people of a WAL that grows though it is let go here: once, until it is small again.
     fn watch_size(&self, times: &mut Times, now: Instant) {
         let (wal, limit) = (self.tail.wal_bytes(), self.options.wal_limit);
-        if wal < limit.saturating_add(limit / 2) {
+        // While everything is read, our own pin keeps it.
+        let scans = self.shared.lock().activity != Activity::Following;
+        if scans || wal < limit.saturating_add(limit / 2) {
             (times.beyond, times.told) = (None, false);
             return;
         }

@@ -83,16 +83,19 @@ impl Target {
         Ok(target)
     }
 
-    /// Makes sure that the place is not in a repository: there is nothing in the clear, and nothing is replaced.
+    /// Makes sure that the place is not among a repository's objects, which nothing replaces.
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] when it is.
     pub(super) fn check_outside(&self, repository: &Repository) -> Result<()> {
         let Ok(root) = fs::canonicalize(repository.store().location()) else { return Ok(()) };
         let folder = self.path.parent().filter(|dir| !dir.as_os_str().is_empty());
-        let is_inside = fs::canonicalize(folder.unwrap_or(Path::new(".")))
-            .is_ok_and(|dir| dir.starts_with(root));
-        if !is_inside {
+        let folder = fs::canonicalize(folder.unwrap_or(Path::new(".")));
+        let file = folder.map(|dir| dir.join(&self.name)).unwrap_or_default();
+        let first = file.strip_prefix(root).ok().and_then(|inside| inside.iter().next());
+        // Beside these a database may lie that has its repository in its own folder.
+        let ours = ["repository", "histories", "keys", "quarantine"];
+        if !first.is_some_and(|first| ours.iter().any(|ours| first == *ours)) {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Refused, "is in the repository, which is for backups alone")
