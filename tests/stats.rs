@@ -346,7 +346,8 @@ fn what_a_policy_could_free_is_free_after_it_was_pruned_by() {
     consistent(&stats);
     assert_eq!((stats.commits, stats.policy.as_ref().unwrap().dropped), (2, 0));
     let off = stats.storage.segments().abs_diff(stays);
-    assert!(off * 10 < stays, "{} instead of {stays}", stats.storage.segments());
+    // A segment is written anew where a fifth of it is needed no more; so up to a quarter of what stays may be left besides.
+    assert!(off * 4 < stays, "{} instead of {stays}", stats.storage.segments());
     // And on top of what was merged.
     bench.commit("UPDATE hot SET x=randomblob(200)", HOUR);
     bench.commit("UPDATE hot SET x=randomblob(200)", HOUR);
