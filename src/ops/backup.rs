@@ -21,7 +21,7 @@ use crate::repo::history::{History, Snapshot, sound_label};
 use crate::repo::upkeep;
 use crate::repo::writer::{Writer, is_written_here};
 use crate::sqlite::beside::{LOCKED_OUT, give_to_group};
-use crate::sqlite::elsewhere::{check_one_name, mounted_alone};
+use crate::sqlite::elsewhere::check_one_name;
 use crate::sqlite::image::Method;
 use crate::sqlite::pin::Pin;
 use crate::sqlite::source::Source;
@@ -113,12 +113,9 @@ pub fn backup(
         refuse_emptied(repository, path, &database.name)?;
     }
     // Look at the source before a history is made for it: what is no database begins none.
-    let elsewhere = check_one_name(&source.pin()?, path);
+    let elsewhere = check_one_name(&source.pin()?, path, monitor);
     if let Err(e) = elsewhere {
         monitor.warn(&e.to_string());
-    }
-    if let Some(text) = mounted_alone(path) {
-        monitor.warn(&text);
     }
     if !give_to_group(path) {
         monitor.warn(LOCKED_OUT);

@@ -13,7 +13,7 @@ use crate::repo::Repository;
 use crate::repo::history::History;
 use crate::repo::rival::WATCH;
 use crate::repo::writer::Writer;
-use crate::sqlite::elsewhere::{check_one_name, mounted_alone};
+use crate::sqlite::elsewhere::check_one_name;
 use crate::sqlite::source::Source;
 
 /// Whose history, and how to follow.
@@ -49,10 +49,7 @@ pub fn follow(
         refuse_emptied(repository, path, &database.name)?;
     }
     // Look at the source before a history is made for it: what is no database begins none.
-    check_one_name(&Source::open(path)?.pin()?, path)?;
-    if let Some(text) = mounted_alone(path) {
-        listener.warn(&text);
-    }
+    check_one_name(&Source::open(path)?.pin()?, path, &*listener)?;
     let history = database.history_or_new(repository, options.adopt)?;
     if !options.takeover {
         check_rival(&history, options.follow.capture.clock.now())?;

@@ -26,7 +26,7 @@ use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::{Chain, settled};
 use crate::repo::history::{History, Snapshot, sound_label};
 use crate::sqlite::check::{Checker, connect_immutable};
-use crate::sqlite::elsewhere::{check_one_name, mounted_alone};
+use crate::sqlite::elsewhere::check_one_name;
 use crate::sqlite::image::{self, Chunk, Method};
 use crate::sqlite::install::{Image, Safety, UNDER_LOCK, install};
 use crate::sqlite::pin::Pin;
@@ -92,10 +92,7 @@ pub fn rewind(
         Some(label) => sound_label(label)?.to_owned(),
         None => format!("before rewind to seq:{to}"),
     };
-    check_one_name(&Source::open(path)?.pin()?, path)?;
-    if let Some(text) = mounted_alone(path) {
-        monitor.warn(&text);
-    }
+    check_one_name(&Source::open(path)?.pin()?, path, monitor)?;
     // Early, so that little is left to do under the lock, and trouble shows before anything else.
     capture(PATIENCE)?;
     let chain = history.chain()?;

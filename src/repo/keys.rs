@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::slot::{SecretKind, SlotFront};
+use crate::repo::local::is_trusted;
 use crate::store::disk::{Disk as _, Os};
 use crate::types::{parse_hex, random_bytes, write_hex};
 
@@ -128,7 +129,7 @@ impl Secret {
             Ok(()) => Ok(Self::KeyFile(key)),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 let (secret, owner) = Self::key_file_and_owner(path)?;
-                if owner == 0 || owner == rustix::process::geteuid().as_raw() {
+                if is_trusted(owner) {
                     return Ok(secret);
                 }
                 Err(Error::new(

@@ -117,7 +117,8 @@ fn open_folder(dir: &Path) -> io::Result<File> {
     Err(refused(&format!("belongs to another user (uid {owner})")))
 }
 
-fn is_trusted(owner: u32) -> bool {
+/// Whether a file of this owner is one that this user or root made.
+pub(crate) fn is_trusted(owner: u32) -> bool {
     owner == 0 || owner == rustix::process::geteuid().as_raw()
 }
 

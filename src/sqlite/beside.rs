@@ -46,10 +46,7 @@ pub(super) fn check_owner(connection: &Connection, path: &Path) -> Result<()> {
     if meta.uid() == me || me == 0 || !connection.is_readonly("main").map_err(failed)? {
         return Ok(());
     }
-    let Some(file) = FileRef::database(connection)? else { return Ok(()) };
-    let mut header = [0; 20];
-    let is_wal = !file.read_at(&mut header, 0)? && header.ends_with(&[2, 2]);
-    if !is_wal || beside(path, "-shm").exists() {
+    if !is_in_wal_mode(connection)? || beside(path, "-shm").exists() {
         return Ok(());
     }
     let why = "is in WAL mode, and closed: reading it would make files beside it that its application could not write to";
@@ -57,6 +54,18 @@ pub(super) fn check_owner(connection: &Connection, path: &Path) -> Result<()> {
         "run this as user {}, who owns it, or as root; or let this user write to it",
         meta.uid()
     )))
+}
+
+/// Whether a connection's database is in WAL mode, by the file's header; nothing is locked.
+///
+/// # Errors
+/// When the file can't be read.
+pub(super) fn is_in_wal_mode(connection: &Connection) -> Result<bool> {
+    let mut header = [0; 20];
+    match FileRef::database(connection)? {
+        Some(file) => Ok(!file.read_at(&mut header, 0)? && header.ends_with(&[2, 2])),
+        None => Ok(false),
+    }
 }
 
 /// Gives the files beside a database that this account made to the database's group, whose members write to it. Answers whether the

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::beside::{beside, check_owner, full_path};
+use super::beside::{beside, check_owner, full_path, is_in_wal_mode};
 use super::ffi::{FileRef, WAL_INDEX_LEN};
 use super::source_error;
 use super::wal::WalIndex;
@@ -50,14 +50,6 @@ fn check_dotfile(connection: &Connection, path: &Path) -> Result<()> {
         std::thread::sleep(PAUSE);
     }
     Ok(())
-}
-
-fn is_in_wal_mode(connection: &Connection) -> Result<bool> {
-    let mut header = [0; 20];
-    match FileRef::database(connection)? {
-        Some(file) => Ok(!file.read_at(&mut header, 0)? && header.ends_with(&[2, 2])),
-        None => Ok(false),
-    }
 }
 
 fn locked_by_folder(path: &Path, lock: &Path) -> Error {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::beside::{beside, full_path};
 use super::pin::Pin;
 use crate::error::{Error, ErrorKind, Result};
+use crate::progress::Monitor;
 
 /// The first byte that SQLite's shared locks cover in a database file, and the one that every connection locks in a `-shm`.
 const SHARED: u64 = 0x4000_0002;
@@ -23,11 +24,19 @@ const IN_USE: u64 = 128;
 const LOOKS: usize = 3;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Makes sure that nobody has a pinned database open under another name, as far as that can be told.
+/// Makes sure that nobody has a pinned database open under another name, as far as that can be told. Of a file that is mounted alone it
+/// warns: whoever has it open where it comes from can't be seen from here.
 ///
 /// # Errors
 /// [`ErrorKind::Refused`].
-pub(crate) fn check_one_name(pin: &Pin<'_>, path: &Path) -> Result<()> {
+pub(crate) fn check_one_name(pin: &Pin<'_>, path: &Path, monitor: &dyn Monitor) -> Result<()> {
+    if is_mounted_alone(path) {
+        monitor.warn(&format!(
+            "{} is a file that is mounted alone: who has it open where it comes from has another -wal, whose commits can't be seen \
+             here; mount its folder instead",
+            path.display()
+        ));
+    }
     let path = full_path(path);
     if pin.blocks_writers() || !is_open_elsewhere(&path) {
         return Ok(());
@@ -36,17 +45,6 @@ pub(crate) fn check_one_name(pin: &Pin<'_>, path: &Path) -> Result<()> {
     Err(Error::new(ErrorKind::Refused, what).with_object(path.display().to_string()).with_hint(
         "use the name that the application uses; after the file was renamed, restart what has it open",
     ))
-}
-
-/// What to tell of a file that is mounted alone. Whoever has it open where it comes from can't be seen from here.
-pub(crate) fn mounted_alone(path: &Path) -> Option<String> {
-    is_mounted_alone(path).then(|| {
-        format!(
-            "{} is a file that is mounted alone: who has it open where it comes from has another -wal, whose commits can't be seen \
-             here; mount its folder instead",
-            path.display()
-        )
-    })
 }
 
 /// Whether another process has it open with another `-shm`, each time that is looked at.

@@ -20,22 +20,35 @@ use crate::types::{random_bytes, write_hex};
 const TEMPORARY: &str = ".tmp-";
 
 /// Changes of a file system. What was changed survives a loss of power only once it was synced: a file's content by the
-/// file, its name by the directory.
+/// file, its name by the directory. What a disk does not say itself it leaves to the operating system.
 pub(crate) trait Disk: Send + Sync + fmt::Debug {
     /// Creates a file, 0600, that must not be there.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Creates a directory, 0700.
-    fn make_dir(&self, path: &Path) -> io::Result<()>;
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        DirBuilder::new().mode(0o700).create(path)
+    }
     /// Gives a file a second name, which must not be taken.
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
     /// Gives a file another name, which must not be taken.
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        rename_new(rustix::fs::CWD, from, to)
+    }
     /// Removes a name of a file.
-    fn remove(&self, path: &Path) -> io::Result<()>;
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
     /// Removes an empty directory.
-    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
     /// Makes the names in a directory durable.
-    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        sync_names(&File::open(dir)?)
+    }
 }
 
 /// A file that is being written.
@@ -60,31 +73,6 @@ impl Os {
 impl Disk for Os {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         Ok(Box::new(Self::create_file(path)?))
-    }
-
-    fn make_dir(&self, path: &Path) -> io::Result<()> {
-        DirBuilder::new().mode(0o700).create(path)
-    }
-
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::hard_link(from, to)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        rename_new(rustix::fs::CWD, from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
-    }
-
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        fs::remove_dir(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        sync_names(&File::open(dir)?)
     }
 }
 
@@ -192,23 +180,8 @@ mod tests {
         fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
             Os.create(path)
         }
-        fn make_dir(&self, path: &Path) -> io::Result<()> {
-            Os.make_dir(path)
-        }
         fn link(&self, _: &Path, _: &Path) -> io::Result<()> {
             Err(io::ErrorKind::Unsupported.into())
-        }
-        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-            Os.rename(from, to)
-        }
-        fn remove(&self, path: &Path) -> io::Result<()> {
-            Os.remove(path)
-        }
-        fn remove_dir(&self, path: &Path) -> io::Result<()> {
-            Os.remove_dir(path)
-        }
-        fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-            Os.sync_dir(dir)
         }
     }
 

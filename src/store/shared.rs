@@ -87,24 +87,4 @@ impl Disk for Shared {
         }
         made
     }
-
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Os.link(from, to)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Os.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        Os.remove(path)
-    }
-
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        Os.remove_dir(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        Os.sync_dir(dir)
-    }
 }

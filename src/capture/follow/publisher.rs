@@ -177,17 +177,16 @@ impl Publisher<'_> {
         if !give_to_group(self.path) {
             self.listener.event(&Event::Warning(LOCKED_OUT.to_owned()));
         }
-        if !pin.blocks_writers()
-            && let Some(version) = pin.last_writer()?
+        if pin.blocks_writers() {
+            drop(pin);
+            return self.poll(&mut source, notice);
+        }
+        if let Some(version) = pin.last_writer()?
             && library::is_vulnerable(version)
             && self.warned_of.replace(version) != Some(version)
         {
             let warning = library::describe_vulnerable(self.place, version);
             self.listener.event(&Event::Warning(warning));
-        }
-        if pin.blocks_writers() {
-            drop(pin);
-            return self.poll(&mut source, notice);
         }
         let (next, rests) = self.follow(pin, notice)?;
         if rests {

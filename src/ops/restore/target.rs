@@ -18,6 +18,7 @@ use crate::ops::folder::Folder;
 use crate::ops::scratch::Scratch;
 use crate::progress::Monitor;
 use crate::repo::Repository;
+use crate::repo::local::is_trusted;
 use crate::sqlite::connection::check_unused;
 use crate::store::disk;
 
@@ -206,8 +207,7 @@ fn follow_links(path: &Path) -> Result<PathBuf> {
             return Ok(path);
         }
         let object = path.display().to_string();
-        let me = rustix::process::geteuid().as_raw();
-        if ![me, 0].contains(&meta.uid()) {
+        if !is_trusted(meta.uid()) {
             return Err(Error::new(
                 ErrorKind::Refused,
                 format!("is a link that user {} made", meta.uid()),

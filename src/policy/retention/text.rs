@@ -144,8 +144,6 @@ fn span(text: &str) -> Option<TimeDelta> {
         let end = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at_checked(end)?;
         let part = match unit.to_ascii_lowercase().as_str() {
-            // Months elsewhere, which would be minutes here.
-            _ if unit == "M" => return None,
             "mo" | "month" | "months" => {
                 let n: i64 = number.trim().parse().ok()?;
                 TimeDelta::try_days(n.checked_mul(61)?.checked_add(1)? / 2)?
