@@ -20,8 +20,8 @@ use crate::progress::Monitor;
 /// The first byte that SQLite's shared locks cover in a database file, and the one that every connection locks in a `-shm`.
 const SHARED: u64 = 0x4000_0002;
 const IN_USE: u64 = 128;
-/// Who is just opening a database has one lock a moment before the other.
 const LOOKS: usize = 3;
+const LISTS: usize = 10;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Makes sure that nobody has a pinned database open under another name, as far as that can be told. Of a file that is mounted alone it
@@ -47,24 +47,30 @@ pub(crate) fn check_one_name(pin: &Pin<'_>, path: &Path, monitor: &dyn Monitor) 
     ))
 }
 
-/// Whether another process has it open with another `-shm`, each time that is looked at.
+/// Whether another process has it open with another `-shm`. The list of locks only says whom to look at: who is just opening a database
+/// has one lock a moment before the other. What a process has open accuses it, if it does so each time.
 fn is_open_elsewhere(path: &Path) -> bool {
     let shm = beside(path, "-shm");
-    let look = || {
-        let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-        let inode = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.ino());
-        others_without(&locks, std::process::id(), (inode(path), SHARED), (inode(&shm), IN_USE))
-    };
-    let mut suspects = look();
-    for _ in 1..LOOKS {
-        if suspects.is_empty() {
-            return false;
+    let mut suspects = suspects(path, &shm);
+    for look in 0..LOOKS {
+        if look > 0 && !suspects.is_empty() {
+            std::thread::sleep(PAUSE);
         }
-        std::thread::sleep(PAUSE);
-        let again = look();
-        suspects.retain(|process| again.contains(process));
+        suspects.retain(|process| has_other_index(*process, path, &shm).unwrap_or(false));
     }
-    suspects.into_iter().any(|process| has_other_index(process, path, &shm).unwrap_or(false))
+    !suspects.is_empty()
+}
+
+/// Who has a lock on the database and none on the `-shm`. The kernel gives the list of locks out in pieces, and while others come and go a
+/// line may be missing: so whoever is on one of several lists is a suspect.
+fn suspects(path: &Path, shm: &Path) -> BTreeSet<u32> {
+    let inode = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.ino());
+    let (database, index) = (inode(path), inode(shm));
+    let lists = (0..LISTS).filter_map(|_| fs::read_to_string("/proc/locks").ok());
+    let told = lists.filter_map(|locks| {
+        others_without(&locks, std::process::id(), (database, SHARED), (index, IN_USE))
+    });
+    told.take(LOOKS).flatten().collect()
 }
 
 /// Whether a process has a database open, and a `-shm` of another name, and not the one that is beside the database, nor one that was removed
@@ -88,8 +94,13 @@ fn has_other_index(process: u32, database: &Path, shm: &Path) -> Option<bool> {
 }
 
 /// The processes other than `me` that have a lock on one byte of a file and none on one of another, by their inodes. Which devices these are
-/// on is told by the locks of `me`: some file systems show others than those of their files.
-fn others_without(locks: &str, me: u32, first: (u64, u64), second: (u64, u64)) -> BTreeSet<u32> {
+/// on is told by the locks of `me`: some file systems show others than those of their files. `None` without these.
+fn others_without(
+    locks: &str,
+    me: u32,
+    first: (u64, u64),
+    second: (u64, u64),
+) -> Option<BTreeSet<u32>> {
     let holders = |(inode, byte): (u64, u64)| {
         let of_byte = locks.lines().filter_map(parse).filter(|lock| {
             lock.inode == inode && lock.first <= byte && lock.last.is_none_or(|last| byte <= last)
@@ -99,12 +110,8 @@ fn others_without(locks: &str, me: u32, first: (u64, u64), second: (u64, u64)) -
         let there = all.iter().filter(|lock| lock.device == device).map(|lock| lock.process);
         Some(there.collect::<BTreeSet<u32>>())
     };
-    match (holders(first), holders(second)) {
-        (Some(first), Some(second)) => {
-            first.difference(&second).copied().filter(|process| *process != me).collect()
-        }
-        _ => BTreeSet::new(),
-    }
+    let (first, second) = (holders(first)?, holders(second)?);
+    Some(first.difference(&second).copied().filter(|process| *process != me).collect())
 }
 
 struct Lock<'l> {
@@ -157,7 +164,8 @@ mod tests {
             4: FLOCK  ADVISORY  WRITE 9 00:1b:10 0 EOF
             nonsense";
         let with = |lines: &str| {
-            !others_without(&format!("{mine}\n{lines}"), 7, (10, SHARED), (11, IN_USE)).is_empty()
+            let others = others_without(&format!("{mine}\n{lines}"), 7, (10, SHARED), (11, IN_USE));
+            !others.unwrap().is_empty()
         };
         assert!(!with(""));
         let database = "5: POSIX  ADVISORY  READ 8 00:1b:10 1073741826 1073742335";
@@ -168,6 +176,6 @@ mod tests {
         assert!(!with("5: POSIX  ADVISORY  READ 8 00:2a:10 1073741826 1073742335"));
         assert!(with("5: POSIX  ADVISORY  WRITE 8 00:1b:10 0 EOF"));
         // Without locks of its own it can't tell.
-        assert!(others_without(database, 7, (10, SHARED), (11, IN_USE)).is_empty());
+        assert_eq!(others_without(database, 7, (10, SHARED), (11, IN_USE)), None);
     }
 }
