@@ -156,7 +156,14 @@ impl Keeper {
         // The application may change its working directory later.
         let path = &std::path::absolute(path)
             .map_err(|e| Error::io(e, "is no path", "the database").with_kind(ErrorKind::Usage))?;
-        if_missing(&repository, path, options.name.as_deref(), options.missing, &Silent)?;
+        if_missing(
+            &repository,
+            path,
+            options.name.as_deref(),
+            options.missing,
+            options.adopt,
+            &Silent,
+        )?;
         create_if_absent(path)?;
         let watch = WatchOptions {
             // What that means was asked above.

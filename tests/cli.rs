@@ -46,7 +46,7 @@ fn init_makes_a_private_repository_and_tells_the_recovery_key_once() {
     );
     assert!(!lab.ok(&["init", "-r", "bare", "--no-recovery-key"]).stdout.contains("Recovery"));
 
-    fs::write(lab.path("recovery"), recovery.to_lowercase().replace('-', " ")).unwrap();
+    lab.secret("recovery", recovery.to_lowercase().replace('-', " "));
     lab.ok(&["status", "--recovery-key-file", "recovery"]);
     lab.make("app.db", 10);
     lab.ok(&["backup", "app.db"]);
@@ -219,7 +219,7 @@ fn verify_proves_at_every_level_and_status_remembers() {
 #[test]
 fn keys_are_added_listed_replaced_and_removed() {
     let lab = Lab::with_history();
-    fs::write(lab.path("words"), "correct horse\nsecond line\n").unwrap();
+    lab.secret("words", "correct horse\nsecond line\n");
     lab.ok(&["key", "add", "--new-password-file", "words", "--label", "spare"]);
     let keys = lab.json(&["key", "list"]);
     let kinds: BTreeSet<_> = keys.iter().map(|k| k["kind"].as_str().unwrap()).collect();
@@ -250,8 +250,8 @@ fn keys_are_rotated() {
     let lab = Lab::new();
     lab.make("app.db", 50);
     let recovery = lab.summary(&["key", "recovery", "--replace"]);
-    fs::write(lab.path("paper"), recovery["recovery_key"].as_str().unwrap()).unwrap();
-    fs::write(lab.path("words"), "correct horse\n").unwrap();
+    lab.secret("paper", recovery["recovery_key"].as_str().unwrap());
+    lab.secret("words", "correct horse\n");
     lab.ok(&["key", "add", "--new-password-file", "words", "--label", "spare"]);
     lab.ok(&["backup", "app.db"]);
     let ids = |lab: &Lab| -> BTreeSet<String> {
@@ -291,7 +291,7 @@ fn keys_are_rotated() {
     let shown = &objects[0];
     assert_eq!(shown["type"], "recovery-key");
     assert_eq!(shown["recovery_key"], last(&objects)["recovery_key"]);
-    fs::write(lab.path("paper"), shown["recovery_key"].as_str().unwrap()).unwrap();
+    lab.secret("paper", shown["recovery_key"].as_str().unwrap());
     lab.ok(&["restore", "app", "out.db", "--recovery-key-file", "paper"]);
 
     let told = lab.ok(&["key", "rotate", "--remove-others", "--recovery-key-file", "paper"]).stdout;

@@ -157,3 +157,12 @@ fn an_assertion_makes_and_opens_no_file() {
         assert!(!out.exists());
     }
 }
+
+/// What would not be followed is not restored.
+#[test]
+fn a_database_that_is_missing_is_not_restored_from_the_history_of_another() {
+    let lab = Lab::with_history();
+    let watch = ["watch", "other.db", "--name", "app", "--restore-if-missing"];
+    lab.fails(&watch, 17, &["other.db", "belongs to", "--adopt"]);
+    assert!(!lab.path("other.db").exists());
+}

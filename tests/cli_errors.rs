@@ -131,7 +131,7 @@ fn a_wrong_key_is_told_from_none_and_from_a_mistyped_one() {
     other.failed(12, &["no key"]);
     assert!(!other.stderr.contains("0f0f"), "{other:?}");
 
-    fs::write(lab.path("words"), "the wrong words\n").unwrap();
+    lab.secret("words", "the wrong words\n");
     lab.fails(&["status", "--password-file", "words"], 12, &["no key"]);
     lab.fails_with(
         &[("PAGEKEEP_KEY_FILE", ""), ("PAGEKEEP_PASSWORD", "the wrong words")],
@@ -140,11 +140,11 @@ fn a_wrong_key_is_told_from_none_and_from_a_mistyped_one() {
         &["no key"],
     );
     lab.fails(&["status", "--password-command", "exit 3"], 12, &["exit status: 3"]);
-    fs::write(lab.path("empty"), "").unwrap();
+    lab.secret("empty", "");
     lab.fails(&["status", "--password-file", "empty"], 2, &["passphrase is empty"]);
 
     let recovery = lab.json(&["key", "recovery"])[0]["recovery_key"].as_str().unwrap().to_owned();
-    let with = |text: &str| fs::write(lab.path("recovery"), text).unwrap();
+    let with = |text: &str| lab.secret("recovery", text);
     with(&recovery);
     lab.ok(&["status", "--recovery-key-file", "recovery"]);
     let status = ["status", "--recovery-key-file", "recovery"];
@@ -173,7 +173,7 @@ fn a_wrong_key_is_told_from_none_and_from_a_mistyped_one() {
 #[test]
 fn keys_are_not_rotated_without_all_of_them() {
     let lab = Lab::new();
-    fs::write(lab.path("words"), "correct horse\n").unwrap();
+    lab.secret("words", "correct horse\n");
     lab.ok(&["key", "add", "--new-password-file", "words", "--label", "spare"]);
     let keys = lab.json(&["key", "list"]);
     let id = |kind: &str| keys.iter().find(|k| k["kind"] == kind).unwrap()["id"].as_str().unwrap();
@@ -187,8 +187,8 @@ fn keys_are_not_rotated_without_all_of_them() {
 
     fs::write(lab.path("other.key"), "0f".repeat(32)).unwrap();
     chmod(&lab.path("other.key"), 0o600);
-    fs::write(lab.path("others"), "wrong horse\n").unwrap();
-    fs::write(lab.path("empty"), "").unwrap();
+    lab.secret("others", "wrong horse\n");
+    lab.secret("empty", "");
     let rotate = |option, file| ["key", "rotate", "--remove-others", option, file];
     let wrong = rotate("--with-key-file", "other.key");
     lab.fails(&wrong, 12, &["other.key", "no key slot opens", "key list"]);

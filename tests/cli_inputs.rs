@@ -6,7 +6,10 @@
 #[path = "common/cli.rs"]
 mod lab;
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -102,7 +105,7 @@ fn no_input_is_read_beyond_its_bound() {
 #[test]
 fn a_command_for_the_passphrase_has_to_succeed_and_is_in_no_error() {
     let lab = Lab::empty();
-    fs::write(lab.path("words"), "the words\n").unwrap();
+    lab.secret("words", "the words\n");
     let key = [("PAGEKEEP_KEY_FILE", "")];
     let init = ["init", "--password-file", "words"];
     let mut command = lab.command(&init);
@@ -122,6 +125,42 @@ fn a_command_for_the_passphrase_has_to_succeed_and_is_in_no_error() {
         let told = ended.stdout + &ended.stderr;
         assert!(!told.contains("hidden") && !told.contains("the words"), "{told}");
     }
+}
+
+/// What `init` prints is what people keep.
+#[test]
+fn a_recovery_key_is_found_in_what_was_printed() {
+    let lab = Lab::empty();
+    let printed = lab.ok(&["init"]).stdout;
+    let json = lab.ok(&["key", "recovery", "--json"]).stdout;
+    for (name, text) in [("printed", printed), ("json", json)] {
+        lab.secret(name, &text);
+        let mut command = lab.command(&["status", "--recovery-key-file", name]);
+        let ended = Ended::of(command.env_remove("PAGEKEEP_KEY_FILE"));
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
+}
+
+#[test]
+fn files_with_passphrases_are_ones_own_and_text() {
+    let lab = Lab::empty();
+    let none = [("PAGEKEEP_KEY_FILE", "")];
+    lab.secret("words", "the words\r\n");
+    lab.secret("marked", "\u{feff}the words\n");
+    let mut init = lab.command(&["init", "--password-file", "words", "--no-recovery-key"]);
+    assert_eq!(Ended::of(init.env_remove("PAGEKEEP_KEY_FILE")).code, Some(0));
+    let status = |file: &str| {
+        let mut command = lab.command(&["status", "--password-file", file]);
+        Ended::of(command.env_remove("PAGEKEEP_KEY_FILE"))
+    };
+    assert_eq!(status("marked").code, Some(0), "what Windows puts in front is no part of it");
+    fs::write(lab.path("shown"), "the words\n").unwrap();
+    fs::set_permissions(lab.path("shown"), fs::Permissions::from_mode(0o644)).unwrap();
+    status("shown").failed(3, &["shown can be read by others", "chmod 600"]);
+    lab.fails_with(&[none[0], ("PAGEKEEP_PASSWORD", "other words")], &["status"], 12, &["key"]);
+    let mut odd = lab.command(&["status"]);
+    odd.env_remove("PAGEKEEP_KEY_FILE").env("PAGEKEEP_PASSWORD", OsStr::from_bytes(b"a\xff"));
+    Ended::of(&mut odd).failed(12, &["PAGEKEEP_PASSWORD: is no text"]);
 }
 
 #[test]
@@ -202,7 +241,7 @@ fn a_recovery_key_that_was_not_shown_opens_nothing_and_removes_nothing() {
         assert_eq!(Ended::of(lab.other("sh").args(["-c", &line])).code, Some(0));
         let told = fs::read_to_string(lab.path("told")).unwrap();
         let told: serde_json::Value = serde_json::from_str(told.lines().next().unwrap()).unwrap();
-        fs::write(lab.path("paper"), told["recovery_key"].as_str().unwrap()).unwrap();
+        lab.secret("paper", told["recovery_key"].as_str().unwrap());
         lab.ok(&["status", "--recovery-key-file", "paper"]);
     }
 }
@@ -212,7 +251,7 @@ fn whenever_a_replacement_is_killed_a_key_that_was_shown_opens() {
     for command in ["key recovery --replace", "key rotate --new-recovery-key --remove-others"] {
         let lab = Lab::empty();
         let shown = lab.summary(&["init"])["recovery_key"].as_str().unwrap().to_owned();
-        fs::write(lab.path("paper"), &shown).unwrap();
+        lab.secret("paper", &shown);
         // The recovery key is the only one left.
         let listed = lab.json(&["key", "list", "--recovery-key-file", "paper"]);
         let file = listed.iter().find(|key| key["kind"] == "key-file").unwrap();
@@ -234,7 +273,7 @@ fn whenever_a_replacement_is_killed_a_key_that_was_shown_opens() {
             let new =
                 told.lines().next().and_then(|l| serde_json::from_str::<serde_json::Value>(l).ok());
             if let Some(new) = new {
-                fs::write(lab.path("new"), new["recovery_key"].as_str().unwrap()).unwrap();
+                lab.secret("new", new["recovery_key"].as_str().unwrap());
                 if lab.run(&["status", "--recovery-key-file", "new"]).code == Some(0) {
                     fs::rename(lab.path("new"), lab.path("paper")).unwrap();
                 }
@@ -258,7 +297,7 @@ fn the_key_in_use_is_removed_only_on_purpose() {
 #[test]
 fn one_key_has_one_slot() {
     let lab = Lab::new();
-    fs::write(lab.path("words"), "some words\n").unwrap();
+    lab.secret("words", "some words\n");
     for new in [["--new-key-file", "other.key"], ["--new-password-file", "words"]] {
         lab.ok(&[&["key", "add"], &new[..]].concat());
         let again = lab.run(&[&["key", "add"], &new[..]].concat());

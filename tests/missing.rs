@@ -108,3 +108,13 @@ fn a_watch_restores_what_is_missing_when_it_is_told_to() {
     assert_eq!(watch.wait().unwrap().code(), Some(0));
     assert_eq!(lab.number("app.db", "SELECT count(*) FROM t"), 200);
 }
+
+/// A store that was full when the history was begun leaves one behind.
+#[test]
+fn a_history_without_commits_says_so() {
+    let lab = Lab::new();
+    repository(&lab).create_history("app", "/srv/app.db").unwrap();
+    let told = lab.ok(&["verify", "app", "--level", "restore"]).stdout;
+    assert!(told.contains("app  restore has no commits yet, "), "{told}");
+    lab.fails(&["restore", "app", "out.db"], 16, &["has no commits yet", "pagekeep backup"]);
+}

@@ -323,7 +323,7 @@ fn everything_at_once_and_whatever_is_killed_nothing_acknowledged_is_lost() {
     for place in [Place::Original, Place::Copy] {
         let done = site.run(place, "state-looks", &["init"], None, &[]).expect("init");
         let recovery = done.summary()["recovery_key"].as_str().unwrap().to_owned();
-        std::fs::write(site.path(place.recovery()), recovery).unwrap();
+        site.secret(place.recovery(), &recovery);
     }
     let databases = ["one", "two", "three"].into_iter().take(plan.databases).map(|name| {
         let path = site.path(&format!("{name}.db"));

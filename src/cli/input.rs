@@ -67,7 +67,13 @@ pub(crate) fn text(path: &Path, limit: usize, kind: ErrorKind) -> Result<Zeroizi
             .with_object(name)
             .with_hint("check its path"));
     }
-    as_text(bytes).ok_or_else(|| Error::new(kind, "is no text (UTF-8)").with_object(name))
+    let text =
+        as_text(bytes).ok_or_else(|| Error::new(kind, "is no text (UTF-8)").with_object(name))?;
+    // What editors of Windows put in front is none of it.
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(rest) => Zeroizing::new(rest.to_owned()),
+        None => text,
+    })
 }
 
 /// The first line of a text.

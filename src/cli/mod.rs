@@ -37,9 +37,11 @@ use clap::Parser;
 use clap::error::ErrorKind as ClapKind;
 
 use crate::error::{ErrorKind, Result};
+use crate::progress::stopped;
 use args::{Cli, Command};
 use context::Context;
 use output::Output;
+use progress::stop_requested;
 use terminal::printable;
 
 /// What a command ended with, when it did not fail.
@@ -79,7 +81,11 @@ pub fn run() -> ExitCode {
     };
     let out = Output::new(&cli.global);
     let context = Context::new(cli.global, out);
-    let ended = dispatch(&context, cli.command);
+    let ended = dispatch(&context, cli.command).map_err(|e| match e.kind() {
+        // A wait for a lock of SQLite's ends by itself, after seconds, and not with the signal.
+        ErrorKind::Busy if stop_requested() => stopped(),
+        _ => e,
+    });
     let code = match &ended {
         Ok(_) if context.out.has_found_damage() => 4,
         Ok(Ended::Damaged) => {

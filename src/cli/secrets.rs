@@ -65,10 +65,14 @@ impl Context {
         if let Some(path) = std::env::var_os("PAGEKEEP_KEY_FILE").filter(|v| !v.is_empty()) {
             return self.read_key_file(Path::new(&path)).map(Some);
         }
-        match std::env::var("PAGEKEEP_PASSWORD") {
-            Ok(text) if !text.is_empty() => Secret::passphrase(text).map(Some),
-            _ => Ok(None),
-        }
+        let Some(text) = std::env::var_os("PAGEKEEP_PASSWORD").filter(|v| !v.is_empty()) else {
+            return Ok(None);
+        };
+        let secret = match text.into_string() {
+            Ok(text) => Secret::passphrase(text),
+            Err(_) => Err(Error::new(ErrorKind::WrongKey, "is no text (UTF-8)")),
+        };
+        secret.map(Some).map_err(|e| e.with_object("PAGEKEEP_PASSWORD"))
     }
 
     /// The key that the first source which is named gives.
@@ -77,28 +81,42 @@ impl Context {
             return self.read_key_file(path).map(Some);
         }
         if let Some(path) = keys.password_file {
-            return passphrase_in(path).map(Some);
+            return self.passphrase_in(path).map(Some);
         }
         if let Some(command) = keys.password_command {
             let secret = Secret::passphrase(first_line(&input::output_of(command)?));
             return secret.map(Some).map_err(|e| e.with_object("--password-command"));
         }
         if let Some(path) = keys.recovery_key_file {
-            return recovery_in(path).map(Some);
+            return self.recovery_in(path).map(Some);
         }
         Ok(None)
     }
 
     fn read_key_file(&self, path: &Path) -> Result<Secret> {
+        Secret::parse_key_file(&self.secret_text(path)?, &path.display().to_string())
+    }
+
+    fn passphrase_in(&self, path: &Path) -> Result<Secret> {
+        let secret = Secret::passphrase(first_line(&self.secret_text(path)?));
+        secret.map_err(|e| e.with_object(path.display().to_string()))
+    }
+
+    fn recovery_in(&self, path: &Path) -> Result<Secret> {
+        let secret = Secret::parse_recovery(&self.secret_text(path)?);
+        secret.map_err(|e| e.with_object(path.display().to_string()))
+    }
+
+    /// The text of a file with a key; that others can read it, it tells.
+    fn secret_text(&self, path: &Path) -> Result<Zeroizing<String>> {
         let text = input::text(path, MAX_SECRET, ErrorKind::WrongKey)?;
-        let secret = Secret::parse_key_file(&text, &path.display().to_string())?;
         if Secret::key_file_is_exposed(path) {
             self.out.warn(&format!(
                 "{} can be read by others; `chmod 600` keeps it to yourself",
                 path.display()
             ));
         }
-        Ok(secret)
+        Ok(text)
     }
 
     /// Makes sure that a file which is to be replaced is not the key in use.
@@ -165,7 +183,7 @@ impl Context {
                 self.check_apart(path)?;
                 Secret::create_key_file(path)
             }
-            (None, Some(path)) => passphrase_in(path),
+            (None, Some(path)) => self.passphrase_in(path),
             (None, None) => new_passphrase(),
         }
     }
@@ -177,10 +195,10 @@ impl Context {
             secrets.push((self.read_key_file(path)?, path));
         }
         for path in &args.with_password_file {
-            secrets.push((passphrase_in(path)?, path));
+            secrets.push((self.passphrase_in(path)?, path));
         }
         for path in &args.with_recovery_key_file {
-            secrets.push((recovery_in(path)?, path));
+            secrets.push((self.recovery_in(path)?, path));
         }
         Ok(secrets.into_iter().map(|(s, path)| (s, path.display().to_string())).collect())
     }
@@ -222,14 +240,4 @@ fn prompt(text: &str) -> Result<Zeroizing<String>> {
             ));
     }
     input::prompt(text)
-}
-
-fn passphrase_in(path: &Path) -> Result<Secret> {
-    let text = input::text(path, MAX_SECRET, ErrorKind::WrongKey)?;
-    Secret::passphrase(first_line(&text)).map_err(|e| e.with_object(path.display().to_string()))
-}
-
-fn recovery_in(path: &Path) -> Result<Secret> {
-    let text = input::text(path, MAX_SECRET, ErrorKind::WrongKey)?;
-    Secret::parse_recovery(&text).map_err(|e| e.with_object(path.display().to_string()))
 }

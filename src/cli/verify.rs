@@ -207,8 +207,9 @@ fn print(
         "passed"
     };
     let timed_out = if report.timed_out { ", time was up" } else { "" };
+    let scope = if report.commits == 0 { String::new() } else { format!(": {scope}") };
     context.out.summary(format_args!(
-        "{}  {} {outcome}: {scope}{timed_out}, {seconds:.2} s",
+        "{}  {} {outcome}{scope}{timed_out}, {seconds:.2} s",
         history.name(),
         level.name()
     ));

@@ -37,7 +37,8 @@ pub(crate) fn watch(context: &Context, args: WatchArgs) -> Result<()> {
     if args.restore_if_missing {
         let progress = Progress::new(&context.out);
         let (name, restore) = (args.name.as_deref(), Missing::Restore);
-        let restored = if_missing(&repository, &args.database, name, restore, &progress)?;
+        let restored =
+            if_missing(&repository, &args.database, name, restore, args.adopt, &progress)?;
         drop(progress);
         if let Some(seq) = restored {
             let file = args.database.display();
@@ -46,7 +47,8 @@ pub(crate) fn watch(context: &Context, args: WatchArgs) -> Result<()> {
     }
     if args.wait && !args.start_empty && matches!(args.database.try_exists(), Ok(false)) {
         // What an application makes in the place of a database that is gone would become the newest state.
-        if_missing(&repository, &args.database, args.name.as_deref(), Missing::Refuse, &Silent)?;
+        let (name, refuse) = (args.name.as_deref(), Missing::Refuse);
+        if_missing(&repository, &args.database, name, refuse, args.adopt, &Silent)?;
     }
     if args.wait && !wait_for(context, &args.database) {
         context.out.summary("stopped: nothing was followed");

@@ -33,12 +33,20 @@ impl Database {
             let error = Error::io(e, "cannot be found", file).with_kind(ErrorKind::Source);
             if is_absent { error.with_hint(hint) } else { error }
         })?;
-        // What is no text is escaped, so that two of such paths don't become one.
-        let place = match place.to_str() {
-            Some(place) => place.to_owned(),
-            None => place.as_os_str().as_bytes().escape_ascii().to_string(),
-        };
-        Ok(Self { name, place })
+        Ok(Self { name, place: as_text(&place) })
+    }
+
+    /// As [`Database::at`], for a file that may not be there yet, though its folder is.
+    pub(crate) fn absent_or_at(path: &Path, name: Option<&str>) -> Result<Self> {
+        let found = Self::at(path, name);
+        let (Err(e), Some(file)) = (&found, path.file_name()) else { return found };
+        let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        match std::fs::canonicalize(folder.unwrap_or(Path::new("."))) {
+            Ok(folder) if e.kind() == ErrorKind::Source => {
+                Ok(Self { name: name_of(path, name)?, place: as_text(&folder.join(file)) })
+            }
+            _ => found,
+        }
     }
 
     /// The database's history.
@@ -98,6 +106,14 @@ impl Database {
         .with_hint(
             "give this database a history of its own: --name NAME; or go on with this one: --adopt, once",
         ))
+    }
+}
+
+/// What is no text is escaped, so that two of such paths don't become one.
+fn as_text(path: &Path) -> String {
+    match path.to_str() {
+        Some(text) => text.to_owned(),
+        None => path.as_os_str().as_bytes().escape_ascii().to_string(),
     }
 }
 

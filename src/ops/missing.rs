@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ops::locate::name_of;
+use crate::ops::locate::{Database, name_of};
 use crate::ops::restore::{RestoreOptions, restore};
 use crate::progress::Monitor;
 use crate::repo::Repository;
@@ -28,7 +28,8 @@ pub enum Missing {
 /// commit that was restored.
 ///
 /// # Errors
-/// [`ErrorKind::Refused`] when it is missing and that is what `missing` says; as [`restore`]; [`ErrorKind::Damaged`] when the history is gone
+/// [`ErrorKind::Refused`] when it is missing and that is what `missing` says, or when it would be restored from the history of another
+/// database and `adopt` does not say that this is meant; as [`restore`]; [`ErrorKind::Damaged`] when the history is gone
 /// or its newest commit can't be restored; store errors.
 ///
 /// # Durability
@@ -38,6 +39,7 @@ pub fn if_missing(
     path: &Path,
     name: Option<&str>,
     missing: Missing,
+    adopt: bool,
     monitor: &dyn Monitor,
 ) -> Result<Option<Seq>> {
     let Some(is_empty) = is_missing(path)? else { return Ok(None) };
@@ -47,6 +49,7 @@ pub fn if_missing(
     match missing {
         Missing::StartEmpty => Ok(None),
         Missing::Restore => {
+            Database::absent_or_at(path, name)?.check(&history, adopt)?;
             let options = RestoreOptions { force: is_empty, ..RestoreOptions::default() };
             restore(&history, &chain, &commit, path, &options, monitor)?;
             Ok(Some(commit.seq))

@@ -239,7 +239,13 @@ pub(crate) fn pins(
     now: Timestamp,
 ) -> Result<BTreeMap<Seq, Vec<String>>> {
     let mut pins: BTreeMap<Seq, Vec<String>> = BTreeMap::new();
-    let mut pin = |seq, text| pins.entry(seq).or_default().push(text);
+    let mut pin = |seq, text| {
+        let reasons = pins.entry(seq).or_default();
+        // A label may have been given twice.
+        if !reasons.contains(&text) {
+            reasons.push(text);
+        }
+    };
     for hold in history.holds()? {
         pin(hold.seq, format!("held: {}", hold.reason));
     }

@@ -71,7 +71,7 @@ impl Find<'_> {
                 local(last.record.time),
                 self.history.name()
             ),
-            _ => "the history has no commits yet".to_owned(),
+            _ => "`pagekeep backup` and `pagekeep watch` store commits".to_owned(),
         }
     }
 
@@ -134,7 +134,10 @@ impl Find<'_> {
             return Err(self.lost("its newest commits can't be read", hole));
         }
         let back = usize::try_from(back).unwrap_or(usize::MAX);
-        let none = || self.nothing(format!("has no commit latest~{back}"));
+        let none = || match back {
+            0 => self.nothing("has no commits yet".to_owned()),
+            _ => self.nothing(format!("has no commit latest~{back}")),
+        };
         let found = chain.commits().rev().nth(back).ok_or_else(none)?;
         // How many commits are in a hole that lies above it, nobody can tell.
         match chain.holes().iter().find(|h| h.above.is_some_and(|above| above > found.seq)) {

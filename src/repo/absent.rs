@@ -28,6 +28,9 @@ use crate::format::names::{self, HistoryNames, QUARANTINE};
 use crate::repo::history::History;
 use crate::types::{HistoryId, Seq, Timestamp, parse_hex};
 
+/// How many names an error lists.
+const MAX_NAMES: usize = 10;
+
 /// A history that existed and is gone: all of it, or all that could be restored.
 #[derive(Clone, Debug)]
 pub struct Absent {
@@ -338,7 +341,7 @@ impl Census {
             if known.is_empty() {
                 "the repository has no histories yet; `pagekeep backup DB` begins one".to_owned()
             } else {
-                format!("there are: {}", known.join(", "))
+                there_are(known)
             },
         )
     }
@@ -354,6 +357,17 @@ impl Census {
             gone.is_called(name) || (is_new && gone.source.as_deref() == Some(source))
         });
         gone.map_or(Ok(()), |gone| Err(gone.error()))
+    }
+}
+
+/// The names that there are, as many as one reads.
+fn there_are(known: &[String]) -> String {
+    let (some, others) = known.split_at(known.len().min(MAX_NAMES));
+    match others.len() {
+        0 => format!("there are: {}", some.join(", ")),
+        n => {
+            format!("there are {} and {n} others; `pagekeep snapshots` shows all", some.join(", "))
+        }
     }
 }
 

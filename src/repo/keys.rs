@@ -95,7 +95,8 @@ impl Secret {
     pub fn parse_key_file(text: &str, name: &str) -> Result<Self> {
         let mut lines =
             text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
-        let key = lines.next().and_then(parse_hex).map(Zeroizing::new);
+        let lower = lines.next().map(|line| Zeroizing::new(line.to_ascii_lowercase()));
+        let key = lower.and_then(|line| parse_hex(&line)).map(Zeroizing::new);
         match (key, lines.next()) {
             (Some(key), None) => Ok(Self::KeyFile(key)),
             _ => Err(Error::new(ErrorKind::WrongKey, "is not a pagekeep key file")
@@ -148,19 +149,36 @@ impl Secret {
         }
     }
 
-    /// Whether others than its owner may read a key file.
+    /// Whether others than its owner may read a file with a key. A pipe or a terminal is none.
     pub fn key_file_is_exposed(path: &Path) -> bool {
-        fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0)
+        fs::metadata(path)
+            .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o077 != 0)
     }
 
-    /// Reads a recovery key as it was printed; case, hyphens and white space do not matter.
+    /// Reads a recovery key as it was printed; case, hyphens and white space do not matter, nor does text around it that has no other.
     ///
     /// # Errors
-    /// [`ErrorKind::WrongKey`] when it is not one, or was mistyped.
+    /// [`ErrorKind::WrongKey`] when there is none, when it was mistyped, or when there are two.
     pub fn parse_recovery(text: &str) -> Result<Self> {
+        let whole = Self::parse_symbols(text);
+        if whole.is_ok() {
+            return whole;
+        }
+        // Its checksum tells it from all other words.
+        let words = text.split(|c: char| c.is_whitespace() || "\"'\u{201c}\u{201d}:,".contains(c));
+        let mut found = text.lines().chain(words).filter_map(|part| Self::parse_symbols(part).ok());
+        let Some(Self::Recovery(key)) = found.next() else { return whole };
+        if found.any(|other| matches!(other, Self::Recovery(other) if other != key)) {
+            return Err(Error::new(ErrorKind::WrongKey, "there are two recovery keys in it"));
+        }
+        Ok(Self::Recovery(key))
+    }
+
+    fn parse_symbols(text: &str) -> Result<Self> {
         let wrong = |what| Error::new(ErrorKind::WrongKey, what);
         let mut bits: Zeroizing<Vec<bool>> = Zeroizing::new(Vec::with_capacity(RECOVERY_LEN * 5));
-        for c in text.chars().filter(|c| *c != '-' && !c.is_whitespace()) {
+        let is_hyphen = |c| matches!(c, '-' | '\u{2010}'..='\u{2015}');
+        for c in text.chars().filter(|c| !is_hyphen(*c) && !c.is_whitespace()) {
             let c = match c.to_ascii_uppercase() {
                 'O' => '0',
                 'I' | 'L' => '1',
@@ -282,6 +300,24 @@ mod tests {
         }
         assert_eq!(wrong, 56);
         assert!(Secret::parse_recovery("").is_err() && Secret::parse_recovery("U").is_err());
+        // As part of a text, such as `init` prints, or its JSON.
+        let (curly, text) = (text.replace('-', "\u{2013}"), text.as_str());
+        for around in [
+            format!(
+                "created repository 00ff at /srv/backup\nRecovery key:\n\n    {text}\n\nKeep it.\n"
+            ),
+            format!(
+                "{{\"type\":\"recovery-key\",\"recovery_key\":\"{text}\"}}\n{{\"id\":\"00\"}}\n"
+            ),
+            format!("# printed\r\n{}\r\n", text.replace('-', " ")),
+            format!("\u{201c}{curly}\u{201d}\n{text}\n"),
+        ] {
+            let Secret::Recovery(back) = Secret::parse_recovery(&around).unwrap() else { panic!() };
+            assert_eq!(*back, **key, "{around}");
+        }
+        let other = Secret::new_recovery().unwrap().print_recovery().unwrap();
+        let two = Secret::parse_recovery(&format!("{text}\n{}\n", *other)).unwrap_err();
+        assert!(two.message().contains("two recovery keys"), "{two}");
     }
 
     #[test]

@@ -79,6 +79,12 @@ impl Lab {
         Connection::open(self.path(name)).unwrap().execute_batch(sql).unwrap();
     }
 
+    /// A file that only this user may read.
+    pub fn secret(&self, name: &str, text: impl AsRef<[u8]>) {
+        fs::write(self.path(name), text).unwrap();
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
     pub fn number(&self, name: &str, sql: &str) -> i64 {
         Connection::open(self.path(name)).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
     }
