@@ -45,6 +45,8 @@ mod chance;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod codec;
+mod count;
+mod disk;
 pub mod error;
 pub mod format;
 pub mod keeper;

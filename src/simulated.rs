@@ -5,14 +5,12 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 
-use crate::types::Timestamp;
-
 /// What controls a simulated thread.
 pub(crate) trait World {
     /// Fills bytes that look random.
     fn random(&self, bytes: &mut [u8]);
-    /// The time.
-    fn now(&self) -> Timestamp;
+    /// The time, in UTC microseconds since 1970.
+    fn now(&self) -> i64;
     /// An operation on local state is about to happen.
     fn local(&self, what: &str) -> io::Result<()>;
     /// How many neighbours are merged into one; few, so that short runs have merges.

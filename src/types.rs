@@ -134,7 +134,7 @@ impl Timestamp {
     pub fn now() -> Self {
         #[cfg(test)]
         if let Some(world) = crate::simulated::world() {
-            return world.now();
+            return Self(world.now());
         }
         SystemTime::now().into()
     }

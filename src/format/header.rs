@@ -11,8 +11,13 @@
 //! ```
 
 use super::wire::{DecodeError, DecodeKind, Reader, Writer};
-use super::{FORMAT_VERSION, MAGIC};
 use crate::types::KeyId;
+
+/// The version that this code writes, and the only one that it reads.
+pub const FORMAT_VERSION: u8 = 1;
+
+/// The first four bytes of every object.
+pub const MAGIC: [u8; 4] = *b"PGKP";
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::codec::batch::Decoder;
 use crate::error::Result;
 use crate::format::segment::SegmentKind;
-use crate::ops::verify::Finding;
+use crate::ops::finding::Finding;
 use crate::progress::{Monitor, check_cancelled};
 use crate::repo::chain::{Chain, Segment};
 use crate::types::{Digest, PageNo};

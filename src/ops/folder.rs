@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::disk;
 
 /// An open folder.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ mod beside;
 pub mod copy;
 pub mod difference;
 pub mod drift;
+pub mod finding;
 mod folder;
 pub mod follow;
 pub mod freshness;

@@ -9,9 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::folder::{Folder, handles_of};
-use crate::store::disk;
 
 /// What scratch files end with.
 const SCRATCH: &str = ".db";

@@ -19,6 +19,7 @@
 //! | something that has the name of an object and is no file | damage; nothing moves it |
 //! | something that has no name of an object | a remark; nothing moves it |
 
+use crate::ops::finding::few;
 use std::collections::{HashMap, HashSet};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -29,6 +30,7 @@ use crate::format::record::Record;
 use crate::format::segment::{PART_HEADER_LEN, PartHeader};
 use crate::format::snapshot::SnapshotRecord;
 use crate::format::writer::WriterClaim;
+use crate::ops::finding::FEW;
 use crate::ops::restore::check_above_hole;
 use crate::policy::clock::local;
 use crate::progress::{Monitor, check_cancelled};
@@ -50,9 +52,6 @@ pub(crate) enum Look {
     /// At the small records, both copies of the description and the fronts of parts, too.
     Close,
 }
-
-/// How many remarks are told one by one: somebody may have put any number of files there.
-const FEW: usize = 10;
 
 /// What is wrong with a history.
 #[derive(Debug, Default)]
@@ -81,16 +80,6 @@ impl Soundness {
     pub(crate) fn remarked(&self) -> Vec<String> {
         few(self.remarks.iter().map(|p| format!("{}: {}", p.object, p.message)))
     }
-}
-
-/// The first few of some texts, and how many more there are.
-pub(crate) fn few(texts: impl ExactSizeIterator<Item = String>) -> Vec<String> {
-    let more = texts.len().saturating_sub(FEW);
-    let mut shown: Vec<String> = texts.take(FEW).collect();
-    if more > 0 {
-        shown.push(format!("and {more} more like these"));
-    }
-    shown
 }
 
 /// Judges a history by its chain, which was read the tolerant way.

@@ -20,9 +20,12 @@
 //! each page of the database at its largest, besides what the chain itself takes. Ages and what is not needed add up to the
 //! bytes of all segments.
 
+mod changes;
 mod cost;
 mod tables;
 
+use crate::count::number;
+use crate::count::part;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -38,6 +41,7 @@ use crate::repo::history::History;
 use crate::repo::merge::{Use, each_version};
 use crate::types::{Clock, Seq, Timestamp};
 
+use changes::Changes;
 pub use cost::{PolicyCost, RuleCost};
 pub use tables::{TableChanges, Tables};
 
@@ -399,31 +403,6 @@ fn storage(history: &History, chain: &Chain) -> Result<Storage> {
     Ok(storage)
 }
 
-/// How often pages changed.
-#[derive(Debug, Default)]
-struct Changes {
-    /// By page number, as far as pages are as large as the newest commit's.
-    counts: Vec<u32>,
-    /// The sum of `counts`.
-    of_size: u64,
-    /// Changes from before the page size changed.
-    of_other_size: u64,
-}
-
-impl Changes {
-    fn add(&mut self, page: u32) {
-        let at = usize::try_from(page).unwrap_or(usize::MAX);
-        if let Some(count) = self.counts.get_mut(at) {
-            *count = count.saturating_add(1);
-        }
-        self.of_size += 1;
-    }
-
-    fn distinct(&self) -> u64 {
-        number(self.counts.iter().filter(|n| **n > 0).count())
-    }
-}
-
 /// What a walk over the indexes counts.
 struct Walk {
     /// For each choice and segment the versions that some restore point needs.
@@ -535,16 +514,6 @@ fn bump(counts: &mut [u64; 6], age: Age, by: u64) {
     if let Some(count) = at.and_then(|at| counts.get_mut(at)) {
         *count = count.saturating_add(by);
     }
-}
-
-/// So much of `whole` as `n` is of `of`.
-fn part(whole: u64, n: u64, of: u64) -> u64 {
-    let share = u128::from(whole) * u128::from(n) / u128::from(of.max(1));
-    u64::try_from(share).unwrap_or(whole).min(whole)
-}
-
-fn number(n: usize) -> u64 {
-    u64::try_from(n).unwrap_or(u64::MAX)
 }
 
 /// Near enough for ratios.

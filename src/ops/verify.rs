@@ -17,6 +17,7 @@
 
 mod looked;
 
+use crate::ops::finding::Finding;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,7 +35,7 @@ use crate::ops::restore::{Opener, write_pages};
 use crate::ops::scratch::Scratch;
 use crate::ops::soundness::{Look, judge};
 use crate::progress::{Monitor, Phase, check_cancelled};
-use crate::repo::chain::{Chain, Commit, Problem, Segment, replaced_too_fast};
+use crate::repo::chain::{Chain, Commit, Segment, replaced_too_fast};
 use crate::repo::history::History;
 use crate::repo::host;
 use crate::repo::merge::loss::loss;
@@ -112,29 +113,6 @@ pub struct VerifyReport {
     pub remarks: Vec<Finding>,
     /// Whether there is one copy of the history's description, as older versions leave it; harmless while that is whole.
     pub described_once: bool,
-}
-
-/// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Finding {
-    /// The object, or the commit.
-    pub object: String,
-    /// What is wrong with it.
-    pub message: String,
-    /// The commit that it is about, if it is about one.
-    pub commit: Option<crate::types::Seq>,
-}
-
-impl Finding {
-    pub(crate) fn of(e: &Error) -> Self {
-        Problem::of(e).into()
-    }
-}
-
-impl From<Problem> for Finding {
-    fn from(Problem { object, message, .. }: Problem) -> Self {
-        Self { object, message, commit: None }
-    }
 }
 
 /// Verifies a history. `commit` is the one to restore at level restore; the newest if `None`.

@@ -15,8 +15,6 @@
 //! Deliberately absent: doubt about the present time. Under a clock that runs years ahead, windows and spans are over,
 //! and only counts, the floor and pins keep anything; whoever deletes has to look at the clock first.
 
-mod text;
-
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -27,7 +25,6 @@ use crate::policy::calendar::{Period, Unit, WallTime};
 use crate::types::{Seq, Timestamp};
 
 pub use crate::policy::calendar::{Zone, zone};
-pub use text::{PeriodsText, PolicyText};
 
 /// A commit as retention sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,7 +252,7 @@ impl Policy {
     }
 
     /// Refuses rules that can keep nothing: somebody meant something else by them.
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let bad = |rule: &str, why: String| {
             Err(Error::new(ErrorKind::Usage, why).with_object(format!("keep-{rule}")))
         };

@@ -12,10 +12,10 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
+use crate::disk::{Disk as _, Os};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::slot::{SecretKind, SlotFront};
 use crate::repo::local::is_trusted;
-use crate::store::disk::{Disk as _, Os};
 use crate::types::{parse_hex, random_bytes, write_hex};
 
 /// The alphabet of recovery keys: Crockford's base32.

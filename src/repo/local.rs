@@ -12,8 +12,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
+use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::disk;
 
 /// The longest of the small files; all of them have a few hundred bytes.
 const LONGEST: u64 = 1 << 20;

@@ -14,9 +14,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{Repository, absent, local};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::format::repository::first_half;
-use crate::store::disk;
 use crate::types::{Digest, RepositoryId};
 
 /// The memory of a place.

@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use super::local;
 use super::state::{self, Head};
+use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::clock::local;
 use crate::repo::chain::Chain;
 use crate::repo::history::History;
-use crate::store::disk;
 use crate::types::{Digest, Seq, Term, Timestamp};
 
 /// The newest commit that was seen.

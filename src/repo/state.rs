@@ -25,13 +25,13 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::SegmentRef;
 use crate::repo::chain::Chain;
 use crate::repo::history::History;
 use crate::repo::local;
 use crate::sqlite::source::Position;
-use crate::store::disk;
 use crate::types::{Digest, PageSize, SegmentId, Seq, Term, WriterToken};
 
 /// The version of the state file; another one is ignored.

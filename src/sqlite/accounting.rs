@@ -8,7 +8,7 @@
 
 use rusqlite::Connection;
 
-use super::check::{Answer, FINDINGS, Told, tell, text};
+use super::answer::{Answer, FINDINGS, Told, tell, text};
 use super::ffi::FileRef;
 use super::layout::{Freelist, number};
 use crate::error::{Error, ErrorKind, Result};

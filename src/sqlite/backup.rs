@@ -7,8 +7,8 @@
 use std::collections::VecDeque;
 
 use super::ffi::PageSink;
-use super::image::{Chunk, PageSource, pages_per_chunk, read_pages};
 use super::overlay::{Overlay, read_frame};
+use super::pages::{Chunk, PageSource, pages_per_chunk, read_pages};
 use super::pin::Pin;
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{PageNo, PageSize};

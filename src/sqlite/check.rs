@@ -8,6 +8,9 @@
 //! beside it and not a byte of it changes; but for [`Checker::of_scratch`], which has a file that nobody else wants. A database that is too
 //! unsound to be checked to the end is a finding like any other, not an error.
 
+use crate::sqlite::answer::failed_to;
+use crate::sqlite::answer::is_unsound;
+use crate::sqlite::answer::message;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -15,30 +18,17 @@ use std::time::Duration;
 
 use crossbeam_channel::RecvTimeoutError;
 use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags, ffi};
+use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags};
 
 use super::accounting;
+pub use super::answer::Answer;
+use super::answer::{FINDINGS, Told, tell, text};
 use super::ffi::forbid_other_files;
 use super::journal::leave_wal;
-use super::source_error;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How often a long check looks whether it should stop.
 const TICK: Duration = Duration::from_millis(50);
-
-/// How many findings of a check are kept.
-pub(super) const FINDINGS: usize = 10;
-
-/// What a check answers: nothing at all if the database is sound.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
-    /// What is wrong with the database.
-    pub unsound: Vec<String>,
-    /// Rows that break a rule of the application's own. SQLite lets an application store them, so nothing is damaged.
-    pub broken_rules: Vec<String>,
-    /// What could not be checked, and why.
-    pub unchecked: Vec<String>,
-}
 
 /// What became of an assertion.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,14 +41,6 @@ pub enum Asserted {
     Unsound(String),
     /// This program lacks something that the answer needs.
     Unanswered(String),
-}
-
-/// What a query of ours comes to.
-pub(super) enum Told<T> {
-    /// The answer.
-    All(T),
-    /// SQLite can't answer it here, for this reason.
-    Nothing(String),
 }
 
 /// What SQLite finds unsound in a database that may be in use; nothing if it can't be asked.
@@ -395,23 +377,6 @@ fn findings(connection: &Connection, pragma: &str, answer: &mut Answer) -> Resul
     Ok(told)
 }
 
-/// What came of a query of ours. That the database is unsound is a finding.
-pub(super) fn tell<T: Default>(
-    read: rusqlite::Result<T>,
-    what: &str,
-    answer: &mut Answer,
-) -> Result<Told<T>> {
-    match read {
-        Ok(told) => Ok(Told::All(told)),
-        Err(e) if is_unsound(&e) => {
-            answer.unsound.push(message(&e));
-            Ok(Told::All(T::default()))
-        }
-        Err(e) if is_unanswered(&e) => Ok(Told::Nothing(message(&e))),
-        Err(e) => Err(failed_to(e, what)),
-    }
-}
-
 /// Opens a file that nobody changes, without leaving anything beside it.
 pub(crate) fn connect_immutable(path: &Path) -> Result<Connection> {
     let uri = format!("file:{}?immutable=1", percent_encode(path));
@@ -430,21 +395,6 @@ fn is_about_schema(message: &str) -> bool {
     ["no such table", "no such column"].iter().any(|what| message.starts_with(what))
 }
 
-/// Whether an error says that the database is unsound.
-fn is_unsound(e: &rusqlite::Error) -> bool {
-    matches!(e.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-}
-
-/// Whether an error says that a query of ours, which is a right one, can't be answered here: nothing about the database.
-fn is_unanswered(e: &rusqlite::Error) -> bool {
-    let code = match e {
-        // Where SQLite tells at which place of a query it is.
-        rusqlite::Error::SqlInputError { error, .. } => Some(error.extended_code & 0xff),
-        e => e.sqlite_error().map(|e| e.extended_code & 0xff),
-    };
-    matches!(code, Some(ffi::SQLITE_ERROR | ffi::SQLITE_TOOBIG))
-}
-
 /// Whether this program lacks what somebody else's query needs.
 fn lacks(message: &str) -> bool {
     let of = ["collation", "function", "tokenizer", "module"];
@@ -452,35 +402,9 @@ fn lacks(message: &str) -> bool {
     starts("no such") || starts("unknown")
 }
 
-/// What SQLite says, without the query.
-fn message(e: &rusqlite::Error) -> String {
-    match e {
-        rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
-        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
-        e => e.to_string(),
-    }
-}
-
-/// A text of a row. A name need not be UTF-8.
-pub(super) fn text(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<String> {
-    let value = row.get_ref(column)?;
-    Ok(String::from_utf8_lossy(value.as_bytes_or_null()?.unwrap_or_default()).into_owned())
-}
-
 /// A name in SQL.
 fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-fn failed_to(e: rusqlite::Error, what: &str) -> Error {
-    let unsound = is_unsound(&e);
-    let error = source_error(e, what);
-    match error.kind() {
-        ErrorKind::Source if unsound => error.with_kind(ErrorKind::Damaged),
-        // The file is ours.
-        ErrorKind::Source | ErrorKind::Busy => error.with_kind(ErrorKind::Failure),
-        _ => error,
-    }
 }
 
 /// A path for a `file:` URI.

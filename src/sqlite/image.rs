@@ -11,15 +11,14 @@
 //! for a full image, and no proof for a delta.
 
 use super::backup::BackupImage;
-use super::ffi::FileRef;
 use super::overlay::{Overlay, read_frame, read_frames};
+pub use super::pages::{CHUNK_LEN, Chunk, PageSource};
 use super::pin::{Journal, Pin};
 use super::position::{Position, Since};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sqlite::pages::pages_per_chunk;
+use crate::sqlite::pages::read_pages;
 use crate::types::{PageNo, PageSize};
-
-/// How many bytes of pages a chunk has, at most.
-pub const CHUNK_LEN: usize = 1024 * 1024;
 
 /// Beyond this many new frames a scan is cheaper in memory than remembering which page each holds.
 const MAX_DELTA_FRAMES: u32 = 4 * 1024 * 1024;
@@ -34,31 +33,6 @@ pub enum Method {
     Raw,
     /// Through the online backup API.
     Backup,
-}
-
-/// A run of pages.
-#[derive(Clone, Debug, Default)]
-pub struct Chunk {
-    /// Their numbers, ascending.
-    pub pages: Vec<PageNo>,
-    /// Their contents, one after the other.
-    pub data: Vec<u8>,
-}
-
-/// Pages in ascending order, a chunk at a time.
-pub trait PageSource: Send {
-    /// Replaces the chunk's content with the next pages, at most [`CHUNK_LEN`] bytes of them. Answers
-    /// `false` when there are no more.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Source`] when the database can't be read.
-    fn next(&mut self, chunk: &mut Chunk) -> Result<bool>;
-
-    /// How many bytes of pages there are in all.
-    fn total_bytes(&self) -> u64;
-
-    /// The size of each page.
-    fn page_size(&self) -> PageSize;
 }
 
 /// What may have changed since a position.
@@ -187,17 +161,6 @@ impl<'p, 'c> PageReader<'p, 'c> {
         }
         Ok(content)
     }
-}
-
-pub(super) fn read_pages(pin: &Pin<'_>, first: PageNo, data: &mut [u8]) -> Result<()> {
-    let file = FileRef::database(pin.connection())?
-        .ok_or_else(|| Error::new(ErrorKind::Source, "has no file to read"))?;
-    file.read_at(data, pin.page_size().offset(first))?;
-    Ok(())
-}
-
-pub(super) fn pages_per_chunk(page_size: PageSize) -> usize {
-    CHUNK_LEN / page_size.bytes()
 }
 
 /// All pages, through SQLite's own handle.

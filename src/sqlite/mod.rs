@@ -5,6 +5,7 @@
 //! `ffi` is the only unsafe code, `wal` the pure parser.
 
 mod accounting;
+pub mod answer;
 mod backup;
 pub(crate) mod beside;
 pub mod check;
@@ -18,6 +19,7 @@ pub(crate) mod layout;
 pub mod library;
 pub(crate) mod notice;
 mod overlay;
+pub mod pages;
 pub mod pin;
 mod position;
 pub mod source;

@@ -4,7 +4,7 @@
 //! checksum that the wal-index has for the last; and not at all if the file has everything already (see `pin`).
 
 use super::ffi::FileRef;
-use super::image::CHUNK_LEN;
+use super::pages::CHUNK_LEN;
 use super::pin::{Journal, Pin};
 use super::wal::{FRAME_HEADER_LEN, FrameHeader, HEADER_LEN, WalHeader, WalIndex, WalPosition};
 use crate::error::{Error, ErrorKind, Result};

@@ -7,7 +7,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Created, Store};
+use super::contract::{Created, Store};
 use crate::error::ErrorKind;
 
 /// Checks the whole contract on an empty store.

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Created, Entry, Store, Upload};
+use super::contract::{Created, Entry, Store, Upload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::Timestamp;
 

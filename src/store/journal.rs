@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::disk::{Disk, DiskFile, Os};
+use crate::disk::{Disk, DiskFile, Os};
 
 /// What was done.
 #[derive(Clone, Debug)]

@@ -15,12 +15,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::disk::{self, Disk, DiskFile, Os, is_absent, is_temporary};
-use super::shared::Shared;
-use super::{
+use super::contract::{
     Created, Entry, Nature, Store, Upload, already_there, check_name, check_prefix, is_folder_name,
-    is_part_of_name, strange, too_large,
+    is_part_of_name, too_large,
 };
+use super::shared::Shared;
+use super::strange;
+use crate::disk::{self, Disk, DiskFile, Os, is_absent, is_temporary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::Timestamp;
 
@@ -397,13 +398,13 @@ impl Staged {
     fn publish(mut self) -> Result<Created> {
         let Some(temporary) = self.temporary.clone() else { return Ok(Created::Exists) };
         let published = self.file.sync().and_then(|()| {
-            let created = disk::publish_new(&*self.disk, &temporary, &self.path)?;
-            if created == Created::New {
+            let is_new = disk::publish_new(&*self.disk, &temporary, &self.path)?;
+            if is_new {
                 self.temporary = None;
             }
             // Whoever created one that was there before may have died before its name was durable.
             self.disk.sync_dir(&self.dir)?;
-            Ok(created)
+            Ok(if is_new { Created::New } else { Created::Exists })
         });
         published.map_err(|e| storage(e, "cannot be written", &*self.name))
     }

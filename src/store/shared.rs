@@ -13,7 +13,7 @@ use std::path::Path;
 
 use rustix::fs::{Gid, Mode, OFlags, Uid, fchown};
 
-use super::disk::{Disk, DiskFile, Os};
+use crate::disk::{Disk, DiskFile, Os};
 
 /// Permissions of the group: to read, to write, and to hand the group down to what is created in a folder.
 const READ: u32 = 0o040;

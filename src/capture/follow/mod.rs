@@ -12,6 +12,7 @@
 //! - Every commit is either captured as a transaction of its own, or a scan is published that is marked as one.
 //! - Capture resumes by itself after every fault, but for another writer that took over the history.
 
+mod options;
 mod publisher;
 mod shared;
 mod status;
@@ -23,7 +24,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::capture::commit::CaptureOptions;
 use crate::codec::pool::panicked;
 #[cfg(doc)]
 use crate::error::ErrorKind;
@@ -34,36 +34,10 @@ use crate::sqlite::notice::Notice;
 use crate::sqlite::source::Source;
 use crate::types::Seq;
 
+pub use options::FollowOptions;
 use publisher::Publisher;
 use shared::Shared;
 pub use status::{Activity, Event, Fault, Listener, Status, TailStats};
-
-/// How to follow.
-#[derive(Clone, Debug)]
-pub struct FollowOptions {
-    /// How long to collect commits for one published object; zero to publish each at once.
-    pub interval: Duration,
-    /// The WAL is handed off at this size in bytes, even if that disturbs.
-    pub wal_limit: u64,
-    /// How many bytes of pages are kept aside while the repository can't be reached, before a scan has to do.
-    pub spool_limit: u64,
-    /// How long a follower that is told to stop goes on trying to reach the repository.
-    pub stop_patience: Duration,
-    /// How to compress, and what time it is.
-    pub capture: CaptureOptions,
-}
-
-impl Default for FollowOptions {
-    fn default() -> Self {
-        Self {
-            interval: Duration::from_secs(1),
-            wal_limit: 64 * 1024 * 1024,
-            spool_limit: 1024 * 1024 * 1024,
-            stop_patience: Duration::from_secs(5),
-            capture: CaptureOptions::default(),
-        }
-    }
-}
 
 /// A follower at work. Dropping it stops it, as [`Follower::stop`] does, without telling how that went.
 #[derive(Debug)]

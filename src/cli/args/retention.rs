@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::when::when;
 
-use crate::policy::retention::PeriodsText;
+use crate::policy::policy_text::PeriodsText;
 
 /// Keep what a policy promises, and reclaim the room of everything else
 ///

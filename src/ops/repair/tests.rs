@@ -1,5 +1,6 @@
 //! Histories with every kind of damage: what a repair says remains is exactly what can be restored afterwards.
 
+use crate::types::Seq;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

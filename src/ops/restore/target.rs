@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Gid, Mode, Uid};
 
+use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::folder::Folder;
 use crate::ops::scratch::Scratch;
@@ -20,7 +21,6 @@ use crate::progress::Monitor;
 use crate::repo::Repository;
 use crate::repo::local::is_trusted;
 use crate::sqlite::connection::check_unused;
-use crate::store::disk;
 
 /// What SQLite keeps beside a database.
 const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];

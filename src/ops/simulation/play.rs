@@ -1,5 +1,6 @@
 //! One run from a seed: its cast, its beginning, its end, and how a run that went wrong is made small.
 
+use crate::types::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -23,7 +24,7 @@ use crate::repo::writer::Writer;
 use crate::simulated::{self, World};
 use crate::sqlite::pin::Pin;
 use crate::store::MemoryStore;
-use crate::types::{Clock, Digest, Seq, Timestamp};
+use crate::types::{Clock, Digest, Seq};
 
 const DAY: i64 = 24 * 3600 * 1_000_000;
 /// When the histories begin that runs find: 2026-02-20T00:00:00Z.
@@ -310,7 +311,7 @@ fn beginnings() -> &'static [Beginning] {
 fn begin(which: usize, state: &Path) -> Beginning {
     let world = Arc::new(Prologue(Mutex::new((Random::new(which as u64), BEFORE))));
     let _world = simulated::enter(Some(world.clone() as Arc<dyn World>));
-    let clock = Clock::new(move || world.now());
+    let clock = Clock::new(move || Timestamp(world.now()));
     let kdf = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
     let secret = Arc::new(Secret::new_recovery().unwrap());
     let make = |state: PathBuf| {
@@ -354,10 +355,10 @@ impl World for Prologue {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         bytes.fill_with(|| u8::try_from(inner.0.below(256)).unwrap());
     }
-    fn now(&self) -> Timestamp {
+    fn now(&self) -> i64 {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.1 += 1_000_000;
-        Timestamp(inner.1)
+        inner.1
     }
     fn local(&self, _: &str) -> std::io::Result<()> {
         Ok(())
@@ -378,8 +379,8 @@ impl World for Epilogue {
         let mut random = self.1.lock().unwrap_or_else(PoisonError::into_inner);
         bytes.fill_with(|| u8::try_from(random.below(256)).unwrap());
     }
-    fn now(&self) -> Timestamp {
-        self.0.now()
+    fn now(&self) -> i64 {
+        self.0.now().0
     }
     fn local(&self, _: &str) -> std::io::Result<()> {
         Ok(())

@@ -190,8 +190,8 @@ impl World for Mind {
         bytes.fill_with(|| u8::try_from(random.below(256)).unwrap());
     }
 
-    fn now(&self) -> Timestamp {
-        self.schedule.now()
+    fn now(&self) -> i64 {
+        self.schedule.now().0
     }
 
     fn local(&self, what: &str) -> io::Result<()> {

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{number, part};
+use crate::count::{number, part};
 use crate::error::Result;
 use crate::ops::prune::{DELETED, pins, points};
 use crate::policy::retention::{Plan, Policy, Reason, Zone};

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::Changes;
+use super::changes::Changes;
 use crate::error::Result;
 use crate::ops::restore::{check_space, write_pages};
 use crate::ops::scratch::Scratch;

@@ -1,7 +1,7 @@
 //! What SQLite and the user's assertions say of one restored commit.
 
-use super::Finding;
 use crate::error::Result;
+use crate::ops::finding::Finding;
 use crate::repo::doubt::{ASSERTION, INTEGRITY, KEYS};
 use crate::sqlite::check::{Asserted, Checker};
 

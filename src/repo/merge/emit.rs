@@ -11,8 +11,8 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::Options;
 use super::window::{Source, Version};
+use super::work::Options;
 use crate::codec::batch::{BATCH_LEN, DataSeal, Decoder, SelfCheck};
 use crate::codec::digest::PageHasher;
 use crate::codec::pool::panicked;

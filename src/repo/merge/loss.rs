@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use super::window::{Source, Window, Windows};
-use super::{Keep, Work, epochs};
+use super::work::{Keep, Work, epochs};
 use crate::codec::batch::Decoder;
 use crate::codec::pool;
 use crate::error::{Error, ErrorKind, Result};

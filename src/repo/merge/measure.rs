@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::emit::is_settled;
 use super::plan::Piece;
 use super::window::Windows;
-use super::{Keep, Work, epochs};
+use super::work::{Keep, Work, epochs};
 use crate::error::Result;
 use crate::format::segment::SegmentKind;
 use crate::progress::{Monitor, check_cancelled};

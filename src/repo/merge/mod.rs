@@ -24,112 +24,34 @@ mod sift;
 pub(crate) mod transfer;
 mod uses;
 mod window;
+mod work;
 
 use std::ops::Range;
-use std::sync::Arc;
 
-use crate::codec::batch::Compression;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::header::SPARSE;
-use crate::format::segment::{CommitRecord, Manifest, SegmentKind, SegmentRef};
+use crate::format::segment::{CommitRecord, Manifest};
 use crate::progress::Monitor;
-use crate::repo::chain::{Chain, Segment, without_pages};
+use crate::repo::chain::{Chain, without_pages};
 use crate::repo::data::{SegmentData, missing_part};
 use crate::repo::history::History;
 use crate::repo::term::Claim;
 use crate::store::Created;
-use crate::types::{SegmentId, Seq};
+use crate::types::SegmentId;
 
 use emit::Emitter;
-use kept::Kept;
 pub(crate) use measure::{needed, newest_bytes, pieces};
 use sift::Sifter;
 pub(crate) use uses::{Use, each_version};
 use window::Windows;
-
-/// Which commits a merge keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keep {
-    /// All that the segments have, restore points or not.
-    All,
-    /// Restore points.
-    Points,
-}
-
-/// How to merge.
-#[derive(Clone, Debug)]
-pub(crate) struct Options {
-    pub(crate) keep: Keep,
-    /// How hard to compress what is packed anew.
-    pub(crate) compression: Compression,
-    pub(crate) threads: usize,
-    /// Pack everything anew.
-    pub(crate) repack: bool,
-}
-
-impl Options {
-    /// The usual way to merge.
-    pub(crate) fn new(keep: Keep, threads: usize) -> Self {
-        Self { keep, compression: Compression::default(), threads, repack: false }
-    }
-}
+pub(crate) use work::{Keep, Options};
+use work::{Work, inconsistent};
 
 /// What a merge came to.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Merged {
     /// Bytes of sealed batches that were copied as they were.
     pub(crate) copied: u64,
-}
-
-/// The parts of a chain that a merge is about.
-struct Work<'c> {
-    /// What is replaced.
-    covered: &'c [Arc<Segment>],
-    /// What its pages are in: what is covered, from its last base on.
-    sources: &'c [Arc<Segment>],
-    /// What is built on them.
-    later: &'c [Arc<Segment>],
-    /// How the segment behind them names the last of them.
-    named: Option<SegmentRef>,
-}
-
-impl<'c> Work<'c> {
-    fn new(chain: &'c Chain, range: Range<usize>) -> Option<Self> {
-        let segments = chain.segments();
-        let is_base = |s: &Arc<Segment>| s.manifest.kind == SegmentKind::Base;
-        let covered = segments.get(range.clone())?;
-        let from = covered.iter().rposition(is_base).unwrap_or(0);
-        let sources = covered.get(from..).filter(|s| !s.is_empty())?;
-        let behind = segments.get(range.end..)?;
-        let later = behind.iter().position(is_base).unwrap_or(behind.len());
-        let named = behind.first().and_then(|s| s.manifest.parent);
-        Some(Self { covered, sources, later: behind.get(..later)?, named })
-    }
-
-    /// Which commits stay.
-    fn kept(&self, chain: &Chain, keep: Keep) -> Kept {
-        let stays = |seq: Seq| keep == Keep::All || !chain.expired().contains(seq);
-        let mut records: Vec<(CommitRecord, bool)> = Vec::new();
-        for segment in self.sources {
-            let states = segment.manifest.states().len();
-            let commits = segment.manifest.commits.iter().enumerate();
-            records.extend(commits.map(|(i, c)| (*c, i < states && stays(c.seq))));
-        }
-        let later: Vec<(Seq, u32)> = match keep {
-            Keep::Points => self
-                .later
-                .iter()
-                .flat_map(|s| s.manifest.states())
-                .filter(|c| stays(c.seq))
-                .map(|c| (c.seq, c.pages))
-                .collect(),
-            // Whatever the state at the end has may be needed by what is built on it.
-            Keep::All => {
-                records.last().map(|(c, _)| (Seq(u64::MAX), c.pages)).into_iter().collect()
-            }
-        };
-        Kept::new(&records, &later)
-    }
 }
 
 /// Merges the segments of a range of the chain, and publishes the result in a claimed term.
@@ -249,20 +171,4 @@ pub(crate) fn bury(
     let (_, bytes, _) = data.finish(&name, manifest, SPARSE)?;
     history.repository().store().create(&name, &bytes)?;
     Ok(())
-}
-
-/// The ranges of a chain's segments that are built on one base each.
-fn epochs(chain: &Chain) -> Vec<Range<usize>> {
-    let segments = chain.segments();
-    let is_base =
-        |at: &usize| segments.get(*at).is_some_and(|s| s.manifest.kind == SegmentKind::Base);
-    let bases: Vec<usize> = (0..segments.len()).filter(is_base).collect();
-    let ends = bases.iter().skip(1).copied().chain([segments.len()]);
-    bases.iter().copied().zip(ends).map(|(from, until)| from..until).collect()
-}
-
-fn inconsistent() -> Error {
-    Error::new(ErrorKind::Failure, "a merge would not have kept every commit as it was").with_hint(
-        "nothing was published; this is a defect of pagekeep, or of this machine's memory",
-    )
 }

@@ -1,9 +1,9 @@
 //! Which versions of a window survive, and the proof that nothing else was needed.
 
 use super::emit::Survivor;
-use super::inconsistent;
 use super::kept::{Kept, Life, Sums};
 use super::window::{Version, Window};
+use super::work::inconsistent;
 use crate::error::Result;
 use crate::format::segment::CommitRecord;
 use crate::types::Seq;

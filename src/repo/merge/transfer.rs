@@ -14,7 +14,7 @@ use super::emit::Emitter;
 use super::kept::Kept;
 use super::sift::Sifter;
 use super::window::Windows;
-use super::{Options, inconsistent};
+use super::work::{Options, inconsistent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::header::SPARSE;
 use crate::format::names::LogName;

@@ -5,7 +5,7 @@
 
 use super::kept::Kept;
 use super::window::Windows;
-use super::{Keep, Work, epochs};
+use super::work::{Keep, Work, epochs};
 use crate::error::Result;
 use crate::progress::{Monitor, check_cancelled};
 use crate::repo::chain::Chain;

@@ -1,5 +1,6 @@
 //! Numbers of lost commits: they never name other content, whatever was damaged and wherever a repair died.
 
+use crate::types::Seq;
 use std::collections::BTreeMap;
 
 use super::*;

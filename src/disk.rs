@@ -1,5 +1,5 @@
-//! What [`super::local`] asks of a file system, one call for each change, so that tests can have the machine lose its power
-//! between any two of them (`journal`).
+//! What is asked of a file system, one call for each change, so that tests can have the machine lose its power
+//! between any two of them (`store::journal`).
 //!
 //! Also how files come to their final names here: written under a temporary name that no listing shows, made durable, and
 //! then linked, which fails if the name is taken.
@@ -13,7 +13,6 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use super::Created;
 use crate::types::{random_bytes, write_hex};
 
 /// The prefix of unfinished writes.
@@ -86,16 +85,16 @@ impl DiskFile for File {
     }
 }
 
-/// Gives a finished temporary file its final name, unless that is taken. The temporary name is gone
-/// if, and only if, the answer is [`Created::New`].
-pub(crate) fn publish_new(disk: &dyn Disk, temporary: &Path, path: &Path) -> io::Result<Created> {
+/// Gives a finished temporary file its final name, and returns whether it did: not if that is taken. If so,
+/// the temporary name is gone.
+pub(crate) fn publish_new(disk: &dyn Disk, temporary: &Path, path: &Path) -> io::Result<bool> {
     let published = match disk.link(temporary, path) {
         Err(e) if no_hard_links(&e) => disk.rename(temporary, path),
         linked => linked.and_then(|()| disk.remove(temporary)),
     };
     match published {
-        Ok(()) => Ok(Created::New),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(Created::Exists),
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(e) => Err(e),
     }
 }
@@ -191,10 +190,10 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let (a, b) = (dir.path().join("a"), dir.path().join("b"));
             fs::write(&a, "1").unwrap();
-            assert_eq!(publish_new(disk, &a, &b).unwrap(), Created::New, "{disk:?}");
+            assert!(publish_new(disk, &a, &b).unwrap(), "{disk:?}");
             assert!(!a.exists(), "{disk:?}");
             fs::write(&a, "2").unwrap();
-            assert_eq!(publish_new(disk, &a, &b).unwrap(), Created::Exists, "{disk:?}");
+            assert!(!publish_new(disk, &a, &b).unwrap(), "{disk:?}");
             assert_eq!(fs::read(&b).unwrap(), b"1", "{disk:?}");
             assert!(a.exists(), "{disk:?}");
         }

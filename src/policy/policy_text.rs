@@ -12,8 +12,8 @@ use chrono::TimeDelta;
 use serde::de::{Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, de};
 
-use super::{Periods, Policy, Zone, zone};
 use crate::error::{Error, ErrorKind, Result};
+use crate::policy::retention::{Periods, Policy, Zone, zone};
 use crate::policy::selector::parse_span;
 
 /// A policy as a configuration file has it.
