@@ -2,7 +2,9 @@
 
 mod capture;
 mod copy;
+mod global;
 mod key;
+mod parse;
 mod repair;
 mod retention;
 mod stats;
@@ -12,6 +14,7 @@ use std::path::PathBuf;
 
 pub(crate) use capture::{BackupArgs, Reader, WatchArgs, compression};
 pub(crate) use copy::CopyArgs;
+pub(crate) use global::{Color, Global};
 pub(crate) use key::{KeyCommand, NewKeyArgs, RotateArgs};
 pub(crate) use repair::RepairArgs;
 pub(crate) use retention::{HoldCommand, PolicyArgs, PruneArgs, UndeleteArgs};
@@ -19,6 +22,7 @@ pub(crate) use stats::{ByArg, StatsArgs};
 use when::when;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use parse::{parse_duration, parse_percent};
 
 /// What `--help` ends with.
 const EXIT_CODES: &str = concat!(
@@ -49,54 +53,6 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-/// Options that go before or after any command.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Global options")]
-pub(crate) struct Global {
-    /// The repository: a directory
-    #[arg(short, long, global = true, env = "PAGEKEEP_REPO", value_name = "REPO")]
-    pub(crate) repo: Option<String>,
-    /// Open the repository with this key file [env: PAGEKEEP_KEY_FILE]
-    #[arg(long, global = true, value_name = "FILE", group = "secret")]
-    pub(crate) key_file: Option<PathBuf>,
-    /// Read the passphrase from the first line of this file [env: PAGEKEEP_PASSWORD has the passphrase itself]
-    #[arg(long, global = true, value_name = "FILE", group = "secret")]
-    pub(crate) password_file: Option<PathBuf>,
-    /// Read the passphrase from the first line that this shell command prints
-    #[arg(long, global = true, value_name = "COMMAND", group = "secret")]
-    pub(crate) password_command: Option<String>,
-    /// Open the repository with the recovery key in this file
-    #[arg(long, global = true, value_name = "FILE", group = "secret")]
-    pub(crate) recovery_key_file: Option<PathBuf>,
-    /// Where this machine keeps what it remembers; can be deleted at any time [env: PAGEKEEP_STATE_DIR]
-    /// [default: $XDG_STATE_HOME/pagekeep or ~/.local/state/pagekeep]
-    #[arg(long, global = true, value_name = "DIR")]
-    pub(crate) state_dir: Option<PathBuf>,
-    /// Worker threads [default: one for each core]
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) threads: Option<u16>,
-    /// Print JSON, one object a line
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-    /// Print no progress, no summary, and no line for each commit; faults and warnings stay
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
-    pub(crate) quiet: bool,
-    /// Say what is being done and how long each phase took
-    #[arg(short, long, global = true)]
-    pub(crate) verbose: bool,
-    /// When to use colours
-    #[arg(long, global = true, value_name = "CHOICE", default_value = "auto", value_enum)]
-    pub(crate) color: Color,
-}
-
-/// When to use colours. `NO_COLOR` counts for `auto`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Color {
-    Auto,
-    Always,
-    Never,
 }
 
 #[derive(Debug, Subcommand)]
@@ -393,26 +349,6 @@ pub(crate) struct ManArgs {
     /// Write the pages of all commands into this folder
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-}
-
-/// A percentage in millionths.
-fn parse_percent(text: &str) -> Result<u32, String> {
-    let number = text.strip_suffix('%').unwrap_or(text).trim();
-    let percent: f64 = number.parse().map_err(|_| "not a percentage, such as 10%".to_owned())?;
-    if !(percent > 0.0 && percent <= 100.0) {
-        return Err("a percentage is above 0 and at most 100".to_owned());
-    }
-    // In range, so the cast is exact enough.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let ppm = (percent * 10_000.0).ceil() as u32;
-    Ok(ppm)
-}
-
-pub(crate) fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
-    crate::policy::selector::parse_span(text)
-        .and_then(|span| span.to_std().ok())
-        .filter(|d| !d.is_zero())
-        .ok_or_else(|| "not a time, such as 90s or 10m".to_owned())
 }
 
 #[cfg(test)]

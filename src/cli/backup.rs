@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::args::{self, BackupArgs};
 use super::context::Context;
-use super::list::commit_json;
+use super::describe::commit_json;
 use super::output::{bytes, counted, time};
 use super::progress::Progress;
 use crate::codec::batch::SelfCheck;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Local};
 use serde_json::json;
 
-use super::Ended;
 use super::args::Global;
+use super::ended::Ended;
 use super::output::{Output, quote};
 use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};

@@ -1,15 +1,17 @@
 //! `snapshots`, `log`, `show` and `label`: what there is, and names for it.
 
+use crate::cli::describe::chosen;
+use crate::cli::describe::commit_json;
+use crate::cli::describe::neighbours;
 use serde_json::{Value, json};
 
-use super::Ended;
 use super::args::{FilterArgs, LabelArgs, LogArgs, ShowArgs, SnapshotsArgs};
 use super::context::{Context, Selected, asked, now, shown};
+use super::describe::outcome;
+use super::ended::Ended;
 use super::output::{ago, bytes, count, counted, table, time};
-use super::status::outcome;
 use super::terminal::bold;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::segment::CommitRecord;
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::labels::{not_readable, passed_over};
 use crate::policy::guess::meant;
@@ -17,31 +19,8 @@ use crate::policy::order::backwards;
 use crate::policy::selector::{Edge, Moment, Selector, TIMES, split_target, trimmed};
 use crate::repo::Repository;
 use crate::repo::chain::Commit;
-use crate::repo::history::{History, Snapshot};
-use crate::types::{Seq, Timestamp};
-
-/// A commit as JSON.
-pub(crate) fn commit_json(
-    history: &str,
-    seq: Seq,
-    record: &CommitRecord,
-    labels: &[&str],
-) -> Value {
-    json!({
-        "type": "commit",
-        "history": history,
-        "seq": seq,
-        "time": record.time,
-        "pages": record.pages,
-        "changed_pages": record.changed,
-        "stored_bytes": record.stored,
-        "digest": record.digest,
-        // The last one, as before there were several; and all.
-        "label": labels.last(),
-        "labels": labels,
-        "kind": record.kind.name(),
-    })
-}
+use crate::repo::history::Snapshot;
+use crate::types::Timestamp;
 
 /// Which commits to list, resolved.
 struct Filter {
@@ -168,28 +147,6 @@ fn why(labels: &[&Snapshot]) -> String {
     if found.is_empty() { "newest".to_owned() } else { found.join(", ") }
 }
 
-/// That there is one copy of a history's description.
-pub(crate) fn described_once(history: &History) -> String {
-    format!(
-        "{} is described once, as older versions did it; the next backup or prune, or `pagekeep repair --apply`, adds the second \
-         copy, {}",
-        history.name(),
-        history.names().about_2()
-    )
-}
-
-/// One history, or all that can be read; of what can't, and of what is gone, it tells.
-pub(crate) fn chosen(
-    context: &Context,
-    repository: &Repository,
-    name: Option<&str>,
-) -> Result<Vec<History>> {
-    match name {
-        Some(name) => Ok(vec![repository.history(name)?]),
-        None => context.all_histories(repository),
-    }
-}
-
 pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
     let repository = context.repository()?;
     let filter = Filter::new(&args.filter)?;
@@ -310,18 +267,6 @@ pub(crate) fn show(context: &Context, args: &ShowArgs) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// The commits before and after one, for people.
-pub(crate) fn neighbours(chain: &crate::repo::chain::Chain, commit: &Commit) -> Vec<String> {
-    // A prune may have left gaps.
-    let before = chain.commits().rev().find(|c| c.seq < commit.seq);
-    let after = chain.commits().find(|c| c.seq > commit.seq);
-    let line = |word: &str, c: Option<Commit>| {
-        c.map(|c| format!("{word} it: seq:{}, {}", c.seq, time(c.record.time)))
-            .unwrap_or_else(|| format!("{word} it: nothing"))
-    };
-    vec![line("before", before), line("after", after)]
 }
 
 pub(crate) fn label(context: &Context, args: &LabelArgs) -> Result<()> {

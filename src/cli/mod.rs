@@ -9,6 +9,8 @@ mod bar;
 mod context;
 mod copy;
 mod demo;
+mod describe;
+mod ended;
 mod generate;
 mod input;
 mod keys;
@@ -40,20 +42,10 @@ use crate::error::{ErrorKind, Result};
 use crate::progress::stopped;
 use args::{Cli, Command};
 use context::Context;
+use ended::Ended;
 use output::Output;
 use progress::stop_requested;
 use terminal::printable;
-
-/// What a command ended with, when it did not fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
-    /// All is well.
-    Well,
-    /// A verification or comparison found damage.
-    Damaged,
-    /// An assertion does not hold, and nothing is damaged.
-    Refuted,
-}
 
 /// The exit code of `status` when something is older than it was asked to be.
 const LATE: u8 = 6;

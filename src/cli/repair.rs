@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::Ended;
 use super::args::RepairArgs;
 use super::context::Context;
-use super::list::{chosen, described_once};
+use super::describe::{chosen, described_once};
+use super::ended::Ended;
 use super::output::{counted, quote, time};
 use super::progress::Progress;
 use crate::error::Result;

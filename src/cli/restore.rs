@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::args::{RestoreArgs, check_of};
 use super::context::{Context, Selected, asked};
-use super::list::{commit_json, neighbours};
+use super::describe::{commit_json, neighbours};
 use super::output::{ago, bytes, counted, time};
 use super::progress::Progress;
 use crate::error::Result;

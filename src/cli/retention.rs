@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::args::{HoldCommand, PolicyArgs, PruneArgs, UndeleteArgs};
 use super::context::Context;
+use super::describe::chosen;
 use super::input;
-use super::list::chosen;
 use super::output::{bytes, counted, quote, table, time};
 use super::progress::Progress;
 use crate::error::{Error, ErrorKind, Result};

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::Ended;
 use super::args::{DriftArgs, RewindArgs, check_of};
 use super::context::{Context, asked, now};
+use super::ended::Ended;
 use super::output::{count, counted, quote, table, time};
 use super::progress::Progress;
 use super::terminal::{Line, red};

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::args::{ByArg, StatsArgs};
 use super::context::Context;
-use super::list::chosen;
+use super::describe::chosen;
 use super::output::{bytes, count, counted, quote, table, time};
 use super::progress::Progress;
 use super::retention::policy_text;

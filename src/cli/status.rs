@@ -1,14 +1,15 @@
 //! `status`: for each history, how fresh, how proven, how large.
 
+use crate::cli::describe::outcome;
 use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::Ended;
 use super::args::StatusArgs;
 use super::context::{Context, shown};
-use super::list::{chosen, described_once};
+use super::describe::{chosen, described_once};
+use super::ended::Ended;
 use super::output::{ago, bytes, counted, quote, second, span, time};
 use super::progress::Progress;
 use super::terminal::bold;
@@ -179,26 +180,6 @@ const fn name_of(about: About) -> &'static str {
         About::Database => "database",
         About::Data => "data",
     }
-}
-
-/// What a proof came to; behind the word stands when and where that was.
-pub(super) fn outcome(history: &History, proof: &Proof, when: &str) -> String {
-    let word = match About::of(history, proof) {
-        None => "passed",
-        Some(About::Backup | About::Database) => "FAILED",
-        Some(About::Data) => "not as wished",
-    };
-    let share = f64::from(proof.coverage_ppm) / 1e4;
-    let part = match proof.level {
-        _ if proof.coverage_ppm == 1_000_000 => String::new(),
-        Level::Restore => format!(", {share:.1}% of the checks could be made"),
-        Level::Chain | Level::Data => format!(", {share:.1}% of the batches"),
-    };
-    // Which commit it is about stands in front already.
-    let object = format!("{}@seq:{}: ", history.name(), proof.seq);
-    let failure = proof.failure.as_deref().map(|f| f.strip_prefix(&object).unwrap_or(f));
-    let failure = failure.map_or(String::new(), |f| format!(": {f}"));
-    format!("{word}{when}{part}{failure}")
 }
 
 /// Tells what is older than it may be.

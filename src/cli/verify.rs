@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::Ended;
 use super::args::{LevelArg, VerifyArgs};
 use super::context::Context;
-use super::list::described_once;
+use super::describe::described_once;
+use super::ended::Ended;
 use super::output::{bytes, counted};
 use super::progress::Progress;
 use super::terminal::red;

@@ -1,7 +1,7 @@
 //! How to follow.
 
 use crate::capture::commit::CaptureOptions;
-use crate::capture::follow::Duration;
+use std::time::Duration;
 /// How to follow.
 #[derive(Clone, Debug)]
 pub struct FollowOptions {

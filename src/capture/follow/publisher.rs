@@ -15,7 +15,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::FollowOptions;
+use super::options::FollowOptions;
 use super::shared::{Ended, Shared};
 use super::status::{Activity, Event, Fault, Listener, describe};
 use super::tidy::Tidier;

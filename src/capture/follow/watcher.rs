@@ -15,7 +15,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::FollowOptions;
+use super::options::FollowOptions;
 use super::shared::{Ended, FOREVER, Shared};
 use super::status::Activity;
 use crate::capture::group::Group;

@@ -134,5 +134,5 @@ fn grace(text: &str) -> Result<Duration, String> {
     if text.trim() == "0" {
         return Ok(Duration::ZERO);
     }
-    super::parse_duration(text)
+    super::parse::parse_duration(text)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::PolicyArgs;
+use super::retention::PolicyArgs;
 
 /// Show what a history costs, and why: growth, ages, changes, compression, rules, tables
 ///

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::plan::Plan;
-use super::{Action, Fault, RepairOptions};
+use super::report::{Action, Fault, RepairOptions};
 use crate::capture::commit::{CaptureOptions, capture};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::header::SPARSE;

@@ -3,8 +3,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Action, Fault, QUARANTINE, RepairOptions, RepairReport, marks};
+use super::marks;
+use super::report::{Action, Fault, RepairOptions, RepairReport};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::names::QUARANTINE;
 use crate::ops::audit;
 use crate::ops::restore::Opener;
 use crate::ops::soundness::{Look, Soundness, judge};

@@ -3,13 +3,13 @@
 use super::kept::Kept;
 use crate::codec::batch::Compression;
 use crate::error::{Error, ErrorKind};
+use crate::format::segment::CommitRecord;
 use crate::format::segment::{SegmentKind, SegmentRef};
 use crate::repo::Arc;
-use crate::repo::merge::Chain;
-use crate::repo::merge::CommitRecord;
-use crate::repo::merge::Range;
+use crate::repo::chain::Chain;
 use crate::repo::segment::Segment;
 use crate::types::Seq;
+use std::ops::Range;
 /// Which commits a merge keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keep {
