@@ -30,7 +30,8 @@ use pagekeep::ops::backup::{BackupOptions, backup};
 use pagekeep::ops::follow::{WatchOptions, follow};
 use pagekeep::progress::{Monitor, Silent};
 use pagekeep::repo::keys::Secret;
-use pagekeep::repo::{Repository, create_store};
+use pagekeep::repo::Repository;
+use pagekeep::store::create_store;
 use pagekeep::types::Timestamp;
 use rusqlite::{Connection, params};
 

@@ -4,7 +4,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let dir = tempfile::tempdir()?;
 //! # let (path, state) = (dir.path().join("app.db"), dir.path().join("state"));
-//! # let store = pagekeep::repo::create_store(&dir.path().join("repo").display().to_string())?;
+//! # let store = pagekeep::store::create_store(&dir.path().join("repo").display().to_string())?;
 //! # let secret = pagekeep::repo::keys::Secret::create_key_file(&dir.path().join("key"))?;
 //! # let repository = pagekeep::repo::Repository::init(store, &[(&secret, "")], Default::default(), state)?;
 //! use pagekeep::keeper::{Keeper, Options};

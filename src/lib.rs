@@ -10,7 +10,8 @@
 //! use pagekeep::ops::backup::{BackupOptions, backup};
 //! use pagekeep::ops::restore::{RestoreOptions, restore};
 //! use pagekeep::progress::Silent;
-//! use pagekeep::repo::{Repository, create_store, keys::Secret};
+//! use pagekeep::repo::{Repository, keys::Secret};
+//! use pagekeep::store::create_store;
 //!
 //! // Once: a repository, and the key that opens it.
 //! let secret = Secret::create_key_file(&dir.path().join("key"))?;
@@ -50,6 +51,7 @@ mod disk;
 pub mod error;
 pub mod format;
 pub mod keeper;
+mod machine;
 pub mod ops;
 pub mod policy;
 pub mod progress;

@@ -319,7 +319,7 @@ fn another_repository_at_the_place_is_told_until_it_is_meant() {
 
 /// The repository as a program opens it.
 fn opened(lab: &Lab) -> Repository {
-    let store = pagekeep::repo::open_store(&lab.path("repo").display().to_string()).unwrap();
+    let store = pagekeep::store::open_store(&lab.path("repo").display().to_string()).unwrap();
     let secret = Secret::read_key_file(&lab.path("key")).unwrap();
     Repository::open(store, &secret, lab.path("state")).unwrap()
 }

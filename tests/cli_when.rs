@@ -10,7 +10,8 @@ use lab::{Ended, Lab, walk};
 use pagekeep::ops::backup::{BackupOptions, backup};
 use pagekeep::progress::Silent;
 use pagekeep::repo::keys::Secret;
-use pagekeep::repo::{Repository, open_store};
+use pagekeep::repo::Repository;
+use pagekeep::store::open_store;
 use pagekeep::types::{Clock, Timestamp};
 use serde_json::Value;
 

@@ -19,7 +19,8 @@ use pagekeep::progress::Silent;
 use pagekeep::repo::chain::Chain;
 use pagekeep::repo::history::History;
 use pagekeep::repo::keys::Secret;
-use pagekeep::repo::{Repository, open_store};
+use pagekeep::repo::Repository;
+use pagekeep::store::open_store;
 use pagekeep::types::{Clock, Seq};
 use serde_json::Value;
 

@@ -17,7 +17,7 @@ use pagekeep::repo::keys::Secret;
 use rusqlite::Connection;
 
 fn repository(lab: &Lab) -> Repository {
-    let store = pagekeep::repo::open_store(&lab.path("repo").display().to_string()).unwrap();
+    let store = pagekeep::store::open_store(&lab.path("repo").display().to_string()).unwrap();
     let secret = Secret::read_key_file(&lab.path("key")).unwrap();
     Repository::open(store, &secret, lab.path("other state")).unwrap()
 }

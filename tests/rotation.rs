@@ -156,7 +156,7 @@ fn what_is_stored_after_a_rotation_is_sealed_under_its_key() {
     bench.all_open_everything(&secrets_now, "after three rotations");
     // Kind, label and cost went along; the slots are other ones.
     let after = bench.open(&secrets.file).slots().unwrap();
-    let traits = |slots: &[pagekeep::repo::slots::SlotInfo]| {
+    let traits = |slots: &[pagekeep::repo::key_slots::SlotInfo]| {
         let of = |f: &pagekeep::format::slot::SlotFront| (f.secret.name(), f.label.clone(), f.kdf);
         let mut all: Vec<_> = slots.iter().map(|s| of(s.front.as_ref().unwrap())).collect();
         all.sort_by_key(|(kind, ..)| *kind);

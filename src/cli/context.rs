@@ -1,5 +1,6 @@
 //! From flags to what commands use: a repository that is open, a selected commit, a place for output.
 
+use crate::store;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Local};
@@ -22,7 +23,7 @@ use crate::repo::hold::Hold;
 use crate::repo::keys::Secret;
 use crate::repo::place::check_place;
 use crate::repo::recover::examine;
-use crate::repo::{self, Repository};
+use crate::repo::Repository;
 use crate::types::Timestamp;
 
 /// What every command gets.
@@ -175,7 +176,7 @@ impl Context {
         location: &str,
         secret: impl FnOnce() -> Result<Secret>,
     ) -> Result<(Repository, Secret)> {
-        let store = repo::open_store(location)?;
+        let store = store::open_store(location)?;
         if let Some(e) = examine(&*store).map_err(|e| within(location, e))? {
             // Before a passphrase is asked for.
             return Err(e);

@@ -1,5 +1,6 @@
 //! `init` and `key`.
 
+use crate::store;
 use serde_json::json;
 
 use super::args::{InitArgs, KeyCommand, NewKeyArgs, RotateArgs};
@@ -14,21 +15,21 @@ use crate::repo::keys::Secret;
 use crate::repo::place::{accept_place, check_place};
 use crate::repo::recover::check_free;
 use crate::repo::rotate::{RECOVERY_LABEL, RotateOptions};
-use crate::repo::{self, Repository};
+use crate::repo::Repository;
 use crate::types::SlotId;
 
 pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<()> {
     let location = context.location()?;
     let state_dir = context.state_dir()?;
-    match repo::open_store(location) {
+    match store::open_store(location) {
         Ok(store) => check_free(&*store)?,
         Err(e) if e.kind() == ErrorKind::NoRepository => {}
         // Whatever is in the way says so before a key is made.
-        Err(_) => drop(repo::create_store(location)?),
+        Err(_) => drop(store::create_store(location)?),
     }
     // Before a folder is created: one without a key would be left behind if there is none.
     let secret = context.first_secret()?;
-    let store = repo::create_store(location)?;
+    let store = store::create_store(location)?;
     let recovery = if args.no_recovery_key { None } else { Some(Secret::new_recovery()?) };
     if let Some(recovery) = &recovery {
         hand_over(context, recovery).map_err(|e| {

@@ -1,5 +1,6 @@
 //! `repair`.
 
+use crate::store;
 use std::collections::BTreeSet;
 
 use serde_json::json;
@@ -83,7 +84,7 @@ enum Recovered {
 
 /// Without the object `repository` nothing can be opened. It is written anew, or it is said how.
 fn recovered(context: &Context, args: &RepairArgs) -> Result<Recovered> {
-    let store = repo::open_store(context.location()?)?;
+    let store = store::open_store(context.location()?)?;
     let Some(fault) = recover::examine(&*store)? else { return Ok(Recovered::With(None)) };
     let secret = context.secret()?;
     let recovery = recover::plan(&*store, &secret)?;

@@ -37,7 +37,7 @@ use crate::ops::soundness::{Look, judge};
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::{Chain, Commit, Segment, replaced_too_fast};
 use crate::repo::history::History;
-use crate::repo::host;
+use crate::machine::host;
 use crate::repo::merge::loss::loss;
 use crate::repo::page_map::Wanted;
 use crate::sqlite::check::Checker;

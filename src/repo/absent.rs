@@ -14,11 +14,12 @@
 //! Deliberately absent: a list of histories in the repository. Somebody who can delete a history
 //! can delete that, too.
 
+use crate::repo::catalog::Folders;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 
-use super::Repository;
+use super::repository::Repository;
 use super::quarantine;
 use super::seen::{self, Seen};
 use super::state::{self, Known};
@@ -218,7 +219,7 @@ impl Repository {
     /// Store errors.
     pub fn census(&self) -> Result<Census> {
         let mut remembered = remembered(&self.state_dir());
-        let super::Folders { histories, mut unreadable, bare, mut known } = self.folders()?;
+        let Folders { histories, mut unreadable, bare, mut known } = self.folders()?;
         known.extend(unreadable.iter().map(|(id, _)| *id));
         let strangers = self.strangers(&bare)?;
         let mut gone: BTreeMap<HistoryId, Left> = BTreeMap::new();

@@ -11,7 +11,7 @@ use crate::format::proof::Proof;
 use crate::format::record::Record;
 use crate::format::snapshot::{SnapshotKind, SnapshotRecord};
 use crate::policy::selector::{check_reachable, trimmed};
-use crate::repo::Repository;
+use crate::repo::repository::Repository;
 use crate::repo::chain::{Chain, Commit};
 use crate::repo::expired;
 use crate::repo::seen;

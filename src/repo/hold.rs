@@ -1,5 +1,6 @@
 //! Holds: commits that no policy drops, until the hold is removed.
 
+use crate::machine::host;
 use std::collections::HashSet;
 
 use crate::error::Result;
@@ -88,7 +89,7 @@ impl History {
     /// When this returns, no prune drops the commit.
     pub fn hold(&self, (seq, digest): (Seq, Digest), reason: &str) -> Result<Hold> {
         check_label("a reason to hold", reason)?;
-        let (time, host) = (Timestamp::now(), super::host());
+        let (time, host) = (Timestamp::now(), host());
         let reason = reason.to_owned();
         let digest = Some(digest);
         let record = HoldRecord { seq, time, takes_back: None, reason, host, digest };
@@ -113,7 +114,7 @@ impl History {
             time: Timestamp::now(),
             takes_back,
             reason: hold.reason.clone(),
-            host: super::host(),
+            host: host(),
             digest: None,
         };
         self.put_hold(&record).map(|_| ())

@@ -9,7 +9,7 @@
 //!
 //! Parts are not asked: a segment that this version reads has parts that this version reads.
 
-use super::Repository;
+use super::repository::Repository;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::repository::has_checksum;
 use crate::format::{DecodeError, DecodeKind, ObjectKind, SealedPrefix};

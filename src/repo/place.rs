@@ -13,7 +13,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Repository, absent, local};
+use super::repository::Repository;
+use super::{absent, local};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::format::repository::first_half;

@@ -13,7 +13,8 @@
 use std::collections::BTreeMap;
 
 use super::keys::Secret;
-use super::{Repository, newer, quarantine, slots};
+use super::repository::Repository;
+use super::{newer, quarantine, slots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::limits;
 use crate::format::names::{self, QUARANTINE};

@@ -4,6 +4,7 @@
 //! A follower shows that it is there by claiming its term, by publishing in it, and while nothing happens by leaving a *sign* now
 //! and then; the last sign of one that was stopped says so. A sign is a claim once more, under another name.
 
+use crate::machine::host;
 use std::time::Duration;
 
 use super::state;
@@ -141,7 +142,7 @@ fn sign(writer: &mut Writer, gone: bool, now: Timestamp) -> Result<()> {
         term,
         since: now,
         process: std::process::id(),
-        host: super::host(),
+        host: host(),
         role: if gone { GONE } else { writer.role() }.to_owned(),
     };
     let (repository, names) = (writer.history().repository(), writer.history().names());
@@ -155,7 +156,7 @@ fn sign(writer: &mut Writer, gone: bool, now: Timestamp) -> Result<()> {
 /// Whether it was a process of this machine, which is gone: there is none of that number, or one that began later.
 fn is_dead(claim: &WriterClaim) -> bool {
     let processes = std::path::Path::new("/proc");
-    if claim.host != super::host() || !processes.join("self").exists() {
+    if claim.host != host() || !processes.join("self").exists() {
         return false;
     }
     let process = processes.join(claim.process.to_string());
@@ -186,7 +187,7 @@ mod tests {
             term: Term(1),
             since,
             process,
-            host: crate::repo::host(),
+            host: host(),
             role: "watch".to_owned(),
         };
         let now = Timestamp::now();

@@ -18,7 +18,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Repository;
+use super::repository::Repository;
 use super::keyring::Keyring;
 use super::keys::Secret;
 use super::slots;

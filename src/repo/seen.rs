@@ -236,3 +236,11 @@ fn write(history: &History, seen: &Seen) -> io::Result<()> {
     state::remember_name(history);
     Ok(())
 }
+
+/// Forgets what this machine saw of a history, so that one which was set back on purpose is taken as it is.
+///
+/// # Errors
+/// [`ErrorKind::Busy`] when a process of this machine writes to the history; when the local state can't be removed.
+pub fn accept_rollback(history: &History) -> Result<()> {
+    forget(history)
+}

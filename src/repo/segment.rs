@@ -10,7 +10,7 @@ use crate::format::index::IndexBlock;
 use crate::format::names::LogName;
 use crate::format::segment::{BlockRef, Location, Manifest, Origin, SegmentRef};
 use crate::format::{ObjectKind, SealedPrefix, limits};
-use crate::repo::Repository;
+use crate::repo::repository::Repository;
 use crate::repo::history::History;
 use crate::types::{KeyId, SegmentId, Seq, Term, WriterToken};
 

@@ -18,6 +18,7 @@
 //! Invariant: but for its `next`, the state is written after what it speaks of was published and acknowledged. A state that is
 //! older than the repository is noticed when it is used.
 
+use crate::types::Timestamp;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -303,4 +304,12 @@ fn waits() -> bool {
         return false;
     }
     true
+}
+
+/// When a backup of the history last ran to its end on this machine, whether or not there was anything new.
+///
+/// # Errors
+/// When the local state can't be read.
+pub fn last_run_here(history: &History) -> Result<Option<Timestamp>> {
+    Ok(peek(history)?.and_then(|state| state.last_run).map(Timestamp))
 }

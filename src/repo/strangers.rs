@@ -4,7 +4,7 @@
 //! Nothing here moves it or deletes it. A newer version may know it, and what has no name of an
 //! object is no object, whoever put it there.
 
-use super::Repository;
+use super::repository::Repository;
 use crate::error::Result;
 use crate::format::names::{self, HistoryNames};
 use crate::repo::history::History;

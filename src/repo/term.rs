@@ -5,6 +5,7 @@
 //!
 //! Who only merges and deletes claims a term too, under the role `prune`, which is a promise: nothing is ever published to the log in it.
 
+use crate::machine::host;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::writer::WriterClaim;
 use crate::format::{ObjectKind, SealedPrefix, limits};
@@ -49,7 +50,7 @@ impl Claim {
                 term,
                 since: Timestamp::now(),
                 process: std::process::id(),
-                host: super::host(),
+                host: host(),
                 role: role.to_owned(),
             };
             match history.repository().create_record(&names.writer(term), token.0, &claim) {

@@ -12,6 +12,7 @@ mod fault;
 #[cfg(test)]
 pub(crate) mod journal;
 pub(crate) mod local;
+mod location;
 mod memory;
 mod shared;
 mod strange;
@@ -19,4 +20,5 @@ mod strange;
 pub use contract::{Created, Entry, Nature, Store, Upload};
 pub use fault::{Fault, FaultStore};
 pub use local::LocalStore;
+pub use location::{create_store, open_store};
 pub use memory::MemoryStore;

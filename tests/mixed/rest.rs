@@ -181,7 +181,7 @@ impl Party<'_> {
 
 /// The history, by the library.
 fn history(site: &Site, place: Place, name: &str) -> History {
-    let store = pagekeep::repo::open_store(site.path(place.repo()).to_str().unwrap()).unwrap();
+    let store = pagekeep::store::open_store(site.path(place.repo()).to_str().unwrap()).unwrap();
     let secret = Secret::read_key_file(&site.path(place.key())).unwrap();
     let repository = Repository::open(store, &secret, site.path("state-looks")).unwrap();
     repository.history(name).unwrap()

@@ -5,7 +5,7 @@ use crate::codec::batch::Compression;
 use crate::error::{Error, ErrorKind};
 use crate::format::segment::CommitRecord;
 use crate::format::segment::{SegmentKind, SegmentRef};
-use crate::repo::Arc;
+use std::sync::Arc;
 use crate::repo::chain::Chain;
 use crate::repo::segment::Segment;
 use crate::types::Seq;

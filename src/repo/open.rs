@@ -1,0 +1,76 @@
+//! How a repository is created and opened.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::names::{self};
+use crate::format::repository::RepositoryObject;
+use crate::format::slot::KdfParams;
+use crate::store::{Created, Store};
+use crate::types::{RepositoryId, Timestamp};
+use super::repository::{Inner, Repository};
+use super::keyring::{Keyring, Keys, Opened};
+use super::keys::Secret;
+use super::{local, recover, slots};
+
+impl Repository {
+    /// Creates a repository in a store and opens it. Each secret gets a slot with a label.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] when there is one already, or what is left of one whose object `repository` is missing; store errors.
+    ///
+    /// # Durability
+    /// When this returns, the repository and its slots survive a crash. The repository object comes last, so
+    /// one that exists has its slots.
+    pub fn init(
+        store: Arc<dyn Store>,
+        secrets: &[(&Secret, &str)],
+        kdf: KdfParams,
+        state_dir: PathBuf,
+    ) -> Result<Self> {
+        let Some((first, _)) = secrets.first() else {
+            return Err(Error::new(ErrorKind::Usage, "a repository needs a key"));
+        };
+        recover::check_free(&*store)?;
+        let object = RepositoryObject { id: RepositoryId::random()?, created: Timestamp::now() };
+        let keyring = Keyring::new()?;
+        let mut slots = Vec::new();
+        for (secret, label) in secrets {
+            let slot = slots::make_slot(object.id, &keyring, secret, label, kdf)?;
+            slots::store_slot(&*store, &slot)?;
+            slots.push(slot.front.id);
+        }
+        // It is open with the first one.
+        slots.truncate(1);
+        if store.create(names::REPOSITORY, &object.encode())? == Created::Exists {
+            return Err(Error::new(ErrorKind::Refused, "is a repository already")
+                .with_object(store.location()));
+        }
+        let RepositoryObject { id, created } = object;
+        let tried = slots.iter().copied().collect();
+        let unread = Arc::default();
+        let keys = Keys::new(first, Opened { slots, keyring, tried, unread });
+        Ok(Self(Arc::new(Inner { store, id, created, keys, state_dir })))
+    }
+
+    /// Opens the repository in a store.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoRepository`], [`ErrorKind::WrongKey`], [`ErrorKind::TooNew`],
+    /// [`ErrorKind::Damaged`]; [`ErrorKind::Refused`] when what this machine remembers is another
+    /// user's; store errors.
+    pub fn open(store: Arc<dyn Store>, secret: &Secret, state_dir: PathBuf) -> Result<Self> {
+        let object = recover::read_object(&*store)?;
+        let opened = slots::open_slots(&*store, object.id, secret)?;
+        let RepositoryObject { id, created } = object;
+        local::check_folder(&state_dir.join(id.to_string()))?;
+        let keys = Keys::new(secret, opened);
+        Ok(Self(Arc::new(Inner { store, id, created, keys, state_dir })))
+    }
+
+    /// The same repository, opened once more with the keys that there are now.
+    #[cfg(test)]
+    pub(crate) fn again(&self, secret: &Secret) -> Result<Self> {
+        Self::open(self.0.store.clone(), secret, self.0.state_dir.clone())
+    }
+}
