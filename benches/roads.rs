@@ -27,11 +27,11 @@ use pagekeep::ops::backup::{BackupOptions, backup};
 use pagekeep::ops::restore::{Check, RestoreOptions, restore};
 use pagekeep::ops::verify::{VerifyOptions, verify};
 use pagekeep::progress::Silent;
-use pagekeep::repo::keys::Secret;
 use pagekeep::repo::Repository;
-use pagekeep::store::create_store;
+use pagekeep::repo::keys::Secret;
 use pagekeep::sqlite::image::{Chunk, Method, full};
 use pagekeep::sqlite::source::Source;
+use pagekeep::store::create_store;
 use pagekeep::types::{HistoryId, KeyId, RepositoryId, SegmentId, Timestamp};
 use realdata::mutate::{self, Kind};
 

@@ -25,11 +25,11 @@ use std::time::Duration;
 
 use pagekeep::capture::follow::Event;
 use pagekeep::keeper::{Keeper, Options};
-use pagekeep::repo::keys::Secret;
 use pagekeep::repo::Repository;
+use pagekeep::repo::keys::Secret;
+use pagekeep::rusqlite::{self, Connection, OptionalExtension, params};
 use pagekeep::store::create_store;
 use pagekeep::store::open_store;
-use pagekeep::rusqlite::{self, Connection, OptionalExtension, params};
 
 /// How long a request waits until what it did is durable.
 const DURABLE: Duration = Duration::from_secs(10);

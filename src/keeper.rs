@@ -48,7 +48,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::CommitKind;
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::follow::{WatchOptions, follow};
-pub use crate::ops::missing::Missing;
 use crate::ops::missing::if_missing;
 use crate::ops::restore::{RestoreOptions, restore};
 use crate::ops::rewind::{RewindOptions, Rewound, rewind};
@@ -61,6 +60,8 @@ use crate::repo::history::History;
 use crate::repo::place::check_place;
 use crate::sqlite::source_error;
 use crate::types::{Clock, Seq, Timestamp};
+
+pub use crate::ops::missing::Missing;
 
 /// Hears what happens: published commits, faults, recoveries. Called from the keeper's threads: to be quick, and not to call the
 /// keeper.

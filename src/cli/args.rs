@@ -12,6 +12,10 @@ mod when;
 
 use std::path::PathBuf;
 
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use parse::{parse_duration, parse_percent};
+use when::when;
+
 pub(crate) use capture::{BackupArgs, Reader, WatchArgs, compression};
 pub(crate) use copy::CopyArgs;
 pub(crate) use global::{Color, Global};
@@ -19,10 +23,6 @@ pub(crate) use key::{KeyCommand, NewKeyArgs, RotateArgs};
 pub(crate) use repair::RepairArgs;
 pub(crate) use retention::{HoldCommand, PolicyArgs, PruneArgs, UndeleteArgs};
 pub(crate) use stats::{ByArg, StatsArgs};
-use when::when;
-
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use parse::{parse_duration, parse_percent};
 
 /// What `--help` ends with.
 const EXIT_CODES: &str = concat!(

@@ -1,6 +1,5 @@
 //! From flags to what commands use: a repository that is open, a selected commit, a place for output.
 
-use crate::store;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Local};
@@ -17,13 +16,15 @@ use crate::ops::select::choose;
 use crate::ops::soundness::{Look, Soundness, judge_now};
 use crate::policy::selector::{Selector, split_target};
 use crate::progress::Silent;
+use crate::repo::Repository;
 use crate::repo::chain::{Chain, Commit, Problem};
-use crate::repo::history::{History, Snapshot};
+use crate::repo::history::History;
 use crate::repo::hold::Hold;
 use crate::repo::keys::Secret;
+use crate::repo::labels::Snapshot;
 use crate::repo::place::check_place;
 use crate::repo::recover::examine;
-use crate::repo::Repository;
+use crate::store;
 use crate::types::Timestamp;
 
 /// What every command gets.

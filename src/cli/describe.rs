@@ -1,5 +1,7 @@
 //! Commits, histories and proofs, as several commands show them.
 
+use serde_json::{Value, json};
+
 use super::context::Context;
 use super::output::time;
 use crate::error::Result;
@@ -10,7 +12,6 @@ use crate::repo::chain::Commit;
 use crate::repo::doubt::About;
 use crate::repo::history::History;
 use crate::types::Seq;
-use serde_json::{Value, json};
 
 /// A commit as JSON.
 pub(crate) fn commit_json(

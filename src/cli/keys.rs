@@ -1,6 +1,5 @@
 //! `init` and `key`.
 
-use crate::store;
 use serde_json::json;
 
 use super::args::{InitArgs, KeyCommand, NewKeyArgs, RotateArgs};
@@ -11,11 +10,12 @@ use super::terminal::printable_json;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::slot::{KdfParams, SecretKind};
 use crate::ops::prune;
+use crate::repo::Repository;
 use crate::repo::keys::Secret;
 use crate::repo::place::{accept_place, check_place};
 use crate::repo::recover::check_free;
 use crate::repo::rotate::{RECOVERY_LABEL, RotateOptions};
-use crate::repo::Repository;
+use crate::store;
 use crate::types::SlotId;
 
 pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<()> {

@@ -1,8 +1,5 @@
 //! `snapshots`, `log`, `show` and `label`: what there is, and names for it.
 
-use crate::cli::describe::chosen;
-use crate::cli::describe::commit_json;
-use crate::cli::describe::neighbours;
 use serde_json::{Value, json};
 
 use super::args::{FilterArgs, LabelArgs, LogArgs, ShowArgs, SnapshotsArgs};
@@ -11,6 +8,7 @@ use super::describe::outcome;
 use super::ended::Ended;
 use super::output::{ago, bytes, count, counted, table, time};
 use super::terminal::bold;
+use crate::cli::describe::{chosen, commit_json, neighbours};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::labels::{not_readable, passed_over};
@@ -19,7 +17,7 @@ use crate::policy::order::backwards;
 use crate::policy::selector::{Edge, Moment, Selector, TIMES, split_target, trimmed};
 use crate::repo::Repository;
 use crate::repo::chain::Commit;
-use crate::repo::history::Snapshot;
+use crate::repo::labels::Snapshot;
 use crate::types::Timestamp;
 
 /// Which commits to list, resolved.

@@ -1,6 +1,5 @@
 //! `repair`.
 
-use crate::store;
 use std::collections::BTreeSet;
 
 use serde_json::json;
@@ -14,13 +13,13 @@ use super::progress::Progress;
 use crate::error::Result;
 use crate::ops::finding::few;
 use crate::ops::repair::{Action, Fault, QUARANTINE, RepairOptions, RepairReport, survey};
-use crate::repo;
 use crate::repo::absent::{Absent, accept_absence};
 use crate::repo::history::History;
 use crate::repo::keys::Secret;
 use crate::repo::place::accept_place;
 use crate::repo::recover;
 use crate::types::{Clock, Seq, SlotId};
+use crate::{repo, store};
 
 pub(crate) fn repair(context: &Context, args: &RepairArgs) -> Result<Ended> {
     if args.accept_rollback {

@@ -374,7 +374,7 @@ pub(crate) fn undelete(context: &Context, args: &UndeleteArgs) -> Result<()> {
 fn list_deleted(
     context: &Context,
     history: &History,
-    deleted: &[(crate::repo::history::Snapshot, Timestamp)],
+    deleted: &[(crate::repo::labels::Snapshot, Timestamp)],
 ) -> Result<()> {
     let mut rows = Vec::new();
     for (snapshot, gone) in deleted {

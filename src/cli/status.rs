@@ -1,6 +1,5 @@
 //! `status`: for each history, how fresh, how proven, how large.
 
-use crate::cli::describe::outcome;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use super::ended::Ended;
 use super::output::{ago, bytes, counted, quote, second, span, time};
 use super::progress::Progress;
 use super::terminal::bold;
+use crate::cli::describe::outcome;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::proof::{Level, Proof};
 use crate::ops::finding::few;

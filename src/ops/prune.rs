@@ -30,7 +30,6 @@ use crate::ops::verify::{VerifyOptions, verify};
 use crate::policy::retention::{Kept, Plan, Point, Policy, Zone};
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::{Chain, settled};
-use crate::repo::collect;
 use crate::repo::doubt::{About, doubt};
 use crate::repo::expired::Expired;
 use crate::repo::history::History;
@@ -38,7 +37,7 @@ use crate::repo::merge::plan::{many, stale};
 use crate::repo::merge::{Keep, Options, merge, needed, newest_bytes, pieces};
 use crate::repo::standing::Standing;
 use crate::repo::term::{Claim, PRUNE};
-use crate::repo::upkeep;
+use crate::repo::{collect, upkeep};
 use crate::types::{Clock, Seq, Timestamp};
 
 /// How long what a merge replaced stays, for readers that are at it.

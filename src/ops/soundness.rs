@@ -19,7 +19,6 @@
 //! | something that has the name of an object and is no file | damage; nothing moves it |
 //! | something that has no name of an object | a remark; nothing moves it |
 
-use crate::ops::finding::few;
 use std::collections::{HashMap, HashSet};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -30,7 +29,7 @@ use crate::format::record::Record;
 use crate::format::segment::{PART_HEADER_LEN, PartHeader};
 use crate::format::snapshot::SnapshotRecord;
 use crate::format::writer::WriterClaim;
-use crate::ops::finding::FEW;
+use crate::ops::finding::{FEW, few};
 use crate::ops::restore::check_above_hole;
 use crate::policy::clock::local;
 use crate::progress::{Monitor, check_cancelled};

@@ -24,14 +24,14 @@ mod changes;
 mod cost;
 mod tables;
 
-use crate::count::number;
-use crate::count::part;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use changes::Changes;
 use chrono::{Datelike, Days, NaiveDate};
 
 use crate::codec::pool::default_threads;
+use crate::count::{number, part};
 use crate::error::{ErrorKind, Result};
 use crate::format::segment::{PART_HEADER_LEN, SegmentKind};
 use crate::policy::retention::{Policy, Zone};
@@ -41,7 +41,6 @@ use crate::repo::history::History;
 use crate::repo::merge::{Use, each_version};
 use crate::types::{Clock, Seq, Timestamp};
 
-use changes::Changes;
 pub use cost::{PolicyCost, RuleCost};
 pub use tables::{TableChanges, Tables};
 

@@ -17,12 +17,13 @@
 
 mod looked;
 
-use crate::ops::finding::Finding;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use looked::{Looked, share};
 
 use crate::codec::batch::Decoder;
 use crate::codec::pool;
@@ -30,19 +31,19 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::index::IndexBlock;
 use crate::format::proof::{Level, Proof};
 use crate::format::segment::Location;
+use crate::machine::host;
 use crate::ops::audit;
+use crate::ops::finding::Finding;
 use crate::ops::restore::{Opener, write_pages};
 use crate::ops::scratch::Scratch;
 use crate::ops::soundness::{Look, judge};
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::{Chain, Commit, Segment, replaced_too_fast};
 use crate::repo::history::History;
-use crate::machine::host;
 use crate::repo::merge::loss::loss;
 use crate::repo::page_map::Wanted;
 use crate::sqlite::check::Checker;
 use crate::types::{Timestamp, random_bytes};
-use looked::{Looked, share};
 
 /// How often to begin anew when merges replace what is verified.
 const ATTEMPTS: usize = 10;

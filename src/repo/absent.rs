@@ -14,18 +14,17 @@
 //! Deliberately absent: a list of histories in the repository. Somebody who can delete a history
 //! can delete that, too.
 
-use crate::repo::catalog::Folders;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::fs;
+use std::{fmt, fs};
 
-use super::repository::Repository;
 use super::quarantine;
+use super::repository::Repository;
 use super::seen::{self, Seen};
 use super::state::{self, Known};
 use super::strangers::Strangers;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::{self, HistoryNames, QUARANTINE};
+use crate::repo::catalog::Folders;
 use crate::repo::history::History;
 use crate::types::{HistoryId, Seq, Timestamp, parse_hex};
 

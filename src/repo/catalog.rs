@@ -1,15 +1,16 @@
 //! Which histories a repository has.
 
 use std::collections::BTreeSet;
+
+use super::history::History;
+use super::repository::Repository;
 use crate::codec::seal::history_id;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::about::{About, DigestKey};
 use crate::format::names::{self, HistoryNames};
+use crate::machine::host;
 use crate::store::Nature;
 use crate::types::{HistoryId, Timestamp, random_bytes};
-use super::repository::Repository;
-use super::history::History;
-use crate::machine::host;
 
 impl Repository {
     /// All histories, oldest first.

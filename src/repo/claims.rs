@@ -7,7 +7,7 @@
 
 use crate::error::{ErrorKind, Result};
 use crate::format::writer::WriterClaim;
-use crate::repo::chain::Segment;
+use crate::repo::chain::segment::Segment;
 use crate::repo::history::History;
 use crate::store::Entry;
 use crate::types::Term;

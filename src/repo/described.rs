@@ -8,8 +8,8 @@
 //!   `verify`, `status` and `repair` to tell.
 //! - Both say the same; of two that differ the first counts.
 
-use super::repository::Repository;
 use super::quarantine;
+use super::repository::Repository;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::about::About;
 use crate::format::names::HistoryNames;

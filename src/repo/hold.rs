@@ -1,10 +1,10 @@
 //! Holds: commits that no policy drops, until the hold is removed.
 
-use crate::machine::host;
 use std::collections::HashSet;
 
 use crate::error::Result;
 use crate::format::hold::HoldRecord;
+use crate::machine::host;
 use crate::repo::chain::Commit;
 use crate::repo::history::{History, Readable, all_read, check_label, padded, records_of};
 use crate::types::{Digest, HoldId, Seq, Timestamp};

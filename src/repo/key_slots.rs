@@ -1,15 +1,13 @@
 //! The key slots of an open repository: listed, added and removed.
 
 use super::keys::Secret;
-use super::repository::Repository;
-use crate::error::{Error, ErrorKind, Result};
-use crate::format::slot::{
-    KdfParams, SlotFront, SlotObject,
-};
-use crate::format::names;
-use crate::types::SlotId;
-use super::slots::{Read, make_slot, opened_by, read_slots, store_slot};
 use super::master::rotated;
+use super::repository::Repository;
+use super::slots::{Read, make_slot, opened_by, read_slots, store_slot};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::names;
+use crate::format::slot::{KdfParams, SlotFront, SlotObject};
+use crate::types::SlotId;
 
 /// A slot, as a listing shows it.
 #[derive(Clone, Debug)]

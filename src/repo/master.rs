@@ -4,12 +4,13 @@
 //! does not have looks at the slots again; so does a follower now and then, so that it seals under the new key.
 
 use std::sync::{Arc, PoisonError};
+
+use super::keyring::{Keyring, Opened};
 use super::repository::Repository;
 use super::slots;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::slot::MasterKey;
 use crate::types::{KeyId, SlotId};
-use super::keyring::{Keyring, Opened};
 
 impl Repository {
     /// The slot that opened the repository.

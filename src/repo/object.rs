@@ -1,12 +1,12 @@
 //! How objects are sealed, opened and published as records.
 
+use super::repository::Repository;
 use crate::codec::seal::{SealKey, TAG_LEN};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::record::Record;
 use crate::format::slot::MasterKey;
 use crate::format::{Header, ObjectKind, SealedPrefix, limits};
 use crate::store::Created;
-use super::repository::Repository;
 
 impl Repository {
     /// The whole object that holds a sealed body: prefix and seal. A reader has to know the `required` features.

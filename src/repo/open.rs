@@ -2,16 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use super::keyring::{Keyring, Keys, Opened};
+use super::keys::Secret;
+use super::repository::{Inner, Repository};
+use super::{local, recover, slots};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::names::{self};
+use crate::format::names;
 use crate::format::repository::RepositoryObject;
 use crate::format::slot::KdfParams;
 use crate::store::{Created, Store};
 use crate::types::{RepositoryId, Timestamp};
-use super::repository::{Inner, Repository};
-use super::keyring::{Keyring, Keys, Opened};
-use super::keys::Secret;
-use super::{local, recover, slots};
 
 impl Repository {
     /// Creates a repository in a store and opens it. Each secret gets a slot with a label.

@@ -6,10 +6,8 @@
 //! Invariant: a cache, like all local state; without it nothing is noticed, and nothing else is
 //! lost.
 
-use std::fmt;
-use std::fs;
-use std::io;
 use std::path::PathBuf;
+use std::{fmt, fs, io};
 
 use serde::{Deserialize, Serialize};
 

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use super::keyring::Keys;
 use crate::store::Store;
 use crate::types::{RepositoryId, Timestamp};
-use super::keyring::Keys;
 
 /// A repository that is open. Clones are cheap and share everything.
 #[derive(Clone, Debug)]

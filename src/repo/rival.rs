@@ -4,7 +4,6 @@
 //! A follower shows that it is there by claiming its term, by publishing in it, and while nothing happens by leaving a *sign* now
 //! and then; the last sign of one that was stopped says so. A sign is a claim once more, under another name.
 
-use crate::machine::host;
 use std::time::Duration;
 
 use super::state;
@@ -12,6 +11,7 @@ use super::term::PRUNE;
 use super::writer::Writer;
 use crate::error::{ErrorKind, Result};
 use crate::format::writer::WriterClaim;
+use crate::machine::host;
 use crate::repo::claims::Claims;
 use crate::repo::history::History;
 use crate::types::{Term, Timestamp, WriterToken};

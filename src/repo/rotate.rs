@@ -18,9 +18,9 @@
 
 use std::collections::BTreeSet;
 
-use super::repository::Repository;
 use super::keyring::Keyring;
 use super::keys::Secret;
+use super::repository::Repository;
 use super::slots;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names;

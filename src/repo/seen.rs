@@ -7,37 +7,34 @@
 //! acknowledged may be superseded by a writer of a higher term: that is no setback. A commit that was acknowledged here was seen, too,
 //! and is held to more strictly by [`super::writer`]. Of a history that is gone as a whole [`super::absent`] tells.
 
-use std::fmt;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
 
 use serde::{Deserialize, Serialize};
 
 use super::local;
 use super::state::{self, Head};
 use crate::disk;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::policy::clock::local;
-use crate::repo::chain::Chain;
 use crate::repo::history::History;
 use crate::types::{Digest, Seq, Term, Timestamp};
 
 /// The newest commit that was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Seen {
-    seq: Seq,
+    pub(super) seq: Seq,
     /// The term of its segment.
-    term: Term,
-    digest: Digest,
+    pub(super) term: Term,
+    pub(super) digest: Digest,
     /// When it was captured, in microseconds; unknown of one that was acknowledged here and not looked at since.
-    time: Option<i64>,
+    pub(super) time: Option<i64>,
     /// When that one was last confirmed here.
     #[serde(skip)]
-    confirmed: Option<i64>,
+    pub(super) confirmed: Option<i64>,
     /// The newest commit that was acknowledged here: it is on the chain for good, or a policy let it go.
     #[serde(skip)]
-    acknowledged: Option<Head>,
+    pub(super) acknowledged: Option<Head>,
 }
 
 impl Seen {
@@ -61,86 +58,6 @@ impl fmt::Display for Seen {
             (None, None) => Ok(()),
         }
     }
-}
-
-/// Compares a chain with what was seen before it was listed, and remembers what is new.
-///
-/// # Errors
-/// [`ErrorKind::Damaged`] when the history went backwards.
-pub(crate) fn check(history: &History, chain: &Chain, seen: Option<&Seen>) -> Result<()> {
-    let newest = chain.states().next_back().map(|commit| Seen {
-        seq: commit.seq,
-        term: commit.segment.manifest.term,
-        digest: commit.record.digest,
-        time: Some(commit.record.time.0),
-        confirmed: None,
-        acknowledged: None,
-    });
-    if let Some(seen) = seen {
-        if let Some(head) = &seen.acknowledged {
-            check_acknowledged(history, head, chain)?;
-        }
-        let is_merged = chain.newest().is_some_and(|segment| segment.is_merged());
-        let back = match &newest {
-            None => true,
-            // The term of a merged segment says nothing of when its commits were written.
-            Some(newest) => newest.seq < seen.seq && (is_merged || newest.term <= seen.term),
-        };
-        // A repair that lost it said so.
-        if back && !chain.expired().contains(seen.seq) {
-            let now = newest.map_or("there is none".to_owned(), |newest| newest.to_string());
-            return Err(went_back(history, &seen.to_string(), &now));
-        }
-    }
-    if let Some(newest) = newest
-        && Some(&newest) != seen
-        // Another process may have seen more meanwhile.
-        && read_file(&state::dir_of(history))
-            .is_none_or(|now| (now.term, now.seq) < (newest.term, newest.seq))
-    {
-        // A machine that can't remember notices less, and works all the same.
-        let _ = write(history, &newest);
-    }
-    if chain.segments().is_empty() {
-        let lost = seen.is_some_and(|seen| chain.expired().contains(seen.seq));
-        super::absent::check_empty(history, lost)?;
-    }
-    Ok(())
-}
-
-/// Makes sure that a commit which was acknowledged to this machine is on the chain, or was once and expired.
-///
-/// # Errors
-/// [`ErrorKind::Damaged`] when it is not.
-pub(crate) fn check_acknowledged(history: &History, head: &Head, chain: &Chain) -> Result<()> {
-    let newest = chain.states().next_back();
-    let end = newest.as_ref().map_or(Seq(0), |commit| commit.seq);
-    let there = chain.states().find(|commit| commit.seq == head.seq);
-    let differs = there.as_ref().is_some_and(|commit| commit.record.digest != head.digest);
-    // What a repair lost it published as expired.
-    let lost = there.is_none() && chain.expired().contains(head.seq);
-    if (end >= head.seq || lost) && !differs {
-        return Ok(());
-    }
-    let now = match newest {
-        Some(n) if !differs => format!("commit {} of {}", n.seq, local(n.record.time)),
-        None => "there is none".to_owned(),
-        _ => "another one has its place".to_owned(),
-    };
-    Err(went_back(history, &format!("commit {}", head.seq), &now))
-}
-
-fn went_back(history: &History, seen: &str, now: &str) -> Error {
-    Error::new(
-        ErrorKind::Damaged,
-        format!("went backwards: this machine has seen {seen}, and now {now}"),
-    )
-    .with_object(format!("history {:?} ({})", history.name(), history.id()))
-    .with_hint(format!(
-        "the repository was set back to an earlier state, or its newest objects were deleted; \
-         if that was on purpose: `pagekeep repair {:?} --accept-rollback`",
-        history.name()
-    ))
 }
 
 /// Forgets what was seen and acknowledged: the repository is as it should be.
@@ -225,11 +142,11 @@ pub(super) fn is_accepted(dir: &Path) -> bool {
     local::read(&dir.join("accepted")).is_ok() && read_from(dir).is_none()
 }
 
-fn read_file(dir: &Path) -> Option<Seen> {
+pub(super) fn read_file(dir: &Path) -> Option<Seen> {
     serde_json::from_slice(&local::read(&dir.join("seen")).ok()?).ok()
 }
 
-fn write(history: &History, seen: &Seen) -> io::Result<()> {
+pub(super) fn write(history: &History, seen: &Seen) -> io::Result<()> {
     let dir = state::dir_of(history);
     disk::make_dirs(&dir)?;
     local::replace(&dir.join("seen"), &serde_json::to_vec(seen).map_err(io::Error::other)?)?;

@@ -18,7 +18,6 @@
 //! Invariant: but for its `next`, the state is written after what it speaks of was published and acknowledged. A state that is
 //! older than the repository is noticed when it is used.
 
-use crate::types::Timestamp;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,11 +28,10 @@ use serde::{Deserialize, Serialize};
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::SegmentRef;
-use crate::repo::chain::Chain;
 use crate::repo::history::History;
 use crate::repo::local;
 use crate::sqlite::source::Position;
-use crate::types::{Digest, PageSize, SegmentId, Seq, Term, WriterToken};
+use crate::types::{Digest, PageSize, SegmentId, Seq, Term, Timestamp, WriterToken};
 
 /// The version of the state file; another one is ignored.
 const VERSION: u32 = 1;
@@ -53,21 +51,6 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    pub(crate) fn of(chain: &Chain) -> Option<Self> {
-        // The newest commit is there whatever expired.
-        let commit = chain.states().next_back()?;
-        Some(Self {
-            segment: commit.segment.reference.id,
-            segment_digest: commit.segment.reference.digest,
-            term: commit.segment.manifest.term,
-            first: commit.segment.manifest.first,
-            seq: commit.seq,
-            page_size: commit.segment.manifest.page_size,
-            pages: commit.record.pages,
-            digest: commit.record.digest,
-        })
-    }
-
     pub(crate) fn reference(&self) -> SegmentRef {
         SegmentRef { id: self.segment, digest: self.segment_digest }
     }

@@ -5,10 +5,10 @@
 //!
 //! Who only merges and deletes claims a term too, under the role `prune`, which is a promise: nothing is ever published to the log in it.
 
-use crate::machine::host;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::writer::WriterClaim;
 use crate::format::{ObjectKind, SealedPrefix, limits};
+use crate::machine::host;
 use crate::policy::clock::local;
 use crate::repo::claims::{Claims, newest_turn};
 use crate::repo::history::History;

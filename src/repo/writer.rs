@@ -18,17 +18,16 @@
 //! another writer stops with [`ErrorKind::Superseded`].
 
 use super::links::{Links, later_than, superseded, taken_over, too_short};
-use super::seen;
-use super::standing;
 use super::state::{Head, State, StateDir};
 use super::term::{Claim, in_force, quiet_after, quiet_since};
-use super::upkeep;
+use super::{standing, upkeep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::LogName;
 use crate::format::segment::CommitRecord;
 use crate::repo::chain::{Chain, Segment};
 use crate::repo::data::missing_part;
 use crate::repo::history::History;
+use crate::repo::rollback;
 use crate::sqlite::source::Position;
 use crate::store::Created;
 use crate::types::{Seq, Term, Timestamp, WriterToken};
@@ -96,7 +95,7 @@ impl Writer {
         if load.is_none()
             && let Some(head) = saved.as_ref().and_then(|saved| saved.acknowledged.as_ref())
         {
-            seen::check_acknowledged(history, head, &chain)?;
+            rollback::check_acknowledged(history, head, &chain)?;
         }
         let head = Head::of(&chain);
         // The newest commit never expires but by a repair.

@@ -1,8 +1,10 @@
 //! What a check of a database answers, and what a query of ours comes to.
 
+use rusqlite::{ErrorCode, ffi};
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::sqlite::source_error;
-use rusqlite::{ErrorCode, ffi};
+
 /// How many findings of a check are kept.
 pub(super) const FINDINGS: usize = 10;
 

@@ -8,9 +8,6 @@
 //! beside it and not a byte of it changes; but for [`Checker::of_scratch`], which has a file that nobody else wants. A database that is too
 //! unsound to be checked to the end is a finding like any other, not an error.
 
-use crate::sqlite::answer::failed_to;
-use crate::sqlite::answer::is_unsound;
-use crate::sqlite::answer::message;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -21,11 +18,13 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags};
 
 use super::accounting;
-pub use super::answer::Answer;
 use super::answer::{FINDINGS, Told, tell, text};
 use super::ffi::forbid_other_files;
 use super::journal::leave_wal;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sqlite::answer::{failed_to, is_unsound, message};
+
+pub use super::answer::Answer;
 
 /// How often a long check looks whether it should stop.
 const TICK: Duration = Duration::from_millis(50);

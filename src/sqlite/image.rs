@@ -12,13 +12,13 @@
 
 use super::backup::BackupImage;
 use super::overlay::{Overlay, read_frame, read_frames};
-pub use super::pages::{CHUNK_LEN, Chunk, PageSource};
 use super::pin::{Journal, Pin};
 use super::position::{Position, Since};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sqlite::pages::pages_per_chunk;
-use crate::sqlite::pages::read_pages;
+use crate::sqlite::pages::{pages_per_chunk, read_pages};
 use crate::types::{PageNo, PageSize};
+
+pub use super::pages::{CHUNK_LEN, Chunk, PageSource};
 
 /// Beyond this many new frames a scan is cheaper in memory than remembering which page each holds.
 const MAX_DELTA_FRAMES: u32 = 4 * 1024 * 1024;

@@ -3,8 +3,8 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::sqlite::ffi::FileRef;
 use crate::sqlite::pin::Pin;
-use crate::types::PageNo;
-use crate::types::PageSize;
+use crate::types::{PageNo, PageSize};
+
 /// How many bytes of pages a chunk has, at most.
 pub const CHUNK_LEN: usize = 1024 * 1024;
 

@@ -1,8 +1,10 @@
 //! What every store keeps to.
 
+use std::fmt;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::Timestamp;
-use std::fmt;
+
 /// An object in a listing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use crate::error::{Error, ErrorKind, Result};
-use super::local::LocalStore;
+
 use super::contract::Store;
+use super::local::LocalStore;
+use crate::error::{Error, ErrorKind, Result};
 
 /// The store at a location, as the command line and configuration files write it: a directory.
 ///

@@ -1,7 +1,9 @@
 //! How to follow.
 
-use crate::capture::commit::CaptureOptions;
 use std::time::Duration;
+
+use crate::capture::commit::CaptureOptions;
+
 /// How to follow.
 #[derive(Clone, Debug)]
 pub struct FollowOptions {

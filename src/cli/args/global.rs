@@ -1,7 +1,8 @@
 //! The flags that every command takes.
 
-use clap::{Args, ValueEnum};
 use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
 
 /// Options that go before or after any command.
 #[derive(Args, Debug)]

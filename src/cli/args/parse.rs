@@ -1,6 +1,7 @@
 //! Values of flags, as people type them.
 
 use std::time::Duration;
+
 /// A percentage in millionths.
 pub(crate) fn parse_percent(text: &str) -> Result<u32, String> {
     let number = text.strip_suffix('%').unwrap_or(text).trim();

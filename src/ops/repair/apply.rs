@@ -29,7 +29,7 @@ use crate::repo::merge::{Keep, Options, bury, merge};
 use crate::repo::publish::{Outline, SegmentWriter};
 use crate::repo::term::{Claim, PRUNE};
 use crate::repo::writer::Writer;
-use crate::repo::{quarantine, seen, standing};
+use crate::repo::{quarantine, rollback, seen, standing};
 use crate::sqlite::source::Source;
 use crate::types::{SegmentId, Seq};
 
@@ -50,7 +50,7 @@ impl Plan {
         monitor: &dyn Monitor,
     ) -> Result<Option<Seq>> {
         if self.report.set_back {
-            seen::check(history, &self.chain, seen::read(history).as_ref())?;
+            rollback::check(history, &self.chain, seen::read(history).as_ref())?;
         }
         let run = Run { history, plan: self, options, monitor };
         if let Some(path) = database {

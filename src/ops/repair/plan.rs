@@ -16,7 +16,7 @@ use crate::repo::described::Copies;
 use crate::repo::history::History;
 use crate::repo::merge::loss::{Loss, loss};
 use crate::repo::page_map::{Wanted, adds_up};
-use crate::repo::{seen, state};
+use crate::repo::{rollback, seen, state};
 use crate::types::{SegmentId, Seq};
 
 /// What is to be done about a history.
@@ -151,7 +151,7 @@ impl Survey<'_> {
             .faults
             .extend(loss.findings.iter().map(|e| Fault::of(&Problem::of(e), Action::Expire)));
         if chain.holes().iter().all(|hole| hole.above.is_some()) {
-            match seen::check(history, &chain, seen.as_ref()) {
+            match rollback::check(history, &chain, seen.as_ref()) {
                 Ok(()) => {}
                 Err(e) if e.kind() == ErrorKind::Damaged => {
                     let mut gone = Fault::of(&Problem::of(&e), Action::Leave);

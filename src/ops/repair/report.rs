@@ -1,9 +1,10 @@
 //! What a repair is asked for, what it finds, and what it does about that.
 
-use crate::repo::chain::Problem;
-use crate::types::Clock;
-use crate::types::Seq;
 use std::collections::BTreeSet;
+
+use crate::repo::chain::Problem;
+use crate::types::{Clock, Seq};
+
 /// How to repair.
 #[derive(Clone, Debug)]
 pub struct RepairOptions {

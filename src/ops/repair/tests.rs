@@ -1,6 +1,5 @@
 //! Histories with every kind of damage: what a repair says remains is exactly what can be restored afterwards.
 
-use crate::types::Seq;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use crate::ops::trial::{Bench, FAULTS, HOUR};
 use crate::policy::retention::Policy;
 use crate::progress::Silent;
 use crate::store::Store;
+use crate::types::Seq;
 
 fn options(bench: &Bench, apply: bool) -> RepairOptions {
     RepairOptions { apply, data: true, adopt: true, threads: 1, clock: bench.clock() }

@@ -1,6 +1,5 @@
 //! One run from a seed: its cast, its beginning, its end, and how a run that went wrong is made small.
 
-use crate::types::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -24,7 +23,7 @@ use crate::repo::writer::Writer;
 use crate::simulated::{self, World};
 use crate::sqlite::pin::Pin;
 use crate::store::MemoryStore;
-use crate::types::{Clock, Digest, Seq};
+use crate::types::{Clock, Digest, Seq, Timestamp};
 
 const DAY: i64 = 24 * 3600 * 1_000_000;
 /// When the histories begin that runs find: 2026-02-20T00:00:00Z.

@@ -1,6 +1,7 @@
 //! How often pages changed.
 
 use crate::count::number;
+
 /// How often pages changed.
 #[derive(Debug, Default)]
 pub(super) struct Changes {

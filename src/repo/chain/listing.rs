@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::Problem;
+use super::finding::Problem;
+use super::segment::Segment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::LogName;
 use crate::format::segment::SegmentRef;
-use crate::repo::chain::Segment;
 use crate::repo::claims::Claims;
 use crate::repo::expired::Expired;
 use crate::repo::history::History;

@@ -9,59 +9,12 @@
 
 use std::sync::Arc;
 
-use super::Chain;
-use super::walk::{Walk, hint};
+use super::finding::{Hole, Problem};
+use super::segment::Segment;
+use super::view::Chain;
+use super::walk::Walk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::segment::{CommitKind, CommitRecord, Manifest, SegmentKind};
-use crate::repo::chain::Segment;
-use crate::repo::history::History;
-use crate::types::{Digest, PageSize, Seq, Term, WriterToken};
-
-/// Something that is wrong with an object.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Problem {
-    /// The object.
-    pub object: String,
-    /// What is wrong with it.
-    pub message: String,
-    /// Whether a newer version wrote it, so that it can't be told.
-    pub too_new: bool,
-}
-
-impl Problem {
-    pub(crate) fn of(e: &Error) -> Self {
-        let mut message = e.message().to_owned();
-        let mut source = std::error::Error::source(e);
-        while let Some(cause) = source {
-            message = format!("{message}: {cause}");
-            source = cause.source();
-        }
-        let object = e.object().unwrap_or("the history").to_owned();
-        Self { object, message, too_new: e.kind() == ErrorKind::TooNew }
-    }
-
-    /// The same as an error of a history.
-    pub(crate) fn error(&self, history: &History) -> Error {
-        let (kind, hint) = match self.too_new {
-            true => (ErrorKind::TooNew, "update pagekeep to read it".to_owned()),
-            false => (ErrorKind::Damaged, hint(history.name())),
-        };
-        Error::new(kind, &*self.message).with_object(&*self.object).with_hint(hint)
-    }
-}
-
-/// A place where segments of a history are missing or can't be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hole {
-    /// The last commit below it.
-    pub below: Option<Seq>,
-    /// The first commit above it; `None` if the newest segments are what is missing.
-    pub above: Option<Seq>,
-    /// What is missing, or can't be read.
-    pub problem: Problem,
-    /// Others that can't be read, in the same place.
-    pub besides: Vec<Problem>,
-}
+use crate::types::Seq;
 
 /// Consecutive segments, the newest first, and why nothing whole lies before them.
 struct Part {
@@ -236,59 +189,4 @@ fn pass_over(error: Error, top: &mut Vec<Problem>) -> Result<()> {
     }
     top.push(Problem::of(&error));
     Ok(())
-}
-
-/// The manifest of a segment that stands in place of missing ones, between two that are there: a base without pages, and without a
-/// commit that could be restored. `None` if there is no number between them.
-pub(crate) fn bridge(
-    history: &History,
-    below: Option<&Segment>,
-    above: &Segment,
-    (term, token): (Term, WriterToken),
-) -> Option<Manifest> {
-    let first = below.map_or(Seq(1), |s| s.end.next());
-    let last = Seq(above.manifest.first.0.checked_sub(1).filter(|last| *last >= first.0)?);
-    let time = above.manifest.commits.first().map(|c| c.time).unwrap_or_default();
-    let record = CommitRecord {
-        seq: first,
-        time,
-        pages: 0,
-        changed: 0,
-        digest: Digest::default(),
-        stored: 0,
-        kind: CommitKind::Scan,
-    };
-    debug_assert!(first <= last);
-    Some(Manifest {
-        parent: below.map(Segment::as_parent),
-        covers: above.manifest.parent,
-        ..without_pages(history, (term, token), above.manifest.page_size, record)
-    })
-}
-
-/// The manifest of a base that has nothing but a carried commit.
-pub(crate) fn without_pages(
-    history: &History,
-    (term, token): (Term, WriterToken),
-    page_size: PageSize,
-    record: CommitRecord,
-) -> Manifest {
-    Manifest {
-        history: history.id(),
-        term,
-        token,
-        kind: SegmentKind::Base,
-        page_size,
-        parent: None,
-        covers: None,
-        carries: true,
-        first: record.seq,
-        versions: 0,
-        batches: 0,
-        inline_len: 0,
-        commits: vec![record],
-        parts: Vec::new(),
-        origins: Vec::new(),
-        blocks: Vec::new(),
-    }
 }

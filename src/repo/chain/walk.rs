@@ -7,11 +7,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::finding::{Problem, hint};
 use super::listing::{Listing, LogKey, MergedKey, Stage};
-use super::{Chain, Problem};
+use super::segment::Segment;
+use super::view::Chain;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::{SegmentKind, SegmentRef};
-use crate::repo::chain::Segment;
 use crate::repo::history::History;
 use crate::types::{SegmentId, Seq};
 
@@ -301,11 +302,6 @@ fn damaged(history: &History, error: Error) -> Error {
         ErrorKind::Damaged => error.with_hint(hint(history.name())),
         _ => error,
     }
-}
-
-/// The next step after damage to what holds a history together.
-pub(super) fn hint(history: &str) -> String {
-    format!("`pagekeep repair {history}` says what can be done about it, and what is lost")
 }
 
 fn check_link(parent: &Segment, child: &Segment) -> Result<()> {

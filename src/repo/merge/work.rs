@@ -1,15 +1,15 @@
 //! What a merge is about: which segments it replaces, and which commits stay.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use super::kept::Kept;
 use crate::codec::batch::Compression;
 use crate::error::{Error, ErrorKind};
-use crate::format::segment::CommitRecord;
-use crate::format::segment::{SegmentKind, SegmentRef};
-use std::sync::Arc;
-use crate::repo::chain::Chain;
-use crate::repo::segment::Segment;
+use crate::format::segment::{CommitRecord, SegmentKind, SegmentRef};
+use crate::repo::chain::{Chain, Segment};
 use crate::types::Seq;
-use std::ops::Range;
+
 /// Which commits a merge keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keep {

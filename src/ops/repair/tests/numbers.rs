@@ -1,6 +1,5 @@
 //! Numbers of lost commits: they never name other content, whatever was damaged and wherever a repair died.
 
-use crate::types::Seq;
 use std::collections::BTreeMap;
 
 use super::*;
@@ -12,6 +11,7 @@ use crate::policy::selector::Selector;
 use crate::repo::merge::{Keep, Options as MergeOptions, merge};
 use crate::repo::term::{Claim, PRUNE};
 use crate::store::{Fault as Way, FaultStore};
+use crate::types::Seq;
 
 /// A history of commits that certainly differ, each with a label.
 fn labelled(seed: u64, commits: usize) -> Bench {

@@ -8,11 +8,13 @@ use crate::error::{Error, Result};
 use crate::format::header::SPARSE;
 use crate::format::index::IndexBlock;
 use crate::format::names::LogName;
-use crate::format::segment::{BlockRef, Location, Manifest, Origin, SegmentRef};
+use crate::format::segment::{
+    BlockRef, CommitKind, CommitRecord, Location, Manifest, Origin, SegmentKind, SegmentRef,
+};
 use crate::format::{ObjectKind, SealedPrefix, limits};
-use crate::repo::repository::Repository;
 use crate::repo::history::History;
-use crate::types::{KeyId, SegmentId, Seq, Term, WriterToken};
+use crate::repo::repository::Repository;
+use crate::types::{Digest, KeyId, PageSize, SegmentId, Seq, Term, WriterToken};
 
 /// First and last commit and id of a merged segment, as its name tells.
 pub(crate) type MergedName = (Seq, Seq, SegmentId);
@@ -98,7 +100,7 @@ impl Segment {
     /// What stands in the place of a hole between two segments, for whoever reads around it; `None` if no number lies between them.
     pub(crate) fn bridge(history: &History, below: Option<&Self>, above: &Self) -> Option<Self> {
         let nobody = (Term(0), WriterToken::default());
-        let manifest = super::chain::bridge(history, below, above, nobody)?;
+        let manifest = bridge(history, below, above, nobody)?;
         let end = Seq(above.manifest.first.0.saturating_sub(1));
         let id = SegmentId::default();
         Some(Self {
@@ -259,5 +261,60 @@ impl Segment {
     /// Bytes that the segment takes in the store, manifest included.
     pub fn stored_len(&self) -> u64 {
         self.manifest.parts.iter().fold(self.object_len(), |sum, len| sum.saturating_add(*len))
+    }
+}
+
+/// The manifest of a segment that stands in place of missing ones, between two that are there: a base without pages, and without a
+/// commit that could be restored. `None` if there is no number between them.
+pub(crate) fn bridge(
+    history: &History,
+    below: Option<&Segment>,
+    above: &Segment,
+    (term, token): (Term, WriterToken),
+) -> Option<Manifest> {
+    let first = below.map_or(Seq(1), |s| s.end.next());
+    let last = Seq(above.manifest.first.0.checked_sub(1).filter(|last| *last >= first.0)?);
+    let time = above.manifest.commits.first().map(|c| c.time).unwrap_or_default();
+    let record = CommitRecord {
+        seq: first,
+        time,
+        pages: 0,
+        changed: 0,
+        digest: Digest::default(),
+        stored: 0,
+        kind: CommitKind::Scan,
+    };
+    debug_assert!(first <= last);
+    Some(Manifest {
+        parent: below.map(Segment::as_parent),
+        covers: above.manifest.parent,
+        ..without_pages(history, (term, token), above.manifest.page_size, record)
+    })
+}
+
+/// The manifest of a base that has nothing but a carried commit.
+pub(crate) fn without_pages(
+    history: &History,
+    (term, token): (Term, WriterToken),
+    page_size: PageSize,
+    record: CommitRecord,
+) -> Manifest {
+    Manifest {
+        history: history.id(),
+        term,
+        token,
+        kind: SegmentKind::Base,
+        page_size,
+        parent: None,
+        covers: None,
+        carries: true,
+        first: record.seq,
+        versions: 0,
+        batches: 0,
+        inline_len: 0,
+        commits: vec![record],
+        parts: Vec::new(),
+        origins: Vec::new(),
+        blocks: Vec::new(),
     }
 }
