@@ -19,7 +19,8 @@ use crate::repo::expired::Expired;
 use crate::repo::keys::Secret;
 use crate::repo::merge::{Keep, Options, merge};
 use crate::repo::rotate::RotateOptions;
-use crate::repo::standing::Standing;
+use crate::repo::standing::{Standing, record};
+use crate::repo::state::Head;
 use crate::repo::term::{Claim, PRUNE};
 use crate::repo::writer::Writer;
 use crate::repo::{Repository, upkeep};
@@ -210,6 +211,34 @@ fn a_chain_that_was_read_before_others_went_on_settles_nothing() {
             bench.store.delete(&head.name).unwrap();
         }
     }
+}
+
+/// A prune of a low term deleted what a merge stands for, but not the last segment of it, whose term is higher. A writer had named that one
+/// in its head before the chain went on: every prune, label and copy found damage until that writer published something.
+#[test]
+fn a_head_may_name_what_a_merge_stands_for() {
+    let mut bench = bench(45, 4);
+    let named = Head::of(&bench.history.chain().unwrap()).unwrap();
+    bench.app.execute_batch("INSERT INTO t(x) VALUES('on it')").unwrap();
+    bench.capture();
+    merged(&bench, 0..4);
+    let names = log(&bench);
+    for name in names.iter().take(3) {
+        bench.store.delete(name).unwrap();
+    }
+    let claim = Claim::take(&bench.history, "watch").unwrap();
+    record(&bench.history, claim, Some(&named)).unwrap();
+    let chain = bench.history.chain().unwrap();
+    let standing = Standing::of(&bench.history, &chain).unwrap();
+    standing.check(&bench.history).unwrap();
+    assert_eq!(standing.settled(), Some(Seq(4)), "another one may have the place of seq 5");
+    // Without the merge it would stand on nothing.
+    let stand_in = chain.segments().first().unwrap().name().to_owned();
+    bench.store.delete(&stand_in).unwrap();
+    let broken = bench.history.readable_chain().unwrap();
+    let standing = Standing::of(&bench.history, &broken).unwrap();
+    let e = standing.check(&bench.history).unwrap_err();
+    assert!(e.kind() == ErrorKind::Damaged && e.object() == Some(&*names[3]), "{e:?}");
 }
 
 fn newest_term_of(chain: &Chain) -> Term {
