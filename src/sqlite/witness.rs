@@ -189,7 +189,7 @@ impl Sentinels {
     pub(crate) fn adopt(&mut self, file: &FileRef<'_>, page_size: PageSize) -> Result<()> {
         for (page, hash) in &mut self.written {
             if hash.is_some() {
-                *hash = read(file, page_size, *page)?;
+                *hash = Some(read(file, page_size, *page)?);
             }
         }
         self.watched = self.written.values().filter(|hash| hash.is_some()).count();
@@ -231,7 +231,7 @@ impl Sentinels {
         let written = self.written.iter().filter(|_| with_written);
         let written = written.filter_map(|(page, hash)| Some((page, hash.as_ref()?)));
         for (page, known) in self.pages.iter().chain(written) {
-            if read(file, page_size, *page)?.as_ref() != Some(known) {
+            if read(file, page_size, *page)? != *known {
                 return Ok(false);
             }
         }
@@ -268,9 +268,7 @@ impl Sentinels {
             if is_known || page == page_size.lock_page() {
                 continue;
             }
-            if let Some(found) = read(file, page_size, page)? {
-                self.pages.insert(page, found);
-            }
+            self.pages.insert(page, read(file, page_size, page)?);
         }
         Ok(())
     }
@@ -293,9 +291,46 @@ impl Sentinels {
     }
 }
 
-/// The hash of a page in the file; `None` if the file ends before.
-fn read(file: &FileRef<'_>, page_size: PageSize, page: PageNo) -> Result<Option<blake3::Hash>> {
+/// The hash of a page in the file. What lies beyond its end reads as zeros, and SQLite fills it with zeros when it makes the file longer:
+/// so a file that somebody cut is known from one to which somebody gave another end.
+fn read(file: &FileRef<'_>, page_size: PageSize, page: PageNo) -> Result<blake3::Hash> {
     let mut content = vec![0; page_size.bytes()];
-    let beyond = file.read_at(&mut content, page_size.offset(page))?;
-    Ok((!beyond).then(|| blake3::hash(&content)))
+    file.read_at(&mut content, page_size.offset(page))?;
+    Ok(blake3::hash(&content))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+
+    use rusqlite::Connection;
+
+    use super::*;
+
+    /// A file was cut, a scan read zeros behind its end, and a checkpoint ran while somebody gave the file its old end back.
+    #[test]
+    fn another_end_of_a_file_that_was_cut_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.db");
+        let app = Connection::open(&path).unwrap();
+        app.execute_batch(
+            "CREATE TABLE t(x); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<99)
+             INSERT INTO t SELECT randomblob(900) FROM n",
+        )
+        .unwrap();
+        let (size, whole) = (PageSize::new(4096).unwrap(), std::fs::read(&path).unwrap());
+        let pages = u32::try_from(whole.len() / 4096).unwrap();
+        // A handle of its own: closing one of the file would drop SQLite's locks, of which there are none here.
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(20 * 4096).unwrap();
+        let handle = FileRef::database(&app).unwrap().unwrap();
+        let mut sentinels = Sentinels::default();
+        sentinels.draw(&handle, size, pages, SENTINELS).unwrap();
+        assert!(sentinels.stand(&handle, size, true).unwrap());
+        // As SQLite does when it makes a file longer.
+        file.set_len(whole.len() as u64).unwrap();
+        assert!(sentinels.stand(&handle, size, true).unwrap());
+        std::os::unix::fs::FileExt::write_all_at(&file, &whole[20 * 4096..], 20 * 4096).unwrap();
+        assert!(!sentinels.stand(&handle, size, true).unwrap());
+    }
 }
