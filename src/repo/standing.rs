@@ -17,13 +17,12 @@
 //! puts an end to that, and so does a repair. A term that nobody claimed has no writer: a head of it is junk.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::head::HeadRecord;
 use crate::format::names::LogName;
 use crate::format::segment::SegmentRef;
-use crate::repo::chain::{Chain, Problem, Segment};
+use crate::repo::chain::{Chain, Problem};
 use crate::repo::claims::Claims;
 use crate::repo::history::History;
 use crate::repo::links::later_than;
@@ -125,13 +124,6 @@ impl Standing {
             }
             // Where it is gone, its writer finds so when it looks for the parent of what it published.
             let Some(name) = found else { return Ok(()) };
-            // Only what it was built on may be gone, since a merge stands for all of it; and so for what its writer builds on.
-            let stands_for_it = |s: &&Arc<Segment>| s.is_merged() && s.as_parent() == head.segment;
-            if let Some(stand_in) = chain.stored().find(stands_for_it) {
-                let mut common = chain.states().rev().filter(|c| c.seq <= stand_in.end);
-                self.settled = self.settled.min(common.next().map(|commit| commit.seq));
-                return Ok(());
-            }
             self.settled = None;
             let what = "is what another writer builds on, and leads to nothing that can be read";
             self.unknown = Some(Problem::of(&Error::damaged(name, what)));

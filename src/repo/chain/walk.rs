@@ -101,8 +101,8 @@ impl<'h> Walk<'h> {
         Ok(Some(self.finish(path)))
     }
 
-    /// The chain that ends in a segment of the log; `None` within if that is not there, or the chain is not whole;
-    /// `None` if all has to be listed again.
+    /// The chain that ends in a segment of the log, or in a merged one that stands for it, if only what that one was built on is gone;
+    /// `None` within if it is not there, or neither chain is whole; `None` if all has to be listed again.
     pub(super) fn ending_in(
         mut self,
         key: LogKey,
@@ -112,10 +112,20 @@ impl<'h> Walk<'h> {
             return Ok((!self.listing.gone).then_some(None));
         };
         self.explore(&top)?;
+        let (mut path, mut whole) = self.path(&top);
+        for key @ (last, ..) in self.listing.merged_newest_first() {
+            if whole || last != top.end {
+                continue;
+            }
+            let stand_in = self.listing.merged(key)?.filter(|s| s.as_parent() == reference);
+            if let Some(stand_in) = stand_in {
+                self.explore(&stand_in)?;
+                (path, whole) = self.path(&stand_in);
+            }
+        }
         if self.listing.gone {
             return Ok(None);
         }
-        let (mut path, whole) = self.path(&top);
         path.reverse();
         Ok(Some(whole.then(|| self.finish(path))))
     }
