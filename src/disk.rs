@@ -89,7 +89,12 @@ impl DiskFile for File {
 /// the temporary name is gone.
 pub(crate) fn publish_new(disk: &dyn Disk, temporary: &Path, path: &Path) -> io::Result<bool> {
     let published = match disk.link(temporary, path) {
-        Err(e) if no_hard_links(&e) => disk.rename(temporary, path),
+        Err(e) if no_hard_links(&e) => disk.rename(temporary, path).map_err(|e| {
+            match e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) {
+                true => io::Error::new(io::ErrorKind::Unsupported, NO_WAY),
+                false => e,
+            }
+        }),
         linked => linked.and_then(|()| disk.remove(temporary)),
     };
     match published {
@@ -98,6 +103,8 @@ pub(crate) fn publish_new(disk: &dyn Disk, temporary: &Path, path: &Path) -> io:
         Err(e) => Err(e),
     }
 }
+
+const NO_WAY: &str = "the file system has neither hard links nor renames that replace nothing";
 
 fn no_hard_links(e: &io::Error) -> bool {
     matches!(

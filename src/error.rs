@@ -224,7 +224,8 @@ pub fn io_kind(error: &io::Error) -> ErrorKind {
         | io::ErrorKind::ReadOnlyFilesystem
         | io::ErrorKind::NotFound
         | io::ErrorKind::NotADirectory
-        | io::ErrorKind::IsADirectory => ErrorKind::Storage,
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::Unsupported => ErrorKind::Storage,
         // What is no file, or must not be used as one.
         io::ErrorKind::InvalidInput => ErrorKind::Refused,
         io::ErrorKind::Interrupted => ErrorKind::Interrupted,

@@ -111,6 +111,8 @@ fn a_copy_goes_on_behind_a_history_that_can_not_be_copied() {
     ended.failed(17, &["has a history \"a\" already"]);
     assert!(ended.stdout.contains("b: copied") && ended.stdout.contains("c: copied"), "{ended:?}");
     lab.fails(&["copy", "repo", "off"], 12, &["off", "--to-key-file"]);
+    lab.fails(&["copy", "repo", "off", "--to-key-file", "key"], 12, &["off", "--to-key-file"]);
+    lab.fails(&["copy", "nowhere", "off"], 10, &["nowhere", "the repository to copy from"]);
 }
 
 /// An empty file is what a new container or a disk that was not mounted has, not what an application left.
@@ -165,4 +167,14 @@ fn a_database_that_is_missing_is_not_restored_from_the_history_of_another() {
     let watch = ["watch", "other.db", "--name", "app", "--restore-if-missing"];
     lab.fails(&watch, 17, &["other.db", "belongs to", "--adopt"]);
     assert!(!lab.path("other.db").exists());
+}
+
+#[test]
+fn a_repository_among_other_files_is_told_of() {
+    let lab = Lab::empty();
+    fs::create_dir(lab.path("repo")).unwrap();
+    fs::write(lab.path("repo/letter.txt"), "dear").unwrap();
+    let told = lab.run(&["init"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    assert!(told.stderr.contains("letter.txt"), "{told:?}");
 }

@@ -105,7 +105,7 @@ fn who_may_not_read_or_write_is_told_what() {
     lab.fails(&["backup", "app.db"], 13, &["cannot be written", "ermission denied", "writable"]);
     lab.ok(&["restore", "app", "out.db"]);
     chmod(&lab.path("repo"), 0o000);
-    lab.fails(&["status"], 13, &["ermission denied", "mounted"]);
+    lab.fails(&["status"], 13, &["repo/repository: cannot be", "ermission denied", "mounted"]);
     for dir in dirs.iter().rev() {
         chmod(dir, 0o700);
     }
@@ -441,4 +441,24 @@ fn watch_end(watch: &mut std::process::Child) -> std::process::Output {
     watch.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
     watch.stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
     std::process::Output { status: watch.wait().unwrap(), stdout, stderr }
+}
+
+/// The header of a live database is destroyed; its history brings it back.
+#[test]
+fn what_is_no_database_any_more_can_be_restored() {
+    let lab = Lab::with_history();
+    let file = OpenOptions::new().write(true).open(lab.path("app.db")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0; 100], 0).unwrap();
+    lab.fails(&["backup", "app.db"], 5, &["app.db", "pagekeep restore NAME FILE --force"]);
+    lab.ok(&["restore", "app", "app.db", "--force"]);
+    lab.ok(&["backup", "app.db"]);
+}
+
+#[test]
+fn a_dash_is_standard_input_and_no_file() {
+    let lab = Lab::with_history();
+    lab.fails(&["restore", "app", "-"], 2, &["standard output", "./-"]);
+    assert!(!lab.path("-").exists());
+    let piped = format!("{} status --key-file - < key", lab::BIN);
+    assert_eq!(Ended::of(lab.other("sh").args(["-c", &piped])).code, Some(0));
 }

@@ -347,7 +347,11 @@ fn a_new_recovery_key_says_that_older_ones_still_open() {
 fn no_core_dump_holds_keys_and_a_limit_on_files_is_an_error() {
     let lab = Lab::with_history();
     fifo(&lab, "fifo");
-    let mut child = lab.command(&["status", "--key-file", "fifo"]).spawn().unwrap();
+    // As if core dumps were wanted.
+    let line = "ulimit -c unlimited || exit 77; exec \"$@\"";
+    let mut command = lab.other("sh");
+    command.args(["-c", line, "sh", lab::BIN, "status", "--key-file", "fifo"]);
+    let mut child = command.spawn().unwrap();
     while !catches(child.id()) {
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -58,7 +58,7 @@ fn a_restore_that_will_not_fit_does_not_begin() {
     let script = r#""$BIN" restore big tiny/out.db; echo "full: $?"; ls -A tiny | wc -l"#;
     let Some(ended) = on_a_tiny_disk(&lab, script) else { return };
     assert!(ended.stdout.starts_with("full: 14\n0\n"), "{ended:?}");
-    assert!(ended.stderr.contains("bytes and has room for"), "{ended:?}");
+    assert!(ended.stderr.contains("iB and has room for"), "{ended:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! From flags to what commands use: a repository that is open, a selected commit, a place for output.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Local};
 use serde_json::json;
@@ -27,16 +28,21 @@ use crate::repo::recover::examine;
 use crate::store;
 use crate::types::Timestamp;
 
+/// How often a passphrase may be typed.
+const TRIES: u32 = 3;
+
 /// What every command gets.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(super) global: Global,
     pub(crate) out: Output,
+    /// Whether a passphrase was typed: who mistyped it may try again.
+    pub(super) asked: AtomicBool,
 }
 
 impl Context {
     pub(crate) fn new(global: Global, out: Output) -> Self {
-        Self { global, out }
+        Self { global, out, asked: AtomicBool::new(false) }
     }
 
     pub(crate) fn threads(&self) -> usize {
@@ -87,7 +93,7 @@ impl Context {
 
     /// As [`Context::repository`], for a command that judges: key slots that can't be read are findings. `secret` was asked for already.
     pub(crate) fn repository_to_judge(&self, secret: Option<Secret>) -> Result<Repository> {
-        let ask = || secret.map_or_else(|| self.secret(), Ok);
+        let ask = || secret.clone().map_or_else(|| self.secret(), Ok);
         let (repository, _) = self.open_untold(self.location()?, ask)?;
         for e in &*repository.unread_slots() {
             self.out.finding(e, json!({}));
@@ -150,7 +156,7 @@ impl Context {
     pub(super) fn open(
         &self,
         location: &str,
-        secret: impl FnOnce() -> Result<Secret>,
+        secret: impl Fn() -> Result<Secret>,
     ) -> Result<(Repository, Secret)> {
         let (repository, secret) = self.open_untold(location, secret)?;
         for e in &*repository.unread_slots() {
@@ -163,7 +169,7 @@ impl Context {
     fn open_untold(
         &self,
         location: &str,
-        secret: impl FnOnce() -> Result<Secret>,
+        secret: impl Fn() -> Result<Secret>,
     ) -> Result<(Repository, Secret)> {
         let (repository, secret) = self.open_unseen(location, secret)?;
         if let Some(replaced) = check_place(&repository) {
@@ -175,15 +181,27 @@ impl Context {
     fn open_unseen(
         &self,
         location: &str,
-        secret: impl FnOnce() -> Result<Secret>,
+        secret: impl Fn() -> Result<Secret>,
     ) -> Result<(Repository, Secret)> {
         let store = store::open_store(location)?;
         if let Some(e) = examine(&*store).map_err(|e| within(location, e))? {
             // Before a passphrase is asked for.
             return Err(e);
         }
-        let secret = secret()?;
-        Ok((Repository::open(store, &secret, self.state_dir()?)?, secret))
+        for tries in 1.. {
+            let secret = secret()?;
+            match Repository::open(store.clone(), &secret, self.state_dir()?) {
+                Err(e)
+                    if e.kind() == ErrorKind::WrongKey
+                        && tries < TRIES
+                        && self.asked.load(Ordering::Relaxed) =>
+                {
+                    self.out.note(format_args!("{e}; once more"));
+                }
+                opened => return Ok((opened.map_err(|e| within(location, e))?, secret)),
+            }
+        }
+        Err(Error::new(ErrorKind::WrongKey, "no passphrase was right").with_object(location))
     }
 
     /// The history and the commit that `NAME[@WHEN]` means.
@@ -383,7 +401,9 @@ const SCHEMES: [&str; 22] = [
 /// The error of a store that can't be reached, with the whole path of what it names.
 fn within(location: &str, e: Error) -> Error {
     match e.object() {
-        Some(object) if e.kind() == ErrorKind::Storage && !object.starts_with(location) => {
+        Some(object)
+            if e.kind() == ErrorKind::Storage && !Path::new(object).starts_with(location) =>
+        {
             let path = Path::new(location).join(object).display().to_string();
             e.with_object(path)
         }

@@ -13,7 +13,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ops::copy::{CopyOptions, copy as run};
 
 pub(crate) fn copy(context: &Context, args: &CopyArgs) -> Result<()> {
-    let from = context.repository_at(&args.from)?;
+    let from = context.repository_at(&args.from).map_err(|e| match e.kind() {
+        ErrorKind::NoRepository => {
+            e.with_hint("is its disk mounted? The first of the two is the repository to copy from")
+        }
+        _ => e,
+    })?;
     let keys = KeySource {
         key_file: args.to_key_file.as_deref(),
         password_file: args.to_password_file.as_deref(),

@@ -8,6 +8,12 @@ use clap::CommandFactory;
 use super::args::{Cli, ManArgs};
 use crate::error::{Error, Result};
 
+/// Behind it stand the exit codes.
+const ENVIRONMENT: &str = ".SH ENVIRONMENT
+PAGEKEEP_REPO names the repository. PAGEKEEP_KEY_FILE names a key file, PAGEKEEP_PASSWORD has a passphrase; the key file
+counts if both are set. PAGEKEEP_STATE_DIR names the folder in which this machine remembers things.
+.SH \"EXIT STATUS\"";
+
 pub(crate) fn completions(shell: clap_complete::Shell) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "pagekeep", &mut script);
@@ -22,15 +28,35 @@ pub(crate) fn man(args: &ManArgs) -> Result<()> {
             clap_mangen::Man::new(Cli::command())
                 .render(&mut page)
                 .map_err(|e| Error::io(e, "cannot be made", "the manual page"))?;
-            print(&page)
+            print(headed(&String::from_utf8_lossy(&page)).as_bytes())
         }
     }
 }
 
 fn pages(dir: &Path) -> Result<()> {
-    std::fs::create_dir_all(dir)
-        .and_then(|()| clap_mangen::generate_to(Cli::command(), dir))
-        .map_err(|e| Error::io(e, "cannot be written to", dir.display().to_string()))
+    let write = || {
+        std::fs::create_dir_all(dir)?;
+        clap_mangen::generate_to(Cli::command(), dir)?;
+        for entry in std::fs::read_dir(dir)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.starts_with("pagekeep") && name.ends_with(".1") {
+                std::fs::write(&path, headed(&std::fs::read_to_string(&path)?))?;
+            }
+        }
+        Ok(())
+    };
+    write().map_err(|e| Error::io(e, "cannot be written to", dir.display().to_string()))
+}
+
+/// A manual page with the headings that such pages have.
+fn headed(page: &str) -> String {
+    match page.contains("Exit codes:") {
+        true => page.replace(".SH EXTRA", ENVIRONMENT),
+        false => page
+            .replace(".SH EXTRA\nExamples:", ".SH EXAMPLES")
+            .replace(".SH EXTRA", ".SH EXAMPLES"),
+    }
 }
 
 fn print(bytes: &[u8]) -> Result<()> {

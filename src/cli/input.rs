@@ -30,11 +30,12 @@ pub(crate) const MAX_SECRET: usize = 64 << 10;
 /// How soon a signal ends a wait.
 const TICK: Duration = Duration::from_millis(100);
 
-/// The whole text of a file, a pipe or standard input (`/dev/stdin`). An error is of the kind given, and names the file.
+/// The whole text of a file, a pipe or standard input (`-`). An error is of the kind given, and names the file.
 ///
 /// # Errors
 /// When it can't be read, is longer than `limit`, or is no text; [`ErrorKind::Interrupted`].
 pub(crate) fn text(path: &Path, limit: usize, kind: ErrorKind) -> Result<Zeroizing<String>> {
+    let path = if path.as_os_str() == "-" { Path::new("/dev/stdin") } else { path };
     let name = path.display().to_string();
     let failed = |e: io::Error| {
         let hint = match e.kind() {

@@ -45,6 +45,11 @@ pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<()> {
         context.out.warn(&replaced.to_string());
         accept_place(&repository)?;
     }
+    if let Some(other) = other_file_in(location) {
+        context.out.remark(&format!(
+            "{location} has other files, such as {other:?}: pagekeep passes them over"
+        ));
+    }
     let printed = recovery.as_ref().and_then(Secret::print_recovery);
     context.out.json_summary(json!({
         "repository": repository.store().location(),
@@ -327,4 +332,12 @@ fn find(repository: &Repository, prefix: &str) -> Result<SlotId> {
             .with_object(prefix)
             .with_hint("give more digits")),
     }
+}
+
+/// Something in a repository's folder that pagekeep did not make.
+fn other_file_in(location: &str) -> Option<String> {
+    let ours = ["repository", "keys", "histories", "quarantine"];
+    let names = std::fs::read_dir(location).ok()?.flatten().map(|entry| entry.file_name());
+    let mut others = names.map(|name| name.to_string_lossy().into_owned());
+    others.find(|name| !ours.contains(&&**name) && !name.starts_with('.'))
 }

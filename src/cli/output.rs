@@ -10,6 +10,7 @@ use super::args::{Color, Global};
 use super::terminal::{
     Line, bold, is_nowhere, printable, printable_json, red, settle, write_line, yellow,
 };
+pub(crate) use crate::count::bytes;
 use crate::error::{Error, ErrorKind, Result};
 pub(crate) use crate::policy::clock::local as time;
 use crate::types::Timestamp;
@@ -348,21 +349,6 @@ pub(crate) fn span(seconds: u64) -> String {
         3600..172_800 => format!("{} h", seconds / 3600),
         _ => format!("{} d", seconds / 86_400),
     }
-}
-
-/// A number of bytes for people.
-pub(crate) fn bytes(n: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if n < 1024 {
-        return format!("{n} B");
-    }
-    let mut tenths = u128::from(n) * 10 / 1024;
-    let mut unit = 0;
-    while tenths >= 10_240 && unit + 1 < UNITS.len() {
-        tenths /= 1024;
-        unit += 1;
-    }
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS.get(unit).unwrap_or(&""))
 }
 
 /// A count with separators.

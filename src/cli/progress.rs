@@ -2,6 +2,7 @@
 //!
 //! People are shown nothing for work of under a second; programs get a line at the start of each phase.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -40,6 +41,8 @@ pub(crate) fn catch_signals() {
 pub(crate) struct Progress {
     out: Output,
     state: Mutex<State>,
+    /// Warnings that were told: of several steps each may find the same.
+    told: Mutex<HashSet<String>>,
 }
 
 struct State {
@@ -55,7 +58,7 @@ impl Progress {
     pub(crate) fn new(out: &Output) -> Self {
         let now = Instant::now();
         let state = State { phase: None, total: None, done: 0, began: now, shown: now, bar: None };
-        Self { out: out.clone(), state: Mutex::new(state) }
+        Self { out: out.clone(), state: Mutex::new(state), told: Mutex::default() }
     }
 
     /// Prints without tearing the bar that is drawn.
@@ -141,7 +144,9 @@ impl Monitor for Progress {
     }
 
     fn warn(&self, message: &str) {
-        self.beside(|| self.out.warn(message));
+        if self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(message.to_owned()) {
+            self.beside(|| self.out.warn(message));
+        }
     }
 
     fn cancelled(&self) -> bool {

@@ -9,13 +9,21 @@ use super::context::{Context, Selected, asked};
 use super::describe::{commit_json, neighbours};
 use super::output::{ago, bytes, counted, time};
 use super::progress::Progress;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ops::missing::is_missing;
 use crate::ops::restore::{Check, RestoreOptions};
 use crate::types::Timestamp;
 
 pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
     let began = Instant::now();
+    if args.target.as_os_str() == "-" {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            "a restore writes a file, and not to standard output",
+        )
+        .with_object("-")
+        .with_hint("name a file; one that is really called so is ./-"));
+    }
     let missing = args.if_missing.then(|| is_missing(&args.target)).transpose()?;
     let is_empty = match missing {
         Some(None) => {

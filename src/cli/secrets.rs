@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use zeroize::Zeroizing;
 
@@ -31,22 +32,27 @@ impl Context {
         check_location(location)?;
         let opened = self.open(location, || match self.secret_from(keys)? {
             Some(secret) => Ok(secret),
-            None => prompted(location).map_err(|e| match e.kind() {
-                ErrorKind::WrongKey => e.with_hint(
-                    "this is the copy: its key is given by --to-key-file, --to-password-file, --to-password-command or \
-                     --to-recovery-key-file",
-                ),
-                _ => e,
-            }),
+            None => self.prompted(location),
         });
-        opened.map(|(repository, _)| repository)
+        let told = |e: Error| match e.kind() {
+            ErrorKind::WrongKey => {
+                let known = e.hint().filter(|_| e.object() == Some(location)).map(str::to_owned);
+                let known = known.map_or(String::new(), |hint| format!("; {hint}"));
+                e.with_hint(format!(
+                    "this is the copy: its key is given by --to-key-file, --to-password-file, --to-password-command or \
+                     --to-recovery-key-file{known}"
+                ))
+            }
+            _ => e,
+        };
+        opened.map(|(repository, _)| repository).map_err(told)
     }
 
     /// The key to open a repository with.
     pub(crate) fn secret(&self) -> Result<Secret> {
         match self.given_secret()? {
             Some(secret) => Ok(secret),
-            None => prompted(self.location()?),
+            None => self.prompted(self.location()?),
         }
     }
 
@@ -117,6 +123,13 @@ impl Context {
             ));
         }
         Ok(text)
+    }
+
+    fn prompted(&self, location: &str) -> Result<Secret> {
+        let text =
+            prompt(&format!("Passphrase of {location}: ")).map_err(|e| e.with_object(location))?;
+        self.asked.store(true, Ordering::Relaxed);
+        Secret::passphrase(text.to_string())
     }
 
     /// Makes sure that a file which is to be replaced is not the key in use.
@@ -223,12 +236,6 @@ fn new_passphrase() -> Result<Secret> {
         return Err(Error::new(ErrorKind::Usage, "the two passphrases differ"));
     }
     Secret::passphrase(first.to_string())
-}
-
-fn prompted(location: &str) -> Result<Secret> {
-    let text =
-        prompt(&format!("Passphrase of {location}: ")).map_err(|e| e.with_object(location))?;
-    Secret::passphrase(text.to_string())
 }
 
 fn prompt(text: &str) -> Result<Zeroizing<String>> {

@@ -13,6 +13,7 @@ use rusqlite::{Connection, Row};
 
 use crate::error::{Error, Result};
 use crate::progress::{Monitor, check_cancelled};
+use crate::sqlite::answer::text;
 use crate::sqlite::{layout, source_error};
 use crate::types::PageNo;
 
@@ -81,6 +82,8 @@ struct Table {
     key: Vec<String>,
     /// What the rowid can be called; `None` for a table without.
     rowid: Option<&'static str>,
+    /// Whether its name, or a column's, is no text, so that no query of ours can name it.
+    nameless: bool,
 }
 
 /// Compares the rows of two states, of which `pages` differ.
@@ -102,11 +105,14 @@ pub(crate) fn compare(
     for name in names {
         check_cancelled(monitor)?;
         let found = match (old_tables.get(name), new_tables.get(name)) {
-            (None, Some(_)) => Some((Fate::Created, (count(new, name).map_err(failed)?, 0, 0))),
-            (Some(_), None) => Some((Fate::Dropped, (0, count(old, name).map_err(failed)?, 0))),
+            (None, Some(b)) => Some((Fate::Created, (count(new, name, b).map_err(failed)?, 0, 0))),
+            (Some(a), None) => Some((Fate::Dropped, (0, count(old, name, a).map_err(failed)?, 0))),
             (Some(a), Some(b)) if a != b => {
-                let rows = (count(new, name).map_err(failed)?, count(old, name).map_err(failed)?);
-                Some((Fate::Redefined, (rows.0, rows.1, 0)))
+                let added = count(new, name, b).map_err(failed)?;
+                Some((Fate::Redefined, (added, count(old, name, a).map_err(failed)?, 0)))
+            }
+            (Some(table), _) if table.nameless && touched.contains(name) => {
+                Some((Fate::Uncompared, (0, 0, 0)))
             }
             (Some(table), _) if touched.contains(name) => {
                 match rows(old, new, name, table, monitor)? {
@@ -133,9 +139,12 @@ fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn count(connection: &Connection, table: &str) -> rusqlite::Result<u64> {
+fn count(connection: &Connection, name: &str, table: &Table) -> rusqlite::Result<u64> {
+    if table.nameless {
+        return Ok(0);
+    }
     connection
-        .query_row(&format!("SELECT count(*) FROM {}", quote(table)), [], |row| row.get(0))
+        .query_row(&format!("SELECT count(*) FROM {}", quote(name)), [], |row| row.get(0))
         .map(|n: i64| u64::try_from(n).unwrap_or(0))
 }
 
@@ -145,18 +154,22 @@ fn tables(connection: &Connection) -> rusqlite::Result<BTreeMap<String, Table>> 
         "SELECT name, wr FROM pragma_table_list
          WHERE schema='main' AND type IN ('table', 'shadow') AND name NOT LIKE 'sqlite\\_s%' ESCAPE '\\'",
     )?;
+    let is_text = |row: &Row<'_>| row.get_ref(0).map(|value| value.as_str().is_ok());
     let rows =
-        listed.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?)))?;
+        listed.query_map([], |row| Ok((text(row, 0)?, row.get::<_, bool>(1)?, is_text(row)?)))?;
     let mut found = BTreeMap::new();
     for row in rows {
-        let (name, without_rowid) = row?;
+        let (name, without_rowid, mut named) = row?;
         // Hidden columns of 2 and 3 are generated ones.
         let mut info = connection.prepare(
             "SELECT name, pk FROM pragma_table_xinfo(?1) WHERE hidden IN (0, 2, 3) ORDER BY cid",
         )?;
-        let columns: Vec<(String, i64)> = info
-            .query_map([&name], |row| Ok((row.get(0)?, row.get(1)?)))?
+        let columns: Vec<(String, i64, bool)> = info
+            .query_map([&name], |row| Ok((text(row, 0)?, row.get(1)?, is_text(row)?)))?
             .collect::<rusqlite::Result<_>>()?;
+        named &= columns.iter().all(|(.., is_text)| *is_text);
+        let columns: Vec<(String, i64)> =
+            columns.into_iter().map(|(column, pk, _)| (column, pk)).collect();
         let mut key: Vec<&(String, i64)> = columns.iter().filter(|(_, pk)| *pk > 0).collect();
         key.sort_by_key(|(_, pk)| *pk);
         let taken =
@@ -166,6 +179,7 @@ fn tables(connection: &Connection) -> rusqlite::Result<BTreeMap<String, Table>> 
             key: key.into_iter().map(|(name, _)| name.clone()).collect(),
             columns: columns.iter().map(|(name, _)| name.clone()).collect(),
             rowid: alias.filter(|_| !without_rowid),
+            nameless: !named,
         };
         found.insert(name, table);
     }
@@ -326,7 +340,7 @@ fn by_key(
                 None => removed += 1,
             }
         }
-        Ok(Some((count(new, name)?.saturating_sub(found), removed, changed)))
+        Ok(Some((count(new, name, table)?.saturating_sub(found), removed, changed)))
     };
     finish(run(), monitor)
 }
@@ -345,7 +359,11 @@ fn schema(old: &Connection, new: &Connection) -> rusqlite::Result<Vec<String>> {
         let mut statement = connection.prepare(
             "SELECT type || ' ' || name, sql FROM sqlite_schema WHERE type <> 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
         )?;
-        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        let sql = |row: &Row<'_>| match row.get_ref(1)?.as_bytes_or_null()? {
+            Some(_) => text(row, 1).map(Some),
+            None => Ok(None),
+        };
+        statement.query_map([], |row| Ok((text(row, 0)?, sql(row)?)))?.collect()
     };
     let (a, b) = (read(old)?, read(new)?);
     let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();

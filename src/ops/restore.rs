@@ -23,6 +23,7 @@ use self::target::Target;
 use crate::codec::batch::{DataSeal, Decoder};
 use crate::codec::digest::PageHasher;
 use crate::codec::pool;
+use crate::count::bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::finding::few;
 use crate::ops::scratch::Scratch;
@@ -368,7 +369,7 @@ pub(crate) fn check_space(path: &Path, commit: &Commit) -> Result<()> {
     if free < needed {
         return Err(Error::new(
             ErrorKind::NoSpace,
-            format!("needs {needed} bytes and has room for {free}"),
+            format!("needs {} and has room for {}", bytes(needed), bytes(free)),
         )
         .with_object(path.parent().unwrap_or(path).display().to_string())
         .with_hint("free some space or restore to another disk"));

@@ -140,15 +140,16 @@ fn parse(line: &str) -> Option<Lock<'_>> {
     Some(Lock { process, device, inode, first, last })
 }
 
+/// Whether a file is mounted by itself, as containers do it: nothing can take its place.
 #[cfg(target_os = "linux")]
-fn is_mounted_alone(path: &Path) -> bool {
+pub(crate) fn is_mounted_alone(path: &Path) -> bool {
     use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
     let looked = statx(CWD, path, AtFlags::empty(), StatxFlags::empty());
     looked.is_ok_and(|file| file.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn is_mounted_alone(_path: &Path) -> bool {
+pub(crate) fn is_mounted_alone(_path: &Path) -> bool {
     false
 }
 

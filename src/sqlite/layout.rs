@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use rusqlite::Connection;
 
+use super::answer::text;
 use super::ffi::FileRef;
 use super::image::PageReader;
 use super::pin::Pin;
@@ -52,10 +53,9 @@ pub(crate) fn each_page(
         .map_err(failed)?;
     let mut rows = statement.query([]).map_err(failed)?;
     while let Some(row) = rows.next().map_err(failed)? {
-        let text = |i| row.get_ref(i).and_then(|value| value.as_str().map_err(Into::into));
         let page = row.get(0).map_err(failed)?;
-        let (name, table) = (text(1).map_err(failed)?, text(2).map_err(failed)?);
-        tell(PageNo(page), name, table)?;
+        let (name, table) = (text(row, 1).map_err(failed)?, text(row, 2).map_err(failed)?);
+        tell(PageNo(page), &name, &table)?;
     }
     Ok(())
 }

@@ -43,13 +43,17 @@ pub(crate) fn source_error(error: rusqlite::Error, what: &str) -> Error {
             "another process holds it locked; an application with PRAGMA locking_mode=EXCLUSIVE \
              has to close it first",
         ),
-        Some(ErrorCode::NotADatabase) => Some("it is not a SQLite database, or an encrypted one"),
+        Some(ErrorCode::NotADatabase) => Some(
+            "it is not a SQLite database, or an encrypted one; if it was one, `pagekeep restore NAME FILE --force` brings back the \
+             newest commit",
+        ),
         Some(ErrorCode::DatabaseCorrupt) => Some(
             "restore a sound commit with `pagekeep restore`, or repair it with sqlite3 .recover",
         ),
-        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
-            Some("check that this user may read the file, and write its -shm if it is in WAL mode")
-        }
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => Some(
+            "check that this user may read the file, and write its -shm if it is in WAL mode; on a read-only disk, copy the \
+                 database elsewhere first",
+        ),
         _ => None,
     };
     // SQLite's error and its source say the same twice.

@@ -192,12 +192,18 @@ mod tests {
         let path = dir.path().join("a.db");
         let app = rusqlite::Connection::open(&path).unwrap();
         app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x)").unwrap();
-        let mut notice = Notice::new().unwrap();
-        notice.watch(&path);
-        assert!(!notice.wait(Duration::ZERO));
-        app.execute_batch("INSERT INTO t VALUES(1)").unwrap();
-        let began = Instant::now();
-        assert!(notice.wait(LONG));
-        assert!(began.elapsed() < LONG);
+        let link = dir.path().join("folder");
+        std::fs::create_dir(&link).unwrap();
+        let link = link.join("link.db");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for path in [path, link] {
+            let mut notice = Notice::new().unwrap();
+            notice.watch(&path);
+            assert!(!notice.wait(Duration::ZERO));
+            app.execute_batch("INSERT INTO t VALUES(1)").unwrap();
+            let began = Instant::now();
+            assert!(notice.wait(LONG));
+            assert!(began.elapsed() < LONG, "{}", path.display());
+        }
     }
 }

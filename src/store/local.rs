@@ -434,8 +434,12 @@ impl Drop for Staged {
 }
 
 fn storage(e: io::Error, what: &str, object: impl Into<String>) -> Error {
+    let unsupported = e.kind() == io::ErrorKind::Unsupported;
     let error = Error::io(e, what, object);
     match error.kind() {
+        ErrorKind::Storage if unsupported => {
+            error.with_hint("keep the repository on a file system that has hard links")
+        }
         ErrorKind::Storage => error
             .with_hint("check that the repository's disk is mounted and writable for this user"),
         ErrorKind::NoSpace => {

@@ -21,6 +21,7 @@ use crate::progress::Monitor;
 use crate::repo::Repository;
 use crate::repo::local::is_trusted;
 use crate::sqlite::connection::check_unused;
+use crate::sqlite::elsewhere::is_mounted_alone;
 
 /// What SQLite keeps beside a database.
 const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -74,6 +75,14 @@ impl Target {
                 return Err(Error::new(ErrorKind::Refused, "exists already")
                     .with_object(object)
                     .with_hint("choose another target, or replace it with --force"));
+            }
+            Ok(_) if is_mounted_alone(&path) => {
+                return Err(Error::new(
+                    ErrorKind::Refused,
+                    "is a file that is mounted alone: nothing can take its place",
+                )
+                .with_object(object)
+                .with_hint("restore where it is mounted from, or mount its folder instead"));
             }
             Ok(meta) => Some(meta),
         };
