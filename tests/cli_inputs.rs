@@ -368,3 +368,50 @@ fn no_core_dump_holds_keys_and_a_limit_on_files_is_an_error() {
     assert!(!lab.path("out.db").exists());
     lab.tidy();
 }
+
+#[test]
+fn who_mistypes_a_passphrase_may_try_again() {
+    let lab = Lab::empty();
+    lab.secret("words", "the words");
+    let mut init = lab.command(&["init", "--password-file", "words", "--no-recovery-key"]);
+    assert_eq!(Ended::of(init.env_remove("PAGEKEEP_KEY_FILE")).code, Some(0));
+    let typed = |lines: &str| {
+        // `script` gives it a terminal of its own.
+        let line = format!("{} status; echo ended $?", lab::BIN);
+        let mut script = lab.other("script");
+        script.args(["-qfc", &line, "/dev/null"]).env_remove("PAGEKEEP_KEY_FILE");
+        script.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = script.spawn().ok()?;
+        let mut input = child.stdin.take().unwrap();
+        let mut output = child.stdout.take().unwrap();
+        let mut seen = String::new();
+        for line in lines.lines().map(Some).chain([None]) {
+            let until = if line.is_some() { "Passphrase of repo: " } else { "ended " };
+            let mut buffer = [0; 1024];
+            let asked = |seen: &str, told: usize| seen.matches(until).count() > told;
+            let told = if line.is_some() { seen.matches("once more").count() } else { 0 };
+            while !asked(&seen, told) {
+                match std::io::Read::read(&mut output, &mut buffer) {
+                    Ok(n @ 1..) => seen += &String::from_utf8_lossy(&buffer[..n]),
+                    _ => break,
+                }
+            }
+            if let Some(line) = line {
+                // The prompt stands there before the terminal hides what is typed.
+                std::thread::sleep(Duration::from_millis(200));
+                std::io::Write::write_all(&mut input, format!("{line}\n").as_bytes()).unwrap();
+            }
+        }
+        std::io::Read::read_to_string(&mut output, &mut seen).ok()?;
+        child.wait().unwrap();
+        Some(seen)
+    };
+    let Some(seen) = typed("wrong\nthe words") else {
+        println!("skipped: there is no `script`");
+        return;
+    };
+    assert!(seen.contains("no key slot opens with this passphrase; once more"), "{seen}");
+    assert!(seen.contains("ended 0") && !seen.contains("the words"), "{seen}");
+    let seen = typed("wrong\nwrong again\nand again").unwrap();
+    assert!(seen.contains("ended 12") && seen.contains("error:"), "{seen}");
+}

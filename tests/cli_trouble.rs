@@ -203,3 +203,64 @@ fn a_file_that_was_cut_off_below_its_wal_is_told_of() {
     assert!(told.iter().all(|told| ended.stderr.contains(told)), "{ended:?}");
     assert_eq!(lab.run(&["verify", "app", "--level", "restore"]).code, Some(4));
 }
+
+/// Some file systems, such as those of FUSE, have neither hard links nor renames that replace nothing. The same answers of the system's.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn a_file_system_without_links_gets_restores_and_holds_no_repository() {
+    const FILTER: &str = r"
+import ctypes, os, struct, sys
+def op(code, jt, jf, k): return struct.pack('HBBI', code, jt, jf, k)
+LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06
+def fails(number): return 0x00050000 | number
+program = b''.join([
+    op(LOAD, 0, 0, 0),
+    op(EQUAL, 0, 1, 86), op(RETURN, 0, 0, fails(38)),      # link
+    op(EQUAL, 0, 1, 265), op(RETURN, 0, 0, fails(38)),     # linkat
+    op(EQUAL, 0, 3, 316), op(LOAD, 0, 0, 16 + 8 * 4),      # renameat2 with flags
+    op(EQUAL, 1, 0, 0), op(RETURN, 0, 0, fails(22)),
+    op(RETURN, 0, 0, 0x7fff0000)])
+class Program(ctypes.Structure): _fields_ = [('len', ctypes.c_ushort), ('p', ctypes.c_void_p)]
+libc, buffer = ctypes.CDLL(None), ctypes.create_string_buffer(program)
+filter = Program(len(program) // 8, ctypes.addressof(buffer))
+libc.prctl(38, 1, 0, 0, 0)
+if libc.prctl(22, 2, ctypes.byref(filter), 0, 0): sys.exit(77)
+os.execv(sys.argv[1], sys.argv[1:])
+";
+    let lab = Lab::with_history();
+    let run = |args: &[&str]| {
+        let mut command = lab.other("python3");
+        Ended::of(command.args(["-c", FILTER, lab::BIN]).args(args))
+    };
+    let restored = run(&["restore", "app", "out.db"]);
+    if restored.code == Some(77) {
+        println!("skipped: no filter for calls of the system");
+        return;
+    }
+    for ended in [restored, run(&["restore", "app", "out.db", "--force"])] {
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert_eq!(lab.number("out.db", "SELECT count(*) FROM t"), 200);
+        lab.tidy();
+    }
+    let told = ["neither hard links nor renames", "file system that has hard links"];
+    run(&["init", "-r", "second", "--key-file", "new"]).failed(13, &told);
+    lab.sql("app.db", "DELETE FROM t");
+    run(&["backup", "app.db"]).failed(13, &told);
+}
+
+#[test]
+fn a_database_on_a_read_only_disk_is_copied_elsewhere_first() {
+    let lab = Lab::empty();
+    lab.ok(&["init"]);
+    std::fs::create_dir(lab.path("disk")).unwrap();
+    lab.sql("disk/app.db", "PRAGMA journal_mode=WAL; CREATE TABLE t(x)");
+    let script = "mount --bind disk disk && mount -o remount,ro,bind disk || exit 77; exec \"$BIN\" backup disk/app.db";
+    let mut command = lab.other("unshare");
+    command.args(["-m", "sh", "-c", script]).env("BIN", lab::BIN);
+    let ended = Ended::of(&mut command);
+    if !is_root() || matches!(ended.code, Some(1 | 77)) {
+        println!("skipped: no mount namespace of our own: {ended:?}");
+        return;
+    }
+    ended.failed(5, &["app.db", "read-only disk", "copy the database elsewhere"]);
+}

@@ -300,14 +300,25 @@ fn a_database_that_is_open_under_another_name_is_not_taken_for_all_of_it() {
 
     // Whoever is outside can't be seen: that is only told.
     if cli::is_root() {
-        let script = "touch alone.db && mount --bind app.db alone.db || exit 77; exec \"$BIN\" backup alone.db";
-        let mut command = lab.other("unshare");
-        command.args(["-m", "sh", "-c", script]).env("BIN", cli::BIN);
-        let ended = Ended::of(&mut command);
-        if matches!(ended.code, Some(1 | 77)) && !ended.stderr.contains("pagekeep") {
-            println!("skipped: nothing can be mounted here: {}", ended.stderr);
-        } else {
-            ended.failed(3, &["alone.db", "is mounted alone", "mount its folder"]);
-        }
+        let alone = |command: &str| {
+            let script = format!(
+                "touch alone.db && mount --bind app.db alone.db || exit 77; exec \"$BIN\" {command}"
+            );
+            let mut command = lab.other("unshare");
+            command.args(["-m", "sh", "-c", &script]).env("BIN", cli::BIN);
+            let ended = Ended::of(&mut command);
+            let skipped = matches!(ended.code, Some(1 | 77)) && !ended.stderr.contains("pagekeep");
+            if skipped {
+                println!("skipped: nothing can be mounted here: {}", ended.stderr);
+            }
+            (!skipped).then_some(ended)
+        };
+        let told = ["alone.db", "is mounted alone", "mount its folder"];
+        let Some(ended) = alone("backup alone.db") else { return };
+        ended.failed(3, &told);
+        let ended = alone("rewind alone.db --to latest").unwrap();
+        ended.failed(3, &told);
+        assert_eq!(ended.stderr.matches("is mounted alone").count(), 1, "{ended:?}");
+        alone("restore alone alone.db --force").unwrap().failed(17, &told);
     }
 }

@@ -156,6 +156,7 @@ fn whatever_goes_wrong_before_the_end_leaves_the_database_as_it_was() {
             entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".tmp")
         });
         assert_eq!(leftovers.count(), 0, "{what}");
+        assert_eq!(history.snapshots().unwrap(), [], "a label of nothing that happened: {what}");
     };
     let options = RewindOptions::default();
     let capture = |at_most| capture_present(&lab.repository, &history, &path, at_most, &Silent);

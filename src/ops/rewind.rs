@@ -111,7 +111,14 @@ pub fn rewind(
             Err(e) if e.kind() == ErrorKind::Busy && safety.in_vain && tries < TRIES => {
                 (safety.capture)(PATIENCE)?;
             }
-            Err(e) => return Err(e),
+            Err(e) => {
+                // Nothing was written over then. A label that can't be taken back does no harm.
+                let untouched = matches!(e.kind(), ErrorKind::Busy | ErrorKind::Interrupted);
+                if let Some(before) = safety.before.filter(|_| untouched) {
+                    let _ = history.remove_snapshot(&before);
+                }
+                return Err(e);
+            }
         }
     }
     let before = safety
