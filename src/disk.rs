@@ -1,8 +1,8 @@
-//! What is asked of a file system, one call for each change, so that tests can have the machine lose its power
-//! between any two of them (`store::journal`).
+//! What is asked of a file system, one call for each change, so that tests can have the machine
+//! lose its power between any two of them (`store::journal`).
 //!
-//! Also how files come to their final names here: written under a temporary name that no listing shows, made durable, and
-//! then linked, which fails if the name is taken.
+//! Also how files come to their final names here: written under a temporary name that no listing
+//! shows, made durable, and then linked, which fails if the name is taken.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -18,8 +18,9 @@ use crate::types::{random_bytes, write_hex};
 /// The prefix of unfinished writes.
 const TEMPORARY: &str = ".tmp-";
 
-/// Changes of a file system. What was changed survives a loss of power only once it was synced: a file's content by the
-/// file, its name by the directory. What a disk does not say itself it leaves to the operating system.
+/// Changes of a file system. What was changed survives a loss of power only once it was synced: a
+/// file's content by the file, its name by the directory. What a disk does not say itself it leaves
+/// to the operating system.
 pub(crate) trait Disk: Send + Sync + fmt::Debug {
     /// Creates a file, 0600, that must not be there.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
@@ -85,8 +86,8 @@ impl DiskFile for File {
     }
 }
 
-/// Gives a finished temporary file its final name, and returns whether it did: not if that is taken. If so,
-/// the temporary name is gone.
+/// Gives a finished temporary file its final name, and returns whether it did: not if that is
+/// taken. If so, the temporary name is gone.
 pub(crate) fn publish_new(disk: &dyn Disk, temporary: &Path, path: &Path) -> io::Result<bool> {
     let published = match disk.link(temporary, path) {
         Err(e) if no_hard_links(&e) => disk.rename(temporary, path).map_err(|e| {
@@ -113,7 +114,8 @@ fn no_hard_links(e: &io::Error) -> bool {
     )
 }
 
-/// Makes the names in a folder durable. Some file systems can't, and say so: then nothing more can be done.
+/// Makes the names in a folder durable. Some file systems can't, and say so: then nothing more can
+/// be done.
 pub(crate) fn sync_names(dir: &File) -> io::Result<()> {
     match dir.sync_all() {
         Err(e) if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(()),

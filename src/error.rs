@@ -216,7 +216,8 @@ impl StdError for Error {
 /// The kind that an operating-system error stands for.
 pub fn io_kind(error: &io::Error) -> ErrorKind {
     match error.kind() {
-        // A limit on the size of files is one that somebody raises, or that another folder does not have.
+        // A limit on the size of files is one that somebody raises, or that another folder does not
+        // have.
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             ErrorKind::NoSpace
         }

@@ -1,4 +1,5 @@
-//! The embedding API: an application's SQLite database as a state that is kept, every transaction of it.
+//! The embedding API: an application's SQLite database as a state that is kept, every transaction
+//! of it.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,10 +29,10 @@
 //! ```
 //!
 //! Invariants:
-//! - A backup fault never fails the application's own commit. It shows in [`Keeper::status`] and goes to the callback, and capture
-//!   resumes by itself.
-//! - Nothing of ours is written to the database: no tables, and no pragma that persists, but for a file that the keeper creates
-//!   itself, which it puts into WAL mode.
+//! - A backup fault never fails the application's own commit. It shows in [`Keeper::status`] and
+//!   goes to the callback, and capture resumes by itself.
+//! - Nothing of ours is written to the database: no tables, and no pragma that persists, but for a
+//!   file that the keeper creates itself, which it puts into WAL mode.
 //! - No globals: any number of keepers, for any number of databases, live side by side.
 
 use std::fmt;
@@ -63,8 +64,8 @@ use crate::types::{Clock, Seq, Timestamp};
 
 pub use crate::ops::missing::Missing;
 
-/// Hears what happens: published commits, faults, recoveries. Called from the keeper's threads: to be quick, and not to call the
-/// keeper.
+/// Hears what happens: published commits, faults, recoveries. Called from the keeper's threads: to
+/// be quick, and not to call the keeper.
 pub type Callback = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// How to keep a database.
@@ -74,15 +75,16 @@ pub struct Options {
     pub name: Option<String>,
     /// Go on with a history whose database lay elsewhere before.
     pub adopt: bool,
-    /// What to do when the database is not there, or is an empty file, though its history has commits: a new container, a disk that is
-    /// not mounted. Begun anew, it would become the newest state.
+    /// What to do when the database is not there, or is an empty file, though its history has
+    /// commits: a new container, a disk that is not mounted. Begun anew, it would become the newest
+    /// state.
     pub missing: Missing,
     /// How long to collect commits for one published object; zero to publish each at once.
     pub interval: Duration,
     /// How large the WAL may become in bytes before it is handed off even if that disturbs.
     pub wal_limit: u64,
-    /// How many bytes of pages are kept aside while the repository can't be reached; beyond them single transactions are given up,
-    /// and a scan captures what they came to.
+    /// How many bytes of pages are kept aside while the repository can't be reached; beyond them
+    /// single transactions are given up, and a scan captures what they came to.
     pub spool_limit: u64,
     /// How hard to compress.
     pub compression: Compression,
@@ -137,7 +139,8 @@ pub struct RestorePoint {
     pub labels: Vec<String>,
 }
 
-/// Keeps one database. Dropping it stops it as [`Keeper::close`] does, without telling how that went.
+/// Keeps one database. Dropping it stops it as [`Keeper::close`] does, without telling how that
+/// went.
 #[derive(Debug)]
 pub struct Keeper {
     path: PathBuf,
@@ -147,12 +150,14 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Follows the database at a path from here on. A file that is not there is created, empty and in WAL mode, if its history has no
-    /// commit yet; otherwise [`Options::missing`] decides.
+    /// Follows the database at a path from here on. A file that is not there is created, empty and
+    /// in WAL mode, if its history has no commit yet; otherwise [`Options::missing`] decides.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] when the file is not there and its history has commits; [`ErrorKind::Source`] when it can't be read as a database; [`ErrorKind::Busy`] when another process keeps it; [`ErrorKind::Refused`]
-    /// when the history belongs to another file; [`ErrorKind::Damaged`] when its history is gone; store errors.
+    /// [`ErrorKind::Refused`] when the file is not there and its history has commits;
+    /// [`ErrorKind::Source`] when it can't be read as a database; [`ErrorKind::Busy`] when another
+    /// process keeps it; [`ErrorKind::Refused`] when the history belongs to another file;
+    /// [`ErrorKind::Damaged`] when its history is gone; store errors.
     pub fn open(path: impl AsRef<Path>, repository: Repository, options: Options) -> Result<Self> {
         // The application may change its working directory later.
         let path = &std::path::absolute(path)
@@ -171,8 +176,8 @@ impl Keeper {
             start_empty: true,
             name: options.name,
             adopt: options.adopt,
-            // The application that opens its state is the one that counts: one that was here before in another container must
-            // not keep it out.
+            // The application that opens its state is the one that counts: one that was here before
+            // in another container must not keep it out.
             takeover: true,
             follow: FollowOptions {
                 interval: options.interval,
@@ -194,10 +199,11 @@ impl Keeper {
         Ok(Self { path: path.to_owned(), history, patience: options.patience, follower })
     }
 
-    /// Opens a connection for the application. Commits on it are captured without delay; those on other connections, of this
-    /// process or another, are noticed from outside.
+    /// Opens a connection for the application. Commits on it are captured without delay; those on
+    /// other connections, of this process or another, are noticed from outside.
     ///
-    /// The connection's `commit_hook` is taken: it wakes the keeper. Without the hook commits are noticed from outside.
+    /// The connection's `commit_hook` is taken: it wakes the keeper. Without the hook commits are
+    /// noticed from outside.
     ///
     /// # Errors
     /// [`ErrorKind::Source`] when SQLite can't open the file.
@@ -206,8 +212,8 @@ impl Keeper {
             let mut connection = Connection::open(&self.path)?;
             connection.busy_timeout(Duration::from_secs(5))?;
             let waker = self.follower.waker();
-            // Not the hook of the WAL, which would take the place of SQLite's automatic checkpoint. The commit follows at once, and the
-            // keeper looks again and again for a while.
+            // Not the hook of the WAL, which would take the place of SQLite's automatic checkpoint.
+            // The commit follows at once, and the keeper looks again and again for a while.
             connection.commit_hook(Some(move || {
                 waker.wake();
                 false
@@ -219,12 +225,12 @@ impl Keeper {
         })
     }
 
-    /// Waits until everything that was committed before the call, by anybody, is durable in the repository. Answers the newest of
-    /// those commits.
+    /// Waits until everything that was committed before the call, by anybody, is durable in the
+    /// repository. Answers the newest of those commits.
     ///
     /// # Errors
-    /// After `at_most`: [`ErrorKind::Busy`], or the kind of what keeps it from being stored. Nothing is lost then; the keeper goes on
-    /// trying.
+    /// After `at_most`: [`ErrorKind::Busy`], or the kind of what keeps it from being stored.
+    /// Nothing is lost then; the keeper goes on trying.
     pub fn wait_durable(&self, at_most: Duration) -> Result<Seq> {
         self.follower.wait_durable(at_most)
     }
@@ -254,17 +260,20 @@ impl Keeper {
         Ok(chain.commits().map(|c| describe(&c, labels(c.seq))).collect())
     }
 
-    /// The restore point that a text means: a label, `latest~2`, `seq:17`, `2h ago`, an RFC 3339 time.
+    /// The restore point that a text means: a label, `latest~2`, `seq:17`, `2h ago`, an RFC 3339
+    /// time.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] when it means nothing, [`ErrorKind::NotFound`] when there is no such point; store errors.
+    /// [`ErrorKind::Usage`] when it means nothing, [`ErrorKind::NotFound`] when there is no such
+    /// point; store errors.
     pub fn find(&self, when: &str) -> Result<RestorePoint> {
         let selector = Selector::parse(when, &chrono::Local::now())?;
         let chain = self.history.readable_chain()?;
         self.point(&select(&self.history, &chain, &selector)?)
     }
 
-    /// Restores a point to a new file: every digest compared, checked by SQLite, and only then under its name.
+    /// Restores a point to a new file: every digest compared, checked by SQLite, and only then
+    /// under its name.
     ///
     /// # Errors
     /// As [`crate::ops::restore::restore`].
@@ -274,10 +283,12 @@ impl Keeper {
         restore(&self.history, &chain, &commit, target, &RestoreOptions::default(), &Silent)
     }
 
-    /// Makes a point's content the database's present one, as one transaction, while the application's connections stay open and see it
-    /// next. The state before is captured and labelled first, and rewinding to that undoes it.
+    /// Makes a point's content the database's present one, as one transaction, while the
+    /// application's connections stay open and see it next. The state before is captured and
+    /// labelled first, and rewinding to that undoes it.
     ///
-    /// The calling thread must not have a transaction open on the database: the rewind waits for the write lock.
+    /// The calling thread must not have a transaction open on the database: the rewind waits for
+    /// the write lock.
     ///
     /// # Errors
     /// As [`crate::ops::rewind::rewind`]; after an error the database is as it was.
@@ -305,7 +316,8 @@ impl Keeper {
     /// Makes everything committed durable, and stops.
     ///
     /// # Errors
-    /// What kept the last commits from being stored. They are still in the WAL; the next keeper goes on from there.
+    /// What kept the last commits from being stored. They are still in the WAL; the next keeper
+    /// goes on from there.
     pub fn close(self) -> Result<()> {
         self.follower.stop()
     }

@@ -1,4 +1,5 @@
-//! Pagekeep keeps every captured state of a SQLite database: page by page, compressed, encrypted, and proven restorable.
+//! Pagekeep keeps every captured state of a SQLite database: page by page, compressed, encrypted,
+//! and proven restorable.
 //!
 //! ```
 //! # fn main() -> pagekeep::Result<()> {

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-/// The C library's allocator keeps what a burst of commits took. This one gives it back, so that a `watch` stays small for months.
+/// The C library's allocator keeps what a burst of commits took. This one gives it back, so that a
+/// `watch` stays small for months.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,5 +1,5 @@
-//! For tests: a thread may be simulated. Its random bytes, its clock and its operations on local state
-//! are then under the control of a [`World`], so that a run can be repeated exactly.
+//! For tests: a thread may be simulated. Its random bytes, its clock and its operations on local
+//! state are then under the control of a [`World`], so that a run can be repeated exactly.
 
 use std::cell::RefCell;
 use std::io;

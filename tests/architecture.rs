@@ -1,9 +1,11 @@
 //! Holds `src/` to the order of its parts, by reading the source as text.
 //!
 //! - Who may name whom: a module names only modules of its own level and of lower ones ([`LEVELS`]).
+//! - No file names one that names it, directly or by way of others. Tests may name what they test.
 //! - `unsafe`, and the lint that allows it, stand in `src/sqlite/ffi.rs` alone.
 //! - Every file under `src/` is reached by a `mod` declaration; so nothing in it goes uncompiled.
 //! - A file of more than 600 lines says why, in its module doc, with the words `600 lines`.
+//! - Comments are at most 100 columns wide, but for tables and drawings.
 //!
 //! The scanner knows comments, literals, nested `use` trees, inline modules and `super`. It does not expand
 //! macros and does not follow names that a module re-exports; `#[path]` and `extern crate`, which would blind
@@ -15,13 +17,20 @@ use std::fs;
 use std::path::Path;
 
 /// The top-level modules, lowest first. Modules of one level may name each other, but for [`STRANGERS`].
-const LEVELS: [&[&str]; 6] = [
-    &["error", "types", "progress", "chance", "simulated"],
-    &["format", "codec", "policy"],
-    &["sqlite", "store"],
-    &["repo", "capture"],
+const LEVELS: [&[&str]; 13] = [
+    &["error", "count", "machine", "simulated"],
+    &["types"],
+    &["progress", "disk", "chance"],
+    &["format"],
+    &["codec"],
+    &["policy"],
+    &["sqlite"],
+    &["store"],
+    &["repo"],
+    &["capture"],
     &["ops"],
-    &["keeper", "daemon", "cli"],
+    &["keeper"],
+    &["daemon", "cli"],
 ];
 
 /// Of one level, and yet not to name each other.
@@ -32,6 +41,9 @@ const UNSAFE_FILE: &str = "src/sqlite/ffi.rs";
 
 /// Beyond so many lines a file has to say why.
 const MAX_LINES: usize = 600;
+
+/// How wide a comment may be.
+const MAX_COLUMNS: usize = 100;
 
 /// A source file: its path from the root of the package, with `/`, and its text.
 type Sources = BTreeMap<String, String>;
@@ -60,8 +72,11 @@ fn collect(root: &Path, folder: &str, sources: &mut Sources) {
 fn violations(sources: &Sources) -> Vec<String> {
     let mut found = Vec::new();
     let mut declared = BTreeSet::from(["src/lib.rs".to_owned(), "src/main.rs".to_owned()]);
+    let scans: BTreeMap<&str, Scan> =
+        sources.iter().map(|(file, text)| (file.as_str(), Scan::of(file, text))).collect();
+    found.extend(circles(&arrows(&scans)));
     for (file, text) in sources {
-        let scan = Scan::of(file, text);
+        let scan = &scans[file.as_str()];
         for child in &scan.children {
             declared.extend(child.iter().cloned());
         }
@@ -75,6 +90,7 @@ fn violations(sources: &Sources) -> Vec<String> {
                 found.push(format!("{file}:{line}: `{word}` has no place here"));
             }
         }
+        found.extend(wide(file, text));
         let lines = text.lines().count();
         if lines > MAX_LINES && !module_doc(text).contains("600 lines") {
             found.push(format!("{file}: {lines} lines, and its module doc does not say why"));
@@ -83,6 +99,75 @@ fn violations(sources: &Sources) -> Vec<String> {
     let unreached = sources.keys().filter(|file| !declared.contains(*file));
     found.extend(unreached.map(|file| format!("{file}: no `mod` declares it")));
     found
+}
+
+/// The comments of a file that are too wide; tables and what stands between ``` are drawn.
+fn wide(file: &str, text: &str) -> Vec<String> {
+    let (mut found, mut drawn) = (Vec::new(), false);
+    for (number, line) in text.lines().enumerate() {
+        let comment = line.trim_start();
+        let said = comment.trim_start_matches(['/', '!', ' ']);
+        let width = line.chars().count();
+        drawn = comment.starts_with("//") && drawn != said.starts_with("```");
+        let is_prose = comment.starts_with("//") && !said.starts_with('|') && !drawn;
+        if is_prose && width > MAX_COLUMNS {
+            found.push(format!("{file}:{}: a comment of {width} columns", number + 1));
+        }
+    }
+    found
+}
+
+/// Which files each file names, tests apart.
+fn arrows<'s>(scans: &'s BTreeMap<&'s str, Scan>) -> BTreeMap<&'s str, BTreeSet<&'s str>> {
+    let tests: BTreeSet<&String> = scans.values().flat_map(|scan| &scan.tests).flatten().collect();
+    let is_test = |file: &str| {
+        let below = |test: &&String| {
+            let folder = test.trim_end_matches("/mod.rs").trim_end_matches(".rs");
+            file == test.as_str() || file.starts_with(&format!("{folder}/"))
+        };
+        tests.iter().any(below)
+    };
+    let modules: BTreeMap<Vec<String>, &str> = scans
+        .keys()
+        .filter(|file| **file != "src/main.rs" && !is_test(file))
+        .map(|file| (module_of(file), *file))
+        .collect();
+    let named = |path: &[String]| {
+        let deepest = (1..=path.len()).rev().find_map(|n| modules.get(&path[..n]));
+        deepest.copied()
+    };
+    let mut arrows: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for file in modules.values() {
+        let scan = &scans[file];
+        let paths = scan.paths.iter().filter(|(line, _)| !scan.is_in_tests(*line));
+        let others = paths.filter_map(|(_, path)| named(path)).filter(|to| to != file);
+        arrows.insert(file, others.collect());
+    }
+    arrows
+}
+
+/// The files that name each other in circles: each circle as one text.
+fn circles(arrows: &BTreeMap<&str, BTreeSet<&str>>) -> Vec<String> {
+    let reached = |from: &str| {
+        let (mut seen, mut left) = (BTreeSet::new(), vec![from.to_owned()]);
+        while let Some(file) = left.pop() {
+            for to in arrows.get(file.as_str()).into_iter().flatten() {
+                if seen.insert((*to).to_owned()) {
+                    left.push((*to).to_owned());
+                }
+            }
+        }
+        seen
+    };
+    let reached: BTreeMap<&str, BTreeSet<String>> =
+        arrows.keys().map(|file| (*file, reached(file))).collect();
+    let back = |file: &str, to: &String| reached.get(to.as_str()).is_some_and(|r| r.contains(file));
+    let circles: BTreeSet<Vec<&String>> = arrows
+        .keys()
+        .map(|file| reached[file].iter().filter(|to| back(file, to)).collect())
+        .filter(|circle: &Vec<&String>| !circle.is_empty())
+        .collect();
+    circles.iter().map(|files| format!("a circle of {} files: {files:?}", files.len())).collect()
 }
 
 /// Why a file must not name a path from the crate's root, if it must not.
@@ -130,15 +215,24 @@ struct Scan {
     words: Vec<(usize, String)>,
     /// For each `mod` without a body: the files that it may mean.
     children: Vec<[String; 2]>,
+    /// Those of them that are there for tests only.
+    tests: Vec<[String; 2]>,
+    /// The first and last lines of inline modules of tests.
+    inline_tests: Vec<(usize, usize)>,
 }
 
 impl Scan {
+    fn is_in_tests(&self, line: usize) -> bool {
+        self.inline_tests.iter().any(|(first, last)| (*first..=*last).contains(&line))
+    }
+
     fn of(file: &str, text: &str) -> Self {
         let tokens = tokens(text);
         let mut scan = Self::default();
         let mut module = module_of(file);
-        // Depths of the braces that close the inline modules around the present token.
+        // Depths of the braces that close the inline modules around the present token, and the lines where those begin.
         let mut inline = Vec::new();
+        let mut children = BTreeSet::new();
         let mut depth = 0usize;
         let word = |i: usize| tokens.get(i).map_or("", |t| t.text.as_str());
         for (i, token) in tokens.iter().enumerate() {
@@ -147,18 +241,30 @@ impl Scan {
                 "{" => depth += 1,
                 "}" => {
                     depth = depth.saturating_sub(1);
-                    if inline.last() == Some(&depth) {
-                        inline.pop();
-                        module.pop();
+                    if let Some((_, began)) = inline.pop_if(|(closes, _)| *closes == depth)
+                        && module.pop().is_some_and(|name| name == "tests")
+                    {
+                        scan.inline_tests.push((began, token.line));
                     }
                 }
                 "mod" if word(i + 2) == "{" => {
-                    inline.push(depth);
+                    inline.push((depth, token.line));
                     module.push(word(i + 1).to_owned());
                 }
                 "mod" if word(i + 2) == ";" => {
                     let path = [&module[..], &[word(i + 1).to_owned()]].concat().join("/");
-                    scan.children.push([format!("src/{path}.rs"), format!("src/{path}/mod.rs")]);
+                    let files = [format!("src/{path}.rs"), format!("src/{path}/mod.rs")];
+                    if is_for_tests(&tokens[..i]) {
+                        scan.tests.push(files.clone());
+                    }
+                    scan.children.push(files);
+                    children.insert(word(i + 1).to_owned());
+                }
+                name if children.contains(name) && before == "use" => {
+                    let mut named = Vec::new();
+                    path_tree(&tokens, i, &[], &mut named);
+                    let absolute = named.iter().map(|path| [&module[..], path].concat());
+                    scan.paths.extend(absolute.map(|path| (token.line, path)));
                 }
                 "unsafe" | "unsafe_code" => scan.words.push((token.line, token.text.clone())),
                 "path" if before == "[" && word(i + 1) == "=" => {
@@ -181,6 +287,17 @@ impl Scan {
         }
         scan
     }
+}
+
+/// Whether what follows on some tokens is there for tests only.
+fn is_for_tests(before: &[Token]) -> bool {
+    let words: Vec<&str> = before.iter().rev().take(12).map(|token| token.text.as_str()).collect();
+    let visible = match words[..] {
+        [")", _, "(", "pub", ..] => 4,
+        ["pub", ..] => 1,
+        _ => 0,
+    };
+    words[visible..].starts_with(&["]", ")", "test", "(", "cfg", "[", "#"])
 }
 
 /// Reads the path that begins at a token, and those of its groups; answers where it ends.
@@ -450,6 +567,29 @@ mod the_scanner {
         assert_eq!(found(&[orphan, ("src/store/mod.rs", "pub mod orphan;")]).len(), 0);
         let nested = ("src/store/a/b.rs", "");
         assert_eq!(found(&[nested, ("src/store/mod.rs", "mod a { mod b; }")]).len(), 0);
+    }
+
+    #[test]
+    fn files_that_name_each_other_are_found_and_tests_may() {
+        let parent = ("src/store/mod.rs", "mod a; mod b; use a::A;");
+        let (there, back) = ("use super::b::B;", "use crate::store::a::A;");
+        let circle = |a, b| found(&[parent, ("src/store/a.rs", a), ("src/store/b.rs", b)]).len();
+        assert_eq!((circle(there, ""), circle("", back), circle(there, back)), (0, 0, 1));
+        // What stands in the parent is the parent's, which names a child.
+        assert_eq!(circle("use super::Store;", ""), 1);
+        assert_eq!(circle(there, "#[cfg(test)] mod tests { use crate::store::a::A; }"), 0);
+        let tested = ("src/store/a.rs", "#[cfg(test)] pub(crate) mod trial;");
+        let trial = ("src/store/a/trial.rs", "use super::*;");
+        assert_eq!(found(&[("src/store/mod.rs", "mod a;"), tested, trial]), [""; 0]);
+    }
+
+    #[test]
+    fn wide_comments_are_found() {
+        let wide = format!("fn f() {{}}\n    // {}", "x".repeat(94));
+        assert_eq!(found(&[("src/store.rs", &wide)]).len(), 1);
+        let table = format!("/// | {} |\nfn f() {{}}", "x".repeat(100));
+        let code = format!("fn f() {{ g(\"{}\") }} // x", "x".repeat(100));
+        assert_eq!(found(&[("src/store.rs", &format!("{table}\n{code}"))]), [""; 0]);
     }
 
     #[test]

@@ -8,8 +8,9 @@
 //! | there | proves nothing | every page, compared by digest | a delta of what differs, or nothing |
 //! | there, not safe without an anchor, or to be marked | | every page, compared by digest | a delta, without pages if nothing differs |
 //!
-//! Invariants: a delta holds a version of every page that differs from the head, and of every page beyond the head's size; the
-//! new database digest is the head's with old digests out and new ones in, and after a scan the sum over all pages as well.
+//! Invariants: a delta holds a version of every page that differs from the head, and of every page
+//! beyond the head's size; the new database digest is the head's with old digests out and new ones
+//! in, and after a scan the sum over all pages as well.
 
 use std::path::{Path, PathBuf};
 
@@ -79,7 +80,8 @@ pub struct Captured {
 /// Captures the pinned moment as the history's next commit, if it differs from the head.
 ///
 /// # Errors
-/// [`ErrorKind::Source`] when the database can't be read; [`ErrorKind::Superseded`] when another writer took over; store errors.
+/// [`ErrorKind::Source`] when the database can't be read; [`ErrorKind::Superseded`] when another
+/// writer took over; store errors.
 ///
 /// # Durability
 /// When this returns, the commit is published, durable and acknowledged.
@@ -112,7 +114,8 @@ impl Run<'_> {
     /// Nothing had changed: acknowledges the head, and remembers the new place in the source.
     fn unchanged(&self, writer: &mut Writer, seq: Seq, read: u64) -> Result<Captured> {
         writer.confirm()?;
-        // What was read because something was written, or may have been, was written and taken back.
+        // What was read because something was written, or may have been, was written and taken
+        // back.
         writer.state.gap |= read > 0;
         writer.remember(None, self.position, self.source)?;
         Ok(Captured { seq, commit: None, read })
@@ -197,7 +200,8 @@ fn delta(writer: &mut Writer, mut pin: Pin<'_>, head: &Head, run: &Run<'_>) -> R
     work.publish(writer, outline, read, run)
 }
 
-/// Tells people of pages that the database should have and that are nowhere. SQLite takes them for zeros, and so do we.
+/// Tells people of pages that the database should have and that are nowhere. SQLite takes them for
+/// zeros, and so do we.
 fn warn_of_cut(pin: &Pin<'_>, monitor: &dyn Monitor) -> Result<()> {
     let missing = cut_off(pin)?;
     if let Some(first) = missing.first() {
@@ -231,7 +235,8 @@ fn record(
     Ok(CommitRecord { seq: Seq(0), time, pages, changed, digest, stored: 0, kind })
 }
 
-/// The database digest after the change: changed pages toggled, pages beyond the new size taken out.
+/// The database digest after the change: changed pages toggled, pages beyond the new size taken
+/// out.
 fn next_digest(head: &Head, old: &HeadDigests, pages: u32, totals: &Totals) -> Result<Digest> {
     let mut digest = head.digest;
     digest.toggle(&totals.toggled);
@@ -379,7 +384,8 @@ impl Work {
             (NewDigests::Changed(_), None) => Ok(()),
         };
         let seq = head.seq;
-        // The commit is safe. A cache that can't be written is worth a warning, and is rebuilt next time.
+        // The commit is safe. A cache that can't be written is worth a warning, and is rebuilt next
+        // time.
         let remembered = writer.remember(Some(head), run.position, run.source);
         if let Err(e) = renewed.and(remembered) {
             let path = self.digests_path.display();

@@ -1,4 +1,5 @@
-//! A group of captured transactions on its way to one segment: every commit kept, versions of one page side by side.
+//! A group of captured transactions on its way to one segment: every commit kept, versions of one
+//! page side by side.
 //!
 //! ```text
 //! frames -> Group (contents spooled, in order of capture) -> digests, in order of commits -> sort by page, commit
@@ -6,11 +7,15 @@
 //! ```
 //!
 //! Invariants:
-//! - A group holds whole transactions; pages of an unfinished one are kept apart and forgotten by [`Group::abandon`].
-//! - Of each transaction the newest version of each page counts, and none beyond the size that it ends with.
-//! - A version that equals the one before is dropped; a page beyond the size before is always stored.
-//! - Memory holds a few numbers for each version; contents go to an unlinked file in the state directory as soon as they
-//!   are more than [`SPOOL_MEMORY`]. So a group can outgrow memory, and a crash leaves nothing behind.
+//! - A group holds whole transactions; pages of an unfinished one are kept apart and forgotten by
+//!   [`Group::abandon`].
+//! - Of each transaction the newest version of each page counts, and none beyond the size that it
+//!   ends with.
+//! - A version that equals the one before is dropped; a page beyond the size before is always
+//!   stored.
+//! - Memory holds a few numbers for each version; contents go to an unlinked file in the state
+//!   directory as soon as they are more than [`SPOOL_MEMORY`]. So a group can outgrow memory, and a
+//!   crash leaves nothing behind.
 
 use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -31,8 +36,8 @@ use crate::sqlite::source::Position;
 use crate::sqlite::tail::FrameSink;
 use crate::types::{Clock, Digest, PageNo, PageSize, Timestamp};
 
-/// Contents beyond this go to a file. More than a group that is published in time has: a file beside a database that syncs its WAL with
-/// every commit makes those syncs wait for it.
+/// Contents beyond this go to a file. More than a group that is published in time has: a file
+/// beside a database that syncs its WAL with every commit makes those syncs wait for it.
 const SPOOL_MEMORY: usize = 24 * 1024 * 1024;
 /// Batches encoded side by side before they are written.
 const WAVE: usize = 16;
@@ -114,7 +119,8 @@ impl Group {
             .map_err(|e| spool_failed(e, "cannot be read"))
     }
 
-    /// Works out every commit's digest, and makes one segment of the group. `old` are the head's page digests.
+    /// Works out every commit's digest, and makes one segment of the group. `old` are the head's
+    /// page digests.
     ///
     /// # Errors
     /// [`ErrorKind::Failure`] when the group does not follow on the head; store errors.

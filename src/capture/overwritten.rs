@@ -1,4 +1,5 @@
-//! Whether what is read is one database, and not two that were mixed: somebody may overwrite the file at any moment.
+//! Whether what is read is one database, and not two that were mixed: somebody may overwrite the
+//! file at any moment.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -21,7 +22,8 @@ const PAUSES: usize = 500;
 /// How many looks in a row show a file that nobody writes to.
 const STILL: u32 = 2;
 
-/// Whether pages that nobody wrote since a position in a WAL are in the database as the head has them.
+/// Whether pages that nobody wrote since a position in a WAL are in the database as the head has
+/// them.
 ///
 /// # Errors
 /// [`ErrorKind::Source`] when the database can't be read; when the page digests can't be.
@@ -54,7 +56,8 @@ pub(crate) fn agrees(
     Ok(true)
 }
 
-/// What the file of a pin looks like, once nobody but SQLite seems to write to it; `None` if that can't be told.
+/// What the file of a pin looks like, once nobody but SQLite seems to write to it; `None` if that
+/// can't be told.
 ///
 /// # Errors
 /// [`ErrorKind::Busy`] when somebody goes on.

@@ -7,14 +7,17 @@
 //!                               hash, compare, compress, seal, check    batches loose pages
 //! ```
 //!
-//! A worker takes a chunk through every stage while it is warm in its cache: on few cores that beats a specialist for each
-//! stage. Only where just some pages of a chunk changed do they go to the collector, which fills whole batches of them, in
-//! page order, and hands those out as jobs of their own.
+//! A worker takes a chunk through every stage while it is warm in its cache: on few cores that
+//! beats a specialist for each stage. Only where just some pages of a chunk changed do they go to
+//! the collector, which fills whole batches of them, in page order, and hands those out as jobs of
+//! their own.
 //!
 //! Invariants:
-//! - Chunks are numbered under the source's lock, and results are used in that order, so the sink sees pages ascending.
-//! - The collector never has more than [`Flow::window`] jobs outstanding, and the channels hold that many: nobody blocks for good, and
-//!   memory is bounded by the number of workers, whatever the size of the database.
+//! - Chunks are numbered under the source's lock, and results are used in that order, so the sink
+//!   sees pages ascending.
+//! - The collector never has more than [`Flow::window`] jobs outstanding, and the channels hold
+//!   that many: nobody blocks for good, and memory is bounded by the number of workers, whatever
+//!   the size of the database.
 //! - The first error ends all; the pinned source is released when `run` returns.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -49,7 +52,8 @@ pub(crate) type Entries = Vec<(PageNo, Digest)>;
 
 /// Receives what the pipeline makes, in page order, on the calling thread.
 pub(crate) trait Sink {
-    /// Pages that were read, with their digests; the changed ones among them come as a batch as well.
+    /// Pages that were read, with their digests; the changed ones among them come as a batch as
+    /// well.
     fn seen(&mut self, pages: &[(PageNo, Digest)]) -> Result<()>;
     /// A sealed batch of changed pages.
     fn batch(&mut self, batch: &SealedBatch, entries: &Entries) -> Result<()>;
@@ -110,7 +114,8 @@ pub(crate) fn run(
                     let worked =
                         Worker::new(plan, numbers).and_then(|w| w.work(input, &jobs, &done));
                     if let Err(e) = worked {
-                        // Nobody listens only if the collector failed first, and then its error counts.
+                        // Nobody listens only if the collector failed first, and then its error
+                        // counts.
                         let _ = done.send(Done::Failed(e));
                     }
                 })
@@ -287,7 +292,8 @@ struct Collector<'c> {
     /// Changed pages that do not fill a batch yet.
     loose: Entries,
     data: Vec<u8>,
-    /// Batches in page order; `None` while a worker encodes one. The first has the number `first_slot`.
+    /// Batches in page order; `None` while a worker encodes one. The first has the number
+    /// `first_slot`.
     ready: VecDeque<Option<(SealedBatch, Entries)>>,
     first_slot: u64,
 }

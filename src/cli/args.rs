@@ -86,8 +86,8 @@ pub(crate) enum Command {
 
 /// Create a repository
 ///
-/// The key is a key file, created if it is not there, or a passphrase, asked for twice. A recovery key is printed
-/// once: it opens the repository when the other key is lost.
+/// The key is a key file, created if it is not there, or a passphrase, asked for twice. A recovery
+/// key is printed once: it opens the repository when the other key is lost.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   pagekeep init -r /backups/repo --key-file ~/.pagekeep.key
@@ -149,7 +149,8 @@ pub(crate) struct ShowArgs {
 
 /// Bring a commit back as a database file
 ///
-/// Every page is compared with its digest, the whole with the commit's, and SQLite is asked, before the file gets its name.
+/// Every page is compared with its digest, the whole with the commit's, and SQLite is asked, before
+/// the file gets its name.
 #[derive(Args, Debug)]
 #[command(after_help = when!("Examples:
   pagekeep restore app restored.db
@@ -164,7 +165,8 @@ pub(crate) struct RestoreArgs {
     /// Replace the target if it exists
     #[arg(long)]
     pub(crate) force: bool,
-    /// Do nothing if the target is there and has something in it: for what runs before an application starts
+    /// Do nothing if the target is there and has something in it: for what runs before an
+    /// application starts
     #[arg(long, conflicts_with = "force")]
     pub(crate) if_missing: bool,
     /// What to ask SQLite before the file gets its name
@@ -177,9 +179,9 @@ pub(crate) struct RestoreArgs {
 
 /// Make an older commit the live database's content, while the application stays connected
 ///
-/// The state before is captured and labelled first, so that another rewind undoes it. The commit is restored to a scratch file and
-/// checked, and then installed as one SQLite transaction: open connections see it with their next transaction. Writers wait
-/// meanwhile.
+/// The state before is captured and labelled first, so that another rewind undoes it. The commit is
+/// restored to a scratch file and checked, and then installed as one SQLite transaction: open
+/// connections see it with their next transaction. Writers wait meanwhile.
 #[derive(Args, Debug)]
 #[command(after_help = when!("Examples:
   pagekeep rewind app.db --to \"10 min ago\" --dry-run
@@ -203,15 +205,17 @@ pub(crate) struct RewindArgs {
     /// The label of the state before [default: before rewind to seq:N]
     #[arg(long, value_name = "LABEL")]
     pub(crate) label: Option<String>,
-    /// Go on although a `watch` of another machine, account or container seems to be at work: that one stops with exit code 11
+    /// Go on although a `watch` of another machine, account or container seems to be at work: that
+    /// one stops with exit code 11
     #[arg(long)]
     pub(crate) takeover: bool,
 }
 
 /// Compare a live database with its newest commit, page by page
 ///
-/// Finds what changed without a transaction: silent corruption of the original. Exit code 4 if there is any, and 3 if it can't be told
-/// whether a transaction made the difference, because nobody followed the database (`pagekeep watch`) since its newest commit.
+/// Finds what changed without a transaction: silent corruption of the original. Exit code 4 if
+/// there is any, and 3 if it can't be told whether a transaction made the difference, because
+/// nobody followed the database (`pagekeep watch`) since its newest commit.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
   pagekeep drift app.db")]
@@ -245,9 +249,10 @@ pub(crate) enum CheckArg {
 
 /// Prove that a history can be restored, and store the proof
 ///
-/// chain: every object is there and they form an unbroken chain. data: every batch opens and every page has its digest.
-/// restore: a scratch restore passes SQLite's integrity_check and your assertions. What this program can't check, and rows that
-/// break rules of the application (foreign keys, CHECK constraints), are warnings.
+/// chain: every object is there and they form an unbroken chain. data: every batch opens and every
+/// page has its digest. restore: a scratch restore passes SQLite's integrity_check and your
+/// assertions. What this program can't check, and rows that break rules of the application (foreign
+/// keys, CHECK constraints), are warnings.
 #[derive(Args, Debug)]
 #[command(after_help = when!("Examples:
   pagekeep verify app --level data
@@ -255,7 +260,8 @@ pub(crate) enum CheckArg {
   pagekeep verify app --level restore --assert \"SELECT count(*) > 0 FROM orders\"
   pagekeep verify --level data --sample 10% --max-time 5m"))]
 pub(crate) struct VerifyArgs {
-    /// The history, and for level restore which commit of it [default: all histories, the newest commit]
+    /// The history, and for level restore which commit of it [default: all histories, the newest
+    /// commit]
     #[arg(value_name = "NAME[@WHEN]")]
     pub(crate) target: Option<String>,
     /// How deep to look
@@ -303,7 +309,8 @@ pub(crate) struct LabelArgs {
 
 /// Show for each history the last backup, the last proofs and the sizes
 ///
-/// For monitoring, `--max-age` and `--max-proof-age` make what is older exit code 6. Damage, and a verification that failed, are 4.
+/// For monitoring, `--max-age` and `--max-proof-age` make what is older exit code 6. Damage, and a
+/// verification that failed, are 4.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   pagekeep status
@@ -311,8 +318,9 @@ pub(crate) struct LabelArgs {
 pub(crate) struct StatusArgs {
     /// Only this history
     pub(crate) name: Option<String>,
-    /// Fail if a history was not known to have everything within this time, such as 26h: by its newest commit, by the last
-    /// backup of this machine, or by a `watch` that shows that it is there
+    /// Fail if a history was not known to have everything within this time, such as 26h: by its
+    /// newest commit, by the last backup of this machine, or by a `watch` that shows that it is
+    /// there
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) max_age: Option<std::time::Duration>,
     /// Fail if no verification at level data or restore passed within this time, such as 8d
@@ -322,7 +330,8 @@ pub(crate) struct StatusArgs {
 
 /// See it work: a database, a busy application, a disaster, and the way back
 ///
-/// Everything happens in a temporary folder, which stays so that you can look around and repeat each command.
+/// Everything happens in a temporary folder, which stays so that you can look around and repeat
+/// each command.
 #[derive(Args, Debug)]
 pub(crate) struct DemoArgs {
     /// Use this folder, which must not exist, instead of a temporary one

@@ -1,4 +1,5 @@
-//! From flags to what commands use: a repository that is open, a selected commit, a place for output.
+//! From flags to what commands use: a repository that is open, a selected commit, a place for
+//! output.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,7 +65,8 @@ impl Context {
         let is_set = |dir: &PathBuf| !dir.as_os_str().is_empty();
         let given = self.global.state_dir.clone().filter(is_set);
         let given = given.or_else(|| of_environment().filter(is_set));
-        // A path that depends on where one stands would be another memory in each folder; the XDG specification has it ignored.
+        // A path that depends on where one stands would be another memory in each folder; the XDG
+        // specification has it ignored.
         let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
         let dir = given
             .or_else(|| set("XDG_STATE_HOME").map(|dir| dir.join("pagekeep")))
@@ -91,7 +93,8 @@ impl Context {
         self.repository_at(self.location()?)
     }
 
-    /// As [`Context::repository`], for a command that judges: key slots that can't be read are findings. `secret` was asked for already.
+    /// As [`Context::repository`], for a command that judges: key slots that can't be read are
+    /// findings. `secret` was asked for already.
     pub(crate) fn repository_to_judge(&self, secret: Option<Secret>) -> Result<Repository> {
         let ask = || secret.clone().map_or_else(|| self.secret(), Ok);
         let (repository, _) = self.open_untold(self.location()?, ask)?;
@@ -136,8 +139,8 @@ impl Context {
         Ok(census.histories)
     }
 
-    /// What was done with one history. If it was done with all of them, one that is damaged or that a newer version wrote
-    /// to is told of, and no reason to leave the others alone.
+    /// What was done with one history. If it was done with all of them, one that is damaged or that
+    /// a newer version wrote to is told of, and no reason to leave the others alone.
     pub(crate) fn beside<T>(
         &self,
         all: bool,
@@ -234,7 +237,8 @@ impl Context {
         Ok(chain)
     }
 
-    /// As [`Context::chain`], for a command that shows what a history has: with a warning for whatever of it can't be restored.
+    /// As [`Context::chain`], for a command that shows what a history has: with a warning for
+    /// whatever of it can't be restored.
     pub(crate) fn judged(&self, history: &History) -> Result<(Chain, Soundness)> {
         let (chain, judged) = judge_now(history, Look::Quick, &Silent)?;
         self.tell_troubles(history, &chain);
@@ -260,7 +264,8 @@ impl Context {
         Ok(found)
     }
 
-    /// As [`Context::labels`], for a command that is about one commit: what can't be read is a warning.
+    /// As [`Context::labels`], for a command that is about one commit: what can't be read is a
+    /// warning.
     pub(crate) fn labels_of(&self, selected: &Selected) -> Result<Vec<Snapshot>> {
         let Selected { history, commit, selector, .. } = selected;
         let (mut found, unread) = history.readable_snapshots()?;
@@ -340,7 +345,8 @@ fn troubles(history: &History, chain: &Chain) -> Vec<String> {
     found
 }
 
-/// How a command ends that showed all that a history has: damaged if that is not all there should be.
+/// How a command ends that showed all that a history has: damaged if that is not all there should
+/// be.
 ///
 /// # Errors
 /// [`ErrorKind::TooNew`] when a newer version wrote what is missing.
@@ -375,7 +381,8 @@ pub(crate) fn now() -> DateTime<Local> {
     Local::now()
 }
 
-/// Refuses what other programs take for a place in a cloud or on another machine, and would become a folder of that name here.
+/// Refuses what other programs take for a place in a cloud or on another machine, and would become
+/// a folder of that name here.
 pub(super) fn check_location(location: &str) -> Result<()> {
     // What has a slash before its first colon is a path.
     let Some((scheme, rest)) = location.split_once(':').filter(|(s, _)| !s.contains('/')) else {

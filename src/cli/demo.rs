@@ -1,7 +1,8 @@
 //! `demo`: a shop's database, a busy application, a mistake, and the way back, all in one folder.
 //!
-//! Every step is the real binary, run as its own process, and printed so that it can be repeated by hand in the folder. The application
-//! is a second process, too: `demo-writer`, which stops as soon as its standard input closes, so that it never outlives the demo.
+//! Every step is the real binary, run as its own process, and printed so that it can be repeated by
+//! hand in the folder. The application is a second process, too: `demo-writer`, which stops as soon
+//! as its standard input closes, so that it never outlives the demo.
 
 use std::fs::DirBuilder;
 use std::io::{self, Read};

@@ -1,7 +1,8 @@
 //! Small inputs: keys, passphrases, policies.
 //!
-//! Invariants: no input is read beyond its bound, whatever it is (`/dev/zero`); none is waited for deaf to a signal, be it a pipe that
-//! nobody writes to, a command that hangs, or a person. What a command prints is in no error.
+//! Invariants: no input is read beyond its bound, whatever it is (`/dev/zero`); none is waited for
+//! deaf to a signal, be it a pipe that nobody writes to, a command that hangs, or a person. What a
+//! command prints is in no error.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -30,7 +31,8 @@ pub(crate) const MAX_SECRET: usize = 64 << 10;
 /// How soon a signal ends a wait.
 const TICK: Duration = Duration::from_millis(100);
 
-/// The whole text of a file, a pipe or standard input (`-`). An error is of the kind given, and names the file.
+/// The whole text of a file, a pipe or standard input (`-`). An error is of the kind given, and
+/// names the file.
 ///
 /// # Errors
 /// When it can't be read, is longer than `limit`, or is no text; [`ErrorKind::Interrupted`].
@@ -85,8 +87,8 @@ pub(crate) fn first_line(text: &str) -> String {
 /// What a shell command prints to its standard output.
 ///
 /// # Errors
-/// [`ErrorKind::WrongKey`] when it fails, in whatever way, or prints too much; [`ErrorKind::Interrupted`]. The command itself may hold a
-/// secret and is in no error.
+/// [`ErrorKind::WrongKey`] when it fails, in whatever way, or prints too much;
+/// [`ErrorKind::Interrupted`]. The command itself may hold a secret and is in no error.
 pub(crate) fn output_of(command: &str) -> Result<Zeroizing<String>> {
     let wrong = |what: String| {
         Error::new(ErrorKind::WrongKey, what).with_object("--password-command").with_hint(
@@ -96,7 +98,8 @@ pub(crate) fn output_of(command: &str) -> Result<Zeroizing<String>> {
     let failed = |e: io::Error| wrong("cannot be run".to_owned()).with_source(e);
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(command).stdout(Stdio::piped());
-    // On a terminal it may have to ask there, which only the terminal's own group may; and the terminal's signals reach it.
+    // On a terminal it may have to ask there, which only the terminal's own group may; and the
+    // terminal's signals reach it.
     let apart = File::open("/dev/tty").is_err();
     if apart {
         shell.process_group(0);
@@ -134,7 +137,8 @@ pub(crate) fn output_of(command: &str) -> Result<Zeroizing<String>> {
     }
 }
 
-/// A command that ends with whoever waits for it, with all that it started if it has a group of its own.
+/// A command that ends with whoever waits for it, with all that it started if it has a group of its
+/// own.
 struct Running(Child, bool);
 
 impl Drop for Running {

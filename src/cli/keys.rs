@@ -64,8 +64,8 @@ pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<()> {
     Ok(())
 }
 
-/// Shows a recovery key, once: before it opens anything, and before another one is removed for it. Even `--quiet` does not swallow
-/// it.
+/// Shows a recovery key, once: before it opens anything, and before another one is removed for it.
+/// Even `--quiet` does not swallow it.
 ///
 /// # Errors
 /// When it did not arrive where standard output goes to.
@@ -140,7 +140,8 @@ fn remove(context: &Context, repository: &Repository, id: &str, in_use: bool) ->
     Ok(())
 }
 
-/// A new key instead of the one in use. One that was killed in between left both: with the same new key it goes on from there.
+/// A new key instead of the one in use. One that was killed in between left both: with the same new
+/// key it goes on from there.
 fn passwd(context: &Context, repository: &Repository, args: &NewKeyArgs) -> Result<()> {
     let (old, opened) = (repository.current_slot(), repository.opened_slots());
     let secret = context.new_secret(args)?;

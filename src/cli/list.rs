@@ -190,7 +190,8 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
     shown(&history, &judged)
 }
 
-/// Tells of commits that are dated earlier than the one before them: a time may not mean there what it says.
+/// Tells of commits that are dated earlier than the one before them: a time may not mean there what
+/// it says.
 fn tell_backwards(context: &Context, commits: &[Commit]) {
     let times: Vec<Timestamp> = commits.iter().map(|c| c.record.time).collect();
     let wrong = backwards(&times);

@@ -1,7 +1,7 @@
 //! The command line: flags, output, and one file for each group of commands.
 //!
-//! Data goes to stdout, progress, warnings and errors to stderr. With `--json` stdout has one object a line: for long work
-//! typed lines and a `summary` last.
+//! Data goes to stdout, progress, warnings and errors to stderr. With `--json` stdout has one
+//! object a line: for long work typed lines and a `summary` last.
 
 mod args;
 mod backup;

@@ -1,4 +1,5 @@
-//! What a command prints: data on stdout, everything else on stderr; tables for people, lines of JSON for programs.
+//! What a command prints: data on stdout, everything else on stderr; tables for people, lines of
+//! JSON for programs.
 
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,8 +53,8 @@ impl Output {
         }
     }
 
-    /// A line of data. What can't be written is told once, and makes the command fail in the end: what it does goes on. A reader
-    /// that has gone away, as `head` does, is no failure.
+    /// A line of data. What can't be written is told once, and makes the command fail in the end:
+    /// what it does goes on. A reader that has gone away, as `head` does, is no failure.
     pub(crate) fn line(&self, line: impl Into<Line>) {
         if let Err(e) = write_line(&mut anstream::stdout(), &line.into())
             && e.kind() != io::ErrorKind::BrokenPipe
@@ -164,8 +165,9 @@ impl Output {
         self.met.warned.load(Ordering::Relaxed)
     }
 
-    /// Damage or loss beside which the command goes on with the rest; makes the exit code 4. What a newer version wrote
-    /// makes it 15, unless something is damaged, too. `more` goes into the JSON.
+    /// Damage or loss beside which the command goes on with the rest; makes the exit code 4. What a
+    /// newer version wrote makes it 15, unless something is damaged, too. `more` goes into the
+    /// JSON.
     pub(crate) fn finding(&self, error: &Error, more: Value) {
         let found = match error.kind() {
             ErrorKind::TooNew => &self.met.too_new,
@@ -211,7 +213,8 @@ impl Output {
         self.has_found_damage() || self.has_found_newer()
     }
 
-    /// Why the command did not come to its end, with all that is known about it. A stop that was asked for is no error.
+    /// Why the command did not come to its end, with all that is known about it. A stop that was
+    /// asked for is no error.
     pub(crate) fn error(&self, error: &Error) {
         let kind = error.kind();
         if self.json {

@@ -5,11 +5,13 @@ use std::io;
 use nix::sys::signal::{SigSet, Signal};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// No core dump may hold keys, and a limit on the size of files is an error of whoever writes, not the end of the process. What the
-/// system refuses of it is told by nobody: everything works without.
+/// No core dump may hold keys, and a limit on the size of files is an error of whoever writes, not
+/// the end of the process. What the system refuses of it is told by nobody: everything works
+/// without.
 pub(crate) fn prepare() {
     let _ = no_dumps();
-    // Threads that begin later, and no children, inherit it. A write beyond the limit then fails with EFBIG.
+    // Threads that begin later, and no children, inherit it. A write beyond the limit then fails
+    // with EFBIG.
     let mut set = SigSet::empty();
     set.add(Signal::SIGXFSZ);
     let _ = set.thread_block();

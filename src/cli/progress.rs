@@ -1,6 +1,8 @@
-//! Progress on stderr: a bar on a terminal, a line now and then elsewhere, lines of JSON with `--json`.
+//! Progress on stderr: a bar on a terminal, a line now and then elsewhere, lines of JSON with
+//! `--json`.
 //!
-//! People are shown nothing for work of under a second; programs get a line at the start of each phase.
+//! People are shown nothing for work of under a second; programs get a line at the start of each
+//! phase.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,8 +27,8 @@ pub(crate) fn stop_requested() -> bool {
     STOP.load(Ordering::Relaxed)
 }
 
-/// Makes Ctrl-C and SIGTERM stop the work cleanly. A second one ends the process at once, which loses nothing
-/// that was published.
+/// Makes Ctrl-C and SIGTERM stop the work cleanly. A second one ends the process at once, which
+/// loses nothing that was published.
 pub(crate) fn catch_signals() {
     let caught = ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::SeqCst) {

@@ -57,7 +57,8 @@ fn one(
         let progress = Progress::new(&context.out);
         survey(history, options, &progress)?
     };
-    // What is kept and what is lost is said before anything is done, in the same words with --apply and without.
+    // What is kept and what is lost is said before anything is done, in the same words with --apply
+    // and without.
     let mut report = plan.report().clone();
     if !context.out.json {
         print(context, history, &report);
@@ -115,7 +116,8 @@ fn recovered(context: &Context, args: &RepairArgs) -> Result<Recovered> {
     Ok(Recovered::Not)
 }
 
-/// Takes for right what this machine remembers otherwise: the repository at its place, or a history.
+/// Takes for right what this machine remembers otherwise: the repository at its place, or a
+/// history.
 fn accept(context: &Context, name: Option<&str>) -> Result<Ended> {
     let repository = context.repository_as_it_is()?;
     let Some(name) = name else {

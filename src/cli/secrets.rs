@@ -147,8 +147,8 @@ impl Context {
             .with_hint("name another file"))
     }
 
-    /// Makes sure that a key is not to lie in the repository that it opens: whoever gets the disk would have both, and whoever loses it
-    /// neither.
+    /// Makes sure that a key is not to lie in the repository that it opens: whoever gets the disk
+    /// would have both, and whoever loses it neither.
     fn check_apart(&self, key: &Path) -> Result<()> {
         let repository = Path::new(self.location()?);
         let is_inside = real(key).starts_with(real(repository));
@@ -163,7 +163,8 @@ impl Context {
         .with_hint("keep the key in another folder, and a copy of it in another place"))
     }
 
-    /// The first key of a new repository: a key file is created if need be, a passphrase asked for twice.
+    /// The first key of a new repository: a key file is created if need be, a passphrase asked for
+    /// twice.
     pub(crate) fn first_secret(&self) -> Result<Secret> {
         let file = self.global.key_file.clone().or_else(|| {
             let none_else = self.global.password_file.is_none()

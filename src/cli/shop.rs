@@ -1,7 +1,8 @@
 //! The database of the demo: a shop with customers, products and orders.
 //!
-//! Invariant, which every transaction of the application keeps and the demo asserts after the rescue: of each product, what is in stock and
-//! what was sold add up to what was bought; and there is an order at all.
+//! Invariant, which every transaction of the application keeps and the demo asserts after the
+//! rescue: of each product, what is in stock and what was sold add up to what was bought; and there
+//! is an order at all.
 
 use std::path::Path;
 

@@ -1,8 +1,9 @@
 //! The outermost edge: text goes to standard output and standard error only through here.
 //!
-//! Paths, names of tables, labels and messages come from whoever may write them, and a terminal obeys what it is sent.
-//! Invariants: no character of a text reaches standard output or standard error raw unless it can be printed, not even the end
-//! of a line; style is given apart from the text, so that no text brings its own. JSON keeps every character, escaped.
+//! Paths, names of tables, labels and messages come from whoever may write them, and a terminal
+//! obeys what it is sent. Invariants: no character of a text reaches standard output or standard
+//! error raw unless it can be printed, not even the end of a line; style is given apart from the
+//! text, so that no text brings its own. JSON keeps every character, escaped.
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
@@ -80,7 +81,8 @@ impl Line {
     }
 }
 
-/// Text that a terminal only shows: what can't be printed becomes `\n` or `\u{1b}`, as in a Rust string.
+/// Text that a terminal only shows: what can't be printed becomes `\n` or `\u{1b}`, as in a Rust
+/// string.
 pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -93,7 +95,8 @@ pub(crate) fn printable(text: &str) -> String {
     shown
 }
 
-/// A line of JSON in which every character can be printed. It says the same: JSON has such characters in strings only.
+/// A line of JSON in which every character can be printed. It says the same: JSON has such
+/// characters in strings only.
 pub(crate) fn printable_json(value: &serde_json::Value) -> String {
     let mut shown = String::new();
     for c in value.to_string().chars() {
@@ -109,8 +112,9 @@ pub(crate) fn printable_json(value: &serde_json::Value) -> String {
     shown
 }
 
-/// As Rust's library judges it: no control characters, no marks that turn the direction of writing, nothing invisible but the
-/// space, nothing unassigned. Accents that combine with the letter before them are printed.
+/// As Rust's library judges it: no control characters, no marks that turn the direction of writing,
+/// nothing invisible but the space, nothing unassigned. Accents that combine with the letter before
+/// them are printed.
 fn is_printable(c: char) -> bool {
     c.is_ascii_graphic() || c == ' ' || {
         // Behind a letter, where what combines is not escaped for standing alone.
@@ -128,7 +132,8 @@ pub(crate) fn write_line(to: &mut impl Write, line: &Line) -> io::Result<()> {
     to.flush()
 }
 
-/// Whether standard output is the null device: by intention, or since it was closed when the process began.
+/// Whether standard output is the null device: by intention, or since it was closed when the
+/// process began.
 pub(crate) fn is_nowhere() -> bool {
     let device = |stat: rustix::fs::Stat| stat.st_rdev;
     let null = rustix::fs::stat("/dev/null").map(device);
@@ -136,8 +141,9 @@ pub(crate) fn is_nowhere() -> bool {
     matches!((null, out), (Ok(null), Ok(out)) if null == out)
 }
 
-/// Waits until what was written to standard output is where it goes to: on the disk, or taken out of a pipe by its reader. A reader
-/// that holds the pipe for long and reads nothing is believed to read in the end; one that went away has not read.
+/// Waits until what was written to standard output is where it goes to: on the disk, or taken out
+/// of a pipe by its reader. A reader that holds the pipe for long and reads nothing is believed to
+/// read in the end; one that went away has not read.
 pub(crate) fn settle(stop: impl Fn() -> bool) -> io::Result<()> {
     let out = io::stdout();
     out.lock().flush()?;

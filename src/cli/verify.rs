@@ -106,7 +106,8 @@ fn passed(report: &VerifyReport) -> bool {
 
 type Targets = (Vec<(History, Option<Commit>)>, bool);
 
-/// What to verify; a history whose commit can't be selected because it is damaged is verified as a whole.
+/// What to verify; a history whose commit can't be selected because it is damaged is verified as a
+/// whole.
 fn targets(context: &Context, repository: &Repository, target: Option<&str>) -> Result<Targets> {
     let Some(target) = target else {
         let all = context.all_histories(repository)?.into_iter().map(|h| (h, None)).collect();

@@ -1,7 +1,7 @@
 //! `watch`: follow a database until stopped, and show how it goes.
 //!
-//! One line on stdout for each published group, or one JSON object for each commit; on a terminal a line on stderr that
-//! tells how it stands right now.
+//! One line on stdout for each published group, or one JSON object for each commit; on a terminal a
+//! line on stderr that tells how it stands right now.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,7 +46,8 @@ pub(crate) fn watch(context: &Context, args: WatchArgs) -> Result<()> {
         }
     }
     if args.wait && !args.start_empty && matches!(args.database.try_exists(), Ok(false)) {
-        // What an application makes in the place of a database that is gone would become the newest state.
+        // What an application makes in the place of a database that is gone would become the newest
+        // state.
         let (name, refuse) = (args.name.as_deref(), Missing::Refuse);
         if_missing(&repository, &args.database, name, refuse, args.adopt, &Silent)?;
     }
@@ -89,7 +90,8 @@ pub(crate) fn watch(context: &Context, args: WatchArgs) -> Result<()> {
     match ended {
         Err(e) if e.kind() != ErrorKind::Interrupted => Err(e),
         _ => {
-            // Stopped with everything stored: a supervisor that asked for it is not told of a failure.
+            // Stopped with everything stored: a supervisor that asked for it is not told of a
+            // failure.
             context.out.forgive_warnings();
             Ok(())
         }

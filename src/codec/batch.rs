@@ -1,9 +1,10 @@
 //! A batch: a run of page versions compressed and sealed as one unit.
 //!
-//! [`Encoder`] opens, decompresses and compares what it made before it gives it away: every batch with
-//! [`SelfCheck::Every`], and with [`SelfCheck::Sampled`] the first ones of each worker and then one in
-//! [`SAMPLE`]. So a compressor that is wrong, or memory that flips bits in more than one batch, fails the backup
-//! instead of spoiling it. Whatever slips through is still found by its page digest when it is verified.
+//! [`Encoder`] opens, decompresses and compares what it made before it gives it away: every batch
+//! with [`SelfCheck::Every`], and with [`SelfCheck::Sampled`] the first ones of each worker and
+//! then one in [`SAMPLE`]. So a compressor that is wrong, or memory that flips bits in more than
+//! one batch, fails the backup instead of spoiling it. Whatever slips through is still found by its
+//! page digest when it is verified.
 
 use zstd::bulk::{Compressor, Decompressor};
 
@@ -44,8 +45,9 @@ impl Compression {
 /// How much of its own output an encoder decodes again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum SelfCheck {
-    /// The first [`SAMPLE`] batches of each worker, which is all of a small delta, and then one in [`SAMPLE`].
-    /// Decoding all of a large backup costs a third more processor time (`docs/performance.md`).
+    /// The first [`SAMPLE`] batches of each worker, which is all of a small delta, and then one in
+    /// [`SAMPLE`]. Decoding all of a large backup costs a third more processor time
+    /// (`docs/performance.md`).
     #[default]
     Sampled,
     /// Every batch.

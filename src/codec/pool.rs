@@ -13,8 +13,8 @@ pub fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Runs `work` on every task, on `threads` threads; on the calling one if that is one. `state` makes what
-/// each worker keeps.
+/// Runs `work` on every task, on `threads` threads; on the calling one if that is one. `state`
+/// makes what each worker keeps.
 ///
 /// # Errors
 /// The first error of `state`, of a task, or of its work.

@@ -42,8 +42,8 @@ impl std::fmt::Debug for SealKey {
     }
 }
 
-/// The id of a history that is begun in a minute, the same for all who begin one of its name then. Who has no key can't tell the name
-/// from it.
+/// The id of a history that is begun in a minute, the same for all who begin one of its name then.
+/// Who has no key can't tell the name from it.
 pub(crate) fn history_id(
     master: &MasterKey,
     repository: RepositoryId,

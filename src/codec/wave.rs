@@ -7,7 +7,8 @@ use super::pool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::PageSize;
 
-/// Packs and seals pages, each of `plains` into one batch; they are numbered from `first` on, and come back in order.
+/// Packs and seals pages, each of `plains` into one batch; they are numbered from `first` on, and
+/// come back in order.
 ///
 /// # Errors
 /// As [`Encoder::encode`].

@@ -1,4 +1,5 @@
-//! The body of an expiry: commits that are no restore points any more, though a segment may still have them.
+//! The body of an expiry: commits that are no restore points any more, though a segment may still
+//! have them.
 //!
 //! ```text
 //!  0  8  term of the writer
@@ -6,8 +7,8 @@
 //! 16  4  number of ranges n, then n times 16 bytes: first seq, last seq
 //! ```
 //!
-//! Ranges ascend and do not touch. A commit is expired while a record that lists it is there; a merge that drops it makes
-//! the record superfluous.
+//! Ranges ascend and do not touch. A commit is expired while a record that lists it is there; a
+//! merge that drops it makes the record superfluous.
 
 use super::header::ObjectKind;
 use super::limits;

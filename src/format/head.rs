@@ -1,5 +1,5 @@
-//! The body of a head: the newest segment that a writer found in the term that it claimed, and that it builds on.
-//! Its object id is random; the name shows the first four bytes.
+//! The body of a head: the newest segment that a writer found in the term that it claimed, and that
+//! it builds on. Its object id is random; the name shows the first four bytes.
 //!
 //! ```text
 //!  0  8  term that was claimed

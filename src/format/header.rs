@@ -78,16 +78,18 @@ impl ObjectKind {
     }
 }
 
-/// Required feature of a segment: its commits need not be those that its writer captured one after the other. Its last
-/// commit may be a carried one, a segment of the log may leave out commits, and it may begin behind its parent's end.
+/// Required feature of a segment: its commits need not be those that its writer captured one after
+/// the other. Its last commit may be a carried one, a segment of the log may leave out commits, and
+/// it may begin behind its parent's end.
 pub const SPARSE: u16 = 1;
 
-/// Required feature of a label or a hold: its body ends with the database digest of its commit. Numbers can be lost and, by a program that
-/// does not know of them, used again; so it names no other content.
+/// Required feature of a label or a hold: its body ends with the database digest of its commit.
+/// Numbers can be lost and, by a program that does not know of them, used again; so it names no
+/// other content.
 pub const DIGEST: u16 = 2;
 
-/// The header of an object. This version of the code knows the required features [`SPARSE`] and [`DIGEST`], and no optional one: it
-/// refuses other required flags, and ignores optional ones.
+/// The header of an object. This version of the code knows the required features [`SPARSE`] and
+/// [`DIGEST`], and no optional one: it refuses other required flags, and ignores optional ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// What the object is.

@@ -1,5 +1,5 @@
-//! The body of a hold: a commit that no policy drops. Its object id is the hold's id, padded with zeros to 16 bytes in
-//! front.
+//! The body of a hold: a commit that no policy drops. Its object id is the hold's id, padded with
+//! zeros to 16 bytes in front.
 //!
 //! ```text
 //!  0  8  seq of the commit

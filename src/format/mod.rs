@@ -2,13 +2,14 @@
 //! normative twin of this module, and a test compares its constants with the ones here.
 //!
 //! Invariants:
-//! - Pure: nothing here reads a file, a clock or a key. Sealing is `codec`'s, naming is [`names`]'s.
+//! - Pure: nothing here reads a file, a clock or a key. Sealing is `codec`'s, naming is
+//!   [`names`]'s.
 //! - All integers are little-endian. Reserved fields are zero, and a decoder refuses anything else.
 //! - Every length that comes from storage is compared with a limit of [`limits`] and with the
 //!   bytes at hand before memory is taken for it.
 //! - A decoder never panics: it answers a [`DecodeError`] with the offset where it stopped.
-//! - `decode(encode(x)) == x`, and a decoder accepts only what the encoder would write; but for the optional flags of
-//!   plain objects and parts, which it reads and ignores.
+//! - `decode(encode(x)) == x`, and a decoder accepts only what the encoder would write; but for the
+//!   optional flags of plain objects and parts, which it reads and ignores.
 //!
 //! Deliberately absent: any way to read a later version. An unknown version or required feature
 //! is an error of its own, [`DecodeKind::TooNew`]. All versions share the prefix of sealed objects

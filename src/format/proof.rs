@@ -57,8 +57,8 @@ pub struct Proof {
     pub level: Level,
     /// What failed; `None` when nothing did.
     pub failure: Option<String>,
-    /// The share of the batches that were opened, in millionths; at level restore, of the checks that could be made: SQLite's and
-    /// assertions. The pages were all compared.
+    /// The share of the batches that were opened, in millionths; at level restore, of the checks
+    /// that could be made: SQLite's and assertions. The pages were all compared.
     pub coverage_ppm: u32,
     /// Bytes of database pages whose digests were compared.
     pub page_bytes: u64,

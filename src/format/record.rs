@@ -22,7 +22,8 @@ pub trait Record: Sized {
         0
     }
 
-    /// Reads a body that was opened, of an object with these required features, all of which are known.
+    /// Reads a body that was opened, of an object with these required features, all of which are
+    /// known.
     ///
     /// # Errors
     /// When the bytes are not such a body.

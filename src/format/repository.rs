@@ -56,7 +56,8 @@ pub(crate) fn with_checksum(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// Reads the checksum at the reader's place, where the object ends. What follows belongs to nothing.
+/// Reads the checksum at the reader's place, where the object ends. What follows belongs to
+/// nothing.
 pub(crate) fn check_checksum(mut r: Reader<'_>, all: &[u8]) -> Result<(), DecodeError> {
     let invalid = r.invalid("checksum");
     let before = all.get(..r.offset()).ok_or(invalid)?;

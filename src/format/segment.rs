@@ -43,9 +43,10 @@
 //! part 0 is then the bytes behind the manifest, and offsets count from its first byte. With
 //! parts, offsets count from the first byte of the part object.
 //!
-//! Entries are sorted by page number, then commit, across the index blocks. Seqs ascend; those of a captured segment
-//! are consecutive, while a merge drops commits. Origins are the other segments whose sealed batches a merge copied here.
-//! A carried commit is no restore point: a merge may have dropped versions that only it needed.
+//! Entries are sorted by page number, then commit, across the index blocks. Seqs ascend; those of a
+//! captured segment are consecutive, while a merge drops commits. Origins are the other segments
+//! whose sealed batches a merge copied here. A carried commit is no restore point: a merge may have
+//! dropped versions that only it needed.
 
 use super::limits;
 use super::wire::{DecodeError, Reader, Writer};

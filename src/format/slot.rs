@@ -143,7 +143,8 @@ impl SlotObject {
         w.0
     }
 
-    /// How many keys the keyring has, as its length tells. Nothing authenticates that before the slot is opened.
+    /// How many keys the keyring has, as its length tells. Nothing authenticates that before the
+    /// slot is opened.
     pub fn key_count(&self) -> usize {
         self.sealed.len().saturating_sub(TAG_LEN + 4) / KEY_LEN
     }

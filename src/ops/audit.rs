@@ -1,7 +1,7 @@
 //! Whether every commit's pages, as the indexes list them, add up to its database digest.
 //!
-//! A window of pages at a time, the whole chain is replayed: the digest of each page in the window after each commit, and their XOR.
-//! Memory is that of a window, and 16 bytes for each commit.
+//! A window of pages at a time, the whole chain is replayed: the digest of each page in the window
+//! after each commit, and their XOR. Memory is that of a window, and 16 bytes for each commit.
 
 use std::sync::Arc;
 
@@ -16,8 +16,9 @@ use crate::types::{Digest, PageNo};
 /// Pages of a window.
 const WINDOW: u32 = 128 * 1024;
 
-/// Compares the sum of every restore point's pages with its digest, and their number with its size. Commits that expired or
-/// are carried are replayed with the others, but what only they needed may be gone.
+/// Compares the sum of every restore point's pages with its digest, and their number with its size.
+/// Commits that expired or are carried are replayed with the others, but what only they needed may
+/// be gone.
 ///
 /// # Errors
 /// [`crate::error::ErrorKind::Damaged`] when an index block can't be opened; store errors.
@@ -72,7 +73,8 @@ impl Window {
         Self { first, last, digests: vec![None; len], sum: Digest::default(), pages: 0, size: 0 }
     }
 
-    /// Applies a segment's commits one after the other, and adds the window's sum to each one's total.
+    /// Applies a segment's commits one after the other, and adds the window's sum to each one's
+    /// total.
     fn replay<'t>(
         &mut self,
         segment: &Arc<Segment>,

@@ -1,4 +1,5 @@
-//! Back up a live database: capture it as the next commit of its history, and label the commit if asked.
+//! Back up a live database: capture it as the next commit of its history, and label the commit if
+//! asked.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -44,7 +45,8 @@ pub struct BackupOptions {
     pub method: Method,
     /// Go on with the history although its database lay elsewhere before.
     pub adopt: bool,
-    /// Go on although a follower of another machine, account or container seems to be at work, which is superseded by that.
+    /// Go on although a follower of another machine, account or container seems to be at work,
+    /// which is superseded by that.
     pub takeover: bool,
     /// Go on although the file is empty and the history has pages.
     pub start_empty: bool,
@@ -85,7 +87,8 @@ pub struct BackupReport {
     pub snapshot: Option<Snapshot>,
     /// Bytes of pages that were read to find out.
     pub read: u64,
-    /// Whether a follower of this machine did the work: everything that was committed before is in `seq`, or before it.
+    /// Whether a follower of this machine did the work: everything that was committed before is in
+    /// `seq`, or before it.
     pub followed: bool,
 }
 
@@ -95,9 +98,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Backs up a database file.
 ///
 /// # Errors
-/// [`ErrorKind::Source`] when the file can't be read as a database, [`ErrorKind::Refused`] when the history belongs to
-/// another file, or has pages and the file is empty, [`ErrorKind::Busy`] when another writer is at work, or a follower of this machine does not catch up, [`ErrorKind::Damaged`] when the newest commit can't be
-/// restored, whether or not there is anything new; store errors.
+/// [`ErrorKind::Source`] when the file can't be read as a database, [`ErrorKind::Refused`] when the
+/// history belongs to another file, or has pages and the file is empty, [`ErrorKind::Busy`] when
+/// another writer is at work, or a follower of this machine does not catch up,
+/// [`ErrorKind::Damaged`] when the newest commit can't be restored, whether or not there is
+/// anything new; store errors.
 ///
 /// # Durability
 /// When this returns, the commit and its label are durable in the repository.
@@ -147,11 +152,12 @@ pub fn backup(
     }
 }
 
-/// Backs up the main database of a connection: one in memory, or on a VFS of the application's own. `source`
-/// names it, as a path names a file.
+/// Backs up the main database of a connection: one in memory, or on a VFS of the application's own.
+/// `source` names it, as a path names a file.
 ///
 /// # Errors
-/// As [`backup`]; [`ErrorKind::Busy`] when the connection is in a transaction; [`ErrorKind::Usage`] without a name.
+/// As [`backup`]; [`ErrorKind::Busy`] when the connection is in a transaction; [`ErrorKind::Usage`]
+/// without a name.
 ///
 /// # Durability
 /// As [`backup`].

@@ -1,4 +1,5 @@
-//! What writers do beside a follower: ask whether one of another machine is there, and have one of this machine do the work.
+//! What writers do beside a follower: ask whether one of another machine is there, and have one of
+//! this machine do the work.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,7 +16,8 @@ use crate::types::{Seq, Timestamp};
 /// How often to look whether a follower caught up.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Makes sure that no follower of another machine, account or container seems to be at work, which would be superseded.
+/// Makes sure that no follower of another machine, account or container seems to be at work, which
+/// would be superseded.
 ///
 /// # Errors
 /// [`ErrorKind::Busy`], naming it, when one does; store errors.
@@ -37,8 +39,9 @@ pub(crate) fn check_rival(history: &History, now: Timestamp) -> Result<()> {
     ))
 }
 
-/// Waits until the follower of another process of this machine has captured what is there now; what is committed meanwhile does not
-/// count. Answers the newest commit, or `None` when the follower is gone.
+/// Waits until the follower of another process of this machine has captured what is there now; what
+/// is committed meanwhile does not count. Answers the newest commit, or `None` when the follower is
+/// gone.
 ///
 /// # Errors
 /// [`ErrorKind::Busy`] when it does not catch up within `at_most`; when the database can't be read.

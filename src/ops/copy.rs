@@ -1,12 +1,14 @@
-//! Copy histories from one repository to another, which has keys of its own: the second copy, in another place.
+//! Copy histories from one repository to another, which has keys of its own: the second copy, in
+//! another place.
 //!
-//! A copy is a history of the same identity with the same commits, packed and sealed anew. It has a life of its own: what
-//! expires in the original stays in the copy until the copy is pruned.
+//! A copy is a history of the same identity with the same commits, packed and sealed anew. It has a
+//! life of its own: what expires in the original stays in the copy until the copy is pruned.
 //!
 //! Invariants:
-//! - Commits arrive in order, a stretch at a time, each acknowledged like a backup; whatever interrupts a copy, the
-//!   next one goes on behind the last stretch that arrived.
-//! - Every page is compared with its digest on the way, and every restore point's pages add up to its digest when all is there.
+//! - Commits arrive in order, a stretch at a time, each acknowledged like a backup; whatever
+//!   interrupts a copy, the next one goes on behind the last stretch that arrived.
+//! - Every page is compared with its digest on the way, and every restore point's pages add up to
+//!   its digest when all is there.
 //! - A history that somebody wrote to is no copy any more, and is left alone.
 
 use std::collections::BTreeSet;
@@ -30,7 +32,8 @@ use crate::repo::upkeep;
 use crate::repo::writer::Writer;
 use crate::types::{Clock, Seq};
 
-/// How often a chain is read again that others went on from before it was known which of its commits stay.
+/// How often a chain is read again that others went on from before it was known which of its
+/// commits stay.
 const REREADINGS: usize = 5;
 
 /// How to copy.
@@ -68,9 +71,10 @@ pub struct CopyReport {
 /// Copies what a history has and its copy has not.
 ///
 /// # Errors
-/// [`ErrorKind::Refused`] when the other repository has another history of this name, or somebody wrote to the copy;
-/// [`ErrorKind::Damaged`] when the original can't be read as it was stored, or the copy was there and is gone; [`ErrorKind::Busy`] when somebody else is
-/// copying; store errors of both.
+/// [`ErrorKind::Refused`] when the other repository has another history of this name, or somebody
+/// wrote to the copy; [`ErrorKind::Damaged`] when the original can't be read as it was stored, or
+/// the copy was there and is gone; [`ErrorKind::Busy`] when somebody else is copying; store errors
+/// of both.
 ///
 /// # Durability
 /// When this returns, all that is reported is durable in the other repository.
@@ -124,9 +128,10 @@ pub fn copy(
     }
     report.newest = writer.head().map(|head| head.seq);
     writer.confirm()?;
-    // A backup publishes an anchor here (rule 7 of the format's section 10). A copy can't: the next number is the original's next
-    // commit's. What may come late is the copy of another process, which has the same commits and may end earlier; then the next copy
-    // goes on from there. So it is said instead.
+    // A backup publishes an anchor here (rule 7 of the format's section 10). A copy can't: the next
+    // number is the original's next commit's. What may come late is the copy of another process,
+    // which has the same commits and may end earlier; then the next copy goes on from there. So it
+    // is said instead.
     if writer.needs_anchor() {
         monitor.warn(&format!(
             "another copy of {} was begun meanwhile, and may still take the newest commits back; copy again once there are new ones",

@@ -1,5 +1,6 @@
-//! Makes `testdata/damaged`: a small repository of each kind of damage, with what must remain restorable. They are made once and read for
-//! ever, by `tests/damaged.rs` and by the reader in Python:
+//! Makes `testdata/damaged`: a small repository of each kind of damage, with what must remain
+//! restorable. They are made once and read for ever, by `tests/damaged.rs` and by the reader in
+//! Python:
 //!
 //! ```text
 //! cargo test --lib -- --ignored make_damaged_repositories
@@ -25,7 +26,8 @@ use crate::repo::term::{Claim, PRUNE};
 use crate::store::{MemoryStore, Store};
 use crate::types::{SegmentId, Seq, Term, WriterToken};
 
-/// What a kind of damage leaves: commits that can be restored, and whether nothing tells which was the newest.
+/// What a kind of damage leaves: commits that can be restored, and whether nothing tells which was
+/// the newest.
 struct Remains {
     restorable: BTreeSet<u64>,
     newest_lost: bool,
@@ -40,8 +42,8 @@ impl Remains {
     }
 }
 
-/// Nine commits; the fourth is of another page size, so it begins a base, and the fifth and all others store less than all. The last
-/// four are of a later term.
+/// Nine commits; the fourth is of another page size, so it begins a base, and the fifth and all
+/// others store less than all. The last four are of a later term.
 fn bench(seed: u64) -> Bench {
     let mut bench = Bench::with_page_size(seed, 512);
     bench.app.execute_batch("PRAGMA auto_vacuum=0; VACUUM").unwrap();
@@ -75,7 +77,8 @@ fn change(store: &MemoryStore, name: &str, how: impl FnOnce(&mut Vec<u8>)) {
     store.damage(name, &bytes);
 }
 
-/// A merge of a lower term than the segment of the log that it follows: what a prune left beside a writer that had renewed its turn.
+/// A merge of a lower term than the segment of the log that it follows: what a prune left beside a
+/// writer that had renewed its turn.
 fn low_term(bench: &Bench, originals: bool) -> Remains {
     let chain = bench.history.chain().unwrap();
     let late = Claim { term: Term(1), token: WriterToken([9; 16]) };
@@ -182,7 +185,8 @@ fn listed(store: &MemoryStore) -> Vec<String> {
     prefixes.iter().flat_map(|p| store.list(p).unwrap()).map(|e| e.name).collect()
 }
 
-/// A part of a large segment is missing: of a copy, which packs a base into parts however well it compresses.
+/// A part of a large segment is missing: of a copy, which packs a base into parts however well it
+/// compresses.
 fn missing_part(dir: &Path) {
     let mut bench = Bench::with_page_size(20, 4096);
     bench.app.execute_batch("PRAGMA auto_vacuum=0; VACUUM").unwrap();

@@ -1,8 +1,9 @@
 //! What tells two states of a database apart: pages, tables, rows.
 //!
-//! Tables whose pages are the same in both are not looked at. The rows of the others are compared side by side: tables with rowids in
-//! the order of their rowids, tables without by looking each row up by its primary key. So memory does not grow with the tables.
-//! Virtual tables are left out; the tables that they keep their data in are compared like any other.
+//! Tables whose pages are the same in both are not looked at. The rows of the others are compared
+//! side by side: tables with rowids in the order of their rowids, tables without by looking each
+//! row up by its primary key. So memory does not grow with the tables. Virtual tables are left out;
+//! the tables that they keep their data in are compared like any other.
 //!
 //! Invariant: nothing is written.
 
@@ -26,8 +27,8 @@ pub enum Fate {
     Dropped,
     /// It has other columns; its rows are not compared.
     Redefined,
-    /// Its pages differ, and its rows can't be compared: it has no key to tell them apart by, or sorts by rules that only its application
-    /// knows.
+    /// Its pages differ, and its rows can't be compared: it has no key to tell them apart by, or
+    /// sorts by rules that only its application knows.
     Uncompared,
     /// Its rows differ, or only its pages.
     Changed,
@@ -68,7 +69,8 @@ pub struct Difference {
     pub pages: u64,
     /// The tables that differ, by name.
     pub tables: Vec<TableDifference>,
-    /// Indexes, triggers and views that differ: only in the old state, only in the new, or defined otherwise.
+    /// Indexes, triggers and views that differ: only in the old state, only in the new, or defined
+    /// otherwise.
     pub schema: Vec<String>,
 }
 

@@ -1,12 +1,13 @@
-//! Compare a live database with its history's head, page by page: finds what changed without a commit, that is, silent corruption of
-//! the original.
+//! Compare a live database with its history's head, page by page: finds what changed without a
+//! commit, that is, silent corruption of the original.
 //!
-//! Invariants: nothing is written, neither to the database nor to the repository. A page that a commit since the head
-//! explains is not drift; a leaf of the freelist is not either, since SQLite leaves its content open.
+//! Invariants: nothing is written, neither to the database nor to the repository. A page that a
+//! commit since the head explains is not drift; a leaf of the freelist is not either, since SQLite
+//! leaves its content open.
 //!
-//! There are three answers. Where it is not known what was committed since the head, a difference is no drift yet: an ordinary
-//! transaction makes one, too. Two things decide even then: outside WAL mode every transaction changes page 1; and what SQLite finds
-//! unsound, no transaction wrote.
+//! There are three answers. Where it is not known what was committed since the head, a difference
+//! is no drift yet: an ordinary transaction makes one, too. Two things decide even then: outside
+//! WAL mode every transaction changes page 1; and what SQLite finds unsound, no transaction wrote.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -105,8 +106,8 @@ impl Drift {
 /// Compares the database at a path with the head of its history.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] when there is no history or no commit; [`ErrorKind::Source`] when the database can't be read; [`ErrorKind::Damaged`]
-/// when the repository is; store errors.
+/// [`ErrorKind::NotFound`] when there is no history or no commit; [`ErrorKind::Source`] when the
+/// database can't be read; [`ErrorKind::Damaged`] when the repository is; store errors.
 pub fn drift(
     repository: &Repository,
     path: &Path,
@@ -213,7 +214,8 @@ fn since_head(
     })
 }
 
-/// Whether every transaction changes page 1 of the pinned database: outside WAL mode it counts them there.
+/// Whether every transaction changes page 1 of the pinned database: outside WAL mode it counts them
+/// there.
 fn changes_page_1(pin: &Pin<'_>) -> Result<bool> {
     if pin.pages() == 0 {
         return Ok(false);

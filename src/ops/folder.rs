@@ -1,8 +1,8 @@
-//! A folder held by a handle, and files in it by their handles: whoever may change names in the folder can't make us use another file
-//! than the one that was written and compared.
+//! A folder held by a handle, and files in it by their handles: whoever may change names in the
+//! folder can't make us use another file than the one that was written and compared.
 //!
-//! Invariants: no link is followed and nothing is waited for but in the folder's own path; a name is given to the file of a handle, and
-//! looked at again afterwards.
+//! Invariants: no link is followed and nothing is waited for but in the folder's own path; a name
+//! is given to the file of a handle, and looked at again afterwards.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -93,7 +93,8 @@ impl Folder {
         disk::sync_names(&self.dir)
     }
 
-    /// Gives a file of this folder its final name, which must be free. Answers `false` if it is not.
+    /// Gives a file of this folder its final name, which must be free. Answers `false` if it is
+    /// not.
     pub(crate) fn place(&self, file: &File, from: &OsStr, to: &OsStr) -> io::Result<bool> {
         let of_handle = format!("/proc/self/fd/{}", file.as_raw_fd());
         let placed = match rustix::fs::linkat(
@@ -139,7 +140,8 @@ impl Folder {
         })
     }
 
-    /// Whether somebody else than this account and root may change names in the folder, or in one above it.
+    /// Whether somebody else than this account and root may change names in the folder, or in one
+    /// above it.
     pub(crate) fn is_shared(&self) -> bool {
         let Ok(path) = fs::canonicalize(&self.path) else { return true };
         let me = rustix::process::geteuid().as_raw();

@@ -34,10 +34,11 @@ pub struct WatchOptions {
 /// Begins to follow the database at a path.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Source`] when the file can't be read as a database, [`crate::ErrorKind::Refused`] when the history belongs
-/// to another file, or has pages and the file is empty, or the SQLite library is not safe to follow with, [`crate::ErrorKind::Busy`] when another process of this machine
-/// writes to the history, or one of another machine follows it, [`crate::ErrorKind::Damaged`] when its newest commit can't be restored;
-/// store errors.
+/// [`crate::ErrorKind::Source`] when the file can't be read as a database,
+/// [`crate::ErrorKind::Refused`] when the history belongs to another file, or has pages and the
+/// file is empty, or the SQLite library is not safe to follow with, [`crate::ErrorKind::Busy`] when
+/// another process of this machine writes to the history, or one of another machine follows it,
+/// [`crate::ErrorKind::Damaged`] when its newest commit can't be restored; store errors.
 pub fn follow(
     repository: &Repository,
     path: &Path,

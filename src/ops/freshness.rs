@@ -1,8 +1,9 @@
-//! How old the newest news of a history are: that all of its database is stored, and that it can be restored.
+//! How old the newest news of a history are: that all of its database is stored, and that it can be
+//! restored.
 //!
-//! A database that rests has old commits and a good backup all the same. So what counts is when somebody last *knew* that everything
-//! is stored: by a commit, by a run of this machine that found nothing new, or by the sign that a follower leaves while nothing
-//! happens.
+//! A database that rests has old commits and a good backup all the same. So what counts is when
+//! somebody last *knew* that everything is stored: by a commit, by a run of this machine that found
+//! nothing new, or by the sign that a follower leaves while nothing happens.
 
 use crate::error::{ErrorKind, Result};
 use crate::format::proof::{Level, Proof};
@@ -21,11 +22,13 @@ pub struct Freshness {
     pub stored: Option<Timestamp>,
     /// When a verification that opens what is stored, at level data or restore, last passed.
     pub proven: Option<Timestamp>,
-    /// An assertion that did not hold, and when that was found, until assertions about the same commit or a later one hold.
+    /// An assertion that did not hold, and when that was found, until assertions about the same
+    /// commit or a later one hold.
     pub refuted: Option<(String, Timestamp)>,
 }
 
-/// Looks at commits, local state, signs and proofs. What lies more than a few minutes ahead of `now` is not believed: a clock was wrong.
+/// Looks at commits, local state, signs and proofs. What lies more than a few minutes ahead of
+/// `now` is not believed: a clock was wrong.
 ///
 /// # Errors
 /// Store errors.

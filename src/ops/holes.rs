@@ -1,4 +1,5 @@
-//! Histories with something missing, read: what does not need it is there, and nobody gets another commit than the one that he asked for.
+//! Histories with something missing, read: what does not need it is there, and nobody gets another
+//! commit than the one that he asked for.
 
 use std::collections::BTreeSet;
 
@@ -338,7 +339,8 @@ fn a_batch_that_several_index_blocks_list_is_counted_once() {
     assert!(listed > report.batches.1, "the test needs a batch that two blocks list: {listed}");
 }
 
-/// A backup that another one was about to supersede published a commit which nobody was told of. Then the newest segment is damaged.
+/// A backup that another one was about to supersede published a commit which nobody was told of.
+/// Then the newest segment is damaged.
 #[test]
 fn what_was_displaced_does_not_come_back_when_the_newest_segment_is_damaged() {
     let mut bench = bench(11, 4);
@@ -398,7 +400,8 @@ fn what_is_merged_is_read_where_the_newest_segment_and_the_originals_are_gone() 
     assert_eq!(step(&mut bench), Seq(8));
 }
 
-/// Before a commit whose number leaves out another one, several merged segments may end where it goes on.
+/// Before a commit whose number leaves out another one, several merged segments may end where it
+/// goes on.
 #[test]
 fn the_widest_merge_before_a_gap_counts() {
     let mut bench = bench(13, 5);

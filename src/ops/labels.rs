@@ -1,7 +1,8 @@
 //! Labels beside records of labels that can't be read.
 //!
-//! Invariants: a label that can be read is found, whatever is the matter with another one, and what that may have said is said. Only a
-//! label that is not among those that can be read ends with an error.
+//! Invariants: a label that can be read is found, whatever is the matter with another one, and what
+//! that may have said is said. Only a label that is not among those that can be read ends with an
+//! error.
 
 use crate::error::{Error, ErrorKind};
 use crate::repo::history::History;

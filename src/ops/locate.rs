@@ -1,7 +1,7 @@
 //! Which history belongs to a database file.
 //!
-//! Invariants: two databases of the same name never alternate in one history, unless somebody says so by `adopt`. A history that
-//! is gone is not begun anew.
+//! Invariants: two databases of the same name never alternate in one history, unless somebody says
+//! so by `adopt`. A history that is gone is not begun anew.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -21,7 +21,8 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// The database at a path, and the name of its history: the one that is given, or the file's stem.
+    /// The database at a path, and the name of its history: the one that is given, or the file's
+    /// stem.
     pub(crate) fn at(path: &Path, name: Option<&str>) -> Result<Self> {
         let name = name_of(path, name)?;
         let place = std::fs::canonicalize(path).map_err(|e| {

@@ -1,5 +1,5 @@
-//! A database that is not there though its history is: a new container, a disk that was not mounted. Whoever begins an empty one in its
-//! place has that stored as the newest state.
+//! A database that is not there though its history is: a new container, a disk that was not
+//! mounted. Whoever begins an empty one in its place has that stored as the newest state.
 
 use std::path::Path;
 
@@ -24,13 +24,14 @@ pub enum Missing {
     StartEmpty,
 }
 
-/// Sees to it that a database which is not there, or is an empty file, is what `missing` says, if its history has a commit. Answers the
-/// commit that was restored.
+/// Sees to it that a database which is not there, or is an empty file, is what `missing` says, if
+/// its history has a commit. Answers the commit that was restored.
 ///
 /// # Errors
-/// [`ErrorKind::Refused`] when it is missing and that is what `missing` says, or when it would be restored from the history of another
-/// database and `adopt` does not say that this is meant; as [`restore`]; [`ErrorKind::Damaged`] when the history is gone
-/// or its newest commit can't be restored; store errors.
+/// [`ErrorKind::Refused`] when it is missing and that is what `missing` says, or when it would be
+/// restored from the history of another database and `adopt` does not say that this is meant; as
+/// [`restore`]; [`ErrorKind::Damaged`] when the history is gone or its newest commit can't be
+/// restored; store errors.
 ///
 /// # Durability
 /// As [`restore`].
@@ -63,7 +64,8 @@ pub fn if_missing(
     }
 }
 
-/// Makes sure that an empty file does not follow on commits with pages: SQLite leaves none of a database that had any.
+/// Makes sure that an empty file does not follow on commits with pages: SQLite leaves none of a
+/// database that had any.
 ///
 /// # Errors
 /// [`ErrorKind::Refused`] when it would; as [`if_missing`].

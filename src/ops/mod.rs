@@ -1,4 +1,5 @@
-//! One use case per file: what the command line, and later the daemon and the embedding API, can do with a repository.
+//! One use case per file: what the command line, and later the daemon and the embedding API, can do
+//! with a repository.
 
 mod audit;
 pub mod backup;

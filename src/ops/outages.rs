@@ -1,5 +1,6 @@
-//! The machine loses its power in the middle of anything that writes to a repository on a local disk: after any file operation,
-//! with what was not synced there, gone or torn. Everything that was promised at that moment restores, and the next run goes on.
+//! The machine loses its power in the middle of anything that writes to a repository on a local
+//! disk: after any file operation, with what was not synced there, gone or torn. Everything that
+//! was promised at that moment restores, and the next run goes on.
 
 mod following;
 
@@ -32,7 +33,8 @@ fn cases() -> u64 {
     std::env::var("PAGEKEEP_OUTAGES").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
 }
 
-/// The restore points that were promised after so many operations: of the original, and of the copy.
+/// The restore points that were promised after so many operations: of the original, and of the
+/// copy.
 struct Promise {
     at: usize,
     points: [BTreeSet<Seq>; 2],
@@ -185,7 +187,8 @@ fn everything(seed: u64) -> Site {
     site
 }
 
-/// The disk after a loss of power, in a place of its own, and the machine's state in one of the ways that it may be in.
+/// The disk after a loss of power, in a place of its own, and the machine's state in one of the
+/// ways that it may be in.
 fn aftermath(site: &Site, k: usize, random: &mut Random) -> tempfile::TempDir {
     let ways = random.below(3);
     let left = site.journal.outage(k, || match ways {
@@ -230,7 +233,8 @@ fn reopen(place: &tempfile::TempDir, name: &str, secret: &Secret) -> Repository 
     Repository::open(store, secret, place.path().join("machine")).unwrap()
 }
 
-/// What was promised restores, nothing else is shown, and what comes next does as if nothing had happened.
+/// What was promised restores, nothing else is shown, and what comes next does as if nothing had
+/// happened.
 fn goes_on(site: &mut Site, k: usize, random: &mut Random, what: &str) {
     let place = aftermath(site, k, random);
     let before = site.bench.history.clone();
@@ -325,7 +329,8 @@ const ACTS: [(&str, Act); 4] = [
     ("rotate", |site| site.try_rotate()),
 ];
 
-/// A process is killed, another one does the same to its end and tells so, and only then the power goes.
+/// A process is killed, another one does the same to its end and tells so, and only then the power
+/// goes.
 #[test]
 fn whatever_was_told_after_a_kill_survives_a_loss_of_power() {
     for (name, act) in ACTS {

@@ -1,18 +1,24 @@
-//! Prune a history: decide which commits stay restore points, expire the others, and reclaim their room by merging.
+//! Prune a history: decide which commits stay restore points, expire the others, and reclaim their
+//! room by merging.
 //!
 //! ```text
-//! claim a term -> read the chain -> check it -> decide -> publish what expired -> merge -> compare digests -> delete what is superfluous
+//! claim a term -> read the chain -> check it -> decide -> publish what expired -> merge
+//!   -> compare digests -> delete what is superfluous
 //! ```
 //!
 //! Invariants:
 //! - What the policy promises, a label or a hold keeps, stays a restore point at every moment.
-//! - So does the commit that a writer which claimed its turn may be building on, until it published.
-//! - What expires is announced before labels and holds are read once more, and published before anything is merged: no
-//!   commit expires that somebody was told is labelled or held.
+//! - So does the commit that a writer which claimed its turn may be building on, until it
+//!   published.
+//! - What expires is announced before labels and holds are read once more, and published before
+//!   anything is merged: no commit expires that somebody was told is labelled or held.
 //! - Only what this prune itself found expired is left out of merges.
-//! - Nothing expires while what would remain is damaged; nor while it was found to be, unless somebody insists.
-//! - Before anything is deleted, the pages of every restore point add up to its digest, by the indexes of the new chain.
-//! - It may be killed anywhere: the next one goes on, and until then everything promised is there, only not smaller.
+//! - Nothing expires while what would remain is damaged; nor while it was found to be, unless
+//!   somebody insists.
+//! - Before anything is deleted, the pages of every restore point add up to its digest, by the
+//!   indexes of the new chain.
+//! - It may be killed anywhere: the next one goes on, and until then everything promised is there,
+//!   only not smaller.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -285,7 +291,8 @@ fn decide(history: &History, chain: &Chain, options: &PruneOptions) -> Result<Pl
     options.zone.plan(&options.policy, &points(chain), &pins, now)
 }
 
-/// Publishes what expires. Labels and holds that come in between count. Returns what expired for good.
+/// Publishes what expires. Labels and holds that come in between count. Returns what expired for
+/// good.
 fn expire(history: &History, claim: Claim, options: &PruneOptions) -> Result<(Plan, Expired)> {
     for _ in 0..5 {
         let chain = history.chain()?;
@@ -294,8 +301,8 @@ fn expire(history: &History, claim: Claim, options: &PruneOptions) -> Result<(Pl
         let expired = |seq| dropped.contains(&seq) || chain.expired().contains(seq);
         let states = || chain.states().map(|c| (c.seq, expired(c.seq)));
         let records = chain.expired().records();
-        // What was merged is there for a while, and must not come back if the merged segment is lost.
-        // So must not numbers behind the end, which a repair lost.
+        // What was merged is there for a while, and must not come back if the merged segment is
+        // lost. So must not numbers behind the end, which a repair lost.
         let end = chain.states().next_back().map_or(Seq(0), |c| c.seq);
         let beyond = chain.expired().beyond(end);
         let besides = if chain.strays() > 0 { chain.expired().ranges() } else { beyond };
@@ -367,11 +374,13 @@ pub struct RewriteReport {
     pub segments: u64,
     /// Bytes that they take.
     pub bytes: u64,
-    /// Whether the newest segment is still under an older key; it is carried over once another one stands behind it.
+    /// Whether the newest segment is still under an older key; it is carried over once another one
+    /// stands behind it.
     pub newest_left: bool,
 }
 
-/// Seals everything anew that is not under the repository's newest key, but for the newest segment. No commit goes.
+/// Seals everything anew that is not under the repository's newest key, but for the newest segment.
+/// No commit goes.
 ///
 /// # Errors
 /// [`ErrorKind::Damaged`] when something can't be read as it was stored; store errors.

@@ -1,14 +1,16 @@
 //! Bring a commit back as a database file.
 //!
-//! The road: page map -> fetch and open batches on all cores -> compare every page digest -> write -> compare the database digest
-//! -> fsync -> SQLite's check -> final name.
+//! The road: page map -> fetch and open batches on all cores -> compare every page digest -> write
+//! -> compare the database digest -> fsync -> SQLite's check -> final name.
 //!
 //! Invariants:
-//! - The file grows under a temporary name in the target's directory. Whatever happens before the last step, nothing stands under
-//!   the final name that was not there before.
-//! - Every page's digest and the sum of all are compared; a restored file that differs from what was captured is an error.
-//! - Without `force` an existing target is never replaced; with it, the old file and its `-wal`, `-shm` and `-journal` step aside
-//!   together before the new file takes the name, so no old WAL is ever applied to the new file.
+//! - The file grows under a temporary name in the target's directory. Whatever happens before the
+//!   last step, nothing stands under the final name that was not there before.
+//! - Every page's digest and the sum of all are compared; a restored file that differs from what
+//!   was captured is an error.
+//! - Without `force` an existing target is never replaced; with it, the old file and its `-wal`,
+//!   `-shm` and `-journal` step aside together before the new file takes the name, so no old WAL is
+//!   ever applied to the new file.
 
 mod target;
 
@@ -69,9 +71,9 @@ const WRITEBACK: u64 = 16 * 1024 * 1024;
 /// Restores a commit to a file.
 ///
 /// # Errors
-/// [`ErrorKind::Refused`] when the target exists, [`ErrorKind::NoSpace`] before anything is written when it won't fit,
-/// [`ErrorKind::Damaged`] naming the object when the repository is damaged, [`ErrorKind::Busy`] when the target is open
-/// elsewhere; store errors.
+/// [`ErrorKind::Refused`] when the target exists, [`ErrorKind::NoSpace`] before anything is written
+/// when it won't fit, [`ErrorKind::Damaged`] naming the object when the repository is damaged,
+/// [`ErrorKind::Busy`] when the target is open elsewhere; store errors.
 ///
 /// # Durability
 /// When this returns, the file is durable under its name.
@@ -102,8 +104,8 @@ pub fn restore(
     target.take(scratch, monitor)
 }
 
-/// Does something that came upon damage once more, without the damaged merged segments: what they replaced may be there still. Whichever
-/// it is read from, the digests tell that it is the same.
+/// Does something that came upon damage once more, without the damaged merged segments: what they
+/// replaced may be there still. Whichever it is read from, the digests tell that it is the same.
 ///
 /// # Errors
 /// What was found first, if this doesn't help; store errors.
@@ -208,7 +210,8 @@ pub(crate) fn write_pages(
     Ok(())
 }
 
-/// Makes sure that a commit above a hole needs nothing that was in it or below: the indexes tell, before anything is written.
+/// Makes sure that a commit above a hole needs nothing that was in it or below: the indexes tell,
+/// before anything is written.
 ///
 /// # Errors
 /// [`ErrorKind::Damaged`], naming what is missing, when it does; store errors.
@@ -268,8 +271,9 @@ impl Opener {
         Ok(Self { decoder: Decoder::new()?, hasher: history.hasher(), seal: None })
     }
 
-    /// Opens a batch and gives the wanted pages to `use_run`; neighbours in both the batch and the database come
-    /// in one piece, with the XOR of their digests. Answers how many bytes of pages those were.
+    /// Opens a batch and gives the wanted pages to `use_run`; neighbours in both the batch and the
+    /// database come in one piece, with the XOR of their digests. Answers how many bytes of pages
+    /// those were.
     ///
     /// # Errors
     /// [`ErrorKind::Damaged`], naming the object, when anything is not as it was stored.

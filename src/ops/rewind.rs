@@ -1,11 +1,12 @@
-//! Rewind a live database: an older commit becomes its content, while the application's connections stay open.
+//! Rewind a live database: an older commit becomes its content, while the application's connections
+//! stay open.
 //!
-//! The road: capture what is there -> restore to scratch -> SQLite's check -> write lock -> capture what came meanwhile, and label it -> copy
-//! as one transaction -> capture the result.
+//! The road: capture what is there -> restore to scratch -> SQLite's check -> write lock -> capture
+//! what came meanwhile, and label it -> copy as one transaction -> capture the result.
 //!
 //! Invariants:
-//! - Everything that was committed before is in the history, under a label, before anything is written over. A rewind
-//!   is a new commit, so another rewind undoes it.
+//! - Everything that was committed before is in the history, under a label, before anything is
+//!   written over. A rewind is a new commit, so another rewind undoes it.
 //! - An error before the copy commits leaves the database as it was.
 
 use std::collections::HashSet;
@@ -67,20 +68,22 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often to let go of the lock and begin again, when a follower did not catch up under it.
 const TRIES: usize = 5;
 
-/// Makes sure that everything committed to a database so far is in its history, and answers the newest commit of it. It waits for a follower
-/// no longer than it is told.
+/// Makes sure that everything committed to a database so far is in its history, and answers the
+/// newest commit of it. It waits for a follower no longer than it is told.
 pub type Capture<'c> = &'c mut dyn FnMut(Duration) -> Result<Seq>;
 
 /// Rewinds the database at a path to a commit of its history.
 ///
 /// # Errors
-/// [`ErrorKind::Refused`] when the page size differs and the database is in WAL mode, or the encoding of text differs, or somebody has the
-/// database open under another name;
-/// [`ErrorKind::Busy`] when its locks can't be had, or a follower does not catch up; [`ErrorKind::Damaged`] when the commit can't be restored
-/// or is not sound; what `capture` answers.
+/// [`ErrorKind::Refused`] when the page size differs and the database is in WAL mode, or the
+/// encoding of text differs, or somebody has the database open under another name;
+/// [`ErrorKind::Busy`] when its locks can't be had, or a follower does not catch up;
+/// [`ErrorKind::Damaged`] when the commit can't be restored or is not sound; what `capture`
+/// answers.
 ///
 /// # Durability
-/// When this returns, the state before, its label and the rewound state are durable in the repository.
+/// When this returns, the state before, its label and the rewound state are durable in the
+/// repository.
 pub fn rewind(
     history: &History,
     path: &Path,
@@ -129,7 +132,8 @@ pub fn rewind(
             "the database is rewound, but that is not in the repository yet: run `pagekeep backup`",
         )
     })?;
-    // Nobody could commit between the capture under the lock and the rewind itself; others may have since.
+    // Nobody could commit between the capture under the lock and the rewind itself; others may have
+    // since.
     let now = newest.min(before.seq.next());
     Ok(Rewound { to, before, now })
 }

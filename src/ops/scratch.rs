@@ -1,7 +1,8 @@
-//! Files that a commit is restored to before it is known to be sound, under temporary names that no process leaves behind for long.
+//! Files that a commit is restored to before it is known to be sound, under temporary names that no
+//! process leaves behind for long.
 //!
-//! Invariant: what is written, compared, checked and given a name is the file of one handle, also in a folder whose names others may
-//! change.
+//! Invariant: what is written, compared, checked and given a name is the file of one handle, also
+//! in a folder whose names others may change.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -52,7 +53,8 @@ impl Scratch {
         let create = || {
             let name = OsString::from(format!("{}{SCRATCH}", disk::temporary_name()?));
             let file = folder.create(&name)?;
-            // Held as long as the file is wanted, so that others know it from one that a killed process left.
+            // Held as long as the file is wanted, so that others know it from one that a killed
+            // process left.
             file.lock()?;
             Ok((file, name))
         };
@@ -76,7 +78,8 @@ impl Scratch {
         &self.folder
     }
 
-    /// Has SQLite open the file by its name, and makes sure that it is this one, where others may change names.
+    /// Has SQLite open the file by its name, and makes sure that it is this one, where others may
+    /// change names.
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] when it is not, or that can't be told; what `open` answers.
@@ -97,7 +100,8 @@ impl Scratch {
         }
     }
 
-    /// Gives the file its final name in its folder, which must be free. Answers `false` if it is not.
+    /// Gives the file its final name in its folder, which must be free. Answers `false` if it is
+    /// not.
     ///
     /// # Errors
     /// What the system answers; when somebody changed names meanwhile.
@@ -116,8 +120,8 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes the scratch files that killed processes left in a folder: those that nobody has locked. Whatever is in the way
-/// does no harm.
+/// Removes the scratch files that killed processes left in a folder: those that nobody has locked.
+/// Whatever is in the way does no harm.
 fn sweep(folder: &Folder) {
     let Ok(entries) = fs::read_dir(folder.path()) else { return };
     for entry in entries.flatten() {

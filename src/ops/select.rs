@@ -1,8 +1,9 @@
 //! From a selector to a commit.
 //!
-//! Invariants: on a history with holes nobody gets another commit than the one that he asked for. Where what is missing may have been it,
-//! that is damage, and the hint says what is there. What a commit was chosen in spite of is said with it: clocks that showed a time
-//! twice or never, clocks that were wrong, labels that can't be read.
+//! Invariants: on a history with holes nobody gets another commit than the one that he asked for.
+//! Where what is missing may have been it, that is damage, and the hint says what is there. What a
+//! commit was chosen in spite of is said with it: clocks that showed a time twice or never, clocks
+//! that were wrong, labels that can't be read.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::labels::{not_readable, passed_over};
@@ -36,8 +37,9 @@ pub fn select(history: &History, chain: &Chain, selector: &Selector) -> Result<C
 /// The commit that a selector means, with what is to be said about it.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] when there is none, with what there is; [`ErrorKind::Usage`] when an id prefix fits several
-/// labels, or a time is in the future; [`ErrorKind::Damaged`] when it may be one that can't be read.
+/// [`ErrorKind::NotFound`] when there is none, with what there is; [`ErrorKind::Usage`] when an id
+/// prefix fits several labels, or a time is in the future; [`ErrorKind::Damaged`] when it may be
+/// one that can't be read.
 pub fn choose(history: &History, chain: &Chain, selector: &Selector) -> Result<Chosen> {
     let find = Find { history, chain };
     let plain = |commit| Chosen { commit, notes: Vec::new(), warnings: Vec::new() };

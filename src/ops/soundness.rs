@@ -1,5 +1,6 @@
-//! The one judgement of a history: whether it is sound, and what is wrong with it. `verify`, `status`, `prune` and `repair` show it,
-//! `backup` and `watch` ask it before they begin; so none of them calls sound what another one calls damaged.
+//! The one judgement of a history: whether it is sound, and what is wrong with it. `verify`,
+//! `status`, `prune` and `repair` show it, `backup` and `watch` ask it before they begin; so none
+//! of them calls sound what another one calls damaged.
 //!
 //! It is cheap: manifests, lists and small records. Batches are another level's business.
 //!
@@ -61,14 +62,16 @@ pub struct Soundness {
     pub remarks: Vec<Problem>,
     /// Why the newest commit can't be restored.
     pub newest: Option<Problem>,
-    /// How the copies of the description are; what is wrong with them is among the damage, too. Sound after a quick look.
+    /// How the copies of the description are; what is wrong with them is among the damage, too.
+    /// Sound after a quick look.
     pub copies: Copies,
     /// Why the next commit would be built on damage, though the newest one can be restored.
     pub next: Option<Problem>,
-    /// Objects that go on behind their end, or parts with another header: all that is read of them is there, and a repair
-    /// writes it anew.
+    /// Objects that go on behind their end, or parts with another header: all that is read of them
+    /// is there, and a repair writes it anew.
     pub(crate) to_replace: HashSet<String>,
-    /// What nothing moves: what is not known here, what is no file, and records that go on behind their end.
+    /// What nothing moves: what is not known here, what is no file, and records that go on behind
+    /// their end.
     pub(crate) stays: HashSet<String>,
     /// What is damaged and can go, since nothing needs it.
     pub(crate) spare: HashSet<String>,
@@ -145,10 +148,12 @@ pub(crate) fn judge(
     Ok(found)
 }
 
-/// Judges a history as it is now: what a merge replaced meanwhile is not missing. Returns the chain that was judged.
+/// Judges a history as it is now: what a merge replaced meanwhile is not missing. Returns the chain
+/// that was judged.
 ///
 /// # Errors
-/// [`ErrorKind::Busy`] when segments are replaced all the time; store errors; [`ErrorKind::Damaged`].
+/// [`ErrorKind::Busy`] when segments are replaced all the time; store errors;
+/// [`ErrorKind::Damaged`].
 pub(crate) fn judge_now(
     history: &History,
     look: Look,
@@ -165,7 +170,8 @@ pub(crate) fn judge_now(
     )
 }
 
-/// What a backup or a follower asks before it begins: whether what it stores can be restored. It answers the newest commit and its time.
+/// What a backup or a follower asks before it begins: whether what it stores can be restored. It
+/// answers the newest commit and its time.
 ///
 /// # Errors
 /// [`ErrorKind::Damaged`] when the newest commit can't be; store errors.
@@ -218,7 +224,8 @@ pub(crate) fn before_writing(
     Ok(chain.latest().map(|commit| (commit.seq, commit.record.time)))
 }
 
-/// That what is captured at a time is dated earlier than the newest commit: a time will not mean there what it says.
+/// That what is captured at a time is dated earlier than the newest commit: a time will not mean
+/// there what it says.
 pub(crate) fn dated_back(time: Timestamp, newest: Option<(Seq, Timestamp)>) -> Option<String> {
     let (seq, before) = newest.filter(|(_, before)| time < *before)?;
     Some(format!(
@@ -229,8 +236,8 @@ pub(crate) fn dated_back(time: Timestamp, newest: Option<(Seq, Timestamp)>) -> O
     ))
 }
 
-/// Puts back a copy of the description that is missing, and tells of one that is damaged. That there never was a second one
-/// is no news: the writer adds it.
+/// Puts back a copy of the description that is missing, and tells of one that is damaged. That
+/// there never was a second one is no news: the writer adds it.
 fn described(history: &History, monitor: &dyn Monitor) -> Result<()> {
     let missing = history.first_copy_is_missing()?;
     let copies = history.copies()?;
@@ -256,7 +263,8 @@ fn remark(object: &str, message: impl Into<String>) -> Problem {
     Problem { object: object.to_owned(), message: message.into(), too_new: false }
 }
 
-/// Every object of the chain is there and has its length. Answers the lengths of those that are there.
+/// Every object of the chain is there and has its length. Answers the lengths of those that are
+/// there.
 fn objects(
     history: &History,
     chain: &Chain,
@@ -318,8 +326,8 @@ fn part_headers(history: &History, segment: &Segment) -> Result<Vec<Problem>> {
     Ok(found)
 }
 
-/// Merged segments off the chain that are not whole. What they stand for is there, so they harm nobody; but one that ends where the chain
-/// does would be what the next commit is built on.
+/// Merged segments off the chain that are not whole. What they stand for is there, so they harm
+/// nobody; but one that ends where the chain does would be what the next commit is built on.
 fn merged_off_chain(
     history: &History,
     chain: &Chain,
@@ -382,7 +390,8 @@ fn too_short(history: &History, segment: &Segment, len: u64) -> Result<Option<St
     Ok(None)
 }
 
-/// The small records that can't be read, and those that go on behind their end. Expiries that can't be read are the chain's.
+/// The small records that can't be read, and those that go on behind their end. Expiries that can't
+/// be read are the chain's.
 fn records(history: &History, monitor: &dyn Monitor, found: &mut Soundness) -> Result<()> {
     let names = history.names();
     of_kind::<SnapshotRecord>(history, &names.snapshots(), monitor, found)?;
@@ -455,7 +464,8 @@ fn newest(
     }
 }
 
-/// Every batch that a commit needs lies in an object that is there and long enough. The indexes are read only if one is not.
+/// Every batch that a commit needs lies in an object that is there and long enough. The indexes are
+/// read only if one is not.
 fn check_places(
     history: &History,
     chain: &Chain,

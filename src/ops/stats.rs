@@ -6,19 +6,23 @@
 //! ```
 //!
 //! What is counted:
-//! - **A page version** is one content of one page that a commit wrote, as it is stored. Its bytes are an estimate: those of its
-//!   segment, manifest and index included, divided evenly among the segment's versions.
-//! - **A change** is a page version that does not belong to the first commit of a base: that one writes every page, whether it changed
-//!   or not. What merges dropped is not there any more and is not counted: a pruned history tells less than there was.
-//! - **A period** has what is stored now of the commits made in it. Its bytes are those of batches and index blocks, as the
-//!   commits' records have them, so that all periods add up to [`Storage::batches`] and [`Storage::index`]. Expired commits that no
-//!   prune reclaimed yet count with their bytes, and not as commits.
-//! - **The age** of stored bytes is that of the newest restore point that needs them. A page that never changed is as young as the
-//!   newest commit, however long ago it was written: so this is when bytes can be freed, not when they came.
+//! - **A page version** is one content of one page that a commit wrote, as it is stored. Its bytes
+//!   are an estimate: those of its segment, manifest and index included, divided evenly among the
+//!   segment's versions.
+//! - **A change** is a page version that does not belong to the first commit of a base: that one
+//!   writes every page, whether it changed or not. What merges dropped is not there any more and is
+//!   not counted: a pruned history tells less than there was.
+//! - **A period** has what is stored now of the commits made in it. Its bytes are those of batches
+//!   and index blocks, as the commits' records have them, so that all periods add up to
+//!   [`Storage::batches`] and [`Storage::index`]. Expired commits that no prune reclaimed yet count
+//!   with their bytes, and not as commits.
+//! - **The age** of stored bytes is that of the newest restore point that needs them. A page that
+//!   never changed is as young as the newest commit, however long ago it was written: so this is
+//!   when bytes can be freed, not when they came.
 //!
-//! Invariants: nothing is written but a scratch file, which goes away; memory is that of one window of index entries, and 4 bytes for
-//! each page of the database at its largest, besides what the chain itself takes. Ages and what is not needed add up to the
-//! bytes of all segments.
+//! Invariants: nothing is written but a scratch file, which goes away; memory is that of one window
+//! of index entries, and 4 bytes for each page of the database at its largest, besides what the
+//! chain itself takes. Ages and what is not needed add up to the bytes of all segments.
 
 mod changes;
 mod cost;
@@ -58,7 +62,8 @@ pub struct StatsOptions {
     pub zone: Zone,
     /// A policy whose rules' costs are wanted.
     pub policy: Option<Policy>,
-    /// Where to restore the newest commit to, for finding out which tables its pages belong to; `None` leaves tables out.
+    /// Where to restore the newest commit to, for finding out which tables its pages belong to;
+    /// `None` leaves tables out.
     pub tables: Option<PathBuf>,
     /// Worker threads.
     pub threads: usize,
@@ -223,7 +228,8 @@ pub struct Storage {
     pub writers: u64,
     /// The history's description, and which commits expired.
     pub other: u64,
-    /// Segments and parts that are not on the chain: replaced by merges, under way, or left by a writer that was superseded.
+    /// Segments and parts that are not on the chain: replaced by merges, under way, or left by a
+    /// writer that was superseded.
     pub replaced: u64,
 }
 
@@ -275,8 +281,9 @@ pub struct Stats {
 /// Finds out what a history costs.
 ///
 /// # Errors
-/// [`ErrorKind::Refused`] and [`ErrorKind::Usage`] for a policy that keeps nothing or makes no sense; [`ErrorKind::Damaged`] when
-/// an object can't be opened; [`ErrorKind::NoSpace`] when the newest commit does not fit into the scratch folder; store errors.
+/// [`ErrorKind::Refused`] and [`ErrorKind::Usage`] for a policy that keeps nothing or makes no
+/// sense; [`ErrorKind::Damaged`] when an object can't be opened; [`ErrorKind::NoSpace`] when the
+/// newest commit does not fit into the scratch folder; store errors.
 pub fn stats(history: &History, options: &StatsOptions, monitor: &dyn Monitor) -> Result<Stats> {
     // A merge may replace what is looked at.
     settled(history, &history.chain()?, |chain| stats_of(history, chain, options, monitor))
@@ -334,7 +341,8 @@ fn stats_of(
     Ok(stats)
 }
 
-/// The earliest and the latest time of a restore point: clocks jump, so they need not be the first's and the last's.
+/// The earliest and the latest time of a restore point: clocks jump, so they need not be the
+/// first's and the last's.
 fn span(chain: &Chain) -> Option<(Timestamp, Timestamp)> {
     let times = || chain.commits().map(|c| c.record.time);
     Some((times().min()?, times().max()?))
@@ -483,7 +491,8 @@ impl Walk {
         }
     }
 
-    /// The bytes of all segments by age. Those of a segment without page versions are as old as its newest restore point.
+    /// The bytes of all segments by age. Those of a segment without page versions are as old as its
+    /// newest restore point.
     fn ages(&self, chain: &Chain, now: Timestamp) -> [u64; 6] {
         let mut bytes = [0; 6];
         for (segment, ages) in chain.segments().iter().zip(&self.ages) {

@@ -8,12 +8,14 @@
 //!
 //! What is damaged at level chain is [`super::soundness`]'s judgement.
 //!
-//! Damage does not end a verification: it goes on and lists all that it finds. Every result is stored as a proof, a failed one
-//! too, so that any machine can tell when a commit was last proven.
+//! Damage does not end a verification: it goes on and lists all that it finds. Every result is
+//! stored as a proof, a failed one too, so that any machine can tell when a commit was last proven.
 //!
-//! What a restore finds is of five kinds, and only the first two are damage: of the backup; of the database when it was captured. What could
-//! not be checked is a warning, and its proof tells a smaller share. Rows that break rules of the application, such as foreign keys, are a
-//! warning. An assertion that does not hold is the answer to a question: of the newest commit it is stored, of an older one it is not.
+//! What a restore finds is of five kinds, and only the first two are damage: of the backup; of the
+//! database when it was captured. What could not be checked is a warning, and its proof tells a
+//! smaller share. Rows that break rules of the application, such as foreign keys, are a warning. An
+//! assertion that does not hold is the answer to a question: of the newest commit it is stored, of
+//! an older one it is not.
 
 mod looked;
 
@@ -53,8 +55,8 @@ const ATTEMPTS: usize = 10;
 pub struct VerifyOptions {
     /// How deep to look.
     pub level: Level,
-    /// The share of batches (level data) or commits (level restore) to look at, in millionths; `None` for all batches, or
-    /// for the one commit that was chosen.
+    /// The share of batches (level data) or commits (level restore) to look at, in millionths;
+    /// `None` for all batches, or for the one commit that was chosen.
     pub sample_ppm: Option<u32>,
     /// When to stop, even if not all was looked at.
     pub max_time: Option<Duration>,
@@ -86,11 +88,13 @@ impl VerifyOptions {
 /// What a verification found.
 #[derive(Clone, Debug, Default)]
 pub struct VerifyReport {
-    /// What is damaged, in the backup or in the database when it was captured; empty when nothing is.
+    /// What is damaged, in the backup or in the database when it was captured; empty when nothing
+    /// is.
     pub findings: Vec<Finding>,
     /// Assertions that do not hold.
     pub refuted: Vec<Finding>,
-    /// Rows that break a rule of the application's own, such as a foreign key: they were captured like that.
+    /// Rows that break a rule of the application's own, such as a foreign key: they were captured
+    /// like that.
     pub broken_rules: Vec<Finding>,
     /// What this program could not check, and why.
     pub unchecked: Vec<Finding>,
@@ -106,20 +110,24 @@ pub struct VerifyReport {
     pub restored: Vec<crate::types::Seq>,
     /// Whether the time ran out.
     pub timed_out: bool,
-    /// Segments that are not on the chain: replaced by a merge, or late writes of a superseded writer; harmless.
+    /// Segments that are not on the chain: replaced by a merge, or late writes of a superseded
+    /// writer; harmless.
     pub strays: usize,
-    /// Those among them that were tried first and can't be read. What they stand for is still there; but no prune deletes them.
+    /// Those among them that were tried first and can't be read. What they stand for is still
+    /// there; but no prune deletes them.
     pub unreadable: Vec<String>,
     /// What is not as it was written, and harms nobody.
     pub remarks: Vec<Finding>,
-    /// Whether there is one copy of the history's description, as older versions leave it; harmless while that is whole.
+    /// Whether there is one copy of the history's description, as older versions leave it; harmless
+    /// while that is whole.
     pub described_once: bool,
 }
 
 /// Verifies a history. `commit` is the one to restore at level restore; the newest if `None`.
 ///
 /// # Errors
-/// What keeps it from going on: store errors, a wrong assertion, a stop. Damage is no error but a finding.
+/// What keeps it from going on: store errors, a wrong assertion, a stop. Damage is no error but a
+/// finding.
 pub fn verify(
     history: &History,
     commit: Option<&Commit>,
@@ -135,8 +143,8 @@ pub fn verify(
     Err(replaced_too_fast(history, "verified"))
 }
 
-/// Verifies the history as its chain is now; `None` if a merge replaced some of that meanwhile, so that what was found
-/// missing may not be.
+/// Verifies the history as its chain is now; `None` if a merge replaced some of that meanwhile, so
+/// that what was found missing may not be.
 fn verify_once(
     history: &History,
     commit: Option<&Commit>,
@@ -254,8 +262,8 @@ impl Run<'_> {
         self.options.max_time.is_some_and(|max| self.clock.elapsed() >= max)
     }
 
-    /// Stores a proof. Of a chain with holes there is none: it is not that chain which has to be restored. Where nothing can be stored,
-    /// what was found counts all the same.
+    /// Stores a proof. Of a chain with holes there is none: it is not that chain which has to be
+    /// restored. Where nothing can be stored, what was found counts all the same.
     fn keep(&self, proof: &Proof) -> Result<()> {
         if !self.options.store || !self.chain.holes().is_empty() {
             return Ok(());
@@ -313,7 +321,8 @@ impl Run<'_> {
         report.page_bytes = bytes.into_inner();
         report.findings = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
         if report.findings.len() > before.len() {
-            // Damage where no restore point has anything is none: a repair left it there, for a prune.
+            // Damage where no restore point has anything is none: a repair left it there, for a
+            // prune.
             let loss = loss(
                 self.chain,
                 self.options.threads,
@@ -334,8 +343,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Restores one commit, or a sample of them, and asks SQLite and the user's assertions about each. Returns false when a
-    /// merge replaced segments meanwhile, so that what was found says nothing.
+    /// Restores one commit, or a sample of them, and asks SQLite and the user's assertions about
+    /// each. Returns false when a merge replaced segments meanwhile, so that what was found says
+    /// nothing.
     fn restores(
         &self,
         chosen: &Commit,
@@ -354,7 +364,8 @@ impl Run<'_> {
             looked.findings.clone_from(&earlier);
             match self.restore_one(&commit, &mut looked) {
                 Err(e) if e.kind() == ErrorKind::Interrupted && !self.monitor.cancelled() => {
-                    // Time was up in the middle of it: this commit was neither proven nor found bad.
+                    // Time was up in the middle of it: this commit was neither proven nor found
+                    // bad.
                     if report.restored.is_empty() {
                         return Err(Error::new(
                             ErrorKind::Failure,
@@ -373,7 +384,8 @@ impl Run<'_> {
             if !looked.findings.is_empty() && is_replaced(self.history, self.chain)? {
                 return Ok(false);
             }
-            // Somebody who looks for the moment of a mistake asks what doesn't hold; about the newest commit that is news.
+            // Somebody who looks for the moment of a mistake asks what doesn't hold; about the
+            // newest commit that is news.
             let is_newest = self.chain.latest().is_some_and(|latest| latest.seq == commit.seq);
             let news = looked.refuted.iter().filter(|_| is_newest);
             let failure = looked.findings.iter().chain(news).next();
@@ -405,7 +417,8 @@ impl Run<'_> {
     fn commits_to_restore(&self, chosen: &Commit) -> Result<Vec<Commit>> {
         let Some(ppm) = self.options.sample_ppm else { return Ok(vec![chosen.clone()]) };
         let mut proven = HashMap::new();
-        // A proof that can't be read was reported already; without it the commit just counts as unproven.
+        // A proof that can't be read was reported already; without it the commit just counts as
+        // unproven.
         for proof in self.history.proofs().unwrap_or_default() {
             if proof.level == Level::Restore && proof.failure.is_none() {
                 let newest = proven.entry(proof.seq).or_insert(proof.started);
@@ -442,7 +455,8 @@ fn part_of(all: u64, ppm: u32) -> u64 {
     u64::try_from(part).unwrap_or(all)
 }
 
-/// All batches of the chain, or a random sample, each with all pages that its index block lists in it.
+/// All batches of the chain, or a random sample, each with all pages that its index block lists in
+/// it.
 struct Batches<'a> {
     run: &'a Run<'a>,
     findings: &'a Mutex<Vec<Finding>>,
@@ -474,7 +488,8 @@ impl<'a> Batches<'a> {
         })
     }
 
-    /// Whether a batch is in the sample: the first one, so that there is any, and then a coin of the sample's weight (SplitMix64).
+    /// Whether a batch is in the sample: the first one, so that there is any, and then a coin of
+    /// the sample's weight (SplitMix64).
     fn chosen(&mut self) -> bool {
         let Some(ppm) = self.run.options.sample_ppm else { return true };
         if !std::mem::replace(&mut self.began, true) {

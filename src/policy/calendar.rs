@@ -1,12 +1,13 @@
 //! Which hour, day, week, month and year a moment belongs to, on the clocks of a time zone.
 //!
-//! Invariants: only moments become wall-clock times, never the other way round (that is [`super::clock`]), so clocks that skip or repeat a time
-//! of day, midnight included, leave nothing undecided; no moment panics, and one that chrono cannot write as a date
-//! belongs to no period; of two periods of one length the later one is greater.
+//! Invariants: only moments become wall-clock times, never the other way round (that is
+//! [`super::clock`]), so clocks that skip or repeat a time of day, midnight included, leave nothing
+//! undecided; no moment panics, and one that chrono cannot write as a date belongs to no period; of
+//! two periods of one length the later one is greater.
 //!
-//! Deliberately absent: the beginnings and ends of periods. Where clocks were set back over midnight (Newfoundland
-//! did so until 2011) a day comes in two parts with a minute of the next day between them: it is one day here, before
-//! that next day.
+//! Deliberately absent: the beginnings and ends of periods. Where clocks were set back over
+//! midnight (Newfoundland did so until 2011) a day comes in two parts with a minute of the next day
+//! between them: it is one day here, before that next day.
 
 use std::fmt;
 
@@ -56,8 +57,9 @@ impl Unit {
         let day = i64::from(wall.local.num_days_from_ce());
         match self {
             Self::Hour => {
-                // The hour that is repeated when clocks are set back reads the same twice; its offset tells which it
-                // is. The moment at which it would begin comes first, so that periods are in the order of time.
+                // The hour that is repeated when clocks are set back reads the same twice; its
+                // offset tells which it is. The moment at which it would begin comes first, so that
+                // periods are in the order of time.
                 let local = wall.local.and_utc().timestamp().div_euclid(3600) * 3600;
                 Period(local - i64::from(wall.offset.local_minus_utc()), local)
             }
@@ -119,7 +121,8 @@ impl Zone {
     }
 }
 
-/// Reads the name of a time zone: `local`, `utc`, `Europe/Berlin` or `+05:30`; without a name it is the local one.
+/// Reads the name of a time zone: `local`, `utc`, `Europe/Berlin` or `+05:30`; without a name it is
+/// the local one.
 ///
 /// # Errors
 /// [`ErrorKind::Usage`] when there is no such zone.

@@ -1,8 +1,10 @@
-//! What a clock on the wall shows: at which moments it showed a time, and how a moment is written so that it is read as itself.
+//! What a clock on the wall shows: at which moments it showed a time, and how a moment is written
+//! so that it is read as itself.
 //!
-//! Invariants: everything follows from the offset that a zone has at a moment; what a library makes of a wall-clock time is not
-//! asked, since one of them takes the end of an hour that came twice for a part of it. What [`written`] prints,
-//! [`super::selector`] reads as the same moment, to the microsecond, in every zone. No moment panics.
+//! Invariants: everything follows from the offset that a zone has at a moment; what a library makes
+//! of a wall-clock time is not asked, since one of them takes the end of an hour that came twice
+//! for a part of it. What [`written`] prints, [`super::selector`] reads as the same moment, to the
+//! microsecond, in every zone. No moment panics.
 
 use chrono::{FixedOffset, Local, NaiveDateTime, NaiveTime, Offset, TimeZone};
 
@@ -88,7 +90,8 @@ pub fn local(time: Timestamp) -> String {
     written(time, &Local)
 }
 
-/// A moment by the clocks of a zone, with their offset, as exact as it is: `2026-10-25 02:20:00.123456+01:00`.
+/// A moment by the clocks of a zone, with their offset, as exact as it is: `2026-10-25
+/// 02:20:00.123456+01:00`.
 pub fn written<Z: TimeZone>(time: Timestamp, zone: &Z) -> String {
     // A moment outside the calendar is a number.
     let Some((wall, east)) = on_the_wall(time, zone) else { return time.to_string() };
@@ -105,7 +108,8 @@ pub fn written<Z: TimeZone>(time: Timestamp, zone: &Z) -> String {
     format!("{wall}{}{east}", if away < 0 { '-' } else { '+' })
 }
 
-/// A time of day, and the offset behind it if there is one: `18:20`, `18:20:30.5`, `18:20+01:00`, `18:20 Z`.
+/// A time of day, and the offset behind it if there is one: `18:20`, `18:20:30.5`, `18:20+01:00`,
+/// `18:20 Z`.
 pub(super) fn parse_time(text: &str) -> Option<(NaiveTime, Option<FixedOffset>)> {
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == ':' || c == '.'));
     let (time, east) = text.split_at_checked(end.unwrap_or(text.len()))?;
@@ -117,7 +121,8 @@ pub(super) fn parse_time(text: &str) -> Option<(NaiveTime, Option<FixedOffset>)>
     }
 }
 
-/// `Z`, `UTC`, `+01:00`, `-0330`, `+01`, and with seconds as before there were time zones: `+00:53:28`.
+/// `Z`, `UTC`, `+01:00`, `-0330`, `+01`, and with seconds as before there were time zones:
+/// `+00:53:28`.
 fn parse_offset(text: &str) -> Option<FixedOffset> {
     if text.eq_ignore_ascii_case("z") || text.eq_ignore_ascii_case("utc") {
         return FixedOffset::east_opt(0);

@@ -1,6 +1,7 @@
 //! What somebody may have meant who typed something that names no commit.
 //!
-//! It is only said, and never done: a guess that chooses a commit would be a commit that nobody asked for.
+//! It is only said, and never done: a guess that chooses a commit would be a commit that nobody
+//! asked for.
 
 use chrono::NaiveDate;
 

@@ -1,8 +1,9 @@
-//! Which of the commits, that follow each other by number, was the last one at a moment, though a clock may have been wrong.
+//! Which of the commits, that follow each other by number, was the last one at a moment, though a
+//! clock may have been wrong.
 //!
-//! Commits are numbered in the order in which they were captured; their times come from clocks. Where a time is earlier than one
-//! before it, some clock was wrong. As few times as possible are then taken for wrong; what was captured at a wrong time was
-//! captured between its neighbours.
+//! Commits are numbered in the order in which they were captured; their times come from clocks.
+//! Where a time is earlier than one before it, some clock was wrong. As few times as possible are
+//! then taken for wrong; what was captured at a wrong time was captured between its neighbours.
 
 use crate::types::Timestamp;
 
@@ -31,8 +32,8 @@ pub fn backwards(times: &[Timestamp]) -> Vec<usize> {
     pairs.filter(|(_, pair)| pair.first() > pair.last()).map(|(at, _)| at + 1).collect()
 }
 
-/// For each time the one by which its commit was captured, in order: of one that is wrong that of the next one that is right, of the
-/// newest ones that of the last one before.
+/// For each time the one by which its commit was captured, in order: of one that is wrong that of
+/// the next one that is right, of the newest ones that of the last one before.
 fn captured(times: &[Timestamp]) -> Vec<Timestamp> {
     let mut right = longest_in_order(times).into_iter().rev().peekable();
     let mut by = right.peek().and_then(|at| times.get(*at)).copied().unwrap_or(Timestamp(0));

@@ -1,10 +1,10 @@
 //! How people write a policy: on the command line and in a configuration file.
 //!
-//! Invariants: an absent rule and a rule of nothing are not the same: whoever writes `keep-daily = 0` has made a mistake
-//! and is told so; every error names the rule or the text.
+//! Invariants: an absent rule and a rule of nothing are not the same: whoever writes `keep-daily =
+//! 0` has made a mistake and is told so; every error names the rule or the text.
 //!
-//! Deliberately absent: the file itself and its syntax. A policy without a rule passes here and is refused when
-//! something would be planned by it.
+//! Deliberately absent: the file itself and its syntax. A policy without a rule passes here and is
+//! refused when something would be planned by it.
 
 use std::fmt;
 
@@ -94,8 +94,8 @@ impl TryFrom<PolicyText> for Policy {
 }
 
 impl Policy {
-    /// Reads how many periods to keep: `7` is a count, `30d`, `2w` or `1y6mo` a span. A month is 30 and a half days,
-    /// rounded up to whole ones, so that `6mo` is 183 days; a year is 366 days.
+    /// Reads how many periods to keep: `7` is a count, `30d`, `2w` or `1y6mo` a span. A month is 30
+    /// and a half days, rounded up to whole ones, so that `6mo` is 183 days; a year is 366 days.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] when it is neither, or is nothing.
@@ -133,8 +133,9 @@ fn named(error: Error, rule: &str) -> Error {
     error.with_object(object)
 }
 
-/// A span that is longer than nothing. [`parse_span`] knows the units of fixed length; months and years are added here,
-/// since to whoever asks for what was `6mo ago` they would have to be those of the calendar.
+/// A span that is longer than nothing. [`parse_span`] knows the units of fixed length; months and
+/// years are added here, since to whoever asks for what was `6mo ago` they would have to be those
+/// of the calendar.
 fn span(text: &str) -> Option<TimeDelta> {
     let mut all = TimeDelta::zero();
     let mut rest = text;

@@ -4,16 +4,19 @@
 //!
 //! Invariants:
 //! - Every point is either kept, with a reason, or dropped; the newest is always kept.
-//! - A rule looks at the points alone, and none takes from another: a point stays if any rule keeps it. A more generous
-//!   rule therefore keeps what the rule before kept. Only what the floor adds depends on what the other rules keep.
-//! - Planning again on what was kept drops nothing. While the clock goes forward only, and but for the floor, pruning
-//!   often keeps exactly what pruning once at the end would: a rule that keeps a point in the end kept it all along.
-//! - Order is by sequence number, as in a restore; times only say which window or period a point belongs to. A clock that
-//!   jumped may have given later commits earlier times.
+//! - A rule looks at the points alone, and none takes from another: a point stays if any rule keeps
+//!   it. A more generous rule therefore keeps what the rule before kept. Only what the floor adds
+//!   depends on what the other rules keep.
+//! - Planning again on what was kept drops nothing. While the clock goes forward only, and but for
+//!   the floor, pruning often keeps exactly what pruning once at the end would: a rule that keeps a
+//!   point in the end kept it all along.
+//! - Order is by sequence number, as in a restore; times only say which window or period a point
+//!   belongs to. A clock that jumped may have given later commits earlier times.
 //! - In doubt a point is kept: when it is dated in the future, or beyond the calendar.
 //!
-//! Deliberately absent: doubt about the present time. Under a clock that runs years ahead, windows and spans are over,
-//! and only counts, the floor and pins keep anything; whoever deletes has to look at the clock first.
+//! Deliberately absent: doubt about the present time. Under a clock that runs years ahead, windows
+//! and spans are over, and only counts, the floor and pins keep anything; whoever deletes has to
+//! look at the clock first.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -173,12 +176,13 @@ impl Policy {
         self.window.is_none() && self.last == 0 && self.rules().iter().all(|r| r.1.is_none())
     }
 
-    /// Decides about all commits of a history, `points`, ascending by number. `pinned` commits are kept for the
-    /// reasons given with them; `zone` is whose hours, days, weeks, months and years are meant.
+    /// Decides about all commits of a history, `points`, ascending by number. `pinned` commits are
+    /// kept for the reasons given with them; `zone` is whose hours, days, weeks, months and years
+    /// are meant.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] when the policy is empty; [`ErrorKind::Usage`] when a rule makes no sense, or the points
-    /// are not ascending.
+    /// [`ErrorKind::Refused`] when the policy is empty; [`ErrorKind::Usage`] when a rule makes no
+    /// sense, or the points are not ascending.
     pub fn plan<Z: TimeZone>(
         &self,
         points: &[Point],
@@ -194,7 +198,8 @@ impl Policy {
                     "say what to keep, for example --keep-window 24h --keep-daily 7 --keep-monthly 12",
                 ));
         }
-        // A commit out of order would be taken for the last of something in place of the one that is.
+        // A commit out of order would be taken for the last of something in place of the one that
+        // is.
         if !points.is_sorted_by(|a, b| a.seq < b.seq) {
             return Err(Error::new(ErrorKind::Usage, "are not ascending by number")
                 .with_object("the commits given to a retention policy"));
@@ -300,7 +305,8 @@ impl Zone {
     }
 }
 
-/// The moment so long before another. Spans of more than 292000 years reach back to the first moment there is.
+/// The moment so long before another. Spans of more than 292000 years reach back to the first
+/// moment there is.
 fn before(now: Timestamp, span: TimeDelta) -> Timestamp {
     Timestamp(now.0.saturating_sub(span.num_microseconds().unwrap_or(i64::MAX)))
 }
@@ -308,7 +314,8 @@ fn before(now: Timestamp, span: TimeDelta) -> Timestamp {
 fn keep_window(fates: &mut [Fate], begin: Timestamp, now: Timestamp) {
     let inside = fates.iter_mut().filter(|f| begin < f.point.time && f.point.time <= now);
     inside.for_each(|f| f.reasons.push(Reason::Window));
-    // Until the first commit inside, the moments of the window are answered by the last one before it.
+    // Until the first commit inside, the moments of the window are answered by the last one before
+    // it.
     let edge = fates.iter_mut().rev().find(|f| f.point.time <= begin);
     edge.into_iter().for_each(|f| f.reasons.push(Reason::WindowEdge));
 }
@@ -321,8 +328,9 @@ fn keep_last_of_each<Z: TimeZone>(
     now: Timestamp,
     zone: &Z,
 ) {
-    // Ascending by number, so the last insertion into a period is the last of it. Points dated in the future are kept
-    // anyway, and must not use up a count: one jump of the clock would push every real period out.
+    // Ascending by number, so the last insertion into a period is the last of it. Points dated in
+    // the future are kept anyway, and must not use up a count: one jump of the clock would push
+    // every real period out.
     let mut last = BTreeMap::new();
     for fate in fates.iter_mut().filter(|f| f.point.time <= now) {
         if let Some(wall) = fate.wall {

@@ -1,7 +1,8 @@
-//! How people name a commit: `latest`, `latest~2`, `seq:17`, a label, a time, `2h ago`, `yesterday 18:00`.
+//! How people name a commit: `latest`, `latest~2`, `seq:17`, a label, a time, `2h ago`, `yesterday
+//! 18:00`.
 //!
-//! Pure: the present time and the time zone are arguments. What people type that is none of these is a label, and
-//! [`super::guess`] says what they may have meant.
+//! Pure: the present time and the time zone are arguments. What people type that is none of these
+//! is a label, and [`super::guess`] says what they may have meant.
 
 use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone};
 
@@ -55,7 +56,8 @@ pub enum Reading {
     Never,
 }
 
-/// Which end of what was typed is meant: of a day, of an hour that came twice, of one that never was.
+/// Which end of what was typed is meant: of a day, of an hour that came twice, of one that never
+/// was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edge {
     /// The first moment, for what is to follow it.
@@ -70,7 +72,8 @@ pub fn split_target(text: &str) -> (&str, &str) {
 }
 
 impl Selector {
-    /// Reads a selector. `now` is the present time and its offset the time zone of times without one.
+    /// Reads a selector. `now` is the present time and its offset the time zone of times without
+    /// one.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] when it is empty or begins like a form that it then is not.
@@ -110,7 +113,8 @@ impl Selector {
     }
 }
 
-/// Refuses a label that [`Selector::parse`] reads as something else, so that nobody could select by it.
+/// Refuses a label that [`Selector::parse`] reads as something else, so that nobody could select by
+/// it.
 ///
 /// # Errors
 /// [`ErrorKind::Usage`].
@@ -280,8 +284,9 @@ fn looks_like_a_date(text: &str) -> bool {
         && rest.iter().all(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// A wall-clock time as a moment. Where clocks were set back it happened twice: of what is to be before it, the later one is meant. Where
-/// they were set forward it never was: the moment of the change is meant, or what is before that.
+/// A wall-clock time as a moment. Where clocks were set back it happened twice: of what is to be
+/// before it, the later one is meant. Where they were set forward it never was: the moment of the
+/// change is meant, or what is before that.
 fn moment_of<Z: TimeZone>(
     wall: NaiveDateTime,
     edge: Edge,
@@ -309,7 +314,8 @@ fn whole_day<Z: TimeZone>(
         Edge::End => NaiveTime::from_hms_micro_opt(23, 59, 59, 999_999)?,
     };
     let (time, _) = moment_of(NaiveDateTime::new(date, time), edge, zone)?;
-    // Its midnight may have come twice, or been left out; but a day that zones leap over has no moment at all.
+    // Its midnight may have come twice, or been left out; but a day that zones leap over has no
+    // moment at all.
     let (found, _) = on_the_wall(time, zone)?;
     let reading = if found.date() == date { Reading::Once } else { Reading::Never };
     Some(Moment { text: text.to_owned(), time, reading, future: date > today })

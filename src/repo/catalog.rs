@@ -25,7 +25,8 @@ impl Repository {
         }
     }
 
-    /// The histories whose descriptions can be read, oldest first, and what is wrong with the others'.
+    /// The histories whose descriptions can be read, oldest first, and what is wrong with the
+    /// others'.
     ///
     /// # Errors
     /// Store errors.
@@ -86,8 +87,9 @@ impl Repository {
     /// The history of that name or id.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when there is none; [`ErrorKind::Damaged`] when there was one and it is gone;
-    /// [`ErrorKind::Usage`] when two machines created the name at the same moment and only an id tells them apart.
+    /// [`ErrorKind::NotFound`] when there is none; [`ErrorKind::Damaged`] when there was one and it
+    /// is gone; [`ErrorKind::Usage`] when two machines created the name at the same moment and only
+    /// an id tells them apart.
     pub fn history(&self, name: &str) -> Result<History> {
         // Damage of another history is no reason not to find this one.
         self.census()?.find(name)
@@ -96,8 +98,8 @@ impl Repository {
     /// Begins a history.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] for a name that can't be selected later; [`ErrorKind::Busy`] when somebody else begins one of this name
-    /// at the same time; store errors.
+    /// [`ErrorKind::Usage`] for a name that can't be selected later; [`ErrorKind::Busy`] when
+    /// somebody else begins one of this name at the same time; store errors.
     pub fn create_history(&self, name: &str, source: &str) -> Result<History> {
         check_history_name(name)?;
         let created = Timestamp::now();
@@ -112,8 +114,9 @@ impl Repository {
         self.describe(id, about)
     }
 
-    /// The identity of a history that is begun. Those who begin one of the same name at once have the same, so that only one of them
-    /// comes to describe it. Whoever begins one again, after it was removed, has another.
+    /// The identity of a history that is begun. Those who begin one of the same name at once have
+    /// the same, so that only one of them comes to describe it. Whoever begins one again, after it
+    /// was removed, has another.
     fn id_of_new(&self, name: &str, now: Timestamp) -> Result<HistoryId> {
         const MINUTE: i64 = 60_000_000;
         // The oldest key: those who know of a rotation have it, and those who don't.
@@ -134,7 +137,8 @@ impl Repository {
         HistoryId::random()
     }
 
-    /// Begins a history that is the copy of another repository's: with its identity and its digests.
+    /// Begins a history that is the copy of another repository's: with its identity and its
+    /// digests.
     ///
     /// # Errors
     /// Store errors.

@@ -1,9 +1,9 @@
-//! Which claims of turns are real. Names are untrusted: a file that somebody put among the claims must neither take a turn nor use up the
-//! numbers of turns.
+//! Which claims of turns are real. Names are untrusted: a file that somebody put among the claims
+//! must neither take a turn nor use up the numbers of turns.
 //!
-//! Whoever claims a turn takes the one after the newest, so the claims that are there follow each other without a gap, but for the
-//! old ones, which a prune deleted. So a claim that can't be opened counts if it follows right behind one that can; what lies beyond
-//! a gap is junk.
+//! Whoever claims a turn takes the one after the newest, so the claims that are there follow each
+//! other without a gap, but for the old ones, which a prune deleted. So a claim that can't be
+//! opened counts if it follows right behind one that can; what lies beyond a gap is junk.
 
 use crate::error::{ErrorKind, Result};
 use crate::format::writer::WriterClaim;
@@ -67,7 +67,8 @@ impl Claims {
     }
 }
 
-/// The newest turn that somebody took, as far as claims and segments of the log tell that can be opened.
+/// The newest turn that somebody took, as far as claims and segments of the log tell that can be
+/// opened.
 ///
 /// # Errors
 /// As [`Claims::list`].

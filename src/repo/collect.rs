@@ -1,19 +1,24 @@
-//! Deleting what nobody needs: segments that a merge replaced, late writes of superseded writers, parts that no segment names,
-//! old claims and signs, proofs of commits that are gone or were proven often since, writes that never finished.
+//! Deleting what nobody needs: segments that a merge replaced, late writes of superseded writers,
+//! parts that no segment names, old claims and signs, proofs of commits that are gone or were
+//! proven often since, writes that never finished.
 //!
 //! Invariants:
-//! - Whoever deletes holds a term that was claimed before the chain was read, and an object of the log goes only if its own
-//!   term is lower: no retry of its writer can bring it back.
-//! - The chains of the heads that other writers may build on stay, too ([`super::standing`]); all segments, if one of those heads
-//!   can't be read.
-//! - The newest segment of the log stays, whatever becomes of it: late writes are measured against it.
-//! - A segment goes before its parts, and the newest first: whoever reads meanwhile finds a chain at every step, and lists
-//!   again when an object is gone.
-//! - What a merge replaced is deleted only while the merged segment and all its parts have their lengths.
-//! - What can't be read is not deleted, and while there is any, neither are parts that no segment seems to name.
-//! - A grace period keeps what readers may be at. It is a courtesy, by the storage's clock; no reader relies on it.
-//! - Nothing is deleted on the strength of a chain that was listed longer ago than that period, or ten minutes: what came
-//!   late since may need it.
+//! - Whoever deletes holds a term that was claimed before the chain was read, and an object of the
+//!   log goes only if its own term is lower: no retry of its writer can bring it back.
+//! - The chains of the heads that other writers may build on stay, too ([`super::standing`]); all
+//!   segments, if one of those heads can't be read.
+//! - The newest segment of the log stays, whatever becomes of it: late writes are measured against
+//!   it.
+//! - A segment goes before its parts, and the newest first: whoever reads meanwhile finds a chain
+//!   at every step, and lists again when an object is gone.
+//! - What a merge replaced is deleted only while the merged segment and all its parts have their
+//!   lengths.
+//! - What can't be read is not deleted, and while there is any, neither are parts that no segment
+//!   seems to name.
+//! - A grace period keeps what readers may be at. It is a courtesy, by the storage's clock; no
+//!   reader relies on it.
+//! - Nothing is deleted on the strength of a chain that was listed longer ago than that period, or
+//!   ten minutes: what came late since may need it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -32,10 +37,12 @@ use crate::types::{SegmentId, Seq, Term, Timestamp};
 /// How long what no segment names is kept: it may be of a segment that is being written.
 pub(crate) const ORPHANS: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How long what can go may be deleted after it was found, or for the grace period if that is longer.
+/// How long what can go may be deleted after it was found, or for the grace period if that is
+/// longer.
 const FRESH: Duration = Duration::from_secs(600);
 
-/// How many proofs of one commit are kept without a look at them; of more the newest quarter of each level stays.
+/// How many proofs of one commit are kept without a look at them; of more the newest quarter of
+/// each level stays.
 const OFTEN: usize = 16;
 
 /// What can go, in the order in which it goes.
@@ -69,7 +76,8 @@ impl Garbage {
         if self.objects.is_empty() {
             return Ok(collected);
         }
-        // What takes the place of what goes: whoever published it may have died before it was durable.
+        // What takes the place of what goes: whoever published it may have died before it was
+        // durable.
         for prefix in [history.names().log(), history.names().merged()] {
             history.repository().store().sync(&prefix)?;
         }
@@ -189,9 +197,10 @@ fn is_due(scene: &Scene<'_>, stray: &Stray<'_>, now: Timestamp, grace: Duration)
     }
 }
 
-/// Whether somebody else may be deleting what a merged segment is built on. Two may merge at once, and their ranges may
-/// overlap: who read the chain before the later one was published found the earlier one on it, and deletes what that
-/// covers. Then the chain leads through the earlier one again, and on from it through what the later one covers.
+/// Whether somebody else may be deleting what a merged segment is built on. Two may merge at once,
+/// and their ranges may overlap: who read the chain before the later one was published found the
+/// earlier one on it, and deletes what that covers. Then the chain leads through the earlier one
+/// again, and on from it through what the later one covers.
 fn is_undermined(scene: &Scene<'_>, cover: &Segment) -> bool {
     let names = scene.history.names();
     let first = cover.manifest.first;
@@ -276,8 +285,8 @@ fn id_of(history: &History, at: LogName) -> Result<Option<SegmentId>> {
     }
 }
 
-/// Claims below the newest segment's term, in ascending order: who holds one of them finds its own gone first. And the signs of
-/// their followers.
+/// Claims below the newest segment's term, in ascending order: who holds one of them finds its own
+/// gone first. And the signs of their followers.
 fn claims(history: &History, chain: &Chain, claim: Claim, garbage: &mut Garbage) -> Result<()> {
     let names = history.names();
     let newest = chain.segments().iter().rev().find(|s| !s.is_merged());
@@ -300,7 +309,8 @@ fn claims(history: &History, chain: &Chain, claim: Claim, garbage: &mut Garbage)
     Ok(())
 }
 
-/// Announced expiries that were decided about, or whose prune died; and decisions that only forestalled others.
+/// Announced expiries that were decided about, or whose prune died; and decisions that only
+/// forestalled others.
 fn announcements(
     history: &History,
     chain: &Chain,
@@ -335,7 +345,8 @@ fn announcements(
     Ok(())
 }
 
-/// Proofs of commits that no segment has any more, but for the newest ones, and old ones of commits that were proven often.
+/// Proofs of commits that no segment has any more, but for the newest ones, and old ones of commits
+/// that were proven often.
 fn proofs(history: &History, chain: &Chain, garbage: &mut Garbage) -> Result<()> {
     let names = history.names();
     let listed = history.repository().store().list(&names.proofs())?;
@@ -362,8 +373,8 @@ fn proofs(history: &History, chain: &Chain, garbage: &mut Garbage) -> Result<()>
     Ok(())
 }
 
-/// All proofs of gone commits but the newest of each level and outcome: when something was last proven stays known, though the
-/// commit went.
+/// All proofs of gone commits but the newest of each level and outcome: when something was last
+/// proven stays known, though the commit went.
 fn superseded(history: &History, dead: Vec<Entry>, garbage: &mut Garbage) -> Result<()> {
     let mut newest: BTreeMap<(u8, bool), (Timestamp, Entry)> = BTreeMap::new();
     for entry in dead {

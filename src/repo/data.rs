@@ -1,12 +1,14 @@
-//! The data of a segment under way: sealed bytes appended one after the other, inline or in parts, and at the end the one
-//! object whose publication makes them a segment.
+//! The data of a segment under way: sealed bytes appended one after the other, inline or in parts,
+//! and at the end the one object whose publication makes them a segment.
 //!
 //! Invariants:
-//! - Parts are durable before the segment object is made; nothing refers to them earlier. Until it may exist, an
-//!   error deletes them.
-//! - Parts that waited for a day are not published any more. Between that look and the publication is one request, and
-//!   parts that no segment names go after a week; so a request must not take six days.
-//! - Index blocks hold offsets: data moves from inline to parts only before the first block was sealed.
+//! - Parts are durable before the segment object is made; nothing refers to them earlier. Until it
+//!   may exist, an error deletes them.
+//! - Parts that waited for a day are not published any more. Between that look and the publication
+//!   is one request, and parts that no segment names go after a week; so a request must not take
+//!   six days.
+//! - Index blocks hold offsets: data moves from inline to parts only before the first block was
+//!   sealed.
 //! - Finishing a part, with its fsync, happens on a thread of its own while the next one fills.
 
 use std::thread::JoinHandle;
@@ -25,7 +27,8 @@ use crate::types::{KeyId, SegmentId, Timestamp};
 
 /// How many bytes of data a segment object may carry inside.
 const INLINE_MAX: usize = 1024 * 1024;
-/// How long parts may wait for the object that names them; a prune takes them for left over after seven times as long.
+/// How long parts may wait for the object that names them; a prune takes them for left over after
+/// seven times as long.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 /// How many page versions an index block lists before the next one begins.
 pub(crate) const BLOCK_ENTRIES: usize = 4096;
@@ -104,7 +107,8 @@ impl SegmentData {
     /// From here on the segment object may exist.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] when the parts have waited for so long that a prune may take them for left over.
+    /// [`ErrorKind::Busy`] when the parts have waited for so long that a prune may take them for
+    /// left over.
     pub(crate) fn commit(&mut self) -> Result<()> {
         let now = Timestamp::now();
         let in_time = now <= self.finished.after(PATIENCE) && now >= self.finished.before(PATIENCE);
@@ -165,8 +169,8 @@ impl SegmentData {
         })
     }
 
-    /// Writes what is inline to a first part, where every offset is larger by [`PART_HEADER_LEN`]. Answers whether there was
-    /// anything to do.
+    /// Writes what is inline to a first part, where every offset is larger by [`PART_HEADER_LEN`].
+    /// Answers whether there was anything to do.
     pub(crate) fn move_to_parts(&mut self) -> Result<bool> {
         let Data::Inline(buffer) = &mut self.data else { return Ok(false) };
         let buffer = std::mem::take(buffer);
@@ -176,8 +180,8 @@ impl SegmentData {
         Ok(true)
     }
 
-    /// Makes the parts durable and the segment's object: its manifest with what the data adds to it, the object's bytes, and
-    /// the segment's digest.
+    /// Makes the parts durable and the segment's object: its manifest with what the data adds to
+    /// it, the object's bytes, and the segment's digest.
     pub(crate) fn finish(
         &mut self,
         name: &str,
@@ -213,7 +217,8 @@ impl SegmentData {
 
 impl Drop for SegmentData {
     fn drop(&mut self) {
-        // Parts that no segment will ever name. What can't be deleted now is garbage for a later prune.
+        // Parts that no segment will ever name. What can't be deleted now is garbage for a later
+        // prune.
         if let (Data::Parts(parts), false) = (&mut self.data, self.committed) {
             if let Some(thread) = parts.finishing.take() {
                 let _ = thread.join();

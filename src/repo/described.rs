@@ -103,7 +103,8 @@ impl History {
         Ok(copies)
     }
 
-    /// Whether the first copy of its description is not there, though every version creates that first.
+    /// Whether the first copy of its description is not there, though every version creates that
+    /// first.
     ///
     /// # Errors
     /// Store errors.

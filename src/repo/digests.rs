@@ -6,9 +6,9 @@
 //! 64  .  16 bytes for each page; zeros for the lock-byte page
 //! ```
 //!
-//! Invariants: a cache. It is used only if it names the head's commit and digest, and the XOR of its digests is that
-//! digest; so a file torn by a crash is never believed. It is changed in place only with its seq set to zero first.
-//! It stays on disk: memory does not grow with the database.
+//! Invariants: a cache. It is used only if it names the head's commit and digest, and the XOR of
+//! its digests is that digest; so a file torn by a crash is never believed. It is changed in place
+//! only with its seq set to zero first. It stays on disk: memory does not grow with the database.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

@@ -55,7 +55,8 @@ pub(crate) struct Doubt {
     pub(crate) about: About,
 }
 
-/// The last failed proof that no later one clears: one about the backup, or else one about the database.
+/// The last failed proof that no later one clears: one about the backup, or else one about the
+/// database.
 ///
 /// # Errors
 /// Store errors.
@@ -80,8 +81,9 @@ pub(crate) fn doubt(history: &History) -> Result<Option<Doubt>> {
     Ok(found)
 }
 
-/// Whether a later proof that passed clears one that failed. A sample may have missed what failed, and so may the restore of another
-/// commit. At level restore a share of the checks says nothing of the pages, all of which were compared.
+/// Whether a later proof that passed clears one that failed. A sample may have missed what failed,
+/// and so may the restore of another commit. At level restore a share of the checks says nothing of
+/// the pages, all of which were compared.
 fn clears(passed: &Proof, failed: &Proof, about: About) -> bool {
     let is_restore = passed.level == Level::Restore;
     // All pages of all commits.
@@ -96,7 +98,8 @@ fn clears(passed: &Proof, failed: &Proof, about: About) -> bool {
     }
 }
 
-/// The last proof that tells of the application's data, and that no later one clears: an assertion that did not hold.
+/// The last proof that tells of the application's data, and that no later one clears: an assertion
+/// that did not hold.
 pub(crate) fn refuted<'p>(history: &History, proofs: &'p [Proof]) -> Option<&'p Proof> {
     let of_data = |p: &&Proof| About::of(history, p) == Some(About::Data);
     let failed = proofs.iter().filter(of_data).max_by_key(|p| p.started)?;

@@ -1,15 +1,17 @@
 //! Which commits expired: they are in a segment still, and are no restore points any more.
 //!
 //! Invariants:
-//! - Every record counts, whoever wrote it; so a record that repeats another can be published before that one is
-//!   deleted, and nothing comes back in between. What no segment has any more needs no record.
-//! - No commit expires that somebody was told is labelled or held. Who lets commits expire *announces* it, lists
-//!   labels and holds, and only then publishes the record. Who labels or holds publishes that, lists the
-//!   announcements, and *withdraws* those of its commit. An announcement and the record that decides about it
-//!   have the same term and token, and to withdraw is to publish that record without any commit. Only one of the
-//!   two can be published, as only one object can have a name.
-//! - Who announced decides within ten minutes or starts over. A record without commits stays for a week: the request
-//!   that it forestalls may be under way for so long.
+//! - Every record counts, whoever wrote it; so a record that repeats another can be published
+//!   before that one is deleted, and nothing comes back in between. What no segment has any more
+//!   needs no record.
+//! - No commit expires that somebody was told is labelled or held. Who lets commits expire
+//!   *announces* it, lists labels and holds, and only then publishes the record. Who labels or
+//!   holds publishes that, lists the announcements, and *withdraws* those of its commit. An
+//!   announcement and the record that decides about it have the same term and token, and to
+//!   withdraw is to publish that record without any commit. Only one of the two can be published,
+//!   as only one object can have a name.
+//! - Who announced decides within ten minutes or starts over. A record without commits stays for a
+//!   week: the request that it forestalls may be under way for so long.
 
 use std::time::Duration;
 
@@ -50,7 +52,8 @@ impl Expired {
         Self::load_with(history, &mut |e| Err(e))
     }
 
-    /// As [`Expired::load`], but without the records that can't be read, and what is wrong with those.
+    /// As [`Expired::load`], but without the records that can't be read, and what is wrong with
+    /// those.
     pub(crate) fn load_readable(history: &History) -> Result<(Option<Self>, Vec<Error>)> {
         let mut bad = Vec::new();
         let found = Self::load_with(history, &mut |e| match e.kind() {
@@ -160,8 +163,9 @@ impl Expired {
         &self.records
     }
 
-    /// Announces which commits expire: of all the `states` that segments have, in ascending order, and what is listed
-    /// `besides`. Commits in between that no segment has are listed with them, which keeps the records short.
+    /// Announces which commits expire: of all the `states` that segments have, in ascending order,
+    /// and what is listed `besides`. Commits in between that no segment has are listed with them,
+    /// which keeps the records short.
     pub(crate) fn announce(
         history: &History,
         (term, time): (Term, Timestamp),
@@ -193,7 +197,8 @@ impl Expired {
         Ok(announcement)
     }
 
-    /// Publishes which commits are lost. Labels and holds do not bring those back, so nothing is announced.
+    /// Publishes which commits are lost. Labels and holds do not bring those back, so nothing is
+    /// announced.
     ///
     /// # Errors
     /// Store errors.
@@ -216,11 +221,12 @@ impl Expired {
 }
 
 impl Announcement {
-    /// Lets what was announced expire. Returns whether all of it did; what somebody withdrew meanwhile did not.
+    /// Lets what was announced expire. Returns whether all of it did; what somebody withdrew
+    /// meanwhile did not.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] when the announcement is too old: a record that withdrew it may be deleted again by now;
-    /// store errors.
+    /// [`ErrorKind::Busy`] when the announcement is too old: a record that withdrew it may be
+    /// deleted again by now; store errors.
     pub(crate) fn decide(self, history: &History) -> Result<bool> {
         let (repository, mut all) = (history.repository(), true);
         let now = Timestamp::now();
@@ -252,9 +258,10 @@ impl Announcement {
     }
 }
 
-/// Withdraws those announcements that concern somebody, whoever made them. One that was decided about meanwhile stays
-/// as it is. What concerns somebody is asked by the name of the decision, and by what is announced if that can be read: a prune that is at
-/// work knows what it announced, whatever became of the object.
+/// Withdraws those announcements that concern somebody, whoever made them. One that was decided
+/// about meanwhile stays as it is. What concerns somebody is asked by the name of the decision, and
+/// by what is announced if that can be read: a prune that is at work knows what it announced,
+/// whatever became of the object.
 ///
 /// # Errors
 /// Store errors.

@@ -54,8 +54,8 @@ impl History {
 /// What could be read, and errors of the rest.
 pub(crate) type Readable<T> = (Vec<T>, Vec<Error>);
 
-/// The records below a prefix with what their names say, and errors of those that can't be read. `fits` tells whether a record is the one
-/// that its name says.
+/// The records below a prefix with what their names say, and errors of those that can't be read.
+/// `fits` tells whether a record is the one that its name says.
 pub(super) fn records_of<R: Record, N>(
     history: &History,
     prefix: &str,
@@ -81,7 +81,8 @@ pub(super) fn records_of<R: Record, N>(
     Ok((found, unread))
 }
 
-/// What counts only if all of it can be read: one that can't be may take another one back, or keep a commit.
+/// What counts only if all of it can be read: one that can't be may take another one back, or keep
+/// a commit.
 pub(super) fn all_read(history: &History, unread: Vec<Error>) -> Result<()> {
     match unread.into_iter().next() {
         None => Ok(()),

@@ -83,7 +83,8 @@ impl History {
     ///
     /// # Errors
     /// [`crate::error::ErrorKind::Usage`] for a reason that is empty or has control characters;
-    /// [`crate::error::ErrorKind::NotFound`] when a prune dropped the commit meanwhile; store errors.
+    /// [`crate::error::ErrorKind::NotFound`] when a prune dropped the commit meanwhile; store
+    /// errors.
     ///
     /// # Durability
     /// When this returns, no prune drops the commit.

@@ -54,8 +54,8 @@ impl Repository {
     /// Adds a slot for another secret.
     ///
     /// # Errors
-    /// Store errors; [`ErrorKind::WrongKey`] when the keys were rotated since the repository was opened, so that the new slot
-    /// would not open what is stored from now on. Then there is none.
+    /// Store errors; [`ErrorKind::WrongKey`] when the keys were rotated since the repository was
+    /// opened, so that the new slot would not open what is stored from now on. Then there is none.
     pub fn add_slot(&self, secret: &Secret, label: &str, kdf: KdfParams) -> Result<SlotId> {
         let slot = make_slot(self.id(), &self.keyring(), secret, label, kdf)?;
         store_slot(self.store(), &slot)?;
@@ -70,13 +70,13 @@ impl Repository {
         Ok(slot.front.id)
     }
 
-    /// Removes a slot. Whoever had its secret before may have kept the keys: removing keeps others from
-    /// coming in, it does not throw anybody out; see [`Repository::rotate`].
+    /// Removes a slot. Whoever had its secret before may have kept the keys: removing keeps others
+    /// from coming in, it does not throw anybody out; see [`Repository::rotate`].
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is none of that id; [`ErrorKind::Refused`] when no other
-    /// readable slot would remain, or none with as many keys; [`ErrorKind::Busy`] when the others were removed meanwhile, and
-    /// this one was put back for that.
+    /// readable slot would remain, or none with as many keys; [`ErrorKind::Busy`] when the others
+    /// were removed meanwhile, and this one was put back for that.
     pub fn remove_slot(&self, id: SlotId) -> Result<()> {
         let slots = read_slots(self.store(), self.id())?;
         let name = names::slot(id);
@@ -106,7 +106,8 @@ impl Repository {
         // Whoever added the ones that remain may have died before they were durable.
         self.store().sync(names::KEYS)?;
         self.store().delete(&name)?;
-        // Who removed the others meanwhile looked before this one was gone. Of two, the one that looks last sees both go.
+        // Who removed the others meanwhile looked before this one was gone. Of two, the one that
+        // looks last sees both go.
         let Ok(removed) = removed else { return Ok(()) };
         if others(&read_slots(self.store(), self.id())?, id).any(|slot| slot.key_count() >= keys) {
             return Ok(());

@@ -1,7 +1,7 @@
 //! The master keys of a repository, and which of them are open in this process.
 //!
-//! Invariants: a key that was open stays open; the last key of a keyring is the one that seals; a slot that was tried
-//! once is not tried again, so that damaged objects cost no key derivations.
+//! Invariants: a key that was open stays open; the last key of a keyring is the one that seals; a
+//! slot that was tried once is not tried again, so that damaged objects cost no key derivations.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -61,7 +61,8 @@ impl Keyring {
         new_key(Timestamp::now().max(Timestamp(after.unwrap_or(i64::MIN))))
     }
 
-    /// This keyring with one more key: the one that seals from now on, or for the time being only one to open with.
+    /// This keyring with one more key: the one that seals from now on, or for the time being only
+    /// one to open with.
     pub(crate) fn with(&self, key: &MasterKey, seals: bool) -> Self {
         let mut keys = Vec::with_capacity(self.count() + 1);
         let last = if seals { None } else { self.0.last() };
@@ -70,8 +71,8 @@ impl Keyring {
         Self(keys)
     }
 
-    /// Adds the keys of another keyring. Of the two keys that seal, the later one does. `false` when the two have
-    /// different keys of one id, which no honest program makes.
+    /// Adds the keys of another keyring. Of the two keys that seal, the later one does. `false`
+    /// when the two have different keys of one id, which no honest program makes.
     pub(super) fn join(&mut self, other: &Self) -> bool {
         let conflict = |key: &MasterKey| self.get(key.id).is_some_and(|k| k.secret != key.secret);
         if other.0.iter().any(conflict) {

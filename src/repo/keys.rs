@@ -110,8 +110,8 @@ impl Secret {
     /// Creates a key file with a new key, 0600, or reads the one that is there.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] when another user than this one or root made it: that user knows the key.
-    /// [`ErrorKind::Storage`] when it can't be written, or as [`Secret::read_key_file`].
+    /// [`ErrorKind::Refused`] when another user than this one or root made it: that user knows the
+    /// key. [`ErrorKind::Storage`] when it can't be written, or as [`Secret::read_key_file`].
     pub fn create_key_file(path: &Path) -> Result<Self> {
         let key = Zeroizing::new(random_bytes::<32>()?);
         let mut text = Zeroizing::new(String::from(
@@ -155,7 +155,8 @@ impl Secret {
             .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o077 != 0)
     }
 
-    /// Reads a recovery key as it was printed; case, hyphens and white space do not matter, nor does text around it that has no other.
+    /// Reads a recovery key as it was printed; case, hyphens and white space do not matter, nor
+    /// does text around it that has no other.
     ///
     /// # Errors
     /// [`ErrorKind::WrongKey`] when there is none, when it was mistyped, or when there are two.

@@ -24,7 +24,8 @@ pub struct Snapshot {
     pub kind: SnapshotKind,
     /// The label.
     pub label: String,
-    /// The database digest of the commit that it was given to; `None` in a record of an earlier version.
+    /// The database digest of the commit that it was given to; `None` in a record of an earlier
+    /// version.
     pub digest: Option<Digest>,
 }
 
@@ -72,7 +73,8 @@ impl History {
         Ok((counts.collect(), unread))
     }
 
-    /// All labels that can be read, with when they were taken back if they were, and errors of the others.
+    /// All labels that can be read, with when they were taken back if they were, and errors of the
+    /// others.
     ///
     /// # Errors
     /// Store errors.
@@ -127,8 +129,8 @@ impl History {
     /// Labels a commit, given by its number and its database digest.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] for a label that can't be selected later; [`ErrorKind::NotFound`] when a prune dropped the commit
-    /// meanwhile; store errors.
+    /// [`ErrorKind::Usage`] for a label that can't be selected later; [`ErrorKind::NotFound`] when
+    /// a prune dropped the commit meanwhile; store errors.
     pub fn label(
         &self,
         (seq, digest): (Seq, Digest),
@@ -136,7 +138,8 @@ impl History {
         kind: SnapshotKind,
     ) -> Result<Snapshot> {
         let label = sound_label(label)?;
-        // Always a record of its own, also of a label that is given already: whoever gave that may be about to take it back.
+        // Always a record of its own, also of a label that is given already: whoever gave that may
+        // be about to take it back.
         let time = Timestamp::now();
         let digest = Some(digest);
         let id = self.put_snapshot(&SnapshotRecord {
@@ -149,19 +152,21 @@ impl History {
         })?;
         let snapshot = Snapshot { id, seq, time, kind, label: label.to_owned(), digest };
         self.check_kept(seq, digest).inspect_err(|_| {
-            // A label on what is going away means nothing; if it can't be taken back it does no harm.
+            // A label on what is going away means nothing; if it can't be taken back it does no
+            // harm.
             let _ = self.remove_snapshot(&snapshot);
         })?;
         Ok(snapshot)
     }
 
-    /// Makes sure that a commit stays, now that a record was written that is to keep it: that no other writer takes its
-    /// place, and that no prune drops it. What prunes announced is withdrawn; what they announce later, they decide on
-    /// when they have seen the record.
+    /// Makes sure that a commit stays, now that a record was written that is to keep it: that no
+    /// other writer takes its place, and that no prune drops it. What prunes announced is
+    /// withdrawn; what they announce later, they decide on when they have seen the record.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when it is no restore point any more; [`ErrorKind::Busy`] when another writer may still
-    /// displace it; [`ErrorKind::Damaged`] when it can't be told on what another writer builds; store errors.
+    /// [`ErrorKind::NotFound`] when it is no restore point any more; [`ErrorKind::Busy`] when
+    /// another writer may still displace it; [`ErrorKind::Damaged`] when it can't be told on what
+    /// another writer builds; store errors.
     pub(crate) fn check_kept(&self, seq: Seq, digest: Option<Digest>) -> Result<()> {
         // What can't be read may concern any commit.
         expired::withdraw(self, |_, announced| {

@@ -1,9 +1,12 @@
-//! Whether the chain that a writer builds on is there still. Somebody may delete or shorten an object in its middle while the writer is
-//! at work; what is published from then on can't be restored, and nobody may be told that it is safe.
+//! Whether the chain that a writer builds on is there still. Somebody may delete or shorten an
+//! object in its middle while the writer is at work; what is published from then on can't be
+//! restored, and nobody may be told that it is safe.
 //!
-//! Its parent is looked at with every segment. The rest is looked at once a minute at most, with a listing of the log and one of the merged
-//! segments; and if something was merged, or is not as it was, by a reading of the chain. So what is acknowledged within a minute after
-//! something went may have to be captured again. Parts and the bytes within objects are not looked at: that is a verification's business.
+//! Its parent is looked at with every segment. The rest is looked at once a minute at most, with a
+//! listing of the log and one of the merged segments; and if something was merged, or is not as it
+//! was, by a reading of the chain. So what is acknowledged within a minute after something went may
+//! have to be captured again. Parts and the bytes within objects are not looked at: that is a
+//! verification's business.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -56,8 +59,8 @@ impl Links {
     /// Looks whether all is there, if it is time for that.
     ///
     /// # Errors
-    /// [`ErrorKind::Damaged`], naming the object, when something is not; [`ErrorKind::Superseded`] when somebody published in a
-    /// later term; store errors.
+    /// [`ErrorKind::Damaged`], naming the object, when something is not; [`ErrorKind::Superseded`]
+    /// when somebody published in a later term; store errors.
     pub(crate) fn check(&mut self, history: &History, term: Term) -> Result<()> {
         let now = Timestamp::now();
         if self.looked <= now && now < self.looked.after(self.every) {
@@ -93,8 +96,8 @@ impl Links {
     }
 }
 
-/// A segment of the log that was published in a later term, though nobody seems to have claimed one: the claim was lost. Names alone
-/// say nothing, since anybody can make them.
+/// A segment of the log that was published in a later term, though nobody seems to have claimed
+/// one: the claim was lost. Names alone say nothing, since anybody can make them.
 ///
 /// # Errors
 /// Store errors.

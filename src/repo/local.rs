@@ -1,7 +1,8 @@
 //! The files in which this machine remembers something: read, locked and replaced.
 //!
-//! Invariants: no link is followed here, nothing but a file is opened, and no pipe is waited for, whatever names others planted. A
-//! folder that another user made is not believed, since its notes say what need not be captured again; root's are.
+//! Invariants: no link is followed here, nothing but a file is opened, and no pipe is waited for,
+//! whatever names others planted. A folder that another user made is not believed, since its notes
+//! say what need not be captured again; root's are.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -30,7 +31,8 @@ pub(super) fn operation(_what: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Refuses a folder of the state that is another user's, or no folder. One that is not there is nobody's.
+/// Refuses a folder of the state that is another user's, or no folder. One that is not there is
+/// nobody's.
 ///
 /// # Errors
 /// [`ErrorKind::Refused`]; [`ErrorKind::Storage`] when it can't be looked at.
@@ -122,7 +124,8 @@ pub(crate) fn is_trusted(owner: u32) -> bool {
     owner == 0 || owner == rustix::process::geteuid().as_raw()
 }
 
-/// Whether a file system shows what this user creates as another one's, as NFS may: then that user's folder is this one's.
+/// Whether a file system shows what this user creates as another one's, as NFS may: then that
+/// user's folder is this one's.
 fn is_squashed(folder: &File, owner: u32) -> bool {
     let Ok(name) = disk::temporary_name() else { return false };
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | FLAGS;

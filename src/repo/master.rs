@@ -1,7 +1,9 @@
-//! The master keys that are open, as the repository uses them, and how it comes to know of new ones.
+//! The master keys that are open, as the repository uses them, and how it comes to know of new
+//! ones.
 //!
-//! A rotation of keys brings in new master keys while others are at work. Whoever meets an object under a key that it
-//! does not have looks at the slots again; so does a follower now and then, so that it seals under the new key.
+//! A rotation of keys brings in new master keys while others are at work. Whoever meets an object
+//! under a key that it does not have looks at the slots again; so does a follower now and then, so
+//! that it seals under the new key.
 
 use std::sync::{Arc, PoisonError};
 
@@ -23,13 +25,15 @@ impl Repository {
         self.0.keys.opened().slots.clone()
     }
 
-    /// Why other slots could not be read when this one was opened: nobody can open the repository by them.
+    /// Why other slots could not be read when this one was opened: nobody can open the repository
+    /// by them.
     pub fn unread_slots(&self) -> Arc<[Error]> {
         self.0.keys.opened().unread.clone()
     }
 
-    /// Whether the slots that opened the repository were gone when somebody last looked. What is stored goes on being sealed, and can be read
-    /// by whoever has a key; but the secret that opened the repository here does not open it again.
+    /// Whether the slots that opened the repository were gone when somebody last looked. What is
+    /// stored goes on being sealed, and can be read by whoever has a key; but the secret that
+    /// opened the repository here does not open it again.
     pub(crate) fn is_locked_out(&self) -> bool {
         self.0.keys.opened().slots.is_empty()
     }
@@ -47,8 +51,8 @@ impl Repository {
     /// The key of an object.
     ///
     /// # Errors
-    /// [`ErrorKind::Damaged`] when there is no such key; [`ErrorKind::WrongKey`] when the keys were rotated and the secret
-    /// that opened the repository was not kept; store errors.
+    /// [`ErrorKind::Damaged`] when there is no such key; [`ErrorKind::WrongKey`] when the keys were
+    /// rotated and the secret that opened the repository was not kept; store errors.
     pub(crate) fn master(&self, key: KeyId, name: &str) -> Result<MasterKey> {
         let known = || self.0.keys.opened().keyring.get(key).cloned();
         if let Some(master) = known() {
@@ -61,10 +65,12 @@ impl Repository {
         }
     }
 
-    /// Takes in the keys that rotations brought since. What is sealed from now on is sealed under the newest.
+    /// Takes in the keys that rotations brought since. What is sealed from now on is sealed under
+    /// the newest.
     ///
     /// # Errors
-    /// Store errors; [`ErrorKind::Damaged`] when new slots of this secret can't be opened. All keys so far stay open.
+    /// Store errors; [`ErrorKind::Damaged`] when new slots of this secret can't be opened. All keys
+    /// so far stay open.
     pub(crate) fn look_for_keys(&self) -> Result<()> {
         let keys = &self.0.keys;
         let _looking = keys.looking.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,14 +97,15 @@ impl Repository {
         joined
     }
 
-    /// Whether a slot has more keys than are open. How many a slot has shows in its length; nothing authenticates that.
+    /// Whether a slot has more keys than are open. How many a slot has shows in its length; nothing
+    /// authenticates that.
     pub(super) fn has_more_keys(&self, slots: &[slots::Read]) -> bool {
         let known = self.0.keys.opened().keyring.count();
         slots.iter().any(|(_, slot)| slot.as_ref().is_ok_and(|s| s.key_count() > known))
     }
 
-    /// Why an object's key is not in the keyring. Its id stands in the plain and may be damaged; if slots have more keys,
-    /// that is the likelier reason.
+    /// Why an object's key is not in the keyring. Its id stands in the plain and may be damaged; if
+    /// slots have more keys, that is the likelier reason.
     fn unknown_key(&self, key: KeyId, name: &str) -> Error {
         let what = format!("is sealed under key {key}, which is not in the keyring");
         let damaged = Error::damaged(name, what);

@@ -1,15 +1,18 @@
 //! A repository: histories of databases, sealed, in a store.
 //!
-//! - [`Repository`] opens it with a key and finds histories. [`keys`] are the secrets that people keep, [`slots`] wrap the
-//!   master keys for each of them, and [`rotate`] brings a new master key in.
-//! - [`history::History`] is one history, of whose description there are two copies ([`described`]); [`chain::Chain`] its segments, from the first to the newest.
+//! - [`Repository`] opens it with a key and finds histories. [`keys`] are the secrets that people
+//!   keep, [`slots`] wrap the master keys for each of them, and [`rotate`] brings a new master key
+//!   in.
+//! - [`history::History`] is one history, of whose description there are two copies
+//!   ([`described`]); [`chain::Chain`] its segments, from the first to the newest.
 //! - [`writer::Writer`] is the right to append to it, `publish::SegmentWriter` a segment under way.
 //! - `page_map` finds which page versions a commit consists of.
-//! - `state` is what this machine remembers; all of it can be deleted at any time. [`absent`] and [`place`] notice by it what is
-//!   gone as a whole. [`recover`] writes the object `repository` anew when that is lost.
+//! - `state` is what this machine remembers; all of it can be deleted at any time. [`absent`] and
+//!   [`place`] notice by it what is gone as a whole. [`recover`] writes the object `repository`
+//!   anew when that is lost.
 //!
-//! Invariants: what was published is never overwritten; nothing is trusted before its seal opened and its place
-//! in the chain was checked.
+//! Invariants: what was published is never overwritten; nothing is trusted before its seal opened
+//! and its place in the chain was checked.
 
 pub mod absent;
 mod catalog;

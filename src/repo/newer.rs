@@ -23,8 +23,8 @@ pub(super) fn plain(e: DecodeError, name: &str, bytes: &[u8]) -> Error {
 }
 
 impl Repository {
-    /// The prefix of a sealed object. `front` has it; `whole` answers that many bytes of the object,
-    /// and is asked only if the version or a feature is not known.
+    /// The prefix of a sealed object. `front` has it; `whole` answers that many bytes of the
+    /// object, and is asked only if the version or a feature is not known.
     ///
     /// # Errors
     /// [`ErrorKind::TooNew`] when a newer version sealed it; [`ErrorKind::Damaged`]; store errors.

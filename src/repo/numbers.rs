@@ -1,12 +1,14 @@
 //! Which number a history's next commit may have.
 //!
-//! Commits can be lost: their segments were damaged or deleted, or the repository was set back. Whoever was told of one knows its number,
-//! from a label, a proof, a log file; so that number never names other content. The next one is above every one that anything
-//! authentic ever named: segments on the chain and off it, in the quarantine too, labels, holds, proofs, heads, expiries, and what this
-//! machine remembers.
+//! Commits can be lost: their segments were damaged or deleted, or the repository was set back.
+//! Whoever was told of one knows its number, from a label, a proof, a log file; so that number
+//! never names other content. The next one is above every one that anything authentic ever named:
+//! segments on the chain and off it, in the quarantine too, labels, holds, proofs, heads, expiries,
+//! and what this machine remembers.
 //!
-//! Names are untrusted. What can't be opened counts only if its number is near the highest that is authentic: near enough for whatever was
-//! lost at once, so that junk uses up no more than a few of very many numbers.
+//! Names are untrusted. What can't be opened counts only if its number is near the highest that is
+//! authentic: near enough for whatever was lost at once, so that junk uses up no more than a few of
+//! very many numbers.
 
 use std::sync::Arc;
 
@@ -40,7 +42,8 @@ struct Named {
 }
 
 impl History {
-    /// The highest number that a commit ever had, as far as anything tells. The chain is the history's, read in either way.
+    /// The highest number that a commit ever had, as far as anything tells. The chain is the
+    /// history's, read in either way.
     ///
     /// # Errors
     /// Store errors.
@@ -129,7 +132,8 @@ impl History {
             let last = |expiry: Expiry| expiry.ranges.last().map_or(Seq(0), |(_, last)| *last);
             self.opened::<Expiry>(at, name).map(|r| r.map(last))
         } else if names.parse_head(name).is_some() {
-            // Of a segment that is lost nothing else may tell; how many commits it had, this does not.
+            // Of a segment that is lost nothing else may tell; how many commits it had, this does
+            // not.
             self.opened::<HeadRecord>(at, name).map(|r| r.map(|head| head.first))
         } else {
             self.opened::<Proof>(at, name).map(|r| r.map(|_| *seq))
@@ -145,7 +149,8 @@ impl History {
         Ok(self.repository().read_record_at::<R>(at, name)?.map(|(_, record)| record))
     }
 
-    /// How many commits a segment that can't be opened may have had, besides its first: as many as its manifest has room for.
+    /// How many commits a segment that can't be opened may have had, besides its first: as many as
+    /// its manifest has room for.
     fn commits_at_most(&self, named: &Named) -> Result<u64> {
         if named.commits != NEAR {
             return Ok(0);

@@ -9,7 +9,8 @@ use crate::format::{Header, ObjectKind, SealedPrefix, limits};
 use crate::store::Created;
 
 impl Repository {
-    /// The whole object that holds a sealed body: prefix and seal. A reader has to know the `required` features.
+    /// The whole object that holds a sealed body: prefix and seal. A reader has to know the
+    /// `required` features.
     pub(crate) fn seal_object(
         &self,
         name: &str,
@@ -70,7 +71,8 @@ impl Repository {
         self.read_record_at(name, name)
     }
 
-    /// As [`Repository::read_record`], of one that was sealed under another name than it lies under: in the quarantine.
+    /// As [`Repository::read_record`], of one that was sealed under another name than it lies
+    /// under: in the quarantine.
     pub(crate) fn read_record_at<R: Record>(
         &self,
         at: &str,

@@ -18,11 +18,12 @@ impl Repository {
     /// Creates a repository in a store and opens it. Each secret gets a slot with a label.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] when there is one already, or what is left of one whose object `repository` is missing; store errors.
+    /// [`ErrorKind::Refused`] when there is one already, or what is left of one whose object
+    /// `repository` is missing; store errors.
     ///
     /// # Durability
-    /// When this returns, the repository and its slots survive a crash. The repository object comes last, so
-    /// one that exists has its slots.
+    /// When this returns, the repository and its slots survive a crash. The repository object comes
+    /// last, so one that exists has its slots.
     pub fn init(
         store: Arc<dyn Store>,
         secrets: &[(&Secret, &str)],

@@ -1,8 +1,9 @@
 //! Which page versions a commit consists of, and in which batches they are.
 //!
-//! The lineage of a commit is walked from its base to its own segment; of each page the last version not above the
-//! commit wins. This is done for a window of pages at a time, so that memory is bounded whatever the size of the database
-//! and the length of the chain: index blocks are read one by one and forgotten.
+//! The lineage of a commit is walked from its base to its own segment; of each page the last
+//! version not above the commit wins. This is done for a window of pages at a time, so that memory
+//! is bounded whatever the size of the database and the length of the chain: index blocks are read
+//! one by one and forgotten.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -70,10 +71,12 @@ impl<'a> PageMap<'a> {
         Ok(Self { commit, lineage, decoder: Decoder::new()?, next: 1 })
     }
 
-    /// The batches for the next window of pages, in the order of their first wanted page; `None` after the last.
+    /// The batches for the next window of pages, in the order of their first wanted page; `None`
+    /// after the last.
     ///
     /// # Errors
-    /// [`crate::error::ErrorKind::Damaged`] when an index block can't be opened or a page has no version.
+    /// [`crate::error::ErrorKind::Damaged`] when an index block can't be opened or a page has no
+    /// version.
     pub(crate) fn next_window(&mut self) -> Result<Option<Vec<Wanted>>> {
         match self.window()? {
             Some(Err(page)) => Err(Error::damaged(
@@ -129,7 +132,8 @@ impl<'a> PageMap<'a> {
     }
 }
 
-/// Whether the segments of a lineage have a version of each of a commit's pages, and those add up to its digest, as the indexes tell.
+/// Whether the segments of a lineage have a version of each of a commit's pages, and those add up
+/// to its digest, as the indexes tell.
 ///
 /// # Errors
 /// [`crate::error::ErrorKind::Damaged`] when an index block can't be opened; store errors.

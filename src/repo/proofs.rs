@@ -15,7 +15,8 @@ impl History {
         all_read(self, unread).map(|()| found)
     }
 
-    /// The stored verification results that can be read, and errors of the others. What those said nobody knows.
+    /// The stored verification results that can be read, and errors of the others. What those said
+    /// nobody knows.
     ///
     /// # Errors
     /// Store errors.

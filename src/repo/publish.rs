@@ -1,10 +1,11 @@
-//! A segment under way: collects sealed batches in page order, puts them inline or into parts, and makes the one
-//! object whose publication makes them a segment.
+//! A segment under way: collects sealed batches in page order, puts them inline or into parts, and
+//! makes the one object whose publication makes them a segment.
 //!
 //! Invariants:
-//! - A segment is published under the name and with the bytes that [`Prepared`] holds, however often that is tried.
-//! - Small segments are one object with one index block. The first block that is full moves all to parts, before any index
-//!   block was sealed, since index blocks hold offsets.
+//! - A segment is published under the name and with the bytes that [`Prepared`] holds, however
+//!   often that is tried.
+//! - Small segments are one object with one index block. The first block that is full moves all to
+//!   parts, before any index block was sealed, since index blocks hold offsets.
 //! - At most one index block, one inline buffer and the store's own buffers are in memory.
 
 use crate::codec::batch::{DataSeal, SealedBatch, index_bound};
@@ -30,7 +31,8 @@ pub(crate) struct SegmentWriter {
     batches: u64,
 }
 
-/// A page version on its way into a segment: the page, the commit as an index into the segment's, the digest.
+/// A page version on its way into a segment: the page, the commit as an index into the segment's,
+/// the digest.
 pub(crate) type Entry = (PageNo, u32, Digest);
 
 /// A segment whose parts are durable and whose object is made: all that is left is to publish it.
@@ -67,8 +69,8 @@ impl SegmentWriter {
         self.data.seal()
     }
 
-    /// Adds a batch. Batches come in the order of pages and then commits; `entries` are its versions, in the order of
-    /// its slots.
+    /// Adds a batch. Batches come in the order of pages and then commits; `entries` are its
+    /// versions, in the order of its slots.
     pub(crate) fn push(
         &mut self,
         batch: &SealedBatch,
@@ -95,8 +97,8 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Seals and appends the index block under way. Sealing fixes the offsets in it, so whether the data stays inline is
-    /// decided before.
+    /// Seals and appends the index block under way. Sealing fixes the offsets in it, so whether the
+    /// data stays inline is decided before.
     fn end_block(&mut self) -> Result<()> {
         if self.block.entries.is_empty() {
             return Ok(());
@@ -117,8 +119,8 @@ impl SegmentWriter {
         if self.data.has_room(bytes) { Ok(()) } else { self.move_to_parts() }
     }
 
-    /// Moves the data to parts. The offsets noted so far, none of them in a sealed index block yet, move behind the
-    /// part's header.
+    /// Moves the data to parts. The offsets noted so far, none of them in a sealed index block yet,
+    /// move behind the part's header.
     fn move_to_parts(&mut self) -> Result<()> {
         if self.data.move_to_parts()? {
             for batch in &mut self.block.batches {
@@ -170,7 +172,8 @@ impl SegmentWriter {
         Ok(Prepared { segment: self, bytes, head, commits: manifest.commits })
     }
 
-    /// Gives the commits their seqs, and each its share of the stored bytes, by the versions that it wrote.
+    /// Gives the commits their seqs, and each its share of the stored bytes, by the versions that
+    /// it wrote.
     fn number(&self, first: Seq, mut commits: Vec<CommitRecord>) -> Vec<CommitRecord> {
         let mut seq = first;
         let (mut versions, mut stored) = (self.versions, self.data.stored());
@@ -188,8 +191,8 @@ impl SegmentWriter {
 }
 
 impl Prepared {
-    /// Publishes the segment and acknowledges it. After an error it may be tried again: the same bytes count as the same
-    /// try.
+    /// Publishes the segment and acknowledges it. After an error it may be tried again: the same
+    /// bytes count as the same try.
     ///
     /// # Errors
     /// As [`Writer::publish`].

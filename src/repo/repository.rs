@@ -1,4 +1,5 @@
-//! A repository that is open: its identity, its store, its keys, and where this machine keeps what it remembers.
+//! A repository that is open: its identity, its store, its keys, and where this machine keeps what
+//! it remembers.
 
 use std::path::PathBuf;
 use std::sync::Arc;

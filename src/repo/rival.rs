@@ -1,8 +1,9 @@
-//! Whether somebody else follows a history: a courtesy to people, who are asked before a second follower supersedes the first.
-//! Nothing that is safe depends on it ([`super::term`] does that).
+//! Whether somebody else follows a history: a courtesy to people, who are asked before a second
+//! follower supersedes the first. Nothing that is safe depends on it ([`super::term`] does that).
 //!
-//! A follower shows that it is there by claiming its term, by publishing in it, and while nothing happens by leaving a *sign* now
-//! and then; the last sign of one that was stopped says so. A sign is a claim once more, under another name.
+//! A follower shows that it is there by claiming its term, by publishing in it, and while nothing
+//! happens by leaving a *sign* now and then; the last sign of one that was stopped says so. A sign
+//! is a claim once more, under another name.
 
 use std::time::Duration;
 
@@ -25,7 +26,8 @@ pub(crate) const WATCH: &str = "watch";
 /// The role in a follower's last sign.
 pub(crate) const GONE: &str = "gone";
 
-/// A follower of another machine, account or container that seems to be there, by the storage's clock and ours.
+/// A follower of another machine, account or container that seems to be there, by the storage's
+/// clock and ours.
 ///
 /// # Errors
 /// Store errors; [`ErrorKind::Damaged`] when the claim can't be opened.
@@ -48,8 +50,8 @@ pub(crate) fn rival(history: &History, now: Timestamp) -> Result<Option<WriterCl
         if mine(prefix.object) {
             return Ok(None);
         }
-        // A follower may go on in a term that a backup claimed, or that it claimed itself before it was started again. Then a sign says
-        // who it is now.
+        // A follower may go on in a term that a backup claimed, or that it claimed itself before it
+        // was started again. Then a sign says who it is now.
         let (shown_by, sign) = match last_sign(history, term)? {
             Some((Some(sign), at)) => (sign, at),
             Some((None, at)) => (claim, at),
@@ -68,7 +70,8 @@ pub(crate) fn rival(history: &History, now: Timestamp) -> Result<Option<WriterCl
     Ok(None)
 }
 
-/// The newest sign in a term, if it can be read, and when it was left, or long ago; `None` if it says that its follower is gone.
+/// The newest sign in a term, if it can be read, and when it was left, or long ago; `None` if it
+/// says that its follower is gone.
 fn last_sign(history: &History, term: Term) -> Result<Option<(Option<WriterClaim>, Timestamp)>> {
     let names = history.names();
     let listed = history.repository().store().list(&names.signs())?;
@@ -93,7 +96,8 @@ pub(crate) struct Signs {
 }
 
 impl Signs {
-    /// A follower begins. In a term that was claimed before, by a backup or another run, the claim does not tell of it.
+    /// A follower begins. In a term that was claimed before, by a backup or another run, the claim
+    /// does not tell of it.
     ///
     /// # Errors
     /// Store errors.
@@ -153,7 +157,8 @@ fn sign(writer: &mut Writer, gone: bool, now: Timestamp) -> Result<()> {
     }
 }
 
-/// Whether it was a process of this machine, which is gone: there is none of that number, or one that began later.
+/// Whether it was a process of this machine, which is gone: there is none of that number, or one
+/// that began later.
 fn is_dead(claim: &WriterClaim) -> bool {
     let processes = std::path::Path::new("/proc");
     if claim.host != host() || !processes.join("self").exists() {
@@ -163,8 +168,8 @@ fn is_dead(claim: &WriterClaim) -> bool {
     !process.exists() || began(&process).is_some_and(|began| began > claim.since)
 }
 
-/// When a process began, or up to three seconds before: the kernel's times are rounded. Numbers of processes are used again, in a container that
-/// starts anew even at once.
+/// When a process began, or up to three seconds before: the kernel's times are rounded. Numbers of
+/// processes are used again, in a container that starts anew even at once.
 fn began(process: &std::path::Path) -> Option<Timestamp> {
     let stat = std::fs::read_to_string(process.join("stat")).ok()?;
     // The second field is a name in parentheses, which may hold anything.

@@ -1,7 +1,9 @@
-//! How a history's chain is read, and compared with what this machine saw of it: a repository that was set back to an earlier state is noticed.
+//! How a history's chain is read, and compared with what this machine saw of it: a repository that
+//! was set back to an earlier state is noticed.
 //!
-//! Invariant: a commit that was seen and never acknowledged may be superseded by a writer of a higher term: that is no setback. A commit that
-//! was acknowledged here was seen, too, and is held to more strictly by [`super::writer`].
+//! Invariant: a commit that was seen and never acknowledged may be superseded by a writer of a
+//! higher term: that is no setback. A commit that was acknowledged here was seen, too, and is held
+//! to more strictly by [`super::writer`].
 
 use std::collections::HashSet;
 
@@ -18,24 +20,25 @@ impl History {
     /// Its segments, from the first to the newest.
     ///
     /// # Errors
-    /// Store errors; [`ErrorKind::Damaged`] when the chain is broken, or ends earlier than it did when this machine last
-    /// saw it.
+    /// Store errors; [`ErrorKind::Damaged`] when the chain is broken, or ends earlier than it did
+    /// when this machine last saw it.
     pub fn chain(&self) -> Result<Chain> {
         self.as_seen(&|| Chain::load(self))
     }
 
-    /// Its segments around what is missing or can't be read, for whoever only reads: [`Chain::holes`] says where something is missing.
-    /// Of a history that is whole it is the same as [`History::chain`].
+    /// Its segments around what is missing or can't be read, for whoever only reads:
+    /// [`Chain::holes`] says where something is missing. Of a history that is whole it is the same
+    /// as [`History::chain`].
     ///
     /// # Errors
-    /// Store errors; [`ErrorKind::Damaged`] when the history ends earlier than it did when this machine last saw it, and nothing tells that
-    /// its newest segments are damaged.
+    /// Store errors; [`ErrorKind::Damaged`] when the history ends earlier than it did when this
+    /// machine last saw it, and nothing tells that its newest segments are damaged.
     pub fn readable_chain(&self) -> Result<Chain> {
         self.as_seen(&|| Chain::load_readable(self, &HashSet::new()))
     }
 
-    /// Reads a chain, and compares it with what this machine has seen. A listing is no moment: only what it shows twice is
-    /// so.
+    /// Reads a chain, and compares it with what this machine has seen. A listing is no moment: only
+    /// what it shows twice is so.
     fn as_seen(&self, load: &dyn Fn() -> Result<Chain>) -> Result<Chain> {
         let seen = seen::read(self);
         let compare = |chain: &Chain| match chain.holes().iter().all(|hole| hole.above.is_some()) {
@@ -103,7 +106,8 @@ pub(crate) fn check(history: &History, chain: &Chain, seen: Option<&Seen>) -> Re
     Ok(())
 }
 
-/// Makes sure that a commit which was acknowledged to this machine is on the chain, or was once and expired.
+/// Makes sure that a commit which was acknowledged to this machine is on the chain, or was once and
+/// expired.
 ///
 /// # Errors
 /// [`ErrorKind::Damaged`] when it is not.

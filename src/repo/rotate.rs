@@ -1,19 +1,24 @@
 //! Rotation of keys: a new master key seals what is stored from now on.
 //!
-//! A slot can be written anew only with its secret, since it wraps the keyring symmetrically. So a rotation needs every secret
-//! that is to go on opening the repository. It has two steps, so that nobody ever seals under a key that another one lacks:
+//! A slot can be written anew only with its secret, since it wraps the keyring symmetrically. So a
+//! rotation needs every secret that is to go on opening the repository. It has two steps, so that
+//! nobody ever seals under a key that another one lacks:
 //!
-//! 1. *Announce*: every secret gets a slot that also has the new key, behind which the old one still seals.
-//! 2. *Complete*: every secret gets a slot in which the new key seals; these are read back and opened; then all that was there
-//!    before goes, and the slots of the first step.
+//! 1. *Announce*: every secret gets a slot that also has the new key, behind which the old one
+//!    still seals.
+//! 2. *Complete*: every secret gets a slot in which the new key seals; these are read back and
+//!    opened; then all that was there before goes, and the slots of the first step.
 //!
 //! Invariants:
-//! - At every moment each secret opens everything that is stored, a secret whose slot is removed excepted.
-//! - Nobody seals under the new key before every secret has it. So until the second step begins it can be withdrawn.
-//! - Once it has announced, a rotation lists the slots. Of two that race at least one sees the other's, withdraws its own and
-//!   answers [`ErrorKind::Busy`]. One that begins later takes over the key that the other announced. So no key that was
-//!   used is lost, however slow either is; but slots of the slower one may remain besides, and it answers `Busy`: the next
-//!   rotation removes them.
+//! - At every moment each secret opens everything that is stored, a secret whose slot is removed
+//!   excepted.
+//! - Nobody seals under the new key before every secret has it. So until the second step begins it
+//!   can be withdrawn.
+//! - Once it has announced, a rotation lists the slots. Of two that race at least one sees the
+//!   other's, withdraws its own and answers [`ErrorKind::Busy`]. One that begins later takes over
+//!   the key that the other announced. So no key that was used is lost, however slow either is; but
+//!   slots of the slower one may remain besides, and it answers `Busy`: the next rotation removes
+//!   them.
 //! - Of others' slots, none goes that was not there when the rotation began.
 
 use std::collections::BTreeSet;
@@ -33,15 +38,19 @@ pub(crate) const RECOVERY_LABEL: &str = "recovery key";
 /// What becomes of the slots.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RotateOptions<'a> {
-    /// The secrets that go on opening the repository, the one that opened it included; with what to call them in errors.
+    /// The secrets that go on opening the repository, the one that opened it included; with what to
+    /// call them in errors.
     pub secrets: &'a [(&'a Secret, &'a str)],
-    /// A recovery key that takes the place of all recovery keys so far, of those among the secrets too.
+    /// A recovery key that takes the place of all recovery keys so far, of those among the secrets
+    /// too.
     pub new_recovery: Option<&'a Secret>,
-    /// Whether slots that none of the secrets opens are removed. Otherwise they are a reason to refuse.
+    /// Whether slots that none of the secrets opens are removed. Otherwise they are a reason to
+    /// refuse.
     pub remove_others: bool,
 }
 
-/// A rotation that was announced: every secret has the new key, and nothing was sealed under it yet.
+/// A rotation that was announced: every secret has the new key, and nothing was sealed under it
+/// yet.
 #[derive(Debug)]
 pub struct Rotation<'a> {
     repository: Repository,
@@ -77,23 +86,26 @@ pub struct Rotated {
 }
 
 impl Repository {
-    /// Begins to bring in a new master key: every secret gets to know it. It is used once [`Rotation::complete`] is called; a
-    /// rotation that is dropped instead leaves slots behind that do no harm, and that the next one removes.
+    /// Begins to bring in a new master key: every secret gets to know it. It is used once
+    /// [`Rotation::complete`] is called; a rotation that is dropped instead leaves slots behind
+    /// that do no harm, and that the next one removes.
     ///
-    /// Whoever has the repository open takes in the new key when it meets an object that is sealed under it, and a writer
-    /// now and then by itself; until then it goes on under the key so far.
+    /// Whoever has the repository open takes in the new key when it meets an object that is sealed
+    /// under it, and a writer now and then by itself; until then it goes on under the key so far.
     ///
     /// # Errors
-    /// [`ErrorKind::WrongKey`] when one of the secrets opens no slot; [`ErrorKind::Refused`] when there are slots that none of
-    /// them opens, or ones that have keys which none of them has, or when the keyring is full; [`ErrorKind::Busy`] when
-    /// slots come or go meanwhile; store errors. After any of them everything is as before, but for slots that could not
-    /// be withdrawn because the store failed.
+    /// [`ErrorKind::WrongKey`] when one of the secrets opens no slot; [`ErrorKind::Refused`] when
+    /// there are slots that none of them opens, or ones that have keys which none of them has, or
+    /// when the keyring is full; [`ErrorKind::Busy`] when slots come or go meanwhile; store errors.
+    /// After any of them everything is as before, but for slots that could not be withdrawn because
+    /// the store failed.
     pub fn rotate<'a>(&self, options: &RotateOptions<'a>) -> Result<Rotation<'a>> {
         self.rotate_once_shown(options, || Ok(()))
     }
 
-    /// As [`Repository::rotate`]; `show` is called when nothing is known to stand in its way and nothing was written. A new recovery key has to
-    /// be shown by then: one that a kill left behind unseen would be the only one with the newest keys, and nobody could rotate again.
+    /// As [`Repository::rotate`]; `show` is called when nothing is known to stand in its way and
+    /// nothing was written. A new recovery key has to be shown by then: one that a kill left behind
+    /// unseen would be the only one with the newest keys, and nobody could rotate again.
     ///
     /// # Errors
     /// As [`Repository::rotate`], and those of `show`.
@@ -222,8 +234,9 @@ impl Rotation<'_> {
     /// Puts the new key to use and removes what was there before.
     ///
     /// # Errors
-    /// Store errors, after which some slots may have the new key in use and others not. All open everything, and another
-    /// rotation leaves only its own. [`ErrorKind::Busy`] when all was done, but somebody else changed the slots meanwhile.
+    /// Store errors, after which some slots may have the new key in use and others not. All open
+    /// everything, and another rotation leaves only its own. [`ErrorKind::Busy`] when all was done,
+    /// but somebody else changed the slots meanwhile.
     ///
     /// # Durability
     /// Old slots are deleted once all new ones are durable, and were read back and opened.

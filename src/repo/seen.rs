@@ -1,11 +1,13 @@
-//! What this machine has seen of a history, so that it notices a repository that was set back to an earlier state.
+//! What this machine has seen of a history, so that it notices a repository that was set back to an
+//! earlier state.
 //!
-//! Nothing in a repository can tell that its newest objects were deleted, or that all of it is last month's copy: seals
-//! and digests are those of then. What this machine saw can.
+//! Nothing in a repository can tell that its newest objects were deleted, or that all of it is last
+//! month's copy: seals and digests are those of then. What this machine saw can.
 //!
-//! Invariants: a cache; without it nothing is noticed, and nothing else is lost. A commit that was seen and never
-//! acknowledged may be superseded by a writer of a higher term: that is no setback. A commit that was acknowledged here was seen, too,
-//! and is held to more strictly by [`super::writer`]. Of a history that is gone as a whole [`super::absent`] tells.
+//! Invariants: a cache; without it nothing is noticed, and nothing else is lost. A commit that was
+//! seen and never acknowledged may be superseded by a writer of a higher term: that is no setback.
+//! A commit that was acknowledged here was seen, too, and is held to more strictly by
+//! [`super::writer`]. Of a history that is gone as a whole [`super::absent`] tells.
 
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
@@ -27,12 +29,14 @@ pub(crate) struct Seen {
     /// The term of its segment.
     pub(super) term: Term,
     pub(super) digest: Digest,
-    /// When it was captured, in microseconds; unknown of one that was acknowledged here and not looked at since.
+    /// When it was captured, in microseconds; unknown of one that was acknowledged here and not
+    /// looked at since.
     pub(super) time: Option<i64>,
     /// When that one was last confirmed here.
     #[serde(skip)]
     pub(super) confirmed: Option<i64>,
-    /// The newest commit that was acknowledged here: it is on the chain for good, or a policy let it go.
+    /// The newest commit that was acknowledged here: it is on the chain for good, or a policy let
+    /// it go.
     #[serde(skip)]
     pub(super) acknowledged: Option<Head>,
 }
@@ -63,7 +67,8 @@ impl fmt::Display for Seen {
 /// Forgets what was seen and acknowledged: the repository is as it should be.
 ///
 /// # Errors
-/// [`ErrorKind::Busy`] when a process of this machine writes to the history; when it can't be removed.
+/// [`ErrorKind::Busy`] when a process of this machine writes to the history; when it can't be
+/// removed.
 pub(crate) fn forget(history: &History) -> Result<()> {
     forget_dir(state::dir_of(history), &format!("history {:?}", history.name()))
 }
@@ -94,7 +99,8 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// The highest number that this machine remembers of a history, even if it forgot the rest, by the history's folder.
+/// The highest number that this machine remembers of a history, even if it forgot the rest, by the
+/// history's folder.
 ///
 /// # Errors
 /// When what it remembers is there and can't be read.
@@ -137,7 +143,8 @@ pub(super) fn read_from(dir: &Path) -> Option<Seen> {
     Some(Seen { acknowledged: head, ..newest })
 }
 
-/// Whether somebody said that the history of a folder is gone or set back on purpose, and no commit of it was seen since.
+/// Whether somebody said that the history of a folder is gone or set back on purpose, and no commit
+/// of it was seen since.
 pub(super) fn is_accepted(dir: &Path) -> bool {
     local::read(&dir.join("accepted")).is_ok() && read_from(dir).is_none()
 }
@@ -154,10 +161,12 @@ pub(super) fn write(history: &History, seen: &Seen) -> io::Result<()> {
     Ok(())
 }
 
-/// Forgets what this machine saw of a history, so that one which was set back on purpose is taken as it is.
+/// Forgets what this machine saw of a history, so that one which was set back on purpose is taken
+/// as it is.
 ///
 /// # Errors
-/// [`ErrorKind::Busy`] when a process of this machine writes to the history; when the local state can't be removed.
+/// [`ErrorKind::Busy`] when a process of this machine writes to the history; when the local state
+/// can't be removed.
 pub fn accept_rollback(history: &History) -> Result<()> {
     forget(history)
 }

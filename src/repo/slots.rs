@@ -1,10 +1,12 @@
 //! Key slots, and the keyring that each of them wraps for one secret.
 //!
-//! Several slots may open with one secret: a rotation of keys that was interrupted leaves such behind. Then their keyrings
-//! together are the keyring, so that no key that was ever in use is passed over.
+//! Several slots may open with one secret: a rotation of keys that was interrupted leaves such
+//! behind. Then their keyrings together are the keyring, so that no key that was ever in use is
+//! passed over.
 //!
-//! Invariants: a slot object is never overwritten; the last slot that opens can't be removed; the cost that a stored slot
-//! asks for is bounded before it is paid; the last key of a keyring is the one that seals.
+//! Invariants: a slot object is never overwritten; the last slot that opens can't be removed; the
+//! cost that a stored slot asks for is bounded before it is paid; the last key of a keyring is the
+//! one that seals.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -69,8 +71,8 @@ pub(crate) fn list_slots(store: &dyn Store) -> Result<Vec<SlotId>> {
 /// A slot with what could be read of it.
 pub(crate) type Read = (SlotId, Result<SlotObject>);
 
-/// All slots with what could be read of them, sorted by age. A slot of another repository, such as an interrupted `init`
-/// leaves behind, opens nothing here and counts as damaged.
+/// All slots with what could be read of them, sorted by age. A slot of another repository, such as
+/// an interrupted `init` leaves behind, opens nothing here and counts as damaged.
 pub(crate) fn read_slots(store: &dyn Store, repository: RepositoryId) -> Result<Vec<Read>> {
     let slots = read_any(store)?;
     Ok(slots.into_iter().map(|(id, slot)| (id, of_repository(slot, repository))).collect())
@@ -88,8 +90,8 @@ pub(super) fn read_any(store: &dyn Store) -> Result<Vec<Read>> {
                 None => gone = true,
             }
         }
-        // Slots that vanished may have been replaced by others, which the listing did not have yet; it may have had
-        // neither.
+        // Slots that vanished may have been replaced by others, which the listing did not have yet;
+        // it may have had neither.
         if !gone && !slots.is_empty() {
             break;
         }
@@ -173,7 +175,8 @@ pub(crate) fn join(keyring: &mut Keyring, slot: &SlotFront, other: &Keyring) -> 
 /// Finds the slots that the secret opens, and opens them.
 ///
 /// # Errors
-/// [`ErrorKind::WrongKey`] when no slot opens; [`ErrorKind::Damaged`] when the one that might have is damaged.
+/// [`ErrorKind::WrongKey`] when no slot opens; [`ErrorKind::Damaged`] when the one that might have
+/// is damaged.
 pub(crate) fn open_slots(
     store: &dyn Store,
     repository: RepositoryId,

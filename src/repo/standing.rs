@@ -1,20 +1,23 @@
 //! Which segments are on the chain for good, though other writers may be at work.
 //!
-//! A writer that claimed a term looks for the newest segment and builds on it, maybe much later. So between its
-//! look and its publication another segment may become the newest one, which then loses. Before it builds on a
-//! segment, a writer publishes which one that is: its *head*. Then it looks again, and goes on only if that
-//! segment is the newest still.
+//! A writer that claimed a term looks for the newest segment and builds on it, maybe much later. So
+//! between its look and its publication another segment may become the newest one, which then
+//! loses. Before it builds on a segment, a writer publishes which one that is: its *head*. Then it
+//! looks again, and goes on only if that segment is the newest still.
 //!
-//! Invariant: of a chain that was read, and of the heads that were listed after it was read, every later newest
-//! segment descends from the chain's newest segment, or from one of those heads. A head that was not listed was
-//! published later; its writer looked again after that, and found what the chain has or what follows on it. A head that is gone by then
-//! was one of a term that is over: something of a later term was published. So the log is listed once more after the heads, and if it has
-//! that, the chain was read too long ago to tell anything. Nor does a head tell anything whose segment can't be found, if its writer may have
-//! gone on meanwhile: so the log is listed again then.
+//! Invariant: of a chain that was read, and of the heads that were listed after it was read, every
+//! later newest segment descends from the chain's newest segment, or from one of those heads. A
+//! head that was not listed was published later; its writer looked again after that, and found what
+//! the chain has or what follows on it. A head that is gone by then was one of a term that is over:
+//! something of a later term was published. So the log is listed once more after the heads, and if
+//! it has that, the chain was read too long ago to tell anything. Nor does a head tell anything
+//! whose segment can't be found, if its writer may have gone on meanwhile: so the log is listed
+//! again then.
 //!
-//! A head that can't be read may name any segment. While its term is above the newest segment's, nobody knows what its writer builds
-//! on: nothing of the log may be deleted, nothing may expire, and no commit is settled. The next segment of a term that is no lower
-//! puts an end to that, and so does a repair. A term that nobody claimed has no writer: a head of it is junk.
+//! A head that can't be read may name any segment. While its term is above the newest segment's,
+//! nobody knows what its writer builds on: nothing of the log may be deleted, nothing may expire,
+//! and no commit is settled. The next segment of a term that is no lower puts an end to that, and
+//! so does a repair. A term that nobody claimed has no writer: a head of it is junk.
 
 use std::collections::HashSet;
 
@@ -35,12 +38,13 @@ use crate::types::{SegmentId, Seq, Term, WriterToken};
 pub(crate) struct Standing {
     /// The segments that their chains consist of.
     segments: HashSet<String>,
-    /// The last commit that all those chains have in common with the chain: no other writer can take it away, and the numbers
-    /// behind it may get other content. `None` if that is so for all.
+    /// The last commit that all those chains have in common with the chain: no other writer can
+    /// take it away, and the numbers behind it may get other content. `None` if that is so for all.
     settled: Option<Seq>,
     /// A head that counts and can't be read: its writer may build on anything.
     unknown: Option<Problem>,
-    /// Whether a writer of a later term than the chain's went on since the chain was read, maybe from below its newest commits.
+    /// Whether a writer of a later term than the chain's went on since the chain was read, maybe
+    /// from below its newest commits.
     outdated: bool,
 }
 
@@ -81,7 +85,8 @@ impl Standing {
         let newest = chain.states().next_back().map(|commit| commit.seq);
         let mut standing = Self { settled: newest, ..Self::default() };
         let (heads, unread) = heads(history, newest_term(chain))?;
-        // Only now: heads that are gone by now are those of terms that are over, because of what was published later.
+        // Only now: heads that are gone by now are those of terms that are over, because of what
+        // was published later.
         if is_outdated(history, chain)? {
             (standing.settled, standing.outdated) = (None, true);
             return Ok(standing);
@@ -117,12 +122,14 @@ impl Standing {
         let at = LogName { term: head.written, first: head.first };
         let Some(rival) = Chain::ending_in(history, at, head.segment)? else {
             let found = find(history, at, head)?;
-            // What it names may have been merged and be deleted, or half so, since its writer went on: after the log was listed.
+            // What it names may have been merged and be deleted, or half so, since its writer went
+            // on: after the log was listed.
             if is_outdated(history, chain)? {
                 (self.settled, self.outdated) = (None, true);
                 return Ok(());
             }
-            // Where it is gone, its writer finds so when it looks for the parent of what it published.
+            // Where it is gone, its writer finds so when it looks for the parent of what it
+            // published.
             let Some(name) = found else { return Ok(()) };
             self.settled = None;
             let what = "is what another writer builds on, and leads to nothing that can be read";
@@ -136,12 +143,14 @@ impl Standing {
         Ok(())
     }
 
-    /// Whether an object of the log, or a merged segment, may be part of what another writer builds on.
+    /// Whether an object of the log, or a merged segment, may be part of what another writer builds
+    /// on.
     pub(crate) fn needs(&self, name: &str) -> bool {
         self.unknown.is_some() || self.outdated || self.segments.contains(name)
     }
 
-    /// Whether the chain was read too long ago to tell what is on it for good: it has to be read again.
+    /// Whether the chain was read too long ago to tell what is on it for good: it has to be read
+    /// again.
     pub(crate) fn is_outdated(&self) -> bool {
         self.outdated
     }
@@ -165,7 +174,8 @@ fn find(history: &History, at: LogName, head: &HeadRecord) -> Result<Option<Stri
     Ok(merged.into_iter().find(is_it))
 }
 
-/// Whether something was published in a later term than the chain's since the chain was read: it may stand on less than all of the chain.
+/// Whether something was published in a later term than the chain's since the chain was read: it
+/// may stand on less than all of the chain.
 fn is_outdated(history: &History, chain: &Chain) -> Result<bool> {
     // Where the newest segments can't be read, another one's may be passed over for good.
     if chain.holes().last().is_some_and(|hole| hole.above.is_none()) {
@@ -175,13 +185,14 @@ fn is_outdated(history: &History, chain: &Chain) -> Result<bool> {
     Ok(later_than(history, &listed, newest_term(chain))?.is_some())
 }
 
-/// The last commit up to which two chains are the same. The same content behind a difference is another commit: two writers may
-/// take what an application did apart in different ways.
+/// The last commit up to which two chains are the same. The same content behind a difference is
+/// another commit: two writers may take what an application did apart in different ways.
 fn common(ours: &Chain, theirs: &Chain) -> Option<Seq> {
     let mut others = theirs.states().peekable();
     let mut common = None;
     for commit in ours.states() {
-        // What expired may be left out of a merged segment of the one, and still be in one of the other.
+        // What expired may be left out of a merged segment of the one, and still be in one of the
+        // other.
         let expired = |seq| ours.expired().contains(seq);
         while let Some(other) = others.next_if(|other| other.seq < commit.seq) {
             if !expired(other.seq) {
@@ -206,14 +217,15 @@ pub(crate) fn unread(history: &History, chain: &Chain) -> Result<Unread> {
     sorted(history, chain, unread)
 }
 
-/// The term of the newest segment of the log; that of a merged one says nothing of when its commits were written.
+/// The term of the newest segment of the log; that of a merged one says nothing of when its commits
+/// were written.
 fn newest_term(chain: &Chain) -> Term {
     let newest = chain.newest().filter(|segment| !segment.is_merged());
     newest.map_or(Term(0), |segment| segment.manifest.term)
 }
 
-/// Sorts heads that can't be read. They were listed before the claims are: a writer claims its term before it publishes its head, and
-/// its claim stays until something of a higher term is published.
+/// Sorts heads that can't be read. They were listed before the claims are: a writer claims its term
+/// before it publishes its head, and its claim stays until something of a higher term is published.
 fn sorted(history: &History, chain: &Chain, unread: Vec<Unreadable>) -> Result<Unread> {
     let mut sorted = Unread::default();
     if unread.is_empty() {

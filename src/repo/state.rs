@@ -1,5 +1,6 @@
-//! What this machine remembers of a history: the term that it writes in, the head that it published, where in the
-//! source it left off. All of it is a cache; deleting it costs a scan and a new term, never data.
+//! What this machine remembers of a history: the term that it writes in, the head that it
+//! published, where in the source it left off. All of it is a cache; deleting it costs a scan and a
+//! new term, never data.
 //!
 //! ```text
 //! <state dir>/<repository id>/<history id>/
@@ -15,8 +16,8 @@
 //!             which repository was there (see `place`)
 //! ```
 //!
-//! Invariant: but for its `next`, the state is written after what it speaks of was published and acknowledged. A state that is
-//! older than the repository is noticed when it is used.
+//! Invariant: but for its `next`, the state is written after what it speaks of was published and
+//! acknowledged. A state that is older than the repository is noticed when it is used.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -75,8 +76,9 @@ pub(crate) struct State {
     version: u32,
     pub(crate) term: Term,
     pub(crate) token: WriterToken,
-    /// Tokens of terms that were about to be claimed. Nothing was published in those terms by this machine; whoever has a copy of
-    /// this state may be at work in one of them, and goes on from `head`, or from what came behind it.
+    /// Tokens of terms that were about to be claimed. Nothing was published in those terms by this
+    /// machine; whoever has a copy of this state may be at work in one of them, and goes on from
+    /// `head`, or from what came behind it.
     #[serde(default)]
     pub(crate) claiming: Vec<WriterToken>,
     /// The highest term up to which, from the head's on, only prunes claimed a turn.
@@ -99,16 +101,18 @@ pub(crate) struct State {
     #[serde(default)]
     pub(crate) acknowledged: Option<Head>,
     pub(crate) position: Option<Position>,
-    /// Whether transactions may have come and gone between the head and the position: they left nothing that differs.
+    /// Whether transactions may have come and gone between the head and the position: they left
+    /// nothing that differs.
     #[serde(default)]
     pub(crate) gap: bool,
-    /// What was about to be published, and where in the source that ends: a run that dies before it remembers the new head
-    /// finds its place all the same.
+    /// What was about to be published, and where in the source that ends: a run that dies before it
+    /// remembers the new head finds its place all the same.
     #[serde(default)]
     pub(crate) next: Option<(Head, Option<Position>)>,
     /// The database that the history follows on this machine.
     pub(crate) source: String,
-    /// When a backup last ran to its end here, in microseconds, whether or not it published anything.
+    /// When a backup last ran to its end here, in microseconds, whether or not it published
+    /// anything.
     pub(crate) last_run: Option<i64>,
 }
 
@@ -158,7 +162,8 @@ impl StateDir {
         local::operation("locks its state").map_err(failed)?;
         disk::make_dirs(&dir).map_err(failed)?;
         let lock = local::lock_file(&path).map_err(failed)?;
-        // A child process that was just forked has the file of a lock that was let go, until it runs its program.
+        // A child process that was just forked has the file of a lock that was let go, until it
+        // runs its program.
         let until = Instant::now() + LOCK_PATIENCE;
         let mut locked = lock.try_lock();
         while matches!(locked, Err(TryLockError::WouldBlock)) && Instant::now() < until && waits() {
@@ -183,7 +188,8 @@ impl StateDir {
         self.dir.join(name)
     }
 
-    /// Shows that a follower is at work whose position is remembered, as long as the answer lives: see [`is_followed`].
+    /// Shows that a follower is at work whose position is remembered, as long as the answer lives:
+    /// see [`is_followed`].
     pub(crate) fn show_following(&self) -> Result<File> {
         let path = self.path("following");
         let show = || {
@@ -215,7 +221,8 @@ pub(crate) fn is_followed(history: &History) -> Result<bool> {
     is_held(history, "following", File::try_lock_shared)
 }
 
-/// Whether somebody holds the lock right now. A child that was just forked may hold one that was let go.
+/// Whether somebody holds the lock right now. A child that was just forked may hold one that was
+/// let go.
 pub(crate) fn is_locked(history: &History) -> Result<bool> {
     is_held(history, "lock", File::try_lock)
 }
@@ -271,7 +278,8 @@ pub(super) fn known_from(dir: &Path) -> Option<Known> {
 pub(super) fn read_from(dir: &Path) -> Result<Option<State>> {
     let path = dir.join("state");
     match local::operation("reads its state").and_then(|()| local::read(&path)) {
-        // What doesn't parse was cut off by a crash, or is of another version: a cache, so do without.
+        // What doesn't parse was cut off by a crash, or is of another version: a cache, so do
+        // without.
         Ok(bytes) => Ok(serde_json::from_slice::<State>(&bytes)
             .ok()
             .filter(|state| state.version == VERSION)),
@@ -289,7 +297,8 @@ fn waits() -> bool {
     true
 }
 
-/// When a backup of the history last ran to its end on this machine, whether or not there was anything new.
+/// When a backup of the history last ran to its end on this machine, whether or not there was
+/// anything new.
 ///
 /// # Errors
 /// When the local state can't be read.

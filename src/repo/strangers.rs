@@ -81,7 +81,8 @@ fn among(store: &dyn Store, names: HistoryNames, found: &mut Strangers) -> Resul
 }
 
 impl Repository {
-    /// What is not known among the folders of histories. `bare` are those that have neither a description nor segments.
+    /// What is not known among the folders of histories. `bare` are those that have neither a
+    /// description nor segments.
     pub(super) fn strangers(&self, bare: &[HistoryId]) -> Result<Strangers> {
         let mut found = Strangers::default();
         for (name, _) in self.store().look(names::HISTORIES)? {

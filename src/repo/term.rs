@@ -1,9 +1,11 @@
 //! Terms: whose turn it is at a history, claimed with nothing but create-if-absent.
 //!
-//! Whoever writes claims the next term by creating `writers/<term>`, and only then looks at the chain. A term is in force while the
-//! next one is absent and its own claim is there; old claims are deleted in ascending order, so both can't be missed.
+//! Whoever writes claims the next term by creating `writers/<term>`, and only then looks at the
+//! chain. A term is in force while the next one is absent and its own claim is there; old claims
+//! are deleted in ascending order, so both can't be missed.
 //!
-//! Who only merges and deletes claims a term too, under the role `prune`, which is a promise: nothing is ever published to the log in it.
+//! Who only merges and deletes claims a term too, under the role `prune`, which is a promise:
+//! nothing is ever published to the log in it.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::writer::WriterClaim;
@@ -63,8 +65,9 @@ impl Claim {
             .with_object(names.writers()))
     }
 
-    /// Makes sure that this machine's clock is not far from the storage's, which tells when a claim was made that is not old. With a clock
-    /// that is wrong by months everything would expire, and what is being written would be deleted as if it were left behind.
+    /// Makes sure that this machine's clock is not far from the storage's, which tells when a claim
+    /// was made that is not old. With a clock that is wrong by months everything would expire, and
+    /// what is being written would be deleted as if it were left behind.
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] when it is; store errors.
@@ -91,8 +94,8 @@ impl Claim {
     }
 }
 
-/// Whether the claim is the newest: the next term is absent, and this one is there, and ours. A claim that another one lost the
-/// race with may still come after both were deleted.
+/// Whether the claim is the newest: the next term is absent, and this one is there, and ours. A
+/// claim that another one lost the race with may still come after both were deleted.
 pub(crate) fn in_force(history: &History, claim: Claim) -> Result<bool> {
     let store = history.repository().store();
     let names = history.names();
@@ -113,8 +116,9 @@ pub(crate) fn quiet_since(history: &History, term: Term, mine: &[WriterToken]) -
     Ok(quiet_after(history, term, newest.next(), mine)? >= newest)
 }
 
-/// The highest term up to which, from one on, nobody claimed a turn but prunes, and writers of the tokens `mine`, which died
-/// before they did anything in it: no segment of the log can come from the terms in between.
+/// The highest term up to which, from one on, nobody claimed a turn but prunes, and writers of the
+/// tokens `mine`, which died before they did anything in it: no segment of the log can come from
+/// the terms in between.
 pub(crate) fn quiet_after(
     history: &History,
     term: Term,

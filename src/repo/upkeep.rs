@@ -1,9 +1,10 @@
-//! The little merging that writers do by themselves, so that a history stays quick to open and to restore whether or not
-//! anybody prunes it: neighbours of one size are merged as soon as there are many, and what they replaced is deleted later.
+//! The little merging that writers do by themselves, so that a history stays quick to open and to
+//! restore whether or not anybody prunes it: neighbours of one size are merged as soon as there are
+//! many, and what they replaced is deleted later.
 //!
-//! Invariants: no commit goes, whether it expired or not: that is a prune's business. Nothing that a writer acknowledges
-//! depends on it; when it fails, the next one does its work. Nothing is deleted while the last verification failed, or when this machine's
-//! clock is not the storage's.
+//! Invariants: no commit goes, whether it expired or not: that is a prune's business. Nothing that
+//! a writer acknowledges depends on it; when it fails, the next one does its work. Nothing is
+//! deleted while the last verification failed, or when this machine's clock is not the storage's.
 
 use std::time::Duration;
 
@@ -23,11 +24,13 @@ pub(crate) const EVERY: u32 = 16;
 /// How long what was replaced stays, for readers that are at it.
 pub(crate) const GRACE: Duration = Duration::from_secs(3600);
 
-/// Merges what is due, in a term that was claimed, and deletes what has been superfluous for long enough.
+/// Merges what is due, in a term that was claimed, and deletes what has been superfluous for long
+/// enough.
 ///
 /// # Errors
-/// [`crate::error::ErrorKind::Damaged`] when what is merged can't be read as it was stored; [`crate::error::ErrorKind::Refused`] when this
-/// machine's clock is far from the storage's; store errors.
+/// [`crate::error::ErrorKind::Damaged`] when what is merged can't be read as it was stored;
+/// [`crate::error::ErrorKind::Refused`] when this machine's clock is far from the storage's; store
+/// errors.
 pub(crate) fn run(
     history: &History,
     claim: Claim,

@@ -1,21 +1,26 @@
-//! The right to append to a history: a claimed [term](super::term), and what this machine remembers.
+//! The right to append to a history: a claimed [term](super::term), and what this machine
+//! remembers.
 //!
-//! A writer claims a term, and only then looks for the newest segment to build on. It publishes by creating
-//! `log/<term>-<first seq>`. Before it tells anyone that a commit is durable it looks again: the next term must be absent, and then its own present. So whatever was acknowledged was there before the next
-//! writer looked, and is on the next writer's chain. What a sleeper or a cloned machine publishes late was acknowledged
-//! to nobody, and is off the chain as soon as the next writer publishes.
+//! A writer claims a term, and only then looks for the newest segment to build on. It publishes by
+//! creating `log/<term>-<first seq>`. Before it tells anyone that a commit is durable it looks
+//! again: the next term must be absent, and then its own present. So whatever was acknowledged was
+//! there before the next writer looked, and is on the next writer's chain. What a sleeper or a
+//! cloned machine publishes late was acknowledged to nobody, and is off the chain as soon as the
+//! next writer publishes.
 //!
-//! One thing is left: a writer that claimed a term and published nothing in it protects nothing. If terms were claimed between the
-//! head's and its own, one of their holders may have looked before the head was published, and may publish a rival of the
-//! head late. So such a writer may not call the head safe before it has published behind it: it publishes a commit without
-//! pages, an *anchor*. Where no term lies between but those of prunes, only the head's own writer could publish late, and it
-//! would only go on from the head.
+//! One thing is left: a writer that claimed a term and published nothing in it protects nothing. If
+//! terms were claimed between the head's and its own, one of their holders may have looked before
+//! the head was published, and may publish a rival of the head late. So such a writer may not call
+//! the head safe before it has published behind it: it publishes a commit without pages, an
+//! *anchor*. Where no term lies between but those of prunes, only the head's own writer could
+//! publish late, and it would only go on from the head.
 //!
-//! A prune takes the turn too, and deletes what was merged. A writer that finds its term gone claims the next, and goes on if
-//! the chain still ends in its own newest segment, whose parts are all there.
+//! A prune takes the turn too, and deletes what was merged. A writer that finds its term gone
+//! claims the next, and goes on if the chain still ends in its own newest segment, whose parts are
+//! all there.
 //!
-//! Invariants: no lease, no clock. One process per machine and history, by a local lock. A writer that was superseded by
-//! another writer stops with [`ErrorKind::Superseded`].
+//! Invariants: no lease, no clock. One process per machine and history, by a local lock. A writer
+//! that was superseded by another writer stops with [`ErrorKind::Superseded`].
 
 use super::links::{Links, later_than, superseded, taken_over, too_short};
 use super::state::{Head, State, StateDir};
@@ -39,8 +44,8 @@ pub struct Writer {
     role: String,
     pub(crate) dir: StateDir,
     pub(crate) state: State,
-    /// What this process tried to publish behind the head, and where in the source that ends: any of it may be there, or come
-    /// to be there yet.
+    /// What this process tried to publish behind the head, and where in the source that ends: any
+    /// of it may be there, or come to be there yet.
     tries: Vec<(Head, Option<Position>)>,
     /// Whether the term was claimed before this process began.
     goes_on: bool,
@@ -54,13 +59,15 @@ impl Writer {
     /// Goes on in the term that this machine holds, or claims the next one.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] when another process of this machine writes to the history; store errors;
-    /// [`ErrorKind::Damaged`] when the chain is broken, or lacks what was acknowledged to this machine.
+    /// [`ErrorKind::Busy`] when another process of this machine writes to the history; store
+    /// errors; [`ErrorKind::Damaged`] when the chain is broken, or lacks what was acknowledged to
+    /// this machine.
     pub fn open(history: &History, role: &str) -> Result<Self> {
         Self::open_on(history, role, None)
     }
 
-    /// As [`Writer::open`], in a turn of its own, on what a chain is shown to be whose newest segments can't be read.
+    /// As [`Writer::open`], in a turn of its own, on what a chain is shown to be whose newest
+    /// segments can't be read.
     pub(crate) fn open_below(
         history: &History,
         role: &str,
@@ -102,10 +109,12 @@ impl Writer {
         let lost = head.as_ref().is_some_and(|head| chain.expired().contains(head.seq));
         let mut state = State::new(term, token, head);
         state.head_lost = lost;
-        // Numbers of commits that were lost, or expired before the history was set back, name nothing else.
+        // Numbers of commits that were lost, or expired before the history was set back, name
+        // nothing else.
         state.at_least = history.highest_number(&chain)?.next();
-        // The same head: nobody wrote in between. In the terms that are remembered nothing was published, and whoever still holds
-        // one of them, a twin of this machine, goes on from this head, too. Of another head a twin may know nothing.
+        // The same head: nobody wrote in between. In the terms that are remembered nothing was
+        // published, and whoever still holds one of them, a twin of this machine, goes on from this
+        // head, too. Of another head a twin may know nothing.
         let same = saved.as_ref().filter(|saved| saved.head == state.head);
         let remembered = same.iter().flat_map(|saved| saved.claiming.iter().chain([&saved.token]));
         let mine: Vec<WriterToken> = remembered.copied().chain([token]).collect();
@@ -183,12 +192,14 @@ impl Writer {
     /// Publishes a segment object and acknowledges it.
     ///
     /// # Errors
-    /// [`ErrorKind::Superseded`] when somebody else took over, or a clone of this machine publishes in its term. After
-    /// any other error the segment may be published or not; the next run finds out.
+    /// [`ErrorKind::Superseded`] when somebody else took over, or a clone of this machine publishes
+    /// in its term. After any other error the segment may be published or not; the next run finds
+    /// out.
     pub(crate) fn publish(&mut self, head: &Head, bytes: &[u8]) -> Result<()> {
         let at = LogName { term: head.term, first: head.first };
         let name = self.history.names().segment(at);
-        // A twin of this machine may be at work in the other turns that were remembered, and know nothing of this segment.
+        // A twin of this machine may be at work in the other turns that were remembered, and know
+        // nothing of this segment.
         self.state.claiming.clone_from(&self.mine);
         let store = self.history.repository().store();
         // Nothing is put into what lies in the repository's place now.
@@ -220,8 +231,9 @@ impl Writer {
         self.confirm_head(Some(head))
     }
 
-    /// Makes sure that the segment that a new one was built on is there still. A repository that was set back to an earlier
-    /// state lacks it. Then the new segment leads to nothing, nobody may be told that it is safe, and it goes again.
+    /// Makes sure that the segment that a new one was built on is there still. A repository that
+    /// was set back to an earlier state lacks it. Then the new segment leads to nothing, nobody may
+    /// be told that it is safe, and it goes again.
     fn check_parent(&self, head: &Head) -> Result<()> {
         let Some(parent) = self.head() else { return Ok(()) };
         let store = self.history.repository().store();
@@ -236,8 +248,8 @@ impl Writer {
             };
         }
         match self.history.chain() {
-            // A prune merged it, now that something stands behind it. If another writer displaced the new segment, the
-            // claims tell.
+            // A prune merged it, now that something stands behind it. If another writer displaced
+            // the new segment, the claims tell.
             Ok(_) => return Ok(()),
             Err(e) if e.kind() == ErrorKind::Damaged => {}
             Err(e) => return Err(e),
@@ -274,7 +286,8 @@ impl Writer {
         Ok(tried.map(|(head, position)| (found, head.clone(), *position)))
     }
 
-    /// Finds out what became of a publication that ended in an error: if it is there, it counts, and its commits are answered.
+    /// Finds out what became of a publication that ended in an error: if it is there, it counts,
+    /// and its commits are answered.
     ///
     /// # Errors
     /// [`ErrorKind::Superseded`] when somebody else took over; store errors.
@@ -340,14 +353,15 @@ impl Writer {
         if let Some(segment) = chain.newest() {
             self.check_parts(segment)?;
         }
-        // From where on somebody may have claimed a turn: what was safe in the old term needs no second look.
+        // From where on somebody may have claimed a turn: what was safe in the old term needs no
+        // second look.
         let needs_anchor = self.needs_anchor();
         let safe = if needs_anchor { Term(0) } else { self.term() };
         if let Some(head) = &newest {
             let from = safe.max(head.term);
             let quiet = quiet_after(&self.history, from, term, &self.state.claiming)?;
-            // Published behind a rival that may still come: safe only once something stands behind it. Nobody was told
-            // that a head is safe which needs an anchor anyway.
+            // Published behind a rival that may still come: safe only once something stands behind
+            // it. Nobody was told that a head is safe which needs an anchor anyway.
             if term > quiet.next() && !needs_anchor {
                 return Err(superseded("another writer claimed this history", &name));
             }
@@ -367,8 +381,8 @@ impl Writer {
         self.state.since_upkeep >= upkeep::EVERY
     }
 
-    /// What an upkeep needs: a term that is higher than everything published so far, if `renewed`, so that it can
-    /// delete.
+    /// What an upkeep needs: a term that is higher than everything published so far, if `renewed`,
+    /// so that it can delete.
     ///
     /// # Errors
     /// As [`Writer::renew`].
@@ -383,8 +397,8 @@ impl Writer {
         Ok(Claim { term: self.state.term, token: self.state.token })
     }
 
-    /// Whoever prunes deletes parts that no segment names. If it did so before ours was published, nobody was told that
-    /// ours is safe, and it must go.
+    /// Whoever prunes deletes parts that no segment names. If it did so before ours was published,
+    /// nobody was told that ours is safe, and it must go.
     fn check_parts(&self, segment: &Segment) -> Result<()> {
         let parts = &segment.manifest.parts;
         let Some(part) = missing_part(&self.history, segment.reference.id, parts)? else {
@@ -394,7 +408,8 @@ impl Writer {
         Err(superseded("was cleaned away before its segment was published", &part))
     }
 
-    /// Remembers what is about to be published and where it ends in the source, in case this run dies in between.
+    /// Remembers what is about to be published and where it ends in the source, in case this run
+    /// dies in between.
     pub(crate) fn intend(&mut self, head: &Head, position: Option<Position>) -> Result<()> {
         self.tries.push((head.clone(), position));
         self.state.next = Some((head.clone(), position));
@@ -425,8 +440,9 @@ impl Writer {
     }
 }
 
-/// Claims a term, and finds the chain to build on: one that nobody deletes from, since the head is published, and that was
-/// the newest still after that. `load` shows it where its newest segments can't be read.
+/// Claims a term, and finds the chain to build on: one that nobody deletes from, since the head is
+/// published, and that was the newest still after that. `load` shows it where its newest segments
+/// can't be read.
 ///
 /// # Errors
 /// [`ErrorKind::Busy`] when others publish all the time; store errors; [`ErrorKind::Damaged`].
@@ -443,7 +459,8 @@ fn take_turn(
             None => (None, history.chain()?),
             Some(load) => (newest_log(history, &[])?, load()?),
         };
-        // A claim that was made from an old listing may come when all claims of its time are deleted already.
+        // A claim that was made from an old listing may come when all claims of its time are
+        // deleted already.
         if chain.newest().is_some_and(|s| !s.is_merged() && s.manifest.term >= claim.term) {
             claim = Claim::take_as(history, role, token)?;
             continue;
@@ -474,12 +491,14 @@ fn newest_log(history: &History, junk: &[String]) -> Result<Option<LogName>> {
     Ok(counts.filter_map(|entry| names.parse_segment(&entry.name)).max())
 }
 
-/// What is told of the chain's end has to be so after a loss of power, too: whoever published it may have died right then.
+/// What is told of the chain's end has to be so after a loss of power, too: whoever published it
+/// may have died right then.
 fn sync_log(history: &History) -> Result<()> {
     history.repository().store().sync(&history.names().log())
 }
 
-/// See [`term::quiet_after`](super::term::quiet_after), from the head on, or from where it is known.
+/// See [`term::quiet_after`](super::term::quiet_after), from the head on, or from where it is
+/// known.
 fn quiet(history: &History, state: &State, from: Term, mine: &[WriterToken]) -> Result<Term> {
     match &state.head {
         Some(head) => quiet_after(history, head.term.max(from), state.term, mine),
@@ -500,8 +519,8 @@ fn still_holds(history: &History, state: &State) -> Result<bool> {
     {
         return Ok(false);
     }
-    // A run that died between publishing and remembering left a segment behind the head, perhaps of an earlier term. So did
-    // the machine that this one is a clone of.
+    // A run that died between publishing and remembering left a segment behind the head, perhaps of
+    // an earlier term. So did the machine that this one is a clone of.
     let head = state.head.as_ref().map(|head| LogName { term: head.term, first: head.first });
     let names = history.names();
     let listed = history.repository().store().list(&names.log())?;

@@ -1,10 +1,13 @@
-//! Whether each page of a database is used exactly once: by a table or an index, by the freelist, as a page of pointers, or for locks.
+//! Whether each page of a database is used exactly once: by a table or an index, by the freelist,
+//! as a page of pointers, or for locks.
 //!
-//! SQLite's own checks ask that, too, but not always: where the table that its schema lists first has no pages of its own (a view or a
-//! virtual table that was made last), it takes that for a check of a few tables only, and leaves the accounting out. A page that two
-//! owners have is overwritten by one of them sooner or later.
+//! SQLite's own checks ask that, too, but not always: where the table that its schema lists first
+//! has no pages of its own (a view or a virtual table that was made last), it takes that for a
+//! check of a few tables only, and leaves the accounting out. A page that two owners have is
+//! overwritten by one of them sooner or later.
 //!
-//! It trusts nothing: a freelist that leads in a circle, or a tree that does, ends with the first page that comes twice.
+//! It trusts nothing: a freelist that leads in a circle, or a tree that does, ends with the first
+//! page that comes twice.
 
 use rusqlite::Connection;
 

@@ -13,7 +13,8 @@ pub(super) const FINDINGS: usize = 10;
 pub struct Answer {
     /// What is wrong with the database.
     pub unsound: Vec<String>,
-    /// Rows that break a rule of the application's own. SQLite lets an application store them, so nothing is damaged.
+    /// Rows that break a rule of the application's own. SQLite lets an application store them, so
+    /// nothing is damaged.
     pub broken_rules: Vec<String>,
     /// What could not be checked, and why.
     pub unchecked: Vec<String>,
@@ -50,7 +51,8 @@ pub(crate) fn text(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<S
     Ok(String::from_utf8_lossy(value.as_bytes_or_null()?.unwrap_or_default()).into_owned())
 }
 
-/// Whether an error says that a query of ours, which is a right one, can't be answered here: nothing about the database.
+/// Whether an error says that a query of ours, which is a right one, can't be answered here:
+/// nothing about the database.
 fn is_unanswered(e: &rusqlite::Error) -> bool {
     let code = match e {
         // Where SQLite tells at which place of a query it is.

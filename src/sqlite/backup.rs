@@ -1,8 +1,8 @@
 //! All pages through SQLite's online backup API: the reader that serves every source.
 //!
-//! The API alters page 1 on its way (change counter, schema cookie, library version). Page 1 is therefore read from the file where
-//! there is one. A database without a file keeps the altered counters, which no one else can see, and gets its schema cookie
-//! back.
+//! The API alters page 1 on its way (change counter, schema cookie, library version). Page 1 is
+//! therefore read from the file where there is one. A database without a file keeps the altered
+//! counters, which no one else can see, and gets its schema cookie back.
 
 use std::collections::VecDeque;
 
@@ -94,7 +94,8 @@ fn page_one(pin: &mut Pin<'_>) -> Result<Vec<u8>> {
         }
         return Ok(page);
     }
-    // Page 1 is the last that SQLite writes: a whole pass for its sake. Such databases are in memory.
+    // Page 1 is the last that SQLite writes: a whole pass for its sake. Such databases are in
+    // memory.
     let schema = pin.pragma("schema_version")?;
     let mut sink = PageSink::begin(pin.connection_mut())?;
     let mut done = false;

@@ -1,7 +1,8 @@
-//! The files that SQLite makes beside a database, `-wal` and `-shm`, where the database is another account's: that account has to be
-//! able to write to them.
+//! The files that SQLite makes beside a database, `-wal` and `-shm`, where the database is another
+//! account's: that account has to be able to write to them.
 //!
-//! SQLite gives them the mode of the database, and as root its owner and group. Any other account makes them its own.
+//! SQLite gives them the mode of the database, and as root its owner and group. Any other account
+//! makes them its own.
 
 use std::ffi::OsString;
 use std::fs::Metadata;
@@ -18,8 +19,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) const LOCKED_OUT: &str = "the files beside the database belong to this account and a group of its own: an application of another account can't \
      write until they are gone; run this as the database's owner, or as a member of its group";
 
-/// The database's path as SQLite is to be given it: a name such as `file:a.db` or `:memory:` means a file, and files beside it are
-/// beside the file that a link leads to.
+/// The database's path as SQLite is to be given it: a name such as `file:a.db` or `:memory:` means
+/// a file, and files beside it are beside the file that a link leads to.
 pub(crate) fn full_path(path: &Path) -> PathBuf {
     std::fs::canonicalize(path)
         .or_else(|_| std::path::absolute(path))
@@ -33,8 +34,8 @@ pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Makes sure, before anything is read, that reading will not make files which the database's owner can't write to: they would lock its
-/// application out until somebody removes them.
+/// Makes sure, before anything is read, that reading will not make files which the database's owner
+/// can't write to: they would lock its application out until somebody removes them.
 ///
 /// # Errors
 /// [`ErrorKind::Source`] when it would.
@@ -68,8 +69,8 @@ pub(super) fn is_in_wal_mode(connection: &Connection) -> Result<bool> {
     }
 }
 
-/// Gives the files beside a database that this account made to the database's group, whose members write to it. Answers whether the
-/// owner can write to them now.
+/// Gives the files beside a database that this account made to the database's group, whose members
+/// write to it. Answers whether the owner can write to them now.
 pub(crate) fn give_to_group(path: &Path) -> bool {
     let path = full_path(path);
     let me = rustix::process::geteuid().as_raw();

@@ -1,12 +1,15 @@
 //! SQLite's own opinion of a restored file, and assertions in SQL.
 //!
-//! A check has three answers: the database is sound, it is unsound, or it could not be checked. The last one is about this program, which
-//! lacks a collation, a function or a module that the application has; it is told apart, and everything else is still checked,
-//! table by table. What breaks a rule of the application's own, such as a foreign key, is told apart, too: it says nothing of the file.
+//! A check has three answers: the database is sound, it is unsound, or it could not be checked. The
+//! last one is about this program, which lacks a collation, a function or a module that the
+//! application has; it is told apart, and everything else is still checked, table by table. What
+//! breaks a rule of the application's own, such as a foreign key, is told apart, too: it says
+//! nothing of the file.
 //!
 //! Invariant: the file is opened read-only and immutable, so no `-wal`, `-shm` or journal appears
-//! beside it and not a byte of it changes; but for [`Checker::of_scratch`], which has a file that nobody else wants. A database that is too
-//! unsound to be checked to the end is a finding like any other, not an error.
+//! beside it and not a byte of it changes; but for [`Checker::of_scratch`], which has a file that
+//! nobody else wants. A database that is too unsound to be checked to the end is a finding like any
+//! other, not an error.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -101,8 +104,8 @@ impl Checker {
         Ok(Self { path: path.to_owned(), connection, writable: None, handles })
     }
 
-    /// Opens a file that is only there to be checked. CHECK constraints are checked, too. A database in WAL mode is
-    /// taken out of it, so that no WAL appears beside it.
+    /// Opens a file that is only there to be checked. CHECK constraints are checked, too. A
+    /// database in WAL mode is taken out of it, so that no WAL appears beside it.
     ///
     /// # Errors
     /// When SQLite can't open it, or the file can't be written to.
@@ -121,8 +124,8 @@ impl Checker {
         &self.connection
     }
 
-    /// Does something that `stop` can end, however long a query takes: it is asked all the time, and once it says so every query ends with
-    /// [`ErrorKind::Interrupted`].
+    /// Does something that `stop` can end, however long a query takes: it is asked all the time,
+    /// and once it says so every query ends with [`ErrorKind::Interrupted`].
     pub(crate) fn until<T>(
         &self,
         stop: &(dyn Fn() -> bool + Sync),
@@ -222,8 +225,9 @@ impl Checker {
         }
     }
 
-    /// Asks about the whole database, or, where SQLite can't answer that, about one table after the other. The first way is the most thorough
-    /// one; the others are for tables that it can't check.
+    /// Asks about the whole database, or, where SQLite can't answer that, about one table after the
+    /// other. The first way is the most thorough one; the others are for tables that it can't
+    /// check.
     fn check(&self, ways: &[(&Connection, &str)]) -> Result<Answer> {
         let Some((first, pragma)) = ways.first() else { return Ok(Answer::default()) };
         let mut answer = Answer::default();
@@ -280,7 +284,8 @@ impl Checker {
         Ok(tables)
     }
 
-    /// Virtual tables whose module this program does not have, or that lacks something. SQLite passes over some of them in silence.
+    /// Virtual tables whose module this program does not have, or that lacks something. SQLite
+    /// passes over some of them in silence.
     fn unknown_modules(&self, tables: &[Table], answer: &mut Answer) -> Result<Vec<String>> {
         let mut unknown = Vec::new();
         for table in tables.iter().filter(|t| t.is_rootless && !t.is_view) {
@@ -326,8 +331,9 @@ impl Checker {
         Ok(told)
     }
 
-    /// A connection of its own that compares bytes where the application has a collation. It is for checks that don't look at
-    /// the order which collations define: SQLite wants to know them all the same.
+    /// A connection of its own that compares bytes where the application has a collation. It is for
+    /// checks that don't look at the order which collations define: SQLite wants to know them all
+    /// the same.
     fn stand_ins(&self) -> Result<Connection> {
         let connection = connect_immutable(&self.path)?;
         self.handles.add(&connection);

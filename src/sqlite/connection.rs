@@ -1,6 +1,7 @@
 //! How connections to other people's databases are opened and closed.
 //!
-//! Invariant: what could not be read is never written. A connection that is dropped leaves the WAL alone.
+//! Invariant: what could not be read is never written. A connection that is dropped leaves the WAL
+//! alone.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -19,7 +20,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often to look for a lock that can't be waited for.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A connection for reading, which waits a while for locks. Dropping it leaves the WAL alone: what could not be read is never written.
+/// A connection for reading, which waits a while for locks. Dropping it leaves the WAL alone: what
+/// could not be read is never written.
 ///
 /// # Errors
 /// [`ErrorKind::Source`] when it can't be opened, or must not be: see [`check_owner`].
@@ -38,7 +40,8 @@ pub(super) fn connect(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Refuses a database that somebody locks by a folder beside it: SQLite's VFS `unix-dotfile` does, and no other sees those locks.
+/// Refuses a database that somebody locks by a folder beside it: SQLite's VFS `unix-dotfile` does,
+/// and no other sees those locks.
 fn check_dotfile(connection: &Connection, path: &Path) -> Result<()> {
     let lock = beside(path, ".lock");
     let began = Instant::now();
@@ -62,8 +65,8 @@ fn locked_by_folder(path: &Path, lock: &Path) -> Error {
     .with_hint("other programs can't read it beside that application: stop it; if nothing uses that folder then, remove it")
 }
 
-/// Closes a connection without losing a WAL that somebody may go on from. `wal` tells whether the database is in WAL mode; `None` if
-/// that is not known, since it could not be read.
+/// Closes a connection without losing a WAL that somebody may go on from. `wal` tells whether the
+/// database is in WAL mode; `None` if that is not known, since it could not be read.
 pub(super) fn close(connection: Connection, wal: Option<bool>) {
     // A WAL with frames stays for the next run to go on from. Without frames there is nothing
     // to keep, and an ordinary close removes the empty files that opening made.
@@ -82,9 +85,11 @@ pub(super) fn close(connection: Connection, wal: Option<bool>) {
     }
 }
 
-/// Closes a connection as any other does: the last one brings what is in the WAL into the database file, and removes the WAL.
+/// Closes a connection as any other does: the last one brings what is in the WAL into the database
+/// file, and removes the WAL.
 pub(super) fn close_as_usual(connection: Connection) {
-    // Neither can fail on an open connection with no statement under way; and then files stay that are in nobody's way.
+    // Neither can fail on an open connection with no statement under way; and then files stay that
+    // are in nobody's way.
     let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
     let _ = connection.close();
 }
@@ -95,10 +100,11 @@ fn has_wal(connection: &Connection) -> bool {
     std::fs::metadata(beside(Path::new(path), "-wal")).is_ok_and(|meta| meta.len() > 0)
 }
 
-/// Makes sure, as far as SQLite's locks can tell, that nobody has a database open. What is no database is not in use.
+/// Makes sure, as far as SQLite's locks can tell, that nobody has a database open. What is no
+/// database is not in use.
 ///
-/// In WAL mode every open connection holds a lock, so the answer is certain; with a rollback journal only a
-/// transaction under way does.
+/// In WAL mode every open connection holds a lock, so the answer is certain; with a rollback
+/// journal only a transaction under way does.
 ///
 /// # Errors
 /// [`ErrorKind::Busy`] when somebody has.

@@ -1,10 +1,11 @@
-//! Whether somebody has a database open under another name: by a hard link, through a file that is mounted alone, or since before it was
-//! renamed. SQLite keeps the WAL beside the name, so what is committed there can't be seen here, and what is written here is not seen
-//! there.
+//! Whether somebody has a database open under another name: by a hard link, through a file that is
+//! mounted alone, or since before it was renamed. SQLite keeps the WAL beside the name, so what is
+//! committed there can't be seen here, and what is written here is not seen there.
 //!
-//! In WAL mode every open connection holds a shared lock on the database file, and one on its `-shm`. Who has the first and not the
-//! second has another `-shm`. Linux tells of the locks of all processes that this one can see; elsewhere, and across containers, there
-//! is only the mount to go by.
+//! In WAL mode every open connection holds a shared lock on the database file, and one on its
+//! `-shm`. Who has the first and not the second has another `-shm`. Linux tells of the locks of all
+//! processes that this one can see; elsewhere, and across containers, there is only the mount to go
+//! by.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,15 +18,17 @@ use super::pin::Pin;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Monitor;
 
-/// The first byte that SQLite's shared locks cover in a database file, and the one that every connection locks in a `-shm`.
+/// The first byte that SQLite's shared locks cover in a database file, and the one that every
+/// connection locks in a `-shm`.
 const SHARED: u64 = 0x4000_0002;
 const IN_USE: u64 = 128;
 const LOOKS: usize = 3;
 const LISTS: usize = 10;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Makes sure that nobody has a pinned database open under another name, as far as that can be told. Of a file that is mounted alone it
-/// warns: whoever has it open where it comes from can't be seen from here.
+/// Makes sure that nobody has a pinned database open under another name, as far as that can be
+/// told. Of a file that is mounted alone it warns: whoever has it open where it comes from can't be
+/// seen from here.
 ///
 /// # Errors
 /// [`ErrorKind::Refused`].
@@ -47,8 +50,9 @@ pub(crate) fn check_one_name(pin: &Pin<'_>, path: &Path, monitor: &dyn Monitor) 
     ))
 }
 
-/// Whether another process has it open with another `-shm`. The list of locks only says whom to look at: who is just opening a database
-/// has one lock a moment before the other. What a process has open accuses it, if it does so each time.
+/// Whether another process has it open with another `-shm`. The list of locks only says whom to
+/// look at: who is just opening a database has one lock a moment before the other. What a process
+/// has open accuses it, if it does so each time.
 fn is_open_elsewhere(path: &Path) -> bool {
     let shm = beside(path, "-shm");
     let mut suspects = suspects(path, &shm);
@@ -61,8 +65,9 @@ fn is_open_elsewhere(path: &Path) -> bool {
     !suspects.is_empty()
 }
 
-/// Who has a lock on the database and none on the `-shm`. The kernel gives the list of locks out in pieces, and while others come and go a
-/// line may be missing: so whoever is on one of several lists is a suspect.
+/// Who has a lock on the database and none on the `-shm`. The kernel gives the list of locks out in
+/// pieces, and while others come and go a line may be missing: so whoever is on one of several
+/// lists is a suspect.
 fn suspects(path: &Path, shm: &Path) -> BTreeSet<u32> {
     let inode = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.ino());
     let (database, index) = (inode(path), inode(shm));
@@ -73,8 +78,9 @@ fn suspects(path: &Path, shm: &Path) -> BTreeSet<u32> {
     told.take(LOOKS).flatten().collect()
 }
 
-/// Whether a process has a database open, and a `-shm` of another name, and not the one that is beside the database, nor one that was removed
-/// there. Numbers of files in a list of locks may be those of others. `None` where that can't be looked at.
+/// Whether a process has a database open, and a `-shm` of another name, and not the one that is
+/// beside the database, nor one that was removed there. Numbers of files in a list of locks may be
+/// those of others. `None` where that can't be looked at.
 fn has_other_index(process: u32, database: &Path, shm: &Path) -> Option<bool> {
     let identity = |path: &Path| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
     let (database, beside) = (identity(database)?, identity(shm)?);
@@ -93,8 +99,9 @@ fn has_other_index(process: u32, database: &Path, shm: &Path) -> Option<bool> {
     Some(has_it && other)
 }
 
-/// The processes other than `me` that have a lock on one byte of a file and none on one of another, by their inodes. Which devices these are
-/// on is told by the locks of `me`: some file systems show others than those of their files. `None` without these.
+/// The processes other than `me` that have a lock on one byte of a file and none on one of another,
+/// by their inodes. Which devices these are on is told by the locks of `me`: some file systems show
+/// others than those of their files. `None` without these.
 fn others_without(
     locks: &str,
     me: u32,

@@ -4,8 +4,8 @@
 //! Why SQLite's own handles: POSIX drops every lock that a process holds on a file as soon as any
 //! descriptor of it is closed. Opening the database or the `-shm` a second time, in a process where
 //! SQLite has them open, would silently take away the application's locks. So nothing here opens a
-//! file; it asks the connection for the handle that it already has, each time anew, and borrows it no
-//! longer than it borrows the connection.
+//! file; it asks the connection for the handle that it already has, each time anew, and borrows it
+//! no longer than it borrows the connection.
 //!
 //! Invariants, each restated at the `unsafe` block that leans on it:
 //! - a handle lives as long as its connection, and the connection is used by one thread at a time;
@@ -129,10 +129,12 @@ pub(crate) fn forbid_other_files(connection: &Connection) {
     unsafe { ffi::sqlite3_limit(connection.handle(), ffi::SQLITE_LIMIT_ATTACHED, 0) };
 }
 
-/// Lets the WAL stay when the connection is the last to close: it is checkpointed then, but not removed.
+/// Lets the WAL stay when the connection is the last to close: it is checkpointed then, but not
+/// removed.
 pub(crate) fn keep_wal_on_close(connection: &Connection) -> Result<()> {
     let mut keep: c_int = 1;
-    // SAFETY: the connection is open for the life of the borrow; the operation reads and writes one int at the place given.
+    // SAFETY: the connection is open for the life of the borrow; the operation reads and writes one
+    // int at the place given.
     let rc = unsafe {
         ffi::sqlite3_file_control(
             connection.handle(),

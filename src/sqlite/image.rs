@@ -1,14 +1,14 @@
 //! The pages that a pin sees, in page order: all of them, or those that the WAL shows as changed.
 //!
 //! Two readers give a full image, byte for byte the same, and a test holds them to it:
-//! - [`Method::Raw`] reads the file through SQLite's own handle, a megabyte at a time, and lays the WAL's
-//!   frames over it. The quicker one, for files.
-//! - [`Method::Backup`] lets SQLite's online backup API write into a page sink. It serves every source:
-//!   in-memory databases and other VFSes too.
+//! - [`Method::Raw`] reads the file through SQLite's own handle, a megabyte at a time, and lays the
+//!   WAL's frames over it. The quicker one, for files.
+//! - [`Method::Backup`] lets SQLite's online backup API write into a page sink. It serves every
+//!   source: in-memory databases and other VFSes too.
 //!
-//! Invariants: pages come in ascending order, each once, without the lock-byte page; nothing is read
-//! past the pinned snapshot; a WAL whose frames do not continue each other's checksums is an error
-//! for a full image, and no proof for a delta.
+//! Invariants: pages come in ascending order, each once, without the lock-byte page; nothing is
+//! read past the pinned snapshot; a WAL whose frames do not continue each other's checksums is an
+//! error for a full image, and no proof for a delta.
 
 use super::backup::BackupImage;
 use super::overlay::{Overlay, read_frame, read_frames};
@@ -83,8 +83,8 @@ pub fn changes_since(pin: &Pin<'_>, position: &Position, pages_then: u32) -> Res
     Ok(Changes::Pages(ChangedPages { pages, overlay: Overlay::new(&index, frames) }))
 }
 
-/// The pages that were written since a position, as far as the pin's generation of the WAL tells: all of its pages, if the position is in
-/// an earlier one. Sorted; `None` if the WAL can't tell.
+/// The pages that were written since a position, as far as the pin's generation of the WAL tells:
+/// all of its pages, if the position is in an earlier one. Sorted; `None` if the WAL can't tell.
 ///
 /// # Errors
 /// [`ErrorKind::Source`] when the WAL can't be read.
@@ -116,8 +116,8 @@ pub fn delta<'p>(pin: &'p mut Pin<'_>, changed: ChangedPages) -> Box<dyn PageSou
 /// Begins a full image.
 ///
 /// # Errors
-/// [`ErrorKind::Source`] when the database or its WAL can't be read; [`ErrorKind::Usage`] when raw reads
-/// are asked for and there is no file.
+/// [`ErrorKind::Source`] when the database or its WAL can't be read; [`ErrorKind::Usage`] when raw
+/// reads are asked for and there is no file.
 pub fn full<'p>(pin: &'p mut Pin<'_>, method: Method) -> Result<Box<dyn PageSource + 'p>> {
     match (method, pin.has_file()?) {
         (Method::Raw, false) => {

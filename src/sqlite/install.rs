@@ -1,19 +1,22 @@
-//! Put an image into a live database: SQLite's online backup API copies it as one transaction, and the application's open
-//! connections see it next.
+//! Put an image into a live database: SQLite's online backup API copies it as one transaction, and
+//! the application's open connections see it next.
 //!
-//! The write lock is taken first, and the present state captured under it, so that nothing that was committed is lost by being written
-//! over. In WAL mode readers go on while the lock is held. With a rollback journal the copy needs the file to itself, and
-//! nobody could read for the capture then: it is captured under a lock that only keeps writers away, which has to be let go for the
+//! The write lock is taken first, and the present state captured under it, so that nothing that was
+//! committed is lost by being written over. In WAL mode readers go on while the lock is held. With
+//! a rollback journal the copy needs the file to itself, and nobody could read for the capture
+//! then: it is captured under a lock that only keeps writers away, which has to be let go for the
 //! copy's own; if the change counter tells that somebody wrote in between, it is done again.
 //!
 //! Invariants:
-//! - Until the last step commits, the database is as it was: an error, a stop or a crash rolls the copy back.
+//! - Until the last step commits, the database is as it was: an error, a stop or a crash rolls the
+//!   copy back.
 //! - The image is opened read-only and immutable.
 //! - The lock is not held for longer than [`UNDER_LOCK`] while somebody is waited for.
 //!
-//! The backup API changes a few fields of page 1 on the way, so that other connections notice: change counter (offset 24), schema cookie
-//! (40), and the counter and version that go with them (92 to 100). Where the journal modes differ the target's stays (18 and 19): in
-//! WAL mode the API sees to that, and for a target with a rollback journal the image is changed first.
+//! The backup API changes a few fields of page 1 on the way, so that other connections notice:
+//! change counter (offset 24), schema cookie (40), and the counter and version that go with them
+//! (92 to 100). Where the journal modes differ the target's stays (18 and 19): in WAL mode the API
+//! sees to that, and for a target with a rollback journal the image is changed first.
 
 use std::fs::File;
 use std::path::Path;
@@ -57,8 +60,9 @@ pub(crate) trait Safety {
 /// Replaces the content of the database at `path` by that of `image`.
 ///
 /// # Errors
-/// [`ErrorKind::Refused`] when the page sizes differ and the database is in WAL mode, or when the encodings of text differ;
-/// [`ErrorKind::Busy`] when the locks can't be had; what `safety` answers. After an error the database is as it was.
+/// [`ErrorKind::Refused`] when the page sizes differ and the database is in WAL mode, or when the
+/// encodings of text differ; [`ErrorKind::Busy`] when the locks can't be had; what `safety`
+/// answers. After an error the database is as it was.
 ///
 /// # Durability
 /// As the application's own commits with `synchronous=FULL`.
@@ -122,7 +126,8 @@ fn prepare(target: &Connection, image: Connection, mode: Mode) -> Result<(Connec
     };
     let there = number(target, "page_size")?;
     if number(&image, "page_count")? == 0 {
-        // SQLite's backup of nothing is over at once, before any lock is taken. An empty database may as well have its first page.
+        // SQLite's backup of nothing is over at once, before any lock is taken. An empty database
+        // may as well have its first page.
         let empty = Connection::open_in_memory().map_err(failed)?;
         let encoding = encoding(target)?;
         empty
@@ -229,7 +234,8 @@ fn copy_after_capture(
         .with_hint("stop the application for a moment, or put the database into WAL mode"))
 }
 
-/// The fields that every transaction of a rollback-journal database changes, as they are in the file.
+/// The fields that every transaction of a rollback-journal database changes, as they are in the
+/// file.
 fn change_counter(connection: &Connection) -> Result<([u8; 100], u64)> {
     let Some(file) = FileRef::database(connection)? else {
         return Err(Error::new(ErrorKind::Source, "has no file"));

@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 /// Where the header says it: 2 for a WAL, 1 for a rollback journal, to be written and to be read.
 const VERSIONS: u64 = 18;
 
-/// Makes a restored file one of a database with a rollback journal: SQLite writes to it then, or takes it for one, without a WAL beside
-/// it.
+/// Makes a restored file one of a database with a rollback journal: SQLite writes to it then, or
+/// takes it for one, without a WAL beside it.
 ///
 /// # Errors
 /// When it can't be read or written.

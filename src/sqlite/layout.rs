@@ -1,5 +1,5 @@
-//! What the pages of a database belong to: tables and indexes by SQLite's own `dbstat`, and the leaves of the freelist, whose
-//! content means nothing.
+//! What the pages of a database belong to: tables and indexes by SQLite's own `dbstat`, and the
+//! leaves of the freelist, whose content means nothing.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -36,7 +36,8 @@ pub(crate) fn by_table(
     Ok(found)
 }
 
-/// Tells of each page that belongs to a table or an index its name, and that of the table, which an index counts for.
+/// Tells of each page that belongs to a table or an index its name, and that of the table, which an
+/// index counts for.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Source`] when SQLite can't walk the database; what `tell` answers.
@@ -60,8 +61,8 @@ pub(crate) fn each_page(
     Ok(())
 }
 
-/// The leaves of the freelist: pages that hold nothing, whatever stands in them. Only what `trusted` pages list counts: a
-/// rotten one might list anything.
+/// The leaves of the freelist: pages that hold nothing, whatever stands in them. Only what
+/// `trusted` pages list counts: a rotten one might list anything.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Source`] when the database can't be read.
@@ -89,8 +90,8 @@ pub(crate) fn free_leaves(
     Ok(leaves)
 }
 
-/// The pages that neither the file nor the WAL has, though the database is said to have them: the file was cut off, and they read as
-/// zeros. Leaves of the freelist need not be anywhere.
+/// The pages that neither the file nor the WAL has, though the database is said to have them: the
+/// file was cut off, and they read as zeros. Leaves of the freelist need not be anywhere.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Source`] when the database can't be read.
@@ -114,7 +115,8 @@ pub(crate) fn cut_off(pin: &Pin<'_>) -> Result<Vec<PageNo>> {
     Ok(missing)
 }
 
-/// The freelist, from trunk to trunk. One that leads in a circle, or out of the database, ends there.
+/// The freelist, from trunk to trunk. One that leads in a circle, or out of the database, ends
+/// there.
 pub(super) struct Freelist {
     next: u32,
     pages: u32,

@@ -2,8 +2,9 @@
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Whether a version of SQLite, as `SQLITE_VERSION_NUMBER` writes it, may corrupt a database in WAL mode when the WAL is reset
-/// at the wrong moment. Mended in 3.51.3, and in 3.50.7 and 3.44.6 (<https://sqlite.org/wal.html>).
+/// Whether a version of SQLite, as `SQLITE_VERSION_NUMBER` writes it, may corrupt a database in WAL
+/// mode when the WAL is reset at the wrong moment. Mended in 3.51.3, and in 3.50.7 and 3.44.6
+/// (<https://sqlite.org/wal.html>).
 pub fn is_vulnerable(version: i32) -> bool {
     let mended = version >= 3_051_003
         || (3_050_007..3_051_000).contains(&version)

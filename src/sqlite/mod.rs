@@ -1,8 +1,8 @@
 //! The only code that touches SQLite files.
 //!
-//! [`source`] opens a database, [`pin`] pins one moment of it; [`image`] reads its pages, all of them or
-//! those that the WAL shows as changed; [`check`] asks SQLite whether a restored file is sound.
-//! `ffi` is the only unsafe code, `wal` the pure parser.
+//! [`source`] opens a database, [`pin`] pins one moment of it; [`image`] reads its pages, all of
+//! them or those that the WAL shows as changed; [`check`] asks SQLite whether a restored file is
+//! sound. `ffi` is the only unsafe code, `wal` the pure parser.
 
 mod accounting;
 pub mod answer;

@@ -1,9 +1,12 @@
-//! Waiting until a database may have changed: a file notification from outside, a wake-up from inside, or a while.
+//! Waiting until a database may have changed: a file notification from outside, a wake-up from
+//! inside, or a while.
 //!
-//! A notice is a hint and never a proof: it may come too early, since a writer writes its frames before it commits them, and on
-//! some systems not at all. Whoever waits looks again after a while in any case.
+//! A notice is a hint and never a proof: it may come too early, since a writer writes its frames
+//! before it commits them, and on some systems not at all. Whoever waits looks again after a while
+//! in any case.
 //!
-//! Linux tells of writes by inotify, by path and without opening the files; elsewhere there is only the while, so it is shorter.
+//! Linux tells of writes by inotify, by path and without opening the files; elsewhere there is only
+//! the while, so it is shorter.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -62,8 +65,8 @@ impl Notice {
         self.waker.clone()
     }
 
-    /// Watches the database and its WAL, those of them that are there. To be called again now and then: a file that
-    /// was made anew is another one.
+    /// Watches the database and its WAL, those of them that are there. To be called again now and
+    /// then: a file that was made anew is another one.
     pub(crate) fn watch(&mut self, database: &Path) {
         // The WAL is beside the file that a link leads to.
         let database = full_path(database);

@@ -1,7 +1,8 @@
 //! The frames of a WAL that a pin sees, laid over the database file.
 //!
-//! Invariant: frames are used only if their salts are the snapshot's and each one's checksum continues the one before, up to the
-//! checksum that the wal-index has for the last; and not at all if the file has everything already (see `pin`).
+//! Invariant: frames are used only if their salts are the snapshot's and each one's checksum
+//! continues the one before, up to the checksum that the wal-index has for the last; and not at all
+//! if the file has everything already (see `pin`).
 
 use super::ffi::FileRef;
 use super::pages::CHUNK_LEN;
@@ -77,9 +78,9 @@ pub(super) struct Walked<'b> {
     pub(super) page: &'b [u8],
 }
 
-/// Gives every frame behind `from`, or from the first on, up to the last that `index` counts, to `each`. Answers whether
-/// they continue each other's checksums from there up to the index's own; if not, what was given away up to the last commit
-/// is sound all the same.
+/// Gives every frame behind `from`, or from the first on, up to the last that `index` counts, to
+/// `each`. Answers whether they continue each other's checksums from there up to the index's own;
+/// if not, what was given away up to the last commit is sound all the same.
 pub(super) fn walk(
     wal: &FileRef<'_>,
     page_size: PageSize,
@@ -130,9 +131,10 @@ pub(super) fn walk(
     Ok(sum == index.checksum)
 }
 
-/// Whether a commit stands in the WAL behind the frames that `index` counts: whole, and continuing their checksums. Its writer is about to
-/// count it, or counts in another wal-index. `is_later` tells whether salts are those of a later generation than the index has: what is
-/// left in the file of an earlier one means nothing.
+/// Whether a commit stands in the WAL behind the frames that `index` counts: whole, and continuing
+/// their checksums. Its writer is about to count it, or counts in another wal-index. `is_later`
+/// tells whether salts are those of a later generation than the index has: what is left in the file
+/// of an earlier one means nothing.
 pub(super) fn has_uncounted(
     wal: &FileRef<'_>,
     page_size: PageSize,

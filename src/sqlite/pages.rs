@@ -19,8 +19,8 @@ pub struct Chunk {
 
 /// Pages in ascending order, a chunk at a time.
 pub trait PageSource: Send {
-    /// Replaces the chunk's content with the next pages, at most [`CHUNK_LEN`] bytes of them. Answers
-    /// `false` when there are no more.
+    /// Replaces the chunk's content with the next pages, at most [`CHUNK_LEN`] bytes of them.
+    /// Answers `false` when there are no more.
     ///
     /// # Errors
     /// [`ErrorKind::Source`] when the database can't be read.

@@ -1,12 +1,14 @@
-//! A pin on one moment of a database: a read transaction together with the exact state that it sees.
+//! A pin on one moment of a database: a read transaction together with the exact state that it
+//! sees.
 //!
 //! Invariants:
-//! - In WAL mode the pin's snapshot is exactly the wal-index header that the pin carries: the header
-//!   is read before and after the transaction begins, and both must be equal. So it is known which
-//!   frames belong to the snapshot.
+//! - In WAL mode the pin's snapshot is exactly the wal-index header that the pin carries: the
+//!   header is read before and after the transaction begins, and both must be equal. So it is known
+//!   which frames belong to the snapshot.
 //! - If all those frames were in the database file when the pin began, the file alone is the
-//!   snapshot, and the WAL must not be read: such a pin may sit on read mark zero, and then a writer
-//!   may restart the WAL under it. Otherwise the pin sits on a mark above zero, and nobody can.
+//!   snapshot, and the WAL must not be read: such a pin may sit on read mark zero, and then a
+//!   writer may restart the WAL under it. Otherwise the pin sits on a mark above zero, and nobody
+//!   can.
 
 use std::path::{Path, PathBuf};
 
@@ -40,7 +42,8 @@ pub struct Pin<'c> {
     path: Option<PathBuf>,
     pub(super) file: Option<FileIdentity>,
     pub(crate) journal: Journal,
-    /// In WAL mode, what the file looked like after the pin began; with it, whether the next write to it will show.
+    /// In WAL mode, what the file looked like after the pin began; with it, whether the next write
+    /// to it will show.
     rest: Option<(ChangeCounter, bool)>,
     page_size: PageSize,
     pages: u32,
@@ -123,8 +126,8 @@ impl<'c> Pin<'c> {
         }
     }
 
-    /// The version of SQLite that wrote the file last, as far as the file's header tells (offset 96); `None` for a
-    /// database that is empty or has no file.
+    /// The version of SQLite that wrote the file last, as far as the file's header tells (offset
+    /// 96); `None` for a database that is empty or has no file.
     ///
     /// # Errors
     /// [`ErrorKind::Source`] when the file can't be read.
@@ -163,8 +166,8 @@ impl<'c> Pin<'c> {
         }
     }
 
-    /// What a position proves about this moment. For frames the caller still has to check that their
-    /// checksums continue the position's.
+    /// What a position proves about this moment. For frames the caller still has to check that
+    /// their checksums continue the position's.
     pub(crate) fn since(&self, position: &Position) -> Since {
         if self.file != Some(position.file) {
             return Since::Unknown;
@@ -181,8 +184,9 @@ impl<'c> Pin<'c> {
                     Since::Unknown
                 }
             }
-            // Nobody wrote to the file since it had everything. So whatever was committed since is in the WAL, as it is now: what a
-            // WAL in between had would have been written to the file.
+            // Nobody wrote to the file since it had everything. So whatever was committed since is
+            // in the WAL, as it is now: what a WAL in between had would have been written to the
+            // file.
             (Journal::Wal(now), Place::Wal(_)) if self.is_at_rest(position) => match now.frames {
                 0 => Since::Nothing,
                 _ => Since::Frames(WalPosition::before_all(&now)),
@@ -234,7 +238,8 @@ impl<'c> Pin<'c> {
     }
 }
 
-/// What changes with every write to a connection's database file, which was modified then; `None` without a file, or a whole header.
+/// What changes with every write to a connection's database file, which was modified then; `None`
+/// without a file, or a whole header.
 pub(super) fn change_counter(
     connection: &Connection,
     modified: (i64, i64),
@@ -289,7 +294,8 @@ impl Glance {
         self.stat().is_fresh()
     }
 
-    /// Who changed the file until a later glance, while a pin was held: with a rollback journal nobody may.
+    /// Who changed the file until a later glance, while a pin was held: with a rollback journal
+    /// nobody may.
     pub(crate) fn until(&self, now: &Self) -> Touched {
         match (self, now) {
             (Self::Wal(then), Self::Wal(now)) => then.until(now, then.frames()),
@@ -310,8 +316,8 @@ fn begin_read(connection: &Connection) -> rusqlite::Result<()> {
     read
 }
 
-/// Begins a read transaction whose snapshot is exactly the wal-index header that comes back. `None`,
-/// without a transaction, when there is no shared wal-index to compare with.
+/// Begins a read transaction whose snapshot is exactly the wal-index header that comes back.
+/// `None`, without a transaction, when there is no shared wal-index to compare with.
 pub(super) fn begin_wal(connection: &Connection) -> Result<Option<WalIndex>> {
     let failed = |e| source_error(e, "cannot be read");
     // The first read opens the WAL.
@@ -341,8 +347,8 @@ pub(super) fn try_begin_wal(connection: &Connection) -> Result<Option<WalIndex>>
     begin_read(connection).map_err(|e| source_error(e, "cannot be read"))?;
     let after = wal_index(connection);
     match (before, after) {
-        // The count of backfilled frames is no part of the header: a reset between the two reads takes it back to zero, while
-        // the pin sits where it sat before.
+        // The count of backfilled frames is no part of the header: a reset between the two reads
+        // takes it back to zero, while the pin sits where it sat before.
         (Some(before), Ok(Some(after))) if before.same_snapshot(&after) => {
             Ok(Some(WalIndex { backfilled: before.backfilled.max(after.backfilled), ..after }))
         }

@@ -1,4 +1,5 @@
-//! Places in a source database, to be taken up again later: which file, and where its WAL or its change counter stood.
+//! Places in a source database, to be taken up again later: which file, and where its WAL or its
+//! change counter stood.
 //!
 //! Pure but for a look at the file's identity, which opens nothing and so drops no locks.
 
@@ -29,15 +30,15 @@ impl FileIdentity {
     }
 }
 
-/// What changes with every write to a database file. With a rollback journal that is every transaction; in WAL mode, every
-/// checkpoint.
+/// What changes with every write to a database file. With a rollback journal that is every
+/// transaction; in WAL mode, every checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ChangeCounter {
     pub(super) counter: u32,
     pub(super) valid_for: u32,
     pub(super) bytes: u64,
-    /// Seconds and nanoseconds. SQLite does without it; but a file that was copied over may have the
-    /// same counter, and then this differs.
+    /// Seconds and nanoseconds. SQLite does without it; but a file that was copied over may have
+    /// the same counter, and then this differs.
     pub(super) modified: (i64, i64),
 }
 
@@ -46,8 +47,8 @@ pub(crate) struct ChangeCounter {
 pub struct Position {
     pub(super) file: FileIdentity,
     pub(super) place: Place,
-    /// In WAL mode, if the file had everything up to the place: what the file looked like. It proves the place as long as nobody
-    /// wrote to the file, whatever became of the WAL.
+    /// In WAL mode, if the file had everything up to the place: what the file looked like. It
+    /// proves the place as long as nobody wrote to the file, whatever became of the WAL.
     #[serde(default)]
     pub(super) rest: Option<ChangeCounter>,
 }
@@ -68,7 +69,8 @@ impl Position {
         Self { rest: other.rest, ..self }
     }
 
-    /// Whether two places with a rollback journal are of one count of transactions: between them nobody committed anything.
+    /// Whether two places with a rollback journal are of one count of transactions: between them
+    /// nobody committed anything.
     pub(crate) fn is_same_count(&self, other: &Self) -> bool {
         match (self.place, other.place) {
             (Place::Rollback(this), Place::Rollback(other_place)) => {
@@ -107,8 +109,9 @@ impl Moment {
         is_place && self.position.is_some_and(|then| then.is_same_place(position))
     }
 
-    /// Whether a follower at work, whose position this is, has captured the moment. It counts commits without a gap, so a
-    /// higher count is a later moment. The count of one that is not at work may be of another wal-index.
+    /// Whether a follower at work, whose position this is, has captured the moment. It counts
+    /// commits without a gap, so a higher count is a later moment. The count of one that is not at
+    /// work may be of another wal-index.
     pub(crate) fn is_before(&self, position: &Position) -> bool {
         match (self.commits, position.wal()) {
             (Some(then), Some((file, at))) => {
@@ -118,8 +121,9 @@ impl Moment {
         }
     }
 
-    /// Whether a position stands for exactly this moment, although the WAL was reset since: no frame is in it, and no commit was
-    /// counted. Of use only while a follower is at work, whose connections keep the count from being made anew.
+    /// Whether a position stands for exactly this moment, although the WAL was reset since: no
+    /// frame is in it, and no commit was counted. Of use only while a follower is at work, whose
+    /// connections keep the count from being made anew.
     pub(crate) fn is_just(&self, position: &Position) -> bool {
         let (Some(then), Some((file, at))) = (self.commits, position.wal()) else { return false };
         let is_empty = self.position.and_then(|now| now.wal()).is_some_and(|(_, at)| at.frame == 0);

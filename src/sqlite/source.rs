@@ -1,8 +1,9 @@
-//! A source database: a file that is pinned now and then, and closed without a trace that somebody would mind.
+//! A source database: a file that is pinned now and then, and closed without a trace that somebody
+//! would mind.
 //!
-//! Invariant: closing the last connection would checkpoint the WAL and delete it, and with it the proof that
-//! only its new frames are news. So a source with frames in its WAL is closed without a checkpoint, unless
-//! somebody has another proof.
+//! Invariant: closing the last connection would checkpoint the WAL and delete it, and with it the
+//! proof that only its new frames are news. So a source with frames in its WAL is closed without a
+//! checkpoint, unless somebody has another proof.
 
 use std::path::{Path, PathBuf};
 
@@ -19,8 +20,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Source {
     connection: Option<Connection>,
     path: PathBuf,
-    /// Whether it was in WAL mode when it was pinned last. Of any other database the wal-index must not even be
-    /// looked at: that would create it.
+    /// Whether it was in WAL mode when it was pinned last. Of any other database the wal-index must
+    /// not even be looked at: that would create it.
     wal: Option<bool>,
     /// The file that was pinned last.
     file: Option<FileIdentity>,

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! The checksum words are little-endian with magic ..82 and big-endian with ..83. Every frame's
-//! checksum continues the one before, so a run of frames that ends in a known checksum is known whole.
+//! checksum continues the one before, so a run of frames that ends in a known checksum is known
+//! whole.
 
 use serde::{Deserialize, Serialize};
 
@@ -170,8 +171,8 @@ impl WalPosition {
         }
     }
 
-    /// The place before the first frame of a generation, as far as that matters for reading it: how many commits came before is not
-    /// known.
+    /// The place before the first frame of a generation, as far as that matters for reading it: how
+    /// many commits came before is not known.
     pub(crate) fn before_all(index: &WalIndex) -> Self {
         Self { salts: index.salts, frame: 0, checksum: [0; 2], changes: index.changes }
     }

@@ -1,15 +1,19 @@
-//! Whether somebody else than SQLite wrote to a database file in WAL mode: `cp`, `rsync --inplace`, `dd`, a restore over it.
+//! Whether somebody else than SQLite wrote to a database file in WAL mode: `cp`, `rsync --inplace`,
+//! `dd`, a restore over it.
 //!
-//! In WAL mode only checkpoints write to the file, and each says so in the wal-index before its first write (`nBackfillAttempted`). So a
-//! change of the file's size or of its time of modification that no checkpoint explains is somebody else's. Where a checkpoint did run
-//! meanwhile, or the time is too fresh to tell one write from the next, *sentinels* decide: pages of which it is known what the file has,
-//! since no frame of them was written, or since the last one was copied there by a checkpoint.
+//! In WAL mode only checkpoints write to the file, and each says so in the wal-index before its
+//! first write (`nBackfillAttempted`). So a change of the file's size or of its time of
+//! modification that no checkpoint explains is somebody else's. Where a checkpoint did run
+//! meanwhile, or the time is too fresh to tell one write from the next, *sentinels* decide: pages
+//! of which it is known what the file has, since no frame of them was written, or since the last
+//! one was copied there by a checkpoint.
 //!
-//! Invariant: a [`Look`] is taken between two readings of the wal-index. What a checkpoint wrote between two looks shows in a difference of
-//! the first one's earlier reading and the second one's later one.
+//! Invariant: a [`Look`] is taken between two readings of the wal-index. What a checkpoint wrote
+//! between two looks shows in a difference of the first one's earlier reading and the second one's
+//! later one.
 //!
-//! What remains: of a database of more than [`SENTINELS`] pages, somebody overwrites a few at the moment of a checkpoint, and none of them is
-//! a sentinel.
+//! What remains: of a database of more than [`SENTINELS`] pages, somebody overwrites a few at the
+//! moment of a checkpoint, and none of them is a sentinel.
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
@@ -28,11 +32,11 @@ pub(crate) const OVERWRITTEN: &str =
 /// How many pages are watched, and how many of them are begun with at a time.
 pub(crate) const SENTINELS: usize = 256;
 pub(crate) const AT_ONCE: usize = 64;
-/// Two writes within this time may have the same time of modification. Unit tests, which capture thousands of times and
-/// overwrite nothing, do not wait for it.
+/// Two writes within this time may have the same time of modification. Unit tests, which capture
+/// thousands of times and overwrite nothing, do not wait for it.
 const TICK: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 12 });
-/// What was modified longer ago than this has another time when it is modified again: on most file systems, and on those that keep
-/// whole seconds only.
+/// What was modified longer ago than this has another time when it is modified again: on most file
+/// systems, and on those that keep whole seconds only.
 const SETTLED: Duration = Duration::from_millis(12);
 const SETTLED_COARSE: Duration = Duration::from_secs(3);
 
@@ -51,7 +55,8 @@ pub(crate) struct Stat {
 }
 
 impl Stat {
-    /// What the file system says of the file at a path; `None` if there is none, or it can't be looked at.
+    /// What the file system says of the file at a path; `None` if there is none, or it can't be
+    /// looked at.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         Self::at(path).ok()
     }
@@ -154,7 +159,8 @@ impl Look {
         let at_rest = then.attempted == then.backfilled;
         let none_ran = match then.salts == now.salts {
             true => then.attempted == now.attempted,
-            // What was there of it was backfilled, nothing was added, and the next one is untouched.
+            // What was there of it was backfilled, nothing was added, and the next one is
+            // untouched.
             false => then.backfilled == then.frames && then.frames == end && now.attempted == 0,
         };
         if at_rest && none_ran { Touched::ByOthers } else { Touched::Perhaps }
@@ -165,7 +171,8 @@ impl Look {
 #[derive(Debug, Default)]
 pub(crate) struct Sentinels {
     pages: HashMap<PageNo, blake3::Hash>,
-    /// The pages that the present generation of the WAL has frames of, and what is in the last one, if that is watched.
+    /// The pages that the present generation of the WAL has frames of, and what is in the last one,
+    /// if that is watched.
     written: HashMap<PageNo, Option<blake3::Hash>>,
     /// How many of those are watched.
     watched: usize,
@@ -199,7 +206,8 @@ impl Sentinels {
     /// The database has so many pages; a checkpoint cuts off those beyond.
     pub(crate) fn resized(&mut self, pages: u32) {
         self.pages.retain(|page, _| page.0 <= pages);
-        // Those that are written are kept, without their content: a checkpoint writes them, and cuts them off.
+        // Those that are written are kept, without their content: a checkpoint writes them, and
+        // cuts them off.
         let beyond = self.written.iter_mut().filter(|(page, _)| page.0 > pages);
         beyond.for_each(|(_, hash)| *hash = None);
         self.watched = self.written.values().filter(|hash| hash.is_some()).count();
@@ -291,8 +299,9 @@ impl Sentinels {
     }
 }
 
-/// The hash of a page in the file. What lies beyond its end reads as zeros, and SQLite fills it with zeros when it makes the file longer:
-/// so a file that somebody cut is known from one to which somebody gave another end.
+/// The hash of a page in the file. What lies beyond its end reads as zeros, and SQLite fills it
+/// with zeros when it makes the file longer: so a file that somebody cut is known from one to which
+/// somebody gave another end.
 fn read(file: &FileRef<'_>, page_size: PageSize, page: PageNo) -> Result<blake3::Hash> {
     let mut content = vec![0; page_size.bytes()];
     file.read_at(&mut content, page_size.offset(page))?;
@@ -307,7 +316,8 @@ mod tests {
 
     use super::*;
 
-    /// A file was cut, a scan read zeros behind its end, and a checkpoint ran while somebody gave the file its old end back.
+    /// A file was cut, a scan read zeros behind its end, and a checkpoint ran while somebody gave
+    /// the file its old end back.
     #[test]
     fn another_end_of_a_file_that_was_cut_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
@@ -320,7 +330,8 @@ mod tests {
         .unwrap();
         let (size, whole) = (PageSize::new(4096).unwrap(), std::fs::read(&path).unwrap());
         let pages = u32::try_from(whole.len() / 4096).unwrap();
-        // A handle of its own: closing one of the file would drop SQLite's locks, of which there are none here.
+        // A handle of its own: closing one of the file would drop SQLite's locks, of which there
+        // are none here.
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(20 * 4096).unwrap();
         let handle = FileRef::database(&app).unwrap().unwrap();

@@ -41,16 +41,19 @@ pub enum Created {
 /// Every implementation keeps these rules:
 /// - **Atomic.** An object is there whole, under its name, or not at all.
 /// - **Durable.** When [`create`](Store::create) or [`Upload::finish`] returns, the object survives
-///   a crash of the machine; when [`delete`](Store::delete) returns, it does not come back with one. So whoever
-///   deletes in some order finds that order kept.
-/// - **Read after write.** What was created is seen by every later `get`, `head` and `list`. It may be seen before it is
-///   durable, and its creator may have died in between: before anything is told or deleted on the strength of an object that
-///   somebody else created, [`sync`](Store::sync) its prefix.
-/// - **A listing takes time.** It has everything that was there from its beginning to its end. Of what is created or
-///   deleted meanwhile it may have any part: a later object without the one that was created before it.
+///   a crash of the machine; when [`delete`](Store::delete) returns, it does not come back with
+///   one. So whoever deletes in some order finds that order kept.
+/// - **Read after write.** What was created is seen by every later `get`, `head` and `list`. It may
+///   be seen before it is durable, and its creator may have died in between: before anything is
+///   told or deleted on the strength of an object that somebody else created, [`sync`](Store::sync)
+///   its prefix.
+/// - **A listing takes time.** It has everything that was there from its beginning to its end. Of
+///   what is created or deleted meanwhile it may have any part: a later object without the one that
+///   was created before it.
 /// - **Errors are errors.** A failed listing is an error and never an empty list; a missing object
-///   is `None` and never an error. What has an object's name and is none (a folder, a pipe, a link to nowhere), and what
-///   stands in the place of a folder, is [`ErrorKind::Damaged`]: it is named, and nobody waits for it.
+///   is `None` and never an error. What has an object's name and is none (a folder, a pipe, a link
+///   to nowhere), and what stands in the place of a folder, is [`ErrorKind::Damaged`]: it is named,
+///   and nobody waits for it.
 /// - After an error of `create` or `finish` the object may be there or not. Whoever needs to know
 ///   looks.
 ///
@@ -93,8 +96,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// See [`Store`].
     fn upload(&self, name: &str) -> Result<Box<dyn Upload>>;
 
-    /// All objects whose names begin with `prefix`, which ends in `/`; sorted by name. What is in the place of one and is none has an entry,
-    /// too, with no bytes.
+    /// All objects whose names begin with `prefix`, which ends in `/`; sorted by name. What is in
+    /// the place of one and is none has an entry, too, with no bytes.
     ///
     /// # Errors
     /// See [`Store`].
@@ -107,8 +110,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// See [`Store`].
     fn list_dirs(&self, prefix: &str) -> Result<Vec<String>>;
 
-    /// All that lies directly below a prefix, objects or not, in any order; names that are no text as people can read them.
-    /// A store that can have nothing but objects has nothing to tell.
+    /// All that lies directly below a prefix, objects or not, in any order; names that are no text
+    /// as people can read them. A store that can have nothing but objects has nothing to tell.
     ///
     /// # Errors
     /// See [`Store`].
@@ -122,8 +125,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// See [`Store`].
     fn delete(&self, name: &str) -> Result<()>;
 
-    /// Makes what can be seen directly below a prefix durable, whoever created it. A store whose objects are never seen before
-    /// they are durable has nothing to do.
+    /// Makes what can be seen directly below a prefix durable, whoever created it. A store whose
+    /// objects are never seen before they are durable has nothing to do.
     ///
     /// # Errors
     /// See [`Store`].
@@ -131,8 +134,9 @@ pub trait Store: Send + Sync + fmt::Debug {
         Ok(())
     }
 
-    /// Removes what writes that never finished left behind, and places for objects where there are none, if they were last
-    /// changed before a moment. Answers how many writes there were. Objects are none of its business.
+    /// Removes what writes that never finished left behind, and places for objects where there are
+    /// none, if they were last changed before a moment. Answers how many writes there were. Objects
+    /// are none of its business.
     ///
     /// # Errors
     /// See [`Store`].
@@ -163,8 +167,9 @@ pub(super) fn check_name(name: &str) -> Result<()> {
         .ok_or_else(|| Error::new(ErrorKind::Usage, "is not an object name").with_object(name))
 }
 
-/// Whether a part of a name may have others behind it: a word, or an id of 32 hexadecimal digits. An object's last part is neither, but for
-/// objects that are read by name and never looked for in a listing.
+/// Whether a part of a name may have others behind it: a word, or an id of 32 hexadecimal digits.
+/// An object's last part is neither, but for objects that are read by name and never looked for in
+/// a listing.
 pub(super) fn is_folder_name(part: &str) -> bool {
     let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     part.bytes().all(|b| b.is_ascii_lowercase()) || (part.len() == 32 && part.bytes().all(is_hex))

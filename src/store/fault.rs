@@ -1,8 +1,8 @@
 //! A store in front of another one that fails on purpose: at operation *k*, in a chosen way.
 //!
 //! Run the work once with [`FaultStore::counting`] to learn how many operations it takes, then once
-//! for each *k*. A torn write never shows under the name of a `create`, which is atomic by contract;
-//! of an upload it leaves a truncated object, as a careless store would.
+//! for each *k*. A torn write never shows under the name of a `create`, which is atomic by
+//! contract; of an upload it leaves a truncated object, as a careless store would.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

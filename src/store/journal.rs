@@ -1,7 +1,9 @@
-//! For tests: a disk that keeps a journal of what was asked of it, so that the machine can lose its power after any operation.
+//! For tests: a disk that keeps a journal of what was asked of it, so that the machine can lose its
+//! power after any operation.
 //!
-//! What a file system promises is only this: a file's content survives once the file was synced, a name once its directory was. All
-//! else may be there afterwards or not, each operation by itself, and content in part.
+//! What a file system promises is only this: a file's content survives once the file was synced, a
+//! name once its directory was. All else may be there afterwards or not, each operation by itself,
+//! and content in part.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -169,8 +171,8 @@ impl Journal {
         self.log().life = None;
     }
 
-    /// The files that are there if the power goes after the first `k` operations. `fate` is asked for each thing that was
-    /// not synced.
+    /// The files that are there if the power goes after the first `k` operations. `fate` is asked
+    /// for each thing that was not synced.
     pub(crate) fn outage(&self, k: usize, mut fate: impl FnMut() -> Fate) -> Files {
         let log = self.log();
         let ops = log.ops.get(..k).unwrap();
@@ -338,7 +340,8 @@ mod tests {
         name.bytes().cycle().take(1000).collect()
     }
 
-    /// Creates and deletes at random, as processes that die now and then, and notes what they were told.
+    /// Creates and deletes at random, as processes that die now and then, and notes what they were
+    /// told.
     fn work(journal: &Journal, root: &Path, random: &mut Random) -> Vec<(usize, Told)> {
         let mut told: Vec<(usize, Told)> = Vec::new();
         let mut now = Told::new();

@@ -1,12 +1,14 @@
 //! Objects as files below a directory.
 //!
 //! Publishing is: write a temporary file beside the final place, fsync it, `link` it to the final
-//! name, which fails if that exists, unlink the temporary name, fsync the directory. Temporary names begin
-//! with `.tmp-`, so listings skip what a crash leaves behind. Where the file system has no hard
-//! links, `renameat2(RENAME_NOREPLACE)` does the same. Deleting is: unlink, fsync the directory.
+//! name, which fails if that exists, unlink the temporary name, fsync the directory. Temporary
+//! names begin with `.tmp-`, so listings skip what a crash leaves behind. Where the file system has
+//! no hard links, `renameat2(RENAME_NOREPLACE)` does the same. Deleting is: unlink, fsync the
+//! directory.
 //!
-//! Invariants: files are 0600 and directories 0700 of this account, unless the root is shared ([`super::shared`]); no file is ever opened for writing under a
-//! final name. A directory's own name is durable before anything in it is.
+//! Invariants: files are 0600 and directories 0700 of this account, unless the root is shared
+//! ([`super::shared`]); no file is ever opened for writing under a final name. A directory's own
+//! name is durable before anything in it is.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -33,7 +35,8 @@ const DEEPEST: usize = 8;
 pub struct LocalStore {
     root: PathBuf,
     disk: Arc<dyn Disk>,
-    /// Directories whose names, and those of their parents up to the root, were made durable by this process.
+    /// Directories whose names, and those of their parents up to the root, were made durable by
+    /// this process.
     durable: Mutex<BTreeSet<PathBuf>>,
 }
 
@@ -139,7 +142,8 @@ impl LocalStore {
         self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Creates a directory below the root and its parents. One that is there may be of a process that died before it was durable.
+    /// Creates a directory below the root and its parents. One that is there may be of a process
+    /// that died before it was durable.
     fn make_durable(&self, dir: &Path) -> io::Result<()> {
         if self.known().contains(dir) {
             return Ok(());
@@ -160,8 +164,8 @@ impl LocalStore {
     fn entries(&self, dir: &Path) -> io::Result<Vec<(fs::DirEntry, String)>> {
         let entries = match fs::read_dir(dir) {
             Ok(entries) => entries,
-            // Only what never had an object is empty: a root that is gone (an unmounted disk) is not, nor is what is no
-            // folder.
+            // Only what never had an object is empty: a root that is gone (an unmounted disk) is
+            // not, nor is what is no folder.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 fs::metadata(&self.root)?;
                 let name = dir.strip_prefix(&self.root).ok().and_then(Path::to_str);
@@ -187,7 +191,8 @@ impl LocalStore {
 
     fn walk(&self, dir: &str, found: &mut Vec<Entry>) -> io::Result<()> {
         for (entry, name) in self.entries(&self.root.join(dir))? {
-            // What is a folder and can't hold objects is in the place of one, or nothing of ours: that is for readers to say.
+            // What is a folder and can't hold objects is in the place of one, or nothing of ours:
+            // that is for readers to say.
             let is_folder = is_folder_name(&name) && strange::kind_of(&entry)?.is_dir();
             let name = format!("{dir}/{name}");
             if is_folder && !strange::leads_up(&entry)? {
@@ -345,8 +350,8 @@ impl LocalStore {
         }
     }
 
-    /// Removes unfinished writes and empty directories below a directory that were last changed before a moment, and answers how
-    /// many writes there were.
+    /// Removes unfinished writes and empty directories below a directory that were last changed
+    /// before a moment, and answers how many writes there were.
     fn sweep_dir(&self, dir: &Path, before: Timestamp, depth: usize) -> io::Result<u64> {
         let mut removed = 0;
         for entry in fs::read_dir(dir)? {

@@ -1,9 +1,10 @@
 //! Whose it is what is created in a repository's folder.
 //!
-//! Root works for others: in a folder of another account everything that root creates is that account's, who could neither read nor list
-//! it otherwise. And a folder may be shared by a group, if the group may write to it: what one member creates, the others can then read
-//! and delete. It gets the folder's group, and its permissions as far as they are the group's; a umask takes none of them away.
-//! Everything else is private.
+//! Root works for others: in a folder of another account everything that root creates is that
+//! account's, who could neither read nor list it otherwise. And a folder may be shared by a group,
+//! if the group may write to it: what one member creates, the others can then read and delete. It
+//! gets the folder's group, and its permissions as far as they are the group's; a umask takes none
+//! of them away. Everything else is private.
 
 use std::fs::{File, Metadata, Permissions};
 use std::io;
@@ -15,7 +16,8 @@ use rustix::fs::{Gid, Mode, OFlags, Uid, fchown};
 
 use crate::disk::{Disk, DiskFile, Os};
 
-/// Permissions of the group: to read, to write, and to hand the group down to what is created in a folder.
+/// Permissions of the group: to read, to write, and to hand the group down to what is created in a
+/// folder.
 const READ: u32 = 0o040;
 const WRITE: u32 = 0o020;
 const ALL: u32 = 0o2070;
@@ -53,7 +55,8 @@ impl Shared {
         if self.owner.is_some() || meta.gid() != self.group {
             let (owner, group) = (self.owner.map(Uid::from_raw), Gid::from_raw(self.group));
             if fchown(file.as_fd(), owner, Some(group)).is_err() {
-                // Who is no member of the group, or may not give files away, keeps them private: another group has no business there.
+                // Who is no member of the group, or may not give files away, keeps them private:
+                // another group has no business there.
                 return Ok(());
             }
         }

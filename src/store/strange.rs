@@ -1,9 +1,9 @@
 //! What lies in a directory where an object or a folder of objects should be, and is neither: a
 //! folder in the place of a file, a file in the place of a folder, a pipe, a link to nowhere.
 //!
-//! Invariants: it is never waited for, as a reader of a pipe would. It is damage, named, and neither
-//! a missing object nor an empty folder: else somebody would go on as if nothing had been there.
-//! Nothing moves it: what it is for is not known here.
+//! Invariants: it is never waited for, as a reader of a pipe would. It is damage, named, and
+//! neither a missing object nor an empty folder: else somebody would go on as if nothing had been
+//! there. Nothing moves it: what it is for is not known here.
 
 use std::fs::{self, DirEntry, File, FileType, Metadata, OpenOptions};
 use std::io;
@@ -55,7 +55,8 @@ pub(super) fn why(root: &Path, name: &str, e: &io::Error) -> Option<Error> {
     (!kind.is_file()).then(|| no_file(name, kind))
 }
 
-/// What stands in the place of a folder that a name is below, or is, if that is why the name leads nowhere.
+/// What stands in the place of a folder that a name is below, or is, if that is why the name leads
+/// nowhere.
 pub(super) fn blocked(root: &Path, name: &str, e: &io::Error) -> Option<Error> {
     if leads_nowhere(e) { in_the_way(root, name) } else { None }
 }
@@ -83,7 +84,8 @@ fn no_folder(name: &str, what: &str) -> Error {
     Error::damaged(name, format!("is {what}, and should be a folder")).with_hint(HINT)
 }
 
-/// What is known of a name in a folder that is no folder itself: of the file that a link leads to, or of whatever else is there.
+/// What is known of a name in a folder that is no folder itself: of the file that a link leads to,
+/// or of whatever else is there.
 pub(super) fn measure(entry: &DirEntry) -> io::Result<Metadata> {
     followed(entry)?.filter(Metadata::is_file).map_or_else(|| entry.metadata(), Ok)
 }

@@ -4,13 +4,17 @@
 //! application -> WAL -> watcher thread: Tail -> Group -> publisher thread: segment -> store
 //! ```
 //!
-//! The watcher (`watcher`) captures within milliseconds and never waits for the store; the publisher (`publisher`) puts
-//! what was captured into one segment per interval. When the store fails, the group grows and the application goes on.
+//! The watcher (`watcher`) captures within milliseconds and never waits for the store; the
+//! publisher (`publisher`) puts what was captured into one segment per interval. When the store
+//! fails, the group grows and the application goes on.
 //!
 //! Invariants:
-//! - A fault of ours never fails the application's commit: nothing here runs inside it but a wake-up.
-//! - Every commit is either captured as a transaction of its own, or a scan is published that is marked as one.
-//! - Capture resumes by itself after every fault, but for another writer that took over the history.
+//! - A fault of ours never fails the application's commit: nothing here runs inside it but a
+//!   wake-up.
+//! - Every commit is either captured as a transaction of its own, or a scan is published that is
+//!   marked as one.
+//! - Capture resumes by itself after every fault, but for another writer that took over the
+//!   history.
 
 mod options;
 mod publisher;
@@ -39,7 +43,8 @@ use publisher::Publisher;
 use shared::Shared;
 pub use status::{Activity, Event, Fault, Listener, Status, TailStats};
 
-/// A follower at work. Dropping it stops it, as [`Follower::stop`] does, without telling how that went.
+/// A follower at work. Dropping it stops it, as [`Follower::stop`] does, without telling how that
+/// went.
 #[derive(Debug)]
 pub struct Follower {
     shared: Arc<Shared>,
@@ -51,8 +56,9 @@ impl Follower {
     /// Begins to follow the database at a path as the history of a writer.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] when the SQLite library has a bug that can corrupt a WAL; [`ErrorKind::Source`] when
-    /// the file is no readable database, [`ErrorKind::Busy`] when it is locked for good.
+    /// [`ErrorKind::Refused`] when the SQLite library has a bug that can corrupt a WAL;
+    /// [`ErrorKind::Source`] when the file is no readable database, [`ErrorKind::Busy`] when it is
+    /// locked for good.
     pub fn start(
         writer: Writer,
         path: &Path,
@@ -108,7 +114,8 @@ impl Follower {
         self.shared.status()
     }
 
-    /// How long the database's write lock was held by handoffs, each time; the newest hundred thousand.
+    /// How long the database's write lock was held by handoffs, each time; the newest hundred
+    /// thousand.
     pub fn lock_times(&self) -> Vec<Duration> {
         self.shared.lock().locks.iter().copied().collect()
     }
@@ -118,12 +125,12 @@ impl Follower {
         self.shared.lock().gone
     }
 
-    /// Waits until everything that was committed before the call is durable in the repository. Answers the newest of those
-    /// commits.
+    /// Waits until everything that was committed before the call is durable in the repository.
+    /// Answers the newest of those commits.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] after `at_most`, or the kind of what keeps it from being stored; [`ErrorKind::Interrupted`] when the
-    /// follower was stopped.
+    /// [`ErrorKind::Busy`] after `at_most`, or the kind of what keeps it from being stored;
+    /// [`ErrorKind::Interrupted`] when the follower was stopped.
     pub fn wait_durable(&self, at_most: Duration) -> Result<Seq> {
         self.shared.barrier(at_most)
     }

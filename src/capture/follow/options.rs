@@ -11,7 +11,8 @@ pub struct FollowOptions {
     pub interval: Duration,
     /// The WAL is handed off at this size in bytes, even if that disturbs.
     pub wal_limit: u64,
-    /// How many bytes of pages are kept aside while the repository can't be reached, before a scan has to do.
+    /// How many bytes of pages are kept aside while the repository can't be reached, before a scan
+    /// has to do.
     pub spool_limit: u64,
     /// How long a follower that is told to stop goes on trying to reach the repository.
     pub stop_patience: Duration,

@@ -1,4 +1,5 @@
-//! The thread that takes a database up, publishes what the watcher captured, and takes it up again after whatever happened.
+//! The thread that takes a database up, publishes what the watcher captured, and takes it up again
+//! after whatever happened.
 //!
 //! | the database | what is done |
 //! |---|---|
@@ -8,9 +9,10 @@
 //! | gone, locked, unreadable | tried again |
 //!
 //! Invariants:
-//! - A scan's snapshot stays pinned until the watcher has a pin of its own, so no commit falls in between.
-//! - Groups are published in the order of capture; one that failed is tried again with the same bytes until it is published, or until
-//!   another writer took over, which ends the follower.
+//! - A scan's snapshot stays pinned until the watcher has a pin of its own, so no commit falls in
+//!   between.
+//! - Groups are published in the order of capture; one that failed is tried again with the same
+//!   bytes until it is published, or until another writer took over, which ends the follower.
 //! - The saved position moves only with what was published.
 
 use std::time::{Duration, Instant};
@@ -43,9 +45,11 @@ use crate::types::{Digest, PageNo, Seq};
 
 /// How long to wait before something is tried again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-/// A database that is not in WAL mode is not read more often than leaves it alone for so many times as long.
+/// A database that is not in WAL mode is not read more often than leaves it alone for so many times
+/// as long.
 const REST: u32 = 10;
-/// How often to look whether it is time to show others that this follower is there; oftener in tests, which have clocks of their own.
+/// How often to look whether it is time to show others that this follower is there; oftener in
+/// tests, which have clocks of their own.
 const LOOK: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 30_000 });
 /// How long to leave a database alone that is being overwritten.
 const HANDS: Duration = Duration::from_millis(100);
@@ -88,7 +92,8 @@ impl Publisher<'_> {
     /// Follows until told to stop.
     ///
     /// # Errors
-    /// [`ErrorKind::Superseded`] when another writer took over; what kept the last commits from being published at the end.
+    /// [`ErrorKind::Superseded`] when another writer took over; what kept the last commits from
+    /// being published at the end.
     pub(crate) fn run(mut self, notice: &mut Notice) -> Result<()> {
         // Before anything is durable here: others may still read that it is gone.
         self.show();
@@ -152,7 +157,8 @@ impl Publisher<'_> {
     fn take_up(&mut self, notice: &mut Notice) -> Result<Next> {
         self.shared.update(|state| {
             state.activity = Activity::Starting;
-            // What the last watcher captured and nobody published is captured again, and so are the barriers.
+            // What the last watcher captured and nobody published is captured again, and so are the
+            // barriers.
             state.captured = state.published;
             state.forget_barriers();
         });
@@ -160,7 +166,8 @@ impl Publisher<'_> {
             return Ok(Next::Stop);
         }
         if let Some(commits) = self.writer.resolve(self.place)? {
-            // It was stored, though the answer was an error. How long ago that was is nobody's concern any more.
+            // It was stored, though the answer was an error. How long ago that was is nobody's
+            // concern any more.
             self.gap = None;
             let scans = commits.iter().filter(|c| c.kind == CommitKind::Scan && c.seq > Seq(1));
             let scans = u64::try_from(scans.count()).unwrap_or(0);
@@ -195,7 +202,8 @@ impl Publisher<'_> {
         Ok(next)
     }
 
-    /// Shows others that it is there, when nothing else does. What becomes of that is no fault: it only spares people a question.
+    /// Shows others that it is there, when nothing else does. What becomes of that is no fault: it
+    /// only spares people a question.
     fn show(&mut self) {
         let now = self.shared.clock.now();
         let _ = match &mut self.signs {
@@ -204,7 +212,8 @@ impl Publisher<'_> {
         };
     }
 
-    /// Others wait a quarter of an hour if they are not told; but nobody waits for a store that is in trouble.
+    /// Others wait a quarter of an hour if they are not told; but nobody waits for a store that is
+    /// in trouble.
     fn say_goodbye(&mut self) {
         let hopeless = {
             let state = self.shared.lock();
@@ -215,7 +224,8 @@ impl Publisher<'_> {
         }
     }
 
-    /// Follows the WAL. Answers with what comes next whether everything is in the database file now.
+    /// Follows the WAL. Answers with what comes next whether everything is in the database file
+    /// now.
     fn follow(&mut self, pin: Pin<'_>, notice: &mut Notice) -> Result<(Next, bool)> {
         let mut tail = Tail::open(self.path)?;
         let head = self.writer.head().filter(|head| head.page_size == pin.page_size()).cloned();
@@ -232,7 +242,8 @@ impl Publisher<'_> {
             _ => false,
         };
         if !proven {
-            // The tail begins where the scan's snapshot is; what it finds then comes behind the scan.
+            // The tail begins where the scan's snapshot is; what it finds then comes behind the
+            // scan.
             tail.start_at(pin.wal_place().ok_or_else(no_wal)?, pin.pages());
         } else {
             // The same place, counted as the present wal-index counts.
@@ -271,7 +282,8 @@ impl Publisher<'_> {
         Ok((ended, rest.is_some()))
     }
 
-    /// Whether the file below the WAL is the one that the saved position is of. If not, somebody overwrote it meanwhile.
+    /// Whether the file below the WAL is the one that the saved position is of. If not, somebody
+    /// overwrote it meanwhile.
     fn is_intact(&mut self, pin: &Pin<'_>, head: &Head, saved: &Position) -> Result<bool> {
         let digests = head_digests(&self.writer, head, self.listener)?;
         let hasher = self.writer.history().hasher();
@@ -314,7 +326,8 @@ impl Publisher<'_> {
                 Some(Ended::Stopped) => return Ok(Next::Stop),
                 Some(Ended::Lost(reason)) => {
                     if reason == OVERWRITTEN {
-                        // Whoever does that removes the WAL next, if it is done by hand: what is opened before would be the old one.
+                        // Whoever does that removes the WAL next, if it is done by hand: what is
+                        // opened before would be the old one.
                         drop(self.shared.wait_for(HANDS, |s| s.stop));
                     }
                     self.gap = Some(reason);
@@ -332,7 +345,8 @@ impl Publisher<'_> {
 
     /// Captures the pinned moment whole, as one commit.
     fn scan(&mut self, pin: Pin<'_>) -> Result<()> {
-        // The store is asked first: reading everything for one that can't be reached would be in vain.
+        // The store is asked first: reading everything for one that can't be reached would be in
+        // vain.
         self.writer.confirm()?;
         self.activity(Activity::Scanning);
         let first = self.writer.head().is_none();
@@ -349,8 +363,9 @@ impl Publisher<'_> {
         self.capture_whole(pin, !first, |_| !first).map(|_| ())
     }
 
-    /// Captures the pinned moment as one commit, with `mark` even if nothing differs; `counts` says whether that was a scan which
-    /// somebody should know of. Answers whether there was anything to store.
+    /// Captures the pinned moment as one commit, with `mark` even if nothing differs; `counts` says
+    /// whether that was a scan which somebody should know of. Answers whether there was anything to
+    /// store.
     fn capture_whole(
         &mut self,
         pin: Pin<'_>,

@@ -1,8 +1,9 @@
 //! What the threads of a follower and its handle share.
 //!
 //! Invariants:
-//! - A barrier is done when everything that was committed before it was asked for is published: the watcher looks at the WAL
-//!   after it saw the barrier, and notes how many commits it has captured by then.
+//! - A barrier is done when everything that was committed before it was asked for is published: the
+//!   watcher looks at the WAL after it saw the barrier, and notes how many commits it has captured
+//!   by then.
 //! - No lock is held while the store, the database or a listener is called.
 
 use std::collections::VecDeque;
@@ -148,7 +149,8 @@ impl Shared {
         state
     }
 
-    /// Waits until everything committed so far is published, and answers the newest of those commits.
+    /// Waits until everything committed so far is published, and answers the newest of those
+    /// commits.
     pub(crate) fn barrier(&self, at_most: Duration) -> Result<Seq> {
         let mine = self.update(|state| {
             state.wanted += 1;

@@ -49,7 +49,8 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Whether it tells people nothing new beside another one: the names of objects differ with every try.
+    /// Whether it tells people nothing new beside another one: the names of objects differ with
+    /// every try.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         let words = |fault: &Self| fault.message.replace(|c: char| c.is_ascii_hexdigit(), "");
         self.kind == other.kind && words(self) == words(other)
@@ -122,7 +123,8 @@ pub enum Event {
     Warning(String),
 }
 
-/// Hears what happens to a follower. Called from its threads: to be quick, and not to call the follower.
+/// Hears what happens to a follower. Called from its threads: to be quick, and not to call the
+/// follower.
 pub trait Listener: Monitor + Send {
     /// Something happened.
     fn event(&self, _event: &Event) {}

@@ -1,7 +1,7 @@
 //! Merging small segments beside a follower, on a thread of its own: publishing never waits for it.
 //!
-//! Invariants: one at a time; it is told to stop, and waited for, when the follower ends; what goes wrong in it is told once
-//! and tried again later.
+//! Invariants: one at a time; it is told to stop, and waited for, when the follower ends; what goes
+//! wrong in it is told once and tried again later.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

@@ -1,17 +1,19 @@
-//! The thread that watches the WAL: captures what is committed, keeps the WAL pinned and bounded, and stays out of the
-//! application's way.
+//! The thread that watches the WAL: captures what is committed, keeps the WAL pinned and bounded,
+//! and stays out of the application's way.
 //!
 //! # Manners
 //!
-//! An application's blocking checkpoint (FULL, RESTART, TRUNCATE) holds the write lock and waits for our pin, and every writer waits with
-//! it. So: when the WAL has stood still for [`STILL`] and all is captured, a PASSIVE checkpoint is tried. If somebody else
-//! holds the checkpoint lock, we step aside: as soon as the other has backfilled everything, the pin goes to mark zero, where it
-//! is in nobody's way, and where the WAL can be reset only once before we are back. An idle database is handed off to there as well, and
-//! costs one look a second.
+//! An application's blocking checkpoint (FULL, RESTART, TRUNCATE) holds the write lock and waits
+//! for our pin, and every writer waits with it. So: when the WAL has stood still for [`STILL`] and
+//! all is captured, a PASSIVE checkpoint is tried. If somebody else holds the checkpoint lock, we
+//! step aside: as soon as the other has backfilled everything, the pin goes to mark zero, where it
+//! is in nobody's way, and where the WAL can be reset only once before we are back. An idle
+//! database is handed off to there as well, and costs one look a second.
 //!
-//! The WAL is handed off when it has passed [`HANDOFF`] and writers pause, and from [`SOFT`] on whether they pause or not. What a
-//! handed off WAL held and was not published yet is in our memory alone, and a crash of ours then costs a scan; so a handoff waits until
-//! the publisher has nothing in its hands, but not beyond the limit.
+//! The WAL is handed off when it has passed [`HANDOFF`] and writers pause, and from [`SOFT`] on
+//! whether they pause or not. What a handed off WAL held and was not published yet is in our memory
+//! alone, and a crash of ours then costs a scan; so a handoff waits until the publisher has nothing
+//! in its hands, but not beyond the limit.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +26,8 @@ use crate::sqlite::notice::Notice;
 use crate::sqlite::tail::handoff::{Checkpoint, Handoff};
 use crate::sqlite::tail::{Step, Tail};
 
-/// How long the WAL has to stand still before we look whether somebody waits for us; and how often then, at first and later.
+/// How long the WAL has to stand still before we look whether somebody waits for us; and how often
+/// then, at first and later.
 const STILL: Duration = Duration::from_millis(5);
 const STILL_LATER: Duration = Duration::from_millis(20);
 /// How long writers have to pause before a handoff.
@@ -35,19 +38,22 @@ const FLUSH: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_secs(2);
 /// The size of the WAL from which on it is handed off when writers pause.
 pub(crate) const HANDOFF: u64 = 4 * 1024 * 1024;
-/// The size from which on it is handed off even if they do not. Each handoff costs a writer some milliseconds, most of them
-/// waiting for the disk; a large WAL costs an application that does its own checkpoints a few microseconds with each commit, since
-/// they can't finish under our pin. The bench `follow` found this in between.
+/// The size from which on it is handed off even if they do not. Each handoff costs a writer some
+/// milliseconds, most of them waiting for the disk; a large WAL costs an application that does its
+/// own checkpoints a few microseconds with each commit, since they can't finish under our pin. The
+/// bench `follow` found this in between.
 const SOFT: u64 = 16 * 1024 * 1024;
 const SOFT_FRAMES: u32 = 4000;
-/// How often to look while something happens, and how long after a notice that may have come before its commit.
+/// How often to look while something happens, and how long after a notice that may have come before
+/// its commit.
 const ACTIVE: Duration = Duration::from_millis(1);
 const ALERT: Duration = Duration::from_millis(100);
 /// How often to look at an idle database, whatever the notices say.
 const SLOW: Duration = Duration::from_secs(1);
 /// How long to wait after a handoff that did not succeed, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(80));
-/// How long the pin stays when capture failed and the repository is not there to take what was captured before.
+/// How long the pin stays when capture failed and the repository is not there to take what was
+/// captured before.
 const PIN_UNTENDED: Duration = Duration::from_secs(1);
 /// A WAL that has been half as large again as its limit for so long is kept by somebody else.
 const KEPT: Duration = Duration::from_secs(5);
@@ -142,7 +148,8 @@ impl Watcher<'_> {
                 times.group = Some(now);
             }
             let certain = matches!(step, Step::Still | Step::Moved);
-            // A barrier is reached only by a look that saw everything, of the files that others see.
+            // A barrier is reached only by a look that saw everything, of the files that others
+            // see.
             if waited_for && certain && !self.tail.same_file() {
                 return Ok(Ended::Replaced);
             }
@@ -186,19 +193,20 @@ impl Watcher<'_> {
         }
     }
 
-    /// All is published, and it is time to stop: brings everything into the database file, for whoever goes on from there. Answers
-    /// whether that is done, or not worth another try.
+    /// All is published, and it is time to stop: brings everything into the database file, for
+    /// whoever goes on from there. Answers whether that is done, or not worth another try.
     fn rest(&mut self, times: &mut Times) -> bool {
         times.rests += 1;
-        // What went wrong costs the next run a scan at most, and nobody waits for us to stop longer than need be.
+        // What went wrong costs the next run a scan at most, and nobody waits for us to stop longer
+        // than need be.
         let rest = self.tail.come_to_rest().unwrap_or(None);
         let is_done = rest.is_some() || times.rests >= RESTS;
         self.shared.update(|state| state.rest = rest);
         is_done
     }
 
-    /// Tells the others how far it is. `wanted` is the barrier that was asked for before the WAL was looked at, if everything was
-    /// seen then, or 0.
+    /// Tells the others how far it is. `wanted` is the barrier that was asked for before the WAL
+    /// was looked at, if everything was seen then, or 0.
     fn report(&mut self, wanted: u64) {
         let stats = self.tail.stats;
         let wal_bytes = self.tail.wal_bytes();
@@ -273,7 +281,8 @@ impl Watcher<'_> {
             return;
         }
         let free = |s: &super::shared::State| (!s.publishing && s.slot.is_none()) || s.abandoned;
-        // As long as nobody looks after the pin, it is in the application's way. It is of use only to whoever comes back soon.
+        // As long as nobody looks after the pin, it is in the application's way. It is of use only
+        // to whoever comes back soon.
         let soon = if matches!(ended, Ended::Failed(_)) { PIN_UNTENDED } else { Duration::ZERO };
         drop(self.shared.wait_for(soon, free));
         self.tail.unpin();
@@ -367,9 +376,9 @@ impl Watcher<'_> {
         self.tail.step_aside()
     }
 
-    /// Whether a PASSIVE checkpoint does no harm. It does nothing if all before the pin is backfilled; else it makes it possible
-    /// for the WAL to be reset should we die, so what it holds has to be published first. But nobody is made to wait for a repository
-    /// that is slow.
+    /// Whether a PASSIVE checkpoint does no harm. It does nothing if all before the pin is
+    /// backfilled; else it makes it possible for the WAL to be reset should we die, so what it
+    /// holds has to be published first. But nobody is made to wait for a repository that is slow.
     fn may_probe(&self, times: &mut Times) -> Result<bool> {
         let published = self.group.is_empty() && self.idle();
         if published || self.tail.is_backfilled()? {
@@ -409,8 +418,8 @@ fn bypassed() -> Error {
     )
 }
 
-/// Whether a pin at mark zero keeps a WAL that has grown large from being backfilled, since it can't be exchanged: writers commit
-/// faster than that.
+/// Whether a pin at mark zero keeps a WAL that has grown large from being backfilled, since it
+/// can't be exchanged: writers commit faster than that.
 fn stuck(tail: &Tail) -> bool {
     tail.is_at_zero() && !tail.is_current() && tail.wal_bytes() >= HANDOFF
 }

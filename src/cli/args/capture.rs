@@ -7,9 +7,10 @@ use clap::{Args, ValueEnum};
 
 /// Capture a live database as the next commit of its history
 ///
-/// The first time every page is stored, later only those that changed. When nothing changed, nothing is stored. The
-/// application may go on reading and writing. Beside a `watch` of this account and state folder, that does the work and this waits for
-/// it: a label then names a commit with everything that was committed before.
+/// The first time every page is stored, later only those that changed. When nothing changed,
+/// nothing is stored. The application may go on reading and writing. Beside a `watch` of this
+/// account and state folder, that does the work and this waits for it: a label then names a commit
+/// with everything that was committed before.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   pagekeep backup app.db -r /backups/repo --key-file ~/.pagekeep.key
@@ -27,7 +28,8 @@ pub(crate) struct BackupArgs {
     /// How hard to compress
     #[arg(long, value_enum, default_value = "fast")]
     pub(crate) compression: Compression,
-    /// Decode every batch again before it is published, not only a sample: a third more processor time
+    /// Decode every batch again before it is published, not only a sample: a third more processor
+    /// time
     #[arg(long)]
     pub(crate) self_check: bool,
     /// How to read a whole database: through its file, or by SQLite's online backup
@@ -36,7 +38,8 @@ pub(crate) struct BackupArgs {
     /// Go on with a history whose database lay elsewhere before
     #[arg(long)]
     pub(crate) adopt: bool,
-    /// Go on although a `watch` of another machine, account or container seems to be at work: that one stops with exit code 11
+    /// Go on although a `watch` of another machine, account or container seems to be at work: that
+    /// one stops with exit code 11
     #[arg(long)]
     pub(crate) takeover: bool,
     /// Capture an empty file although the history has pages: it is meant to be empty
@@ -46,8 +49,9 @@ pub(crate) struct BackupArgs {
 
 /// Follow a live database: every transaction becomes a commit that can be restored
 ///
-/// Runs until Ctrl-C or SIGTERM, and stops with everything captured. Other processes go on reading and writing; while it runs,
-/// SQLite's WAL is kept from being reset before its transactions are stored, and bounded. The database should be in WAL mode.
+/// Runs until Ctrl-C or SIGTERM, and stops with everything captured. Other processes go on reading
+/// and writing; while it runs, SQLite's WAL is kept from being reset before its transactions are
+/// stored, and bounded. The database should be in WAL mode.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   pagekeep watch app.db -r /backups/repo --key-file ~/.pagekeep.key
@@ -61,7 +65,8 @@ pub(crate) struct WatchArgs {
     /// The history's name [default: the file's name without its extension]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Collect transactions for this long, such as 200ms or 5s, before they are stored together; 0 stores them at once
+    /// Collect transactions for this long, such as 200ms or 5s, before they are stored together; 0
+    /// stores them at once
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = super::parse::parse_interval)]
     pub(crate) interval: Duration,
     /// Keep the WAL below this size, even if that disturbs its writers

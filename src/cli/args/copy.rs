@@ -6,8 +6,9 @@ use clap::Args;
 
 /// Copy histories to another repository, which has keys of its own
 ///
-/// Copies what the other one has not yet, with its labels and holds; every page is compared with its digest on the way. May be
-/// interrupted, and goes on where it was. The copy keeps what it has until it is pruned itself.
+/// Copies what the other one has not yet, with its labels and holds; every page is compared with
+/// its digest on the way. May be interrupted, and goes on where it was. The copy keeps what it has
+/// until it is pruned itself.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   pagekeep init -r /mnt/offsite --key-file ~/offsite.key

@@ -14,7 +14,8 @@ pub(crate) struct Global {
     /// Open the repository with this key file [env: PAGEKEEP_KEY_FILE]
     #[arg(long, global = true, value_name = "FILE", group = "secret")]
     pub(crate) key_file: Option<PathBuf>,
-    /// Read the passphrase from the first line of this file [env: PAGEKEEP_PASSWORD has the passphrase itself]
+    /// Read the passphrase from the first line of this file [env: PAGEKEEP_PASSWORD has the
+    /// passphrase itself]
     #[arg(long, global = true, value_name = "FILE", group = "secret")]
     pub(crate) password_file: Option<PathBuf>,
     /// Read the passphrase from the first line that this shell command prints
@@ -23,8 +24,8 @@ pub(crate) struct Global {
     /// Open the repository with the recovery key in this file
     #[arg(long, global = true, value_name = "FILE", group = "secret")]
     pub(crate) recovery_key_file: Option<PathBuf>,
-    /// Where this machine keeps what it remembers; can be deleted at any time [env: PAGEKEEP_STATE_DIR]
-    /// [default: $XDG_STATE_HOME/pagekeep or ~/.local/state/pagekeep]
+    /// Where this machine keeps what it remembers; can be deleted at any time [env:
+    /// PAGEKEEP_STATE_DIR] [default: $XDG_STATE_HOME/pagekeep or ~/.local/state/pagekeep]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     /// Worker threads [default: one for each core]

@@ -12,7 +12,8 @@ pub(crate) enum KeyCommand {
     List,
     /// Remove a key; the last one stays
     ///
-    /// Whoever had the key may have read the repository before: removing it keeps others out, it takes nothing back.
+    /// Whoever had the key may have read the repository before: removing it keeps others out, it
+    /// takes nothing back.
     Remove {
         /// The key's id, as `key list` shows it
         id: String,
@@ -22,7 +23,8 @@ pub(crate) enum KeyCommand {
     },
     /// Replace the key that you open the repository with; data stays as it is
     ///
-    /// The new key gets the old one's name, unless you give another. If it was interrupted, run it again with the same keys.
+    /// The new key gets the old one's name, unless you give another. If it was interrupted, run it
+    /// again with the same keys.
     Passwd(NewKeyArgs),
     /// Make a new recovery key and print it once; those made before go on opening the repository
     Recovery {
@@ -35,10 +37,11 @@ pub(crate) enum KeyCommand {
 
 /// Bring in a new master key: what is backed up from now on is sealed under it
 ///
-/// Every key that is to go on opening the repository has to be given, since only with it its slot can be written anew: the one that
-/// opens the repository now, and the others with the options below. Without all of them nothing is done. Whoever had a key that is
-/// removed, or a copy of the repository's old key slots, can't open what is backed up from now on. What was stored before stays
-/// under the old keys until it is rewritten.
+/// Every key that is to go on opening the repository has to be given, since only with it its slot
+/// can be written anew: the one that opens the repository now, and the others with the options
+/// below. Without all of them nothing is done. Whoever had a key that is removed, or a copy of the
+/// repository's old key slots, can't open what is backed up from now on. What was stored before
+/// stays under the old keys until it is rewritten.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   pagekeep key rotate --with-recovery-key-file recovery.txt
@@ -60,7 +63,8 @@ pub(crate) struct RotateArgs {
     /// Remove every key that was not given
     #[arg(long)]
     pub(crate) remove_others: bool,
-    /// Make no new master key, but seal anew under the newest what was stored before; may be interrupted and repeated
+    /// Make no new master key, but seal anew under the newest what was stored before; may be
+    /// interrupted and repeated
     #[arg(long, conflicts_with_all = ["with_key_file", "with_password_file", "with_recovery_key_file", "new_recovery_key", "remove_others"])]
     pub(crate) rewrite: bool,
 }

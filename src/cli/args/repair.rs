@@ -6,10 +6,11 @@ use clap::Args;
 
 /// Find out what is damaged, say which commits remain restorable, and make the best of it
 ///
-/// Only says what it would do, unless --apply is given. Damaged objects are moved to the repository's folder `quarantine`, never
-/// deleted; commits that can't be restored any more are not offered any more, and no other commit gets their numbers. With --database
-/// the live database becomes the next commit, so that the history goes on whole. It may be interrupted and run again. Exit code 4
-/// if there is damage that was not repaired.
+/// Only says what it would do, unless --apply is given. Damaged objects are moved to the
+/// repository's folder `quarantine`, never deleted; commits that can't be restored any more are not
+/// offered any more, and no other commit gets their numbers. With --database the live database
+/// becomes the next commit, so that the history goes on whole. It may be interrupted and run again.
+/// Exit code 4 if there is damage that was not repaired.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   pagekeep repair                            # look at everything
@@ -31,8 +32,8 @@ pub(crate) struct RepairArgs {
     /// Look only at what holds the history together; do not open the stored pages
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Forget what this machine saw of the history: it was set back to an earlier state, or removed, on purpose; without a NAME, which
-    /// repository was here before
+    /// Forget what this machine saw of the history: it was set back to an earlier state, or
+    /// removed, on purpose; without a NAME, which repository was here before
     #[arg(long, conflicts_with_all = ["apply", "quick"])]
     pub(crate) accept_rollback: bool,
 }

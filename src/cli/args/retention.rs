@@ -10,10 +10,11 @@ use crate::policy::policy_text::PeriodsText;
 
 /// Keep what a policy promises, and reclaim the room of everything else
 ///
-/// Besides what the options say, the newest commit always stays, so does what has a label or is on hold, and a commit whose
-/// label was removed for another week. Periods are those of the calendar: `--keep-daily 7` keeps the last commit of each of
-/// the newest seven days that have one, `--keep-daily 30d` of each day within 30 days. May run beside backups, watches and restores,
-/// and be stopped at any time; the next one goes on.
+/// Besides what the options say, the newest commit always stays, so does what has a label or is on
+/// hold, and a commit whose label was removed for another week. Periods are those of the calendar:
+/// `--keep-daily 7` keeps the last commit of each of the newest seven days that have one,
+/// `--keep-daily 30d` of each day within 30 days. May run beside backups, watches and restores, and
+/// be stopped at any time; the next one goes on.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   pagekeep prune app --keep-window 24h --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --dry-run
@@ -31,10 +32,12 @@ pub(crate) struct PruneArgs {
     /// Only say what would be kept and what would go
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
-    /// Let commits expire although the last verification failed; damage that is found now still ends it
+    /// Let commits expire although the last verification failed; damage that is found now still
+    /// ends it
     #[arg(long)]
     pub(crate) in_doubt: bool,
-    /// Keep stored objects that were replaced for so long, for readers that are at them; 0 deletes them at once
+    /// Keep stored objects that were replaced for so long, for readers that are at them; 0 deletes
+    /// them at once
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = grace)]
     pub(crate) grace: Duration,
     /// List every commit, not only stretches of them

@@ -8,9 +8,10 @@ use super::retention::PolicyArgs;
 
 /// Show what a history costs, and why: growth, ages, changes, compression, rules, tables
 ///
-/// With the options of a policy it also shows what each of its rules costs: what `prune` could free if that one rule was left
-/// out. Nothing is pruned. For the tables the newest commit is restored to a scratch file; today's layout is applied to the
-/// past. Bytes of single page versions are estimates: all those of a segment count as equally large.
+/// With the options of a policy it also shows what each of its rules costs: what `prune` could free
+/// if that one rule was left out. Nothing is pruned. For the tables the newest commit is restored
+/// to a scratch file; today's layout is applied to the past. Bytes of single page versions are
+/// estimates: all those of a segment count as equally large.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   pagekeep stats app

@@ -1,6 +1,7 @@
 //! How help says what WHEN may be.
 
-/// What WHEN may be, at the end of the help of every command that takes one; after examples, if there are any.
+/// What WHEN may be, at the end of the help of every command that takes one; after examples, if
+/// there are any.
 macro_rules! when {
     ($examples:literal) => {
         concat!($examples, "\n\n", when!())

@@ -1,5 +1,6 @@
-//! The machine loses its power while a database is followed. It may come back as it was, or without its last transactions: an
-//! application that does not sync every commit loses some of its own, which the repository has.
+//! The machine loses its power while a database is followed. It may come back as it was, or without
+//! its last transactions: an application that does not sync every commit loses some of its own,
+//! which the repository has.
 
 use std::path::Path;
 use std::process::Command;
@@ -53,8 +54,8 @@ fn begin(repository: &Repository, path: &Path) -> Follower {
     follow(repository, path, options, Arc::new(Silent)).unwrap().1
 }
 
-/// The database's files as they are at this moment, copied by another process: closing a file of one's own would drop the locks
-/// that SQLite holds on it.
+/// The database's files as they are at this moment, copied by another process: closing a file of
+/// one's own would drop the locks that SQLite holds on it.
 fn photograph(app: &Connection, path: &Path, to: &Path) -> Files {
     std::fs::create_dir(to).unwrap();
     // With the write lock held the WAL is not reset, so a checkpoint meanwhile takes nothing away.

@@ -1,4 +1,5 @@
-//! Random histories, pruned and merged at random: every restore point stays byte for byte what it was, and nothing else does.
+//! Random histories, pruned and merged at random: every restore point stays byte for byte what it
+//! was, and nothing else does.
 
 mod late;
 mod year;
@@ -241,7 +242,8 @@ fn what_is_held_while_a_prune_decides_does_not_expire() {
         bench.app.execute_batch("INSERT INTO t(x) VALUES(randomblob(3000))").unwrap();
         bench.capture();
     }
-    // A prune looked at holds, and announces; somebody holds a commit and is told so; then the prune decides.
+    // A prune looked at holds, and announces; somebody holds a commit and is told so; then the
+    // prune decides.
     let claim = Claim::take(&bench.history, PRUNE).unwrap();
     let chain = bench.history.chain().unwrap();
     let states = chain.states().map(|c| (c.seq, c.seq < Seq(6)));

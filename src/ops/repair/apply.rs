@@ -1,11 +1,14 @@
 //! Doing what a plan says.
 //!
 //! ```text
-//! put copies of the description back -> claim a term -> publish what is lost -> bridge the holes -> go on below newest segments that can't be read -> move what leads nowhere -> go on behind the newest -> move heads -> write anew what is damaged
+//! put copies of the description back -> claim a term -> publish what is lost -> bridge the holes
+//!   -> go on below newest segments that can't be read -> move what leads nowhere
+//!   -> go on behind the newest -> move heads -> write anew what is damaged
 //! ```
 //!
-//! After each step the history is as good as before or better, and what is left to do is found again: the expiry of what is lost keeps its
-//! numbers, a bridge makes the chain whole that was shown around the hole, and what moves was read by nobody.
+//! After each step the history is as good as before or better, and what is left to do is found
+//! again: the expiry of what is lost keeps its numbers, a bridge makes the chain whole that was
+//! shown around the hole, and what moves was read by nobody.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -37,8 +40,9 @@ impl Plan {
     /// Does it. Answers the commit that the live database became, if it is given.
     ///
     /// # Errors
-    /// Store errors; [`ErrorKind::Damaged`] when the history went backwards: then nothing is done; [`ErrorKind::Busy`] when a process of this
-    /// machine writes to the history. What was done then counts, and the next repair does the rest.
+    /// Store errors; [`ErrorKind::Damaged`] when the history went backwards: then nothing is done;
+    /// [`ErrorKind::Busy`] when a process of this machine writes to the history. What was done then
+    /// counts, and the next repair does the rest.
     ///
     /// # Durability
     /// When this returns, what was done is durable.
@@ -67,8 +71,8 @@ impl Plan {
             return Ok(None);
         }
         if !idle {
-            // Its turn is above every one that a damaged claim may stand for, so none is taken twice. Whoever builds on what is lost
-            // is told of nothing any more.
+            // Its turn is above every one that a damaged claim may stand for, so none is taken
+            // twice. Whoever builds on what is lost is told of nothing any more.
             let role = if self.lost.is_empty() { PRUNE } else { "repair" };
             let claim = Claim::take(history, role)?;
             run.unchanged()?;
@@ -109,8 +113,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Makes sure that the plan is still one for this history. Others may have written to it since it was made, and what
-    /// they were told is safe must not be taken for lost.
+    /// Makes sure that the plan is still one for this history. Others may have written to it since
+    /// it was made, and what they were told is safe must not be taken for lost.
     fn unchanged(&self) -> Result<()> {
         let without = self.plan.replaced.iter().map(|s| s.reference.id).collect();
         let now = Chain::load_readable(self.history, &without)?;
@@ -129,8 +133,8 @@ impl Run<'_> {
             .with_hint(hint)
     }
 
-    /// Merges anew what damaged merged segments replaced, before those go: whatever else deletes the originals meanwhile,
-    /// the commits stay.
+    /// Merges anew what damaged merged segments replaced, before those go: whatever else deletes
+    /// the originals meanwhile, the commits stay.
     fn stand_in(&self, claim: &Claim) -> Result<()> {
         let segments = self.plan.chain.segments();
         for merged in &self.plan.replaced {
@@ -151,8 +155,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Before a damaged claim goes, those below it go, in ascending order: whoever holds one of them would take his own turn
-    /// for the newest.
+    /// Before a damaged claim goes, those below it go, in ascending order: whoever holds one of
+    /// them would take his own turn for the newest.
     fn end_turns_below(&self, name: &str) -> Result<()> {
         let names = self.history.names();
         let Some(damaged) = names.parse_writer(name) else { return Ok(()) };
@@ -165,7 +169,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Publishes which commits are lost. From then on nobody is offered them, and their numbers are not used again.
+    /// Publishes which commits are lost. From then on nobody is offered them, and their numbers are
+    /// not used again.
     fn record(&self, claim: &Claim) -> Result<()> {
         let at = (claim.term, self.options.clock.now());
         if !self.plan.lost.is_empty() {
@@ -197,8 +202,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Takes a history of which nothing is left for what it is, if a repair recorded that: other machines ask. Its numbers are not used
-    /// again all the same.
+    /// Takes a history of which nothing is left for what it is, if a repair recorded that: other
+    /// machines ask. Its numbers are not used again all the same.
     fn take_as_lost(&self) -> Result<()> {
         if !self.plan.chain.segments().is_empty() {
             return Ok(());
@@ -212,8 +217,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Publishes a commit without pages behind a newest segment that is damaged: something has to stand behind it before it can be written anew. It
-    /// shows what is lost, so it expires at once.
+    /// Publishes a commit without pages behind a newest segment that is damaged: something has to
+    /// stand behind it before it can be written anew. It shows what is lost, so it expires at once.
     fn mark(&self) -> Result<()> {
         let loss = &self.plan.loss;
         let Some(newest) = self.plan.chain.newest() else { return Ok(()) };
@@ -228,8 +233,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Whether the newest commit is among what is lost. Somebody may have built on it until just now: nobody was told that this is safe,
-    /// and whatever of it comes late must not count.
+    /// Whether the newest commit is among what is lost. Somebody may have built on it until just
+    /// now: nobody was told that this is safe, and whatever of it comes late must not count.
     fn is_newest_lost(&self) -> bool {
         let newest = self.plan.chain.newest().map(|segment| segment.end);
         newest.is_some_and(|end| {
@@ -241,8 +246,9 @@ impl Run<'_> {
         self.history.names().parse_head(name).is_some()
     }
 
-    /// Moves heads that can't be read. Whoever published one that counts may be at work, and what it builds on is kept because of it; so
-    /// something of a higher term is published first. Then nothing that is built on it is the newest any more.
+    /// Moves heads that can't be read. Whoever published one that counts may be at work, and what
+    /// it builds on is kept because of it; so something of a higher term is published first. Then
+    /// nothing that is built on it is the newest any more.
     fn put_heads_away(&self) -> Result<()> {
         let heads: Vec<&String> = self.plan.away.iter().filter(|n| self.is_head(n)).collect();
         if heads.is_empty() {
@@ -259,8 +265,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Where the newest segments can't be read, another one than that which is read around them may be the newest once they moved:
-    /// one that was displaced, or one below what is merged. Then something of a higher term is published behind the right one first.
+    /// Where the newest segments can't be read, another one than that which is read around them may
+    /// be the newest once they moved: one that was displaced, or one below what is merged. Then
+    /// something of a higher term is published behind the right one first.
     fn go_on_below(&self) -> Result<()> {
         let chain = &self.plan.chain;
         let Some(newest) = chain.newest() else { return Ok(()) };
@@ -345,15 +352,16 @@ impl Run<'_> {
         Ok(captured.commit.map(|commit| commit.seq))
     }
 
-    /// Replaces segments whose damage nobody needs any more by what is left of them, and those whose objects go on behind their end. The newest one
-    /// stays.
+    /// Replaces segments whose damage nobody needs any more by what is left of them, and those
+    /// whose objects go on behind their end. The newest one stays.
     fn clear(&self) -> Result<()> {
         let loss = &self.plan.loss;
         if loss.spoilt.is_empty() && loss.unreadable.is_empty() && self.plan.to_replace.is_empty() {
             return Ok(());
         }
         let claim = Claim::take(self.history, PRUNE)?;
-        // What can't be read goes first, with all that is built on it: merging looks at what comes behind.
+        // What can't be read goes first, with all that is built on it: merging looks at what comes
+        // behind.
         let chain = self.history.chain()?;
         let end = chain.segments().len().saturating_sub(1);
         let mut at = 0;
@@ -364,7 +372,8 @@ impl Run<'_> {
                 while until < end && !chain.segments().get(until).is_some_and(is_base) {
                     until += 1;
                 }
-                // A writer at work built on what is lost, and was told that it is safe: the next plan sees that.
+                // A writer at work built on what is lost, and was told that it is safe: the next
+                // plan sees that.
                 let covered = chain.segments().get(at..until).unwrap_or_default();
                 let mut commits = covered.iter().flat_map(|s| s.manifest.states());
                 if commits.any(|c| chain.commit(c.seq).is_some()) {

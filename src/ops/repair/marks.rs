@@ -1,4 +1,5 @@
-//! Labels and holds that a repair leaves without their commits, or commits without them: people have to be told.
+//! Labels and holds that a repair leaves without their commits, or commits without them: people
+//! have to be told.
 
 use std::collections::BTreeSet;
 

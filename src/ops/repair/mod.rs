@@ -1,4 +1,5 @@
-//! Repair a history: find out what is damaged, say which commits remain restorable and which are lost, and make the best of it.
+//! Repair a history: find out what is damaged, say which commits remain restorable and which are
+//! lost, and make the best of it.
 //!
 //! | what is damaged | what is done |
 //! |---|---|
@@ -13,17 +14,22 @@
 //! | nobody can have written it | it goes to the quarantine |
 //! | what has an object's name is no file | nothing moves it; a segment or a part that is none ends the repair before anything is given up |
 //!
-//! With the live database at hand its present state becomes a commit, a base if pages of the newest commit are lost, so the
-//! history goes on whole from there.
+//! With the live database at hand its present state becomes a commit, a base if pages of the newest
+//! commit are lost, so the history goes on whole from there.
 //!
-//! First a [`Plan`] is made, which says all of that and changes nothing (`plan`); then it may be applied (`apply`).
+//! First a [`Plan`] is made, which says all of that and changes nothing (`plan`); then it may be
+//! applied (`apply`).
 //!
 //! Invariants:
-//! - The smallest explanation counts, and the newest suspect is to blame first: nothing expires that can be read in another way.
-//! - What is lost is published before anything moves, as ranges; with it the next number is fixed. So whoever dies in between, or
-//!   whatever backup comes first, numbers of lost commits name nothing else, and the next repair comes to the same end.
-//! - A history of which nothing is left is told of by every machine; the one that repaired it knows.
-//! - Nothing is deleted: what goes to the quarantine is copied there, and then removed from its place.
+//! - The smallest explanation counts, and the newest suspect is to blame first: nothing expires
+//!   that can be read in another way.
+//! - What is lost is published before anything moves, as ranges; with it the next number is fixed.
+//!   So whoever dies in between, or whatever backup comes first, numbers of lost commits name
+//!   nothing else, and the next repair comes to the same end.
+//! - A history of which nothing is left is told of by every machine; the one that repaired it
+//!   knows.
+//! - Nothing is deleted: what goes to the quarantine is copied there, and then removed from its
+//!   place.
 //! - What a newer version wrote is not understood, and stays where it is.
 //! - Without `apply` nothing is changed, here or there.
 
@@ -45,9 +51,10 @@ pub use report::{Action, Fault, RepairOptions, RepairReport};
 /// Repairs a history, or says how. `database` is the live database, if it is there.
 ///
 /// # Errors
-/// Store errors; [`crate::ErrorKind::TooNew`] when a newer version wrote to the history: that one has to repair it;
-/// [`crate::ErrorKind::Damaged`] when the history went backwards, or when what has the name of a segment is no file;
-/// [`crate::ErrorKind::Busy`] when a process of this machine writes to the history.
+/// Store errors; [`crate::ErrorKind::TooNew`] when a newer version wrote to the history: that one
+/// has to repair it; [`crate::ErrorKind::Damaged`] when the history went backwards, or when what
+/// has the name of a segment is no file; [`crate::ErrorKind::Busy`] when a process of this machine
+/// writes to the history.
 ///
 /// # Durability
 /// When this returns, what was done is durable.

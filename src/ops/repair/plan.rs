@@ -36,7 +36,8 @@ pub struct Plan {
     pub(super) replaced: Vec<Arc<Segment>>,
     /// Objects that are not as they were written, and of which all that is read is there.
     pub(super) to_replace: HashSet<String>,
-    /// Whether the newest segment has to be replaced, so that something has to stand behind it first.
+    /// Whether the newest segment has to be replaced, so that something has to stand behind it
+    /// first.
     pub(super) behind_newest: bool,
     /// How the copies of the description are.
     pub(super) copies: Copies,
@@ -52,8 +53,8 @@ impl Plan {
 /// Finds out what is wrong with a history, and what can be done about it.
 ///
 /// # Errors
-/// Store errors; [`ErrorKind::TooNew`] when a newer version wrote to the history: that one has to repair it;
-/// [`ErrorKind::Busy`] when a process of this machine writes to the history.
+/// Store errors; [`ErrorKind::TooNew`] when a newer version wrote to the history: that one has to
+/// repair it; [`ErrorKind::Busy`] when a process of this machine writes to the history.
 pub fn survey(history: &History, options: &RepairOptions, monitor: &dyn Monitor) -> Result<Plan> {
     // Whoever repairs holds the history like one who writes to it.
     let _lock = state::StateDir::lock(history)?;
@@ -77,7 +78,8 @@ fn refuse_newer<'p>(mut problems: impl Iterator<Item = &'p Problem>) -> Result<(
     })
 }
 
-/// A chain, what is lost on it, the merged segments that it does without, and what can be restored on it or with them.
+/// A chain, what is lost on it, the merged segments that it does without, and what can be restored
+/// on it or with them.
 type Choice = (Chain, Loss, Vec<Arc<Segment>>, BTreeSet<Seq>);
 
 struct Survey<'a> {
@@ -138,7 +140,8 @@ impl Survey<'_> {
                 // Nothing moves what may be a newer version's, or somebody's.
                 (false, _) if judged.stays.contains(&problem.object) => Action::Leave,
                 (true, false) => Action::Replace,
-                // Nothing takes the place of the newest segment; another one has to stand behind it first.
+                // Nothing takes the place of the newest segment; another one has to stand behind it
+                // first.
                 (true, true) => Action::Leave,
                 (false, _) => Action::Quarantine,
             };
@@ -285,7 +288,8 @@ impl Survey<'_> {
         Ok(lens)
     }
 
-    /// Commits that have not all of their pages: what was above a hole, or otherwise has too little.
+    /// Commits that have not all of their pages: what was above a hole, or otherwise has too
+    /// little.
     fn above_holes(&self, chain: &Chain, loss: &mut Loss) -> Result<()> {
         if loss.unreadable.is_empty() {
             // Every version is there; are they all?
@@ -313,8 +317,8 @@ impl Survey<'_> {
         Ok(())
     }
 
-    /// Does without merged segments that are damaged where more can be restored from what they replaced, the newest first. Returns those,
-    /// and what can be restored in one way or the other.
+    /// Does without merged segments that are damaged where more can be restored from what they
+    /// replaced, the newest first. Returns those, and what can be restored in one way or the other.
     fn fall_back(&self, chain: Chain, loss: Loss) -> Result<Choice> {
         let is_bad = |id: &SegmentId| loss.spoilt.contains(id) || loss.unreadable.contains(id);
         let damaged: Vec<Arc<Segment>> =
@@ -340,8 +344,9 @@ impl Survey<'_> {
         Ok((best, least, replaced, either))
     }
 
-    /// The numbers of commits that can't be restored any more and did not expire yet, in ranges: those of the holes as far as the names
-    /// around them tell, and whatever the newest segments may have had.
+    /// The numbers of commits that can't be restored any more and did not expire yet, in ranges:
+    /// those of the holes as far as the names around them tell, and whatever the newest segments
+    /// may have had.
     fn lost(&self, chain: &Chain, loss: &Loss) -> Result<Vec<(Seq, Seq)>> {
         let mut ranges: Vec<(Seq, Seq)> = Vec::new();
         for Hole { below, above, .. } in chain.holes() {

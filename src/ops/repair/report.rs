@@ -47,7 +47,8 @@ pub enum Action {
     PutBack,
     /// The commits that need it expire.
     Expire,
-    /// The commits that need it expire, and a segment without pages takes its place, so that what lies around it stays.
+    /// The commits that need it expire, and a segment without pages takes its place, so that what
+    /// lies around it stays.
     Bridge,
     /// What it is read for is written anew.
     Replace,
@@ -78,18 +79,21 @@ pub struct RepairReport {
     pub remarks: Vec<Fault>,
     /// Commits that can be restored.
     pub restorable: BTreeSet<Seq>,
-    /// Commits that can be restored now, and not after the repair: of two segments that stand for the same commits, both of them damaged, it
-    /// keeps the one of which more is left.
+    /// Commits that can be restored now, and not after the repair: of two segments that stand for
+    /// the same commits, both of them damaged, it keeps the one of which more is left.
     pub given_up: BTreeSet<Seq>,
-    /// First and last numbers of commits that the history had, as far as can be told, and that can't be restored any more.
+    /// First and last numbers of commits that the history had, as far as can be told, and that
+    /// can't be restored any more.
     pub lost: Vec<(Seq, Seq)>,
     /// Labels and holds of commits that are lost: the commit, and which label or hold.
     pub unmarked: BTreeSet<(Seq, String)>,
-    /// Whether this machine has seen newer commits than there are. Then nothing is done before somebody says that this is as it should be.
+    /// Whether this machine has seen newer commits than there are. Then nothing is done before
+    /// somebody says that this is as it should be.
     pub set_back: bool,
     /// The commit that the live database became.
     pub healed: Option<Seq>,
-    /// Whether there was one copy of the description, as older versions leave it. `apply` adds the other.
+    /// Whether there was one copy of the description, as older versions leave it. `apply` adds the
+    /// other.
     pub described_once: bool,
 }
 

@@ -1,4 +1,5 @@
-//! Histories with every kind of damage: what a repair says remains is exactly what can be restored afterwards.
+//! Histories with every kind of damage: what a repair says remains is exactly what can be restored
+//! afterwards.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -180,7 +181,8 @@ fn a_repair_that_dies_at_any_operation_is_finished_by_the_next() {
         let live = std::fs::read(&path).unwrap();
         let known = *bench.expected.keys().next_back().unwrap();
         for commit in chain.commits().filter(|c| c.seq > known) {
-            // Commits that mark lost numbers show what was newest then; the last is the live database.
+            // Commits that mark lost numbers show what was newest then; the last is the live
+            // database.
             if commit.record.digest == chain.latest().unwrap().record.digest {
                 bench.expected.insert(commit.seq, live.clone());
             }

@@ -1,8 +1,10 @@
-//! Where a restored file goes: what is there already, who owns it, and how the new file takes its place.
+//! Where a restored file goes: what is there already, who owns it, and how the new file takes its
+//! place.
 //!
-//! Invariants: without `force` nothing is replaced. With it, the old file and its `-wal`, `-shm` and `-journal` step aside together before
-//! the new one takes the name, so no old WAL is ever applied to it; and they are all there until it stands. A link is followed to the file
-//! that it leads to, as SQLite does, but not one that another account made.
+//! Invariants: without `force` nothing is replaced. With it, the old file and its `-wal`, `-shm`
+//! and `-journal` step aside together before the new one takes the name, so no old WAL is ever
+//! applied to it; and they are all there until it stands. A link is followed to the file that it
+//! leads to, as SQLite does, but not one that another account made.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
@@ -44,7 +46,8 @@ impl Target {
     /// Looks at a place.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] when it is none for a file; [`ErrorKind::Refused`] when something is there, and `force` is not set.
+    /// [`ErrorKind::Usage`] when it is none for a file; [`ErrorKind::Refused`] when something is
+    /// there, and `force` is not set.
     pub(super) fn at(path: &Path, force: bool) -> Result<Self> {
         let path = follow_links(path)?;
         let object = path.display().to_string();
@@ -133,8 +136,8 @@ impl Target {
     /// Gives a restored file this place.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] when the old file is in use, [`ErrorKind::Refused`] when the name was taken meanwhile. After an error what
-    /// was there is there.
+    /// [`ErrorKind::Busy`] when the old file is in use, [`ErrorKind::Refused`] when the name was
+    /// taken meanwhile. After an error what was there is there.
     ///
     /// # Durability
     /// When this returns, the file is durable under its name.
@@ -167,8 +170,8 @@ impl Target {
         }
     }
 
-    /// Gives the file the owner, the group and the mode of the one that it replaces. What can't be given is told: an application may
-    /// be locked out.
+    /// Gives the file the owner, the group and the mode of the one that it replaces. What can't be
+    /// given is told: an application may be locked out.
     fn dress(&self, scratch: &Scratch, monitor: &dyn Monitor) {
         let Ok(ours) = scratch.file().metadata() else { return };
         let Some(old) = &self.old else {
@@ -189,7 +192,8 @@ impl Target {
         let file = scratch.file();
         let owner = (old.uid() != ours.uid()).then(|| Uid::from_raw(old.uid()));
         let group = (old.gid() != ours.gid()).then(|| Gid::from_raw(old.gid()));
-        // The group before the mode, and both before the owner, who alone may change them. Each by itself: one may be allowed.
+        // The group before the mode, and both before the owner, who alone may change them. Each by
+        // itself: one may be allowed.
         let given = [
             group.map_or(Ok(()), |group| rustix::fs::fchown(file, None, Some(group))),
             rustix::fs::fchmod(file, Mode::from_raw_mode(old.mode() & 0o777)),

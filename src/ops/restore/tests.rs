@@ -14,8 +14,8 @@ use crate::store::{MemoryStore, Store};
 use std::fs;
 use std::sync::Arc;
 
-/// Puts a merged segment in the place of the history's base: the same sealed batches under another segment,
-/// as a merge copies them.
+/// Puts a merged segment in the place of the history's base: the same sealed batches under another
+/// segment, as a merge copies them.
 fn replace_base(history: &History, store: &MemoryStore) {
     let chain = history.chain().unwrap();
     let base = &chain.segments()[0];

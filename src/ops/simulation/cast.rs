@@ -281,7 +281,8 @@ impl Actor {
         self.theatre.schedule.is_dead(self.me)
     }
 
-    /// How something ended. Nobody but the injected faults and others at work may be the reason of an error.
+    /// How something ended. Nobody but the injected faults and others at work may be the reason of
+    /// an error.
     fn note(&self, what: &str, done: Result<()>) {
         match done {
             Ok(()) => self.theatre.schedule.tell(self.me, &format!("{what} ends well")),
@@ -479,7 +480,8 @@ impl Actor {
         prune(history, &options, &Silent).map(|_| ())
     }
 
-    /// The database is a file, which SQLite writes to as it does; what it was rewound to is asked for.
+    /// The database is a file, which SQLite writes to as it does; what it was rewound to is asked
+    /// for.
     fn rewind(&mut self, history: &History) -> Result<()> {
         let path = self.theatre.dir.join(format!("rewound by {}.db", self.me));
         let mut app = App::with(Connection::open(&path).unwrap(), &mut self.random);

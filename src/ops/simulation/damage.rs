@@ -1,7 +1,9 @@
-//! Damage beside actors: once in a run one object is lost, or a bit of it flips, and everybody goes on.
+//! Damage beside actors: once in a run one object is lost, or a bit of it flips, and everybody goes
+//! on.
 //!
-//! Much that is promised otherwise holds no more: a chain that lacks something does not read for those who write, and what is
-//! built on lost pages can't be restored, whoever was told of it. These promises are left:
+//! Much that is promised otherwise holds no more: a chain that lacks something does not read for
+//! those who write, and what is built on lost pages can't be restored, whoever was told of it.
+//! These promises are left:
 //!
 //! | promise | looked at |
 //! |---|---|
@@ -10,9 +12,10 @@
 //! | a repair in the end leaves a history that reads, goes on, and has every such commit; a second one finds nothing | in the end |
 //! | nobody panics | always |
 //!
-//! The newest two segments and the newest claim are damaged, but never lost. Nothing in a repository tells that the newest segment is
-//! gone; and who held the turn before goes on until a segment of the lost claim's turn is there. Nobody lets commits expire,
-//! so that whatever goes was lost.
+//! The newest two segments and the newest claim are damaged, but never lost. Nothing in a
+//! repository tells that the newest segment is gone; and who held the turn before goes on until a
+//! segment of the lost claim's turn is there. Nobody lets commits expire, so that whatever goes was
+//! lost.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -88,7 +91,8 @@ impl Strike {
         if random.below(2) == 0 && !newest.contains(&&name) || bytes.is_empty() {
             return Ok(Some(Self { told: format!("{name} is lost"), name, left: None }));
         }
-        // Behind the bytes that say which version wrote it: whatever a newer one wrote stays as it is.
+        // Behind the bytes that say which version wrote it: whatever a newer one wrote stays as it
+        // is.
         let front = 16.min(bytes.len() - 1);
         let at = front + random.below(bytes.len() - front);
         bytes[at] ^= 1 << random.below(8);
@@ -104,7 +108,8 @@ impl Strike {
         Ok(())
     }
 
-    /// The commits that stay whole on the chain that readers find, whatever lies beside it now: somebody may be deleting that.
+    /// The commits that stay whole on the chain that readers find, whatever lies beside it now:
+    /// somebody may be deleting that.
     pub(super) fn whole(&self, theatre: &Theatre, me: usize) -> Result<BTreeSet<Seq>> {
         let _free = simulated::enter(None);
         let store = theatre.store.branch(theatre.clock());

@@ -29,12 +29,14 @@ type Versions = Arc<Vec<(usize, u32, Digest)>>;
 #[derive(Default)]
 struct Book {
     acknowledged: BTreeMap<Seq, Digest>,
-    /// Restore points that were there at some time, and those that a prune let go, acknowledged or not yet.
+    /// Restore points that were there at some time, and those that a prune let go, acknowledged or
+    /// not yet.
     points: BTreeMap<Seq, Digest>,
     gone: BTreeMap<Seq, Digest>,
     /// What labels and holds keep; the key is whatever the giver knows them by.
     kept: BTreeMap<Vec<u8>, (Seq, Digest)>,
-    /// Once there was damage, the acknowledged commits that were whole after it ([`super::damage`]).
+    /// Once there was damage, the acknowledged commits that were whole after it
+    /// ([`super::damage`]).
     whole: Option<BTreeSet<Seq>>,
     /// Of each prune at work so far, how many of the newest commits it keeps; the fewest.
     last: Option<usize>,

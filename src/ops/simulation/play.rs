@@ -1,4 +1,5 @@
-//! One run from a seed: its cast, its beginning, its end, and how a run that went wrong is made small.
+//! One run from a seed: its cast, its beginning, its end, and how a run that went wrong is made
+//! small.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -57,7 +58,8 @@ impl Script {
         let mut cast = Vec::new();
         let size = 2 + n(4);
         let machines = 1 + n(3);
-        // Now and then a crowd of writers on machines of their own, and who deletes all that it may.
+        // Now and then a crowd of writers on machines of their own, and who deletes all that it
+        // may.
         if n(3) == 0 {
             cast.extend((0..2 + n(2)).map(|machine| Role::Backup { machine, times: 1 + n(2) }));
             cast.extend((0..1 + n(2)).map(|_| Role::Prune { last: 1, grace: 0, times: 1 }));
@@ -296,7 +298,8 @@ struct Beginning {
     acknowledged: BTreeMap<Seq, Digest>,
 }
 
-/// Makes the beginnings once: nothing, a few commits, more of them with merges, more with a turn that a prune had.
+/// Makes the beginnings once: nothing, a few commits, more of them with merges, more with a turn
+/// that a prune had.
 fn beginnings() -> &'static [Beginning] {
     static MADE: OnceLock<(Vec<Beginning>, tempfile::TempDir)> = OnceLock::new();
     let (made, _) = MADE.get_or_init(|| {

@@ -1,8 +1,9 @@
-//! Who goes on, and what goes wrong: one actor runs at a time, and at each of its points, which are its
-//! operations on a store or on local state, a [`Director`] decides.
+//! Who goes on, and what goes wrong: one actor runs at a time, and at each of its points, which are
+//! its operations on a store or on local state, a [`Director`] decides.
 //!
-//! Invariant: a run is a function of the cast and of the turns that were taken. All turns that differ from
-//! "the same actor goes on, and nothing goes wrong" are noted, and a [`Director::Script`] of them repeats the run.
+//! Invariant: a run is a function of the cast and of the turns that were taken. All turns that
+//! differ from "the same actor goes on, and nothing goes wrong" are noted, and a
+//! [`Director::Script`] of them repeats the run.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -66,7 +67,8 @@ pub(super) enum Kind {
 pub(super) enum Director {
     /// By chance.
     Random { random: Random, rates: Rates },
-    /// The actor of the highest priority goes on; at a few steps the one that is at work loses its own.
+    /// The actor of the highest priority goes on; at a few steps the one that is at work loses its
+    /// own.
     Priorities {
         random: Random,
         rates: Rates,
@@ -75,8 +77,9 @@ pub(super) enum Director {
         /// Whether only writes are counted: who sleeps right before one does most harm.
         by_writes: bool,
     },
-    /// A few actors fall asleep right before one of their first writes, and everybody else goes on until it is asleep or has
-    /// ended. So long undisturbed pieces meet, as rules are broken: two sleep, and a third does all of its work in between.
+    /// A few actors fall asleep right before one of their first writes, and everybody else goes on
+    /// until it is asleep or has ended. So long undisturbed pieces meet, as rules are broken: two
+    /// sleep, and a third does all of its work in between.
     Naps { random: Random, rates: Rates, naps: Vec<(usize, u32)>, writes: [u32; ACTORS] },
     /// As it was noted.
     Script(HashMap<Point, Vec<Turn>>),
@@ -84,7 +87,8 @@ pub(super) enum Director {
     Cues(Vec<Cue>),
 }
 
-/// What happens when an actor comes to something, told in words, so that it stays true when operations are added.
+/// What happens when an actor comes to something, told in words, so that it stays true when
+/// operations are added.
 #[derive(Clone, Debug)]
 pub(super) struct Cue {
     pub(super) actor: usize,

@@ -1,7 +1,8 @@
-//! The store as one actor sees it, and the actor's world: each operation is a point of the [`Schedule`].
+//! The store as one actor sees it, and the actor's world: each operation is a point of the
+//! [`Schedule`].
 //!
-//! A listing takes time: what is created or deleted meanwhile may be in it or not, each for itself. Everything
-//! else happens at one moment, so that other moments are other schedules.
+//! A listing takes time: what is created or deleted meanwhile may be in it or not, each for itself.
+//! Everything else happens at one moment, so that other moments are other schedules.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -16,8 +16,9 @@ fn play(beginning: usize, cast: Vec<Role>, cues: &[(usize, &'static str, Turn)])
     story
 }
 
-/// A merged segment has the term of the prune that made it, which is lower than those of the segments that it covers when a
-/// follower renewed its turn meanwhile. Such a term once made a history unreadable.
+/// A merged segment has the term of the prune that made it, which is lower than those of the
+/// segments that it covers when a follower renewed its turn meanwhile. Such a term once made a
+/// history unreadable.
 #[test]
 fn a_prune_merges_what_a_follower_published_after_it_renewed_its_turn() {
     let cast = vec![
@@ -29,8 +30,8 @@ fn a_prune_merges_what_a_follower_published_after_it_renewed_its_turn() {
     assert!(story.contains("0 prune: creates merged/2-8"), "{story}");
 }
 
-/// A backup listed the claims, and slept. Others claimed later terms, and deleted their claims again. Then it claimed a term that
-/// was over, and took its commit for safe.
+/// A backup listed the claims, and slept. Others claimed later terms, and deleted their claims
+/// again. Then it claimed a term that was over, and took its commit for safe.
 #[test]
 fn a_claim_that_comes_when_its_term_is_over_gives_no_turn() {
     let cast = vec![
@@ -44,8 +45,8 @@ fn a_claim_that_comes_when_its_term_is_over_gives_no_turn() {
     assert!(story.contains("0 backup: is told"), "{story}");
 }
 
-/// A writer published, found that a prune had its turn, and claimed the next one. A clone of its machine, made right then, knew that
-/// claim for its own, and not what was published before.
+/// A writer published, found that a prune had its turn, and claimed the next one. A clone of its
+/// machine, made right then, knew that claim for its own, and not what was published before.
 #[test]
 fn a_clone_that_was_made_in_the_middle_displaces_nothing() {
     let cast = vec![
@@ -65,8 +66,9 @@ fn a_clone_that_was_made_in_the_middle_displaces_nothing() {
     assert!(story.contains("0 backup: creates writer/3"), "{story}");
 }
 
-/// A follower wrote down that it was about to renew its turn. A clone of its machine, made right then, took the new turn for one of its
-/// own, in which nothing happens, and took its commit for safe. The follower, which had not seen that commit, displaced it.
+/// A follower wrote down that it was about to renew its turn. A clone of its machine, made right
+/// then, took the new turn for one of its own, in which nothing happens, and took its commit for
+/// safe. The follower, which had not seen that commit, displaced it.
 #[test]
 fn a_clone_does_not_take_a_turn_that_the_other_is_in_for_an_old_one_of_its_own() {
     let cast = vec![Role::Follow { machine: 0, commits: 4, renew: true }, Role::Clone { times: 1 }];
@@ -80,7 +82,8 @@ fn a_clone_does_not_take_a_turn_that_the_other_is_in_for_an_old_one_of_its_own()
     assert!(story.contains("1 clone: the backup ends: "), "{story}");
 }
 
-/// A writer that another one was about to supersede published a commit, and a copy took it. Then the other one displaced it.
+/// A writer that another one was about to supersede published a commit, and a copy took it. Then
+/// the other one displaced it.
 #[test]
 fn a_copy_does_not_take_what_another_writer_may_displace() {
     let cast = vec![
@@ -99,8 +102,9 @@ fn a_copy_does_not_take_what_another_writer_may_displace() {
     assert!(!story.contains("2 copy: creates copy: log/1-4"), "{story}");
 }
 
-/// A prune claimed its term, and slept. A follower began the history in a later term. Then the prune merged all but the first segment,
-/// in its own term, which is lower than that of the segment before: old readers refused the whole history.
+/// A prune claimed its term, and slept. A follower began the history in a later term. Then the
+/// prune merged all but the first segment, in its own term, which is lower than that of the segment
+/// before: old readers refused the whole history.
 #[test]
 fn a_prune_merges_what_stands_behind_a_segment_of_a_later_term() {
     let cast = vec![
@@ -113,9 +117,9 @@ fn a_prune_merges_what_stands_behind_a_segment_of_a_later_term() {
     assert!(story.contains("0 prune: creates merged/2-5"), "{story}");
 }
 
-/// A writer found the newest segment, and slept before it published that as its head. Another writer published behind that
-/// segment, and a prune, which saw no head, let its commits expire. Only the second look keeps the first writer from
-/// building on what is not there any more.
+/// A writer found the newest segment, and slept before it published that as its head. Another
+/// writer published behind that segment, and a prune, which saw no head, let its commits expire.
+/// Only the second look keeps the first writer from building on what is not there any more.
 #[test]
 fn a_writer_looks_again_when_its_head_is_published() {
     let cast = vec![
@@ -137,8 +141,8 @@ fn a_writer_looks_again_when_its_head_is_published() {
     assert!(story.contains("2 prune: creates expire/"), "{story}");
 }
 
-/// A prune announced what it lets expire, found no labels, and slept. Somebody labelled one of those commits: that withdraws
-/// the announcement, so the prune's decision comes too late.
+/// A prune announced what it lets expire, found no labels, and slept. Somebody labelled one of
+/// those commits: that withdraws the announcement, so the prune's decision comes too late.
 #[test]
 fn a_label_withdraws_what_a_prune_announced() {
     let cast = vec![Role::Prune { last: 1, grace: 0, times: 1 }, Role::Label { times: 6 }];
@@ -147,9 +151,10 @@ fn a_label_withdraws_what_a_prune_announced() {
     assert!(story.contains("1 label: creates expire/"), "{story}");
 }
 
-/// A hold read the chain, the heads, and then the log once more: nothing was published since. Only then it looked for what the head of
-/// another writer names. By that time the writer had gone on, and a prune had merged and deleted it: so it seemed that nobody builds on
-/// it, and a commit was held that the other writer had displaced.
+/// A hold read the chain, the heads, and then the log once more: nothing was published since. Only
+/// then it looked for what the head of another writer names. By that time the writer had gone on,
+/// and a prune had merged and deleted it: so it seemed that nobody builds on it, and a commit was
+/// held that the other writer had displaced.
 #[test]
 fn what_a_head_names_may_go_after_the_log_was_listed() {
     let cast = vec![
@@ -174,8 +179,9 @@ fn what_a_head_names_may_go_after_the_log_was_listed() {
     assert!(!story.contains("2 hold: is told"), "{story}");
 }
 
-/// The first segment was damaged. An old repair cut off all that was built on it, and the next backup, on another machine, began at
-/// seq 1 again: numbers that people had been told named other content.
+/// The first segment was damaged. An old repair cut off all that was built on it, and the next
+/// backup, on another machine, began at seq 1 again: numbers that people had been told named other
+/// content.
 #[test]
 fn numbers_go_on_behind_what_a_repair_found_lost() {
     let cast = vec![

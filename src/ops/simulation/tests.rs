@@ -72,7 +72,8 @@ fn try_schedules(script_of: fn(u64) -> Script, count: u64) {
     }
 }
 
-/// All schedules of two actors that switch from one to the other at most so many times before one ends.
+/// All schedules of two actors that switch from one to the other at most so many times before one
+/// ends.
 struct Small {
     script: Script,
     switches: usize,

@@ -98,7 +98,8 @@ fn a_damaged_merged_segment_is_known_before_the_next_commit_brings_it_onto_the_c
         let mut bench = bench(40, 4);
         let newest = bench.history.chain().unwrap().newest().unwrap().name().to_owned();
         let name = merged(&bench, 1..3);
-        // The newest segment is gone, so the chain ends in what was merged: with the original of that.
+        // The newest segment is gone, so the chain ends in what was merged: with the original of
+        // that.
         bench.store.delete(&newest).unwrap();
         bench.history = machine(&bench, "elsewhere");
         change(&bench.store, &name, |bytes| bytes.truncate(bytes.len() - 40));
@@ -184,8 +185,9 @@ fn damage_within_a_merged_segment_costs_nothing_while_what_it_replaced_is_there(
     bench.check("repaired");
 }
 
-/// A copy read a commit that another writer was about to displace, and slept before it looked who that was. The other one displaced it,
-/// and a prune deleted half of what told of that: the copy took the commit for one that stays.
+/// A copy read a commit that another writer was about to displace, and slept before it looked who
+/// that was. The other one displaced it, and a prune deleted half of what told of that: the copy
+/// took the commit for one that stays.
 #[test]
 fn a_chain_that_was_read_before_others_went_on_settles_nothing() {
     let mut bench = bench(44, 4);
@@ -213,8 +215,9 @@ fn a_chain_that_was_read_before_others_went_on_settles_nothing() {
     }
 }
 
-/// A prune of a low term deleted what a merge stands for, but not the last segment of it, whose term is higher. A writer had named that one
-/// in its head before the chain went on: every prune, label and copy found damage until that writer published something.
+/// A prune of a low term deleted what a merge stands for, but not the last segment of it, whose
+/// term is higher. A writer had named that one in its head before the chain went on: every prune,
+/// label and copy found damage until that writer published something.
 #[test]
 fn a_head_may_name_what_a_merge_stands_for() {
     let mut bench = bench(45, 4);

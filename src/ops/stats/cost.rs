@@ -1,11 +1,13 @@
-//! What each rule of a retention policy costs: the room that its points take and that nothing else needs.
+//! What each rule of a retention policy costs: the room that its points take and that nothing else
+//! needs.
 //!
-//! For each rule the policy is planned without it, and what the two plans need is compared. So a rule whose points other rules keep
-//! as well costs nothing, and what several rules need is no single one's: leaving out both would free more than their costs
-//! together. Labels and holds count as a rule of their own. The newest commit stays under any policy and is nobody's cost.
+//! For each rule the policy is planned without it, and what the two plans need is compared. So a
+//! rule whose points other rules keep as well costs nothing, and what several rules need is no
+//! single one's: leaving out both would free more than their costs together. Labels and holds count
+//! as a rule of their own. The newest commit stays under any policy and is nobody's cost.
 //!
-//! Bytes are an estimate: all page versions of a segment take the same part of it. A prune frees them once enough of a segment is
-//! not needed, see [`crate::ops::prune`].
+//! Bytes are an estimate: all page versions of a segment take the same part of it. A prune frees
+//! them once enough of a segment is not needed, see [`crate::ops::prune`].
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -28,7 +30,8 @@ pub struct PolicyCost {
     pub stays: u64,
     /// The other bytes of segments: what pruning by this policy could free.
     pub goes: u64,
-    /// What `stays` is not the cost of a single rule: the newest commit's, and what several rules need.
+    /// What `stays` is not the cost of a single rule: the newest commit's, and what several rules
+    /// need.
     pub shared: u64,
     /// The rules that the policy has, from short to long.
     pub rules: Vec<RuleCost>,

@@ -1,8 +1,9 @@
 //! Which tables and indexes change most.
 //!
-//! The newest commit is restored to a scratch file, and SQLite says which page belongs to which table. **Today's layout is applied to
-//! the past**: what a page changed while it belonged to another table counts for the one that has it now. Where tables are dropped or
-//! the file is vacuumed often, this says less.
+//! The newest commit is restored to a scratch file, and SQLite says which page belongs to which
+//! table. **Today's layout is applied to the past**: what a page changed while it belonged to
+//! another table counts for the one that has it now. Where tables are dropped or the file is
+//! vacuumed often, this says less.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -48,7 +49,8 @@ pub struct TableChanges {
     pub changes: u64,
 }
 
-/// Finds the tables of the pages that changed. `place` is a folder for the scratch file, and how many threads restore.
+/// Finds the tables of the pages that changed. `place` is a folder for the scratch file, and how
+/// many threads restore.
 pub(super) fn find(
     history: &History,
     chain: &Chain,

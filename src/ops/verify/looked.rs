@@ -22,7 +22,8 @@ impl Looked {
     /// Asks everything. `of` makes a finding of a text.
     ///
     /// # Errors
-    /// When SQLite can't finish a check for another reason than the database; when an assertion is no query.
+    /// When SQLite can't finish a check for another reason than the database; when an assertion is
+    /// no query.
     pub(super) fn ask(
         &mut self,
         checker: &Checker,

@@ -1,4 +1,5 @@
-//! Every zone of the database, on both sides of its changes of clocks. `PROPTEST_CASES` sets the number of cases.
+//! Every zone of the database, on both sides of its changes of clocks. `PROPTEST_CASES` sets the
+//! number of cases.
 
 use super::*;
 use crate::policy::selector::{Edge, Moment, Reading, Selector};

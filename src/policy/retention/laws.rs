@@ -1,5 +1,6 @@
-//! What holds for every policy, history, zone and present time, by random ones; and the rules themselves, against a
-//! slow reading of their definitions that shares nothing with them but the zone's clock.
+//! What holds for every policy, history, zone and present time, by random ones; and the rules
+//! themselves, against a slow reading of their definitions that shares nothing with them but the
+//! zone's clock.
 //!
 //! `PROPTEST_CASES` sets the number of cases.
 
@@ -157,7 +158,8 @@ fn by_definition(
     }
 }
 
-/// Each rule about periods, its reason, and how its periods are written; the offset tells repeated hours apart.
+/// Each rule about periods, its reason, and how its periods are written; the offset tells repeated
+/// hours apart.
 fn forms(policy: &Policy) -> [(Option<Periods>, Reason, &'static str); 5] {
     [
         (policy.hourly, Reason::Hourly, "%Y-%m-%d %H %z"),

@@ -137,7 +137,8 @@ fn the_window_has_the_state_it_began_with() {
 
 #[test]
 fn the_window_began_with_the_highest_number_before_it() {
-    // The clock went back an hour: a restore to 12:00 takes the second, as it is the last not after 12:00.
+    // The clock went back an hour: a restore to 12:00 takes the second, as it is the last not after
+    // 12:00.
     let points = history(&["2024-05-01T11:30:00Z", "2024-05-01T10:45:00Z", "2024-05-01T12:15:00Z"]);
     let policy = Policy { window: Some(TimeDelta::hours(1)), ..Policy::default() };
     assert_eq!(
@@ -182,7 +183,8 @@ fn spans_take_every_period_that_overlaps_them() {
         kept(&policy, &points, "2024-05-03T12:00:00Z", &Utc),
         ["4: daily", "5: newest daily"]
     );
-    // It begins with midnight, when the second began: no moment of the first is in it, and then one is.
+    // It begins with midnight, when the second began: no moment of the first is in it, and then one
+    // is.
     let policy = Policy { daily: hours(48), ..Policy::default() };
     assert_eq!(
         kept(&policy, &points, "2024-05-04T00:00:00Z", &Utc),

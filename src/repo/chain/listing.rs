@@ -1,7 +1,8 @@
 //! What was listed of a history's segments, and what was read of them: each object once.
 //!
-//! Names are input like any other. An object that can't be opened is forgotten after it was read, so whatever lies there costs one
-//! attempt to read it, and nothing is ever counted up to a number that a name tells.
+//! Names are input like any other. An object that can't be opened is forgotten after it was read,
+//! so whatever lies there costs one attempt to read it, and nothing is ever counted up to a number
+//! that a name tells.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -55,7 +56,8 @@ pub(super) struct Listing<'h> {
     pub(super) junk: Vec<String>,
     /// Whether something was gone: a merge replaced it meanwhile.
     pub(super) gone: bool,
-    /// The highest term that somebody claimed, once it was looked for; `None` within if nothing tells.
+    /// The highest term that somebody claimed, once it was looked for; `None` within if nothing
+    /// tells.
     claimed: Option<Option<Term>>,
 }
 
@@ -212,9 +214,10 @@ impl<'h> Listing<'h> {
         }
     }
 
-    /// Whether an object of the log that can't be opened is none: its term is above every one that somebody claimed. Real segments'
-    /// terms never are, since the claim of the newest one is not deleted. If nothing tells which terms were claimed, nothing is junk: to
-    /// pass over the newest segments without a word would set the history back.
+    /// Whether an object of the log that can't be opened is none: its term is above every one that
+    /// somebody claimed. Real segments' terms never are, since the claim of the newest one is not
+    /// deleted. If nothing tells which terms were claimed, nothing is junk: to pass over the newest
+    /// segments without a word would set the history back.
     pub(super) fn is_junk(&mut self, (_, term): LogKey, error: ErrorKind) -> Result<bool> {
         if error != ErrorKind::Damaged {
             return Ok(false);
@@ -239,8 +242,8 @@ impl<'h> Listing<'h> {
         self.claimed.flatten().is_some()
     }
 
-    /// What may be the parent of a child that names it, from a stage on, in the order in which they count: the next ones, or
-    /// none if there are no more.
+    /// What may be the parent of a child that names it, from a stage on, in the order in which they
+    /// count: the next ones, or none if there are no more.
     pub(super) fn candidates(
         &mut self,
         child: &Segment,
@@ -248,8 +251,8 @@ impl<'h> Listing<'h> {
         stage: &mut Stage,
     ) -> Result<Vec<Arc<Segment>>> {
         let near = Seq(child.manifest.first.0.saturating_sub(1));
-        // Before a sparse child there may be numbers that nothing has, and what ends before those stands for its parent
-        // as well.
+        // Before a sparse child there may be numbers that nothing has, and what ends before those
+        // stands for its parent as well.
         let (behind_itself, behind_far) = match child.sparse {
             true => (Stage::Done, Stage::Itself),
             false => (self.next_below(near, Stage::Done), Stage::Done),

@@ -18,12 +18,14 @@ impl Chain {
     /// Lists the segments and walks from the newest to the first, reading those on the way.
     ///
     /// # Errors
-    /// [`ErrorKind::Damaged`], naming the object, when no whole chain ends in the newest segment; store errors.
+    /// [`ErrorKind::Damaged`], naming the object, when no whole chain ends in the newest segment;
+    /// store errors.
     pub(crate) fn load(history: &History) -> Result<Self> {
         attempt(history, || walk::Walk::list(history)?.whole())
     }
 
-    /// As [`Chain::load`], but around what is missing or can't be read; as if some merged segments were not there.
+    /// As [`Chain::load`], but around what is missing or can't be read; as if some merged segments
+    /// were not there.
     ///
     /// # Errors
     /// Store errors; [`ErrorKind::WrongKey`] when the keys were rotated meanwhile.
@@ -58,9 +60,10 @@ impl Chain {
 
 /// Lists anew until nothing was replaced while it was read.
 fn attempt(history: &History, mut once: impl FnMut() -> Result<Option<Chain>>) -> Result<Chain> {
-    // A listing is no moment. It may show what was published while it went on, and leave out what was published
-    // before that; and of a segment that followed another one, which was merged and deleted, it may show neither.
-    // The next one shows both: what looks wrong counts only if it looks the same twice.
+    // A listing is no moment. It may show what was published while it went on, and leave out what
+    // was published before that; and of a segment that followed another one, which was merged and
+    // deleted, it may show neither. The next one shows both: what looks wrong counts only if it
+    // looks the same twice.
     let mut damage: Option<Error> = None;
     let mut doubted: Option<(Option<String>, Vec<Hole>)> = None;
     for _ in 1..ATTEMPTS {
@@ -97,8 +100,9 @@ pub(crate) fn replaced_too_fast(history: &History, done: &str) -> Error {
         .with_hint("run it again when no prune is at work")
 }
 
-/// Looks at a chain until nothing of it was replaced meanwhile: an object that a merge replaced is not missing. `look` answers what it found, and
-/// whether that can't be due to a merge. Answers the chain that was looked at, too.
+/// Looks at a chain until nothing of it was replaced meanwhile: an object that a merge replaced is
+/// not missing. `look` answers what it found, and whether that can't be due to a merge. Answers the
+/// chain that was looked at, too.
 ///
 /// # Errors
 /// [`ErrorKind::Busy`] when segments are replaced all the time; those of both.
@@ -121,8 +125,8 @@ pub(crate) fn until_still<T>(
     Err(replaced_too_fast(history, "looked at"))
 }
 
-/// Does something with a chain. When it finds damage and a merge has replaced segments meanwhile, it begins anew with the
-/// chain as it is now: an object that went away is no damage then.
+/// Does something with a chain. When it finds damage and a merge has replaced segments meanwhile,
+/// it begins anew with the chain as it is now: an object that went away is no damage then.
 ///
 /// # Errors
 /// Those of the work; store errors.

@@ -1,6 +1,7 @@
 //! A published segment: its manifest opened, its index blocks and batches within reach.
 //!
-//! Invariant: a manifest is believed only if its seal opened under its own name, and it says of itself what the name says.
+//! Invariant: a manifest is believed only if its seal opened under its own name, and it says of
+//! itself what the name says.
 
 use crate::codec::batch::{DataSeal, Decoder};
 use crate::codec::seal::SealKey;
@@ -48,7 +49,8 @@ impl Segment {
         Self::read_at(history, name, name)
     }
 
-    /// How long an object says that its manifest is, or how long it is itself if that makes no sense.
+    /// How long an object says that its manifest is, or how long it is itself if that makes no
+    /// sense.
     pub(crate) fn manifest_len(history: &History, at: &str) -> Result<u64> {
         let store = history.repository().store();
         let Some(len) = store.head(at)? else { return Ok(0) };
@@ -57,7 +59,8 @@ impl Segment {
         Ok(said.map_or(len, |prefix| u64::from(prefix.body_len).min(len)))
     }
 
-    /// As the others, of a segment that was sealed under another name than it lies under: in the quarantine. Its data can't be read there.
+    /// As the others, of a segment that was sealed under another name than it lies under: in the
+    /// quarantine. Its data can't be read there.
     pub(crate) fn read_at(history: &History, at: &str, name: &str) -> Result<Option<Self>> {
         let repository = history.repository();
         let Some(mut bytes) = repository.store().get_range(at, 0, FIRST_READ)? else {
@@ -97,7 +100,8 @@ impl Segment {
         }))
     }
 
-    /// What stands in the place of a hole between two segments, for whoever reads around it; `None` if no number lies between them.
+    /// What stands in the place of a hole between two segments, for whoever reads around it; `None`
+    /// if no number lies between them.
     pub(crate) fn bridge(history: &History, below: Option<&Self>, above: &Self) -> Option<Self> {
         let nobody = (Term(0), WriterToken::default());
         let manifest = bridge(history, below, above, nobody)?;
@@ -264,8 +268,9 @@ impl Segment {
     }
 }
 
-/// The manifest of a segment that stands in place of missing ones, between two that are there: a base without pages, and without a
-/// commit that could be restored. `None` if there is no number between them.
+/// The manifest of a segment that stands in place of missing ones, between two that are there: a
+/// base without pages, and without a commit that could be restored. `None` if there is no number
+/// between them.
 pub(crate) fn bridge(
     history: &History,
     below: Option<&Segment>,

@@ -1,9 +1,11 @@
 //! The chain of a damaged history: what is there, around what is missing.
 //!
-//! Where no whole chain ends in the newest segment, there is a hole: right below the segment that the walk comes to farthest down. Below it
-//! the newest whole chain counts that ends before it; and in between whatever parts are there, the newest first. In place of each
-//! hole stands a *bridge*, a base without pages: so what lies above is never mixed with what lies below, and a commit above a hole
-//! can be restored exactly if every one of its pages has a version above it. Whether that is so, its digest decides.
+//! Where no whole chain ends in the newest segment, there is a hole: right below the segment that
+//! the walk comes to farthest down. Below it the newest whole chain counts that ends before it; and
+//! in between whatever parts are there, the newest first. In place of each hole stands a *bridge*,
+//! a base without pages: so what lies above is never mixed with what lies below, and a commit above
+//! a hole can be restored exactly if every one of its pages has a version above it. Whether that is
+//! so, its digest decides.
 //!
 //! Invariant: nothing that a whole chain would show is hidden by a part that leads nowhere.
 
@@ -68,8 +70,9 @@ impl Walk<'_> {
         Ok(Some(chain))
     }
 
-    /// The newest segment that can be read. What can't be is passed over: it was built on something that ends before it begins, so whatever
-    /// reaches into it was displaced. What merges replaced may be deleted down to anywhere: a merged segment may reach higher.
+    /// The newest segment that can be read. What can't be is passed over: it was built on something
+    /// that ends before it begins, so whatever reaches into it was displaced. What merges replaced
+    /// may be deleted down to anywhere: a merged segment may reach higher.
     fn newest_readable(&mut self, top: &mut Vec<Problem>) -> Result<Option<Arc<Segment>>> {
         let mut bound = Seq(u64::MAX);
         let mut newest: Option<Arc<Segment>> = None;
@@ -80,7 +83,8 @@ impl Walk<'_> {
                     break;
                 }
             } else if let Some(error) = self.bad_log(key)? {
-                // Where nothing tells which terms were claimed, it may be junk that anybody put there.
+                // Where nothing tells which terms were claimed, it may be junk that anybody put
+                // there.
                 let counts = error.kind() == ErrorKind::TooNew || self.listing.knows_claims();
                 pass_over(error, top)?;
                 if counts {
@@ -110,7 +114,8 @@ impl Walk<'_> {
         Ok(newest)
     }
 
-    /// Why nothing whole lies before a path. A key that is missing is no damage, and no hole to read around.
+    /// Why nothing whole lies before a path. A key that is missing is no damage, and no hole to
+    /// read around.
     fn why_not(&mut self, path: &[Arc<Segment>]) -> Result<Problem> {
         let why = match path.last() {
             Some(end) => self.why(end),
@@ -119,7 +124,8 @@ impl Walk<'_> {
         if why.kind() == ErrorKind::WrongKey { Err(why) } else { Ok(Problem::of(&why)) }
     }
 
-    /// What lies below a hole. A missing segment had a commit at least: what ends right before the hole's upper edge is another one's.
+    /// What lies below a hole. A missing segment had a commit at least: what ends right before the
+    /// hole's upper edge is another one's.
     fn below(&mut self, bound: Seq, parts: &mut Vec<Part>) -> Result<()> {
         let ends_below = |s: &Segment, bound: Seq| s.end.next() < bound;
         let mut dead = Vec::new();

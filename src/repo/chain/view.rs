@@ -31,8 +31,9 @@ pub struct Chain {
     pub(super) strays: Vec<Entry>,
     /// When it was listed, by this machine's clock.
     pub(super) listed: Timestamp,
-    /// Whether something was merged that is newer than all of the log. The newest segment is never merged, so the one
-    /// that followed may be missing; unless what was merged is on no chain any more.
+    /// Whether something was merged that is newer than all of the log. The newest segment is never
+    /// merged, so the one that followed may be missing; unless what was merged is on no chain any
+    /// more.
     pub(super) doubtful: bool,
     /// The segment objects that were listed, by name.
     pub(super) entries: HashMap<String, Entry>,
@@ -81,7 +82,8 @@ impl Chain {
         &self.junk
     }
 
-    /// Where segments are missing or can't be read, oldest first. A chain that was not read the tolerant way has none.
+    /// Where segments are missing or can't be read, oldest first. A chain that was not read the
+    /// tolerant way has none.
     pub fn holes(&self) -> &[Hole] {
         &self.holes
     }

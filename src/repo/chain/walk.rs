@@ -1,8 +1,9 @@
 //! The walk from the newest segment to the first.
 //!
-//! What may be a segment's parent is tried in a fixed order, depth first; the first that leads to a whole chain counts. Where each
-//! segment leads to is found out once, and there is no recursion: time and memory are bounded by what is there, in whatever way it is
-//! linked. Parents lie strictly before their children, so there are no circles.
+//! What may be a segment's parent is tried in a fixed order, depth first; the first that leads to a
+//! whole chain counts. Where each segment leads to is found out once, and there is no recursion:
+//! time and memory are bounded by what is there, in whatever way it is linked. Parents lie strictly
+//! before their children, so there are no circles.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -101,8 +102,9 @@ impl<'h> Walk<'h> {
         Ok(Some(self.finish(path)))
     }
 
-    /// The chain that ends in a segment of the log, or in a merged one that stands for it, if only what that one was built on is gone;
-    /// `None` within if it is not there, or neither chain is whole; `None` if all has to be listed again.
+    /// The chain that ends in a segment of the log, or in a merged one that stands for it, if only
+    /// what that one was built on is gone; `None` within if it is not there, or neither chain is
+    /// whole; `None` if all has to be listed again.
     pub(super) fn ending_in(
         mut self,
         key: LogKey,
@@ -152,7 +154,8 @@ impl<'h> Walk<'h> {
         Ok(None)
     }
 
-    /// Why a segment of the log can't be read; `None` if it is not there, or nothing that a writer made.
+    /// Why a segment of the log can't be read; `None` if it is not there, or nothing that a writer
+    /// made.
     pub(super) fn bad_log(&mut self, key: LogKey) -> Result<Option<Error>> {
         let name = self.listing.log_name(key);
         let Some(error) = self.listing.bad.remove(&name) else { return Ok(None) };

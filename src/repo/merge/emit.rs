@@ -1,10 +1,13 @@
-//! The output of a merge: batches whose pages all survive are copied sealed, the others' pages are packed anew.
+//! The output of a merge: batches whose pages all survive are copied sealed, the others' pages are
+//! packed anew.
 //!
-//! What the newest commit consists of goes into batches of its own, so that restoring it reads little else; a batch in which
-//! both kinds of pages stand is packed anew once more than one page in [`MIXED`] is of the other kind.
+//! What the newest commit consists of goes into batches of its own, so that restoring it reads
+//! little else; a batch in which both kinds of pages stand is packed anew once more than one page
+//! in [`MIXED`] is of the other kind.
 //!
-//! Invariants: entries come out by page and then commit; every page that is packed anew has the digest that its index gave;
-//! decoded batches are kept up to [`CACHE`] bytes, and what is packed at once is [`WAVE`] batches.
+//! Invariants: entries come out by page and then commit; every page that is packed anew has the
+//! digest that its index gave; decoded batches are kept up to [`CACHE`] bytes, and what is packed
+//! at once is [`WAVE`] batches.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::thread::JoinHandle;
@@ -193,8 +196,9 @@ impl<'a> Emitter<'a> {
         units
     }
 
-    /// A batch is copied if all its pages survive, nearly all of them for the same reason, it is worth a batch of its own,
-    /// and it is sealed under the same key: merges carry the data of older keys over.
+    /// A batch is copied if all its pages survive, nearly all of them for the same reason, it is
+    /// worth a batch of its own, and it is sealed under the same key: merges carry the data of
+    /// older keys over.
     fn is_copied(&self, source: &Source, (live, current): (u32, u32)) -> bool {
         if self.options.repack {
             return false;

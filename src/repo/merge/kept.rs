@@ -1,11 +1,12 @@
 //! Which commits stay, and so which page versions are needed.
 //!
-//! A version of a page, written by commit *c* and followed by the page's next version at commit *d*, is needed if and only
-//! if some commit *k* that stays has *c* ≤ *k* < *d* and is large enough to have that page. A version of a commit that goes
-//! is from then on the first staying commit's after it.
+//! A version of a page, written by commit *c* and followed by the page's next version at commit
+//! *d*, is needed if and only if some commit *k* that stays has *c* ≤ *k* < *d* and is large enough
+//! to have that page. A version of a commit that goes is from then on the first staying commit's
+//! after it.
 //!
-//! Invariant: the table of a merge is never empty. If its last commit goes and later commits still need its page versions,
-//! it is carried: in the table, and no restore point.
+//! Invariant: the table of a merge is never empty. If its last commit goes and later commits still
+//! need its page versions, it is carried: in the table, and no restore point.
 
 use crate::format::segment::CommitRecord;
 use crate::types::{Digest, Seq};
@@ -32,8 +33,8 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// `records` are the commits of the merge, carried ones included, and whether each stays; `later` those behind it that stay,
-    /// as far as they read from it: seq and size in pages.
+    /// `records` are the commits of the merge, carried ones included, and whether each stays;
+    /// `later` those behind it that stay, as far as they read from it: seq and size in pages.
     pub(super) fn new(records: &[(CommitRecord, bool)], later: &[(Seq, u32)]) -> Self {
         let stay = |(record, stays): &(CommitRecord, bool)| stays.then_some(*record);
         let mut table: Vec<CommitRecord> = records.iter().filter_map(stay).collect();
@@ -50,9 +51,9 @@ impl Kept {
         (at < self.table.len()).then(|| u32::try_from(at).ok()).flatten()
     }
 
-    /// The staying commits, by place, that a version is the one of: from the first one of its life on, as long as they are
-    /// large enough. Commits that are too small for the page end its life too: when the database grows again, the page is
-    /// written anew.
+    /// The staying commits, by place, that a version is the one of: from the first one of its life
+    /// on, as long as they are large enough. Commits that are too small for the page end its life
+    /// too: when the database grows again, the page is written anew.
     fn span(&self, life: Life) -> (usize, usize) {
         let from = self.seqs.partition_point(|s| *s < life.from);
         let until = life.until.map_or(self.seqs.len(), |d| self.seqs.partition_point(|s| *s < d));
@@ -90,7 +91,8 @@ impl Kept {
     }
 }
 
-/// For each staying commit the XOR of the digests of its page versions, as far as they are in the merge.
+/// For each staying commit the XOR of the digests of its page versions, as far as they are in the
+/// merge.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Sums(Vec<Digest>);
 
@@ -98,7 +100,8 @@ impl Sums {
     pub(super) fn add(&mut self, kept: &Kept, life: Life, digest: &Digest) {
         let (from, until) = kept.span(life);
         if from < until {
-            // As differences from one commit to the next, so that a long life costs no more than a short one.
+            // As differences from one commit to the next, so that a long life costs no more than a
+            // short one.
             for at in [from, until] {
                 if let Some(sum) = self.0.get_mut(at) {
                     sum.toggle(digest);
@@ -108,7 +111,8 @@ impl Sums {
     }
 }
 
-/// Finds the first of a stretch of numbers that is below a bound, in logarithmic time: a tree of minima.
+/// Finds the first of a stretch of numbers that is below a bound, in logarithmic time: a tree of
+/// minima.
 #[derive(Debug)]
 struct Sizes {
     /// Leaves from `len` on; node *i* has the children 2*i* and 2*i*+1.
@@ -140,7 +144,8 @@ impl Sizes {
         if from >= until {
             return from;
         }
-        // Climb from the leaf to the first node at or behind it that has a small one, and descend to that.
+        // Climb from the leaf to the first node at or behind it that has a small one, and descend
+        // to that.
         let mut node = self.len + from;
         loop {
             if self.get(node) < bound {

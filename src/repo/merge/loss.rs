@@ -1,7 +1,8 @@
 //! Which restore points are lost with what can't be read any more.
 //!
-//! Invariant: a restore point counts as lost if any page version that it consists of can't be had, and only then; where not even an
-//! index can be read, with everything that is built on that segment.
+//! Invariant: a restore point counts as lost if any page version that it consists of can't be had,
+//! and only then; where not even an index can be read, with everything that is built on that
+//! segment.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};

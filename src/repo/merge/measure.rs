@@ -53,7 +53,8 @@ pub(crate) struct Needed {
     pub(crate) live: u64,
     /// Those of them that the newest commit needs.
     pub(crate) current: u64,
-    /// Those of them that the newest commit does not need, though they share batches with what it needs.
+    /// Those of them that the newest commit does not need, though they share batches with what it
+    /// needs.
     pub(crate) mixed: u64,
 }
 

@@ -1,5 +1,6 @@
-//! Merging: consecutive segments of a chain become one that stands in for them, without the page versions that no staying
-//! commit needs. This is how histories stay short, and all that retention does to stored data.
+//! Merging: consecutive segments of a chain become one that stands in for them, without the page
+//! versions that no staying commit needs. This is how histories stay short, and all that retention
+//! does to stored data.
 //!
 //! ```text
 //! index blocks -> window of pages -> which versions live -> copy whole batches, pack the rest -> index -> merged object
@@ -7,13 +8,16 @@
 //! ```
 //!
 //! Invariants:
-//! - A merged segment is published like any other: parts first, then the one object, under a name that nobody else
-//!   has. Until then the chain is the old one; from then on everybody finds the new one first, and both answer the
-//!   same. What it covers stays until [`super::collect`] finds that nobody needs it any more.
-//! - Before it is published, what each staying commit sees is compared: the sums of page digests with and without the dropped
-//!   versions are equal.
-//! - Merging never reads past what it was given: any part of a chain may be merged, in any order, by anyone who holds a term.
-//! - The newest segment of the log is never merged: its object is what a late writer's is compared with.
+//! - A merged segment is published like any other: parts first, then the one object, under a name
+//!   that nobody else has. Until then the chain is the old one; from then on everybody finds the
+//!   new one first, and both answer the same. What it covers stays until [`super::collect`] finds
+//!   that nobody needs it any more.
+//! - Before it is published, what each staying commit sees is compared: the sums of page digests
+//!   with and without the dropped versions are equal.
+//! - Merging never reads past what it was given: any part of a chain may be merged, in any order,
+//!   by anyone who holds a term.
+//! - The newest segment of the log is never merged: its object is what a late writer's is compared
+//!   with.
 
 mod emit;
 mod kept;
@@ -57,7 +61,8 @@ pub(crate) struct Merged {
 /// Merges the segments of a range of the chain, and publishes the result in a claimed term.
 ///
 /// # Errors
-/// [`ErrorKind::Damaged`] when what is merged can't be read as it was stored; store errors. Nothing is published then.
+/// [`ErrorKind::Damaged`] when what is merged can't be read as it was stored; store errors. Nothing
+/// is published then.
 ///
 /// # Durability
 /// When this returns, the merged segment is durable.
@@ -128,8 +133,8 @@ pub(crate) fn merge(
     Ok(Merged { copied: out.copied })
 }
 
-/// Parts that no segment names go after a while. If that was so long ago that these went, what was just published must not stay:
-/// the chain would lead through it.
+/// Parts that no segment names go after a while. If that was so long ago that these went, what was
+/// just published must not stay: the chain would lead through it.
 fn check_parts(history: &History, name: &str, id: SegmentId, parts: &[u64]) -> Result<()> {
     let Some(part) = missing_part(history, id, parts)? else { return Ok(()) };
     history.repository().store().delete(name)?;
@@ -138,7 +143,8 @@ fn check_parts(history: &History, name: &str, id: SegmentId, parts: &[u64]) -> R
         .with_hint("run it again"))
 }
 
-/// Puts a segment without page versions in the place of segments that can't be read, none of whose commits is a restore point.
+/// Puts a segment without page versions in the place of segments that can't be read, none of whose
+/// commits is a restore point.
 ///
 /// # Errors
 /// Store errors.

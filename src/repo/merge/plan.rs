@@ -1,12 +1,14 @@
 //! Which segments to merge. Pure: it sees sizes and counts, and answers ranges.
 //!
-//! Two reasons to merge. **Many**: a chain of small segments is slow to open and to restore from; so [`FAN`] neighbours of about one
-//! size become one, like the runs of an LSM tree. Every byte is rewritten once for each power of [`FAN`], and a history of
-//! *n* segments has at most [`FAN`] × log(*n*) of them. **Stale**: page versions that no restore point needs take room, and those
-//! that only older ones need are in the way of whoever restores the newest; a segment is rewritten when enough of it is so.
+//! Two reasons to merge. **Many**: a chain of small segments is slow to open and to restore from;
+//! so [`FAN`] neighbours of about one size become one, like the runs of an LSM tree. Every byte is
+//! rewritten once for each power of [`FAN`], and a history of *n* segments has at most [`FAN`] ×
+//! log(*n*) of them. **Stale**: page versions that no restore point needs take room, and those that
+//! only older ones need are in the way of whoever restores the newest; a segment is rewritten when
+//! enough of it is so.
 //!
-//! Invariants: ranges ascend and do not overlap; none has the newest segment; none crosses a base, unless nothing before the base
-//! is needed.
+//! Invariants: ranges ascend and do not overlap; none has the newest segment; none crosses a base,
+//! unless nothing before the base is needed.
 
 use std::ops::Range;
 
@@ -24,7 +26,8 @@ pub(crate) struct Piece {
     pub(crate) bytes: u64,
     /// Bytes of it that no restore point needs, estimated.
     pub(crate) dead: u64,
-    /// Bytes of it that the newest commit does not need, though they lie between those that it needs, estimated.
+    /// Bytes of it that the newest commit does not need, though they lie between those that it
+    /// needs, estimated.
     pub(crate) mixed: u64,
     /// Whether it stands alone.
     pub(crate) base: bool,
@@ -45,7 +48,8 @@ fn class(bytes: u64) -> u32 {
     (bytes / SMALL).checked_ilog(16).map_or(0, |n| n + 1)
 }
 
-/// Neighbours to merge because they are many: each range has at least [`FAN`] of one size class or below.
+/// Neighbours to merge because they are many: each range has at least [`FAN`] of one size class or
+/// below.
 pub(crate) fn many(pieces: &[Piece]) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
     let end = pieces.len().saturating_sub(1);
@@ -87,10 +91,12 @@ fn runs(pieces: &[Piece], within: Range<usize>, ranges: &mut Vec<Range<usize>>) 
 
 /// A segment is rewritten when more than this share of it is dead, in percent.
 pub(crate) const DEAD_PERCENT: u64 = 20;
-/// Segments are rewritten until what is in the way of restoring the newest commit is less than this share of it, in percent.
+/// Segments are rewritten until what is in the way of restoring the newest commit is less than this
+/// share of it, in percent.
 pub(crate) const MIXED_PERCENT: u64 = 12;
 
-/// Segments to rewrite because much of them is stale; neighbours become one. `newest` is what the newest commit takes.
+/// Segments to rewrite because much of them is stale; neighbours become one. `newest` is what the
+/// newest commit takes.
 pub(crate) fn stale(pieces: &[Piece], newest: u64) -> Vec<Range<usize>> {
     let end = pieces.len().saturating_sub(1);
     let pieces = pieces.get(..end).unwrap_or_default();

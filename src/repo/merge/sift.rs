@@ -48,7 +48,8 @@ impl Sifter {
             let current = kept.is_current(life);
             survivors.push(Survivor { version: *version, commit, current });
         }
-        // Lives now end where the next survivor begins, and begin with the commit that the table has.
+        // Lives now end where the next survivor begins, and begin with the commit that the table
+        // has.
         let seq_of = |commit: u32| -> Option<Seq> {
             usize::try_from(commit).ok().and_then(|i| kept.table.get(i)).map(|c| c.seq)
         };

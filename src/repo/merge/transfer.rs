@@ -1,12 +1,12 @@
-//! Copying commits from one repository to another: a stretch of restore points becomes a segment of the other one's log, packed
-//! and sealed anew under its keys.
+//! Copying commits from one repository to another: a stretch of restore points becomes a segment of
+//! the other one's log, packed and sealed anew under its keys.
 //!
-//! Page digests are keyed by the history, which both have in common; so what arrives is compared page by page with what the
-//! original captured, and the commits have the same digests and numbers.
+//! Page digests are keyed by the history, which both have in common; so what arrives is compared
+//! page by page with what the original captured, and the commits have the same digests and numbers.
 //!
-//! Invariants: a stretch begins behind the other one's head and ends with a restore point. Page versions only ever move to later
-//! commits, by merges; so whatever became of the original's segments since the last copy, the versions behind the head
-//! are all that differs.
+//! Invariants: a stretch begins behind the other one's head and ends with a restore point. Page
+//! versions only ever move to later commits, by merges; so whatever became of the original's
+//! segments since the last copy, the versions behind the head are all that differs.
 
 use std::sync::Arc;
 
@@ -40,8 +40,8 @@ pub(crate) struct Stretch {
     pub(crate) bytes: u64,
 }
 
-/// The next stretch behind a commit, of commits up to `last`; `None` when there is nothing more. It ends when it is large
-/// enough, and with the last commit before another base.
+/// The next stretch behind a commit, of commits up to `last`; `None` when there is nothing more. It
+/// ends when it is large enough, and with the last commit before another base.
 pub(crate) fn next_stretch(chain: &Chain, after: Option<Seq>, last: Seq) -> Option<Stretch> {
     let behind = |seq: Seq| after.is_none_or(|after| seq > after);
     let first = chain.commits().find(|commit| behind(commit.seq)).filter(|c| c.seq <= last)?;
@@ -78,8 +78,8 @@ fn epoch_behind(chain: &Chain, seq: Seq) -> &[Arc<Segment>] {
 /// Copies a stretch, and publishes it as the next segment of the other history.
 ///
 /// # Errors
-/// [`ErrorKind::Damaged`] when the original can't be read as it was stored; [`ErrorKind::Superseded`] when another writer
-/// took the copy over; store errors of both.
+/// [`ErrorKind::Damaged`] when the original can't be read as it was stored;
+/// [`ErrorKind::Superseded`] when another writer took the copy over; store errors of both.
 ///
 /// # Durability
 /// When this returns, the stretch is durable in the other repository.
@@ -164,7 +164,8 @@ pub(crate) fn transfer(
 /// Makes sure that a copy is one of this history, as far as both go.
 ///
 /// # Errors
-/// [`ErrorKind::Refused`] when it has a commit that the original has not, or another one of its number.
+/// [`ErrorKind::Refused`] when it has a commit that the original has not, or another one of its
+/// number.
 pub(crate) fn check_common(chain: &Chain, head: &Head, copy: &str) -> Result<()> {
     let newest = chain.states().next_back().map_or(Seq(0), |commit| commit.seq);
     let there = chain.states().find(|commit| commit.seq == head.seq);

@@ -1,7 +1,8 @@
-//! Which page versions restore points need, told for several choices of restore points in one walk over the indexes.
+//! Which page versions restore points need, told for several choices of restore points in one walk
+//! over the indexes.
 //!
-//! Invariant: the segments are the same in every choice; only what expired differs. Each version is told exactly once, window by
-//! window, and within a window by page and then by commit.
+//! Invariant: the segments are the same in every choice; only what expired differs. Each version is
+//! told exactly once, window by window, and within a window by page and then by commit.
 
 use super::kept::Kept;
 use super::window::Windows;
@@ -23,10 +24,12 @@ pub(crate) struct Use<'u> {
     pub(crate) newest: &'u [Option<Seq>],
 }
 
-/// Tells all page versions of a chain. `choices` are the chain and what it would be if some more of its commits expired.
+/// Tells all page versions of a chain. `choices` are the chain and what it would be if some more of
+/// its commits expired.
 ///
 /// # Errors
-/// [`crate::error::ErrorKind::Damaged`] when an index block can't be opened; store errors; what `tell` answers.
+/// [`crate::error::ErrorKind::Damaged`] when an index block can't be opened; store errors; what
+/// `tell` answers.
 pub(crate) fn each_version(
     choices: &[Chain],
     monitor: &dyn Monitor,

@@ -1,7 +1,8 @@
-//! A window of pages: the versions that the segments of a merge have of them, and the batches that those are in.
+//! A window of pages: the versions that the segments of a merge have of them, and the batches that
+//! those are in.
 //!
-//! Index blocks are read window by window, so that memory is bounded whatever the size of the database: a window ends when its
-//! blocks list [`ENTRIES`] versions.
+//! Index blocks are read window by window, so that memory is bounded whatever the size of the
+//! database: a window ends when its blocks list [`ENTRIES`] versions.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,20 +1,26 @@
-//! Pins and the handoff: what keeps a generation of the WAL until it is captured, and lets go of it without a gap.
+//! Pins and the handoff: what keeps a generation of the WAL until it is captured, and lets go of it
+//! without a gap.
 //!
-//! A pin is an open read transaction. At a read mark above zero it keeps everybody from resetting the WAL. At mark zero, where a read
-//! lands when the whole WAL was backfilled as it began, the WAL may be reset once, but nothing of the new generation can be backfilled,
-//! so it can't be reset again. One pin is exchanged for another only when all that the new one could see is captured. The handoff
-//! lets go of a generation without letting a commit fall in between, with two connections for pins and a third one, the gate:
+//! A pin is an open read transaction. At a read mark above zero it keeps everybody from resetting
+//! the WAL. At mark zero, where a read lands when the whole WAL was backfilled as it began, the WAL
+//! may be reset once, but nothing of the new generation can be backfilled, so it can't be reset
+//! again. One pin is exchanged for another only when all that the new one could see is captured.
+//! The handoff lets go of a generation without letting a commit fall in between, with two
+//! connections for pins and a third one, the gate:
 //!
-//! 1. All is captured: the idle connection begins a read, the other ends its own. The WAL can't be reset.
+//! 1. All is captured: the idle connection begins a read, the other ends its own. The WAL can't be
+//!    reset.
 //! 2. A PASSIVE checkpoint on the idle connection: the bulk of the backfill, while writers run.
-//! 3. The gate takes the write lock in a moment when it is free, without a place in a queue. Busy: come again later. The last
-//!    frames are captured.
+//! 3. The gate takes the write lock in a moment when it is free, without a place in a queue. Busy:
+//!    come again later. The last frames are captured.
 //! 4. The pins are exchanged; a PASSIVE checkpoint of the small rest.
-//! 5. All is backfilled? Exchanged once more, the pin gets mark zero. Otherwise the pin stays above zero.
-//! 6. The gate lets go without having written. The next writer resets the WAL; the old generation is wholly ours.
+//! 5. All is backfilled? Exchanged once more, the pin gets mark zero. Otherwise the pin stays above
+//!    zero.
+//! 6. The gate lets go without having written. The next writer resets the WAL; the old generation
+//!    is wholly ours.
 //!
-//! Invariants: nothing is written to the database but what a checkpoint moves; the write lock is held no longer than the small rest
-//! takes; nothing here waits in a queue of SQLite's.
+//! Invariants: nothing is written to the database but what a checkpoint moves; the write lock is
+//! held no longer than the small rest takes; nothing here waits in a queue of SQLite's.
 
 use std::time::{Duration, Instant};
 
@@ -25,14 +31,16 @@ use crate::sqlite::source_error;
 
 /// How often to catch up with writers before their WAL is pinned anew.
 const EXCHANGE_TRIES: usize = 50;
-/// How long to try for the write lock, and how long to wait for the end of one commit before it is tried again.
+/// How long to try for the write lock, and how long to wait for the end of one commit before it is
+/// tried again.
 const LOCK_PATIENCE: Duration = Duration::from_millis(50);
 const COMMIT_PATIENCE: Duration = Duration::from_millis(1);
 /// How long to leave somebody else's checkpoint alone.
 const LOCK_PAUSE: Duration = Duration::from_micros(50);
 /// How long to wait for somebody else's checkpoint under the write lock.
 const REST_PATIENCE: Duration = Duration::from_millis(5);
-/// More frames than this are neither captured nor backfilled under the write lock; let that be done without it first.
+/// More frames than this are neither captured nor backfilled under the write lock; let that be done
+/// without it first.
 const MAX_REST: u32 = 1024;
 /// How often to backfill while the WAL goes on growing.
 const ROUNDS: usize = 4;
@@ -58,7 +66,8 @@ pub(crate) enum Checkpoint {
 }
 
 impl Tail {
-    /// Pins the present snapshot with the idle connection, if all of it is captured, and then ends the old pin.
+    /// Pins the present snapshot with the idle connection, if all of it is captured, and then ends
+    /// the old pin.
     ///
     /// # Errors
     /// [`ErrorKind::Source`] when the database can't be read.
@@ -81,8 +90,9 @@ impl Tail {
         self.end(self.pinned);
         self.pinned = idle;
         self.pinned_at = (index.salts, index.frames);
-        // Only if the WAL was backfilled before the read began. And even then whoever backfilled it might not have released mark
-        // zero yet; so this is certain only after a checkpoint of ours that came to its end.
+        // Only if the WAL was backfilled before the read began. And even then whoever backfilled it
+        // might not have released mark zero yet; so this is certain only after a checkpoint of ours
+        // that came to its end.
         self.at_zero = before.backfilled >= before.frames;
         Ok(true)
     }
@@ -97,8 +107,9 @@ impl Tail {
             .is_some_and(|now| now.salts != self.pinned_at.0 || now.backfilled >= self.pinned_at.1))
     }
 
-    /// Gets the pin out of the way of somebody's checkpoint. A new pin is never in the way of the backfill, since it sees all that is
-    /// committed; and once all is backfilled, it lands on mark zero.
+    /// Gets the pin out of the way of somebody's checkpoint. A new pin is never in the way of the
+    /// backfill, since it sees all that is committed; and once all is backfilled, it lands on mark
+    /// zero.
     ///
     /// # Errors
     /// As [`Tail::exchange`].
@@ -139,7 +150,8 @@ impl Tail {
         }
     }
 
-    /// Lets go of the present generation without a gap (see the module). Everything must be captured.
+    /// Lets go of the present generation without a gap (see the module). Everything must be
+    /// captured.
     ///
     /// # Errors
     /// As [`Tail::capture`] and [`Tail::checkpoint`].
@@ -168,8 +180,8 @@ impl Tail {
         Ok(done)
     }
 
-    /// Brings the pin up to date. Under load the header moves while the pins are exchanged: catch up and try again, and at last with
-    /// the write lock. `Some` when that was in vain.
+    /// Brings the pin up to date. Under load the header moves while the pins are exchanged: catch
+    /// up and try again, and at last with the write lock. `Some` when that was in vain.
     fn refresh(&mut self, sink: &mut dyn FrameSink) -> Result<Option<Handoff>> {
         for _ in 0..EXCHANGE_TRIES {
             if self.exchange()? {
@@ -211,7 +223,8 @@ impl Tail {
         Ok(self.header()?.map_or(u32::MAX, |now| now.frames.saturating_sub(now.backfilled)))
     }
 
-    /// Backfills, however often an automatic checkpoint of the application is in the way, up to a limit.
+    /// Backfills, however often an automatic checkpoint of the application is in the way, up to a
+    /// limit.
     fn backfill(&self, patience: Duration) -> Result<Checkpoint> {
         let began = Instant::now();
         loop {
@@ -223,8 +236,9 @@ impl Tail {
         }
     }
 
-    /// Takes the write lock in a moment when nobody has it. A busy writer leaves only short ones, which a wait in SQLite's busy
-    /// handler would miss: they come when it has just committed, so that is what is waited for.
+    /// Takes the write lock in a moment when nobody has it. A busy writer leaves only short ones,
+    /// which a wait in SQLite's busy handler would miss: they come when it has just committed, so
+    /// that is what is waited for.
     fn take_lock(&mut self) -> Result<bool> {
         let began = Instant::now();
         let mut seen = self.header()?.map(|now| now.changes);

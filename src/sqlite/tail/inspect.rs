@@ -1,4 +1,5 @@
-//! Whether the file below the WAL is SQLite's alone: asked before anything that was committed is given away. See [`super::super::witness`].
+//! Whether the file below the WAL is SQLite's alone: asked before anything that was committed is
+//! given away. See [`super::super::witness`].
 
 use super::{MAX_RESETS, Tail, closed, resets_between};
 use crate::error::Result;
@@ -8,12 +9,14 @@ use crate::sqlite::wal::WalIndex;
 use crate::sqlite::witness::{AT_ONCE, Look, SENTINELS, Stat, Touched};
 use crate::types::PageNo;
 
-/// How often in a row a commit has to be found that is not counted. Its writer may wait for the disk before it counts it.
+/// How often in a row a commit has to be found that is not counted. Its writer may wait for the
+/// disk before it counts it.
 const LOOKS: u32 = 3;
 
 impl Tail {
-    /// Whether nobody but SQLite wrote to the file since the last look, as far as that can be told; `None` if it has to be asked again.
-    /// What is committed by `index` was written by somebody who read the file before, so it counts only if this was asked behind it.
+    /// Whether nobody but SQLite wrote to the file since the last look, as far as that can be told;
+    /// `None` if it has to be asked again. What is committed by `index` was written by somebody who
+    /// read the file before, so it counts only if this was asked behind it.
     pub(super) fn inspect(&mut self, index: &WalIndex) -> Result<Option<bool>> {
         // Another file under the name is noticed elsewhere: what was captured of this one is sound.
         let Some(stat) = Stat::of(&self.path).filter(|stat| stat.file == self.file) else {
@@ -35,8 +38,9 @@ impl Tail {
         let is_ours = match touched {
             Touched::No => true,
             Touched::Perhaps => {
-                // Until all is in the file, those that have frames are read from the WAL, whatever the file has of them. Of another
-                // generation nothing that it has is in the file yet, and all of the one before is.
+                // Until all is in the file, those that have frames are read from the WAL, whatever
+                // the file has of them. Of another generation nothing that it has is in the file
+                // yet, and all of the one before is.
                 let whole = self.is_captured(index) && index.backfilled >= index.frames;
                 let with_written = whole || index.salts != self.at.salts;
                 self.sentinels.stand(&file, self.page_size, with_written)?
@@ -54,8 +58,9 @@ impl Tail {
         Ok(Some(is_ours))
     }
 
-    /// Whether somebody writes through another wal-index than ours: a commit stands in the WAL and is not counted, as it was the last
-    /// times that this was asked. The file `-shm` was removed under an application.
+    /// Whether somebody writes through another wal-index than ours: a commit stands in the WAL and
+    /// is not counted, as it was the last times that this was asked. The file `-shm` was removed
+    /// under an application.
     ///
     /// # Errors
     /// [`crate::error::ErrorKind::Source`] when the WAL can't be read.

@@ -1,32 +1,40 @@
-//! The gapless follower of a WAL: every transaction that anybody commits, in order, and a proof that none was missed.
+//! The gapless follower of a WAL: every transaction that anybody commits, in order, and a proof
+//! that none was missed.
 //!
 //! # Position and proof
 //!
-//! A *generation* is what is written to the WAL between two resets; its salts name it. The wal-index header tells the last valid
-//! frame, its checksum, and `changes`, a count of commits that survives resets. The position up to which everything was
-//! captured is salts, frame, checksum, and the count of commits that it stands for. Continuity holds if and only if
+//! A *generation* is what is written to the WAL between two resets; its salts name it. The
+//! wal-index header tells the last valid frame, its checksum, and `changes`, a count of commits
+//! that survives resets. The position up to which everything was captured is salts, frame,
+//! checksum, and the count of commits that it stands for. Continuity holds if and only if
 //!
-//! - (a) the salts are still ours, the frame at our position has our checksum, and the frames behind it continue it; or
-//! - (b) the generation changed, and our count plus the commits in the new generation, from its first frame on, equals the
-//!   header's count: then no commit lies in between.
+//! - (a) the salts are still ours, the frame at our position has our checksum, and the frames
+//!   behind it continue it; or
+//! - (b) the generation changed, and our count plus the commits in the new generation, from its
+//!   first frame on, equals the header's count: then no commit lies in between.
 //!
-//! This is checked at every change of generation, pinned or not, and when a saved position is taken up again ([`Tail::prove`]). Without a
-//! proof the tail says [`Step::Lost`], and somebody has to scan.
+//! This is checked at every change of generation, pinned or not, and when a saved position is taken
+//! up again ([`Tail::prove`]). Without a proof the tail says [`Step::Lost`], and somebody has to
+//! scan.
 //!
-//! A wal-index that SQLite rebuilt by recovery counts from zero. While we watch, our open connections keep it from being made anew, and a
-//! rebuilt count differs from ours. A *saved* position might meet a rebuilt count by coincidence. So after a restart (b) counts only
-//! above [`COUNT_FLOOR`], and only if the new salts descend from the old ones; or else
+//! A wal-index that SQLite rebuilt by recovery counts from zero. While we watch, our open
+//! connections keep it from being made anew, and a rebuilt count differs from ours. A *saved*
+//! position might meet a rebuilt count by coincidence. So after a restart (b) counts only above
+//! [`COUNT_FLOOR`], and only if the new salts descend from the old ones; or else
 //!
-//! - (c) the new salts come one reset after ours, and the file itself still shows that our generation ended at our frame: the new one has
-//!   not come as far, our frame stands where it stood, and behind it is none of our generation; or
-//! - (d) the database file had everything up to our place, and nobody wrote to it since (`rest`): then no later generation can have
-//!   come to its end, and all that was committed since is in the present one.
+//! - (c) the new salts come one reset after ours, and the file itself still shows that our
+//!   generation ended at our frame: the new one has not come as far, our frame stands where it
+//!   stood, and behind it is none of our generation; or
+//! - (d) the database file had everything up to our place, and nobody wrote to it since (`rest`):
+//!   then no later generation can have come to its end, and all that was committed since is in the
+//!   present one.
 //!
 //! What keeps the proof from failing, and the WAL from growing, is in `handoff`.
 //!
 //! # Invariants
 //! - The user's database is never written to but by checkpoints, which move what is committed.
-//! - Frames are read up to the header's last one, never past it, and each one's salts and chained checksum are compared.
+//! - Frames are read up to the header's last one, never past it, and each one's salts and chained
+//!   checksum are compared.
 //! - The position is always the end of a commit that the sink was given.
 
 pub(crate) mod handoff;
@@ -50,8 +58,8 @@ use super::witness::{Look, OVERWRITTEN, Sentinels, Stat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{PageNo, PageSize};
 
-/// A saved count of commits below this proves nothing about another generation: a rebuilt wal-index might happen to
-/// have counted as many.
+/// A saved count of commits below this proves nothing about another generation: a rebuilt wal-index
+/// might happen to have counted as many.
 const COUNT_FLOOR: u32 = 1000;
 /// A saved position is not taken up over more resets than this.
 const MAX_RESETS: u32 = 1 << 16;
@@ -134,11 +142,12 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// Opens a database in WAL mode and pins it. The position is that of the pinned snapshot until [`Tail::prove`] or
-    /// [`Tail::start_at`] say otherwise.
+    /// Opens a database in WAL mode and pins it. The position is that of the pinned snapshot until
+    /// [`Tail::prove`] or [`Tail::start_at`] say otherwise.
     ///
     /// # Errors
-    /// [`ErrorKind::Source`] when it can't be read or is not in WAL mode; [`ErrorKind::Busy`] when it is locked.
+    /// [`ErrorKind::Source`] when it can't be read or is not in WAL mode; [`ErrorKind::Busy`] when
+    /// it is locked.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         Self::open_unnamed(path).map_err(|e| e.with_object(path.display().to_string()))
     }
@@ -186,7 +195,8 @@ impl Tail {
             stats: TailStats::default(),
             locks: Vec::new(),
         };
-        // Before anything is read of it by others: what they read, and what is looked at later, is compared with this.
+        // Before anything is read of it by others: what they read, and what is looked at later, is
+        // compared with this.
         tail.sentinels_know = tail.learn_written(&index)?;
         if index.backfilled >= index.frames
             && let Some(file) = FileRef::database(tail.gate.as_ref().ok_or_else(closed)?)?
@@ -206,8 +216,8 @@ impl Tail {
         self.page_size
     }
 
-    /// Whether the pin sees all that is captured. At mark zero it is in nobody's way then; once more was committed, it keeps
-    /// that from being backfilled.
+    /// Whether the pin sees all that is captured. At mark zero it is in nobody's way then; once
+    /// more was committed, it keeps that from being backfilled.
     pub(crate) fn is_current(&self) -> bool {
         self.pinned_at == (self.at.salts, self.at.frame)
     }
@@ -227,14 +237,16 @@ impl Tail {
         self.at.frame
     }
 
-    /// Whether the path still leads to the file that is being followed, with the WAL and the wal-index beside it that we have open.
-    /// Whoever copies another database over the file and removes those two goes on in new ones, which we would never look at.
+    /// Whether the path still leads to the file that is being followed, with the WAL and the
+    /// wal-index beside it that we have open. Whoever copies another database over the file and
+    /// removes those two goes on in new ones, which we would never look at.
     pub(crate) fn same_file(&self) -> bool {
         FileIdentity::of(&self.path) == Some(self.file)
             && self.beside.iter().all(|(path, known)| FileIdentity::of(path) == *known)
     }
 
-    /// Takes up a saved position, where the database had `pages` pages, if continuity from there can be proven.
+    /// Takes up a saved position, where the database had `pages` pages, if continuity from there
+    /// can be proven.
     ///
     /// # Errors
     /// [`ErrorKind::Source`] when the WAL can't be read.
@@ -269,8 +281,8 @@ impl Tail {
         Ok(true)
     }
 
-    /// Whether the file still shows that a generation ended at a place: the next one has not come as far, our last frame stands
-    /// where it stood, and behind it is none of that generation.
+    /// Whether the file still shows that a generation ended at a place: the next one has not come
+    /// as far, our last frame stands where it stood, and behind it is none of that generation.
     fn ended_at(&self, then: &WalPosition, now: &WalIndex) -> Result<bool> {
         let Some(wal) = FileRef::journal(self.gate()?)? else { return Ok(false) };
         let frame = |number: u32| -> Result<Option<FrameHeader>> {
@@ -318,7 +330,8 @@ impl Tail {
     /// [`ErrorKind::Source`] when the WAL can't be read; what the sink answers.
     pub(crate) fn capture(&mut self, sink: &mut dyn FrameSink) -> Result<Step> {
         let mut moved = false;
-        // Without a pin the WAL may be reset while it is read; then the header tells, and it is read again.
+        // Without a pin the WAL may be reset while it is read; then the header tells, and it is
+        // read again.
         for _ in 0..10 {
             let Some(index) = self.header()? else {
                 self.recover();
@@ -386,7 +399,8 @@ impl Tail {
         Ok(())
     }
 
-    /// Counts the commits behind a place, or all of the generation's; `None` if the frames do not continue each other.
+    /// Counts the commits behind a place, or all of the generation's; `None` if the frames do not
+    /// continue each other.
     fn count(&self, index: &WalIndex, from: Option<WalPosition>) -> Result<Option<u32>> {
         if index.frames == from.map_or(0, |f| f.frame) {
             let same = from.is_none_or(|f| f.checksum == index.checksum);
@@ -401,7 +415,8 @@ impl Tail {
         Ok(sound.then_some(commits))
     }
 
-    /// Gives the frames behind the position to the sink. Answers `false` when they do not continue it.
+    /// Gives the frames behind the position to the sink. Answers `false` when they do not continue
+    /// it.
     fn read(&mut self, index: &WalIndex, sink: &mut dyn FrameSink) -> Result<bool> {
         let gate = self.gate.as_ref().ok_or_else(closed)?;
         let Some(wal) = FileRef::journal(gate)? else { return Ok(index.frames == 0) };
@@ -456,8 +471,9 @@ impl Tail {
         sound
     }
 
-    /// Where the frames are without a gap and the count is another one, it is the count that is new: somebody rebuilt the
-    /// wal-index. The next change of generation is proven by the new count.
+    /// Where the frames are without a gap and the count is another one, it is the count that is
+    /// new: somebody rebuilt the wal-index. The next change of generation is proven by the new
+    /// count.
     fn adopt_count(&mut self, index: &WalIndex) {
         if self.at.changes != index.changes {
             self.at.changes = index.changes;
@@ -495,7 +511,8 @@ impl Tail {
 impl Drop for Tail {
     fn drop(&mut self) {
         if self.rests {
-            // The file has everything, and somebody remembers what it looks like. So the last close may do as SQLite's users know it.
+            // The file has everything, and somebody remembers what it looks like. So the last close
+            // may do as SQLite's users know it.
             let all = self.pins.iter_mut().chain([&mut self.gate]);
             all.filter_map(Option::take).for_each(close_as_usual);
             return;
@@ -507,8 +524,9 @@ impl Drop for Tail {
         let frames =
             wal_index(&gate).is_ok_and(|index| index.is_some_and(|index| index.frames > 0));
         if frames && keep_wal_on_close(&gate).is_ok() {
-            // If nobody else has the database open this checkpoints, as the application's own last close would have done, so that the
-            // file alone has everything; and yet the WAL stays, and with it the proof for the next run.
+            // If nobody else has the database open this checkpoints, as the application's own last
+            // close would have done, so that the file alone has everything; and yet the WAL stays,
+            // and with it the proof for the next run.
             close_as_usual(gate);
         } else {
             close(gate, Some(true));
@@ -530,7 +548,8 @@ fn closed() -> Error {
     Error::new(ErrorKind::Failure, "the follower's connection is closed")
 }
 
-/// How many resets lie between two generations, if one comes after the other: the first salt grows by one with each.
+/// How many resets lie between two generations, if one comes after the other: the first salt grows
+/// by one with each.
 fn resets_between(old: [u8; 8], new: [u8; 8]) -> u32 {
     let first = |salts: [u8; 8]| {
         let [a, b, c, d, ..] = salts;
@@ -539,8 +558,9 @@ fn resets_between(old: [u8; 8], new: [u8; 8]) -> u32 {
     first(new).wrapping_sub(first(old))
 }
 
-/// The content of a page by which the database grew in a commit without writing it: what SQLite would read. It is a page of the
-/// freelist, whose content means nothing, but a byte for byte copy has it.
+/// The content of a page by which the database grew in a commit without writing it: what SQLite
+/// would read. It is a page of the freelist, whose content means nothing, but a byte for byte copy
+/// has it.
 fn read_unwritten(
     gate: &Connection,
     page_size: PageSize,

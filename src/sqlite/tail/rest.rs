@@ -1,8 +1,9 @@
-//! The end of following: everything is in the database file, and what the file looks like then proves the place later, whatever becomes
-//! of the WAL. So the last close may remove the WAL, as SQLite's users know it.
+//! The end of following: everything is in the database file, and what the file looks like then
+//! proves the place later, whatever becomes of the WAL. So the last close may remove the WAL, as
+//! SQLite's users know it.
 //!
-//! Only checkpoints write to the file. A generation of the WAL that comes to its end was written to it, and so the file's time of
-//! modification tells whether there was any.
+//! Only checkpoints write to the file. A generation of the WAL that comes to its end was written to
+//! it, and so the file's time of modification tells whether there was any.
 
 use std::time::Duration;
 
@@ -13,13 +14,15 @@ use crate::sqlite::pin::change_counter;
 use crate::sqlite::position::{ChangeCounter, Position};
 use crate::sqlite::witness::Stat;
 
-/// How often to try, and how long to wait in between: until the next write to the file would show in its time of modification.
+/// How often to try, and how long to wait in between: until the next write to the file would show
+/// in its time of modification.
 const TRIES: usize = 20;
 const PAUSE: Duration = Duration::from_millis(2);
 
 impl Tail {
-    /// Brings everything that is captured into the database file, and answers the place with what the file looks like then. `None` when
-    /// something new is to be captured first, or somebody is in the way: an open transaction that sees an older moment.
+    /// Brings everything that is captured into the database file, and answers the place with what
+    /// the file looks like then. `None` when something new is to be captured first, or somebody is
+    /// in the way: an open transaction that sees an older moment.
     ///
     /// # Errors
     /// [`crate::error::ErrorKind::Source`] when the database can't be read.
@@ -51,8 +54,8 @@ impl Tail {
         Ok(None)
     }
 
-    /// Whether the file is as a saved position knows it, from when the file had everything. Asked under a pin, so whoever writes to it
-    /// from now on writes what the present generation has.
+    /// Whether the file is as a saved position knows it, from when the file had everything. Asked
+    /// under a pin, so whoever writes to it from now on writes what the present generation has.
     pub(super) fn is_at_rest(&self, saved: &Position) -> Result<bool> {
         let stat = *self.look.stat();
         Ok(saved.rest.is_some() && saved.rest == self.file_now(&stat)?)

@@ -1,5 +1,5 @@
-//! What comes late: a writer that another one superseded, a prune that looked before a hold was there, a merge that was made
-//! long before it is published.
+//! What comes late: a writer that another one superseded, a prune that looked before a hold was
+//! there, a merge that was made long before it is published.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -99,7 +99,8 @@ fn a_merge_that_is_published_after_what_it_leads_to_was_replaced_hides_nothing()
             let chain = bench.history.chain().unwrap();
             merge(&bench.history, &chain, range, &claim, &Options::new(keep, 1), &Silent).unwrap();
         };
-        // It is made, and whoever made it sleeps before it is published; or the answer does not come, and it happens later.
+        // It is made, and whoever made it sleeps before it is published; or the answer does not
+        // come, and it happens later.
         merge_range(3..7);
         let names = bench.history.names();
         let name = bench.store.list(&names.merged()).unwrap().remove(0).name;
@@ -237,8 +238,8 @@ fn what_a_merge_replaced_stays_if_the_merged_segment_has_lost_its_parts() {
     assert_eq!(bench.check("without it").len(), 3);
 }
 
-/// Three machines claim their turns one after the other; the third looks when the first has published late, and the second
-/// publishes even later.
+/// Three machines claim their turns one after the other; the third looks when the first has
+/// published late, and the second publishes even later.
 #[test]
 fn a_late_write_stays_while_another_writer_may_build_on_it() {
     let mut bench = Bench::with_page_size(15, 1024);

@@ -1,4 +1,5 @@
-//! A year in the life of a history: what it takes, and what it costs to restore from, stay near the least that is possible.
+//! A year in the life of a history: what it takes, and what it costs to restore from, stay near the
+//! least that is possible.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -73,7 +74,8 @@ fn segments(history: &History) -> u64 {
     history.chain().unwrap().segments().iter().map(|s| s.stored_len()).sum()
 }
 
-/// The same restore points in as few bytes as this format allows: everything but the newest segment packed anew into one.
+/// The same restore points in as few bytes as this format allows: everything but the newest segment
+/// packed anew into one.
 fn least(bench: &Bench) -> u64 {
     let store = MemoryStore::new();
     for prefix in ["keys/", "histories/"] {
@@ -96,7 +98,8 @@ fn text(n: i64) -> String {
     (0..5u8).map(|i| blake3::hash(format!("{n} {i}").as_bytes()).to_hex().to_string()).collect()
 }
 
-/// An application with habits: a little each hour, more each night, a lot each weekend, and it grows.
+/// An application with habits: a little each hour, more each night, a lot each weekend, and it
+/// grows.
 fn work(bench: &Bench, hour: i64) {
     let word = |n: i64| text(hour * 1000 + n);
     let app = &bench.app;

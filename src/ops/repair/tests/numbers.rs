@@ -1,4 +1,5 @@
-//! Numbers of lost commits: they never name other content, whatever was damaged and wherever a repair died.
+//! Numbers of lost commits: they never name other content, whatever was damaged and wherever a
+//! repair died.
 
 use std::collections::BTreeMap;
 
@@ -72,7 +73,8 @@ fn repaired(bench: &Bench, live: bool, what: &str) -> RepairReport {
 
 #[test]
 fn a_number_that_was_told_never_names_other_content() {
-    // The newest segments have a flipped bit, in the seal or in the data, and the repair dies at every operation.
+    // The newest segments have a flipped bit, in the seal or in the data, and the repair dies at
+    // every operation.
     let scene = |damaged: usize, place: usize| {
         let bench = labelled(1, 8);
         let chain = bench.history.chain().unwrap();
@@ -236,7 +238,8 @@ fn what_goes_on_behind_its_end_is_harmless_and_written_anew() {
 
 #[test]
 fn commits_around_what_is_lost_stay() {
-    // Of a segment in the middle, whether it is missing or can't be read, only what needs it is lost.
+    // Of a segment in the middle, whether it is missing or can't be read, only what needs it is
+    // lost.
     for missing in [true, false] {
         let mut bench = labelled(6, 4);
         let all = "PRAGMA auto_vacuum=0; VACUUM; DELETE FROM t; INSERT INTO t(x) VALUES(randomblob(3000))";
@@ -377,7 +380,8 @@ fn whatever_is_damaged_and_wherever_repairs_die_the_end_is_sound_and_true() {
         assert!(next > used || known < used, "{what}: {next}");
         judge(&bench, &told, &format!("{what}, next"));
         bench.verify(&what);
-        // What goes on behind its end was perhaps the newest segment: now something stands behind it.
+        // What goes on behind its end was perhaps the newest segment: now something stands behind
+        // it.
         assert!(repaired(&bench, false, &what).is_sound(), "{what}");
         let again = repair(&bench.history, None, &options(&bench, false), &Silent).unwrap();
         // Small records stay as they are.
