@@ -1,4 +1,4 @@
-//! One history: its description, its labels, its proofs.
+//! One history: a handle with its description, and how its small records are read.
 
 use crate::codec::digest::PageHasher;
 use crate::error::{Error, ErrorKind, Result};

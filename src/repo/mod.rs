@@ -1,15 +1,17 @@
 //! A repository: histories of databases, sealed, in a store.
 //!
-//! - [`Repository`] opens it with a key and finds histories. [`keys`] are the secrets that people
-//!   keep, [`slots`] wrap the master keys for each of them, and [`rotate`] brings a new master key
-//!   in.
+//! - [`Repository`] is an open repository (`repository`). `open` creates and opens it, `catalog`
+//!   finds its histories, `object` seals and opens what it stores. [`keys`] are the secrets that
+//!   people keep, [`slots`] wrap the master keys for each of them, `master` uses those keys,
+//!   [`key_slots`] adds and removes slots, and [`rotate`] brings a new master key in.
 //! - [`history::History`] is one history, of whose description there are two copies
-//!   ([`described`]); [`chain::Chain`] its segments, from the first to the newest.
+//!   ([`described`]). [`labels`], [`hold`], `proofs` and `expired` are its records;
+//!   [`chain::Chain`] is its segments, from the first to the newest.
 //! - [`writer::Writer`] is the right to append to it, `publish::SegmentWriter` a segment under way.
 //! - `page_map` finds which page versions a commit consists of.
-//! - `state` is what this machine remembers; all of it can be deleted at any time. [`absent`] and
-//!   [`place`] notice by it what is gone as a whole. [`recover`] writes the object `repository`
-//!   anew when that is lost.
+//! - `state` is what this machine remembers, `seen` what it saw; all of it can be deleted at any
+//!   time. `rollback` compares a chain with it. [`absent`] and [`place`] notice by it what is gone
+//!   as a whole. [`recover`] writes the object `repository` anew when that is lost.
 //!
 //! Invariants: what was published is never overwritten; nothing is trusted before its seal opened
 //! and its place in the chain was checked.

@@ -9,7 +9,7 @@ impl History {
     /// The stored verification results, oldest commit first.
     ///
     /// # Errors
-    /// Store errors; [`ErrorKind::Damaged`] when one can't be opened.
+    /// Store errors; [`crate::ErrorKind::Damaged`] when one can't be opened.
     pub fn proofs(&self) -> Result<Vec<Proof>> {
         let (found, unread) = self.readable_proofs()?;
         all_read(self, unread).map(|()| found)

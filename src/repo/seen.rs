@@ -4,10 +4,8 @@
 //! Nothing in a repository can tell that its newest objects were deleted, or that all of it is last
 //! month's copy: seals and digests are those of then. What this machine saw can.
 //!
-//! Invariants: a cache; without it nothing is noticed, and nothing else is lost. A commit that was
-//! seen and never acknowledged may be superseded by a writer of a higher term: that is no setback.
-//! A commit that was acknowledged here was seen, too, and is held to more strictly by
-//! [`super::writer`]. Of a history that is gone as a whole [`super::absent`] tells.
+//! Invariant: a cache; without it nothing is noticed, and nothing else is lost. `rollback` compares
+//! a chain with it. Of a history that is gone as a whole [`super::absent`] tells.
 
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
@@ -67,8 +65,8 @@ impl fmt::Display for Seen {
 /// Forgets what was seen and acknowledged: the repository is as it should be.
 ///
 /// # Errors
-/// [`ErrorKind::Busy`] when a process of this machine writes to the history; when it can't be
-/// removed.
+/// [`crate::ErrorKind::Busy`] when a process of this machine writes to the history; when it can't
+/// be removed.
 pub(crate) fn forget(history: &History) -> Result<()> {
     forget_dir(state::dir_of(history), &format!("history {:?}", history.name()))
 }
@@ -165,8 +163,8 @@ pub(super) fn write(history: &History, seen: &Seen) -> io::Result<()> {
 /// as it is.
 ///
 /// # Errors
-/// [`ErrorKind::Busy`] when a process of this machine writes to the history; when the local state
-/// can't be removed.
+/// [`crate::ErrorKind::Busy`] when a process of this machine writes to the history; when the local
+/// state can't be removed.
 pub fn accept_rollback(history: &History) -> Result<()> {
     forget(history)
 }
