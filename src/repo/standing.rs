@@ -12,7 +12,8 @@
 //! something of a later term was published. So the log is listed once more after the heads, and if
 //! it has that, the chain was read too long ago to tell anything. Nor does a head tell anything
 //! whose segment can't be found, if its writer may have gone on meanwhile: so the log is listed
-//! again then.
+//! again then. What a head names is not deleted while it counts. What that was built on may be:
+//! then a merged segment stands for all of it.
 //!
 //! A head that can't be read may name any segment. While its term is above the newest segment's,
 //! nobody knows what its writer builds on: nothing of the log may be deleted, nothing may expire,
@@ -137,6 +138,9 @@ impl Standing {
             return Ok(());
         };
         self.settled = self.settled.min(common(chain, &rival));
+        // Also where a merged one stands for it: once it is gone, nothing tells what its writer
+        // builds on.
+        self.segments.insert(history.names().segment(at));
         for segment in rival.segments() {
             self.segments.insert(segment.name().to_owned());
         }

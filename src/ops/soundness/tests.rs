@@ -235,6 +235,10 @@ fn a_head_may_name_what_a_merge_stands_for() {
     let standing = Standing::of(&bench.history, &chain).unwrap();
     standing.check(&bench.history).unwrap();
     assert_eq!(standing.settled(), Some(Seq(4)), "another one may have the place of seq 5");
+    assert!(standing.needs(&names[3]));
+    bench.pass(HOUR * 2);
+    tidy(&bench).unwrap();
+    assert!(log(&bench).contains(&names[3]), "its writer may not have published yet");
     // Without the merge it would stand on nothing.
     let stand_in = chain.segments().first().unwrap().name().to_owned();
     bench.store.delete(&stand_in).unwrap();

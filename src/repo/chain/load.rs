@@ -33,7 +33,8 @@ impl Chain {
         attempt(history, || walk::Walk::list_readable(history, without)?.readable())
     }
 
-    /// The chain that ends in a segment of the log, if that is there and the chain reads.
+    /// The chain that ends in a segment of the log, or in a merged one that stands for it, if that
+    /// segment is there and the chain reads.
     ///
     /// # Errors
     /// Store errors.

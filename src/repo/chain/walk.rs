@@ -102,9 +102,9 @@ impl<'h> Walk<'h> {
         Ok(Some(self.finish(path)))
     }
 
-    /// The chain that ends in a segment of the log, or in a merged one that stands for it, if only
-    /// what that one was built on is gone; `None` within if it is not there, or neither chain is
-    /// whole; `None` if all has to be listed again.
+    /// The chain that ends in a segment of the log, or in a merged one that stands for it, if what
+    /// that one was built on is gone or can't be read; `None` within if it is not there, or neither
+    /// chain is whole; `None` if all has to be listed again.
     pub(super) fn ending_in(
         mut self,
         key: LogKey,
