@@ -1,4 +1,4 @@
-//! Counts and shares, as 64-bit numbers that never overflow.
+//! Counts and shares, as 64-bit numbers that never overflow, and sizes for people.
 
 /// So much of `whole` as `n` is of `of`.
 pub(crate) fn part(whole: u64, n: u64, of: u64) -> u64 {

@@ -65,7 +65,7 @@ pub(crate) struct Os;
 
 impl Os {
     /// Creates a file, 0600, that must not be there.
-    pub(super) fn create_file(path: &Path) -> io::Result<File> {
+    pub(crate) fn create_file(path: &Path) -> io::Result<File> {
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
     }
 }
@@ -86,16 +86,11 @@ impl DiskFile for File {
     }
 }
 
-/// Gives a finished temporary file its final name, and returns whether it did: not if that is
-/// taken. If so, the temporary name is gone.
+/// Gives a finished temporary file its final name. Returns true, and then the temporary name is
+/// gone; or false, and it is still there, if the name is taken.
 pub(crate) fn publish_new(disk: &dyn Disk, temporary: &Path, path: &Path) -> io::Result<bool> {
     let published = match disk.link(temporary, path) {
-        Err(e) if no_hard_links(&e) => disk.rename(temporary, path).map_err(|e| {
-            match e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) {
-                true => io::Error::new(io::ErrorKind::Unsupported, NO_WAY),
-                false => e,
-            }
-        }),
+        Err(e) if no_hard_links(&e) => disk.rename(temporary, path),
         linked => linked.and_then(|()| disk.remove(temporary)),
     };
     match published {
@@ -105,6 +100,7 @@ pub(crate) fn publish_new(disk: &dyn Disk, temporary: &Path, path: &Path) -> io:
     }
 }
 
+/// What a file system says that can't give a file its name without replacing another one.
 const NO_WAY: &str = "the file system has neither hard links nor renames that replace nothing";
 
 fn no_hard_links(e: &io::Error) -> bool {
@@ -127,7 +123,13 @@ pub(crate) fn sync_names(dir: &File) -> io::Result<()> {
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 pub(crate) fn rename_new(dir: impl AsFd, from: &Path, to: &Path) -> io::Result<()> {
     use rustix::fs::{RenameFlags, renameat_with};
-    Ok(renameat_with(&dir, from, &dir, to, RenameFlags::NOREPLACE)?)
+    let renamed = renameat_with(&dir, from, &dir, to, RenameFlags::NOREPLACE);
+    renamed.map_err(|e| match e {
+        Errno::INVAL | Errno::NOSYS | Errno::NOTSUP => {
+            io::Error::new(io::ErrorKind::Unsupported, NO_WAY)
+        }
+        e => e.into(),
+    })
 }
 
 /// Renames in a folder, unless the new name is taken: not here.

@@ -225,10 +225,11 @@ pub fn io_kind(error: &io::Error) -> ErrorKind {
         | io::ErrorKind::ReadOnlyFilesystem
         | io::ErrorKind::NotFound
         | io::ErrorKind::NotADirectory
-        | io::ErrorKind::IsADirectory
-        | io::ErrorKind::Unsupported => ErrorKind::Storage,
+        | io::ErrorKind::IsADirectory => ErrorKind::Storage,
         // What is no file, or must not be used as one.
         io::ErrorKind::InvalidInput => ErrorKind::Refused,
+        // What this file system can't do: trying again is in vain.
+        io::ErrorKind::Unsupported => ErrorKind::Refused,
         io::ErrorKind::Interrupted => ErrorKind::Interrupted,
         _ => ErrorKind::Failure,
     }

@@ -167,6 +167,20 @@ fn a_database_that_is_missing_is_not_restored_from_the_history_of_another() {
     let watch = ["watch", "other.db", "--name", "app", "--restore-if-missing"];
     lab.fails(&watch, 17, &["other.db", "belongs to", "--adopt"]);
     assert!(!lab.path("other.db").exists());
+    // A link to where the database was is the database.
+    fs::create_dir(lab.path("links")).unwrap();
+    std::os::unix::fs::symlink("../app.db", lab.path("links/app.db")).unwrap();
+    fs::remove_file(lab.path("app.db")).unwrap();
+    let mut child =
+        lab.command(&["watch", "links/app.db", "--restore-if-missing"]).spawn().unwrap();
+    let began = std::time::Instant::now();
+    while !lab.path("app.db").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended");
+        assert!(began.elapsed().as_secs() < 60, "nothing was restored");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    lab::signal("-TERM", &child.id().to_string());
+    child.wait().unwrap();
 }
 
 #[test]

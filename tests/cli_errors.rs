@@ -458,6 +458,7 @@ fn what_is_no_database_any_more_can_be_restored() {
 fn a_dash_is_standard_input_and_no_file() {
     let lab = Lab::with_history();
     lab.fails(&["restore", "app", "-"], 2, &["standard output", "./-"]);
+    lab.fails(&["key", "add", "--new-key-file", "-"], 2, &["standard output", "./-"]);
     assert!(!lab.path("-").exists());
     let piped = format!("{} status --key-file - < key", lab::BIN);
     assert_eq!(Ended::of(lab.other("sh").args(["-c", &piped])).code, Some(0));

@@ -243,9 +243,9 @@ os.execv(sys.argv[1], sys.argv[1:])
         lab.tidy();
     }
     let told = ["neither hard links nor renames", "file system that has hard links"];
-    run(&["init", "-r", "second", "--key-file", "new"]).failed(13, &told);
+    run(&["init", "-r", "second", "--key-file", "new"]).failed(17, &told);
     lab.sql("app.db", "DELETE FROM t");
-    run(&["backup", "app.db"]).failed(13, &told);
+    run(&["backup", "app.db"]).failed(17, &told);
 }
 
 #[test]

@@ -119,6 +119,18 @@ impl Context {
         self.open_unseen(self.location()?, || self.secret()).map(|(repository, _)| repository)
     }
 
+    /// One history, or all that can be read; of what can't, and of what is gone, it tells.
+    pub(crate) fn histories(
+        &self,
+        repository: &Repository,
+        name: Option<&str>,
+    ) -> Result<Vec<History>> {
+        match name {
+            Some(name) => Ok(vec![repository.history(name)?]),
+            None => self.all_histories(repository),
+        }
+    }
+
     /// All histories that can be read; of what can't, and of what is gone, it tells.
     pub(crate) fn all_histories(&self, repository: &Repository) -> Result<Vec<History>> {
         let census = repository.census()?;
@@ -191,20 +203,27 @@ impl Context {
             // Before a passphrase is asked for.
             return Err(e);
         }
-        for tries in 1.. {
+        let state_dir = self.state_dir()?;
+        let told = |e: Error| match e.object() {
+            // What this machine remembers is elsewhere.
+            Some(object) if Path::new(object).starts_with(&state_dir) => e,
+            _ => within(location, e),
+        };
+        self.asked.store(false, Ordering::Relaxed);
+        let mut left = TRIES;
+        loop {
             let secret = secret()?;
-            match Repository::open(store.clone(), &secret, self.state_dir()?) {
-                Err(e)
-                    if e.kind() == ErrorKind::WrongKey
-                        && tries < TRIES
-                        && self.asked.load(Ordering::Relaxed) =>
-                {
-                    self.out.note(format_args!("{e}; once more"));
-                }
-                opened => return Ok((opened.map_err(|e| within(location, e))?, secret)),
+            left -= 1;
+            match Repository::open(store.clone(), &secret, state_dir.clone()) {
+                Err(e) if e.kind() == ErrorKind::WrongKey && left > 0 && self.was_asked() => {}
+                opened => return Ok((opened.map_err(told)?, secret)),
             }
         }
-        Err(Error::new(ErrorKind::WrongKey, "no passphrase was right").with_object(location))
+    }
+
+    /// Whether a passphrase was typed since this repository is being opened.
+    pub(super) fn was_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// The history and the commit that `NAME[@WHEN]` means.

@@ -2,13 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::context::Context;
 use super::output::time;
-use crate::error::Result;
 use crate::format::proof::{Level, Proof};
 use crate::format::segment::CommitRecord;
-use crate::repo::Repository;
-use crate::repo::chain::Commit;
+use crate::repo::chain::{Chain, Commit};
 use crate::repo::doubt::About;
 use crate::repo::history::History;
 use crate::types::Seq;
@@ -37,7 +34,7 @@ pub(crate) fn commit_json(
 }
 
 /// The commits before and after one, for people.
-pub(crate) fn neighbours(chain: &crate::repo::chain::Chain, commit: &Commit) -> Vec<String> {
+pub(crate) fn neighbours(chain: &Chain, commit: &Commit) -> Vec<String> {
     // A prune may have left gaps.
     let before = chain.commits().rev().find(|c| c.seq < commit.seq);
     let after = chain.commits().find(|c| c.seq > commit.seq);
@@ -56,18 +53,6 @@ pub(crate) fn described_once(history: &History) -> String {
         history.name(),
         history.names().about_2()
     )
-}
-
-/// One history, or all that can be read; of what can't, and of what is gone, it tells.
-pub(crate) fn chosen(
-    context: &Context,
-    repository: &Repository,
-    name: Option<&str>,
-) -> Result<Vec<History>> {
-    match name {
-        Some(name) => Ok(vec![repository.history(name)?]),
-        None => context.all_histories(repository),
-    }
 }
 
 /// What a proof came to; behind the word stands when and where that was.

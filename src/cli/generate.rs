@@ -37,10 +37,12 @@ fn pages(dir: &Path) -> Result<()> {
     let write = || {
         std::fs::create_dir_all(dir)?;
         clap_mangen::generate_to(Cli::command(), dir)?;
-        for entry in std::fs::read_dir(dir)? {
-            let path = entry?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if name.starts_with("pagekeep") && name.ends_with(".1") {
+        let mut names = Vec::new();
+        names_below(&Cli::command(), "", &mut names);
+        for name in names {
+            let path = dir.join(format!("{name}.1"));
+            // Hidden commands have no page.
+            if path.exists() {
                 std::fs::write(&path, headed(&std::fs::read_to_string(&path)?))?;
             }
         }
@@ -67,4 +69,11 @@ fn print(bytes: &[u8]) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// The names of a command and of all below it, as their pages have them.
+fn names_below(command: &clap::Command, above: &str, names: &mut Vec<String>) {
+    let name = format!("{above}{}", command.get_name());
+    command.get_subcommands().for_each(|below| names_below(below, &format!("{name}-"), names));
+    names.push(name);
 }

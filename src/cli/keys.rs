@@ -8,6 +8,7 @@ use super::output::{bytes, counted, second, table};
 use super::progress::{Progress, stop_requested};
 use super::terminal::printable_json;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::names::TOP;
 use crate::format::slot::{KdfParams, SecretKind};
 use crate::ops::prune;
 use crate::repo::Repository;
@@ -337,8 +338,7 @@ fn find(repository: &Repository, prefix: &str) -> Result<SlotId> {
 
 /// Something in a repository's folder that pagekeep did not make.
 fn other_file_in(location: &str) -> Option<String> {
-    let ours = ["repository", "keys", "histories", "quarantine"];
     let names = std::fs::read_dir(location).ok()?.flatten().map(|entry| entry.file_name());
     let mut others = names.map(|name| name.to_string_lossy().into_owned());
-    others.find(|name| !ours.contains(&&**name) && !name.starts_with('.'))
+    others.find(|name| !TOP.contains(&&**name) && !name.starts_with('.'))
 }

@@ -4,11 +4,10 @@ use serde_json::{Value, json};
 
 use super::args::{FilterArgs, LabelArgs, LogArgs, ShowArgs, SnapshotsArgs};
 use super::context::{Context, Selected, asked, now, shown};
-use super::describe::outcome;
+use super::describe::{commit_json, neighbours, outcome};
 use super::ended::Ended;
 use super::output::{ago, bytes, count, counted, table, time};
 use super::terminal::bold;
-use crate::cli::describe::{chosen, commit_json, neighbours};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::labels::{not_readable, passed_over};
@@ -78,7 +77,7 @@ fn joined(labels: &[&Snapshot]) -> String {
 pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended> {
     let repository = context.repository()?;
     let filter = Filter::new(&args.filter)?;
-    let histories = chosen(context, &repository, args.name.as_deref())?;
+    let histories = context.histories(&repository, args.name.as_deref())?;
     if histories.is_empty() && !context.out.has_found() {
         context.out.summary("no histories yet; `pagekeep backup DB` begins one");
     }

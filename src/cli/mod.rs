@@ -30,6 +30,7 @@ mod terminal;
 mod verify;
 mod watch;
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
@@ -75,7 +76,7 @@ pub fn run() -> ExitCode {
     let context = Context::new(cli.global, out);
     let ended = dispatch(&context, cli.command).map_err(|e| match e.kind() {
         // A wait for a lock of SQLite's ends by itself, after seconds, and not with the signal.
-        ErrorKind::Busy if stop_requested() => stopped(),
+        ErrorKind::Busy if stop_requested() && is_of_sqlite(&e) => stopped(),
         _ => e,
     });
     let code = match &ended {
@@ -159,4 +160,9 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
         Command::Man(args) => generate::man(&args),
     }
     .map(|()| Ended::Well)
+}
+
+/// Whether SQLite waited for a lock in vain.
+fn is_of_sqlite(e: &crate::error::Error) -> bool {
+    e.source().is_some_and(|source| source.to_string().contains("is locked"))
 }

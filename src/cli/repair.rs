@@ -6,10 +6,11 @@ use serde_json::json;
 
 use super::args::RepairArgs;
 use super::context::Context;
-use super::describe::{chosen, described_once};
+use super::describe::described_once;
 use super::ended::Ended;
 use super::output::{counted, quote, time};
 use super::progress::Progress;
+use crate::count::number;
 use crate::error::Result;
 use crate::ops::finding::few;
 use crate::ops::repair::{Action, Fault, QUARANTINE, RepairOptions, RepairReport, survey};
@@ -29,7 +30,7 @@ pub(crate) fn repair(context: &Context, args: &RepairArgs) -> Result<Ended> {
         Recovered::Not => return Ok(Ended::Damaged),
         Recovered::With(secret) => context.repository_to_judge(secret)?,
     };
-    let histories = chosen(context, &repository, args.name.as_deref())?;
+    let histories = context.histories(&repository, args.name.as_deref())?;
     let mut ended = Ended::Well;
     let options = RepairOptions {
         apply: args.apply,
@@ -260,10 +261,6 @@ fn done(context: &Context, history: &History, report: &RepairReport, args: &Repa
 fn count(ranges: &[(Seq, Seq)]) -> u64 {
     let lens = ranges.iter().map(|(first, last)| last.0.saturating_sub(first.0).saturating_add(1));
     lens.fold(0, u64::saturating_add)
-}
-
-fn number(n: usize) -> u64 {
-    u64::try_from(n).unwrap_or(u64::MAX)
 }
 
 /// First and last of each stretch.

@@ -4,17 +4,17 @@ use serde_json::{Value, json};
 
 use super::args::{HoldCommand, PolicyArgs, PruneArgs, UndeleteArgs};
 use super::context::Context;
-use super::describe::chosen;
 use super::input;
 use super::output::{bytes, counted, quote, table, time};
 use super::progress::Progress;
+use crate::count::number;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::labels::{not_readable, passed_over};
 use crate::ops::prune::{DELETED, PruneOptions, PruneReport, Usage, prune as run};
-use crate::policy::policy_text::PolicyText;
 use crate::policy::retention::{Kept, Point, Policy, Reason};
 use crate::policy::selector::trimmed;
+use crate::policy::text::PolicyText;
 use crate::repo::history::History;
 use crate::types::{Seq, Timestamp};
 
@@ -30,7 +30,7 @@ pub(crate) fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
     options.in_doubt = args.in_doubt;
     options.threads = context.threads();
     let repository = context.repository()?;
-    for history in chosen(context, &repository, args.name.as_deref())? {
+    for history in context.histories(&repository, args.name.as_deref())? {
         let pruned = {
             let progress = Progress::new(&context.out);
             run(&history, &options, &progress).map_err(explain_stop)
@@ -177,10 +177,6 @@ fn usage_json(usage: &Usage) -> Value {
     })
 }
 
-fn number(n: usize) -> u64 {
-    u64::try_from(n).unwrap_or(u64::MAX)
-}
-
 /// Neighbours that are kept for the same reasons.
 struct Stretch<'k> {
     first: &'k Kept,
@@ -262,7 +258,7 @@ pub(crate) fn hold(context: &Context, command: &HoldCommand) -> Result<()> {
         }
         HoldCommand::Remove { name, id } => remove_hold(context, &repository.history(name)?, id),
         HoldCommand::List { name } => {
-            list_holds(context, &chosen(context, &repository, name.as_deref())?)
+            list_holds(context, &context.histories(&repository, name.as_deref())?)
         }
     }
 }

@@ -36,8 +36,7 @@ impl Context {
         });
         let told = |e: Error| match e.kind() {
             ErrorKind::WrongKey => {
-                let known = e.hint().filter(|_| e.object() == Some(location)).map(str::to_owned);
-                let known = known.map_or(String::new(), |hint| format!("; {hint}"));
+                let known = e.hint().map_or(String::new(), |hint| format!("; {hint}"));
                 e.with_hint(format!(
                     "this is the copy: its key is given by --to-key-file, --to-password-file, --to-password-command or \
                      --to-recovery-key-file{known}"
@@ -116,7 +115,7 @@ impl Context {
     /// The text of a file with a key; that others can read it, it tells.
     fn secret_text(&self, path: &Path) -> Result<Zeroizing<String>> {
         let text = input::text(path, MAX_SECRET, ErrorKind::WrongKey)?;
-        if Secret::key_file_is_exposed(path) {
+        if path.as_os_str() != "-" && Secret::key_file_is_exposed(path) {
             self.out.warn(&format!(
                 "{} can be read by others; `chmod 600` keeps it to yourself",
                 path.display()
@@ -126,8 +125,9 @@ impl Context {
     }
 
     fn prompted(&self, location: &str) -> Result<Secret> {
-        let text =
-            prompt(&format!("Passphrase of {location}: ")).map_err(|e| e.with_object(location))?;
+        let again = if self.was_asked() { "No key slot opens with that. " } else { "" };
+        let text = prompt(&format!("{again}Passphrase of {location}: "))
+            .map_err(|e| e.with_object(location))?;
         self.asked.store(true, Ordering::Relaxed);
         Secret::passphrase(text.to_string())
     }
@@ -175,6 +175,7 @@ impl Context {
         });
         if let Some(path) = file {
             self.check_apart(&path)?;
+            check_creatable(&path)?;
             return Secret::create_key_file(&path);
         }
         if self.global.recovery_key_file.is_some() {
@@ -195,6 +196,7 @@ impl Context {
         match (&args.new_key_file, &args.new_password_file) {
             (Some(path), _) => {
                 self.check_apart(path)?;
+                check_creatable(path)?;
                 Secret::create_key_file(path)
             }
             (None, Some(path)) => self.passphrase_in(path),
@@ -248,4 +250,14 @@ fn prompt(text: &str) -> Result<Zeroizing<String>> {
             ));
     }
     input::prompt(text)
+}
+
+/// Where `-` means standard input no file of that name is created.
+fn check_creatable(key: &Path) -> Result<()> {
+    if key.as_os_str() != "-" {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Usage, "a new key is written to a file, and not to standard output")
+        .with_object("-")
+        .with_hint("name a file; one that is really called so is ./-"))
 }

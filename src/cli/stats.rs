@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::args::{ByArg, StatsArgs};
 use super::context::Context;
-use super::describe::chosen;
 use super::output::{bytes, count, counted, quote, table, time};
 use super::progress::Progress;
 use super::retention::policy_text;
@@ -36,7 +35,7 @@ pub(crate) fn stats(context: &Context, args: &StatsArgs) -> Result<()> {
         clock: Clock::default(),
     };
     let repository = context.repository()?;
-    let histories = chosen(context, &repository, args.name.as_deref())?;
+    let histories = context.histories(&repository, args.name.as_deref())?;
     if histories.is_empty() {
         context.out.summary("no histories yet; `pagekeep backup DB` begins one");
     }

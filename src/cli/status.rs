@@ -7,12 +7,11 @@ use serde_json::json;
 
 use super::args::StatusArgs;
 use super::context::{Context, shown};
-use super::describe::{chosen, described_once};
+use super::describe::{described_once, outcome};
 use super::ended::Ended;
 use super::output::{ago, bytes, counted, quote, second, span, time};
 use super::progress::Progress;
 use super::terminal::bold;
-use crate::cli::describe::outcome;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::proof::{Level, Proof};
 use crate::ops::finding::few;
@@ -26,7 +25,7 @@ use crate::types::Timestamp;
 
 pub(crate) fn status(context: &Context, args: &StatusArgs) -> Result<Ended> {
     let repository = context.repository_to_judge(None)?;
-    let histories = chosen(context, &repository, args.name.as_deref())?;
+    let histories = context.histories(&repository, args.name.as_deref())?;
     if !context.out.json {
         context.out.line(format_args!(
             "repository {} at {}, created {}",

@@ -17,6 +17,9 @@ pub const HISTORIES: &str = "histories/";
 /// Where a repair puts damaged objects: in front of their names.
 pub const QUARANTINE: &str = "quarantine/";
 
+/// All that is in a repository's folder.
+pub const TOP: [&str; 4] = ["repository", "keys", "histories", "quarantine"];
+
 /// A key slot.
 pub fn slot(id: SlotId) -> String {
     format!("{KEYS}{id}")

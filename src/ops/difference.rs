@@ -107,14 +107,14 @@ pub(crate) fn compare(
     for name in names {
         check_cancelled(monitor)?;
         let found = match (old_tables.get(name), new_tables.get(name)) {
-            (None, Some(b)) => Some((Fate::Created, (count(new, name, b).map_err(failed)?, 0, 0))),
-            (Some(a), None) => Some((Fate::Dropped, (0, count(old, name, a).map_err(failed)?, 0))),
-            (Some(a), Some(b)) if a != b => {
-                let added = count(new, name, b).map_err(failed)?;
-                Some((Fate::Redefined, (added, count(old, name, a).map_err(failed)?, 0)))
+            (a, b) if [a, b].into_iter().flatten().any(|table| table.nameless) => {
+                (a != b || touched.contains(name)).then_some((Fate::Uncompared, (0, 0, 0)))
             }
-            (Some(table), _) if table.nameless && touched.contains(name) => {
-                Some((Fate::Uncompared, (0, 0, 0)))
+            (None, Some(_)) => Some((Fate::Created, (count(new, name).map_err(failed)?, 0, 0))),
+            (Some(_), None) => Some((Fate::Dropped, (0, count(old, name).map_err(failed)?, 0))),
+            (Some(a), Some(b)) if a != b => {
+                let added = count(new, name).map_err(failed)?;
+                Some((Fate::Redefined, (added, count(old, name).map_err(failed)?, 0)))
             }
             (Some(table), _) if touched.contains(name) => {
                 match rows(old, new, name, table, monitor)? {
@@ -141,10 +141,7 @@ fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn count(connection: &Connection, name: &str, table: &Table) -> rusqlite::Result<u64> {
-    if table.nameless {
-        return Ok(0);
-    }
+fn count(connection: &Connection, name: &str) -> rusqlite::Result<u64> {
     connection
         .query_row(&format!("SELECT count(*) FROM {}", quote(name)), [], |row| row.get(0))
         .map(|n: i64| u64::try_from(n).unwrap_or(0))
@@ -342,7 +339,7 @@ fn by_key(
                 None => removed += 1,
             }
         }
-        Ok(Some((count(new, name, table)?.saturating_sub(found), removed, changed)))
+        Ok(Some((count(new, name)?.saturating_sub(found), removed, changed)))
     };
     finish(run(), monitor)
 }

@@ -158,8 +158,7 @@ impl Folder {
 }
 
 fn is_unsupported(e: &io::Error) -> bool {
-    let codes = [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP].map(Errno::raw_os_error);
-    e.kind() == io::ErrorKind::Unsupported || e.raw_os_error().is_some_and(|e| codes.contains(&e))
+    e.kind() == io::ErrorKind::Unsupported
 }
 
 /// How many handles of this process are of a file; `None` if the system does not tell.

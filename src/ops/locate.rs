@@ -11,6 +11,9 @@ use crate::repo::Repository;
 use crate::repo::history::History;
 use crate::repo::state;
 
+/// How many links are followed, as systems do it.
+const MAX_LINKS: usize = 40;
+
 /// A database file as a history knows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Database {
@@ -40,8 +43,15 @@ impl Database {
     /// As [`Database::at`], for a file that may not be there yet, though its folder is.
     pub(crate) fn absent_or_at(path: &Path, name: Option<&str>) -> Result<Self> {
         let found = Self::at(path, name);
-        let (Err(e), Some(file)) = (&found, path.file_name()) else { return found };
-        let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let Err(e) = &found else { return found };
+        // A link may lead to where the file is missing.
+        let mut there = path.to_owned();
+        for _ in 0..MAX_LINKS {
+            let Ok(to) = std::fs::read_link(&there) else { break };
+            there = there.parent().unwrap_or(Path::new("")).join(to);
+        }
+        let Some(file) = there.file_name() else { return found };
+        let folder = there.parent().filter(|dir| !dir.as_os_str().is_empty());
         match std::fs::canonicalize(folder.unwrap_or(Path::new("."))) {
             Ok(folder) if e.kind() == ErrorKind::Source => {
                 Ok(Self { name: name_of(path, name)?, place: as_text(&folder.join(file)) })

@@ -4,6 +4,6 @@ mod calendar;
 pub mod clock;
 pub mod guess;
 pub mod order;
-pub mod policy_text;
 pub mod retention;
 pub mod selector;
+pub mod text;

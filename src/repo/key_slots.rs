@@ -1,4 +1,7 @@
 //! The key slots of an open repository: listed, added and removed.
+//!
+//! Invariants: the last slot that opens, or that has the newest keys, can't be removed. A new slot
+//! opens all that is stored from then on, or it is not added.
 
 use super::keys::Secret;
 use super::master::rotated;

@@ -1,10 +1,9 @@
 //! The master keys of a repository, and which of them are open in this process.
 //!
-//! Invariants: a key that was open stays open; the last key of a keyring is the one that seals; a
-//! slot that was tried once is not tried again, so that damaged objects cost no key derivations.
+//! Invariant: the last key of a keyring is the one that seals.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use zeroize::Zeroizing;
 
@@ -124,10 +123,10 @@ pub(crate) struct Opened {
 /// What is open now, and what opened it.
 #[derive(Debug)]
 pub(super) struct Keys {
-    pub(super) secret: Secret,
-    pub(super) opened: RwLock<Arc<Opened>>,
+    secret: Secret,
+    opened: RwLock<Arc<Opened>>,
     /// One at a time looks for new keys: a passphrase takes a second and much memory.
-    pub(super) looking: Mutex<()>,
+    looking: Mutex<()>,
 }
 
 impl Keys {
@@ -140,6 +139,20 @@ impl Keys {
     #[cfg(test)]
     pub(super) fn again(&self) -> Self {
         Self::new(&self.secret, Opened::clone(&self.opened()))
+    }
+
+    /// What opened them.
+    pub(super) fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    /// Makes whoever else looks for new keys wait until the answer is dropped.
+    pub(super) fn look(&self) -> MutexGuard<'_, ()> {
+        self.looking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn replace(&self, opened: Opened) {
+        *self.opened.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(opened);
     }
 
     pub(super) fn opened(&self) -> Arc<Opened> {

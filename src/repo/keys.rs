@@ -18,6 +18,7 @@ use crate::format::slot::{SecretKind, SlotFront};
 use crate::repo::local::is_trusted;
 use crate::types::{parse_hex, random_bytes, write_hex};
 
+const MISTYPED: &str = "the recovery key was mistyped: its checksum is wrong";
 /// The alphabet of recovery keys: Crockford's base32.
 const SYMBOLS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// The context of a recovery key's checksum.
@@ -167,10 +168,16 @@ impl Secret {
         }
         // Its checksum tells it from all other words.
         let words = text.split(|c: char| c.is_whitespace() || "\"'\u{201c}\u{201d}:,".contains(c));
-        let mut found = text.lines().chain(words).filter_map(|part| Self::parse_symbols(part).ok());
-        let Some(Self::Recovery(key)) = found.next() else { return whole };
-        if found.any(|other| matches!(other, Self::Recovery(other) if other != key)) {
-            return Err(Error::new(ErrorKind::WrongKey, "there are two recovery keys in it"));
+        let parts = text.lines().chain(words).map(Self::parse_symbols);
+        let (found, wrong): (Vec<_>, Vec<_>) = parts.partition(Result::is_ok);
+        let mut keys = found.into_iter().flatten();
+        let Some(Self::Recovery(key)) = keys.next() else {
+            let mistyped = |e: &Result<Self>| e.as_ref().is_err_and(|e| e.message() == MISTYPED);
+            return wrong.into_iter().find(mistyped).unwrap_or(whole);
+        };
+        if keys.any(|other| matches!(other, Self::Recovery(other) if other != key)) {
+            return Err(Error::new(ErrorKind::WrongKey, "there are two recovery keys in it")
+                .with_hint("leave one of them"));
         }
         Ok(Self::Recovery(key))
     }
@@ -200,7 +207,7 @@ impl Secret {
         }
         let (key, sum) = bytes.split_first_chunk::<32>().unwrap_or((&[0; 32], &[]));
         if sum != recovery_checksum(key) {
-            return Err(wrong("the recovery key was mistyped: its checksum is wrong"));
+            return Err(wrong(MISTYPED));
         }
         Ok(Self::Recovery(Zeroizing::new(*key)))
     }
@@ -317,6 +324,12 @@ mod tests {
             assert_eq!(*back, **key, "{around}");
         }
         let other = Secret::new_recovery().unwrap().print_recovery().unwrap();
+        let wrong = format!(
+            "Recovery key: {}{}",
+            if text.starts_with('7') { "8" } else { "7" },
+            &text[1..]
+        );
+        assert_eq!(Secret::parse_recovery(&wrong).unwrap_err().message(), MISTYPED);
         let two = Secret::parse_recovery(&format!("{text}\n{}\n", *other)).unwrap_err();
         assert!(two.message().contains("two recovery keys"), "{two}");
     }

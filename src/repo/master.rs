@@ -4,8 +4,11 @@
 //! A rotation of keys brings in new master keys while others are at work. Whoever meets an object
 //! under a key that it does not have looks at the slots again; so does a follower now and then, so
 //! that it seals under the new key.
+//!
+//! Invariants: a key that was open stays open. A slot that was tried once is not tried again, so
+//! that damaged objects cost no key derivations.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::keyring::{Keyring, Opened};
 use super::repository::Repository;
@@ -73,7 +76,7 @@ impl Repository {
     /// so far stay open.
     pub(crate) fn look_for_keys(&self) -> Result<()> {
         let keys = &self.0.keys;
-        let _looking = keys.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let _looking = keys.look();
         let before = keys.opened();
         let listed = slots::list_slots(self.store())?;
         let is_known = listed.iter().all(|id| before.tried.contains(id));
@@ -87,13 +90,13 @@ impl Repository {
         // One that can't be read may be put back as it was.
         let whole = read.iter().filter(|(_, slot)| slot.is_ok());
         after.tried.extend(whole.map(|(id, _)| *id));
-        let joined = slots::opened_by(&read, &keys.secret).and_then(|opened| {
+        let joined = slots::opened_by(&read, keys.secret()).and_then(|opened| {
             let slots = opened.iter().map(|(front, _)| front.id).chain(after.slots.clone());
             after.slots = slots.collect();
             let mut opened = opened.iter();
             opened.try_for_each(|(front, keys)| slots::join(&mut after.keyring, front, keys))
         });
-        *keys.opened.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
+        keys.replace(after);
         joined
     }
 

@@ -51,7 +51,7 @@ pub(crate) mod rival;
 pub(crate) mod rollback;
 pub mod rotate;
 pub(crate) mod seen;
-pub mod slots;
+mod slots;
 pub(crate) mod standing;
 pub(crate) mod state;
 pub mod strangers;

@@ -4,9 +4,8 @@
 //! behind. Then their keyrings together are the keyring, so that no key that was ever in use is
 //! passed over.
 //!
-//! Invariants: a slot object is never overwritten; the last slot that opens can't be removed; the
-//! cost that a stored slot asks for is bounded before it is paid; the last key of a keyring is the
-//! one that seals.
+//! Invariants: a slot object is never overwritten; the cost that a stored slot asks for is bounded
+//! before it is paid; the last key of a keyring is the one that seals.
 
 use std::cmp::Reverse;
 use std::sync::Arc;

@@ -21,11 +21,10 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags};
 
 use super::accounting;
-use super::answer::{FINDINGS, Told, tell, text};
+use super::answer::{FINDINGS, Told, failed_to, is_unsound, message, tell, text};
 use super::ffi::forbid_other_files;
 use super::journal::leave_wal;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sqlite::answer::{failed_to, is_unsound, message};
 
 pub use super::answer::Answer;
 

@@ -22,8 +22,12 @@ use crate::progress::Monitor;
 /// connection locks in a `-shm`.
 const SHARED: u64 = 0x4000_0002;
 const IN_USE: u64 = 128;
+/// How many lists of locks say whom to look at, and how many may say nothing of this process.
+const LISTS: usize = 3;
+const TRIES: usize = 10;
+/// How often a suspect has to have another `-shm` open, and the time between: who is just opening
+/// several databases is none.
 const LOOKS: usize = 3;
-const LISTS: usize = 10;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Makes sure that nobody has a pinned database open under another name, as far as that can be
@@ -71,11 +75,11 @@ fn is_open_elsewhere(path: &Path) -> bool {
 fn suspects(path: &Path, shm: &Path) -> BTreeSet<u32> {
     let inode = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.ino());
     let (database, index) = (inode(path), inode(shm));
-    let lists = (0..LISTS).filter_map(|_| fs::read_to_string("/proc/locks").ok());
+    let lists = (0..TRIES).filter_map(|_| fs::read_to_string("/proc/locks").ok());
     let told = lists.filter_map(|locks| {
         others_without(&locks, std::process::id(), (database, SHARED), (index, IN_USE))
     });
-    told.take(LOOKS).flatten().collect()
+    told.take(LISTS).flatten().collect()
 }
 
 /// Whether a process has a database open, and a `-shm` of another name, and not the one that is

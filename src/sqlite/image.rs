@@ -12,10 +12,10 @@
 
 use super::backup::BackupImage;
 use super::overlay::{Overlay, read_frame, read_frames};
+use super::pages::{pages_per_chunk, read_pages};
 use super::pin::{Journal, Pin};
 use super::position::{Position, Since};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sqlite::pages::{pages_per_chunk, read_pages};
 use crate::types::{PageNo, PageSize};
 
 pub use super::pages::{CHUNK_LEN, Chunk, PageSource};

@@ -5,7 +5,7 @@
 //! sound. `ffi` is the only unsafe code, `wal` the pure parser.
 
 mod accounting;
-pub mod answer;
+pub(crate) mod answer;
 mod backup;
 pub(crate) mod beside;
 pub mod check;
@@ -19,7 +19,7 @@ pub(crate) mod layout;
 pub mod library;
 pub(crate) mod notice;
 mod overlay;
-pub mod pages;
+mod pages;
 pub mod pin;
 mod position;
 pub mod source;
@@ -44,8 +44,8 @@ pub(crate) fn source_error(error: rusqlite::Error, what: &str) -> Error {
              has to close it first",
         ),
         Some(ErrorCode::NotADatabase) => Some(
-            "it is not a SQLite database, or an encrypted one; if it was one, `pagekeep restore NAME FILE --force` brings back the \
-             newest commit",
+            "it is not a SQLite database, or an encrypted one. If it was a SQLite database before, keep a copy of the file; then \
+             `pagekeep restore NAME FILE --force` brings back the newest commit",
         ),
         Some(ErrorCode::DatabaseCorrupt) => Some(
             "restore a sound commit with `pagekeep restore`, or repair it with sqlite3 .recover",

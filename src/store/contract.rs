@@ -1,4 +1,7 @@
 //! What every store keeps to.
+//!
+//! Deliberately absent: overwriting, appending, renaming, and conditional deletes. Nothing that was
+//! published changes, and no store needs more than create-if-absent.
 
 use std::fmt;
 
@@ -36,7 +39,8 @@ pub enum Created {
     Exists,
 }
 
-/// A place for immutable objects.
+/// A place for immutable objects. Their names are those of [`crate::format::names`]: relative, with
+/// `/` between parts, of letters, digits, `-`, `_` and `.`; no part begins with a dot.
 ///
 /// Every implementation keeps these rules:
 /// - **Atomic.** An object is there whole, under its name, or not at all.

@@ -442,7 +442,7 @@ fn storage(e: io::Error, what: &str, object: impl Into<String>) -> Error {
     let unsupported = e.kind() == io::ErrorKind::Unsupported;
     let error = Error::io(e, what, object);
     match error.kind() {
-        ErrorKind::Storage if unsupported => {
+        ErrorKind::Refused if unsupported => {
             error.with_hint("keep the repository on a file system that has hard links")
         }
         ErrorKind::Storage => error

@@ -1,10 +1,6 @@
 //! Where objects live.
 //!
-//! [`Store`] is a contract; [`conformance`] checks every implementation against it. Names are those
-//! of [`crate::format::names`]: relative, with `/` between parts, never beginning with a dot.
-//!
-//! Deliberately absent: overwriting, appending, renaming, and conditional deletes. Nothing that was
-//! published changes, and no store needs more than create-if-absent.
+//! [`Store`] is a contract; [`conformance`] checks every implementation against it.
 
 pub mod conformance;
 mod contract;

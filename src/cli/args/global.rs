@@ -11,7 +11,7 @@ pub(crate) struct Global {
     /// The repository: a directory
     #[arg(short, long, global = true, env = "PAGEKEEP_REPO", value_name = "REPO")]
     pub(crate) repo: Option<String>,
-    /// Open the repository with this key file [env: PAGEKEEP_KEY_FILE]
+    /// Open the repository with this key file; - is standard input [env: PAGEKEEP_KEY_FILE]
     #[arg(long, global = true, value_name = "FILE", group = "secret")]
     pub(crate) key_file: Option<PathBuf>,
     /// Read the passphrase from the first line of this file [env: PAGEKEEP_PASSWORD has the

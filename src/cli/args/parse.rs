@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A percentage in millionths.
-pub(crate) fn parse_percent(text: &str) -> Result<u32, String> {
+pub(super) fn parse_percent(text: &str) -> Result<u32, String> {
     let number = text.strip_suffix('%').unwrap_or(text).trim();
     let percent: f64 = number.parse().map_err(|_| "not a percentage, such as 10%".to_owned())?;
     if !(percent > 0.0 && percent <= 100.0) {
@@ -15,7 +15,7 @@ pub(crate) fn parse_percent(text: &str) -> Result<u32, String> {
     Ok(ppm)
 }
 
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     crate::policy::selector::parse_span(text)
         .and_then(|span| span.to_std().ok())
         .filter(|d| !d.is_zero())
@@ -23,7 +23,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A length of time that may be zero.
-pub(crate) fn parse_interval(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
     if matches!(text, "0" | "0s" | "0ms") {
         return Ok(Duration::ZERO);
     }
@@ -35,7 +35,7 @@ pub(crate) fn parse_interval(text: &str) -> Result<Duration, String> {
 }
 
 /// A number of bytes, with KiB, MiB or GiB behind it if need be.
-pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || "not a size, such as 64MiB".to_owned();
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let factor: u64 = match text.get(digits.len()..).unwrap_or_default().trim() {
@@ -49,7 +49,7 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
 }
 
 /// The WAL's limit: below a MiB it would be handed off all the time.
-pub(crate) fn parse_wal_limit(text: &str) -> Result<u64, String> {
+pub(super) fn parse_wal_limit(text: &str) -> Result<u64, String> {
     parse_size(text).and_then(|n| match n {
         0x10_0000.. => Ok(n),
         _ => Err("the limit is at least 1MiB".to_owned()),

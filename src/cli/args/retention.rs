@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::when::when;
-use crate::policy::policy_text::PeriodsText;
+use crate::policy::text::PeriodsText;
 
 /// Keep what a policy promises, and reclaim the room of everything else
 ///

@@ -17,6 +17,7 @@ use rustix::fs::{Gid, Mode, Uid};
 
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::names::TOP;
 use crate::ops::folder::Folder;
 use crate::ops::scratch::Scratch;
 use crate::progress::Monitor;
@@ -107,8 +108,7 @@ impl Target {
         let file = folder.map(|dir| dir.join(&self.name)).unwrap_or_default();
         let first = file.strip_prefix(root).ok().and_then(|inside| inside.iter().next());
         // Beside these a database may lie that has its repository in its own folder.
-        let ours = ["repository", "histories", "keys", "quarantine"];
-        if !first.is_some_and(|first| ours.iter().any(|ours| first == *ours)) {
+        if !first.is_some_and(|first| TOP.iter().any(|ours| first == *ours)) {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Refused, "is in the repository, which is for backups alone")
