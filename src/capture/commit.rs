@@ -14,7 +14,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::capture::overwritten::{agrees, settled_look, undisturbed};
+use crate::capture::overwritten::{Before, agrees};
 use crate::capture::pipeline::{self, Entries, Plan, Sink, Totals};
 use crate::codec::batch::{Compression, SealedBatch, SelfCheck};
 use crate::codec::pool::default_threads;
@@ -131,12 +131,12 @@ fn base(
     let time = run.options.clock.now();
     let mut work = Work::new(writer, true)?;
     let (page_size, pages) = (pin.page_size(), pin.pages());
-    let before = settled_look(&pin)?;
+    let before = Before::of_all(&pin)?;
     warn_of_cut(&pin, run.monitor)?;
     let reader = image::full(&mut pin, run.options.method)?;
     let read = reader.total_bytes();
     let totals = work.run(writer, reader, None, run)?;
-    undisturbed(&pin, before)?;
+    before.check(&pin)?;
     // Publishing does not need the source: let its writers go on.
     drop(pin);
     let outline = Outline {
@@ -172,7 +172,10 @@ fn delta(writer: &mut Writer, mut pin: Pin<'_>, head: &Head, run: &Run<'_>) -> R
     let time = options.clock.now();
     let (pages, kind) = (pin.pages(), kind_of(&changes));
     let mut work = Work::new(writer, kind == CommitKind::Scan)?;
-    let before = if kind == CommitKind::Scan { settled_look(&pin)? } else { pin.look() };
+    let before = match kind {
+        CommitKind::Scan => Before::of_all(&pin)?,
+        _ => Before::of_frames(&pin),
+    };
     let reader: Box<dyn PageSource + '_> = match changes {
         Changes::Pages(changed) => image::delta(&mut pin, changed),
         _ => {
@@ -182,7 +185,7 @@ fn delta(writer: &mut Writer, mut pin: Pin<'_>, head: &Head, run: &Run<'_>) -> R
     };
     let read = reader.total_bytes();
     let totals = work.run(writer, reader, Some(&old), run)?;
-    undisturbed(&pin, before)?;
+    before.check(&pin)?;
     drop(pin);
     if totals.changed == 0 && pages == head.pages && !anchor {
         drop(work);
