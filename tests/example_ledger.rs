@@ -2,22 +2,13 @@
 //! connected, and a kill.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "common/example.rs"]
+mod example;
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-
-/// A whole `cargo test` builds the examples beside the tests; one that names this test does not.
-fn binary() -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let binary = tests.parent().unwrap().parent().unwrap().join("examples/ledger");
-    if !binary.exists() {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo).args(["build", "--example", "ledger"]).status().unwrap();
-        assert!(built.success());
-    }
-    binary
-}
 
 struct Ledger {
     child: Child,
@@ -26,7 +17,7 @@ struct Ledger {
 
 impl Ledger {
     fn start(folder: &Path) -> Self {
-        let mut child = Command::new(binary())
+        let mut child = Command::new(example::binary("ledger"))
             .args([folder.to_str().unwrap(), "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .spawn()
