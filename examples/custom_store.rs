@@ -5,8 +5,8 @@
 //! ```
 //!
 //! It checks the store with the conformance suite, and then backs a database up into it, in a
-//! temporary folder. A store for another kind of storage has the same shape: implement [`Store`] and
-//! [`Upload`], and let `pagekeep::store::conformance::check` judge it in a test.
+//! temporary folder. A store for another kind of storage has the same shape: implement [`Store`]
+//! and [`Upload`], and let `pagekeep::store::conformance::check` judge it in a test.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -37,7 +37,7 @@ impl<S> Counting<S> {
         *calls.entry(call).or_default() += 1;
     }
 
-    /// The calls since the last time that somebody asked.
+    /// Returns the calls since the last `take`.
     fn take(&self) -> BTreeMap<&'static str, u64> {
         std::mem::take(&mut self.calls.lock().unwrap_or_else(PoisonError::into_inner))
     }

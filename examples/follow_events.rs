@@ -67,7 +67,7 @@ fn open(folder: &Path, sender: Sender<Event>) -> pagekeep::Result<Keeper> {
         // The keeper calls this from its own threads. It has to be quick, and must not call the
         // keeper: so it only hands the event on.
         on_event: Some(Arc::new(move |event: &Event| {
-            // The receiver may be gone already. Then nobody wants to know.
+            // An error means that the receiver is gone already. The event may be dropped then.
             let _ = sender.send(event.clone());
         })),
         ..Options::default()

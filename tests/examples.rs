@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// What an example prints, line by line. It must succeed and must not complain.
+/// Runs an example, which must succeed and must not complain, and returns the lines that it prints.
 fn run(name: &str) -> Vec<String> {
     let ran = Command::new(example::binary(name)).output().unwrap();
     let text = String::from_utf8(ran.stdout).unwrap();
