@@ -419,7 +419,7 @@ fn table_within(
     let words = (0..widths.len()).filter(has_words).max_by_key(|i| widths.get(*i).copied());
     let broken = words.filter(|i| {
         let width = widths.get(*i).copied().unwrap_or(0);
-        let room = (columns + width).saturating_sub(all);
+        let room = columns.saturating_add(width).saturating_sub(all);
         let breaks = all > columns && room >= NARROW;
         if let Some(width) = widths.get_mut(*i).filter(|_| breaks) {
             *width = room;
@@ -498,6 +498,7 @@ mod tests {
             ]
         );
         assert_eq!((within(80).len(), within(20).len()), (3, 3), "wide enough, or hopeless");
+        assert_eq!(within(usize::MAX), within(80), "no terminal");
         let times = [vec![
             "2026-11-26 10:00:00.000000+00:00".to_owned(),
             "some words here".into(),
