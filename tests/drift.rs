@@ -191,13 +191,17 @@ fn a_database_that_is_followed_and_busy_does_not_drift() {
             while !stop.load(std::sync::atomic::Ordering::SeqCst) {
                 db.execute("UPDATE one SET x = x || 'y' WHERE rowid = abs(random()) % 100", [])
                     .unwrap();
+                // Some thousand transactions a second are busy enough; more than that only makes
+                // the history longer, and each look at it slower.
+                std::thread::sleep(std::time::Duration::from_micros(200));
             }
         });
         let found: Vec<Drift> = (0..30).map(|_| compared(&lab, &path)).collect();
         stop.store(true, std::sync::atomic::Ordering::SeqCst);
-        for drift in found {
-            assert_eq!(drift.verdict(), Verdict::Same, "{drift:?}");
-        }
+        let count = |verdict| found.iter().filter(|drift| drift.verdict() == verdict).count();
+        assert_eq!(count(Verdict::Drifted), 0, "{found:?}");
+        // Where the WAL was reset at each look, it can't be told.
+        assert!(count(Verdict::Same) >= 25, "{found:?}");
     });
     keeper.close().unwrap();
 }

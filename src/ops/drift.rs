@@ -120,7 +120,7 @@ pub fn drift(
     let (chain, head, mut pin, mut since, changes) = loop {
         tries += 1;
         let is_followed = state::is_followed(&history)?;
-        let (chain, head, position) = newest(&history)?;
+        let (chain, head, position) = newest(&history, is_followed)?;
         let pin = source.pin()?;
         let (since, changes) = since_head(&pin, &head, position.as_ref(), is_followed)?;
         // A follower at work publishes all the while, so the three may be of different moments.
@@ -179,11 +179,16 @@ pub fn drift(
     Ok((history, drift))
 }
 
-/// The head, and the place in the source that it is known to stand for.
-fn newest(history: &History) -> Result<(Chain, Commit, Option<Position>)> {
+/// The newest commit, and the position in the source that it is known to stand for. A follower may
+/// publish another one before it remembers where that stands: then the one before is the newest.
+fn newest(history: &History, is_followed: bool) -> Result<(Chain, Commit, Option<Position>)> {
     let known = state::peek(history)?;
     let chain = history.chain()?;
-    let head = chain.latest().ok_or_else(|| {
+    let remembered = known.as_ref().and_then(|state| state.head.as_ref()).filter(|_| is_followed);
+    let remembered = remembered.and_then(|head| {
+        chain.commit(head.seq).filter(|commit| commit.record.digest == head.digest)
+    });
+    let head = remembered.or_else(|| chain.latest()).ok_or_else(|| {
         Error::new(ErrorKind::NotFound, "has no commits yet")
             .with_object(format!("history {:?}", history.name()))
             .with_hint("`pagekeep backup` makes the first one")
