@@ -2,7 +2,7 @@
 //!
 //! - [`Repository`] is an open repository (`repository`). `open` creates and opens it, `catalog`
 //!   finds its histories, `object` seals and opens what it stores. [`keys`] are the secrets that
-//!   people keep, [`slots`] wrap the master keys for each of them, `master` uses those keys,
+//!   people keep, `slots` wrap the master keys for each of them, `master` uses those keys,
 //!   [`key_slots`] adds and removes slots, and [`rotate`] brings a new master key in.
 //! - [`history::History`] is one history, of whose description there are two copies
 //!   ([`described`]). [`labels`], [`hold`], `proofs` and `expired` are its records;
