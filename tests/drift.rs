@@ -198,10 +198,9 @@ fn a_database_that_is_followed_and_busy_does_not_drift() {
         });
         let found: Vec<Drift> = (0..30).map(|_| compared(&lab, &path)).collect();
         stop.store(true, std::sync::atomic::Ordering::SeqCst);
-        let count = |verdict| found.iter().filter(|drift| drift.verdict() == verdict).count();
-        assert_eq!(count(Verdict::Drifted), 0, "{found:?}");
-        // Where the WAL was reset at each look, it can't be told.
-        assert!(count(Verdict::Same) >= 25, "{found:?}");
+        for drift in found {
+            assert_eq!(drift.verdict(), Verdict::Same, "{drift:?}");
+        }
     });
     keeper.close().unwrap();
 }
