@@ -417,15 +417,15 @@ fn table_within(
         cells.any(|cell| cell.contains(' ') && !cell.starts_with(|c: char| c.is_ascii_digit()))
     };
     let words = (0..widths.len()).filter(has_words).max_by_key(|i| widths.get(*i).copied());
-    let broken = words.filter(|i| {
-        let width = widths.get(*i).copied().unwrap_or(0);
-        let room = columns.saturating_add(width).saturating_sub(all);
-        let breaks = all > columns && room >= NARROW;
-        if let Some(width) = widths.get_mut(*i).filter(|_| breaks) {
-            *width = room;
-        }
-        breaks
-    });
+    let room_of =
+        |i| columns.saturating_add(*widths.get(i)?).checked_sub(all).map(|room| (i, room));
+    let broken =
+        words.filter(|_| all > columns).and_then(room_of).filter(|(_, room)| *room >= NARROW);
+    if let Some((i, room)) = broken
+        && let Some(width) = widths.get_mut(i)
+    {
+        *width = room;
+    }
     let line = |cells: &mut dyn Iterator<Item = &str>| {
         let mut text = String::new();
         for (i, (cell, width)) in cells.zip(&widths).enumerate() {
@@ -445,7 +445,7 @@ fn table_within(
     };
     let head = line(&mut header.iter().copied());
     let body = rows.iter().flat_map(|row| {
-        let cell = broken.and_then(|i| Some((i, row.get(i)?, *widths.get(i)?)));
+        let cell = broken.and_then(|(at, room)| Some((at, row.get(at)?, room)));
         let Some((at, cell, room)) = cell else {
             return vec![line(&mut row.iter().map(String::as_str))];
         };

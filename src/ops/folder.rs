@@ -4,6 +4,7 @@
 //! Invariants: no link is followed and nothing is waited for but in the folder's own path; a name
 //! is given to the file of a handle, and looked at again afterwards.
 
+use crate::repo::local::is_trusted;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
@@ -171,4 +172,32 @@ pub(crate) fn handles_of(file: &File) -> Option<usize> {
         Some((meta.dev(), meta.ino()) == (ours.dev(), ours.ino()))
     };
     Some(fds.filter_map(same).filter(|same| *same).count())
+}
+
+/// The file that links lead to, whether or not it is there.
+///
+/// # Errors
+/// [`ErrorKind::Refused`] for a link of another user's; [`ErrorKind::Usage`] for one that leads to
+/// itself.
+pub(crate) fn follow_links(path: &Path) -> Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..40 {
+        let Ok(meta) = fs::symlink_metadata(&path) else { return Ok(path) };
+        if !meta.is_symlink() {
+            return Ok(path);
+        }
+        let object = path.display().to_string();
+        if !is_trusted(meta.uid()) {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                format!("is a link that user {} made", meta.uid()),
+            )
+            .with_object(object)
+            .with_hint("name the file that it leads to, if that is what you want"));
+        }
+        let to = fs::read_link(&path).map_err(|e| Error::io(e, "cannot be read", object))?;
+        path = path.parent().unwrap_or(Path::new("")).join(to);
+    }
+    Err(Error::new(ErrorKind::Usage, "is a link that leads to itself")
+        .with_object(path.display().to_string()))
 }

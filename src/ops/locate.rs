@@ -7,12 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::repo::Repository;
+use crate::ops::folder::follow_links;
 use crate::repo::history::History;
-use crate::repo::state;
-
-/// How many links are followed, as systems do it.
-const MAX_LINKS: usize = 40;
+use crate::repo::{Repository, state};
 
 /// A database file as a history knows it.
 #[derive(Clone, Debug)]
@@ -45,11 +42,7 @@ impl Database {
         let found = Self::at(path, name);
         let Err(e) = &found else { return found };
         // A link may lead to where the file is missing.
-        let mut there = path.to_owned();
-        for _ in 0..MAX_LINKS {
-            let Ok(to) = std::fs::read_link(&there) else { break };
-            there = there.parent().unwrap_or(Path::new("")).join(to);
-        }
+        let there = follow_links(path)?;
         let Some(file) = there.file_name() else { return found };
         let folder = there.parent().filter(|dir| !dir.as_os_str().is_empty());
         match std::fs::canonicalize(folder.unwrap_or(Path::new("."))) {

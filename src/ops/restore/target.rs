@@ -6,6 +6,7 @@
 //! applied to it; and they are all there until it stands. A link is followed to the file that it
 //! leads to, as SQLite does, but not one that another account made.
 
+use crate::ops::folder::follow_links;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io;
@@ -22,7 +23,6 @@ use crate::ops::folder::Folder;
 use crate::ops::scratch::Scratch;
 use crate::progress::Monitor;
 use crate::repo::Repository;
-use crate::repo::local::is_trusted;
 use crate::sqlite::connection::check_unused;
 use crate::sqlite::elsewhere::is_mounted_alone;
 
@@ -209,30 +209,6 @@ impl Target {
             ));
         }
     }
-}
-
-/// The file that links lead to.
-fn follow_links(path: &Path) -> Result<PathBuf> {
-    let mut path = path.to_owned();
-    for _ in 0..40 {
-        let Ok(meta) = fs::symlink_metadata(&path) else { return Ok(path) };
-        if !meta.is_symlink() {
-            return Ok(path);
-        }
-        let object = path.display().to_string();
-        if !is_trusted(meta.uid()) {
-            return Err(Error::new(
-                ErrorKind::Refused,
-                format!("is a link that user {} made", meta.uid()),
-            )
-            .with_object(object)
-            .with_hint("name the file that it leads to, if that is what you want"));
-        }
-        let to = fs::read_link(&path).map_err(|e| Error::io(e, "cannot be read", object))?;
-        path = path.parent().unwrap_or(Path::new("")).join(to);
-    }
-    Err(Error::new(ErrorKind::Usage, "is a link that leads to itself")
-        .with_object(path.display().to_string()))
 }
 
 /// The files of the old database under other names: all still there until the new one stands.
