@@ -322,3 +322,49 @@ fn a_database_that_is_open_under_another_name_is_not_taken_for_all_of_it() {
         alone("restore alone alone.db --force").unwrap().failed(17, &told);
     }
 }
+
+/// A copied machine has a copy of the database and of what the first one remembers. Then both go on
+/// in one history, each taking back what the other one brought.
+#[test]
+fn two_copies_of_a_database_in_one_history_are_noticed() {
+    let lab = Lab::new();
+    lab.sql(
+        "app.db",
+        "PRAGMA journal_mode=WAL; CREATE TABLE one(id INTEGER PRIMARY KEY, x); CREATE TABLE two(x)",
+    );
+    let grow = |table: &str| {
+        let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<99)";
+        lab.sql(
+            "app.db",
+            &format!("{sql} INSERT INTO {table}(x) SELECT hex(randomblob(900)) FROM n"),
+        );
+    };
+    let backup = |state: &str| lab.run(&["backup", "app.db", "--state-dir", state]);
+    grow("one");
+    assert_eq!(backup("first").code, Some(0));
+    // Two state folders of one database see each other's commits in it.
+    assert_eq!(backup("other").code, Some(0));
+    for state in ["first", "other", "first"] {
+        grow("two");
+        let ended = backup(state);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{state}: {ended:?}");
+    }
+    // A copy of the machine.
+    fs::copy(lab.path("app.db"), lab.path("theirs.db")).unwrap();
+    let copied =
+        Command::new("cp").args(["-a", "first", "theirs"]).current_dir(lab.path("")).status();
+    assert!(copied.unwrap().success());
+    grow("one");
+    assert_eq!(backup("first").code, Some(0));
+    let swap = || {
+        fs::rename(lab.path("app.db"), lab.path("ours.db")).unwrap();
+        fs::rename(lab.path("theirs.db"), lab.path("app.db")).unwrap();
+        fs::rename(lab.path("ours.db"), lab.path("theirs.db")).unwrap();
+    };
+    for state in ["theirs", "first", "theirs"] {
+        swap();
+        grow("two");
+        backup(state).failed(3, &["does not have what the commits after seq:", "--name NAME"]);
+    }
+    lab.ok(&["verify", "app", "--level", "restore"]);
+}

@@ -14,6 +14,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::capture::divergence::{Divergence, Watched};
 use crate::capture::overwritten::{Before, agrees};
 use crate::capture::pipeline::{self, Entries, Plan, Sink, Totals};
 use crate::codec::batch::{Compression, SealedBatch, SelfCheck};
@@ -30,7 +31,7 @@ use crate::repo::publish::{Outline, SegmentWriter};
 use crate::repo::state::Head;
 use crate::repo::writer::Writer;
 use crate::sqlite::image::{self, Changes, Method, PageSource};
-use crate::sqlite::layout::cut_off;
+use crate::sqlite::layout::{behind_end, cut_off};
 use crate::sqlite::pin::Pin;
 use crate::sqlite::source::Position;
 use crate::sqlite::witness::OVERWRITTEN;
@@ -132,7 +133,7 @@ fn base(
     let mut work = Work::new(writer, true)?;
     let (page_size, pages) = (pin.page_size(), pin.pages());
     let before = Before::of_all(&pin)?;
-    warn_of_cut(&pin, run.monitor)?;
+    warn_of_size(&pin, run.monitor)?;
     let reader = image::full(&mut pin, run.options.method)?;
     let read = reader.total_bytes();
     let totals = work.run(writer, reader, None, run)?;
@@ -159,6 +160,7 @@ fn delta(writer: &mut Writer, mut pin: Pin<'_>, head: &Head, run: &Run<'_>) -> R
     if pin.blocks_writers() && matches!(changes, Changes::Nothing) {
         return run.unchanged(writer, head.seq, 0);
     }
+    let mut divergence = Divergence::watch(writer, head)?;
     let old = head_digests(writer, head, run.monitor)?;
     if let (Some(then), Changes::Nothing | Changes::Pages(_)) = (&writer.state.position, &changes)
         && !agrees(&pin, then, head, &old, &writer.history().hasher())?
@@ -179,14 +181,18 @@ fn delta(writer: &mut Writer, mut pin: Pin<'_>, head: &Head, run: &Run<'_>) -> R
     let reader: Box<dyn PageSource + '_> = match changes {
         Changes::Pages(changed) => image::delta(&mut pin, changed),
         _ => {
-            warn_of_cut(&pin, run.monitor)?;
+            warn_of_size(&pin, run.monitor)?;
             image::full(&mut pin, options.method)?
         }
     };
     let read = reader.total_bytes();
-    let totals = work.run(writer, reader, Some(&old), run)?;
+    let seen = divergence.as_mut().filter(|_| kind == CommitKind::Scan);
+    let totals = work.run(writer, reader, Some((&old, seen)), run)?;
     before.check(&pin)?;
     drop(pin);
+    if let Some(text) = divergence.and_then(|found| found.warning()) {
+        run.monitor.warn(&text);
+    }
     if totals.changed == 0 && pages == head.pages && !anchor {
         drop(work);
         return run.unchanged(writer, head.seq, read);
@@ -203,9 +209,15 @@ fn delta(writer: &mut Writer, mut pin: Pin<'_>, head: &Head, run: &Run<'_>) -> R
     work.publish(writer, outline, read, run)
 }
 
-/// Tells people of pages that the database should have and that are nowhere. SQLite takes them for
-/// zeros, and so do we.
-fn warn_of_cut(pin: &Pin<'_>, monitor: &dyn Monitor) -> Result<()> {
+/// Tells people of pages that the database should have and that are nowhere, which SQLite takes for
+/// zeros, and so do we; and of bytes in the file that no page is made of.
+fn warn_of_size(pin: &Pin<'_>, monitor: &dyn Monitor) -> Result<()> {
+    if let Some(bytes) = behind_end(pin)? {
+        monitor.warn(&format!(
+            "{bytes} bytes of the file lie behind the database's last page, {}, and are not stored: SQLite does not read them either",
+            pin.pages()
+        ));
+    }
     let missing = cut_off(pin)?;
     if let Some(first) = missing.first() {
         monitor.warn(&format!(
@@ -334,7 +346,7 @@ impl Work {
         &mut self,
         writer: &Writer,
         reader: Box<dyn PageSource + '_>,
-        old: Option<&HeadDigests>,
+        head: Option<(&HeadDigests, Option<&mut Divergence>)>,
         run: &Run<'_>,
     ) -> Result<Totals> {
         let (options, monitor) = (run.options, run.monitor);
@@ -349,9 +361,15 @@ impl Work {
             self_check: options.self_check,
             threads: options.threads,
             page_size,
-            old,
+            old: head.as_ref().map(|(old, _)| *old),
         };
-        pipeline::run(&plan, reader, self, monitor)
+        match head {
+            Some((head, Some(divergence))) => {
+                let mut sink = Watched { sink: self, head, divergence };
+                pipeline::run(&plan, reader, &mut sink, monitor)
+            }
+            _ => pipeline::run(&plan, reader, self, monitor),
+        }
     }
 
     /// After a scan, the digest that was toggled together must be the sum of all pages.

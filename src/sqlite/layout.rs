@@ -90,6 +90,9 @@ pub(crate) fn free_leaves(
     Ok(leaves)
 }
 
+/// How far behind a database's end its file is looked through.
+const LOOKED_THROUGH: u64 = 64 << 20;
+
 /// The pages that neither the file nor the WAL has, though the database is said to have them: the
 /// file was cut off, and they read as zeros. Leaves of the freelist need not be anywhere.
 ///
@@ -113,6 +116,36 @@ pub(crate) fn cut_off(pin: &Pin<'_>) -> Result<Vec<PageNo>> {
         missing.retain(|page| !free.contains(page));
     }
     Ok(missing)
+}
+
+/// How many bytes of the file lie behind the database's last page, if anything but zeros is among
+/// them: zeros are room that SQLite asked for ahead. `None` too while the WAL may still change the
+/// file's size.
+///
+/// # Errors
+/// [`crate::ErrorKind::Source`] when the file can't be read.
+pub(crate) fn behind_end(pin: &Pin<'_>) -> Result<Option<u64>> {
+    let Some(file) = FileRef::database(pin.connection())? else { return Ok(None) };
+    let (size, end) = (file.size()?, pin.page_size().file_len(pin.pages()));
+    if size <= end || pin.has_frames_to_checkpoint() {
+        return Ok(None);
+    }
+    let mut block = vec![0; 1 << 16];
+    let mut at = end;
+    // Room ahead is a few MiB; nobody waits here for a file of any size.
+    while at < size.min(end.saturating_add(LOOKED_THROUGH)) {
+        let len = usize::try_from(size - at).unwrap_or(usize::MAX).min(block.len());
+        let block = block.get_mut(..len).unwrap_or_default();
+        // A file that was cut meanwhile has nothing there.
+        if file.read_at(block, at)? {
+            return Ok(None);
+        }
+        if block.iter().any(|byte| *byte != 0) {
+            return Ok(Some(size - end));
+        }
+        at += len as u64;
+    }
+    Ok(None)
 }
 
 /// The freelist, from trunk to trunk. One that leads in a circle, or out of the database, ends

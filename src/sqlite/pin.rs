@@ -126,6 +126,14 @@ impl<'c> Pin<'c> {
         }
     }
 
+    /// Whether the WAL had frames that were not in the database file yet.
+    pub(crate) fn has_frames_to_checkpoint(&self) -> bool {
+        match self.journal {
+            Journal::Wal(index) => index.backfilled < index.frames,
+            Journal::Rollback(_) => false,
+        }
+    }
+
     /// The version of SQLite that wrote the file last, as far as the file's header tells (offset
     /// 96); `None` for a database that is empty or has no file.
     ///
