@@ -5,7 +5,7 @@
 #[path = "common/cli.rs"]
 mod lab;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 
 use lab::{Ended, Lab, is_root, signal};
 
@@ -202,6 +202,61 @@ fn a_file_that_was_cut_off_below_its_wal_is_told_of() {
     let told = ["the file was cut off", &format!("of its {pages} pages"), "from page 5 on"];
     assert!(told.iter().all(|told| ended.stderr.contains(told)), "{ended:?}");
     assert_eq!(lab.run(&["verify", "app", "--level", "restore"]).code, Some(4));
+}
+
+/// Room that SQLite asked for ahead is zeros, and nothing is lost with it.
+#[test]
+fn bytes_behind_the_end_of_a_database_are_told_of() {
+    let lab = Lab::with_history();
+    lab.sql("app.db", "PRAGMA journal_mode=DELETE");
+    let path = lab.path("app.db");
+    let append = |bytes: &[u8]| {
+        let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(bytes).unwrap();
+    };
+    append(&[0; 70_000]);
+    lab.sql("app.db", "INSERT INTO t(x) VALUES('more')");
+    let ended = lab.run(&["backup", "app.db"]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+    append(b"appended by another program");
+    let told = ["70027 bytes of the file lie behind the database's last page", "are not stored"];
+    lab.run(&["backup", "app.db"]).failed(3, &told);
+    lab.ok(&["verify", "app", "--level", "restore"]);
+}
+
+/// What a machine remembers is a cache: a backup does without.
+#[test]
+fn a_state_folder_that_takes_nothing_costs_no_backup() {
+    let lab = Lab::empty();
+    lab.make("small.db", 20);
+    lab.ok(&["init", "--no-recovery-key"]);
+    let script = r#"
+        grow() { python3 -c 'import sqlite3
+db = sqlite3.connect("small.db"); db.execute("INSERT INTO t(x) VALUES(1)"); db.commit()'; }
+        try() { grow; "$BIN" backup -q small.db --state-dir "$1"; echo "$1: $?"; }
+        try tiny/old
+        cat /dev/zero > tiny/fill 2> /dev/null
+        try tiny/new
+        try tiny/new
+        "$BIN" prune small --keep-last 1 --grace 0 -q --state-dir other; echo "pruned: $?"
+        try tiny/old
+        rm tiny/fill
+        mount -o remount,ro tiny
+        try tiny/old
+        try tiny/new
+        "$BIN" log small --json | grep -c '"seq"'
+    "#;
+    let Some(ended) = on_a_tiny_disk(&lab, script) else { return };
+    ended.says(&[
+        "tiny/old: 0\ntiny/new: 3\ntiny/new: 3\npruned: 0\ntiny/old: 3\ntiny/old: 3\ntiny/new: 3\n",
+    ]);
+    for told in ["warning: tiny/new/", "warning: tiny/old/", ": takes nothing that is written, so"]
+    {
+        assert!(ended.stderr.contains(told), "{told}: {ended:?}");
+    }
+    lab.ok(&["verify", "small", "--level", "restore"]);
+    lab.ok(&["restore", "small", "out.db"]);
+    assert_eq!(lab.number("out.db", "SELECT count(*) FROM t"), 26);
 }
 
 /// Some file systems, such as those of FUSE, have neither hard links nor renames that replace nothing. The same answers of the system's.

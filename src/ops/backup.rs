@@ -193,6 +193,9 @@ fn run<'c>(
         check_rival(history, options.clock.now())?;
     }
     let mut writer = Writer::open(history, "backup")?;
+    if let Some(text) = writer.forgets() {
+        monitor.warn(&text);
+    }
     let pin = pin()?;
     let (began, blocks) = (Instant::now(), pin.blocks_writers());
     let capture_options = CaptureOptions {

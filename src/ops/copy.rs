@@ -93,6 +93,9 @@ pub fn copy(
     }
     let mine = twin(from, to)?;
     let mut writer = Writer::open(&mine, "copy")?;
+    if let Some(text) = writer.forgets() {
+        monitor.warn(&text);
+    }
     let mut report = CopyReport::default();
     if let Some(head) = writer.head() {
         check_common(&from.chain()?, head, &to.store().location())?;

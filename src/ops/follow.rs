@@ -60,6 +60,9 @@ pub fn follow(
         listener.warn(&text);
     }
     let writer = Writer::open(&history, WATCH)?;
+    if let Some(text) = writer.forgets() {
+        listener.warn(&text);
+    }
     let follower = Follower::start(writer, path, &database.place, options.follow, listener)?;
     Ok((history, follower))
 }

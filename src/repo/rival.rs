@@ -5,6 +5,7 @@
 //! happens by leaving a *sign* now and then; the last sign of one that was stopped says so. A sign
 //! is a claim once more, under another name.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::state;
@@ -15,7 +16,7 @@ use crate::format::writer::WriterClaim;
 use crate::machine::host;
 use crate::repo::claims::Claims;
 use crate::repo::history::History;
-use crate::types::{Term, Timestamp, WriterToken};
+use crate::types::{HistoryId, Term, Timestamp, WriterToken};
 
 /// How recently somebody must have shown to count as there.
 const ALIVE: Duration = Duration::from_secs(15 * 60);
@@ -57,7 +58,7 @@ pub(crate) fn rival(history: &History, now: Timestamp) -> Result<Option<WriterCl
             Some((None, at)) => (claim, at),
             None => return Ok(None),
         };
-        if shown_by.role != WATCH || is_dead(&shown_by) {
+        if shown_by.role != WATCH || is_dead(&shown_by, history.id()) {
             return Ok(None);
         }
         let published = store
@@ -89,10 +90,14 @@ fn last_sign(history: &History, term: Term) -> Result<Option<(Option<WriterClaim
     Ok((!is_gone).then_some((sign, entry.modified)))
 }
 
+/// The histories that this process follows, once for each follower.
+static FOLLOWED: Mutex<Vec<HistoryId>> = Mutex::new(Vec::new());
+
 /// The signs of a follower at work.
 #[derive(Debug)]
 pub(crate) struct Signs {
     shown: Timestamp,
+    history: HistoryId,
 }
 
 impl Signs {
@@ -105,7 +110,9 @@ impl Signs {
         if writer.goes_on() {
             sign(writer, false, now)?;
         }
-        Ok(Self { shown: now })
+        let history = writer.history().id();
+        FOLLOWED.lock().unwrap_or_else(PoisonError::into_inner).push(history);
+        Ok(Self { shown: now, history })
     }
 
     /// Something was published, which shows as well.
@@ -135,6 +142,15 @@ impl Signs {
     }
 }
 
+impl Drop for Signs {
+    fn drop(&mut self) {
+        let mut followed = FOLLOWED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = followed.iter().position(|history| *history == self.history) {
+            followed.swap_remove(at);
+        }
+    }
+}
+
 /// Leaves a sign, and takes the one before away.
 fn sign(writer: &mut Writer, gone: bool, now: Timestamp) -> Result<()> {
     let (term, token, before) = (writer.term(), writer.token(), writer.state.sign);
@@ -158,10 +174,19 @@ fn sign(writer: &mut Writer, gone: bool, now: Timestamp) -> Result<()> {
 }
 
 /// Whether it was a process of this machine, which is gone: there is none of that number, or one
-/// that began later.
-fn is_dead(claim: &WriterClaim) -> bool {
+/// that began later. A claim in this process's own name is that of another process, which had the
+/// number before, unless this process follows the history: the first process of a container always
+/// has the number 1, and the one before it may have lived for a second only.
+fn is_dead(claim: &WriterClaim, history: HistoryId) -> bool {
+    if claim.host != host() {
+        return false;
+    }
+    if claim.process == std::process::id() {
+        let followed = FOLLOWED.lock().unwrap_or_else(PoisonError::into_inner);
+        return !followed.contains(&history);
+    }
     let processes = std::path::Path::new("/proc");
-    if claim.host != host() || !processes.join("self").exists() {
+    if !processes.join("self").exists() {
         return false;
     }
     let process = processes.join(claim.process.to_string());
@@ -186,22 +211,40 @@ fn began(process: &std::path::Path) -> Option<Timestamp> {
 mod tests {
     use super::*;
 
+    fn claim(process: u32, since: Timestamp) -> WriterClaim {
+        let role = WATCH.to_owned();
+        WriterClaim { term: Term(1), since, process, host: host(), role }
+    }
+
     #[test]
     fn a_process_that_began_after_a_claim_did_not_make_it() {
-        let claim = |process, since| WriterClaim {
-            term: Term(1),
-            since,
-            process,
-            host: host(),
-            role: "watch".to_owned(),
-        };
         let now = Timestamp::now();
         let long_ago = now.before(Duration::from_secs(365 * 24 * 3600 * 20));
-        let me = std::process::id();
-        assert!(!is_dead(&claim(me, now)));
-        assert!(is_dead(&claim(me, long_ago)));
-        assert!(is_dead(&claim(u32::MAX, now)));
+        let parent = std::os::unix::process::parent_id();
+        let history = HistoryId([9; 16]);
+        assert!(!is_dead(&claim(parent, now), history));
+        assert!(is_dead(&claim(parent, long_ago), history));
+        assert!(is_dead(&claim(u32::MAX, now), history));
         let elsewhere = WriterClaim { host: "elsewhere".to_owned(), ..claim(u32::MAX, now) };
-        assert!(!is_dead(&elsewhere));
+        assert!(!is_dead(&elsewhere, history));
+    }
+
+    /// The first process of a container that was started again has the number of the one before.
+    #[test]
+    fn a_claim_in_the_name_of_this_process_counts_only_while_it_follows() {
+        let (now, me) = (Timestamp::now(), std::process::id());
+        let [history, other] = [HistoryId([7; 16]), HistoryId([8; 16])];
+        let follow = |history| {
+            FOLLOWED.lock().unwrap().push(history);
+            Signs { shown: now, history }
+        };
+        assert!(is_dead(&claim(me, now), history));
+        let (first, second) = (follow(history), follow(history));
+        assert!(!is_dead(&claim(me, now), history));
+        assert!(is_dead(&claim(me, now), other));
+        drop(first);
+        assert!(!is_dead(&claim(me, now), history));
+        drop(second);
+        assert!(is_dead(&claim(me, now), history));
     }
 }

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
@@ -144,7 +145,10 @@ impl State {
 pub(crate) struct StateDir {
     dir: PathBuf,
     /// Unlocked when closed.
-    _lock: File,
+    lock: File,
+    /// The folder is another one, of this run only, since nothing could be written in the right
+    /// one. Nothing is lost by that but what a cache is for.
+    stand_in: Option<TempDir>,
 }
 
 impl StateDir {
@@ -160,8 +164,11 @@ impl StateDir {
         let path = dir.join("lock");
         let failed = |e: io::Error| Error::io(e, "cannot be opened", path.display().to_string());
         local::operation("locks its state").map_err(failed)?;
-        disk::make_dirs(&dir).map_err(failed)?;
-        let lock = local::lock_file(&path).map_err(failed)?;
+        let lock = match disk::make_dirs(&dir).and_then(|()| local::lock_file(&path)) {
+            Ok(lock) => lock,
+            Err(e) if takes_nothing(&e) => return Self::in_stand_in().map_err(failed),
+            Err(e) => return Err(failed(e)),
+        };
         // A child process that was just forked has the file of a lock that was let go, until it
         // runs its program.
         let until = Instant::now() + LOCK_PATIENCE;
@@ -171,7 +178,7 @@ impl StateDir {
             locked = lock.try_lock();
         }
         match locked {
-            Ok(()) => Ok(Self { dir, _lock: lock }),
+            Ok(()) => Ok(Self { dir, lock, stand_in: None }),
             Err(TryLockError::WouldBlock) => Err(Error::new(
                 ErrorKind::Busy,
                 "is being written by another process on this machine",
@@ -182,6 +189,31 @@ impl StateDir {
             )),
             Err(TryLockError::Error(e)) => Err(failed(e)),
         }
+    }
+
+    /// A folder for this run only, which nobody else knows: whoever can't lock the right one can't
+    /// be told from others there, and the turns of the history do without.
+    fn in_stand_in() -> io::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let lock = local::lock_file(&folder.path().join("lock"))?;
+        lock.lock()?;
+        Ok(Self { dir: folder.path().to_owned(), lock, stand_in: Some(folder) })
+    }
+
+    /// The same lock with a folder for this run only, if nothing can be written here; the error
+    /// else.
+    pub(crate) fn or_stand_in(self, e: Error) -> Result<Self> {
+        if self.stand_in.is_some() || e.kind() != ErrorKind::NoSpace {
+            return Err(e);
+        }
+        let folder = tempfile::tempdir()
+            .map_err(|e| Error::io(e, "cannot be created", "a temporary folder"))?;
+        Ok(Self { dir: folder.path().to_owned(), lock: self.lock, stand_in: Some(folder) })
+    }
+
+    /// Whether nothing that this run remembers outlives it.
+    pub(crate) fn is_stand_in(&self) -> bool {
+        self.stand_in.is_some()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -213,6 +245,16 @@ impl StateDir {
             .and_then(|bytes| local::replace(&path, &bytes));
         written.map_err(|e| Error::io(e, "cannot be written", path.display().to_string()))
     }
+}
+
+/// Whether a folder takes nothing that is written: it is full, or can only be read.
+fn takes_nothing(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::ReadOnlyFilesystem
+    )
 }
 
 /// Whether a follower is at work, and has remembered a position since it began.

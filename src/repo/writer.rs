@@ -96,7 +96,14 @@ impl Writer {
         // Before anything is claimed: a claim whose answer is lost is known for ours.
         let mut before = saved.clone().unwrap_or_else(|| State::new(Term(0), token, None));
         before.claiming.push(token);
-        dir.write(&before)?;
+        let dir = match dir.write(&before) {
+            Ok(()) => dir,
+            Err(e) => {
+                let dir = dir.or_stand_in(e)?;
+                dir.write(&before)?;
+                dir
+            }
+        };
         let (Claim { term, token }, chain) = take_turn(history, role, token, load)?;
         sync_log(history)?;
         if load.is_none()
@@ -170,6 +177,18 @@ impl Writer {
     /// Whether the next commit's number leaves out some behind the head.
     pub(crate) fn leaves_gap(&self) -> bool {
         self.head().is_some_and(|head| self.next_seq() > head.seq.next())
+    }
+
+    /// What to tell people when nothing that this writer remembers outlives it.
+    pub(crate) fn forgets(&self) -> Option<String> {
+        self.dir.is_stand_in().then(|| {
+            format!(
+                "{}: takes nothing that is written, so this machine remembers nothing of this run: \
+                 the next one reads the whole database, and losses are noticed less. Make room \
+                 there, or name another folder with --state-dir",
+                self.history.repository().state_dir().display()
+            )
+        })
     }
 
     /// Whether the term was claimed before this process began.
