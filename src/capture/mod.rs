@@ -1,8 +1,9 @@
 //! From a source and a head to a new segment.
 //!
 //! [`commit`] captures one pinned moment: `pipeline` is the road that its pages take, reader,
-//! workers, ordered collector. `overwritten` makes sure that it is of one database, `divergence` tells
-//! when it is not the one that others captured meanwhile. [`follow`] captures every transaction of a live database: `group` is what collects them for a segment.
+//! workers, ordered collector. `overwritten` makes sure that it is of one database, `divergence`
+//! tells when it is not the one that others captured meanwhile. [`follow`] captures every
+//! transaction of a live database: `group` is what collects them for a segment.
 
 pub mod commit;
 mod divergence;
