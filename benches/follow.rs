@@ -24,15 +24,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
-use pagekeep::capture::follow::{Event, FollowOptions, Follower, Listener};
-use pagekeep::format::slot::KdfParams;
-use pagekeep::ops::backup::{BackupOptions, backup};
-use pagekeep::ops::follow::{WatchOptions, follow};
-use pagekeep::progress::{Monitor, Silent};
-use pagekeep::repo::Repository;
-use pagekeep::repo::keys::Secret;
-use pagekeep::store::create_store;
-use pagekeep::types::Timestamp;
+use pagekeep::internals::capture::follow::{Event, FollowOptions, Follower, Listener};
+use pagekeep::internals::format::slot::KdfParams;
+use pagekeep::internals::ops::backup::BackupOptions;
+use pagekeep::internals::ops::follow::WatchOptions;
+use pagekeep::internals::progress::{Monitor, Silent};
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::store::create_store;
+use pagekeep::internals::types::Timestamp;
 use rusqlite::{Connection, params};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -129,7 +129,7 @@ impl Lab {
             follow: FollowOptions { interval, ..FollowOptions::default() },
             ..WatchOptions::default()
         };
-        let (_, follower) = follow(&self.repository, &self.path(), options, ear)?;
+        let (_, follower) = self.repository.follow(&self.path(), options, ear)?;
         follower.wait_durable(PATIENCE)?;
         Ok(follower)
     }
@@ -351,7 +351,7 @@ fn cost() -> Result<()> {
         follower.stop()?;
         let each = Lab::new()?;
         let db = each.connect()?;
-        let take = || backup(&each.repository, &each.path(), &BackupOptions::default(), &Silent);
+        let take = || each.repository.backup(&each.path(), &BackupOptions::default(), &Silent);
         take()?;
         for n in 0..10_000 {
             transact(&db, n)?;

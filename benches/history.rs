@@ -18,19 +18,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use pagekeep::codec::batch::Compression;
-use pagekeep::format::slot::KdfParams;
-use pagekeep::keeper::{Keeper, Options};
-use pagekeep::ops::backup::{BackupOptions, backup};
-use pagekeep::ops::prune::{PruneOptions, prune};
-use pagekeep::ops::restore::{RestoreOptions, restore};
-use pagekeep::policy::retention::{Periods, Policy, Zone};
-use pagekeep::progress::Silent;
-use pagekeep::repo::Repository;
-use pagekeep::repo::history::History;
-use pagekeep::repo::keys::Secret;
-use pagekeep::store::{LocalStore, MemoryStore};
-use pagekeep::types::{Clock, Timestamp};
+use pagekeep::internals::codec::batch::Compression;
+use pagekeep::internals::format::slot::KdfParams;
+use pagekeep::internals::keeper::{Keeper, KeeperOptions};
+use pagekeep::internals::ops::backup::BackupOptions;
+use pagekeep::internals::ops::point::RestorePoint;
+use pagekeep::internals::ops::prune::PruneOptions;
+use pagekeep::internals::ops::restore::RestoreOptions;
+use pagekeep::internals::policy::retention::{Periods, Policy, Zone};
+use pagekeep::internals::progress::Silent;
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::history::History;
+use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::store::{LocalStore, MemoryStore};
+use pagekeep::internals::types::{Clock, Timestamp};
 use rusqlite::Connection;
 
 const CHEAP: KdfParams = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
@@ -69,7 +70,7 @@ fn open(dir: &Path, commits: i64) {
     )
     .unwrap();
     drop(app);
-    let options = Options { interval: Duration::from_millis(100), ..Options::default() };
+    let options = KeeperOptions::default().interval(Duration::from_millis(100));
     let keeper = Keeper::open(&path, repository, options).unwrap();
     let app = keeper.connect().unwrap();
     app.execute_batch("PRAGMA synchronous=OFF").unwrap();
@@ -119,26 +120,24 @@ fn merge(dir: &Path, mib: i64) {
         app.execute("INSERT INTO t(x) VALUES(randomblob(1048000))", []).unwrap();
     }
     app.execute_batch("COMMIT").unwrap();
-    let options = BackupOptions { compression: Compression::Off, ..BackupOptions::default() };
-    backup(&repository, &path, &options, &Silent).unwrap();
+    let options = BackupOptions::default().compression(Compression::Off);
+    repository.backup(&path, &options, &Silent).unwrap();
     app.execute("UPDATE t SET x=randomblob(1048000) WHERE id<=?1", [mib / 3]).unwrap();
-    backup(&repository, &path, &options, &Silent).unwrap();
+    repository.backup(&path, &options, &Silent).unwrap();
     let history = repository.history("app").unwrap();
-    let options = PruneOptions {
-        grace: Duration::ZERO,
-        ..PruneOptions::new(Policy { last: 1, ..Policy::default() }, Zone::Utc)
-    };
+    let options =
+        PruneOptions::new(Policy { last: 1, ..Policy::default() }, Zone::Utc).grace(Duration::ZERO);
     let mut ratios = Vec::new();
     // As many bytes as are copied, by the same file system, before and after.
     let copied = copy(dir, mib);
     let began = Instant::now();
-    let report = prune(&history, &options, &Silent).unwrap();
+    let report = history.prune(&options, &Silent).unwrap();
     let took = began.elapsed();
     let again = copy(dir, mib);
-    let speed = report.copied as f64 / 1048576.0 / took.as_secs_f64();
+    let speed = report.copied_bytes as f64 / 1048576.0 / took.as_secs_f64();
     println!(
         "prune: {} MiB copied sealed, {} merges, {:.2} s: {speed:.0} MiB/s, check, audit and deletion included",
-        report.copied / 1048576,
+        report.copied_bytes / 1048576,
         report.merges,
         took.as_secs_f64()
     );
@@ -180,7 +179,7 @@ fn newest(dir: &Path, mib: i64) {
         app.execute("INSERT INTO t(x) VALUES(?1)", [text(n)]).unwrap();
     }
     app.execute_batch("COMMIT").unwrap();
-    let options = BackupOptions { clock: clock.clone(), ..BackupOptions::default() };
+    let options = BackupOptions::default().clock(clock.clone());
     let policy = Policy {
         window: Some(chrono::TimeDelta::hours(24)),
         daily: Some(Periods::Count(7)),
@@ -203,19 +202,16 @@ fn newest(dir: &Path, mib: i64) {
                 .unwrap();
         }
         app.execute_batch("COMMIT").unwrap();
-        backup(&repository, &path, &options, &Silent).unwrap();
+        repository.backup(&path, &options, &Silent).unwrap();
         if hour % 24 == 22 {
             let history = repository.history("app").unwrap();
-            let options = PruneOptions {
-                clock: clock.clone(),
-                ..PruneOptions::new(policy.clone(), Zone::Utc)
-            };
-            prune(&history, &options, &Silent).unwrap();
+            let options = PruneOptions::new(policy.clone(), Zone::Utc).clock(clock.clone());
+            history.prune(&options, &Silent).unwrap();
         }
     }
     println!("two months took {:.0} s", began.elapsed().as_secs_f64());
     let fresh = in_memory(&clock, "fresh");
-    backup(&fresh, &path, &options, &Silent).unwrap();
+    fresh.backup(&path, &options, &Silent).unwrap();
     let (old, new) = (repository.history("app").unwrap(), fresh.history("app").unwrap());
     let chain = old.chain().unwrap();
     println!("{} restore points, {} segments", chain.commits().count(), chain.segments().len());
@@ -244,7 +240,9 @@ fn restored(history: &History, dir: &Path) -> (Duration, Vec<u8>) {
     let began = Instant::now();
     let chain = history.chain().unwrap();
     let commit = chain.latest().unwrap();
-    restore(history, &chain, &commit, &target, &RestoreOptions::default(), &Silent).unwrap();
+    RestorePoint::of(history, &chain, &commit)
+        .restore(&target, &RestoreOptions::default(), &Silent)
+        .unwrap();
     let took = began.elapsed();
     let bytes = fs::read(&target).unwrap();
     fs::remove_file(target).unwrap();

@@ -19,20 +19,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
-use pagekeep::codec::batch::{Compression, DataSeal, Encoder, SelfCheck};
-use pagekeep::codec::seal::SealKey;
-use pagekeep::format::proof::Level;
-use pagekeep::format::slot::{KdfParams, MasterKey};
-use pagekeep::ops::backup::{BackupOptions, backup};
-use pagekeep::ops::restore::{Check, RestoreOptions, restore};
-use pagekeep::ops::verify::{VerifyOptions, verify};
-use pagekeep::progress::Silent;
-use pagekeep::repo::Repository;
-use pagekeep::repo::keys::Secret;
-use pagekeep::sqlite::image::{Chunk, Method, full};
-use pagekeep::sqlite::source::Source;
-use pagekeep::store::create_store;
-use pagekeep::types::{HistoryId, KeyId, RepositoryId, SegmentId, Timestamp};
+use pagekeep::internals::codec::batch::{Compression, DataSeal, Encoder, SelfCheck};
+use pagekeep::internals::codec::seal::SealKey;
+use pagekeep::internals::format::proof::Level;
+use pagekeep::internals::format::slot::{KdfParams, MasterKey};
+use pagekeep::internals::ops::backup::BackupOptions;
+use pagekeep::internals::ops::point::RestorePoint;
+use pagekeep::internals::ops::restore::{Check, RestoreOptions};
+use pagekeep::internals::ops::verify::VerifyOptions;
+use pagekeep::internals::progress::Silent;
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::sqlite::image::{Chunk, Method, full};
+use pagekeep::internals::sqlite::source::Source;
+use pagekeep::internals::store::create_store;
+use pagekeep::internals::types::{HistoryId, KeyId, RepositoryId, SegmentId, Timestamp};
 use realdata::mutate::{self, Kind};
 
 /// Bytes of pages in a batch, as the engine has it.
@@ -119,7 +120,7 @@ fn repository(work: &Path) -> (Repository, PathBuf) {
 }
 
 fn run(repository: &Repository, database: &Path) {
-    backup(repository, database, &BackupOptions::default(), &Silent).unwrap();
+    repository.backup(database, &BackupOptions::default(), &Silent).unwrap();
 }
 
 fn back_and_forth(group: &mut BenchmarkGroup<'_, WallTime>, work: &Path, database: &Path) {
@@ -141,17 +142,19 @@ fn back_and_forth(group: &mut BenchmarkGroup<'_, WallTime>, work: &Path, databas
     for (name, check) in [("restore/no check", Check::None), ("restore/quick check", Check::Quick)]
     {
         group.bench_function(name, |b| {
-            let options = RestoreOptions { check, ..Default::default() };
+            let options = RestoreOptions::default().check(check);
             let target = dir.join("restored.db");
             b.iter(|| {
-                restore(&history, &chain, &commit, &target, &options, &Silent).unwrap();
+                RestorePoint::of(&history, &chain, &commit)
+                    .restore(&target, &options, &Silent)
+                    .unwrap();
                 std::fs::remove_file(&target).unwrap();
             });
         });
     }
     group.bench_function("verify/data", |b| {
         let options = VerifyOptions::new(Level::Data, dir.clone());
-        b.iter(|| assert!(verify(&history, None, &options, &Silent).unwrap().findings.is_empty()));
+        b.iter(|| assert!(history.verify(None, &options, &Silent).unwrap().findings.is_empty()));
     });
 }
 

@@ -11,13 +11,10 @@
 use std::error::Error;
 use std::path::Path;
 
-use pagekeep::ErrorKind;
-use pagekeep::ops::backup::{BackupOptions, BackupReport, backup};
-use pagekeep::progress::Monitor;
-use pagekeep::repo::Repository;
-use pagekeep::repo::keys::Secret;
 use pagekeep::rusqlite::Connection;
-use pagekeep::store::{create_store, open_store};
+use pagekeep::{
+    BackupOptions, BackupReport, ErrorKind, Monitor, Repository, Secret, create_store, open_store,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
@@ -54,12 +51,13 @@ fn backup_once(
     let store = open_store(&folder.join("repository").display().to_string())?;
     // The state folder remembers what this machine saw. It makes the next backup quick.
     let repository = Repository::open(store, &key, folder.join("state"))?;
-    let options = BackupOptions { label: label.map(str::to_owned), ..BackupOptions::default() };
-    let mut done = backup(&repository, database, &options, &Warnings);
+    let mut options = BackupOptions::default();
+    options.label = label.map(str::to_owned);
+    let mut done = repository.backup(database, &options, &Warnings);
     // Of the errors that may pass, a busy history is the usual one: another backup is at work.
     if done.as_ref().is_err_and(|e| e.kind() == ErrorKind::Busy) {
         std::thread::sleep(std::time::Duration::from_secs(1));
-        done = backup(&repository, database, &options, &Warnings);
+        done = repository.backup(database, &options, &Warnings);
     }
     done
 }

@@ -12,13 +12,11 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pagekeep::ops::backup::{BackupOptions, backup};
-use pagekeep::progress::Silent;
-use pagekeep::repo::Repository;
-use pagekeep::repo::keys::Secret;
 use pagekeep::rusqlite::Connection;
-use pagekeep::store::{Created, Entry, MemoryStore, Nature, Store, Upload, conformance};
-use pagekeep::types::Timestamp;
+use pagekeep::testing::{MemoryStore, conformance};
+use pagekeep::{
+    BackupOptions, Created, Entry, Nature, Repository, Secret, Silent, Store, Timestamp, Upload,
+};
 
 /// A [`Store`] that counts the calls of each kind. Clones count together.
 #[derive(Clone, Debug)]
@@ -128,7 +126,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("init: {}", sentence(&store.take()));
     for _ in 0..2 {
         app.execute("INSERT INTO note VALUES('another')", [])?;
-        let report = backup(&repository, &database, &BackupOptions::default(), &Silent)?;
+        let report = repository.backup(&database, &BackupOptions::default(), &Silent)?;
         println!("backup to seq:{}: {}", report.seq, sentence(&store.take()));
     }
     Ok(())

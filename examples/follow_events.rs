@@ -14,11 +14,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
-use pagekeep::capture::follow::Event;
-use pagekeep::keeper::{Keeper, Options};
-use pagekeep::repo::Repository;
-use pagekeep::repo::keys::Secret;
-use pagekeep::store::create_store;
+use pagekeep::{Event, Keeper, KeeperOptions, Repository, Secret, create_store};
 
 /// How long the example waits for an event before it gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -61,17 +57,14 @@ fn open(folder: &Path, sender: Sender<Event>) -> pagekeep::Result<Keeper> {
     let store = create_store(&folder.join("repository").display().to_string())?;
     let keys = [(&key, "first key")];
     let repository = Repository::init(store, &keys, Default::default(), folder.join("state"))?;
-    let options = Options {
-        // How long commits are collected for one object.
-        interval: Duration::from_millis(20),
-        // The keeper calls this from its own threads. It has to be quick, and must not call the
-        // keeper: so it only hands the event on.
-        on_event: Some(Arc::new(move |event: &Event| {
-            // An error means that the receiver is gone already. The event may be dropped then.
-            let _ = sender.send(event.clone());
-        })),
-        ..Options::default()
+    // The keeper calls this from its own threads. It has to be quick and must not call the keeper: so
+    // it only hands the event on.
+    let hand_on = move |event: &Event| {
+        // An error means that the receiver is gone already. The event may be dropped then.
+        let _ = sender.send(event.clone());
     };
+    let options =
+        KeeperOptions::default().interval(Duration::from_millis(20)).on_event(Arc::new(hand_on));
     Keeper::open(folder.join("app.db"), repository, options)
 }
 

@@ -23,13 +23,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pagekeep::capture::follow::Event;
-use pagekeep::keeper::{Keeper, Options};
-use pagekeep::repo::Repository;
-use pagekeep::repo::keys::Secret;
 use pagekeep::rusqlite::{self, Connection, OptionalExtension, params};
-use pagekeep::store::create_store;
-use pagekeep::store::open_store;
+use pagekeep::{Event, Keeper, KeeperOptions, Repository, Secret};
 
 /// How long a request waits until what it did is durable.
 const DURABLE: Duration = Duration::from_secs(10);
@@ -61,26 +56,21 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn open(folder: &Path) -> Result<Keeper, Box<dyn Error>> {
     std::fs::create_dir_all(folder)?;
     let location = folder.join("repository").display().to_string();
-    let (key, state) = (folder.join("key"), folder.join("state"));
-    let repository = if key.exists() {
-        Repository::open(open_store(&location)?, &Secret::read_key_file(&key)?, state)?
-    } else {
-        // A real application keeps the key in another place than the backups.
-        let secret = Secret::create_key_file(&key)?;
-        let keys = [(&secret, "the ledger's key")];
-        Repository::init(create_store(&location)?, &keys, Default::default(), state)?
+    // A real application keeps the key in another place than the backups.
+    let key = folder.join("key");
+    let secret = match key.exists() {
+        true => Secret::read_key_file(&key)?,
+        false => Secret::create_key_file(&key)?,
     };
-    let options = Options {
-        interval: Duration::from_millis(50),
-        // Trouble with backups never fails a transfer; somebody should hear of it all the same.
-        on_event: Some(Arc::new(|event: &Event| match event {
+    let repository = Repository::open_or_create(&location, &secret, folder.join("state"))?;
+    let options = KeeperOptions::default().interval(Duration::from_millis(50)).on_event(Arc::new(
+        |event: &Event| match event {
             Event::Fault(fault) => eprintln!("backup: {}", fault.message),
             Event::Recovered => eprintln!("backup: it works again"),
             Event::Warning(text) => eprintln!("backup: {text}"),
             _ => {}
-        })),
-        ..Options::default()
-    };
+        },
+    ));
     Ok(Keeper::open(folder.join("ledger.db"), repository, options)?)
 }
 
@@ -115,15 +105,20 @@ fn request(line: &str, db: &mut Connection, keeper: &Keeper) -> Result<String, B
             durable(keeper, format!("{source} has {}", balance(db, source)?))
         }
         ("balance", [name]) => Ok(balance(db, name)?.to_string()),
-        ("snapshot", [_, ..]) => Ok(format!("seq:{}", keeper.snapshot(text)?.seq)),
+        ("snapshot", [_, ..]) => Ok(format!("seq:{}", keeper.snapshot(text)?.seq())),
         ("points", []) => {
-            let points = keeper.restore_points()?;
-            let newest = points.iter().rev().take(10);
-            let lines = newest.map(|p| format!("seq:{} {} {}", p.seq, p.time, p.labels.join(", ")));
-            Ok(lines.collect::<Vec<_>>().join("\n"))
+            let labels = keeper.history().snapshots()?;
+            let points = keeper.history().restore_points()?;
+            let newest = points.iter().rev().take(10).map(|point| {
+                let seq = point.seq();
+                let of = labels.iter().filter(|label| label.seq == seq);
+                let of: Vec<_> = of.map(|label| &*label.label).collect();
+                format!("seq:{seq} {} {}", point.time(), of.join(", "))
+            });
+            Ok(newest.collect::<Vec<_>>().join("\n"))
         }
         ("rewind", [_, ..]) => {
-            let rewound = keeper.rewind(&keeper.find(text)?)?;
+            let rewound = keeper.rewind(&keeper.history().find(text)?)?;
             Ok(format!("rewound to seq:{}; undo: rewind seq:{}", rewound.to, rewound.before.seq))
         }
         ("status", []) => {

@@ -10,16 +10,11 @@
 use std::error::Error;
 use std::path::Path;
 
-use pagekeep::ops::backup::{BackupOptions, backup};
-use pagekeep::ops::restore::{RestoreOptions, restore};
-use pagekeep::ops::select::choose;
-use pagekeep::policy::selector::Selector;
-use pagekeep::progress::Silent;
-use pagekeep::repo::Repository;
-use pagekeep::repo::keys::Secret;
 use pagekeep::rusqlite::Connection;
-use pagekeep::store::create_store;
-use pagekeep::types::{Seq, Timestamp};
+use pagekeep::{
+    BackupOptions, Repository, RestoreOptions, Secret, Selector, Seq, Silent, Timestamp,
+    create_store,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
@@ -34,14 +29,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Three commits: one order with a label, two orders, and none after a mistake.
     app.execute("INSERT INTO orders VALUES(1000)", [])?;
-    let label = Some("one order".to_owned());
-    let labelled = BackupOptions { label, ..BackupOptions::default() };
-    backup(&repository, &database, &labelled, &Silent)?;
+    let labelled = BackupOptions::default().label("one order");
+    repository.backup(&database, &labelled, &Silent)?;
     app.execute("INSERT INTO orders VALUES(2500)", [])?;
-    backup(&repository, &database, &BackupOptions::default(), &Silent)?;
+    repository.backup(&database, &BackupOptions::default(), &Silent)?;
     let before_the_mistake = Timestamp::now();
     app.execute("DELETE FROM orders", [])?;
-    backup(&repository, &database, &BackupOptions::default(), &Silent)?;
+    repository.backup(&database, &BackupOptions::default(), &Silent)?;
 
     // By time: the last commit at or before the moment.
     let target = folder.path().join("before-the-mistake.db");
@@ -72,16 +66,14 @@ fn restore_at(
     target: &Path,
 ) -> pagekeep::Result<Seq> {
     let history = repository.history(name)?;
-    // A readable chain goes on around damage. What is damaged can't be chosen.
-    let chain = history.readable_chain()?;
-    let chosen = choose(&history, &chain, selector)?;
+    // What is damaged can't be chosen, and does not hide the rest.
+    let chosen = history.select(selector)?;
     // They say, for example, that a clock was wrong, or that commits of that time expired.
     for text in chosen.notes.iter().chain(&chosen.warnings) {
         eprintln!("note: {text}");
     }
-    let options = RestoreOptions::default();
-    restore(&history, &chain, &chosen.commit, target, &options, &Silent)?;
-    Ok(chosen.commit.seq)
+    chosen.point.restore(target, &RestoreOptions::default(), &Silent)?;
+    Ok(chosen.point.seq())
 }
 
 fn orders(database: &Path) -> Result<i64, Box<dyn Error>> {

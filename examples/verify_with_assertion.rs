@@ -12,15 +12,11 @@
 use std::error::Error;
 use std::path::Path;
 
-use pagekeep::format::proof::Level;
-use pagekeep::ops::backup::{BackupOptions, backup};
-use pagekeep::ops::verify::{VerifyOptions, VerifyReport, verify};
-use pagekeep::progress::Silent;
-use pagekeep::repo::Repository;
-use pagekeep::repo::history::History;
-use pagekeep::repo::keys::Secret;
 use pagekeep::rusqlite::Connection;
-use pagekeep::store::create_store;
+use pagekeep::{
+    BackupOptions, History, Level, Repository, Secret, Silent, VerifyOptions, VerifyReport,
+    create_store,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
@@ -32,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let keys = [(&key, "first key")];
     let state = folder.path().join("state");
     let repository = Repository::init(store, &keys, Default::default(), state)?;
-    let history = backup(&repository, &database, &BackupOptions::default(), &Silent)?.history;
+    let history = repository.backup(&database, &BackupOptions::default(), &Silent)?.history;
 
     for assertion in ["SELECT min(cents) > 0 FROM orders", "SELECT count(*) >= 1000 FROM orders"] {
         println!("{assertion}");
@@ -58,7 +54,7 @@ fn verify_newest(
     // The scratch folder needs room for the whole database.
     let mut options = VerifyOptions::new(Level::Restore, scratch);
     options.assertions.push(assertion.to_owned());
-    verify(history, None, &options, &Silent)
+    history.verify(None, &options, &Silent)
 }
 
 /// Tells damage, refuted assertions and the rest apart: each asks for another deed.

@@ -12,25 +12,27 @@
 //! grow stale unnoticed.
 
 use chrono::{DateTime, FixedOffset, MappedLocalTime, NaiveDate, NaiveDateTime, TimeZone, Utc};
-use pagekeep::codec::CodecError;
-use pagekeep::codec::batch::{Compression, DataSeal, Decoder, Encoder, SelfCheck, encode_index};
-use pagekeep::codec::seal::{DataKind, SealKey, data_binding};
-use pagekeep::format::about::About;
-use pagekeep::format::expiry::Expiry;
-use pagekeep::format::hold::HoldRecord;
-use pagekeep::format::index::{BatchCodec, IndexBlock};
-use pagekeep::format::names::{self, HistoryNames, LogName};
-use pagekeep::format::proof::Proof;
-use pagekeep::format::record::Record;
-use pagekeep::format::repository::{CHECKSUM_LEN, RepositoryObject};
-use pagekeep::format::segment::{Manifest, PartHeader};
-use pagekeep::format::slot::{MasterKey, SlotObject, decode_keyring, encode_keyring};
-use pagekeep::format::snapshot::SnapshotRecord;
-use pagekeep::format::writer::WriterClaim;
-use pagekeep::format::{DecodeError, ObjectKind, SealedPrefix, limits};
-use pagekeep::policy::selector::{Selector, parse_span, split_target};
-use pagekeep::repo::keys::Secret;
-use pagekeep::types::{HistoryId, KeyId, RepositoryId, SegmentId, Seq, Timestamp};
+use pagekeep::internals::codec::CodecError;
+use pagekeep::internals::codec::batch::{
+    Compression, DataSeal, Decoder, Encoder, SelfCheck, encode_index,
+};
+use pagekeep::internals::codec::seal::{DataKind, SealKey, data_binding};
+use pagekeep::internals::format::about::About;
+use pagekeep::internals::format::expiry::Expiry;
+use pagekeep::internals::format::hold::HoldRecord;
+use pagekeep::internals::format::index::{BatchCodec, IndexBlock};
+use pagekeep::internals::format::names::{self, HistoryNames, LogName};
+use pagekeep::internals::format::proof::Proof;
+use pagekeep::internals::format::record::Record;
+use pagekeep::internals::format::repository::{CHECKSUM_LEN, RepositoryObject};
+use pagekeep::internals::format::segment::{Manifest, PartHeader};
+use pagekeep::internals::format::slot::{MasterKey, SlotObject, decode_keyring, encode_keyring};
+use pagekeep::internals::format::snapshot::SnapshotRecord;
+use pagekeep::internals::format::writer::WriterClaim;
+use pagekeep::internals::format::{DecodeError, ObjectKind, SealedPrefix, limits};
+use pagekeep::internals::policy::selector::{Selector, parse_span, split_target};
+use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::types::{HistoryId, KeyId, RepositoryId, SegmentId, Seq, Timestamp};
 use zeroize::Zeroizing;
 
 /// Feeds one input to a decoder, and answers whether it was accepted as it is.
@@ -217,7 +219,7 @@ pub fn index_block(data: &[u8]) -> bool {
     one(body)
 }
 
-fn sort_key(entry: &pagekeep::format::index::IndexEntry) -> (u32, u32) {
+fn sort_key(entry: &pagekeep::internals::format::index::IndexEntry) -> (u32, u32) {
     (entry.page.0, entry.commit)
 }
 

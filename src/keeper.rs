@@ -8,20 +8,20 @@
 //! # let store = pagekeep::store::create_store(&dir.path().join("repo").display().to_string())?;
 //! # let secret = pagekeep::repo::keys::Secret::create_key_file(&dir.path().join("key"))?;
 //! # let repository = pagekeep::repo::Repository::init(store, &[(&secret, "")], Default::default(), state)?;
-//! use pagekeep::keeper::{Keeper, Options};
+//! use pagekeep::keeper::{Keeper, KeeperOptions};
 //! use std::time::Duration;
 //!
-//! let keeper = Keeper::open(&path, repository, Options::default())?;
+//! let keeper = Keeper::open(&path, repository, KeeperOptions::default())?;
 //! let db = keeper.connect()?;                         // a rusqlite connection, as usual
 //! db.execute_batch("CREATE TABLE note(text); INSERT INTO note VALUES('first')")?;
 //! keeper.wait_durable(Duration::from_secs(30))?;      // everything committed so far is in the repository
 //!
 //! let point = keeper.snapshot("before the migration")?;
 //! db.execute("DELETE FROM note", [])?;
-//! keeper.restore(&point, &dir.path().join("a-look-back.db"))?;
+//! point.restore(&dir.path().join("a-look-back.db"), &RestoreOptions::default(), &Silent)?;
 //! let rewound = keeper.rewind(&point)?;               // `db` stays open, and sees it
 //! assert_eq!(db.query_row("SELECT count(*) FROM note", [], |row| row.get(0)), Ok(1));
-//! keeper.rewind(&keeper.find(&format!("seq:{}", rewound.before.seq))?)?; // and that undoes it
+//! keeper.rewind(&keeper.history().point(rewound.before.seq)?)?; // and that undoes it
 //! assert_eq!(db.query_row("SELECT count(*) FROM note", [], |row| row.get(0)), Ok(0));
 //! keeper.close()?;
 //! # Ok(())
@@ -40,27 +40,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use derive_setters::Setters;
 use rusqlite::Connection;
 
 use crate::capture::commit::CaptureOptions;
 use crate::capture::follow::{Event, FollowOptions, Follower, Listener, Status};
 use crate::codec::batch::Compression;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::segment::CommitKind;
-use crate::format::snapshot::SnapshotKind;
-use crate::ops::follow::{WatchOptions, follow};
+use crate::ops::follow::WatchOptions;
 use crate::ops::missing::if_missing;
-use crate::ops::restore::{RestoreOptions, restore};
-use crate::ops::rewind::{RewindOptions, Rewound, rewind};
-use crate::ops::select::select;
-use crate::policy::selector::Selector;
+use crate::ops::point::RestorePoint;
+use crate::ops::rewind::{RewindOptions, Rewound, rewind_capturing};
 use crate::progress::{Monitor, Silent};
 use crate::repo::Repository;
-use crate::repo::chain::{Chain, Commit};
 use crate::repo::history::History;
 use crate::repo::place::check_place;
 use crate::sqlite::source_error;
-use crate::types::{Clock, Seq, Timestamp};
+use crate::types::{Clock, Seq};
 
 pub use crate::ops::missing::Missing;
 
@@ -69,9 +65,12 @@ pub use crate::ops::missing::Missing;
 pub type Callback = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// How to keep a database.
-#[derive(Clone)]
-pub struct Options {
+#[derive(Clone, Setters)]
+#[setters(strip_option)]
+#[non_exhaustive]
+pub struct KeeperOptions {
     /// The history's name; the file's stem if `None`.
+    #[setters(into)]
     pub name: Option<String>,
     /// Go on with a history whose database lay elsewhere before.
     pub adopt: bool,
@@ -96,7 +95,7 @@ pub struct Options {
     pub clock: Clock,
 }
 
-impl Default for Options {
+impl Default for KeeperOptions {
     fn default() -> Self {
         let follow = FollowOptions::default();
         Self {
@@ -114,29 +113,14 @@ impl Default for Options {
     }
 }
 
-impl fmt::Debug for Options {
+impl fmt::Debug for KeeperOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options")
+        f.debug_struct("KeeperOptions")
             .field("name", &self.name)
             .field("interval", &self.interval)
             .field("wal_limit", &self.wal_limit)
             .finish_non_exhaustive()
     }
-}
-
-/// A moment that can be restored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RestorePoint {
-    /// Its commit.
-    pub seq: Seq,
-    /// When it was captured.
-    pub time: Timestamp,
-    /// Whether it is exactly one transaction, or what several came to.
-    pub kind: CommitKind,
-    /// The size of the database in bytes.
-    pub bytes: u64,
-    /// Its labels.
-    pub labels: Vec<String>,
 }
 
 /// Keeps one database. Dropping it stops it as [`Keeper::close`] does, without telling how that
@@ -151,14 +135,18 @@ pub struct Keeper {
 
 impl Keeper {
     /// Follows the database at a path from here on. A file that is not there is created, empty and
-    /// in WAL mode, if its history has no commit yet; otherwise [`Options::missing`] decides.
+    /// in WAL mode, if its history has no commit yet; otherwise [`KeeperOptions::missing`] decides.
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] when the file is not there and its history has commits;
     /// [`ErrorKind::Source`] when it can't be read as a database; [`ErrorKind::Busy`] when another
     /// process keeps it; [`ErrorKind::Refused`] when the history belongs to another file;
     /// [`ErrorKind::Damaged`] when its history is gone; store errors.
-    pub fn open(path: impl AsRef<Path>, repository: Repository, options: Options) -> Result<Self> {
+    pub fn open(
+        path: impl AsRef<Path>,
+        repository: Repository,
+        options: KeeperOptions,
+    ) -> Result<Self> {
         // The application may change its working directory later.
         let path = &std::path::absolute(path)
             .map_err(|e| Error::io(e, "is no path", "the database").with_kind(ErrorKind::Usage))?;
@@ -195,7 +183,7 @@ impl Keeper {
         if let Some(replaced) = check_place(&repository) {
             listener.event(&Event::Warning(replaced.to_string()));
         }
-        let (history, follower) = follow(&repository, path, watch, listener)?;
+        let (history, follower) = repository.follow(path, watch, listener)?;
         Ok(Self { path: path.to_owned(), history, patience: options.patience, follower })
     }
 
@@ -241,46 +229,9 @@ impl Keeper {
     /// As [`Keeper::wait_durable`]; [`ErrorKind::Usage`] for a label that can't be one.
     pub fn snapshot(&self, label: &str) -> Result<RestorePoint> {
         let seq = self.wait_durable(self.patience)?;
-        self.history.add_snapshot(seq, label, SnapshotKind::Manual)?;
-        let chain = self.history.chain()?;
-        self.point(&commit(&chain, seq)?)
-    }
-
-    /// Every moment that can be restored, oldest first, with those of its labels that can be read.
-    ///
-    /// # Errors
-    /// Store errors; [`ErrorKind::Damaged`].
-    pub fn restore_points(&self) -> Result<Vec<RestorePoint>> {
-        let (snapshots, _) = self.history.readable_snapshots()?;
-        let chain = self.history.readable_chain()?;
-        let labels = |seq| {
-            let of = snapshots.iter().filter(|s| s.seq == seq);
-            of.map(|s| s.label.clone()).collect()
-        };
-        Ok(chain.commits().map(|c| describe(&c, labels(c.seq))).collect())
-    }
-
-    /// The restore point that a text means: a label, `latest~2`, `seq:17`, `2h ago`, an RFC 3339
-    /// time.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Usage`] when it means nothing, [`ErrorKind::NotFound`] when there is no such
-    /// point; store errors.
-    pub fn find(&self, when: &str) -> Result<RestorePoint> {
-        let selector = Selector::parse(when, &chrono::Local::now())?;
-        let chain = self.history.readable_chain()?;
-        self.point(&select(&self.history, &chain, &selector)?)
-    }
-
-    /// Restores a point to a new file: every digest compared, checked by SQLite, and only then
-    /// under its name.
-    ///
-    /// # Errors
-    /// As [`crate::ops::restore::restore`].
-    pub fn restore(&self, point: &RestorePoint, target: &Path) -> Result<()> {
-        let chain = self.history.readable_chain()?;
-        let commit = commit(&chain, point.seq)?;
-        restore(&self.history, &chain, &commit, target, &RestoreOptions::default(), &Silent)
+        let point = self.history.point(seq)?;
+        point.label(label)?;
+        Ok(point)
     }
 
     /// Makes a point's content the database's present one, as one transaction, while the
@@ -291,12 +242,12 @@ impl Keeper {
     /// the write lock.
     ///
     /// # Errors
-    /// As [`crate::ops::rewind::rewind`]; after an error the database is as it was.
+    /// As [`RestorePoint::rewind`]; after an error the database is as it was.
     pub fn rewind(&self, point: &RestorePoint) -> Result<Rewound> {
-        rewind(
+        rewind_capturing(
             &self.history,
             &self.path,
-            point.seq,
+            point.seq(),
             &RewindOptions::default(),
             &mut |at_most| self.wait_durable(self.patience.min(at_most)),
             &Silent,
@@ -321,29 +272,6 @@ impl Keeper {
     pub fn close(self) -> Result<()> {
         self.follower.stop()
     }
-
-    fn point(&self, commit: &Commit) -> Result<RestorePoint> {
-        let (snapshots, _) = self.history.readable_snapshots()?;
-        let labels = snapshots.into_iter().filter(|s| s.seq == commit.seq).map(|s| s.label);
-        Ok(describe(commit, labels.collect()))
-    }
-}
-
-fn describe(commit: &Commit, labels: Vec<String>) -> RestorePoint {
-    RestorePoint {
-        seq: commit.seq,
-        time: commit.record.time,
-        kind: commit.record.kind,
-        bytes: commit.segment.manifest.page_size.file_len(commit.record.pages),
-        labels,
-    }
-}
-
-fn commit(chain: &Chain, seq: Seq) -> Result<Commit> {
-    chain.commit(seq).ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, "has no such restore point any more")
-            .with_object(format!("seq:{seq}"))
-    })
 }
 
 /// A database of our own making is in WAL mode from the start.

@@ -8,11 +8,7 @@
 //! # let app = pagekeep::rusqlite::Connection::open(&path).unwrap();
 //! # app.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
 //! # let location = dir.path().join("repo").display().to_string();
-//! use pagekeep::ops::backup::{BackupOptions, backup};
-//! use pagekeep::ops::restore::{RestoreOptions, restore};
-//! use pagekeep::progress::Silent;
-//! use pagekeep::repo::{Repository, keys::Secret};
-//! use pagekeep::store::create_store;
+//! use pagekeep::{BackupOptions, Repository, RestoreOptions, Secret, Silent, create_store};
 //!
 //! // Once: a repository, and the key that opens it.
 //! let secret = Secret::create_key_file(&dir.path().join("key"))?;
@@ -20,49 +16,155 @@
 //! let repository = Repository::init(store, &[(&secret, "first key")], Default::default(), state)?;
 //!
 //! // Whenever: capture the live database as the next commit of its history.
-//! let report = backup(&repository, &path, &BackupOptions::default(), &Silent)?;
+//! let report = repository.backup(&path, &BackupOptions::default().label("begun"), &Silent)?;
 //! assert_eq!(report.seq.0, 1);
 //!
 //! // In trouble: bring a commit back.
-//! let history = repository.history("app")?;
-//! let chain = history.chain()?;
-//! if let Some(commit) = chain.latest() {
-//!     restore(&history, &chain, &commit, &target, &RestoreOptions::default(), &Silent)?;
-//! }
+//! let point = repository.history("app")?.find("begun")?;
+//! point.restore(&target, &RestoreOptions::default(), &Silent)?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! - [`repo`]: repositories, histories, keys. [`store`]: where objects live.
-//! - [`ops`]: what can be done: back up, restore, verify, select a commit.
-//! - [`policy`]: how people name a commit, and which commits stay.
-//! - [`format`](mod@format), [`codec`]: bytes at rest, pure. [`sqlite`]: reading live databases.
-//! - [`capture`]: from a live database to a commit.
+//! | to do | begin at |
+//! |---|---|
+//! | keep an application's database, every transaction | [`Keeper`] |
+//! | create and open a repository | [`Repository::init`], [`Repository::open`], [`Secret`], [`open_store`] |
+//! | back up now and then | [`Repository::backup`] |
+//! | find a moment | [`History::find`], [`History::restore_points`], [`RestorePoint`] |
+//! | restore, or put a live database back | [`RestorePoint::restore`], [`RestorePoint::rewind`] |
+//! | prove that it can be restored | [`History::verify`] |
+//! | keep what matters, drop the rest | [`History::prune`], [`RestorePoint::label`], [`RestorePoint::hold`] |
+//! | a second copy elsewhere | [`History::copy_to`] |
+//! | look after damage | [`History::plan_repair`], [`History::repair`] |
+//! | find out what it takes | [`History::stats`] |
+//! | compare a database with its history | [`Repository::drift`], [`RestorePoint::preview_rewind`] |
+//! | keys | [`Repository::add_slot`], [`Repository::rotate`] |
+//! | store objects elsewhere | [`Store`], [`testing::conformance`] |
 //!
-//! rusqlite is re-exported, since cargo allows one copy of SQLite in a program.
+//! Options are made with `default()` and setters; what they and reports have may grow. Whatever
+//! takes longer takes a [`Monitor`], which shows progress and may stop it. Every error is an
+//! [`Error`] with an [`ErrorKind`].
+//!
+//! rusqlite is re-exported, since cargo allows one copy of SQLite in a program. The format of what
+//! is stored is described in `docs/format.md`.
 
-pub mod capture;
+mod capture;
 #[cfg(test)]
 mod chance;
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod cli;
-pub mod codec;
+mod codec;
 mod count;
 mod disk;
-pub mod error;
-pub mod format;
-pub mod keeper;
+mod error;
+mod format;
+mod keeper;
 mod machine;
-pub mod ops;
-pub mod policy;
-pub mod progress;
-pub mod repo;
+mod ops;
+mod policy;
+mod progress;
+mod repo;
 #[cfg(test)]
 mod simulated;
-pub mod sqlite;
-pub mod store;
-pub mod types;
+mod sqlite;
+mod store;
+mod types;
 
-pub use error::{Error, ErrorKind, Result};
-pub use keeper::Keeper;
 pub use rusqlite;
+
+// To open.
+pub use format::slot::{KdfParams, SecretKind};
+pub use repo::Repository;
+pub use repo::key_slots::SlotInfo;
+pub use repo::keys::Secret;
+pub use repo::rotate::{RotateOptions, Rotated, Rotation};
+pub use store::{Created, Entry, LocalStore, Nature, Store, Upload, create_store, open_store};
+
+// The past.
+pub use format::proof::{Level, Proof};
+pub use format::segment::{CommitKind, CommitRecord};
+pub use format::snapshot::SnapshotKind;
+pub use ops::point::{RestorePoint, Selection};
+pub use policy::selector::{Moment, Selector};
+pub use repo::history::History;
+pub use repo::hold::Hold;
+pub use repo::labels::Snapshot;
+
+// To do.
+pub use codec::batch::{Compression, SelfCheck};
+pub use ops::backup::{BackupOptions, BackupReport};
+pub use ops::copy::{CopyOptions, CopyReport};
+pub use ops::difference::{Difference, Fate, TableDifference};
+pub use ops::drift::{Drift, Since, Verdict};
+pub use ops::finding::Finding;
+pub use ops::prune::{PruneOptions, PruneReport, RewriteReport, Usage};
+pub use ops::repair::{Action, Fault as RepairFault, RepairOptions, RepairPlan, RepairReport};
+pub use ops::restore::{Check, RestoreOptions};
+pub use ops::rewind::{RewindOptions, Rewound};
+
+pub use ops::stats::{
+    Age, By, Change, Period, PolicyCost, RuleCost, Stats, StatsOptions, Storage, TableChanges,
+    Tables,
+};
+pub use ops::verify::{VerifyOptions, VerifyReport};
+pub use policy::retention::{Kept, Periods, Point, Policy, Reason, Zone};
+pub use sqlite::image::Method;
+
+// To follow.
+pub use capture::follow::{Activity, Event, Fault, Follower, Listener, Status, TailStats};
+pub use keeper::{Callback, Keeper, KeeperOptions, Missing};
+
+// Progress, errors, and small things.
+pub use error::{Error, ErrorKind, Result};
+pub use progress::{Monitor, Phase, Silent, Stoppable};
+pub use types::{
+    Clock, Digest, HistoryId, HoldId, KeyId, PageNo, PageSize, RepositoryId, SegmentId, Seq,
+    SlotId, SnapshotId, Term, Timestamp,
+};
+
+/// What tests of programs that use this library need. No part of the stable API.
+pub mod testing {
+    pub use crate::store::conformance;
+    pub use crate::store::{Fault, FaultStore, MemoryStore};
+}
+
+/// What this project's own tests, benches and fuzzers see of the inside. No part of the API: any
+/// version may change it.
+#[doc(hidden)]
+pub mod internals {
+    pub mod capture {
+        pub use crate::capture::*;
+    }
+    pub mod codec {
+        pub use crate::codec::*;
+    }
+    pub mod format {
+        pub use crate::format::*;
+    }
+    pub mod keeper {
+        pub use crate::keeper::*;
+    }
+    pub mod ops {
+        pub use crate::ops::*;
+    }
+    pub mod policy {
+        pub use crate::policy::*;
+    }
+    pub mod progress {
+        pub use crate::progress::*;
+    }
+    pub mod repo {
+        pub use crate::repo::*;
+    }
+    pub mod sqlite {
+        pub use crate::sqlite::*;
+    }
+    pub mod store {
+        pub use crate::store::*;
+    }
+    pub mod types {
+        pub use crate::types::*;
+    }
+}

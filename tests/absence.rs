@@ -13,11 +13,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lab::{Ended, Lab, flip, walk};
-use pagekeep::capture::follow::Event;
-use pagekeep::error::ErrorKind;
-use pagekeep::keeper::{Callback, Keeper, Options};
-use pagekeep::repo::Repository;
-use pagekeep::repo::keys::Secret;
+use pagekeep::ErrorKind;
+use pagekeep::internals::capture::follow::Event;
+use pagekeep::internals::keeper::{Callback, Keeper, KeeperOptions};
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::keys::Secret;
 
 /// The folder of the one history.
 fn history(lab: &Lab) -> PathBuf {
@@ -319,7 +319,8 @@ fn another_repository_at_the_place_is_told_until_it_is_meant() {
 
 /// The repository as a program opens it.
 fn opened(lab: &Lab) -> Repository {
-    let store = pagekeep::store::open_store(&lab.path("repo").display().to_string()).unwrap();
+    let store =
+        pagekeep::internals::store::open_store(&lab.path("repo").display().to_string()).unwrap();
     let secret = Secret::read_key_file(&lab.path("key")).unwrap();
     Repository::open(store, &secret, lab.path("state")).unwrap()
 }
@@ -330,7 +331,8 @@ fn a_keeper_begins_nothing_anew_and_hears_of_another_repository() {
     let app = history(&lab);
     fs::rename(&app, lab.path("aside")).unwrap();
     for name in [None, Some("anew".to_owned())] {
-        let options = Options { name, ..Options::default() };
+        let mut options = KeeperOptions::default();
+        options.name = name;
         let e = Keeper::open(lab.path("app.db"), opened(&lab), options).unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Damaged);
         assert!(e.to_string().contains("is gone") && e.hint().is_some(), "{e}");
@@ -344,7 +346,7 @@ fn a_keeper_begins_nothing_anew_and_hears_of_another_repository() {
                 heard.lock().unwrap().push(text.clone());
             }
         });
-        Options { on_event: Some(on_event), ..Options::default() }
+        KeeperOptions::default().on_event(on_event)
     };
     let told = || heard.lock().unwrap().iter().any(|text| text.contains("another repository"));
     Keeper::open(lab.path("app.db"), opened(&lab), hear(&heard)).unwrap().close().unwrap();

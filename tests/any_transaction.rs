@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 
 use common::dice::{Dice, number};
 use common::{CHEAP, integrity_check, quick_dir, restored_raw};
-use pagekeep::format::segment::CommitKind;
-use pagekeep::repo::Repository;
-use pagekeep::repo::keys::Secret;
-use pagekeep::store::LocalStore;
+use pagekeep::internals::format::segment::CommitKind;
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::store::LocalStore;
 use process::Process;
 
 fn role_path() -> Option<PathBuf> {

@@ -8,11 +8,11 @@ use std::path::Path;
 
 use common::followed::{PATIENCE, app, at_once, start};
 use common::{Lab, come_back, reference};
-use pagekeep::capture::follow::Event;
-use pagekeep::format::segment::CommitKind;
-use pagekeep::ops::backup::{BackupOptions, backup};
-use pagekeep::progress::Silent;
-use pagekeep::types::Seq;
+use pagekeep::internals::capture::follow::Event;
+use pagekeep::internals::format::segment::CommitKind;
+use pagekeep::internals::ops::backup::BackupOptions;
+use pagekeep::internals::progress::Silent;
+use pagekeep::internals::types::Seq;
 use rusqlite::Connection;
 
 /// Follows a database for as long as `work` takes. Answers how often all of it had to be read.
@@ -109,7 +109,7 @@ fn what_came_and_went_while_nobody_followed_is_marked() {
 
     // A backup in between looks at the same, and stores nothing. The next follower knows all the same.
     app(&path).execute_batch("UPDATE t SET x=66 WHERE id=1; UPDATE t SET x=5 WHERE id=1").unwrap();
-    let report = backup(&lab.repository, &path, &BackupOptions::default(), &Silent).unwrap();
+    let report = lab.repository.backup(&path, &BackupOptions::default(), &Silent).unwrap();
     assert_eq!(report.seq, Seq(3));
     followed(&lab, &path, || app(&path).execute_batch("INSERT INTO t VALUES(3, 3)").unwrap());
     assert_eq!(kinds(&lab)[3..], [CommitKind::Scan, CommitKind::Transaction]);
@@ -122,10 +122,10 @@ fn a_backup_of_a_closed_database_that_nobody_touched_reads_little() {
     let path = lab.path("app.db");
     app(&path).execute_batch("INSERT INTO t VALUES(1, zeroblob(9000000))").unwrap();
     std::thread::sleep(std::time::Duration::from_millis(30));
-    let run = || backup(&lab.repository, &path, &BackupOptions::default(), &Silent).unwrap();
-    assert!(run().read > 9_000_000);
+    let run = || lab.repository.backup(&path, &BackupOptions::default(), &Silent).unwrap();
+    assert!(run().read_bytes > 9_000_000);
     let again = run();
-    assert_eq!((again.seq, again.read), (Seq(1), 0));
+    assert_eq!((again.seq, again.read_bytes), (Seq(1), 0));
     app(&path).execute_batch("UPDATE t SET x=1").unwrap();
-    assert!(run().read > 0, "somebody wrote to the file");
+    assert!(run().read_bytes > 0, "somebody wrote to the file");
 }

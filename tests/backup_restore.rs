@@ -4,12 +4,13 @@
 mod common;
 
 use common::{Lab, reference, restored};
-use pagekeep::error::ErrorKind;
-use pagekeep::format::segment::{CommitKind, SegmentKind};
-use pagekeep::ops::backup::{BackupOptions, backup, backup_connection};
-use pagekeep::ops::restore::{Check, RestoreOptions, restore};
-use pagekeep::progress::Silent;
-use pagekeep::repo::Repository;
+use pagekeep::ErrorKind;
+use pagekeep::internals::format::segment::{CommitKind, SegmentKind};
+use pagekeep::internals::ops::backup::BackupOptions;
+use pagekeep::internals::ops::point::RestorePoint;
+use pagekeep::internals::ops::restore::{Check, RestoreOptions};
+use pagekeep::internals::progress::Silent;
+use pagekeep::internals::repo::Repository;
 use rusqlite::Connection;
 
 fn fill(db: &Connection, rows: u32) {
@@ -82,16 +83,19 @@ fn nothing_is_published_when_nothing_changed() {
         app.execute_batch(&format!("PRAGMA journal_mode={mode}")).unwrap();
         fill(&app, 100);
         assert!(lab.backup(&path).commit.is_some());
-        let objects = pagekeep::store::Store::list(&lab.store, "histories/").unwrap();
+        let objects = pagekeep::internals::store::Store::list(&lab.store, "histories/").unwrap();
         let again = lab.backup(&path);
-        assert!(again.commit.is_none() && again.read == 0, "{mode}");
+        assert!(again.commit.is_none() && again.read_bytes == 0, "{mode}");
         // Rewriting a page with what it had is no change either, but it has to be read to know.
         app.execute_batch("PRAGMA user_version=0").unwrap();
         if mode == "WAL" {
             let again = lab.backup(&path);
-            assert!(again.commit.is_none() && again.read > 0, "{mode}");
+            assert!(again.commit.is_none() && again.read_bytes > 0, "{mode}");
         }
-        assert_eq!(objects, pagekeep::store::Store::list(&lab.store, "histories/").unwrap());
+        assert_eq!(
+            objects,
+            pagekeep::internals::store::Store::list(&lab.store, "histories/").unwrap()
+        );
     }
 }
 
@@ -130,9 +134,9 @@ fn empty_databases_and_databases_in_memory_have_histories_too() {
 
     let mut memory = Connection::open_in_memory().unwrap();
     fill(&memory, 500);
-    let options = BackupOptions { name: Some("mem".into()), ..Default::default() };
+    let options = BackupOptions::default().name("mem");
     let run = |db: &mut Connection| {
-        backup_connection(&lab.repository, db, ":memory:", &options, &Silent).unwrap()
+        lab.repository.backup_connection(db, ":memory:", &options, &Silent).unwrap()
     };
     assert!(run(&mut memory).commit.is_some());
     assert!(run(&mut memory).commit.is_none());
@@ -158,12 +162,12 @@ fn two_databases_of_one_name_do_not_mix() {
         fill(&Connection::open(path).unwrap(), 5);
     }
     lab.backup(&a);
-    let refused = backup(&lab.repository, &b, &BackupOptions::default(), &Silent).unwrap_err();
+    let refused = lab.repository.backup(&b, &BackupOptions::default(), &Silent).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Refused);
-    let adopt = BackupOptions { adopt: true, ..Default::default() };
-    backup(&lab.repository, &b, &adopt, &Silent).unwrap();
+    let adopt = BackupOptions::default().adopt(true);
+    lab.repository.backup(&b, &adopt, &Silent).unwrap();
     lab.backup(&b);
-    let refused = backup(&lab.repository, &a, &BackupOptions::default(), &Silent).unwrap_err();
+    let refused = lab.repository.backup(&a, &BackupOptions::default(), &Silent).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Refused);
 }
 
@@ -179,8 +183,8 @@ fn a_target_is_replaced_only_by_force_and_never_with_an_old_wal() {
     let commit = chain.latest().unwrap();
     let target = lab.path("target.db");
     let run = |force| {
-        let options = RestoreOptions { force, check: Check::Full, threads: 2 };
-        restore(&history, &chain, &commit, &target, &options, &Silent)
+        let options = RestoreOptions::default().force(force).check(Check::Full).threads(2);
+        RestorePoint::of(&history, &chain, &commit).restore(&target, &options, &Silent)
     };
     let old = Connection::open(&target).unwrap();
     old.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE old(x); INSERT INTO old VALUES(1)")
@@ -214,7 +218,7 @@ fn a_repository_set_back_to_an_earlier_state_is_reported_until_somebody_accepts_
     lab.backup(&path);
     let history = lab.repository.history("app").unwrap();
     let newest = history.chain().unwrap().newest().unwrap().name().to_owned();
-    pagekeep::store::Store::delete(&lab.store, &newest).unwrap();
+    pagekeep::internals::store::Store::delete(&lab.store, &newest).unwrap();
     app.execute_batch("INSERT INTO t(x) VALUES('after')").unwrap();
     // Neither read nor written to; but another machine knows nothing of it.
     for _ in 0..2 {
@@ -222,13 +226,13 @@ fn a_repository_set_back_to_an_earlier_state_is_reported_until_somebody_accepts_
         assert_eq!((error.kind(), error.kind().exit_code()), (ErrorKind::Damaged, 4));
         assert!(error.to_string().contains("went backwards"), "{error}");
         let options = BackupOptions::default();
-        let error = backup(&lab.repository, &path, &options, &Silent).unwrap_err();
+        let error = lab.repository.backup(&path, &options, &Silent).unwrap_err();
         assert!(error.to_string().contains("went backwards"), "{error}");
     }
     let store = std::sync::Arc::new(lab.store.clone());
     let elsewhere = Repository::open(store, &lab.secret, lab.path("elsewhere")).unwrap();
     assert_eq!(elsewhere.history("app").unwrap().chain().unwrap().commits().count(), 1);
-    pagekeep::repo::accept_rollback(&history).unwrap();
+    pagekeep::internals::repo::accept_rollback(&history).unwrap();
     let report = lab.backup(&path);
     // Somebody may have been told of commit 2: no other one gets its number.
     assert_eq!(report.seq.0, 3);
@@ -248,11 +252,9 @@ fn segments_about_as_large_as_fits_into_one_object_come_back() {
             // Each row fills a page of its own.
             app.execute_batch("INSERT INTO t VALUES(randomblob(4000))").unwrap();
         }
-        let options = BackupOptions {
-            compression: pagekeep::codec::batch::Compression::Off,
-            ..Default::default()
-        };
-        backup(&lab.repository, &path, &options, &Silent).unwrap();
+        let options = BackupOptions::default()
+            .compression(pagekeep::internals::codec::batch::Compression::Off);
+        lab.repository.backup(&path, &options, &Silent).unwrap();
         let history = lab.repository.history("app").unwrap();
         let found =
             restored(&history, 1, lab.dir.path()).unwrap_or_else(|e| panic!("{pages}: {e:?}"));

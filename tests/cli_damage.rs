@@ -319,10 +319,10 @@ fn what_a_newer_version_wrote_is_left_alone() {
 
 /// An object as a later version might seal it in its place, with the key of this repository.
 fn sealed_later(lab: &Lab, path: &std::path::Path) -> Vec<u8> {
-    use pagekeep::codec::seal::SealKey;
-    use pagekeep::format::ObjectKind;
-    use pagekeep::format::repository::RepositoryObject;
-    use pagekeep::format::slot::{SecretKind, SlotObject, decode_keyring};
+    use pagekeep::internals::codec::seal::SealKey;
+    use pagekeep::internals::format::ObjectKind;
+    use pagekeep::internals::format::repository::RepositoryObject;
+    use pagekeep::internals::format::slot::{SecretKind, SlotObject, decode_keyring};
     let text = fs::read_to_string(lab.path("key")).unwrap();
     let digits = text.lines().map(str::trim).find(|l| !l.is_empty() && !l.starts_with('#'));
     let digits = digits.unwrap();

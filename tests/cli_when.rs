@@ -7,12 +7,12 @@ mod lab;
 
 use chrono::DateTime;
 use lab::{Ended, Lab, walk};
-use pagekeep::ops::backup::{BackupOptions, backup};
-use pagekeep::progress::Silent;
-use pagekeep::repo::Repository;
-use pagekeep::repo::keys::Secret;
-use pagekeep::store::open_store;
-use pagekeep::types::{Clock, Timestamp};
+use pagekeep::internals::ops::backup::BackupOptions;
+use pagekeep::internals::progress::Silent;
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::store::open_store;
+use pagekeep::internals::types::{Clock, Timestamp};
 use serde_json::Value;
 
 /// Central Europe and the east of North America, whatever zones the machine knows.
@@ -40,8 +40,8 @@ fn dated(times: &[&str]) -> Lab {
     for time in times {
         let time = Timestamp(DateTime::parse_from_rfc3339(time).unwrap().timestamp_micros());
         lab.sql("app.db", "INSERT INTO t(x) VALUES('another')");
-        let options = BackupOptions { clock: Clock::new(move || time), ..BackupOptions::default() };
-        backup(&repository, &lab.path("app.db"), &options, &Silent).unwrap();
+        let options = BackupOptions::default().clock(Clock::new(move || time));
+        repository.backup(&lab.path("app.db"), &options, &Silent).unwrap();
     }
     lab
 }

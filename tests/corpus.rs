@@ -12,28 +12,28 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pagekeep::codec::batch::{Compression, Encoder, SelfCheck};
-use pagekeep::format::about::{About, DigestKey};
-use pagekeep::format::expiry::Expiry;
-use pagekeep::format::header::SPARSE;
-use pagekeep::format::hold::HoldRecord;
-use pagekeep::format::index::{BatchCodec, BatchRef, IndexBlock, IndexEntry};
-use pagekeep::format::names::{HistoryNames, LogName};
-use pagekeep::format::proof::{Level, Proof};
-use pagekeep::format::record::Record;
-use pagekeep::format::repository::RepositoryObject;
-use pagekeep::format::segment::{
+use pagekeep::internals::codec::batch::{Compression, Encoder, SelfCheck};
+use pagekeep::internals::format::about::{About, DigestKey};
+use pagekeep::internals::format::expiry::Expiry;
+use pagekeep::internals::format::header::SPARSE;
+use pagekeep::internals::format::hold::HoldRecord;
+use pagekeep::internals::format::index::{BatchCodec, BatchRef, IndexBlock, IndexEntry};
+use pagekeep::internals::format::names::{HistoryNames, LogName};
+use pagekeep::internals::format::proof::{Level, Proof};
+use pagekeep::internals::format::record::Record;
+use pagekeep::internals::format::repository::RepositoryObject;
+use pagekeep::internals::format::segment::{
     BlockRef, CommitKind, CommitRecord, Location, Manifest, Origin, PART_HEADER_LEN, PartHeader,
     SegmentKind, SegmentRef,
 };
-use pagekeep::format::slot::{
+use pagekeep::internals::format::slot::{
     KdfParams, MasterKey, SecretKind, SlotFront, SlotObject, encode_keyring,
 };
-use pagekeep::format::snapshot::{SnapshotKind, SnapshotRecord};
-use pagekeep::format::writer::WriterClaim;
-use pagekeep::format::{Header, ObjectKind, SealedPrefix};
-use pagekeep::repo::keys::Secret;
-use pagekeep::types::{
+use pagekeep::internals::format::snapshot::{SnapshotKind, SnapshotRecord};
+use pagekeep::internals::format::writer::WriterClaim;
+use pagekeep::internals::format::{Header, ObjectKind, SealedPrefix};
+use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::types::{
     Digest, HistoryId, HoldId, KeyId, PageNo, PageSize, RepositoryId, SegmentId, Seq, SlotId,
     SnapshotId, Term, Timestamp, WriterToken,
 };
@@ -490,7 +490,7 @@ fn texts() -> Vec<Seed> {
     let of = HistoryNames(HistoryId([0xab; 16]));
     let (first, last) = (Seq(1), Seq(0x1234));
     let whole_names = [
-        ("slot", pagekeep::format::names::slot(SlotId([1; 8]))),
+        ("slot", pagekeep::internals::format::names::slot(SlotId([1; 8]))),
         ("writer", of.writer(Term(9))),
         ("sign", of.sign(Term(9), 2)),
         ("log", of.segment(LogName { term: Term(3), first: last })),

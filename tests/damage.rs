@@ -15,10 +15,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use common::exhibit::{Exhibit, Museum, Place, Restore, Role, look, museum};
 use common::{quick_dir, store_of, verify_all};
-use pagekeep::error::ErrorKind;
-use pagekeep::format::proof::Level;
-use pagekeep::repo::Repository;
-use pagekeep::store::{MemoryStore, Store};
+use pagekeep::ErrorKind;
+use pagekeep::internals::format::proof::Level;
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::store::{MemoryStore, Store};
 
 /// What happens to an object.
 #[derive(Clone, Debug)]

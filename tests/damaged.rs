@@ -9,19 +9,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::{quick_dir, verify_all};
-use pagekeep::error::ErrorKind;
-use pagekeep::format::proof::Level;
-use pagekeep::ops::repair::{RepairOptions, repair};
-use pagekeep::ops::restore::{Check, RestoreOptions, restore};
-use pagekeep::ops::select::select;
-use pagekeep::policy::selector::Selector;
-use pagekeep::progress::Silent;
-use pagekeep::repo::Repository;
-use pagekeep::repo::chain::Chain;
-use pagekeep::repo::history::History;
-use pagekeep::repo::keys::Secret;
-use pagekeep::store::open_store;
-use pagekeep::types::{Clock, Seq};
+use pagekeep::ErrorKind;
+use pagekeep::internals::format::proof::Level;
+use pagekeep::internals::ops::point::RestorePoint;
+use pagekeep::internals::ops::repair::RepairOptions;
+use pagekeep::internals::ops::restore::{Check, RestoreOptions};
+use pagekeep::internals::ops::select::select;
+use pagekeep::internals::policy::selector::Selector;
+use pagekeep::internals::progress::Silent;
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::chain::Chain;
+use pagekeep::internals::repo::history::History;
+use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::store::open_store;
+use pagekeep::internals::types::Seq;
 use serde_json::Value;
 
 struct Kind {
@@ -67,19 +68,21 @@ fn open(kind: &Kind, repository: &Path, state: &Path) -> History {
 /// Restores what must be restorable, and nothing of what is lost.
 fn check(kind: &Kind, history: &History, chain: &Chain, dir: &Path) {
     let what = &kind.name;
-    let options = RestoreOptions { check: Check::Full, threads: 1, force: true };
+    let options = RestoreOptions::default().check(Check::Full).threads(1).force(true);
     let target = dir.join("restored.db");
     for (seq, hash) in &kind.restorable {
         let commit = select(history, chain, &Selector::Seq(Seq(*seq)))
             .unwrap_or_else(|e| panic!("{what}: {seq}: {e}"));
-        restore(history, chain, &commit, &target, &options, &Silent)
+        RestorePoint::of(history, chain, &commit)
+            .restore(&target, &options, &Silent)
             .unwrap_or_else(|e| panic!("{what}: {seq}: {e}"));
         let found = blake3::hash(&fs::read(&target).unwrap()).to_hex().to_string();
         assert_eq!(found, *hash, "{what}: {seq}");
     }
     for seq in &kind.lost {
-        let found = select(history, chain, &Selector::Seq(Seq(*seq)))
-            .and_then(|commit| restore(history, chain, &commit, &target, &options, &Silent));
+        let found = select(history, chain, &Selector::Seq(Seq(*seq))).and_then(|commit| {
+            RestorePoint::of(history, chain, &commit).restore(&target, &options, &Silent)
+        });
         let kind = found.expect_err(what).kind();
         assert!(
             matches!(kind, ErrorKind::Damaged | ErrorKind::NotFound),
@@ -104,14 +107,9 @@ fn what_remains_of_a_damaged_repository_can_be_restored_before_a_repair_and_afte
         let copied = dir.path().join("repository");
         copy(&kind.dir.join("repository"), &copied);
         let history = open(kind, &copied, &dir.path().join("second"));
-        let options = RepairOptions {
-            apply: true,
-            data: true,
-            adopt: false,
-            threads: 1,
-            clock: Clock::default(),
-        };
-        let report = repair(&history, None, &options, &Silent)
+        let options = RepairOptions::default().apply(true).data(true).threads(1);
+        let report = history
+            .repair(None, &options, &Silent)
             .unwrap_or_else(|e| panic!("{}: {e}", kind.name));
         let sound = kind.lost.is_empty() && !kind.faulty;
         assert_eq!(report.is_sound(), sound, "{}: {report:?}", kind.name);

@@ -8,12 +8,12 @@ use std::path::Path;
 
 use common::{Lab, noise};
 use pagekeep::ErrorKind;
-use pagekeep::ops::drift::{Drift, Since, Verdict, drift};
-use pagekeep::progress::Silent;
+use pagekeep::internals::ops::drift::{Drift, Since, Verdict};
+use pagekeep::internals::progress::Silent;
 use rusqlite::Connection;
 
 fn compared(lab: &Lab, path: &Path) -> Drift {
-    drift(&lab.repository, path, None, &Silent).unwrap().1
+    lab.repository.drift(path, None, &Silent).unwrap().1
 }
 
 /// A database of two tables and an index, backed up.
@@ -143,7 +143,7 @@ fn a_database_without_a_history_is_told_so() {
     let lab = Lab::quick();
     let path = lab.path("app.db");
     Connection::open(&path).unwrap().execute_batch("CREATE TABLE t(x)").unwrap();
-    let error = drift(&lab.repository, &path, None, &Silent).unwrap_err();
+    let error = lab.repository.drift(&path, None, &Silent).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     lab.backup(&path);
     let db = Connection::open(&path).unwrap();
@@ -179,10 +179,10 @@ fn a_rotten_freelist_excuses_nothing() {
 
 #[test]
 fn a_database_that_is_followed_and_busy_does_not_drift() {
-    use pagekeep::keeper::{Keeper, Options};
+    use pagekeep::internals::keeper::{Keeper, KeeperOptions};
     let lab = Lab::quick();
     let path = database(&lab, "WAL");
-    let options = Options { interval: std::time::Duration::from_millis(20), ..Options::default() };
+    let options = KeeperOptions::default().interval(std::time::Duration::from_millis(20));
     let keeper = Keeper::open(&path, lab.repository.clone(), options).unwrap();
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -12,14 +12,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::{CHEAP, Lab, noise, quick_dir, reference, restored_raw};
-use pagekeep::error::{Error, ErrorKind};
-use pagekeep::format::segment::{CommitKind, SegmentKind};
-use pagekeep::ops::backup::{BackupOptions, BackupReport, backup};
-use pagekeep::ops::restore::{Check, RestoreOptions, restore};
-use pagekeep::progress::Silent;
-use pagekeep::repo::Repository;
-use pagekeep::repo::keys::Secret;
-use pagekeep::store::{Fault, FaultStore, LocalStore, Store};
+use pagekeep::internals::format::segment::{CommitKind, SegmentKind};
+use pagekeep::internals::ops::backup::{BackupOptions, BackupReport};
+use pagekeep::internals::ops::point::RestorePoint;
+use pagekeep::internals::ops::restore::RestoreOptions;
+use pagekeep::internals::progress::Silent;
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::store::{Fault, FaultStore, LocalStore, Store};
+use pagekeep::{Error, ErrorKind};
 use rusqlite::Connection;
 
 const FAULTS: [Fault; 5] =
@@ -83,9 +84,9 @@ impl Bench {
     }
 
     fn back_up(&self, repository: &Repository) -> Result<BackupReport, Error> {
-        let label = self.label.map(str::to_owned);
-        let options = BackupOptions { label, threads: 1, ..Default::default() };
-        backup(repository, &self.path, &options, &Silent)
+        let mut options = BackupOptions::default().threads(1);
+        options.label = self.label.map(str::to_owned);
+        repository.backup(&self.path, &options, &Silent)
     }
 
     /// A backup through a store that fails; opening the repository counts.
@@ -223,8 +224,8 @@ fn restore_through(
     let history = bench.lab.through(store)?.history("app")?;
     let chain = history.chain()?;
     let commit = chain.latest().unwrap();
-    let options = RestoreOptions { threads, check: Check::Quick, force: false };
-    restore(&history, &chain, &commit, target, &options, &Silent)
+    let options = RestoreOptions::default().threads(threads);
+    RestorePoint::of(&history, &chain, &commit).restore(target, &options, &Silent)
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
@@ -306,7 +307,7 @@ impl Folder {
 
     fn back_up(&self, store: Arc<dyn Store>) -> Result<BackupReport, Error> {
         let repository = Repository::open(store, &self.secret, self.dir.path().join("state"))?;
-        backup(&repository, &self.path, &BackupOptions::default(), &Silent)
+        repository.backup(&self.path, &BackupOptions::default(), &Silent)
     }
 
     fn restores_to(&self, expected: &[u8]) -> bool {

@@ -5,9 +5,9 @@ mod common;
 
 use common::followed::{PATIENCE, app, at_once, start};
 use common::{Lab, come_back, reference};
-use pagekeep::capture::follow::{Activity, Event, FollowOptions};
-use pagekeep::format::segment::CommitKind;
-use pagekeep::types::Seq;
+use pagekeep::internals::capture::follow::{Activity, Event, FollowOptions};
+use pagekeep::internals::format::segment::CommitKind;
+use pagekeep::internals::types::Seq;
 
 #[test]
 fn every_transaction_is_a_commit_and_comes_back() {

@@ -17,15 +17,15 @@ use std::time::{Duration, Instant};
 use common::followed::{Ear, PATIENCE, app, at_once, start};
 use common::{CHEAP, Lab, come_back, quick_dir, reference};
 use moody::{Mood, Moods};
-use pagekeep::capture::follow::{Activity, Event, FollowOptions, Follower};
-use pagekeep::error::ErrorKind;
-use pagekeep::format::segment::CommitKind;
-use pagekeep::repo::Repository;
-use pagekeep::repo::history::History;
-use pagekeep::repo::keys::Secret;
-use pagekeep::repo::writer::Writer;
-use pagekeep::store::LocalStore;
-use pagekeep::types::{Clock, Timestamp};
+use pagekeep::ErrorKind;
+use pagekeep::internals::capture::follow::{Activity, Event, FollowOptions, Follower};
+use pagekeep::internals::format::segment::CommitKind;
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::history::History;
+use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::writer::Writer;
+use pagekeep::internals::store::LocalStore;
+use pagekeep::internals::types::{Clock, Timestamp};
 use rusqlite::Connection;
 
 /// For what is expected not to be done in time.

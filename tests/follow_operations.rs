@@ -14,12 +14,12 @@ use common::followed::{Ear, PATIENCE, app, at_once};
 use common::hooked::{Fate, Hooked, Op};
 use common::{Lab, come_back, reference};
 use pagekeep::Error;
-use pagekeep::capture::follow::{FollowOptions, Follower};
-use pagekeep::error::ErrorKind;
-use pagekeep::format::proof::Level;
-use pagekeep::format::segment::CommitKind;
-use pagekeep::ops::follow::{WatchOptions, follow};
-use pagekeep::store::{Fault, FaultStore, MemoryStore, Store};
+use pagekeep::ErrorKind;
+use pagekeep::internals::capture::follow::{FollowOptions, Follower};
+use pagekeep::internals::format::proof::Level;
+use pagekeep::internals::format::segment::CommitKind;
+use pagekeep::internals::ops::follow::WatchOptions;
+use pagekeep::internals::store::{Fault, FaultStore, MemoryStore, Store};
 use rusqlite::Connection;
 
 const FAULTS: [Fault; 4] = [Fault::Error, Fault::LostResponse, Fault::Torn, Fault::Dead];
@@ -56,7 +56,7 @@ impl Scene {
         let follow_options = FollowOptions { stop_patience: Duration::ZERO, ..at_once() };
         let options = WatchOptions { follow: follow_options, ..WatchOptions::default() };
         let ear = Arc::new(Ear::default());
-        Ok(follow(&self.lab.through(store)?, &self.path, options, ear)?.1)
+        Ok(self.lab.through(store)?.follow(&self.path, options, ear)?.1)
     }
 
     /// Waits until everything is durable; `false` if the store is dead before.

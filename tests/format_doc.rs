@@ -7,32 +7,32 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pagekeep::codec::digest::PageHasher;
-use pagekeep::codec::seal::{DataKind, context, data_binding};
-use pagekeep::format::about::{About, DigestKey};
-use pagekeep::format::expiry::Expiry;
-use pagekeep::format::head::HeadRecord;
-use pagekeep::format::header::{DIGEST, SPARSE};
-use pagekeep::format::hold::HoldRecord;
-use pagekeep::format::index::{BatchCodec, BatchRef, IndexBlock, IndexEntry};
-use pagekeep::format::names::{self, HistoryNames, LogName};
-use pagekeep::format::proof::{Level, Proof};
-use pagekeep::format::record::Record;
-use pagekeep::format::repository::{CHECKSUM_LEN, RepositoryObject};
-use pagekeep::format::segment::{
+use pagekeep::internals::codec::digest::PageHasher;
+use pagekeep::internals::codec::seal::{DataKind, context, data_binding};
+use pagekeep::internals::format::about::{About, DigestKey};
+use pagekeep::internals::format::expiry::Expiry;
+use pagekeep::internals::format::head::HeadRecord;
+use pagekeep::internals::format::header::{DIGEST, SPARSE};
+use pagekeep::internals::format::hold::HoldRecord;
+use pagekeep::internals::format::index::{BatchCodec, BatchRef, IndexBlock, IndexEntry};
+use pagekeep::internals::format::names::{self, HistoryNames, LogName};
+use pagekeep::internals::format::proof::{Level, Proof};
+use pagekeep::internals::format::record::Record;
+use pagekeep::internals::format::repository::{CHECKSUM_LEN, RepositoryObject};
+use pagekeep::internals::format::segment::{
     BlockRef, CommitKind, CommitRecord, Location, Manifest, Origin, PART_HEADER_LEN, PartHeader,
     SegmentKind, SegmentRef,
 };
-use pagekeep::format::slot::{
+use pagekeep::internals::format::slot::{
     KdfParams, MasterKey, SecretKind, SlotFront, SlotObject, encode_keyring,
 };
-use pagekeep::format::snapshot::{SnapshotKind, SnapshotRecord};
-use pagekeep::format::writer::WriterClaim;
-use pagekeep::format::{
+use pagekeep::internals::format::snapshot::{SnapshotKind, SnapshotRecord};
+use pagekeep::internals::format::writer::WriterClaim;
+use pagekeep::internals::format::{
     DecodeKind, FORMAT_VERSION, Header, MAGIC, ObjectKind, SealedPrefix, limits,
 };
-use pagekeep::repo::keys::Secret;
-use pagekeep::types::{
+use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::types::{
     Digest, HistoryId, HoldId, KeyId, PageNo, PageSize, RepositoryId, SegmentId, Seq, SlotId,
     SnapshotId, Term, Timestamp, WriterToken,
 };

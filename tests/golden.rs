@@ -22,14 +22,14 @@ use std::sync::Arc;
 
 use common::{objects, restored, restored_raw, store_of, verify_all};
 use document::{hex, unhex};
-use pagekeep::error::{Error, ErrorKind, Result};
-use pagekeep::format::ObjectKind;
-use pagekeep::format::proof::Level;
-use pagekeep::repo::Repository;
-use pagekeep::repo::history::History;
-use pagekeep::repo::keys::Secret;
-use pagekeep::repo::term::newest_claim;
-use pagekeep::store::{LocalStore, Store};
+use pagekeep::internals::format::ObjectKind;
+use pagekeep::internals::format::proof::Level;
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::history::History;
+use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::term::newest_claim;
+use pagekeep::internals::store::{LocalStore, Store};
+use pagekeep::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 
 fn golden(name: &str) -> PathBuf {

@@ -22,10 +22,10 @@ use std::time::{Duration, Instant};
 use common::dice::{Dice, number};
 use common::followed::Ear;
 use common::{Lab, restored_raw};
-use pagekeep::capture::follow::{Activity, FollowOptions, Follower};
-use pagekeep::ops::follow::{WatchOptions, follow};
-use pagekeep::repo::history::History;
-use pagekeep::types::Seq;
+use pagekeep::internals::capture::follow::{Activity, FollowOptions, Follower};
+use pagekeep::internals::ops::follow::WatchOptions;
+use pagekeep::internals::repo::history::History;
+use pagekeep::internals::types::Seq;
 use process::{Process, python};
 use rusqlite::Connection;
 
@@ -133,7 +133,7 @@ fn nothing_is_lost_to_a_hostile_application() {
         },
         ..WatchOptions::default()
     };
-    let (history, follower) = follow(&lab.repository, &path, options, ear.clone()).unwrap();
+    let (history, follower) = lab.repository.follow(&path, options, ear.clone()).unwrap();
     let judge = Process::start(judge.arg("judge").arg(&path));
     let findings = Findings::default();
     let mut scene = Scene { lab: &lab, path, history, follower, ear, judge, findings };
@@ -185,7 +185,7 @@ fn the_wal_is_bounded_under_a_load_that_never_pauses() {
         follow: FollowOptions { wal_limit: WAL_LIMIT, ..FollowOptions::default() },
         ..WatchOptions::default()
     };
-    let (_, follower) = follow(&lab.repository, &path, options, Arc::new(Ear::default())).unwrap();
+    let (_, follower) = lab.repository.follow(&path, options, Arc::new(Ear::default())).unwrap();
     follower.wait_durable(PATIENCE).unwrap();
     let floods: Vec<Process> =
         (0..writers).map(|_| Process::role("role_flood", &path, micros)).collect();

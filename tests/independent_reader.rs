@@ -17,22 +17,22 @@ use std::time::Duration;
 
 use common::twins::{Twins, set};
 use common::{CHEAP, keep_last, noise, reference, restored};
-use pagekeep::capture::follow::FollowOptions;
-use pagekeep::format::ObjectKind;
-use pagekeep::format::proof::{Level, Proof};
-use pagekeep::format::segment::SegmentKind;
-use pagekeep::format::snapshot::SnapshotKind;
-use pagekeep::ops::backup::{BackupOptions, BackupReport, backup};
-use pagekeep::ops::follow::{WatchOptions, follow};
-use pagekeep::ops::prune::{PruneOptions, PruneReport, prune};
-use pagekeep::policy::retention::{Policy, Zone};
-use pagekeep::progress::Silent;
-use pagekeep::repo::Repository;
-use pagekeep::repo::history::History;
-use pagekeep::repo::keys::Secret;
-use pagekeep::repo::rotate::RotateOptions;
-use pagekeep::store::create_store;
-use pagekeep::types::{Seq, Timestamp};
+use pagekeep::internals::capture::follow::FollowOptions;
+use pagekeep::internals::format::ObjectKind;
+use pagekeep::internals::format::proof::{Level, Proof};
+use pagekeep::internals::format::segment::SegmentKind;
+use pagekeep::internals::format::snapshot::SnapshotKind;
+use pagekeep::internals::ops::backup::{BackupOptions, BackupReport};
+use pagekeep::internals::ops::follow::WatchOptions;
+use pagekeep::internals::ops::prune::{PruneOptions, PruneReport};
+use pagekeep::internals::policy::retention::{Policy, Zone};
+use pagekeep::internals::progress::Silent;
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::history::History;
+use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::rotate::RotateOptions;
+use pagekeep::internals::store::create_store;
+use pagekeep::internals::types::{Seq, Timestamp};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
@@ -165,7 +165,7 @@ impl Written {
     fn backup(&mut self, name: &str) -> BackupReport {
         let path = self.path(&format!("{name}.db"));
         let options = BackupOptions::default();
-        let report = undisturbed(|| backup(&self.repository, &path, &options, &Silent)).unwrap();
+        let report = undisturbed(|| self.repository.backup(&path, &options, &Silent)).unwrap();
         let references = self.references.entry(name.to_owned()).or_default();
         references.push(reference(&path));
         assert_eq!(report.seq.0, references.len() as u64, "every backup is a commit");
@@ -249,8 +249,7 @@ impl Written {
             },
             ..WatchOptions::default()
         };
-        let (history, follower) =
-            follow(&self.repository, &path, options, Arc::new(Silent)).unwrap();
+        let (history, follower) = self.repository.follow(&path, options, Arc::new(Silent)).unwrap();
         follower.wait_durable(Duration::from_secs(60)).unwrap();
         (0..60).for_each(|n| step(&db, n));
         follower.stop().unwrap();
@@ -281,7 +280,7 @@ fn proof(seq: Seq, failure: Option<String>) -> Proof {
 fn listed(history: &History) -> BTreeMap<u64, Value> {
     let snapshots = history.snapshots().unwrap();
     let chain = history.chain().unwrap();
-    let commit = |commit: pagekeep::repo::chain::Commit| {
+    let commit = |commit: pagekeep::internals::repo::chain::Commit| {
         let labels = snapshots.iter().filter(|s| s.seq == commit.seq);
         let value = json!({
             "history": history.name(),
@@ -413,7 +412,7 @@ fn it_restores_what_was_stored_before_and_after_a_rotation_of_keys() {
     let options = RotateOptions { secrets: &secrets, ..Default::default() };
     let state = written.path("state");
     let open = |root: &Path| {
-        let store = pagekeep::store::LocalStore::open(root).unwrap();
+        let store = pagekeep::internals::store::LocalStore::open(root).unwrap();
         Repository::open(Arc::new(store), &key, state.clone()).unwrap()
     };
     let root = written.path("repository");
@@ -507,7 +506,7 @@ fn it_reads_what_a_prune_leaves() {
         undisturbed(|| twins.backup(&written.repository));
     }
     let prune = |last: u32, grace: u64| -> PruneReport {
-        prune(&history, &keep_last(last, Duration::from_secs(grace)), &Silent).unwrap()
+        history.prune(&keep_last(last, Duration::from_secs(grace)), &Silent).unwrap()
     };
     let seqs =
         || -> Vec<u64> { history.chain().unwrap().commits().map(|commit| commit.seq.0).collect() };
@@ -581,7 +580,7 @@ fn it_reads_the_newest_of_merged_segments_with_one_range() {
     let holds = [4, 8, 12, 16].map(|seq| history.add_hold(Seq(seq), "audit").unwrap());
     for (n, hold) in holds.iter().enumerate() {
         let policy = Policy { last: 1, ..Policy::default() };
-        prune(&history, &PruneOptions::new(policy, Zone::Utc), &Silent).unwrap();
+        history.prune(&PruneOptions::new(policy, Zone::Utc), &Silent).unwrap();
         let chain = history.chain().unwrap();
         let merged = chain.segments().iter().filter(|s| s.is_merged());
         let states: usize = merged.map(|s| s.manifest.states().len()).sum();
@@ -628,7 +627,7 @@ fn it_takes_either_copy_of_a_description() {
 #[test]
 fn it_names_the_object_that_is_damaged() {
     let Some(reader) = Reader::find() else { return };
-    let store = pagekeep::store::LocalStore::open(golden("repository")).unwrap();
+    let store = pagekeep::internals::store::LocalStore::open(golden("repository")).unwrap();
     let sound = common::objects(&store);
     let in_golden = |kind: &ObjectKind| sound.values().any(|bytes| bytes[4] == kind.number());
     for kind in ObjectKind::ALL.into_iter().filter(in_golden) {

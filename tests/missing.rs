@@ -10,21 +10,21 @@ use std::path::Path;
 use std::time::Duration;
 
 use cli::Lab;
-use pagekeep::error::ErrorKind;
-use pagekeep::keeper::{Keeper, Missing, Options};
-use pagekeep::repo::Repository;
-use pagekeep::repo::keys::Secret;
+use pagekeep::ErrorKind;
+use pagekeep::internals::keeper::{Keeper, KeeperOptions, Missing};
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::keys::Secret;
 use rusqlite::Connection;
 
 fn repository(lab: &Lab) -> Repository {
-    let store = pagekeep::store::open_store(&lab.path("repo").display().to_string()).unwrap();
+    let store =
+        pagekeep::internals::store::open_store(&lab.path("repo").display().to_string()).unwrap();
     let secret = Secret::read_key_file(&lab.path("key")).unwrap();
     Repository::open(store, &secret, lab.path("other state")).unwrap()
 }
 
 fn keep(lab: &Lab, path: &Path, missing: Missing) -> pagekeep::Result<Keeper> {
-    let options =
-        Options { missing, adopt: true, name: Some("app".to_owned()), ..Options::default() };
+    let options = KeeperOptions::default().missing(missing).adopt(true).name("app");
     Keeper::open(path, repository(lab), options)
 }
 
@@ -117,4 +117,30 @@ fn a_history_without_commits_says_so() {
     let told = lab.ok(&["verify", "app", "--level", "restore"]).stdout;
     assert!(told.contains("app  restore has no commits yet, "), "{told}");
     lab.fails(&["restore", "app", "out.db"], 16, &["has no commits yet", "pagekeep backup"]);
+}
+
+/// A disk that is not mounted is no reason for another repository.
+#[test]
+fn a_repository_is_created_once_and_not_anew_when_it_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (location, state) = (dir.path().join("mnt/repo"), dir.path().join("state"));
+    let secret = Secret::create_key_file(&dir.path().join("key")).unwrap();
+    let open = || {
+        Repository::open_or_create(&location.display().to_string(), &secret, state.clone())
+            .map(|repository| repository.id())
+    };
+    fs::create_dir(dir.path().join("mnt")).unwrap();
+    let id = open().unwrap();
+    assert_eq!(open().unwrap(), id);
+    fs::rename(&location, dir.path().join("mnt/unmounted")).unwrap();
+    let e = open().unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Refused);
+    assert!(e.to_string().contains("is gone") && e.hint().unwrap().contains("mounted"), "{e}");
+    assert!(!location.exists(), "nothing was begun");
+    fs::rename(dir.path().join("mnt/unmounted"), &location).unwrap();
+    assert_eq!(open().unwrap(), id);
+    // Another key is no reason either.
+    let other = Secret::create_key_file(&dir.path().join("other")).unwrap();
+    let e = Repository::open_or_create(&location.display().to_string(), &other, state.clone());
+    assert_eq!(e.unwrap_err().kind(), ErrorKind::WrongKey);
 }

@@ -15,11 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Lab, come_back, noise, reference};
-use pagekeep::format::segment::CommitKind;
-use pagekeep::ops::backup::{BackupOptions, backup};
-use pagekeep::progress::Silent;
-use pagekeep::repo::Repository;
-use pagekeep::sqlite::image::Method;
+use pagekeep::internals::format::segment::CommitKind;
+use pagekeep::internals::ops::backup::BackupOptions;
+use pagekeep::internals::progress::Silent;
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::sqlite::image::Method;
 use proptest::prelude::*;
 use rusqlite::{Connection, params};
 
@@ -373,8 +373,8 @@ impl Bench {
             true => reference(&self.path),
             false => std::fs::read(&self.path).unwrap(),
         };
-        let options = BackupOptions { method, threads, ..Default::default() };
-        let report = backup(&self.lab.repository, &self.path, &options, &Silent).unwrap();
+        let options = BackupOptions::default().method(method).threads(threads);
+        let report = self.lab.repository.backup(&self.path, &options, &Silent).unwrap();
         let mut seen = coverage.get();
         match report.commit.map(|commit| commit.kind) {
             None => seen.nothing += 1,

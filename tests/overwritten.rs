@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 use common::dice::{Dice, number};
 use common::followed::{Ear, PATIENCE, app, at_once, start};
 use common::{Lab, restored_raw};
-use pagekeep::capture::follow::{Event, Follower};
-use pagekeep::format::segment::CommitKind;
-use pagekeep::ops::backup::{BackupOptions, backup};
-use pagekeep::progress::Silent;
-use pagekeep::repo::history::History;
+use pagekeep::internals::capture::follow::{Event, Follower};
+use pagekeep::internals::format::segment::CommitKind;
+use pagekeep::internals::ops::backup::BackupOptions;
+use pagekeep::internals::progress::Silent;
+use pagekeep::internals::repo::history::History;
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
 
@@ -104,8 +104,8 @@ fn a_file_that_is_copied_over_between_two_backups_is_read_whole() {
     let path = lab.path("app.db");
     let (app, past) = with_past(&path);
     app.execute("UPDATE t SET x=1 WHERE id=1", ()).unwrap();
-    let options = BackupOptions { threads: 1, ..BackupOptions::default() };
-    let take = || backup(&lab.repository, &path, &options, &Silent).unwrap();
+    let options = BackupOptions::default().threads(1);
+    let take = || lab.repository.backup(&path, &options, &Silent).unwrap();
     take();
     let history = lab.repository.history("app").unwrap();
     // Nothing new in the WAL, and then a new frame.

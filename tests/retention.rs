@@ -14,17 +14,17 @@ use std::time::Duration;
 use common::followed::{self, Ear, PATIENCE, at_once};
 use common::hooked::{Hooked, Op};
 use common::{Lab, come_back, keep_last, reference, restored_raw, verify_all};
-use pagekeep::capture::follow::Activity;
-use pagekeep::error::{Error, ErrorKind};
-use pagekeep::format::proof::Level;
-use pagekeep::format::segment::CommitKind;
-use pagekeep::ops::follow::{WatchOptions, follow};
-use pagekeep::ops::prune::{PruneOptions, PruneReport, prune};
-use pagekeep::progress::Silent;
-use pagekeep::repo::Repository;
-use pagekeep::repo::history::History;
-use pagekeep::store::{MemoryStore, Store};
-use pagekeep::types::Timestamp;
+use pagekeep::internals::capture::follow::Activity;
+use pagekeep::internals::format::proof::Level;
+use pagekeep::internals::format::segment::CommitKind;
+use pagekeep::internals::ops::follow::WatchOptions;
+use pagekeep::internals::ops::prune::{PruneOptions, PruneReport};
+use pagekeep::internals::progress::Silent;
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::history::History;
+use pagekeep::internals::store::{MemoryStore, Store};
+use pagekeep::internals::types::Timestamp;
+use pagekeep::{Error, ErrorKind};
 
 fn last(n: u32) -> PruneOptions {
     keep_last(n, Duration::ZERO)
@@ -68,7 +68,7 @@ fn a_follower_goes_on_beside_prunes() {
     let app = followed::app(&path);
     let ear = Arc::new(Ear::default());
     let options = WatchOptions { follow: at_once(), ..WatchOptions::default() };
-    let (history, follower) = follow(&lab.repository, &path, options, ear.clone()).unwrap();
+    let (history, follower) = lab.repository.follow(&path, options, ear.clone()).unwrap();
     follower.wait_durable(PATIENCE).unwrap();
     let mut expected = BTreeMap::new();
     for n in 0..120 {
@@ -76,14 +76,14 @@ fn a_follower_goes_on_beside_prunes() {
         let seq = follower.wait_durable(PATIENCE).unwrap();
         expected.insert(seq.0, reference(&path));
         if n % 20 == 10 {
-            let report = prune(&history, &last(15), &Silent).unwrap();
+            let report = history.prune(&last(15), &Silent).unwrap();
             assert!(report.kept.len() >= 11, "{}", report.kept.len());
         }
     }
     let status = follower.status();
     assert_eq!((status.activity, status.scans), (Activity::Following, 0), "{status:?}");
     follower.stop().unwrap();
-    prune(&history, &last(15), &Silent).unwrap();
+    history.prune(&last(15), &Silent).unwrap();
     let chain = history.chain().unwrap();
     // Every transaction was kept one by one, and the last fifteen are there.
     let found: Vec<_> = chain.commits().map(|c| (c.seq.0, c.record.kind)).collect();
@@ -123,7 +123,7 @@ fn prunes_and_restores_at_once_do_each_other_no_harm() {
             let (history, done) = (&history, &done);
             scope.spawn(move || {
                 while !done.load(Ordering::Relaxed) {
-                    let report: PruneReport = prune(history, &last(keep), &Silent).unwrap();
+                    let report: PruneReport = history.prune(&last(keep), &Silent).unwrap();
                     assert!(!report.kept.is_empty());
                 }
             });
@@ -152,7 +152,7 @@ fn prunes_and_restores_at_once_do_each_other_no_harm() {
         }
         done.store(true, Ordering::Relaxed);
     });
-    prune(&history, &last(5), &Silent).unwrap();
+    history.prune(&last(5), &Silent).unwrap();
     assert_eq!(seqs(&history), (96..=100).collect());
     assert!(restored.into_inner() > 20);
     verified(&history, lab.dir.path());
@@ -177,7 +177,7 @@ fn a_reader_goes_on_wherever_a_prune_takes_its_objects_away() {
             if matches!(op, Op::Get | Op::GetRange | Op::List)
                 && counted.fetch_sub(1, Ordering::Relaxed) == 1
             {
-                prune(&pruned.history("app").unwrap(), &last(3), &Silent).unwrap();
+                pruned.history("app").unwrap().prune(&last(3), &Silent).unwrap();
             }
         });
         let repository = lab.through(Arc::new(store)).unwrap();
@@ -221,16 +221,16 @@ fn a_second_follower_refuses_and_a_takeover_supersedes_the_first() {
         ..WatchOptions::default()
     };
     let ear = Arc::new(Ear::default());
-    let (history, follower) = follow(&first, &path, options(false), ear.clone()).unwrap();
+    let (history, follower) = first.follow(&path, options(false), ear.clone()).unwrap();
     let mut acknowledged = BTreeMap::new();
     for n in 0..10 {
         app.execute("INSERT INTO t(x) VALUES(?1)", [n]).unwrap();
         acknowledged.insert(follower.wait_durable(PATIENCE).unwrap().0, reference(&path));
     }
-    let refused = follow(&second, &other_path, options(false), ear.clone()).unwrap_err();
+    let refused = second.follow(&other_path, options(false), ear.clone()).unwrap_err();
     assert_eq!((refused.kind(), refused.kind().exit_code()), (ErrorKind::Busy, 11), "{refused:?}");
     assert!(refused.hint().unwrap().contains("--takeover"));
-    let (_, successor) = follow(&second, &other_path, options(true), ear).unwrap();
+    let (_, successor) = second.follow(&other_path, options(true), ear).unwrap();
     for n in 0..10 {
         other.execute("INSERT INTO t(x) VALUES(?1)", [1000 + n]).unwrap();
         acknowledged.insert(successor.wait_durable(PATIENCE).unwrap().0, reference(&other_path));
@@ -273,7 +273,7 @@ fn sleeper(inner: &MemoryStore) -> (Arc<dyn Store>, Asleep) {
 
 #[test]
 fn a_writer_that_sleeps_through_a_takeover_a_merge_and_its_deletion_changes_nothing() {
-    use pagekeep::ops::backup::{BackupOptions, backup};
+    use pagekeep::internals::ops::backup::BackupOptions;
     // With another writer in between, and with only prunes.
     for (others, large) in [(40, false), (40, true), (0, false), (0, true)] {
         let what = format!("{others} others, large: {large}");
@@ -283,10 +283,9 @@ fn a_writer_that_sleeps_through_a_takeover_a_merge_and_its_deletion_changes_noth
         let (first, path) = machine(&lab, "first", store);
         let (second, other_path) = machine(&lab, "second", Arc::new(lab.store.clone()));
         let (app, other) = (followed::app(&path), followed::app(&other_path));
-        let options = BackupOptions { adopt: true, threads: 1, ..BackupOptions::default() };
+        let options = BackupOptions::default().adopt(true).threads(1);
         let store = |repository: &Repository, path: &Path| {
-            backup(repository, path, &options, &Silent)
-                .map(|report| (report.seq.0, reference(path)))
+            repository.backup(path, &options, &Silent).map(|report| (report.seq.0, reference(path)))
         };
         let mut acknowledged = BTreeMap::new();
         for n in 0..5 {
@@ -305,7 +304,7 @@ fn a_writer_that_sleeps_through_a_takeover_a_merge_and_its_deletion_changes_noth
                 acknowledged.extend([store(&second, &other_path).unwrap()]);
             }
             for _ in 0..2 {
-                prune(&history, &last(1000), &Silent).unwrap();
+                history.prune(&last(1000), &Silent).unwrap();
             }
             word.send(()).unwrap();
             match late.join().unwrap() {
@@ -320,7 +319,7 @@ fn a_writer_that_sleeps_through_a_takeover_a_merge_and_its_deletion_changes_noth
                 }
             }
         });
-        prune(&history, &last(1000), &Silent).unwrap();
+        history.prune(&last(1000), &Silent).unwrap();
         let elsewhere =
             Repository::open(Arc::new(lab.store.clone()), &lab.secret, lab.path("elsewhere"));
         let history = elsewhere.unwrap().history("app").unwrap();
@@ -346,9 +345,11 @@ fn a_clock_that_is_off_by_a_year_prunes_nothing() {
     let history = lab.repository.history("app").unwrap();
     let day = 24 * 3_600_000_000i64;
     for days in [-365, 2, 365] {
-        let clock = pagekeep::types::Clock::new(move || Timestamp(Timestamp::now().0 + days * day));
-        let options = PruneOptions { clock, ..last(1) };
-        let error = prune(&history, &options, &Silent).unwrap_err();
+        let clock = pagekeep::internals::types::Clock::new(move || {
+            Timestamp(Timestamp::now().0 + days * day)
+        });
+        let options = last(1).clock(clock);
+        let error = history.prune(&options, &Silent).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused, "{days} days: {error:?}");
         assert_eq!(seqs(&history).len(), 5, "{days} days");
     }
@@ -381,7 +382,7 @@ fn a_merge_whose_parts_were_cleaned_away_before_it_was_published_is_withdrawn() 
         }
     });
     let sleeper = lab.through(Arc::new(store)).unwrap().history("app").unwrap();
-    let e = prune(&sleeper, &last(2), &Silent).unwrap_err();
+    let e = sleeper.prune(&last(2), &Silent).unwrap_err();
     assert!(slept.load(Ordering::Relaxed), "it wrote no parts");
     assert_eq!(e.kind(), ErrorKind::Busy, "{e:?}");
     assert!(e.object().unwrap().contains("/data/"), "{e:?}");
@@ -394,7 +395,7 @@ fn a_merge_whose_parts_were_cleaned_away_before_it_was_published_is_withdrawn() 
         assert_eq!(seqs(&history), BTreeSet::from([3, 4]));
     };
     check();
-    prune(&history, &last(2), &Silent).unwrap();
+    history.prune(&last(2), &Silent).unwrap();
     check();
     verified(&history, lab.dir.path());
 }

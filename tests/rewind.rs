@@ -8,17 +8,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::{Lab, integrity_check, noise, objects, reference, restored};
-use pagekeep::error::{Error, ErrorKind};
-use pagekeep::format::snapshot::SnapshotKind;
-use pagekeep::keeper::{Keeper, Options};
-use pagekeep::ops::backup::{BackupOptions, backup};
-use pagekeep::ops::difference::Fate;
-use pagekeep::ops::rewind::{RewindOptions, Rewound, preview, rewind};
-use pagekeep::progress::{Monitor, Silent};
-use pagekeep::repo::Repository;
-use pagekeep::repo::history::History;
-use pagekeep::repo::writer::Writer;
-use pagekeep::types::Seq;
+use pagekeep::internals::format::snapshot::SnapshotKind;
+use pagekeep::internals::keeper::{Keeper, KeeperOptions};
+use pagekeep::internals::ops::backup::BackupOptions;
+use pagekeep::internals::ops::difference::Fate;
+use pagekeep::internals::ops::rewind::{RewindOptions, Rewound, rewind_capturing};
+use pagekeep::internals::progress::{Monitor, Silent};
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::history::History;
+use pagekeep::internals::repo::writer::Writer;
+use pagekeep::internals::types::Seq;
+use pagekeep::{Error, ErrorKind};
 use rusqlite::{Connection, params};
 
 fn open(path: &Path, journal: &str) -> Connection {
@@ -43,13 +43,12 @@ fn capture_present(
     patience: Duration,
     monitor: &dyn Monitor,
 ) -> pagekeep::Result<Seq> {
-    let name = Some(history.name().to_owned());
-    let options = BackupOptions { name, patience, ..BackupOptions::default() };
-    backup(repository, path, &options, monitor).map(|report| report.seq)
+    let options = BackupOptions::default().name(history.name()).patience(patience);
+    repository.backup(path, &options, monitor).map(|report| report.seq)
 }
 
 fn back(lab: &Lab, history: &History, path: &Path, to: u64) -> pagekeep::Result<Rewound> {
-    rewind(
+    rewind_capturing(
         history,
         path,
         Seq(to),
@@ -130,8 +129,8 @@ fn an_open_read_transaction_keeps_what_it_saw() {
 struct StopAtInstall(std::sync::atomic::AtomicBool);
 
 impl Monitor for StopAtInstall {
-    fn phase(&self, phase: pagekeep::progress::Phase, _: Option<u64>) {
-        if phase == pagekeep::progress::Phase::Install {
+    fn phase(&self, phase: pagekeep::internals::progress::Phase, _: Option<u64>) {
+        if phase == pagekeep::internals::progress::Phase::Install {
             self.0.store(true, std::sync::atomic::Ordering::SeqCst);
         }
     }
@@ -167,13 +166,15 @@ fn whatever_goes_wrong_before_the_end_leaves_the_database_as_it_was() {
         calls += 1;
         if calls == 2 { Err(Error::new(ErrorKind::Storage, "gone")) } else { capture(at_most) }
     };
-    let error = rewind(&history, &path, Seq(1), &options, &mut failing, &Silent).unwrap_err();
+    let error =
+        rewind_capturing(&history, &path, Seq(1), &options, &mut failing, &Silent).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Storage);
     unchanged("a capture that fails");
 
     let stop = StopAtInstall(false.into());
-    let error = rewind(&history, &path, Seq(1), &options, &mut |at_most| capture(at_most), &stop)
-        .unwrap_err();
+    let error =
+        rewind_capturing(&history, &path, Seq(1), &options, &mut |at_most| capture(at_most), &stop)
+            .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Interrupted);
     unchanged("a stop");
 
@@ -214,7 +215,7 @@ fn another_page_size_is_refused_in_wal_mode_and_taken_otherwise() {
 fn a_follower_that_holds_the_history_is_waited_for() {
     let lab = Lab::quick();
     let path = lab.path("app.db");
-    let keeper = Keeper::open(&path, lab.repository.clone(), Options::default()).unwrap();
+    let keeper = Keeper::open(&path, lab.repository.clone(), KeeperOptions::default()).unwrap();
     let db = keeper.connect().unwrap();
     db.execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, x)").unwrap();
     let empty = keeper.snapshot("empty").unwrap();
@@ -223,11 +224,11 @@ fn a_follower_that_holds_the_history_is_waited_for() {
     }
     // As `pagekeep rewind` does it while `pagekeep watch` runs.
     let history = lab.repository.history("app").unwrap();
-    let done = back(&lab, &history, &path, empty.seq.0).unwrap();
+    let done = back(&lab, &history, &path, empty.seq().0).unwrap();
     assert_eq!(count(&db), 0);
     assert_eq!(done.now, keeper.wait_durable(Duration::from_secs(30)).unwrap());
     // And through the keeper itself.
-    let before = keeper.find(&done.before.label).unwrap();
+    let before = keeper.history().find(&done.before.label).unwrap();
     keeper.rewind(&before).unwrap();
     assert_eq!(count(&db), 20);
     assert_eq!(keeper.status().scans, 0);
@@ -237,7 +238,7 @@ fn a_follower_that_holds_the_history_is_waited_for() {
     // ends the wait.
     db.execute("DELETE FROM t", []).unwrap();
     let writer = Writer::open(&history, "test").unwrap();
-    let stop = pagekeep::progress::Stoppable::default();
+    let stop = pagekeep::internals::progress::Stoppable::default();
     stop.stop();
     let error = capture_present(&lab.repository, &history, &path, Duration::from_secs(30), &stop)
         .unwrap_err();
@@ -286,7 +287,11 @@ fn a_dry_run_tells_what_would_change_and_changes_nothing() {
     let history = lab.repository.history("app").unwrap();
     let (before, stored) = (reference(&path), objects(&lab.store));
     let wal = std::fs::read(lab.path("app.db-wal")).unwrap();
-    let found = preview(&history, &path, Seq(1), &RewindOptions::default(), &Silent).unwrap();
+    let found = history
+        .point(Seq(1))
+        .unwrap()
+        .preview_rewind(&path, &RewindOptions::default(), &Silent)
+        .unwrap();
     assert!(reference(&path) == before && objects(&lab.store) == stored);
     assert!(std::fs::read(lab.path("app.db-wal")).unwrap() == wal);
 
@@ -308,7 +313,11 @@ fn a_dry_run_tells_what_would_change_and_changes_nothing() {
     assert!(found.pages > 0);
 
     back(&lab, &history, &path, 1).unwrap();
-    let found = preview(&history, &path, Seq(1), &RewindOptions::default(), &Silent).unwrap();
+    let found = history
+        .point(Seq(1))
+        .unwrap()
+        .preview_rewind(&path, &RewindOptions::default(), &Silent)
+        .unwrap();
     assert!(found.tables.is_empty() && found.schema.is_empty(), "{found:?}");
 }
 
@@ -316,7 +325,7 @@ fn a_dry_run_tells_what_would_change_and_changes_nothing() {
 fn a_busy_application_beside_a_follower_does_not_hold_a_rewind_up() {
     let lab = Lab::quick();
     let path = lab.path("app.db");
-    let options = Options { interval: Duration::ZERO, ..Options::default() };
+    let options = KeeperOptions::default().interval(Duration::ZERO);
     let keeper = Keeper::open(&path, lab.repository.clone(), options).unwrap();
     let db = keeper.connect().unwrap();
     db.execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, x)").unwrap();
@@ -332,7 +341,7 @@ fn a_busy_application_beside_a_follower_does_not_hold_a_rewind_up() {
         });
         let began = std::time::Instant::now();
         // As another process does it, which knows of the follower only what it remembers.
-        let done = back(&lab, &history, &path, empty.seq.0);
+        let done = back(&lab, &history, &path, empty.seq().0);
         let took = began.elapsed();
         stop.store(true, std::sync::atomic::Ordering::SeqCst);
         assert!(took < Duration::from_secs(20), "{took:?}");
@@ -385,7 +394,11 @@ fn a_dry_run_copes_with_what_only_the_application_understands() {
     db.execute_batch("DELETE FROM odd; DELETE FROM own; UPDATE t SET x = CAST(x'fffe' AS TEXT)")
         .unwrap();
     let history = lab.repository.history("app").unwrap();
-    let found = preview(&history, &path, Seq(1), &RewindOptions::default(), &Silent).unwrap();
+    let found = history
+        .point(Seq(1))
+        .unwrap()
+        .preview_rewind(&path, &RewindOptions::default(), &Silent)
+        .unwrap();
     let fates: Vec<(&str, &Fate, u64)> =
         found.tables.iter().map(|t| (t.name.as_str(), &t.fate, t.changed)).collect();
     assert_eq!(
@@ -452,7 +465,7 @@ fn a_follower_that_scanned_and_found_an_empty_wal_is_not_waited_for() {
     let lab = Lab::quick();
     let path = lab.path("app.db");
     drop(open(&path, "WAL"));
-    let keeper = Keeper::open(&path, lab.repository.clone(), Options::default()).unwrap();
+    let keeper = Keeper::open(&path, lab.repository.clone(), KeeperOptions::default()).unwrap();
     let first = keeper.wait_durable(Duration::from_secs(30)).unwrap();
     let history = lab.repository.history("app").unwrap();
     back(&lab, &history, &path, first.0).unwrap();
@@ -480,7 +493,8 @@ fn nobody_waits_long_for_a_rewind_that_waits_for_a_follower() {
             _ => capture_present(&lab.repository, &history, &path, at_most, &Silent),
         }
     };
-    rewind(&history, &path, Seq(1), &RewindOptions::default(), &mut capture, &Silent).unwrap();
+    rewind_capturing(&history, &path, Seq(1), &RewindOptions::default(), &mut capture, &Silent)
+        .unwrap();
     let written: Vec<bool> = calls.iter().map(|(_, written)| *written).collect();
     assert_eq!(written, [true, false, true, false, true], "let go, and taken again");
     let under_lock = calls.iter().filter(|(_, written)| !written);

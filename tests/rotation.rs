@@ -15,15 +15,15 @@ use std::time::Duration;
 use common::followed::{PATIENCE, at_once, start};
 use common::hooked::{Fate, Hooked, Op};
 use common::{CHEAP, objects, quick_dir, reference, restored_raw, store_of};
-use pagekeep::capture::follow::{Event, FollowOptions};
-use pagekeep::error::{Error, ErrorKind, Result};
-use pagekeep::ops::backup::{BackupOptions, backup};
-use pagekeep::progress::Silent;
-use pagekeep::repo::Repository;
-use pagekeep::repo::keys::Secret;
-use pagekeep::repo::rotate::{RotateOptions, Rotated};
-use pagekeep::store::{Fault, FaultStore, MemoryStore, Store};
-use pagekeep::types::{KeyId, SlotId};
+use pagekeep::internals::capture::follow::{Event, FollowOptions};
+use pagekeep::internals::ops::backup::BackupOptions;
+use pagekeep::internals::progress::Silent;
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::rotate::{RotateOptions, Rotated};
+use pagekeep::internals::store::{Fault, FaultStore, MemoryStore, Store};
+use pagekeep::internals::types::{KeyId, SlotId};
+use pagekeep::{Error, ErrorKind, Result};
 use rusqlite::Connection;
 
 const FAULTS: [Fault; 5] =
@@ -94,8 +94,8 @@ impl Bench {
 
     fn back_up_with(&mut self, repository: &Repository) -> KeyId {
         self.app.execute("INSERT INTO t VALUES(randomblob(300))", ()).unwrap();
-        let options = BackupOptions { threads: 1, adopt: true, ..Default::default() };
-        let report = backup(repository, &self.path(), &options, &Silent).unwrap();
+        let options = BackupOptions::default().threads(1).adopt(true);
+        let report = repository.backup(&self.path(), &options, &Silent).unwrap();
         assert!(self.references.insert(report.seq.0, reference(&self.path())).is_none());
         let chain = report.history.chain().unwrap();
         let bytes = self.store.get(chain.newest().unwrap().name(), u64::MAX).unwrap().unwrap();
@@ -156,8 +156,10 @@ fn what_is_stored_after_a_rotation_is_sealed_under_its_key() {
     bench.all_open_everything(&secrets_now, "after three rotations");
     // Kind, label and cost went along; the slots are other ones.
     let after = bench.open(&secrets.file).slots().unwrap();
-    let traits = |slots: &[pagekeep::repo::key_slots::SlotInfo]| {
-        let of = |f: &pagekeep::format::slot::SlotFront| (f.secret.name(), f.label.clone(), f.kdf);
+    let traits = |slots: &[pagekeep::internals::repo::key_slots::SlotInfo]| {
+        let of = |f: &pagekeep::internals::format::slot::SlotFront| {
+            (f.secret.name(), f.label.clone(), f.kdf)
+        };
         let mut all: Vec<_> = slots.iter().map(|s| of(s.front.as_ref().unwrap())).collect();
         all.sort_by_key(|(kind, ..)| *kind);
         all

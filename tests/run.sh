@@ -61,6 +61,20 @@ END
     echo "$crates: $(grep -A1 'name = "rusqlite"' "$dir/Cargo.lock" | grep version)"
 }
 
+# What the library promises its users is written down, so that every change of it is seen. rustdoc's JSON belongs to one version of
+# the compiler: another one's list is not compared. PAGEKEEP_WRITE_API=1 writes the list anew.
+check_public_api() {
+    local list=docs/public-api.txt made=target/public-api.txt
+    if [ "${PAGEKEEP_WRITE_API:-}" != 1 ] && [ "$(head -1 $list)" != "# $(rustc --version)" ]; then
+        echo "not compared: $list was made with $(head -1 $list | cut -c3-), and this is $(rustc --version)"
+        return
+    fi
+    RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=target/api-tool cargo run --quiet --locked --manifest-path tests/api/Cargo.toml -- Cargo.toml >$made
+    if [ "${PAGEKEEP_WRITE_API:-}" = 1 ]; then cp $made $list; fi
+    diff -u $list $made || fail "the public API changed: PAGEKEEP_WRITE_API=1 tests/run.sh writes $list anew, and CHANGELOG.md tells of it"
+    echo "$(grep -cE '^(#\[non_exhaustive\] )?pub (struct|enum|trait|type|mod|use|fn pagekeep::[a-z_]+\()' $list) names, as $list has them"
+}
+
 step "Tools"
 cargo --version
 cargo fmt --version 2>/dev/null || fail "rustfmt is missing: rustup component add rustfmt"
@@ -84,6 +98,9 @@ check_library_dependencies
 
 step "Beside pools, async wrappers and migrations"
 check_neighbours
+
+step "The public API"
+check_public_api
 
 step "Tests"
 cargo test --locked

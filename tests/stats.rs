@@ -8,20 +8,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use pagekeep::capture::commit::{CaptureOptions, capture};
-use pagekeep::error::ErrorKind;
-use pagekeep::format::snapshot::SnapshotKind;
-use pagekeep::ops::prune::{PruneOptions, prune};
-use pagekeep::ops::stats::{Age, By, Stats, StatsOptions, stats};
-use pagekeep::policy::retention::{Periods, Policy, Zone};
-use pagekeep::progress::{Silent, Stoppable};
-use pagekeep::repo::Repository;
-use pagekeep::repo::history::History;
-use pagekeep::repo::keys::Secret;
-use pagekeep::repo::writer::Writer;
-use pagekeep::sqlite::source::Source;
-use pagekeep::store::MemoryStore;
-use pagekeep::types::{Clock, Seq, Timestamp};
+use pagekeep::ErrorKind;
+use pagekeep::internals::capture::commit::{CaptureOptions, capture};
+use pagekeep::internals::format::snapshot::SnapshotKind;
+use pagekeep::internals::ops::prune::PruneOptions;
+use pagekeep::internals::ops::stats::{Age, By, Stats, StatsOptions};
+use pagekeep::internals::policy::retention::{Periods, Policy, Zone};
+use pagekeep::internals::progress::{Silent, Stoppable};
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::history::History;
+use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::writer::Writer;
+use pagekeep::internals::sqlite::source::Source;
+use pagekeep::internals::store::MemoryStore;
+use pagekeep::internals::types::{Clock, Seq, Timestamp};
 use rusqlite::Connection;
 
 const HOUR: i64 = 3_600_000_000;
@@ -95,17 +95,17 @@ impl Bench {
     }
 
     fn options(&self) -> StatsOptions {
-        StatsOptions {
-            zone: Zone::Utc,
-            tables: Some(self.dir.path().to_owned()),
-            threads: 1,
-            clock: clock(&self.time),
-            ..StatsOptions::default()
-        }
+        StatsOptions::default()
+            .zone(Zone::Utc)
+            .tables(self.dir.path().to_owned())
+            .threads(1)
+            .clock(clock(&self.time))
     }
 
     fn stats(&self, policy: Option<Policy>) -> Stats {
-        stats(&self.history, &StatsOptions { policy, ..self.options() }, &Silent).unwrap()
+        let mut options = self.options();
+        options.policy = policy;
+        self.history.stats(&options, &Silent).unwrap()
     }
 
     /// The versions that each commit wrote, and those that each commit consists of.
@@ -192,8 +192,8 @@ fn growth_and_changes_are_those_of_the_images() {
         assert_eq!(commit.record.changed as usize, versions.len());
     }
     let by = |by| {
-        let options = StatsOptions { by: Some(by), ..bench.options() };
-        let periods = self::stats(&bench.history, &options, &Silent).unwrap().periods;
+        let options = bench.options().by(by);
+        let periods = bench.history.stats(&options, &Silent).unwrap().periods;
         periods.iter().map(|p| (p.start.unwrap().to_string(), p.commits)).collect::<Vec<_>>()
     };
     // The first of March was a Sunday.
@@ -299,7 +299,7 @@ fn a_rule_costs_what_only_its_points_need() {
     let policy = Policy { last: 1, daily, ..Policy::default() };
     let cost = bench.stats(Some(policy.clone())).policy.unwrap();
     // Daily keeps 1, 3 and 5; the last is 5 as well, so that it costs nothing.
-    let rules = |cost: &pagekeep::ops::stats::PolicyCost| -> Vec<_> {
+    let rules = |cost: &pagekeep::internals::ops::stats::PolicyCost| -> Vec<_> {
         cost.rules.iter().map(|r| (r.rule, r.points, r.only, r.bytes)).collect()
     };
     let (all, newest) = (bench.bytes(&[1, 3, 5]), bench.bytes(&[5]));
@@ -327,8 +327,8 @@ fn a_rule_costs_what_only_its_points_need() {
             ("pinned", 1, 0, 0)
         ]
     );
-    let refused = StatsOptions { policy: Some(Policy::default()), ..bench.options() };
-    assert_eq!(stats(&bench.history, &refused, &Silent).unwrap_err().kind(), ErrorKind::Refused);
+    let refused = bench.options().policy(Policy::default());
+    assert_eq!(bench.history.stats(&refused, &Silent).unwrap_err().kind(), ErrorKind::Refused);
 }
 
 #[test]
@@ -338,13 +338,11 @@ fn what_a_policy_could_free_is_free_after_it_was_pruned_by() {
     let promised = bench.stats(Some(policy.clone())).policy.unwrap();
     let stays = bench.bytes(&[4, 5]);
     assert_eq!((promised.stays, promised.dropped), (stays, 3));
-    let options = PruneOptions {
-        clock: clock(&bench.time),
-        threads: 1,
-        grace: Duration::ZERO,
-        ..PruneOptions::new(policy.clone(), Zone::Utc)
-    };
-    prune(&bench.history, &options, &Silent).unwrap();
+    let options = PruneOptions::new(policy.clone(), Zone::Utc)
+        .clock(clock(&bench.time))
+        .threads(1)
+        .grace(Duration::ZERO);
+    bench.history.prune(&options, &Silent).unwrap();
     let stats = bench.stats(Some(policy));
     consistent(&stats);
     assert_eq!((stats.commits, stats.policy.as_ref().unwrap().dropped), (2, 0));
@@ -379,6 +377,6 @@ fn it_stops_on_request() {
     let bench = Bench::known();
     let stop = Stoppable::default();
     stop.stop();
-    let e = stats(&bench.history, &bench.options(), &stop).unwrap_err();
+    let e = bench.history.stats(&bench.options(), &stop).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Interrupted);
 }

@@ -12,13 +12,13 @@ use std::sync::{Arc, Barrier, Mutex};
 
 use common::hooked::{Hooked, Op};
 use common::{CHEAP, noise, quick_dir, reference, restored_raw};
-use pagekeep::error::{Error, ErrorKind, Result};
-use pagekeep::ops::backup::{BackupOptions, BackupReport, backup};
-use pagekeep::progress::Silent;
-use pagekeep::repo::Repository;
-use pagekeep::repo::keys::Secret;
-use pagekeep::store::{LocalStore, MemoryStore, Store};
-use pagekeep::types::Seq;
+use pagekeep::internals::ops::backup::{BackupOptions, BackupReport};
+use pagekeep::internals::progress::Silent;
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::store::{LocalStore, MemoryStore, Store};
+use pagekeep::internals::types::Seq;
+use pagekeep::{Error, ErrorKind, Result};
 use rusqlite::Connection;
 
 /// A repository that several machines reach.
@@ -93,8 +93,8 @@ impl Machine {
 
     /// The database lies elsewhere on every machine: each goes on with the history all the same.
     fn back_up(&self) -> Result<BackupReport> {
-        let options = BackupOptions { adopt: true, threads: 1, ..Default::default() };
-        backup(&self.repository, &self.path, &options, &Silent)
+        let options = BackupOptions::default().adopt(true).threads(1);
+        self.repository.backup(&self.path, &options, &Silent)
     }
 
     fn acknowledged(&self, report: &BackupReport) -> Acknowledged {

@@ -35,8 +35,7 @@ pub(crate) fn backup(context: &Context, args: BackupArgs) -> Result<()> {
     };
     let report = {
         let progress = Progress::new(&context.out);
-        crate::ops::backup::backup(&repository, &args.database, &options, &progress)
-            .map_err(explain_stop)?
+        repository.backup(&args.database, &options, &progress).map_err(explain_stop)?
     };
     print(context, &report, began);
     Ok(())
@@ -59,7 +58,7 @@ fn print(context: &Context, report: &BackupReport, began: Instant) {
         "changed": report.commit.is_some(),
         "commit": report.commit.map(|c| commit_json(name, report.seq, &c, label.as_slice())),
         "label": label,
-        "read_bytes": report.read,
+        "read_bytes": report.read_bytes,
         "followed": report.followed,
         "seconds": seconds,
     }));

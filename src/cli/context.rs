@@ -14,6 +14,7 @@ use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::finding::few;
 use crate::ops::labels::passed_over;
+use crate::ops::point::RestorePoint;
 use crate::ops::select::choose;
 use crate::ops::soundness::{Look, Soundness, judge_now};
 use crate::policy::selector::{Selector, split_target};
@@ -385,6 +386,13 @@ pub(crate) struct Selected {
     pub(crate) commit: Commit,
     /// How it was named.
     pub(crate) selector: Selector,
+}
+
+impl Selected {
+    /// What was selected, as one value.
+    pub(crate) fn point(&self) -> RestorePoint {
+        RestorePoint::of(&self.history, &self.chain, &self.commit)
+    }
 }
 
 /// The moment that a selector names, if it names one.

@@ -10,7 +10,7 @@ use super::output::{counted, quote};
 use super::progress::Progress;
 use super::secrets::KeySource;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ops::copy::{CopyOptions, copy as run};
+use crate::ops::copy::CopyOptions;
 
 pub(crate) fn copy(context: &Context, args: &CopyArgs) -> Result<()> {
     let from = context.repository_at(&args.from).map_err(|e| match e.kind() {
@@ -42,7 +42,7 @@ pub(crate) fn copy(context: &Context, args: &CopyArgs) -> Result<()> {
         let began = Instant::now();
         let copied = {
             let progress = Progress::new(&context.out);
-            run(&history, &to, &options, &progress)
+            history.copy_to(&to, &options, &progress)
         };
         let report = match copied {
             Ok(report) => report,

@@ -10,7 +10,6 @@ use super::terminal::printable_json;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::TOP;
 use crate::format::slot::{KdfParams, SecretKind};
-use crate::ops::prune;
 use crate::repo::Repository;
 use crate::repo::keys::Secret;
 use crate::repo::place::{accept_place, check_place};
@@ -261,7 +260,7 @@ fn rewrite(context: &Context, repository: &Repository) -> Result<()> {
     for history in context.all_histories(repository)? {
         let report = {
             let progress = Progress::new(&context.out);
-            prune::rewrite(&history, context.threads(), &progress)?
+            history.rewrite(context.threads(), &progress)?
         };
         context.out.json_summary(json!({
             "history": history.name(),

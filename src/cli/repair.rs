@@ -13,13 +13,13 @@ use super::progress::Progress;
 use crate::count::number;
 use crate::error::Result;
 use crate::ops::finding::few;
-use crate::ops::repair::{Action, Fault, QUARANTINE, RepairOptions, RepairReport, survey};
+use crate::ops::repair::{Action, Fault, QUARANTINE, RepairOptions, RepairReport};
 use crate::repo::absent::{Absent, accept_absence};
 use crate::repo::history::History;
 use crate::repo::keys::Secret;
 use crate::repo::place::accept_place;
 use crate::repo::recover;
-use crate::types::{Clock, Seq, SlotId};
+use crate::types::{Seq, SlotId};
 use crate::{repo, store};
 
 pub(crate) fn repair(context: &Context, args: &RepairArgs) -> Result<Ended> {
@@ -37,7 +37,7 @@ pub(crate) fn repair(context: &Context, args: &RepairArgs) -> Result<Ended> {
         data: !args.quick,
         adopt: args.adopt,
         threads: context.threads(),
-        clock: Clock::default(),
+        ..RepairOptions::default()
     };
     for history in histories {
         let repaired = one(context, &history, &options, args);
@@ -56,7 +56,7 @@ fn one(
 ) -> Result<Ended> {
     let plan = {
         let progress = Progress::new(&context.out);
-        survey(history, options, &progress)?
+        history.plan_repair(options, &progress)?
     };
     // What is kept and what is lost is said before anything is done, in the same words with --apply
     // and without.
@@ -66,7 +66,7 @@ fn one(
     }
     if args.apply {
         let progress = Progress::new(&context.out);
-        report.healed = plan.apply(history, args.database.as_deref(), options, &progress)?;
+        report.healed = plan.apply(args.database.as_deref(), options, &progress)?;
         report.restorable.extend(report.healed);
     }
     done(context, history, &report, args);

@@ -37,7 +37,6 @@ pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
     };
     let repository = context.repository()?;
     let selected = context.select(&repository, &args.source)?;
-    let Selected { history, chain, commit, .. } = &selected;
     let check = check_of(args.check);
     // Only programs are shown them.
     let labels = if context.out.json { context.labels_of(&selected)? } else { Vec::new() };
@@ -47,7 +46,7 @@ pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
         let force = args.force || is_empty;
         let options = RestoreOptions { force, check, threads: context.threads() };
         let progress = Progress::new(&context.out);
-        crate::ops::restore::restore(history, chain, commit, &args.target, &options, &progress)?;
+        selected.point().restore(&args.target, &options, &progress)?;
     }
     print(context, args, &selected, &labels, check, began);
     Ok(())

@@ -11,7 +11,7 @@ use crate::count::number;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::labels::{not_readable, passed_over};
-use crate::ops::prune::{DELETED, PruneOptions, PruneReport, Usage, prune as run};
+use crate::ops::prune::{DELETED, PruneOptions, PruneReport, Usage};
 use crate::policy::retention::{Kept, Point, Policy, Reason};
 use crate::policy::selector::trimmed;
 use crate::policy::text::PolicyText;
@@ -33,7 +33,7 @@ pub(crate) fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
     for history in context.histories(&repository, args.name.as_deref())? {
         let pruned = {
             let progress = Progress::new(&context.out);
-            run(&history, &options, &progress).map_err(explain_stop)
+            history.prune(&options, &progress).map_err(explain_stop)
         };
         if let Some(report) = context.beside(args.name.is_none(), &history, pruned)? {
             print(context, &history, &report, args);
@@ -124,9 +124,9 @@ fn print(context: &Context, history: &History, report: &PruneReport, args: &Prun
             "before": usage_json(&report.before),
             "after": usage_json(&report.after),
             "merges": report.merges,
-            "deleted_objects": report.deleted.0,
-            "deleted_bytes": report.deleted.1,
-            "waiting_bytes": report.waiting,
+            "deleted_objects": report.deleted_objects,
+            "deleted_bytes": report.deleted_bytes,
+            "waiting_bytes": report.waiting_bytes,
             "refused": report.refusal.as_ref().map(ToString::to_string),
         }));
         return;
@@ -156,11 +156,11 @@ fn print(context: &Context, history: &History, report: &PruneReport, args: &Prun
     context.out.summary(format_args!(
         "  {} before, {about}{} after{}",
         bytes(report.before.bytes),
-        bytes(report.after.bytes.saturating_sub(report.waiting)),
-        if report.waiting > 0 {
+        bytes(report.after.bytes.saturating_sub(report.waiting_bytes)),
+        if report.waiting_bytes > 0 {
             format!(
                 ", once {} of replaced objects are deleted by a later prune",
-                bytes(report.waiting)
+                bytes(report.waiting_bytes)
             )
         } else {
             String::new()

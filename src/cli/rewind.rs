@@ -11,11 +11,11 @@ use super::output::{count, counted, quote, table, time};
 use super::progress::Progress;
 use super::terminal::{Line, red};
 use crate::error::Result;
-use crate::ops::backup::{BackupOptions, backup};
 use crate::ops::difference::Difference;
 use crate::ops::drift::{Drift, Since, Verdict};
 use crate::ops::locate::Database;
-use crate::ops::rewind::{RewindOptions, preview};
+use crate::ops::point::RestorePoint;
+use crate::ops::rewind::RewindOptions;
 use crate::policy::selector::Selector;
 use crate::repo::chain::Commit;
 use crate::repo::history::History;
@@ -33,28 +33,18 @@ pub(crate) fn rewind(context: &Context, args: &RewindArgs) -> Result<()> {
         check: check_of(args.check),
         threads: context.threads(),
         label: args.label.clone(),
+        takeover: args.takeover,
     };
+    let point = RestorePoint::of(&history, &chain, &commit);
     if args.dry_run {
         let progress = Progress::new(&context.out);
-        let difference = preview(&history, &args.database, commit.seq, &options, &progress)?;
+        let difference = point.preview_rewind(&args.database, &options, &progress)?;
         drop(progress);
         print_preview(context, &history, &commit, asked(&selector), &difference);
         return Ok(());
     }
     let progress = Progress::new(&context.out);
-    let done = crate::ops::rewind::rewind(
-        &history,
-        &args.database,
-        commit.seq,
-        &options,
-        &mut |patience| {
-            let name = Some(history.name().to_owned());
-            let takeover = args.takeover;
-            let options = BackupOptions { name, patience, takeover, ..BackupOptions::default() };
-            backup(&repository, &args.database, &options, &progress).map(|report| report.seq)
-        },
-        &progress,
-    )?;
+    let done = point.rewind(&args.database, &options, &progress)?;
     drop(progress);
     let (name, seconds) = (history.name(), began.elapsed().as_secs_f64());
     let mut undo = format!(
@@ -146,8 +136,7 @@ fn print_preview(
 pub(crate) fn drift(context: &Context, args: &DriftArgs) -> Result<Ended> {
     let repository = context.repository()?;
     let progress = Progress::new(&context.out);
-    let (history, drift) =
-        crate::ops::drift::drift(&repository, &args.database, args.name.as_deref(), &progress)?;
+    let (history, drift) = repository.drift(&args.database, args.name.as_deref(), &progress)?;
     drop(progress);
     print_drift(context, &history, args, &drift);
     Ok(if drift.verdict() == Verdict::Drifted { Ended::Damaged } else { Ended::Well })

@@ -10,7 +10,7 @@ use super::retention::policy_text;
 use super::terminal::{Line, bold};
 use crate::error::Result;
 use crate::ops::stats::{
-    Age, By, Change, Period, PolicyCost, Stats, StatsOptions, Storage, Tables, stats as run,
+    Age, By, Change, Period, PolicyCost, Stats, StatsOptions, Storage, Tables,
 };
 use crate::policy::retention::Policy;
 use crate::repo::history::History;
@@ -43,7 +43,7 @@ pub(crate) fn stats(context: &Context, args: &StatsArgs) -> Result<()> {
     for (at, history) in histories.iter().enumerate() {
         let stats = {
             let progress = Progress::new(&context.out);
-            run(history, &options, &progress)?
+            history.stats(&options, &progress)?
         };
         total.add(&stats);
         if context.out.json {

@@ -14,10 +14,10 @@ use super::terminal::red;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::proof::Level;
 use crate::ops::finding::{Finding, few};
+use crate::ops::point::RestorePoint;
 use crate::ops::verify::{VerifyOptions, VerifyReport};
 use crate::policy::selector::split_target;
 use crate::repo::Repository;
-use crate::repo::chain::Commit;
 use crate::repo::history::History;
 
 pub(crate) fn verify(context: &Context, args: VerifyArgs) -> Result<Ended> {
@@ -44,11 +44,11 @@ pub(crate) fn verify(context: &Context, args: VerifyArgs) -> Result<Ended> {
     if targets.is_empty() && !context.out.has_found() {
         context.out.summary("no histories yet, so there is nothing to verify");
     }
-    for (history, commit) in &targets {
+    for (history, point) in &targets {
         let clock = Instant::now();
         let verified = {
             let progress = Progress::new(&context.out);
-            crate::ops::verify::verify(history, commit.as_ref(), &options, &progress)
+            history.verify(point.as_ref(), &options, &progress)
         };
         let Some(report) = context.beside(args.target.is_none(), history, verified)? else {
             continue;
@@ -104,7 +104,7 @@ fn passed(report: &VerifyReport) -> bool {
     report.findings.is_empty() && report.refuted.is_empty()
 }
 
-type Targets = (Vec<(History, Option<Commit>)>, bool);
+type Targets = (Vec<(History, Option<RestorePoint>)>, bool);
 
 /// What to verify; a history whose commit can't be selected because it is damaged is verified as a
 /// whole.
@@ -118,7 +118,10 @@ fn targets(context: &Context, repository: &Repository, target: Option<&str>) -> 
         return Ok((vec![(repository.history(name)?, None)], false));
     }
     match context.select(repository, target) {
-        Ok(selected) => Ok((vec![(selected.history, Some(selected.commit))], false)),
+        Ok(selected) => {
+            let point = selected.point();
+            Ok((vec![(selected.history, Some(point))], false))
+        }
         Err(e) if e.kind() == ErrorKind::Damaged => {
             context.out.error(&e);
             Ok((vec![(repository.history(name)?, None)], true))
@@ -161,8 +164,8 @@ fn print(
             "unchecked": texts(&report.unchecked),
             "segments": report.segments,
             "commits": report.commits,
-            "batches": report.batches.1,
-            "batches_opened": report.batches.0,
+            "batches": report.batches,
+            "batches_opened": report.batches_opened,
             "page_bytes": report.page_bytes,
             "restored": report.restored,
             "timed_out": report.timed_out,
@@ -187,7 +190,7 @@ fn print(
     let scope = match level {
         Level::Chain => format!("{commits} in {}", counted(number(report.segments), "segment")),
         Level::Data => {
-            let (opened, all) = report.batches;
+            let (opened, all) = (report.batches_opened, report.batches);
             format!(
                 "{commits}, {opened} of {all} batches opened, {} compared",
                 bytes(report.page_bytes)

@@ -21,7 +21,7 @@ use crate::capture::follow::{Activity, Event, FollowOptions, Follower, Listener,
 use crate::codec::batch::SelfCheck;
 use crate::error::{ErrorKind, Result};
 use crate::format::segment::{CommitKind, CommitRecord};
-use crate::ops::follow::{WatchOptions, follow};
+use crate::ops::follow::WatchOptions;
 use crate::ops::locate::Database;
 use crate::ops::missing::{Missing, if_missing};
 use crate::progress::{Monitor, Phase, Silent};
@@ -77,7 +77,7 @@ pub(crate) fn watch(context: &Context, args: WatchArgs) -> Result<()> {
     };
     let show = Arc::new(Show::new(&context.out, &name));
     let listener: Arc<dyn Listener + Sync> = show.clone();
-    let (_, follower) = follow(&repository, &args.database, options, listener)?;
+    let (_, follower) = repository.follow(&args.database, options, listener)?;
     context.out.summary(format_args!(
         "watching {} as {name} in {}; Ctrl-C stops",
         database.place,

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use derive_setters::Setters;
 use rusqlite::Connection;
 
 use crate::capture::commit::{CaptureOptions, Captured, capture};
@@ -29,11 +30,15 @@ use crate::sqlite::source::Source;
 use crate::types::{Clock, Seq, Timestamp};
 
 /// How to back up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
+#[setters(strip_option)]
+#[non_exhaustive]
 pub struct BackupOptions {
     /// The history's name; the file's stem if `None`.
+    #[setters(into)]
     pub name: Option<String>,
     /// A label for the commit.
+    #[setters(into)]
     pub label: Option<String>,
     /// How hard to compress.
     pub compression: Compression,
@@ -76,6 +81,7 @@ impl Default for BackupOptions {
 
 /// What a backup came to.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct BackupReport {
     /// The history.
     pub history: History,
@@ -86,7 +92,7 @@ pub struct BackupReport {
     /// The label, if one was asked for.
     pub snapshot: Option<Snapshot>,
     /// Bytes of pages that were read to find out.
-    pub read: u64,
+    pub read_bytes: u64,
     /// Whether a follower of this machine did the work: everything that was committed before is in
     /// `seq`, or before it.
     pub followed: bool,
@@ -95,88 +101,92 @@ pub struct BackupReport {
 /// A rollback-journal database makes its writers wait for us; longer than this is worth a word.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Backs up a database file.
-///
-/// # Errors
-/// [`ErrorKind::Source`] when the file can't be read as a database, [`ErrorKind::Refused`] when the
-/// history belongs to another file, or has pages and the file is empty, [`ErrorKind::Busy`] when
-/// another writer is at work, or a follower of this machine does not catch up,
-/// [`ErrorKind::Damaged`] when the newest commit can't be restored, whether or not there is
-/// anything new; store errors.
-///
-/// # Durability
-/// When this returns, the commit and its label are durable in the repository.
-pub fn backup(
-    repository: &Repository,
-    path: &Path,
-    options: &BackupOptions,
-    monitor: &dyn Monitor,
-) -> Result<BackupReport> {
-    let mut source = Source::open(path)?;
-    let database = Database::at(path, options.name.as_deref())?;
-    if !options.start_empty {
-        refuse_emptied(repository, path, &database.name)?;
-    }
-    // Look at the source before a history is made for it: what is no database begins none.
-    let elsewhere = check_one_name(&source.pin()?, path, monitor);
-    if let Err(e) = elsewhere {
-        monitor.warn(&e.to_string());
-    }
-    if !give_to_group(path) {
-        monitor.warn(LOCKED_OUT);
-    }
-    let history = database.history_or_new(repository, options.adopt)?;
-    let newest = before_writing(&history, Some(&database.place), monitor)?;
-    let began = Instant::now();
-    loop {
-        if is_written_here(&history)? {
-            let left = options.patience.saturating_sub(began.elapsed());
-            // One that is gone is not waited for.
-            let Some(seq) = wait_for_follower(&history, path, left, monitor)? else { continue };
-            let label = |label| history.add_snapshot(seq, label, SnapshotKind::Manual);
-            let snapshot = options.label.as_deref().map(label).transpose()?;
-            return Ok(BackupReport {
-                history,
-                seq,
-                commit: None,
-                snapshot,
-                read: 0,
-                followed: true,
-            });
+impl Repository {
+    /// Backs up a database file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Source`] when the file can't be read as a database, [`ErrorKind::Refused`] when
+    /// the history belongs to another file, or has pages and the file is empty, [`ErrorKind::Busy`]
+    /// when another writer is at work, or a follower of this machine does not catch up,
+    /// [`ErrorKind::Damaged`] when the newest commit can't be restored, whether or not there is
+    /// anything new; store errors.
+    ///
+    /// # Durability
+    /// When this returns, the commit and its label are durable in the repository.
+    pub fn backup(
+        &self,
+        path: &Path,
+        options: &BackupOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<BackupReport> {
+        let mut source = Source::open(path)?;
+        let database = Database::at(path, options.name.as_deref())?;
+        if !options.start_empty {
+            refuse_emptied(self, path, &database.name)?;
         }
-        match run((&history, newest), &database, options, monitor, || source.pin()) {
-            // A follower began just now.
-            Err(e) if e.kind() == ErrorKind::Busy && is_written_here(&history)? => {}
-            done => return done,
+        // Look at the source before a history is made for it: what is no database begins none.
+        let elsewhere = check_one_name(&source.pin()?, path, monitor);
+        if let Err(e) = elsewhere {
+            monitor.warn(&e.to_string());
+        }
+        if !give_to_group(path) {
+            monitor.warn(LOCKED_OUT);
+        }
+        let history = database.history_or_new(self, options.adopt)?;
+        let newest = before_writing(&history, Some(&database.place), monitor)?;
+        let began = Instant::now();
+        loop {
+            if is_written_here(&history)? {
+                let left = options.patience.saturating_sub(began.elapsed());
+                // One that is gone is not waited for.
+                let Some(seq) = wait_for_follower(&history, path, left, monitor)? else { continue };
+                let label = |label| history.add_snapshot(seq, label, SnapshotKind::Manual);
+                let snapshot = options.label.as_deref().map(label).transpose()?;
+                return Ok(BackupReport {
+                    history,
+                    seq,
+                    commit: None,
+                    snapshot,
+                    read_bytes: 0,
+                    followed: true,
+                });
+            }
+            match run((&history, newest), &database, options, monitor, || source.pin()) {
+                // A follower began just now.
+                Err(e) if e.kind() == ErrorKind::Busy && is_written_here(&history)? => {}
+                done => return done,
+            }
         }
     }
 }
 
-/// Backs up the main database of a connection: one in memory, or on a VFS of the application's own.
-/// `source` names it, as a path names a file.
-///
-/// # Errors
-/// As [`backup`]; [`ErrorKind::Busy`] when the connection is in a transaction; [`ErrorKind::Usage`]
-/// without a name.
-///
-/// # Durability
-/// As [`backup`].
-pub fn backup_connection(
-    repository: &Repository,
-    connection: &mut Connection,
-    source: &str,
-    options: &BackupOptions,
-    monitor: &dyn Monitor,
-) -> Result<BackupReport> {
-    let name = options
-        .name
-        .clone()
-        .ok_or_else(|| Error::new(ErrorKind::Usage, "a connection's history needs a name"))?;
-    drop(Pin::on_connection(connection)?);
-    let database = Database { name, place: source.to_owned() };
-    let history = database.history_or_new(repository, options.adopt)?;
-    let newest = before_writing(&history, Some(source), monitor)?;
-    run((&history, newest), &database, options, monitor, || Pin::on_connection(connection))
+impl Repository {
+    /// Backs up the main database of a connection: one in memory, or on a VFS of the application's
+    /// own. `source` names it, as a path names a file.
+    ///
+    /// # Errors
+    /// As [`Repository::backup`]; [`ErrorKind::Busy`] when the connection is in a transaction;
+    /// [`ErrorKind::Usage`] without a name.
+    ///
+    /// # Durability
+    /// As [`Repository::backup`].
+    pub fn backup_connection(
+        &self,
+        connection: &mut Connection,
+        source: &str,
+        options: &BackupOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<BackupReport> {
+        let name = options
+            .name
+            .clone()
+            .ok_or_else(|| Error::new(ErrorKind::Usage, "a connection's history needs a name"))?;
+        drop(Pin::on_connection(connection)?);
+        let database = Database { name, place: source.to_owned() };
+        let history = database.history_or_new(self, options.adopt)?;
+        let newest = before_writing(&history, Some(source), monitor)?;
+        run((&history, newest), &database, options, monitor, || Pin::on_connection(connection))
+    }
 }
 
 fn run<'c>(
@@ -229,7 +239,14 @@ fn run<'c>(
         }),
         None => None,
     };
-    Ok(BackupReport { history: history.clone(), seq, commit, snapshot, read, followed: false })
+    Ok(BackupReport {
+        history: history.clone(),
+        seq,
+        commit,
+        snapshot,
+        read_bytes: read,
+        followed: false,
+    })
 }
 
 /// Merges small segments now and then. The commit is stored whatever becomes of that.

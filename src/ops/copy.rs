@@ -13,6 +13,8 @@
 
 use std::collections::BTreeSet;
 
+use derive_setters::Setters;
+
 use crate::codec::batch::Compression;
 use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
@@ -37,7 +39,9 @@ use crate::types::{Clock, Seq};
 const REREADINGS: usize = 5;
 
 /// How to copy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
+#[setters(strip_option)]
+#[non_exhaustive]
 pub struct CopyOptions {
     /// How hard to compress.
     pub compression: Compression,
@@ -59,6 +63,7 @@ impl Default for CopyOptions {
 
 /// What a copy came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CopyReport {
     /// Commits that were copied.
     pub commits: u64,
@@ -68,84 +73,86 @@ pub struct CopyReport {
     pub marks: u64,
 }
 
-/// Copies what a history has and its copy has not.
-///
-/// # Errors
-/// [`ErrorKind::Refused`] when the other repository has another history of this name, or somebody
-/// wrote to the copy; [`ErrorKind::Damaged`] when the original can't be read as it was stored, or
-/// the copy was there and is gone; [`ErrorKind::Busy`] when somebody else is copying; store errors
-/// of both.
-///
-/// # Durability
-/// When this returns, all that is reported is durable in the other repository.
-pub fn copy(
-    from: &History,
-    to: &Repository,
-    options: &CopyOptions,
-    monitor: &dyn Monitor,
-) -> Result<CopyReport> {
-    if from.repository().id() == to.id() {
-        return Err(Error::new(ErrorKind::Usage, "is the same repository")
+impl History {
+    /// Copies what a history has and its copy has not.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] when the other repository has another history of this name, or
+    /// somebody wrote to the copy; [`ErrorKind::Damaged`] when the original can't be read as it was
+    /// stored, or the copy was there and is gone; [`ErrorKind::Busy`] when somebody else is
+    /// copying; store errors of both.
+    ///
+    /// # Durability
+    /// When this returns, all that is reported is durable in the other repository.
+    pub fn copy_to(
+        &self,
+        to: &Repository,
+        options: &CopyOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<CopyReport> {
+        if self.repository().id() == to.id() {
+            return Err(Error::new(ErrorKind::Usage, "is the same repository")
             .with_object(to.store().location())
             .with_hint(
                 "a copy of a repository's folder has its identity; begin one with `pagekeep init`",
             ));
-    }
-    let mine = twin(from, to)?;
-    let mut writer = Writer::open(&mine, "copy")?;
-    if let Some(text) = writer.forgets() {
-        monitor.warn(&text);
-    }
-    let mut report = CopyReport::default();
-    if let Some(head) = writer.head() {
-        check_common(&from.chain()?, head, &to.store().location())?;
-    }
-    let mut rereadings = REREADINGS;
-    loop {
-        check_cancelled(monitor)?;
-        // What it is copied from may be merged or pruned meanwhile.
-        let chain = from.chain()?;
-        // A commit that another writer may still displace is copied when it is there for good.
-        let standing = Standing::of(from, &chain)?;
-        standing.check(from)?;
-        if standing.is_outdated() && rereadings > 0 {
-            rereadings -= 1;
-            continue;
         }
-        let Some(last) = standing.settled() else { break };
-        let after = writer.head().map(|head| head.seq);
-        let Some(stretch) = next_stretch(&chain, after, last) else { break };
-        check_numbers(&chain, &mine, after, stretch.until)?;
-        monitor.phase(Phase::Copy, Some(stretch.bytes));
-        let mut commits = 0;
-        settled(from, &chain, |chain| {
-            let Some(stretch) = next_stretch(chain, after, last) else { return Ok(()) };
-            commits = count(chain, stretch);
-            transfer(chain, stretch, &mut writer, &merge_options(options), monitor)
-        })?;
-        report.commits += commits;
-        if writer.upkeep_is_due() {
-            let claim = writer.begin_upkeep(true)?;
-            upkeep::run(&mine, claim, options.clock.now(), options.threads, monitor)?;
+        let mine = twin(self, to)?;
+        let mut writer = Writer::open(&mine, "copy")?;
+        if let Some(text) = writer.forgets() {
+            monitor.warn(&text);
         }
-    }
-    report.newest = writer.head().map(|head| head.seq);
-    writer.confirm()?;
-    // A backup publishes an anchor here (rule 7 of the format's section 10). A copy can't: the next
-    // number is the original's next commit's. What may come late is the copy of another process,
-    // which has the same commits and may end earlier; then the next copy goes on from there. So it
-    // is said instead.
-    if writer.needs_anchor() {
-        monitor.warn(&format!(
+        let mut report = CopyReport::default();
+        if let Some(head) = writer.head() {
+            check_common(&self.chain()?, head, &to.store().location())?;
+        }
+        let mut rereadings = REREADINGS;
+        loop {
+            check_cancelled(monitor)?;
+            // What it is copied self may be merged or pruned meanwhile.
+            let chain = self.chain()?;
+            // A commit that another writer may still displace is copied when it is there for good.
+            let standing = Standing::of(self, &chain)?;
+            standing.check(self)?;
+            if standing.is_outdated() && rereadings > 0 {
+                rereadings -= 1;
+                continue;
+            }
+            let Some(last) = standing.settled() else { break };
+            let after = writer.head().map(|head| head.seq);
+            let Some(stretch) = next_stretch(&chain, after, last) else { break };
+            check_numbers(&chain, &mine, after, stretch.until)?;
+            monitor.phase(Phase::Copy, Some(stretch.bytes));
+            let mut commits = 0;
+            settled(self, &chain, |chain| {
+                let Some(stretch) = next_stretch(chain, after, last) else { return Ok(()) };
+                commits = count(chain, stretch);
+                transfer(chain, stretch, &mut writer, &merge_options(options), monitor)
+            })?;
+            report.commits += commits;
+            if writer.upkeep_is_due() {
+                let claim = writer.begin_upkeep(true)?;
+                upkeep::run(&mine, claim, options.clock.now(), options.threads, monitor)?;
+            }
+        }
+        report.newest = writer.head().map(|head| head.seq);
+        writer.confirm()?;
+        // A backup publishes an anchor here (rule 7 of the format's section 10). A copy can't: the
+        // next number is the original's next commit's. What may come late is the copy of another
+        // process, which has the same commits and may end earlier; then the next copy goes on self
+        // there. So it is said instead.
+        if writer.needs_anchor() {
+            monitor.warn(&format!(
             "another copy of {} was begun meanwhile, and may still take the newest commits back; copy again once there are new ones",
             mine.name()
         ));
+        }
+        if report.commits > 0 {
+            check(&mine, monitor)?;
+        }
+        report.marks = marks(self, &mine)?;
+        Ok(report)
     }
-    if report.commits > 0 {
-        check(&mine, monitor)?;
-    }
-    report.marks = marks(from, &mine)?;
-    Ok(report)
 }
 
 fn merge_options(options: &CopyOptions) -> Options {

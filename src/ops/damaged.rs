@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::format::slot::KdfParams;
 use crate::format::snapshot::SnapshotKind;
-use crate::ops::copy::{CopyOptions, copy};
+use crate::ops::copy::CopyOptions;
 use crate::ops::trial::{Bench, HOUR};
 use crate::progress::Silent;
 use crate::repo::Repository;
@@ -206,7 +206,7 @@ fn missing_part(dir: &Path) {
     let to = Repository::init(shared, &[(&bench.secret, "")], kdf, bench.dir.path().join("copy"))
         .unwrap();
     let options = CopyOptions { threads: 1, ..CopyOptions::default() };
-    copy(&bench.history, &to, &options, &Silent).unwrap();
+    bench.history.copy_to(&to, &options, &Silent).unwrap();
     let parts = store.list(&bench.history.names().data()).unwrap();
     assert!(!parts.is_empty(), "the copy has no parts");
     for part in parts {

@@ -49,6 +49,7 @@ impl Fate {
 
 /// How a table differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TableDifference {
     /// Its name.
     pub name: String,
@@ -64,6 +65,7 @@ pub struct TableDifference {
 
 /// How two states differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Difference {
     /// Pages that differ, or are only in one of them.
     pub pages: u64,

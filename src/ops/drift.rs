@@ -68,6 +68,7 @@ impl Verdict {
 
 /// How the live database differs from the head.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Drift {
     /// The head.
     pub seq: Seq,
@@ -103,80 +104,82 @@ impl Drift {
     }
 }
 
-/// Compares the database at a path with the head of its history.
-///
-/// # Errors
-/// [`ErrorKind::NotFound`] when there is no history or no commit; [`ErrorKind::Source`] when the
-/// database can't be read; [`ErrorKind::Damaged`] when the repository is; store errors.
-pub fn drift(
-    repository: &Repository,
-    path: &Path,
-    name: Option<&str>,
-    monitor: &dyn Monitor,
-) -> Result<(History, Drift)> {
-    let mut source = Source::open(path)?;
-    let history = Database::at(path, name)?.history(repository, false)?;
-    let mut tries = 0;
-    let (chain, head, mut pin, mut since, changes) = loop {
-        tries += 1;
-        let is_followed = state::is_followed(&history)?;
-        let (chain, head, position) = newest(&history, is_followed)?;
-        let pin = source.pin()?;
-        let (since, changes) = since_head(&pin, &head, position.as_ref(), is_followed)?;
-        // A follower at work publishes all the while, so the three may be of different moments.
-        if since != Since::Unknown || tries >= TRIES || !is_written_here(&history)? {
-            break (chain, head, pin, since, changes);
+impl Repository {
+    /// Compares the database at a path with the head of its history.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no history or no commit; [`ErrorKind::Source`] when
+    /// the database can't be read; [`ErrorKind::Damaged`] when the repository is; store errors.
+    pub fn drift(
+        &self,
+        path: &Path,
+        name: Option<&str>,
+        monitor: &dyn Monitor,
+    ) -> Result<(History, Drift)> {
+        let mut source = Source::open(path)?;
+        let history = Database::at(path, name)?.history(self, false)?;
+        let mut tries = 0;
+        let (chain, head, mut pin, mut since, changes) = loop {
+            tries += 1;
+            let is_followed = state::is_followed(&history)?;
+            let (chain, head, position) = newest(&history, is_followed)?;
+            let pin = source.pin()?;
+            let (since, changes) = since_head(&pin, &head, position.as_ref(), is_followed)?;
+            // A follower at work publishes all the while, so the three may be of different moments.
+            if since != Since::Unknown || tries >= TRIES || !is_written_here(&history)? {
+                break (chain, head, pin, since, changes);
+            }
+            drop(pin);
+            std::thread::sleep(PAUSE);
+        };
+        // A prune may replace what is read.
+        let found: HashSet<PageNo> = settled(&history, &chain, |chain| {
+            compare(&history, chain, &still(chain, &head)?, &mut pin, monitor)
+        })?
+        .into_iter()
+        .collect();
+        if since == Since::Unknown && !found.contains(&PageNo(1)) && changes_page_1(&pin)? {
+            since = Since::Nothing;
+        }
+        let explained = |page: &PageNo| changes.as_ref().is_some_and(|c| c.contains(*page));
+        let sound = |page: PageNo| !found.contains(&page) || explained(&page);
+        let free = layout::free_leaves(&pin, sound)?;
+        let (mut drifted, mut counts) = (HashSet::new(), (0, 0));
+        for page in found.iter().copied() {
+            if free.contains(&page) {
+                counts.0 += 1;
+            } else if explained(&page) {
+                counts.1 += 1;
+            } else {
+                drifted.insert(page);
+            }
+        }
+        let differing = u64::try_from(drifted.len()).unwrap_or(u64::MAX);
+        let tables = match differing {
+            0 => BTreeMap::new(),
+            // What can't even be walked is all the more to be told.
+            _ => layout::by_table(pin.connection(), &drifted).unwrap_or_default(),
+        };
+        let sizes = (pin.pages() != head.record.pages).then_some((pin.pages(), head.record.pages));
+        let mut drift = Drift {
+            seq: head.seq,
+            pages: pin.pages().into(),
+            differing,
+            elsewhere: differing.saturating_sub(tables.values().sum()),
+            tables,
+            explained: counts.1,
+            free: counts.0,
+            sizes,
+            since,
+            unsound: Vec::new(),
+        };
+        if drift.verdict() == Verdict::Unknown {
+            monitor.phase(Phase::Check, None);
+            drift.unsound = check::unsound(pin.connection())?;
         }
         drop(pin);
-        std::thread::sleep(PAUSE);
-    };
-    // A prune may replace what is read.
-    let found: HashSet<PageNo> = settled(&history, &chain, |chain| {
-        compare(&history, chain, &still(chain, &head)?, &mut pin, monitor)
-    })?
-    .into_iter()
-    .collect();
-    if since == Since::Unknown && !found.contains(&PageNo(1)) && changes_page_1(&pin)? {
-        since = Since::Nothing;
+        Ok((history, drift))
     }
-    let explained = |page: &PageNo| changes.as_ref().is_some_and(|c| c.contains(*page));
-    let sound = |page: PageNo| !found.contains(&page) || explained(&page);
-    let free = layout::free_leaves(&pin, sound)?;
-    let (mut drifted, mut counts) = (HashSet::new(), (0, 0));
-    for page in found.iter().copied() {
-        if free.contains(&page) {
-            counts.0 += 1;
-        } else if explained(&page) {
-            counts.1 += 1;
-        } else {
-            drifted.insert(page);
-        }
-    }
-    let differing = u64::try_from(drifted.len()).unwrap_or(u64::MAX);
-    let tables = match differing {
-        0 => BTreeMap::new(),
-        // What can't even be walked is all the more to be told.
-        _ => layout::by_table(pin.connection(), &drifted).unwrap_or_default(),
-    };
-    let sizes = (pin.pages() != head.record.pages).then_some((pin.pages(), head.record.pages));
-    let mut drift = Drift {
-        seq: head.seq,
-        pages: pin.pages().into(),
-        differing,
-        elsewhere: differing.saturating_sub(tables.values().sum()),
-        tables,
-        explained: counts.1,
-        free: counts.0,
-        sizes,
-        since,
-        unsound: Vec::new(),
-    };
-    if drift.verdict() == Verdict::Unknown {
-        monitor.phase(Phase::Check, None);
-        drift.unsound = check::unsound(pin.connection())?;
-    }
-    drop(pin);
-    Ok((history, drift))
 }
 
 /// The newest commit, and the position in the source that it is known to stand for. A follower may

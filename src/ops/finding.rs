@@ -5,6 +5,7 @@ use crate::repo::chain::Problem;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct Finding {
     /// The object, or the commit.
     pub object: String,

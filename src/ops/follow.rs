@@ -31,40 +31,44 @@ pub struct WatchOptions {
     pub follow: FollowOptions,
 }
 
-/// Begins to follow the database at a path.
-///
-/// # Errors
-/// [`crate::ErrorKind::Source`] when the file can't be read as a database,
-/// [`crate::ErrorKind::Refused`] when the history belongs to another file, or has pages and the
-/// file is empty, or the SQLite library is not safe to follow with, [`crate::ErrorKind::Busy`] when
-/// another process of this machine writes to the history, or one of another machine follows it,
-/// [`crate::ErrorKind::Damaged`] when its newest commit can't be restored; store errors.
-pub fn follow(
-    repository: &Repository,
-    path: &Path,
-    options: WatchOptions,
-    listener: Arc<dyn Listener + Sync>,
-) -> Result<(History, Follower)> {
-    let database = Database::at(path, options.name.as_deref())?;
-    if !options.start_empty {
-        refuse_emptied(repository, path, &database.name)?;
+impl Repository {
+    /// Begins to follow the database at a path.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Source`] when the file can't be read as a database,
+    /// [`crate::ErrorKind::Refused`] when the history belongs to another file, or has pages and the
+    /// file is empty, or the SQLite library is not safe to follow with, [`crate::ErrorKind::Busy`]
+    /// when another process of this machine writes to the history, or one of another machine
+    /// follows it, [`crate::ErrorKind::Damaged`] when its newest commit can't be restored; store
+    /// errors.
+    #[doc(hidden)]
+    pub fn follow(
+        &self,
+        path: &Path,
+        options: WatchOptions,
+        listener: Arc<dyn Listener + Sync>,
+    ) -> Result<(History, Follower)> {
+        let database = Database::at(path, options.name.as_deref())?;
+        if !options.start_empty {
+            refuse_emptied(self, path, &database.name)?;
+        }
+        // Look at the source before a history is made for it: what is no database begins none.
+        check_one_name(&Source::open(path)?.pin()?, path, &*listener)?;
+        let history = database.history_or_new(self, options.adopt)?;
+        if !options.takeover {
+            check_rival(&history, options.follow.capture.clock.now())?;
+        }
+        let newest = before_writing(&history, Some(&database.place), &*listener)?;
+        if let Some(text) = dated_back(options.follow.capture.clock.now(), newest) {
+            listener.warn(&text);
+        }
+        let writer = Writer::open(&history, WATCH)?;
+        if let Some(text) = writer.forgets() {
+            listener.warn(&text);
+        }
+        let follower = Follower::start(writer, path, &database.place, options.follow, listener)?;
+        Ok((history, follower))
     }
-    // Look at the source before a history is made for it: what is no database begins none.
-    check_one_name(&Source::open(path)?.pin()?, path, &*listener)?;
-    let history = database.history_or_new(repository, options.adopt)?;
-    if !options.takeover {
-        check_rival(&history, options.follow.capture.clock.now())?;
-    }
-    let newest = before_writing(&history, Some(&database.place), &*listener)?;
-    if let Some(text) = dated_back(options.follow.capture.clock.now(), newest) {
-        listener.warn(&text);
-    }
-    let writer = Writer::open(&history, WATCH)?;
-    if let Some(text) = writer.forgets() {
-        listener.warn(&text);
-    }
-    let follower = Follower::start(writer, path, &database.place, options.follow, listener)?;
-    Ok((history, follower))
 }
 
 #[cfg(test)]

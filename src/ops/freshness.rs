@@ -17,6 +17,7 @@ use crate::types::Timestamp;
 
 /// When a history was last known to be complete, and to be good.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Freshness {
     /// When everything was last known to be stored.
     pub stored: Option<Timestamp>,

@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use crate::error::ErrorKind;
-use crate::ops::repair::{RepairOptions, repair};
-use crate::ops::restore::{Check, RestoreOptions, restore};
+use crate::ops::point::RestorePoint;
+use crate::ops::repair::RepairOptions;
+use crate::ops::restore::{Check, RestoreOptions};
 use crate::ops::select::select;
 use crate::ops::trial::{Bench, HOUR, all_data};
 use crate::policy::selector::Selector;
@@ -58,7 +59,7 @@ fn restorable(bench: &Bench, chain: &Chain) -> BTreeSet<Seq> {
     let mut found = BTreeSet::new();
     for commit in chain.commits() {
         let target = bench.dir.path().join("restored");
-        match restore(&bench.history, chain, &commit, &target, &options, &Silent) {
+        match RestorePoint::of(&bench.history, chain, &commit).restore(&target, &options, &Silent) {
             Ok(()) => {
                 assert!(std::fs::read(&target).unwrap() == bench.expected[&commit.seq]);
                 std::fs::remove_file(target).unwrap();
@@ -203,7 +204,7 @@ fn what_nobody_can_have_published_is_passed_over() {
     assert_eq!(step(&mut bench), Seq(6));
     assert_eq!(bench.check("beside junk"), seqs(1..=6));
     let policy = crate::policy::retention::Policy { last: 2, ..Default::default() };
-    crate::ops::prune::prune(&bench.history, &bench.options(policy), &Silent).unwrap();
+    bench.history.prune(&bench.options(policy), &Silent).unwrap();
     // Without a claim that can be read nothing tells junk from damage.
     elsewhere(&mut bench);
     for entry in bench.store.list(&names.writers()).unwrap() {
@@ -265,7 +266,6 @@ fn a_merge_that_leads_nowhere_farther_down_gives_way() {
 
 #[test]
 fn a_result_that_cannot_be_kept_hides_no_damage() {
-    use crate::ops::verify::verify;
     use crate::progress::Monitor;
     use crate::store::{Fault, FaultStore};
     use std::sync::{Arc, Mutex};
@@ -290,7 +290,7 @@ fn a_result_that_cannot_be_kept_hides_no_damage() {
         let store = Arc::new(FaultStore::new(Arc::new(bench.store.clone()), at, Fault::Error));
         let history = bench.through(store.clone()).unwrap();
         let ear = Ear::default();
-        let report = verify(&history, None, &options, &ear);
+        let report = history.verify(None, &options, &ear);
         // Each run is like the first.
         for entry in bench.store.list(&history.names().proofs()).unwrap() {
             bench.store.delete(&entry.name).unwrap();
@@ -312,7 +312,7 @@ fn a_result_that_cannot_be_kept_hides_no_damage() {
 
 #[test]
 fn a_batch_that_several_index_blocks_list_is_counted_once() {
-    use crate::ops::verify::{VerifyOptions, verify};
+    use crate::ops::verify::VerifyOptions;
 
     // Merged with many small pages: index blocks of 4096 versions end within a batch.
     let mut bench = Bench::with_page_size(11, 512);
@@ -327,8 +327,8 @@ fn a_batch_that_several_index_blocks_list_is_counted_once() {
     let options = Options { repack: true, ..Options::new(Keep::All, 1) };
     merge(&bench.history, &chain, 0..2, &claim, &options, &Silent).unwrap();
     let options = VerifyOptions { threads: 2, ..all_data(bench.dir.path()) };
-    let report = verify(&bench.history, None, &options, &Silent).unwrap();
-    assert_eq!(report.batches.0, report.batches.1);
+    let report = bench.history.verify(None, &options, &Silent).unwrap();
+    assert_eq!(report.batches_opened, report.batches);
     let chain = bench.history.chain().unwrap();
     let listed: u64 = chain
         .segments()
@@ -336,7 +336,7 @@ fn a_batch_that_several_index_blocks_list_is_counted_once() {
         .flat_map(|s| &s.manifest.blocks)
         .map(|b| u64::from(b.batches))
         .sum();
-    assert!(listed > report.batches.1, "the test needs a batch that two blocks list: {listed}");
+    assert!(listed > report.batches, "the test needs a batch that two blocks list: {listed}");
 }
 
 /// A backup that another one was about to supersede published a commit which nobody was told of.
@@ -421,9 +421,9 @@ fn the_widest_merge_before_a_gap_counts() {
 fn mend(bench: &Bench) {
     let options =
         RepairOptions { apply: true, data: true, adopt: false, threads: 1, clock: bench.clock() };
-    let report = repair(&bench.history, None, &options, &Silent).unwrap();
+    let report = bench.history.repair(None, &options, &Silent).unwrap();
     assert!(!report.is_sound());
     let again = RepairOptions { apply: false, ..options };
-    let left = repair(&bench.history, None, &again, &Silent).unwrap();
+    let left = bench.history.repair(None, &again, &Silent).unwrap();
     assert_eq!((left.faults, left.remarks), (vec![], vec![]));
 }

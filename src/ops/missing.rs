@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::locate::{Database, name_of};
-use crate::ops::restore::{RestoreOptions, restore};
+use crate::ops::point::RestorePoint;
+use crate::ops::restore::RestoreOptions;
 use crate::progress::Monitor;
 use crate::repo::Repository;
 use crate::repo::chain::{Chain, Commit};
@@ -30,11 +31,11 @@ pub enum Missing {
 /// # Errors
 /// [`ErrorKind::Refused`] when it is missing and that is what `missing` says, or when it would be
 /// restored from the history of another database and `adopt` does not say that this is meant; as
-/// [`restore`]; [`ErrorKind::Damaged`] when the history is gone or its newest commit can't be
-/// restored; store errors.
+/// [`RestorePoint::restore`]; [`ErrorKind::Damaged`] when the history is gone or its newest commit
+/// can't be restored; store errors.
 ///
 /// # Durability
-/// As [`restore`].
+/// As [`RestorePoint::restore`].
 pub fn if_missing(
     repository: &Repository,
     path: &Path,
@@ -52,7 +53,7 @@ pub fn if_missing(
         Missing::Restore => {
             Database::absent_or_at(path, name)?.check(&history, adopt)?;
             let options = RestoreOptions { force: is_empty, ..RestoreOptions::default() };
-            restore(&history, &chain, &commit, path, &options, monitor)?;
+            RestorePoint::of(&history, &chain, &commit).restore(path, &options, monitor)?;
             Ok(Some(commit.seq))
         }
         Missing::Refuse => {

@@ -14,6 +14,7 @@ pub mod freshness;
 pub(crate) mod labels;
 pub(crate) mod locate;
 pub mod missing;
+pub mod point;
 pub mod prune;
 pub mod repair;
 pub mod restore;

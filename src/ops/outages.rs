@@ -12,9 +12,8 @@ use crate::chance::Random;
 use crate::error::Result;
 use crate::format::slot::KdfParams;
 use crate::format::snapshot::SnapshotKind;
-use crate::ops::copy::{CopyOptions, copy};
-use crate::ops::prune::{prune, rewrite};
-use crate::ops::repair::{RepairOptions, RepairReport, repair};
+use crate::ops::copy::CopyOptions;
+use crate::ops::repair::{RepairOptions, RepairReport};
 use crate::ops::trial::Bench;
 use crate::policy::retention::Policy;
 use crate::progress::Silent;
@@ -100,7 +99,7 @@ impl Site {
     fn try_prune(&mut self, last: u32) -> Result<()> {
         now(&self.bench);
         let options = self.bench.options(Policy { last, ..Policy::default() });
-        let report = prune(&self.bench.history, &options, &Silent)?;
+        let report = self.bench.history.prune(&options, &Silent)?;
         self.points[0] = report.kept.iter().map(|kept| kept.seq).collect();
         Ok(())
     }
@@ -113,7 +112,7 @@ impl Site {
     fn try_copy(&mut self) -> Result<()> {
         let to = self.open("copy");
         let options = CopyOptions { threads: 1, ..CopyOptions::default() };
-        copy(&self.bench.history, &to, &options, &Silent)?;
+        self.bench.history.copy_to(&to, &options, &Silent)?;
         let chain = to.history("app")?.chain()?;
         self.points[1] = chain.commits().map(|c| c.seq).collect();
         Ok(())
@@ -148,7 +147,7 @@ fn now(bench: &Bench) {
 fn mend(bench: &Bench, apply: bool) -> Result<RepairReport> {
     let options =
         RepairOptions { apply, data: true, adopt: false, threads: 1, clock: bench.clock() };
-    repair(&bench.history, None, &options, &Silent)
+    bench.history.repair(None, &options, &Silent)
 }
 
 /// Everything that writes to a repository, once and again.
@@ -177,7 +176,7 @@ fn everything(seed: u64) -> Site {
     upkeep::run(&site.bench.history, claim, now, 1, &Silent).unwrap();
     site.promise();
     site.copy();
-    rewrite(&site.bench.history, 1, &Silent).unwrap();
+    site.bench.history.rewrite(1, &Silent).unwrap();
     site.promise();
     site.bench.history.remove_hold(&hold).unwrap();
     site.prune(5);
@@ -251,14 +250,16 @@ fn goes_on(site: &mut Site, k: usize, random: &mut Random, what: &str) {
     site.bench.app.execute_batch("INSERT INTO t(x) VALUES('after the outage')").unwrap();
     let next = site.bench.capture();
     let all = Policy { last: 1000, ..Policy::default() };
-    prune(&site.bench.history, &site.bench.options(all.clone()), &Silent)
+    site.bench
+        .history
+        .prune(&site.bench.options(all.clone()), &Silent)
         .unwrap_or_else(|e| panic!("{what}: {e:?}"));
     let mut wanted = found;
     wanted.insert(next);
     assert_eq!(site.bench.check(what), wanted, "{what}");
     // What was under way is cleaned up once it is old.
     age(place.path());
-    prune(&site.bench.history, &site.bench.options(all), &Silent).unwrap();
+    site.bench.history.prune(&site.bench.options(all), &Silent).unwrap();
     site.bench.no_orphans(what);
     no_leftovers(&place.path().join("original"), what);
     site.bench.verify(what);

@@ -24,6 +24,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use derive_setters::Setters;
+
 use crate::codec::batch::Compression;
 use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
@@ -32,7 +34,7 @@ use crate::format::snapshot::SnapshotKind;
 use crate::ops::audit;
 use crate::ops::finding::few;
 use crate::ops::soundness::{Look, judge_now};
-use crate::ops::verify::{VerifyOptions, verify};
+use crate::ops::verify::VerifyOptions;
 use crate::policy::retention::{Kept, Plan, Point, Policy, Zone};
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::{Chain, settled};
@@ -54,7 +56,9 @@ pub const DELETED: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const SAFETY: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How to prune.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
+#[setters(strip_option)]
+#[non_exhaustive]
 pub struct PruneOptions {
     /// What to keep.
     pub policy: Policy,
@@ -95,6 +99,7 @@ impl PruneOptions {
 
 /// What a history takes in its repository.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Usage {
     /// Bytes of all its objects.
     pub bytes: u64,
@@ -108,6 +113,7 @@ pub struct Usage {
 
 /// What a prune came to.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct PruneReport {
     /// What stays, and why.
     pub kept: Vec<Kept>,
@@ -120,58 +126,58 @@ pub struct PruneReport {
     /// Segments that were written to stand for others.
     pub merges: u64,
     /// Bytes of batches that were copied as they were.
-    pub copied: u64,
-    /// What was deleted: objects and bytes.
-    pub deleted: (u64, u64),
+    pub copied_bytes: u64,
+    /// Objects that were deleted.
+    pub deleted_objects: u64,
+    /// Their bytes.
+    pub deleted_bytes: u64,
     /// Bytes that a later prune deletes, when their grace period is over.
-    pub waiting: u64,
+    pub waiting_bytes: u64,
     /// Why the prune itself would be refused, of a dry run.
     pub refusal: Option<Arc<Error>>,
 }
 
-/// Prunes a history.
-///
-/// # Errors
-/// [`ErrorKind::Refused`] for a policy that keeps nothing, and when the last verification failed;
-/// [`ErrorKind::Damaged`] when it is found to be; store errors.
-///
-/// # Durability
-/// When this returns, what expired did so for good.
-pub fn prune(
-    history: &History,
-    options: &PruneOptions,
-    monitor: &dyn Monitor,
-) -> Result<PruneReport> {
-    if options.dry_run {
-        let refusal = refusal(history, options, monitor)?.map(Arc::new);
-        return settled(history, &history.chain()?, |chain| {
-            let mut report = PruneReport::default();
-            let plan = decide(history, chain, options)?;
-            report.before = usage(history, chain)?;
-            report.after = estimate(chain, &plan, report.before, monitor)?;
-            (report.kept, report.dropped) = (plan.kept, plan.dropped);
-            report.refusal = refusal.clone();
-            Ok(report)
-        });
+impl History {
+    /// Prunes a history.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] for a policy that keeps nothing, and when the last verification
+    /// failed; [`ErrorKind::Damaged`] when it is found to be; store errors.
+    ///
+    /// # Durability
+    /// When this returns, what expired did so for good.
+    pub fn prune(&self, options: &PruneOptions, monitor: &dyn Monitor) -> Result<PruneReport> {
+        if options.dry_run {
+            let refusal = refusal(self, options, monitor)?.map(Arc::new);
+            return settled(self, &self.chain()?, |chain| {
+                let mut report = PruneReport::default();
+                let plan = decide(self, chain, options)?;
+                report.before = usage(self, chain)?;
+                report.after = estimate(chain, &plan, report.before, monitor)?;
+                (report.kept, report.dropped) = (plan.kept, plan.dropped);
+                report.refusal = refusal.clone();
+                Ok(report)
+            });
+        }
+        let mut report = PruneReport::default();
+        // A policy that makes no sense is refused before anything is written.
+        options.zone.plan(&options.policy, &[], &BTreeMap::new(), options.clock.now())?;
+        // Nothing is written to one that went backwards.
+        self.chain()?;
+        let claim = Claim::take(self, PRUNE)?;
+        self.keep_twice()?;
+        let chain = self.chain()?;
+        if chain.segments().is_empty() {
+            return Ok(report);
+        }
+        claim.check_clock(self, options.clock.now())?;
+        report.before = usage(self, &chain)?;
+        sound(self, options, monitor)?;
+        let (plan, expired) = expire(self, claim, options)?;
+        (report.kept, report.dropped) = (plan.kept, plan.dropped);
+        Run { history: self, claim, expired, options, monitor }.reclaim(&mut report)?;
+        Ok(report)
     }
-    let mut report = PruneReport::default();
-    // A policy that makes no sense is refused before anything is written.
-    options.zone.plan(&options.policy, &[], &BTreeMap::new(), options.clock.now())?;
-    // Nothing is written to one that went backwards.
-    history.chain()?;
-    let claim = Claim::take(history, PRUNE)?;
-    history.keep_twice()?;
-    let chain = history.chain()?;
-    if chain.segments().is_empty() {
-        return Ok(report);
-    }
-    claim.check_clock(history, options.clock.now())?;
-    report.before = usage(history, &chain)?;
-    sound(history, options, monitor)?;
-    let (plan, expired) = expire(history, claim, options)?;
-    (report.kept, report.dropped) = (plan.kept, plan.dropped);
-    Run { history, claim, expired, options, monitor }.reclaim(&mut report)?;
-    Ok(report)
 }
 
 /// Why nothing may expire: the last verification failed.
@@ -210,7 +216,7 @@ fn sound(history: &History, options: &PruneOptions, monitor: &dyn Monitor) -> Re
     }
     let options =
         VerifyOptions { threads: 1, ..VerifyOptions::new(Level::Chain, std::env::temp_dir()) };
-    let report = verify(history, None, &options, monitor)?;
+    let report = history.verify(None, &options, monitor)?;
     for remark in few(report.remarks.iter().map(|f| format!("{}: {}", f.object, f.message))) {
         monitor.warn(&remark);
     }
@@ -369,6 +375,7 @@ fn estimate(chain: &Chain, plan: &Plan, before: Usage, monitor: &dyn Monitor) ->
 
 /// What a rewriting came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RewriteReport {
     /// Segments that are sealed under the newest key now.
     pub segments: u64,
@@ -379,38 +386,43 @@ pub struct RewriteReport {
     pub newest_left: bool,
 }
 
-/// Seals everything anew that is not under the repository's newest key, but for the newest segment.
-/// No commit goes.
-///
-/// # Errors
-/// [`ErrorKind::Damaged`] when something can't be read as it was stored; store errors.
-pub fn rewrite(history: &History, threads: usize, monitor: &dyn Monitor) -> Result<RewriteReport> {
-    history.chain()?;
-    let claim = Claim::take(history, PRUNE)?;
-    let newest_key = history.repository().newest_key()?.id;
-    let options = Options::new(Keep::All, threads);
-    let mut report = RewriteReport::default();
-    let chain = history.chain()?;
-    settled(history, &chain, |chain| {
-        let old: Vec<usize> = (0..chain.segments().len())
-            .filter(|at| chain.segments().get(*at).is_some_and(|s| s.has_other_keys(newest_key)))
-            .collect();
-        let end = chain.segments().len().saturating_sub(1);
-        let bytes = old.iter().filter_map(|at| chain.segments().get(*at)).map(|s| s.stored_len());
-        monitor.phase(Phase::Merge, Some(bytes.sum()));
-        for at in &old {
-            check_cancelled(monitor)?;
-            let Some(segment) = chain.segments().get(*at).filter(|_| *at < end) else {
-                report.newest_left = true;
-                continue;
-            };
-            merge(history, chain, *at..*at + 1, &claim, &options, monitor)?;
-            report.segments += 1;
-            report.bytes += segment.stored_len();
-        }
-        Ok(())
-    })?;
-    Ok(report)
+impl History {
+    /// Seals everything anew that is not under the repository's newest key, but for the newest
+    /// segment. No commit goes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] when something can't be read as it was stored; store errors.
+    pub fn rewrite(&self, threads: usize, monitor: &dyn Monitor) -> Result<RewriteReport> {
+        self.chain()?;
+        let claim = Claim::take(self, PRUNE)?;
+        let newest_key = self.repository().newest_key()?.id;
+        let options = Options::new(Keep::All, threads);
+        let mut report = RewriteReport::default();
+        let chain = self.chain()?;
+        settled(self, &chain, |chain| {
+            let old: Vec<usize> = (0..chain.segments().len())
+                .filter(|at| {
+                    chain.segments().get(*at).is_some_and(|s| s.has_other_keys(newest_key))
+                })
+                .collect();
+            let end = chain.segments().len().saturating_sub(1);
+            let bytes =
+                old.iter().filter_map(|at| chain.segments().get(*at)).map(|s| s.stored_len());
+            monitor.phase(Phase::Merge, Some(bytes.sum()));
+            for at in &old {
+                check_cancelled(monitor)?;
+                let Some(segment) = chain.segments().get(*at).filter(|_| *at < end) else {
+                    report.newest_left = true;
+                    continue;
+                };
+                merge(self, chain, *at..*at + 1, &claim, &options, monitor)?;
+                report.segments += 1;
+                report.bytes += segment.stored_len();
+            }
+            Ok(())
+        })?;
+        Ok(report)
+    }
 }
 
 struct Run<'a> {
@@ -455,9 +467,10 @@ impl Run<'_> {
         check_cancelled(self.monitor)?;
         let now = self.options.clock.now();
         let garbage = collect::find(self.history, &chain, self.claim, now, self.options.grace)?;
-        report.waiting = garbage.waiting;
+        report.waiting_bytes = garbage.waiting;
         let collected = garbage.delete(self.history)?;
-        report.deleted = (collected.objects, collected.bytes);
+        report.deleted_objects = collected.objects;
+        report.deleted_bytes = collected.bytes;
         self.history.repository().store().sweep(now.before(collect::ORPHANS))?;
         report.after = usage(self.history, &chain)?;
         Ok(())
@@ -496,7 +509,7 @@ impl Run<'_> {
             check_cancelled(self.monitor)?;
             let merged = merge(self.history, &settled, range, &self.claim, &options, self.monitor)?;
             report.merges += 1;
-            report.copied += merged.copied;
+            report.copied_bytes += merged.copied;
         }
         self.history.chain()
     }

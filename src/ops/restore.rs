@@ -22,12 +22,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use self::target::Target;
+use derive_setters::Setters;
+
 use crate::codec::batch::{DataSeal, Decoder};
 use crate::codec::digest::PageHasher;
 use crate::codec::pool;
 use crate::count::bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::finding::few;
+use crate::ops::point::RestorePoint;
 use crate::ops::scratch::Scratch;
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::{Chain, Commit, Segment, settled};
@@ -49,7 +52,9 @@ pub enum Check {
 }
 
 /// How to restore.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
+#[setters(strip_option)]
+#[non_exhaustive]
 pub struct RestoreOptions {
     /// Replace an existing target.
     pub force: bool,
@@ -68,40 +73,41 @@ impl Default for RestoreOptions {
 /// How many bytes may be written before the disk is told to begin.
 const WRITEBACK: u64 = 16 * 1024 * 1024;
 
-/// Restores a commit to a file.
-///
-/// # Errors
-/// [`ErrorKind::Refused`] when the target exists, [`ErrorKind::NoSpace`] before anything is written
-/// when it won't fit, [`ErrorKind::Damaged`] naming the object when the repository is damaged,
-/// [`ErrorKind::Busy`] when the target is open elsewhere; store errors.
-///
-/// # Durability
-/// When this returns, the file is durable under its name.
-pub fn restore(
-    history: &History,
-    chain: &Chain,
-    commit: &Commit,
-    target: &Path,
-    options: &RestoreOptions,
-    monitor: &dyn Monitor,
-) -> Result<()> {
-    let target = Target::at(target, options.force)?;
-    target.check_outside(history.repository())?;
-    let scratch = Scratch::beside(target.path())?;
-    check_space(scratch.path(), commit)?;
-    let write = |chain: &Chain| {
-        let commit = still(chain, commit)?;
-        write_pages(history, chain, &commit, scratch.file(), options.threads, monitor)
-    };
-    match settled(history, chain, write) {
-        Err(e) if e.kind() == ErrorKind::Damaged => around(history, e, write, monitor)?,
-        done => done?,
+impl RestorePoint {
+    /// Restores it to a file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] when the target exists, [`ErrorKind::NoSpace`] before anything is
+    /// written when it won't fit, [`ErrorKind::Damaged`] naming the object when the repository is
+    /// damaged, [`ErrorKind::Busy`] when the target is open elsewhere; store errors.
+    ///
+    /// # Durability
+    /// When this returns, the file is durable under its name.
+    pub fn restore(
+        &self,
+        target: &Path,
+        options: &RestoreOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<()> {
+        let Self { history, chain, commit } = self;
+        let target = Target::at(target, options.force)?;
+        target.check_outside(history.repository())?;
+        let scratch = Scratch::beside(target.path())?;
+        check_space(scratch.path(), commit)?;
+        let write = |chain: &Chain| {
+            let commit = still(chain, commit)?;
+            write_pages(history, chain, &commit, scratch.file(), options.threads, monitor)
+        };
+        match settled(history, chain, write) {
+            Err(e) if e.kind() == ErrorKind::Damaged => around(history, e, write, monitor)?,
+            done => done?,
+        }
+        sync(&scratch, monitor)?;
+        let name = format!("{}@seq:{}", history.name(), commit.seq);
+        check(&scratch, &name, options.check, monitor)?;
+        check_cancelled(monitor)?;
+        target.take(scratch, monitor)
     }
-    sync(&scratch, monitor)?;
-    let name = format!("{}@seq:{}", history.name(), commit.seq);
-    check(&scratch, &name, options.check, monitor)?;
-    check_cancelled(monitor)?;
-    target.take(scratch, monitor)
 }
 
 /// Does something that came upon damage once more, without the damaged merged segments: what they

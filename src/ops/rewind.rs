@@ -15,12 +15,15 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
+use derive_setters::Setters;
 use rusqlite::Connection;
 
 use crate::codec::pool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::SnapshotKind;
+use crate::ops::backup::BackupOptions;
 use crate::ops::difference::{self, Difference};
+use crate::ops::point::RestorePoint;
 use crate::ops::restore::{Check, check, check_space, still, sync, write_pages};
 use crate::ops::scratch::Scratch;
 use crate::progress::{Monitor, Phase, check_cancelled};
@@ -36,24 +39,35 @@ use crate::sqlite::source::Source;
 use crate::types::{PageNo, Seq};
 
 /// How to rewind.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
+#[setters(strip_option)]
+#[non_exhaustive]
 pub struct RewindOptions {
     /// What SQLite is asked about the restored image before it is installed.
     pub check: Check,
     /// Worker threads.
     pub threads: usize,
     /// The label of the state before; one that names the target if `None`.
+    #[setters(into)]
     pub label: Option<String>,
+    /// Go on although a follower of another machine, account or container seems to be at work.
+    pub takeover: bool,
 }
 
 impl Default for RewindOptions {
     fn default() -> Self {
-        Self { check: Check::default(), threads: pool::default_threads(), label: None }
+        Self {
+            check: Check::default(),
+            threads: pool::default_threads(),
+            label: None,
+            takeover: false,
+        }
     }
 }
 
 /// What a rewind came to.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Rewound {
     /// The commit whose content is back.
     pub to: Seq,
@@ -84,7 +98,7 @@ pub type Capture<'c> = &'c mut dyn FnMut(Duration) -> Result<Seq>;
 /// # Durability
 /// When this returns, the state before, its label and the rewound state are durable in the
 /// repository.
-pub fn rewind(
+pub fn rewind_capturing(
     history: &History,
     path: &Path,
     to: Seq,
@@ -203,24 +217,54 @@ pub(crate) fn scratch(
     Ok(scratch)
 }
 
-/// What a rewind would change, without changing anything.
-///
-/// # Errors
-/// As [`rewind`], but for locks, which it needs none of.
-pub fn preview(
-    history: &History,
-    path: &Path,
-    to: Seq,
-    options: &RewindOptions,
-    monitor: &dyn Monitor,
-) -> Result<Difference> {
-    let chain = history.chain()?;
-    let scratch = scratch(history, &chain, path, to, options, monitor)?;
-    let mut source = Source::open(path)?;
-    let mut pin = source.pin()?;
-    let pages = differing_pages(&mut pin, scratch.file(), monitor)?;
-    let image = scratch.opened(Checker::open)?;
-    difference::compare(pin.connection(), image.connection(), &pages, monitor)
+impl RestorePoint {
+    /// Makes it the present content of the live database at a path, as one transaction, while the
+    /// application's connections stay open and see it next. What is there is captured and labelled
+    /// first, by a follower of this machine if one is at work, and rewinding to that undoes it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] when the page size differs and the database is in WAL mode, or the
+    /// encoding of text differs, or somebody has the database open under another name, or the
+    /// history is another database's; [`ErrorKind::Busy`] when its locks can't be had, or a
+    /// follower does not catch up; [`ErrorKind::Damaged`] when the commit can't be restored or is
+    /// not sound. After an error the database is as it was.
+    ///
+    /// # Durability
+    /// When this returns, the state before, its label and the rewound state are durable in the
+    /// repository.
+    pub fn rewind(
+        &self,
+        database: &Path,
+        options: &RewindOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<Rewound> {
+        let history = &self.history;
+        let mut capture = |patience| {
+            let name = Some(history.name().to_owned());
+            let takeover = options.takeover;
+            let options = BackupOptions { name, patience, takeover, ..BackupOptions::default() };
+            history.repository().backup(database, &options, monitor).map(|report| report.seq)
+        };
+        rewind_capturing(history, database, self.seq(), options, &mut capture, monitor)
+    }
+
+    /// What a rewind would change, without changing anything.
+    ///
+    /// # Errors
+    /// As [`RestorePoint::rewind`], but for locks, which it needs none of.
+    pub fn preview_rewind(
+        &self,
+        database: &Path,
+        options: &RewindOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<Difference> {
+        let scratch = scratch(&self.history, &self.chain, database, self.seq(), options, monitor)?;
+        let mut source = Source::open(database)?;
+        let mut pin = source.pin()?;
+        let pages = differing_pages(&mut pin, scratch.file(), monitor)?;
+        let image = scratch.opened(Checker::open)?;
+        difference::compare(pin.connection(), image.connection(), &pages, monitor)
+    }
 }
 
 /// The pages that differ between what a pin sees and an image file.

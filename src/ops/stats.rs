@@ -33,6 +33,7 @@ use std::path::PathBuf;
 
 use changes::Changes;
 use chrono::{Datelike, Days, NaiveDate};
+use derive_setters::Setters;
 
 use crate::codec::pool::default_threads;
 use crate::count::{number, part};
@@ -54,7 +55,9 @@ const DAY: i64 = 24 * 3600 * 1_000_000;
 const STEP: u64 = 1 << 16;
 
 /// What to find out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
+#[setters(strip_option)]
+#[non_exhaustive]
 pub struct StatsOptions {
     /// The length of periods; `None` for one that fits the history.
     pub by: Option<By>,
@@ -64,6 +67,7 @@ pub struct StatsOptions {
     pub policy: Option<Policy>,
     /// Where to restore the newest commit to, for finding out which tables its pages belong to;
     /// `None` leaves tables out.
+    #[setters(into)]
     pub tables: Option<PathBuf>,
     /// Worker threads.
     pub threads: usize,
@@ -128,6 +132,7 @@ impl By {
 
 /// What a stretch of time added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Period {
     /// Its first day; `None` for commits whose time is beyond the calendar.
     pub start: Option<NaiveDate>,
@@ -189,6 +194,7 @@ impl Age {
 
 /// How much changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Change {
     /// Changes, as the module counts them.
     pub changes: u64,
@@ -211,6 +217,7 @@ impl Change {
 
 /// Bytes of all objects of a history, by what they are for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Storage {
     /// Bytes of the stored page versions before they were compressed and sealed.
     pub plain: u64,
@@ -253,6 +260,7 @@ impl Storage {
 
 /// What a history costs.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Stats {
     /// Restore points.
     pub commits: u64,
@@ -278,15 +286,17 @@ pub struct Stats {
     pub tables: Option<Tables>,
 }
 
-/// Finds out what a history costs.
-///
-/// # Errors
-/// [`ErrorKind::Refused`] and [`ErrorKind::Usage`] for a policy that keeps nothing or makes no
-/// sense; [`ErrorKind::Damaged`] when an object can't be opened; [`ErrorKind::NoSpace`] when the
-/// newest commit does not fit into the scratch folder; store errors.
-pub fn stats(history: &History, options: &StatsOptions, monitor: &dyn Monitor) -> Result<Stats> {
-    // A merge may replace what is looked at.
-    settled(history, &history.chain()?, |chain| stats_of(history, chain, options, monitor))
+impl History {
+    /// Finds out what a history costs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] and [`ErrorKind::Usage`] for a policy that keeps nothing or makes no
+    /// sense; [`ErrorKind::Damaged`] when an object can't be opened; [`ErrorKind::NoSpace`] when
+    /// the newest commit does not fit into the scratch folder; store errors.
+    pub fn stats(&self, options: &StatsOptions, monitor: &dyn Monitor) -> Result<Stats> {
+        // A merge may replace what is looked at.
+        settled(self, &self.chain()?, |chain| stats_of(self, chain, options, monitor))
+    }
 }
 
 fn stats_of(

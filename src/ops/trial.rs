@@ -13,9 +13,10 @@ use crate::codec::batch::SelfCheck;
 use crate::error::Result;
 use crate::format::proof::Level;
 use crate::format::slot::KdfParams;
+use crate::ops::point::RestorePoint;
 use crate::ops::prune::PruneOptions;
-use crate::ops::restore::{Check, RestoreOptions, restore};
-use crate::ops::verify::{VerifyOptions, verify};
+use crate::ops::restore::{Check, RestoreOptions};
+use crate::ops::verify::VerifyOptions;
 use crate::policy::retention::{Policy, Zone};
 use crate::progress::Silent;
 use crate::repo::Repository;
@@ -134,7 +135,8 @@ impl Bench {
         let mut found = BTreeSet::new();
         for commit in chain.commits() {
             let target = self.dir.path().join("restored");
-            restore(&self.history, &chain, &commit, &target, &options, &Silent)
+            RestorePoint::of(&self.history, &chain, &commit)
+                .restore(&target, &options, &Silent)
                 .unwrap_or_else(|e| panic!("{what}: commit {}: {e:?}", commit.seq));
             let same = std::fs::read(&target).unwrap() == self.expected[&commit.seq];
             assert!(same, "{what}: commit {} has other bytes", commit.seq);
@@ -155,7 +157,7 @@ impl Bench {
 
     pub(super) fn verify(&self, what: &str) {
         let options = all_data(self.dir.path());
-        let report = verify(&self.history, None, &options, &Silent).unwrap();
+        let report = self.history.verify(None, &options, &Silent).unwrap();
         assert_eq!(report.findings, vec![], "{what}");
     }
 }

@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use derive_setters::Setters;
 use looked::{Looked, share};
 
 use crate::codec::batch::Decoder;
@@ -36,6 +37,7 @@ use crate::format::segment::Location;
 use crate::machine::host;
 use crate::ops::audit;
 use crate::ops::finding::Finding;
+use crate::ops::point::RestorePoint;
 use crate::ops::restore::{Opener, write_pages};
 use crate::ops::scratch::Scratch;
 use crate::ops::soundness::{Look, judge};
@@ -51,7 +53,9 @@ use crate::types::{Timestamp, random_bytes};
 const ATTEMPTS: usize = 10;
 
 /// What to verify.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
+#[setters(strip_option)]
+#[non_exhaustive]
 pub struct VerifyOptions {
     /// How deep to look.
     pub level: Level,
@@ -65,6 +69,7 @@ pub struct VerifyOptions {
     /// Worker threads.
     pub threads: usize,
     /// Where scratch restores go.
+    #[setters(into)]
     pub scratch: PathBuf,
     /// Whether the result is stored.
     pub store: bool,
@@ -87,6 +92,7 @@ impl VerifyOptions {
 
 /// What a verification found.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct VerifyReport {
     /// What is damaged, in the backup or in the database when it was captured; empty when nothing
     /// is.
@@ -102,8 +108,10 @@ pub struct VerifyReport {
     pub segments: usize,
     /// Commits on the chain.
     pub commits: usize,
-    /// Batches opened, and batches there are.
-    pub batches: (u64, u64),
+    /// Batches that were opened.
+    pub batches_opened: u64,
+    /// Batches there are.
+    pub batches: u64,
     /// Bytes of pages whose digests were compared.
     pub page_bytes: u64,
     /// Commits that were restored.
@@ -123,24 +131,27 @@ pub struct VerifyReport {
     pub described_once: bool,
 }
 
-/// Verifies a history. `commit` is the one to restore at level restore; the newest if `None`.
-///
-/// # Errors
-/// What keeps it from going on: store errors, a wrong assertion, a stop. Damage is no error but a
-/// finding.
-pub fn verify(
-    history: &History,
-    commit: Option<&Commit>,
-    options: &VerifyOptions,
-    monitor: &dyn Monitor,
-) -> Result<VerifyReport> {
-    let clock = Instant::now();
-    for _ in 0..ATTEMPTS {
-        if let Some(report) = verify_once(history, commit, options, monitor, clock)? {
-            return Ok(report);
+impl History {
+    /// Verifies it. `point` is what to restore at level restore; the newest if `None`.
+    ///
+    /// # Errors
+    /// What keeps it from going on: store errors, a wrong assertion, a stop. Damage is no error but
+    /// a finding.
+    pub fn verify(
+        &self,
+        point: Option<&RestorePoint>,
+        options: &VerifyOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<VerifyReport> {
+        let clock = Instant::now();
+        let commit = point.map(|point| &point.commit);
+        for _ in 0..ATTEMPTS {
+            if let Some(report) = verify_once(self, commit, options, monitor, clock)? {
+                return Ok(report);
+            }
         }
+        Err(replaced_too_fast(self, "verified"))
     }
-    Err(replaced_too_fast(history, "verified"))
 }
 
 /// Verifies the history as its chain is now; `None` if a merge replaced some of that meanwhile, so
@@ -200,7 +211,7 @@ fn verify_once(
                 }
                 report.findings.push(Finding::of(&e));
             }
-            proof.coverage_ppm = share(report.batches);
+            proof.coverage_ppm = share((report.batches_opened, report.batches));
             proof.page_bytes = report.page_bytes;
         }
         Level::Restore => {
@@ -317,7 +328,8 @@ impl Run<'_> {
                 Ok(())
             },
         )?;
-        report.batches = (opened.into_inner(), all);
+        report.batches_opened = opened.into_inner();
+        report.batches = all;
         report.page_bytes = bytes.into_inner();
         report.findings = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
         if report.findings.len() > before.len() {

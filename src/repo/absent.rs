@@ -216,6 +216,7 @@ impl Repository {
     ///
     /// # Errors
     /// Store errors.
+    #[doc(hidden)]
     pub fn census(&self) -> Result<Census> {
         let mut remembered = remembered(&self.state_dir());
         let Folders { histories, mut unreadable, bare, mut known } = self.folders()?;

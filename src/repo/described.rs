@@ -82,6 +82,7 @@ impl History {
     ///
     /// # Errors
     /// Store errors.
+    #[doc(hidden)]
     pub fn copies(&self) -> Result<Copies> {
         let mut copies = Copies::default();
         let names = self.names().abouts();

@@ -7,7 +7,7 @@ use crate::format::header::SealedPrefix;
 use crate::format::names::HistoryNames;
 use crate::format::record::Record;
 use crate::repo::repository::Repository;
-use crate::types::HistoryId;
+use crate::types::{HistoryId, Timestamp};
 
 /// The past of one database.
 #[derive(Clone, Debug)]
@@ -32,7 +32,18 @@ impl History {
         self.id
     }
 
-    /// What it says of itself.
+    /// When it began.
+    pub fn created(&self) -> Timestamp {
+        self.about.created
+    }
+
+    /// Where its database lay when it began.
+    pub fn source(&self) -> &str {
+        &self.about.source
+    }
+
+    /// What it says of itself, with the key of its page digests.
+    #[doc(hidden)]
     pub fn about(&self) -> &About {
         &self.about
     }

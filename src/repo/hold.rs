@@ -11,6 +11,7 @@ use crate::types::{Digest, HoldId, Seq, Timestamp};
 
 /// A hold on a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Hold {
     /// Its identity.
     pub id: HoldId,
@@ -28,6 +29,7 @@ pub struct Hold {
 
 impl Hold {
     /// Whether it was given to this commit, and not to another one of its number that was lost.
+    #[doc(hidden)]
     pub fn names(&self, commit: &Commit) -> bool {
         self.seq == commit.seq && self.digest.is_none_or(|digest| digest == commit.record.digest)
     }

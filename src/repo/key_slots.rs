@@ -14,6 +14,7 @@ use crate::types::SlotId;
 
 /// A slot, as a listing shows it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SlotInfo {
     /// The slot's identity.
     pub id: SlotId,

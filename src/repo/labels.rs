@@ -13,6 +13,7 @@ use crate::types::{Digest, Seq, SnapshotId, Timestamp};
 
 /// A label on a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Snapshot {
     /// Its identity.
     pub id: SnapshotId,
@@ -31,6 +32,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Whether it was given to this commit, and not to another one of its number that was lost.
+    #[doc(hidden)]
     pub fn names(&self, commit: &Commit) -> bool {
         self.seq == commit.seq && self.digest.is_none_or(|digest| digest == commit.record.digest)
     }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use super::keyring::{Keyring, Keys, Opened};
 use super::keys::Secret;
 use super::repository::{Inner, Repository};
-use super::{local, recover, slots};
+use super::{local, place, recover, slots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names;
 use crate::format::repository::RepositoryObject;
 use crate::format::slot::KdfParams;
-use crate::store::{Created, Store};
+use crate::store::{Created, Store, create_store, open_store};
 use crate::types::{RepositoryId, Timestamp};
 
 impl Repository {
@@ -68,6 +68,37 @@ impl Repository {
         local::check_folder(&state_dir.join(id.to_string()))?;
         let keys = Keys::new(secret, opened);
         Ok(Self(Arc::new(Inner { store, id, created, keys, state_dir })))
+    }
+
+    /// Opens the repository at a location; creates it if there is none, and none was there when
+    /// this machine last looked.
+    ///
+    /// # Errors
+    /// As [`Repository::open`] and [`Repository::init`]; [`ErrorKind::Refused`] when a repository
+    /// was there before and is gone: its disk may not be mounted.
+    ///
+    /// # Durability
+    /// As [`Repository::init`].
+    pub fn open_or_create(location: &str, secret: &Secret, state_dir: PathBuf) -> Result<Self> {
+        let opened =
+            open_store(location).and_then(|store| Self::open(store, secret, state_dir.clone()));
+        match opened {
+            Err(e) if e.kind() == ErrorKind::NoRepository => {}
+            opened => return opened,
+        }
+        if let Some(before) = place::expected(&state_dir, location) {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                format!("the repository {before} was here, and is gone"),
+            )
+            .with_object(location)
+            .with_hint("is its disk mounted? `Repository::init` begins another one here"));
+        }
+        let store = create_store(location)?;
+        let keys = [(secret, "first key")];
+        let repository = Self::init(store, &keys, KdfParams::default(), state_dir)?;
+        place::check_place(&repository);
+        Ok(repository)
     }
 
     /// The same repository, opened once more with the keys that there are now.

@@ -6,7 +6,7 @@
 //! Invariant: a cache, like all local state; without it nothing is noticed, and nothing else is
 //! lost.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
 use serde::{Deserialize, Serialize};
@@ -54,9 +54,25 @@ impl fmt::Display for Replaced {
 /// The canonical place of a repository in a folder, and the file that remembers it.
 fn place(repository: &Repository) -> Option<(String, PathBuf)> {
     let place = fs::canonicalize(repository.store().location()).ok()?;
-    let digest = Digest(first_half(blake3::hash(place.as_os_str().as_encoded_bytes())));
-    let file = repository.0.state_dir.join("places").join(digest.to_string());
+    let file = file_of(&repository.0.state_dir, &place);
     Some((place.to_string_lossy().into_owned(), file))
+}
+
+fn file_of(state_dir: &Path, place: &Path) -> PathBuf {
+    let digest = Digest(first_half(blake3::hash(place.as_os_str().as_encoded_bytes())));
+    state_dir.join("places").join(digest.to_string())
+}
+
+/// The repository that this machine knows at a location, at which there may be nothing now.
+pub(super) fn expected(state_dir: &Path, location: &str) -> Option<RepositoryId> {
+    let location = std::path::absolute(location).ok()?;
+    let place = fs::canonicalize(&location).or_else(|_| {
+        let (folder, name) = (location.parent(), location.file_name());
+        let (folder, name) = folder.zip(name).ok_or(io::ErrorKind::NotFound)?;
+        fs::canonicalize(folder).map(|folder| folder.join(name))
+    });
+    let bytes = local::read(&file_of(state_dir, &place.ok()?)).ok()?;
+    serde_json::from_slice::<Place>(&bytes).ok().map(|place| place.repository)
 }
 
 /// Whether another repository was at this one's place when this machine last looked. Remembers this

@@ -22,6 +22,7 @@ impl History {
     /// # Errors
     /// Store errors; [`ErrorKind::Damaged`] when the chain is broken, or ends earlier than it did
     /// when this machine last saw it.
+    #[doc(hidden)]
     pub fn chain(&self) -> Result<Chain> {
         self.as_seen(&|| Chain::load(self))
     }
@@ -33,6 +34,7 @@ impl History {
     /// # Errors
     /// Store errors; [`ErrorKind::Damaged`] when the history ends earlier than it did when this
     /// machine last saw it, and nothing tells that its newest segments are damaged.
+    #[doc(hidden)]
     pub fn readable_chain(&self) -> Result<Chain> {
         self.as_seen(&|| Chain::load_readable(self, &HashSet::new()))
     }

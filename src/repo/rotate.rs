@@ -74,6 +74,7 @@ struct Wrap<'a> {
 
 /// What a rotation did.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Rotated {
     /// The new master key.
     pub key: KeyId,

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pagekeep::capture::follow::FollowOptions;
-use pagekeep::ops::follow::{WatchOptions, follow};
-use pagekeep::progress::Silent;
-use pagekeep::repo::Repository;
-use pagekeep::repo::keys::Secret;
-use pagekeep::store::LocalStore;
+use pagekeep::internals::capture::follow::FollowOptions;
+use pagekeep::internals::ops::follow::WatchOptions;
+use pagekeep::internals::progress::Silent;
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::store::LocalStore;
 use rusqlite::{Connection, ErrorCode, params};
 
 use crate::common::dice::Dice;
@@ -142,7 +142,7 @@ pub fn follower(dir: &Path, interval: u64) {
         ..WatchOptions::default()
     };
     let (_, follower) =
-        follow(&repository(dir), &dir.join("app.db"), options, Arc::new(Silent)).unwrap();
+        repository(dir).follow(&dir.join("app.db"), options, Arc::new(Silent)).unwrap();
     println!("\nready");
     for line in std::io::stdin().lock().lines() {
         match line.unwrap().as_str() {

@@ -6,18 +6,17 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use pagekeep::error::Error;
-use pagekeep::format::proof::{Level, Proof};
-use pagekeep::format::segment::SegmentKind;
-use pagekeep::ops::backup::{BackupOptions, backup};
-use pagekeep::ops::prune::prune;
-use pagekeep::progress::Silent;
-use pagekeep::repo::Repository;
-use pagekeep::repo::history::History;
-use pagekeep::repo::keys::Secret;
-use pagekeep::repo::term::newest_claim;
-use pagekeep::store::MemoryStore;
-use pagekeep::types::{Seq, Timestamp};
+use pagekeep::Error;
+use pagekeep::internals::format::proof::{Level, Proof};
+use pagekeep::internals::format::segment::SegmentKind;
+use pagekeep::internals::ops::backup::BackupOptions;
+use pagekeep::internals::progress::Silent;
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::history::History;
+use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::term::newest_claim;
+use pagekeep::internals::store::MemoryStore;
+use pagekeep::internals::types::{Seq, Timestamp};
 use rusqlite::Connection;
 
 use super::twins::{Twins, set};
@@ -162,9 +161,9 @@ fn build(secrets: &[(&Secret, &str)]) -> Option<Exhibit> {
         let mut commits = Vec::new();
         for step in 1..=3 {
             work(&db, name, step);
-            let label = (step < 3).then(|| format!("label {step}"));
-            let options = BackupOptions { label, ..Default::default() };
-            let report = backup(&repository, &path, &options, &Silent).unwrap();
+            let mut options = BackupOptions::default();
+            options.label = (step < 3).then(|| format!("label {step}"));
+            let report = repository.backup(&path, &options, &Silent).unwrap();
             assert_eq!(report.seq.0, step);
             commits.push(reference(&path));
             report.history.add_proof(&proof(step)).unwrap();
@@ -213,7 +212,7 @@ fn pruned(repository: &Repository, dir: &Path) -> Option<Vec<Vec<u8>>> {
     steps.push(both);
     twins.follow(repository, &steps).then_some(())?;
     let prune = |last: u32, grace: u64| {
-        prune(&history, &keep_last(last, Duration::from_secs(grace)), &Silent).unwrap()
+        history.prune(&keep_last(last, Duration::from_secs(grace)), &Silent).unwrap()
     };
     history.add_hold(Seq(6), "audit").unwrap();
     let mistake = history.add_hold(Seq(4), "mistake").unwrap();

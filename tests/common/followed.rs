@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pagekeep::capture::follow::{Event, FollowOptions, Follower, Listener};
-use pagekeep::ops::follow::{WatchOptions, follow};
-use pagekeep::progress::Monitor;
-use pagekeep::repo::Repository;
+use pagekeep::internals::capture::follow::{Event, FollowOptions, Follower, Listener};
+use pagekeep::internals::ops::follow::WatchOptions;
+use pagekeep::internals::progress::Monitor;
+use pagekeep::internals::repo::Repository;
 use rusqlite::Connection;
 
 /// How long anything may take before a test gives up.
@@ -58,6 +58,6 @@ pub fn at_once() -> FollowOptions {
 pub fn start(repository: &Repository, path: &Path, options: FollowOptions) -> (Follower, Arc<Ear>) {
     let ear = Arc::new(Ear::default());
     let options = WatchOptions { follow: options, ..WatchOptions::default() };
-    let (_, follower) = follow(repository, path, options, ear.clone()).unwrap();
+    let (_, follower) = repository.follow(path, options, ear.clone()).unwrap();
     (follower, ear)
 }

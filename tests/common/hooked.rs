@@ -1,14 +1,14 @@
 //! A store in front of another one that asks a hook, before each operation, what is to become of it: for tests that let
 //! something happen at the worst moment, or let operations fail while they say so. (To fail at operation *k* there is
-//! `pagekeep::store::FaultStore`.)
+//! `pagekeep::internals::store::FaultStore`.)
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use pagekeep::error::{Error, Result};
-use pagekeep::store::{Created, Entry, Store, Upload};
-use pagekeep::types::Timestamp;
+use pagekeep::internals::store::{Created, Entry, Store, Upload};
+use pagekeep::internals::types::Timestamp;
+use pagekeep::{Error, Result};
 
 /// An operation that a store is asked for. What is written to an upload under way, and its end, are none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

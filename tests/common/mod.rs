@@ -18,21 +18,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pagekeep::error::Result;
-use pagekeep::format::proof::Level;
-use pagekeep::format::slot::KdfParams;
-use pagekeep::ops::backup::{BackupOptions, BackupReport, backup};
-use pagekeep::ops::prune::PruneOptions;
-use pagekeep::ops::restore::{Check, RestoreOptions, restore};
-use pagekeep::ops::verify::{VerifyOptions, VerifyReport, verify};
-use pagekeep::policy::retention::{Policy, Zone};
-use pagekeep::progress::Silent;
-use pagekeep::repo::Repository;
-use pagekeep::repo::chain::Chain;
-use pagekeep::repo::history::History;
-use pagekeep::repo::keys::Secret;
-use pagekeep::store::{MemoryStore, Store};
-use pagekeep::types::Seq;
+use pagekeep::Result;
+use pagekeep::internals::format::proof::Level;
+use pagekeep::internals::format::slot::KdfParams;
+use pagekeep::internals::ops::backup::{BackupOptions, BackupReport};
+use pagekeep::internals::ops::point::RestorePoint;
+use pagekeep::internals::ops::prune::PruneOptions;
+use pagekeep::internals::ops::restore::{Check, RestoreOptions};
+use pagekeep::internals::ops::verify::{VerifyOptions, VerifyReport};
+use pagekeep::internals::policy::retention::{Policy, Zone};
+use pagekeep::internals::progress::Silent;
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::chain::Chain;
+use pagekeep::internals::repo::history::History;
+use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::store::{MemoryStore, Store};
+use pagekeep::internals::types::Seq;
 use rusqlite::Connection;
 
 /// A cost that tests can pay thousands of times.
@@ -71,7 +72,7 @@ impl Lab {
     }
 
     pub fn backup(&self, path: &Path) -> BackupReport {
-        backup(&self.repository, path, &BackupOptions::default(), &Silent).unwrap()
+        self.repository.backup(path, &BackupOptions::default(), &Silent).unwrap()
     }
 
     pub fn forget_state(&self) {
@@ -85,7 +86,11 @@ pub fn restored(history: &History, seq: u64, dir: &Path) -> Result<Vec<u8>> {
     let commit = chain.commit(Seq(seq)).expect("the commit is on the chain");
     let target = dir.join(format!("restored-{seq}.db"));
     let _ = std::fs::remove_file(&target);
-    restore(history, &chain, &commit, &target, &RestoreOptions::default(), &Silent)?;
+    RestorePoint::of(history, &chain, &commit).restore(
+        &target,
+        &RestoreOptions::default(),
+        &Silent,
+    )?;
     let bytes = std::fs::read(&target).unwrap();
     std::fs::remove_file(&target).unwrap();
     Ok(bytes)
@@ -142,8 +147,8 @@ impl Lab {
 pub fn restored_raw(history: &History, chain: &Chain, seq: u64, dir: &Path) -> Result<Vec<u8>> {
     let commit = chain.commit(Seq(seq)).expect("the commit is on the chain");
     let target = dir.join("restored.db");
-    let options = RestoreOptions { check: Check::None, threads: 1, ..Default::default() };
-    restore(history, chain, &commit, &target, &options, &Silent)?;
+    let options = RestoreOptions::default().check(Check::None).threads(1);
+    RestorePoint::of(history, chain, &commit).restore(&target, &options, &Silent)?;
     let bytes = std::fs::read(&target).unwrap();
     std::fs::remove_file(&target).unwrap();
     Ok(bytes)
@@ -166,14 +171,14 @@ pub fn come_back<'b>(
 
 /// Verifies all of a history.
 pub fn verify_all(history: &History, level: Level, scratch: &Path) -> Result<VerifyReport> {
-    let options = VerifyOptions { threads: 2, ..VerifyOptions::new(level, scratch) };
-    verify(history, None, &options, &Silent)
+    let options = VerifyOptions::new(level, scratch).threads(2);
+    history.verify(None, &options, &Silent)
 }
 
 /// A prune that keeps the newest commits, and for so long what was replaced.
 pub fn keep_last(last: u32, grace: Duration) -> PruneOptions {
     let policy = Policy { last, ..Policy::default() };
-    PruneOptions { grace, threads: 1, ..PruneOptions::new(policy, Zone::Utc) }
+    PruneOptions::new(policy, Zone::Utc).grace(grace).threads(1)
 }
 
 /// What SQLite thinks of a database.

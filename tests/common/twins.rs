@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pagekeep::capture::follow::FollowOptions;
-use pagekeep::ops::backup::{BackupOptions, BackupReport, backup};
-use pagekeep::ops::follow::{WatchOptions, follow};
-use pagekeep::progress::Silent;
-use pagekeep::repo::Repository;
+use pagekeep::internals::capture::follow::FollowOptions;
+use pagekeep::internals::ops::backup::{BackupOptions, BackupReport};
+use pagekeep::internals::ops::follow::WatchOptions;
+use pagekeep::internals::progress::Silent;
+use pagekeep::internals::repo::Repository;
 use rusqlite::Connection;
 
 use super::{noise, reference};
@@ -45,7 +45,7 @@ impl Twins {
 
     /// Backs up what was run: one commit, in a segment of its own.
     pub fn backup(&mut self, repository: &Repository) -> BackupReport {
-        let report = backup(repository, &self.path, &BackupOptions::default(), &Silent).unwrap();
+        let report = repository.backup(&self.path, &BackupOptions::default(), &Silent).unwrap();
         self.references.push(reference(&self.path));
         assert_eq!(report.seq.0, self.references.len() as u64, "every backup is a commit");
         report
@@ -57,8 +57,7 @@ impl Twins {
         let follow_options =
             FollowOptions { interval: Duration::from_secs(600), ..FollowOptions::default() };
         let options = WatchOptions { follow: follow_options, ..WatchOptions::default() };
-        let (history, follower) =
-            follow(repository, &self.path, options, Arc::new(Silent)).unwrap();
+        let (history, follower) = repository.follow(&self.path, options, Arc::new(Silent)).unwrap();
         follower.wait_durable(Duration::from_secs(60)).unwrap();
         // Without a pause, in which what there is would be published.
         steps.iter().for_each(|step| self.dbs[0].execute_batch(step).unwrap());

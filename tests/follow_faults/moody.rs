@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Condvar, Mutex};
 
-use pagekeep::error::{Error, ErrorKind};
-use pagekeep::store::Store;
+use pagekeep::internals::store::Store;
+use pagekeep::{Error, ErrorKind};
 
 use super::common::hooked::{Fate, Hooked, Op};
 

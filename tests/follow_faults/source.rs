@@ -1,6 +1,6 @@
 //! What may happen to a database while it is followed.
 
-use pagekeep::ops::follow::{WatchOptions, follow};
+use pagekeep::internals::ops::follow::WatchOptions;
 
 use super::common::integrity_check;
 use super::*;
@@ -138,7 +138,7 @@ fn a_database_that_somebody_has_for_himself_is_a_clear_error() {
     db.execute_batch("PRAGMA locking_mode=EXCLUSIVE; INSERT INTO t(x) VALUES(1)").unwrap();
     // POSIX locks do not hold off connections of the same process, but SQLite's own book-keeping does.
     let options = WatchOptions { follow: at_once(), ..WatchOptions::default() };
-    let started = follow(&scene.repository, &scene.path, options, Arc::new(Ear::default()));
+    let started = scene.repository.follow(&scene.path, options, Arc::new(Ear::default()));
     let error = started.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy, "{error:?}");
     assert!(error.hint().unwrap().contains("EXCLUSIVE"));

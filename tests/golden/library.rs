@@ -2,30 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use pagekeep::codec::batch::{Compression, DataSeal, Encoder, SelfCheck};
-use pagekeep::codec::digest::PageHasher;
-use pagekeep::codec::seal::{DataKind, SealKey, data_binding};
-use pagekeep::format::about::{About, DigestKey};
-use pagekeep::format::expiry::Expiry;
-use pagekeep::format::head::HeadRecord;
-use pagekeep::format::header::SPARSE;
-use pagekeep::format::hold::HoldRecord;
-use pagekeep::format::index::{BatchCodec, BatchRef, IndexBlock, IndexEntry};
-use pagekeep::format::names::{self, HistoryNames, LogName};
-use pagekeep::format::proof::{Level, Proof};
-use pagekeep::format::record::Record;
-use pagekeep::format::repository::RepositoryObject;
-use pagekeep::format::segment::{
+use pagekeep::internals::codec::batch::{Compression, DataSeal, Encoder, SelfCheck};
+use pagekeep::internals::codec::digest::PageHasher;
+use pagekeep::internals::codec::seal::{DataKind, SealKey, data_binding};
+use pagekeep::internals::format::about::{About, DigestKey};
+use pagekeep::internals::format::expiry::Expiry;
+use pagekeep::internals::format::head::HeadRecord;
+use pagekeep::internals::format::header::SPARSE;
+use pagekeep::internals::format::hold::HoldRecord;
+use pagekeep::internals::format::index::{BatchCodec, BatchRef, IndexBlock, IndexEntry};
+use pagekeep::internals::format::names::{self, HistoryNames, LogName};
+use pagekeep::internals::format::proof::{Level, Proof};
+use pagekeep::internals::format::record::Record;
+use pagekeep::internals::format::repository::RepositoryObject;
+use pagekeep::internals::format::segment::{
     BlockRef, CommitKind, CommitRecord, Location, Manifest, Origin, PartHeader, SegmentKind,
     SegmentRef,
 };
-use pagekeep::format::slot::{
+use pagekeep::internals::format::slot::{
     KdfParams, MasterKey, SecretKind, SlotFront, SlotObject, encode_keyring,
 };
-use pagekeep::format::snapshot::{SnapshotKind, SnapshotRecord};
-use pagekeep::format::writer::WriterClaim;
-use pagekeep::format::{Header, ObjectKind, SealedPrefix};
-use pagekeep::types::{
+use pagekeep::internals::format::snapshot::{SnapshotKind, SnapshotRecord};
+use pagekeep::internals::format::writer::WriterClaim;
+use pagekeep::internals::format::{Header, ObjectKind, SealedPrefix};
+use pagekeep::internals::types::{
     Digest, HistoryId, HoldId, KeyId, PageNo, PageSize, RepositoryId, SegmentId, Seq, SlotId,
     SnapshotId, Term, Timestamp, WriterToken,
 };

@@ -6,10 +6,10 @@ use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use pagekeep::format::names::HistoryNames;
-use pagekeep::repo::Repository;
-use pagekeep::repo::history::History;
-use pagekeep::repo::keys::Secret;
+use pagekeep::internals::format::names::HistoryNames;
+use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::history::History;
+use pagekeep::internals::repo::keys::Secret;
 
 use crate::Party;
 use crate::application;
@@ -181,7 +181,8 @@ impl Party<'_> {
 
 /// The history, by the library.
 fn history(site: &Site, place: Place, name: &str) -> History {
-    let store = pagekeep::store::open_store(site.path(place.repo()).to_str().unwrap()).unwrap();
+    let store =
+        pagekeep::internals::store::open_store(site.path(place.repo()).to_str().unwrap()).unwrap();
     let secret = Secret::read_key_file(&site.path(place.key())).unwrap();
     let repository = Repository::open(store, &secret, site.path("state-looks")).unwrap();
     repository.history(name).unwrap()

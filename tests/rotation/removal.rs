@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use pagekeep::error::{ErrorKind, Result};
-use pagekeep::types::SlotId;
+use pagekeep::internals::types::SlotId;
+use pagekeep::{ErrorKind, Result};
 
 use super::common::hooked::Hooked;
 use super::common::objects;

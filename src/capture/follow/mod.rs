@@ -59,6 +59,7 @@ impl Follower {
     /// [`ErrorKind::Refused`] when the SQLite library has a bug that can corrupt a WAL;
     /// [`ErrorKind::Source`] when the file is no readable database, [`ErrorKind::Busy`] when it is
     /// locked for good.
+    #[doc(hidden)]
     pub fn start(
         writer: Writer,
         path: &Path,

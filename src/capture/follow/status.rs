@@ -74,6 +74,7 @@ pub(crate) fn describe(error: &Error) -> String {
 
 /// How a follower stands.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Status {
     /// What it is doing.
     pub activity: Activity,

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::*;
 use crate::chance::Random;
 use crate::format::slot::KdfParams;
-use crate::ops::prune::prune;
 use crate::ops::trial::{Bench, FAULTS, HOUR};
 use crate::policy::retention::Policy;
 use crate::progress::Silent;
@@ -76,17 +75,17 @@ fn a_copy_has_what_the_original_had_whatever_becomes_of_that() {
             if random.below(2) == 0 {
                 let last = u32::try_from(random.below(4)).unwrap() + 1;
                 let policy = Policy { last, ..Policy::default() };
-                prune(&bench.history, &bench.options(policy), &Silent).unwrap();
+                bench.history.prune(&bench.options(policy), &Silent).unwrap();
             }
             let now = points(&bench.history);
             let behind = copied.last().copied().unwrap_or_default();
             let news: BTreeSet<Seq> = now.iter().copied().filter(|s| *s > behind).collect();
             let options = CopyOptions { threads: 1, ..CopyOptions::default() };
-            let report = copy(&bench.history, &other.repository(), &options, &Silent).unwrap();
+            let report = bench.history.copy_to(&other.repository(), &options, &Silent).unwrap();
             assert_eq!(report.commits, u64::try_from(news.len()).unwrap(), "{what}");
             copied.extend(news);
             assert_eq!(other.check(&mut bench, &what), copied, "{what}");
-            let again = copy(&bench.history, &other.repository(), &options, &Silent).unwrap();
+            let again = bench.history.copy_to(&other.repository(), &options, &Silent).unwrap();
             assert_eq!((again.commits, again.marks), (0, 0), "{what}");
             let labels = |history: &History| -> Vec<_> {
                 let all = history.snapshots().unwrap().into_iter();
@@ -110,7 +109,7 @@ fn a_copy_that_dies_at_any_operation_goes_on_where_it_was() {
     bench.history.add_hold(*wanted.first().unwrap(), "audit").unwrap();
     let options = CopyOptions { threads: 1, ..CopyOptions::default() };
     let run = |other: &Other, store: Arc<dyn Store>| {
-        other.open(store).and_then(|to| copy(&bench.history, &to, &options, &Silent))
+        other.open(store).and_then(|to| bench.history.copy_to(&to, &options, &Silent))
     };
     let other = Other::new();
     let counting = Arc::new(FaultStore::counting(Arc::new(other.store.clone())));
@@ -142,19 +141,19 @@ fn what_is_no_copy_is_left_alone() {
     bench.commit();
     let other = Other::new();
     let options = CopyOptions::default();
-    let error = copy(&bench.history, bench.history.repository(), &options, &Silent).unwrap_err();
+    let error = bench.history.copy_to(bench.history.repository(), &options, &Silent).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
     other.repository().create_history("app", "another").unwrap();
-    let error = copy(&bench.history, &other.repository(), &options, &Silent).unwrap_err();
+    let error = bench.history.copy_to(&other.repository(), &options, &Silent).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
     // Somebody wrote to the copy.
     let other = Other::new();
-    copy(&bench.history, &other.repository(), &options, &Silent).unwrap();
+    bench.history.copy_to(&other.repository(), &options, &Silent).unwrap();
     let original =
         std::mem::replace(&mut bench.history, other.repository().history("app").unwrap());
     bench.app.execute_batch("INSERT INTO t(x) VALUES('mine')").unwrap();
     bench.capture();
     bench.history = original;
-    let error = copy(&bench.history, &other.repository(), &options, &Silent).unwrap_err();
+    let error = bench.history.copy_to(&other.repository(), &options, &Silent).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
 }

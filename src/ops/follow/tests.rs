@@ -52,7 +52,7 @@ impl Pair {
         let mut follow_options = FollowOptions { interval: Duration::ZERO, ..Default::default() };
         follow_options.capture.clock = clock(&self.time);
         let options = WatchOptions { adopt: true, follow: follow_options, ..Default::default() };
-        let (history, follower) = follow(&repository, &path, options, Arc::new(Silent))?;
+        let (history, follower) = repository.follow(&path, options, Arc::new(Silent))?;
         follower.wait_durable(PATIENCE)?;
         Ok((history, follower))
     }

@@ -12,8 +12,9 @@ use rusqlite::Connection;
 use super::{Site, aftermath, cases, reopen};
 use crate::capture::follow::{FollowOptions, Follower};
 use crate::chance::Random;
-use crate::ops::follow::{WatchOptions, follow};
-use crate::ops::restore::{Check, RestoreOptions, restore};
+use crate::ops::follow::WatchOptions;
+use crate::ops::point::RestorePoint;
+use crate::ops::restore::{Check, RestoreOptions};
 use crate::progress::Silent;
 use crate::repo::Repository;
 use crate::store::journal::{Files, files, lay_out};
@@ -51,7 +52,7 @@ fn begin(repository: &Repository, path: &Path) -> Follower {
         follow: follow_options,
         ..WatchOptions::default()
     };
-    follow(repository, path, options, Arc::new(Silent)).unwrap().1
+    repository.follow(path, options, Arc::new(Silent)).unwrap().1
 }
 
 /// The database's files as they are at this moment, copied by another process: closing a file of
@@ -110,7 +111,7 @@ fn restored(repository: &Repository, seq: Seq, dir: &Path) -> Vec<u8> {
     let commit = chain.commit(seq).unwrap_or_else(|| panic!("commit {seq} is gone"));
     let target = dir.join("restored");
     let options = RestoreOptions { check: Check::None, threads: 1, force: false };
-    restore(&history, &chain, &commit, &target, &options, &Silent).unwrap();
+    RestorePoint::of(&history, &chain, &commit).restore(&target, &options, &Silent).unwrap();
     let bytes = std::fs::read(&target).unwrap();
     std::fs::remove_file(target).unwrap();
     bytes

@@ -123,10 +123,10 @@ fn exactly_what_was_promised_remains() {
             let expected = decide(&bench.history, &chain, &options).unwrap();
             let dry = PruneOptions { dry_run: true, ..options.clone() };
             let before = Store::list(&bench.store, "histories/").unwrap();
-            let guess = prune(&bench.history, &dry, &Silent).unwrap();
+            let guess = bench.history.prune(&dry, &Silent).unwrap();
             assert_eq!(Store::list(&bench.store, "histories/").unwrap(), before);
             assert_eq!(guess.kept, expected.kept, "{what}");
-            let report = prune(&bench.history, &options, &Silent).unwrap();
+            let report = bench.history.prune(&options, &Silent).unwrap();
             assert_eq!((&report.kept, &report.dropped), (&expected.kept, &expected.dropped));
             dropped += report.dropped.len();
             merges += report.merges;
@@ -134,8 +134,8 @@ fn exactly_what_was_promised_remains() {
             assert_eq!(bench.check(&what), kept, "{what}");
             // Again: nothing to do, and nothing left over.
             bench.pass(1);
-            let again = prune(&bench.history, &bench.options(policy.clone()), &Silent).unwrap();
-            assert_eq!((again.dropped.len(), again.waiting), (0, 0), "{what}");
+            let again = bench.history.prune(&bench.options(policy.clone()), &Silent).unwrap();
+            assert_eq!((again.dropped.len(), again.waiting_bytes), (0, 0), "{what}");
             assert_eq!(bench.check(&what), kept, "{what}, again");
             assert_eq!(bench.history.chain().unwrap().strays(), 0, "{what}");
         }
@@ -167,7 +167,7 @@ fn a_merged_segment_of_which_more_expires_is_rewritten() {
             .collect();
         for hold in &holds {
             let options = bench.options(Policy { last: 1, ..Policy::default() });
-            prune(&bench.history, &options, &Silent).unwrap();
+            bench.history.prune(&options, &Silent).unwrap();
             bench.check(&format!("seed {seed}"));
             // All that is worth reclaiming was reclaimed.
             let chain = bench.history.chain().unwrap();
@@ -202,7 +202,7 @@ fn a_prune_that_dies_at_any_operation_loses_nothing_and_the_next_completes_it() 
         let store = Arc::new(FaultStore::new(Arc::new(bench.store.clone()), at, fault));
         let outcome = bench
             .through(store.clone())
-            .and_then(|history| prune(&history, &bench.options(policy.clone()), &Silent));
+            .and_then(|history| history.prune(&bench.options(policy.clone()), &Silent));
         (bench, kept, outcome, store.operations())
     };
     let (bench, kept, outcome, operations) = scene(None);
@@ -217,7 +217,9 @@ fn a_prune_that_dies_at_any_operation_loses_nothing_and_the_next_completes_it() 
         let there = bench.check(&what);
         assert!(kept.is_subset(&there), "{what}: {there:?} lacks some of {kept:?}");
         bench.pass(1);
-        prune(&bench.history, &bench.options(policy.clone()), &Silent)
+        bench
+            .history
+            .prune(&bench.options(policy.clone()), &Silent)
             .unwrap_or_else(|e| panic!("{what}: {e:?}"));
         assert_eq!(bench.check(&what), kept, "{what}");
         // What no segment names goes once it can't be of one that is being written.
@@ -226,7 +228,7 @@ fn a_prune_that_dies_at_any_operation_loses_nothing_and_the_next_completes_it() 
             policy: Policy { last: 1000, ..Policy::default() },
             ..bench.options(policy.clone())
         };
-        prune(&bench.history, &options, &Silent).unwrap();
+        bench.history.prune(&options, &Silent).unwrap();
         assert_eq!(bench.check(&what), kept, "{what}");
         bench.no_orphans(&what);
         bench.verify(&what);
@@ -254,7 +256,7 @@ fn what_is_held_while_a_prune_decides_does_not_expire() {
     assert_eq!(bench.check("nothing expired").len(), 6);
     let policy = Policy { last: 1, ..Policy::default() };
     for round in 0..2 {
-        prune(&bench.history, &bench.options(policy.clone()), &Silent).unwrap();
+        bench.history.prune(&bench.options(policy.clone()), &Silent).unwrap();
         assert_eq!(bench.check("pruned"), BTreeSet::from([Seq(2), Seq(6)]), "round {round}");
         bench.pass(1);
     }
@@ -281,11 +283,11 @@ fn a_batch_that_was_damaged_is_not_passed_on() {
     bytes[at] ^= 1;
     bench.store.damage(&part, &bytes);
     let options = bench.options(Policy { last: 1, ..Policy::default() });
-    let error = prune(&bench.history, &options, &Silent).unwrap_err();
+    let error = bench.history.prune(&options, &Silent).unwrap_err();
     assert_eq!((error.kind(), error.object()), (ErrorKind::Damaged, Some(&*part)), "{error:?}");
     assert!(bench.store.list(&bench.history.names().merged()).unwrap().is_empty());
     bench.store.damage(&part, &sound);
-    assert!(prune(&bench.history, &options, &Silent).unwrap().copied > 0);
+    assert!(bench.history.prune(&options, &Silent).unwrap().copied_bytes > 0);
     assert_eq!(bench.check("mended").len(), 1);
 }
 
@@ -311,7 +313,7 @@ fn of_a_commit_that_is_proven_every_night_only_the_newest_proofs_stay() {
             host: String::new(),
         };
         bench.history.add_proof(&proof).unwrap();
-        prune(&bench.history, &options, &Silent).unwrap();
+        bench.history.prune(&options, &Silent).unwrap();
         let proofs = bench.history.proofs().unwrap();
         assert!(proofs.len() <= 16 && proofs.contains(&proof), "night {night}: {}", proofs.len());
         let restored = proofs.iter().filter(|p| p.level == Level::Restore).map(|p| p.started);
@@ -346,14 +348,14 @@ fn what_a_verification_found_is_not_forgotten_for_one_that_looks_at_less() {
     let options = bench.options(Policy { last: 1, ..Policy::default() });
     prove(1, Level::Data, Some("a batch"));
     prove(2, Level::Chain, None);
-    let e = prune(&bench.history, &options, &Silent).unwrap_err();
+    let e = bench.history.prune(&options, &Silent).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Refused, "{e:?}");
     // One commit is less than all.
     prove(3, Level::Restore, None);
-    let e = prune(&bench.history, &options, &Silent).unwrap_err();
+    let e = bench.history.prune(&options, &Silent).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Refused, "{e:?}");
     prove(4, Level::Data, None);
-    assert_eq!(prune(&bench.history, &options, &Silent).unwrap().dropped.len(), 2);
+    assert_eq!(bench.history.prune(&options, &Silent).unwrap().dropped.len(), 2);
 }
 
 #[test]
@@ -379,12 +381,12 @@ fn what_older_versions_stored_of_data_holds_up_no_prune() {
     };
     prove("app@seq:1: foreign_key_check: row 1 of k refers to nothing in p");
     prove("app@seq:1: assertion: `SELECT 0` answers 0");
-    prune(&bench.history, &options, &Silent).unwrap();
+    bench.history.prune(&options, &Silent).unwrap();
     // Of another history's name, or of another kind, it is damage.
     prove("other@seq:1: assertion: `SELECT 0` answers 0");
-    let e = prune(&bench.history, &options, &Silent).unwrap_err();
+    let e = bench.history.prune(&options, &Silent).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Refused, "{e:?}");
-    prune(&bench.history, &PruneOptions { in_doubt: true, ..options }, &Silent).unwrap();
+    bench.history.prune(&PruneOptions { in_doubt: true, ..options }, &Silent).unwrap();
 }
 
 #[test]

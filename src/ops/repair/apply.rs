@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::plan::Plan;
+use super::plan::RepairPlan;
 use super::report::{Action, Fault, RepairOptions};
 use crate::capture::commit::{CaptureOptions, capture};
 use crate::error::{Error, ErrorKind, Result};
@@ -36,7 +36,7 @@ use crate::repo::{quarantine, rollback, seen, standing};
 use crate::sqlite::source::Source;
 use crate::types::{SegmentId, Seq};
 
-impl Plan {
+impl RepairPlan {
     /// Does it. Answers the commit that the live database became, if it is given.
     ///
     /// # Errors
@@ -48,11 +48,11 @@ impl Plan {
     /// When this returns, what was done is durable.
     pub fn apply(
         &self,
-        history: &History,
         database: Option<&Path>,
         options: &RepairOptions,
         monitor: &dyn Monitor,
     ) -> Result<Option<Seq>> {
+        let history = &self.history;
         if self.report.set_back {
             rollback::check(history, &self.chain, seen::read(history).as_ref())?;
         }
@@ -107,7 +107,7 @@ impl Plan {
 
 struct Run<'a> {
     history: &'a History,
-    plan: &'a Plan,
+    plan: &'a RepairPlan,
     options: &'a RepairOptions,
     monitor: &'a dyn Monitor,
 }

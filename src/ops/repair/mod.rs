@@ -17,8 +17,8 @@
 //! With the live database at hand its present state becomes a commit, a base if pages of the newest
 //! commit are lost, so the history goes on whole from there.
 //!
-//! First a [`Plan`] is made, which says all of that and changes nothing (`plan`); then it may be
-//! applied (`apply`).
+//! First a [`RepairPlan`] is made, which says all of that and changes nothing (`plan`); then it may
+//! be applied (`apply`).
 //!
 //! Invariants:
 //! - The smallest explanation counts, and the newest suspect is to blame first: nothing expires
@@ -45,32 +45,34 @@ pub use crate::format::names::QUARANTINE;
 use crate::progress::Monitor;
 use crate::repo::history::History;
 
-pub use plan::{Plan, survey};
+pub use plan::RepairPlan;
 pub use report::{Action, Fault, RepairOptions, RepairReport};
 
-/// Repairs a history, or says how. `database` is the live database, if it is there.
-///
-/// # Errors
-/// Store errors; [`crate::ErrorKind::TooNew`] when a newer version wrote to the history: that one
-/// has to repair it; [`crate::ErrorKind::Damaged`] when the history went backwards, or when what
-/// has the name of a segment is no file; [`crate::ErrorKind::Busy`] when a process of this machine
-/// writes to the history.
-///
-/// # Durability
-/// When this returns, what was done is durable.
-pub fn repair(
-    history: &History,
-    database: Option<&Path>,
-    options: &RepairOptions,
-    monitor: &dyn Monitor,
-) -> Result<RepairReport> {
-    let plan = survey(history, options, monitor)?;
-    let mut report = plan.report.clone();
-    if options.apply {
-        report.healed = plan.apply(history, database, options, monitor)?;
-        report.restorable.extend(report.healed);
+impl History {
+    /// Repairs a history, or says how. `database` is the live database, if it is there.
+    ///
+    /// # Errors
+    /// Store errors; [`crate::ErrorKind::TooNew`] when a newer version wrote to the history: that
+    /// one has to repair it; [`crate::ErrorKind::Damaged`] when the history went backwards, or when
+    /// what has the name of a segment is no file; [`crate::ErrorKind::Busy`] when a process of this
+    /// machine writes to the history.
+    ///
+    /// # Durability
+    /// When this returns, what was done is durable.
+    pub fn repair(
+        &self,
+        database: Option<&Path>,
+        options: &RepairOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<RepairReport> {
+        let plan = self.plan_repair(options, monitor)?;
+        let mut report = plan.report.clone();
+        if options.apply {
+            report.healed = plan.apply(database, options, monitor)?;
+            report.restorable.extend(report.healed);
+        }
+        Ok(report)
     }
-    Ok(report)
 }
 
 #[cfg(test)]

@@ -21,7 +21,8 @@ use crate::types::{SegmentId, Seq};
 
 /// What is to be done about a history.
 #[derive(Debug)]
-pub struct Plan {
+pub struct RepairPlan {
+    pub(super) history: History,
     /// What was found.
     pub(super) report: RepairReport,
     /// The chain with its holes, as if the merged segments that give way were not there.
@@ -43,31 +44,37 @@ pub struct Plan {
     pub(super) copies: Copies,
 }
 
-impl Plan {
+impl RepairPlan {
     /// What was found, before anything is done about it.
     pub fn report(&self) -> &RepairReport {
         &self.report
     }
 }
 
-/// Finds out what is wrong with a history, and what can be done about it.
-///
-/// # Errors
-/// Store errors; [`ErrorKind::TooNew`] when a newer version wrote to the history: that one has to
-/// repair it; [`ErrorKind::Busy`] when a process of this machine writes to the history.
-pub fn survey(history: &History, options: &RepairOptions, monitor: &dyn Monitor) -> Result<Plan> {
-    // Whoever repairs holds the history like one who writes to it.
-    let _lock = state::StateDir::lock(history)?;
-    // What is to be moved needs its place.
-    history.repository().store().list_dirs(QUARANTINE)?;
-    let look = Survey { history, options, monitor };
-    let load = || Chain::load_readable(history, &HashSet::new());
-    let planned = until_still(history, load, |chain| {
-        let plan = look.plan(chain.clone())?;
-        let is_clean = plan.report.is_sound() && plan.away.is_empty();
-        Ok((plan, is_clean))
-    });
-    planned.map(|(_, plan)| plan)
+impl History {
+    /// Finds out what is wrong with a history, and what can be done about it.
+    ///
+    /// # Errors
+    /// Store errors; [`ErrorKind::TooNew`] when a newer version wrote to the history: that one has
+    /// to repair it; [`ErrorKind::Busy`] when a process of this machine writes to the history.
+    pub fn plan_repair(
+        &self,
+        options: &RepairOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<RepairPlan> {
+        // Whoever repairs holds the history like one who writes to it.
+        let _lock = state::StateDir::lock(self)?;
+        // What is to be moved needs its place.
+        self.repository().store().list_dirs(QUARANTINE)?;
+        let look = Survey { history: self, options, monitor };
+        let load = || Chain::load_readable(self, &HashSet::new());
+        let planned = until_still(self, load, |chain| {
+            let plan = look.plan(chain.clone())?;
+            let is_clean = plan.report.is_sound() && plan.away.is_empty();
+            Ok((plan, is_clean))
+        });
+        planned.map(|(_, plan)| plan)
+    }
 }
 
 /// Nothing is done to a history that a newer version wrote to.
@@ -89,7 +96,7 @@ struct Survey<'a> {
 }
 
 impl Survey<'_> {
-    fn plan(&self, chain: Chain) -> Result<Plan> {
+    fn plan(&self, chain: Chain) -> Result<RepairPlan> {
         let (look, history, monitor) = (self, self.history, self.monitor);
         let seen = seen::read(history);
         refuse_newer(chain.holes().iter().map(|hole| &hole.problem).chain(chain.bad_expiries()))?;
@@ -190,7 +197,18 @@ impl Survey<'_> {
             let is_front = |p: &Problem| to_replace.contains(&p.object);
             damage.iter().any(|p| is_front(p) && look.is_of(&newest, &p.object))
         });
-        Ok(Plan { report, chain, loss, lost, away, replaced, to_replace, behind_newest, copies })
+        Ok(RepairPlan {
+            history: self.history.clone(),
+            report,
+            chain,
+            loss,
+            lost,
+            away,
+            replaced,
+            to_replace,
+            behind_newest,
+            copies,
+        })
     }
 
     /// Nothing is given up because of what is no file, and can be moved by whoever put it there.

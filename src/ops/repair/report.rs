@@ -2,11 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use derive_setters::Setters;
+
+use crate::codec::pool::default_threads;
 use crate::repo::chain::Problem;
 use crate::types::{Clock, Seq};
 
 /// How to repair.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
+#[setters(strip_option)]
+#[non_exhaustive]
 pub struct RepairOptions {
     /// Do it, and not only say what would be done.
     pub apply: bool,
@@ -20,8 +25,16 @@ pub struct RepairOptions {
     pub clock: Clock,
 }
 
+impl Default for RepairOptions {
+    fn default() -> Self {
+        let threads = default_threads();
+        Self { apply: false, data: true, adopt: false, threads, clock: Clock::default() }
+    }
+}
+
 /// Something that is wrong, and what is done about it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct Fault {
     /// The object.
     pub object: String,
@@ -72,6 +85,7 @@ impl Action {
 
 /// What a repair found and did.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct RepairReport {
     /// What is wrong.
     pub faults: Vec<Fault>,

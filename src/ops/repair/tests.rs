@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::*;
 use crate::chance::Random;
 use crate::error::ErrorKind;
-use crate::ops::prune::{GRACE, PruneOptions, prune};
+use crate::ops::prune::{GRACE, PruneOptions};
 use crate::ops::trial::{Bench, FAULTS, HOUR};
 use crate::policy::retention::Policy;
 use crate::progress::Silent;
@@ -69,13 +69,17 @@ fn what_a_repair_says_remains_is_what_remains() {
             // Another machine, which has seen nothing of it.
             bench.history = bench.through(Arc::new(bench.store.clone())).unwrap();
             let before = bench.store.list("histories/").unwrap();
-            let dry = repair(&bench.history, None, &options(&bench, false), &Silent)
+            let dry = bench
+                .history
+                .repair(None, &options(&bench, false), &Silent)
                 .unwrap_or_else(|e| panic!("{what}: {e:?}"));
             assert_eq!(bench.store.list("histories/").unwrap(), before, "{what}");
             let path = bench.dir.path().join("app.db");
             let database = (way == 1).then_some(&*path);
             bench.pass(HOUR);
-            let done = repair(&bench.history, database, &options(&bench, true), &Silent)
+            let done = bench
+                .history
+                .repair(database, &options(&bench, true), &Silent)
                 .unwrap_or_else(|e| panic!("{what}: {e:?}"));
             assert_eq!((&done.faults, &done.lost), (&dry.faults, &dry.lost), "{what}");
             let mut expected: BTreeSet<Seq> = dry.restorable.clone();
@@ -102,7 +106,7 @@ fn what_a_repair_says_remains_is_what_remains() {
             bench.app.execute_batch("INSERT INTO t(x) VALUES('after')").unwrap();
             let next = bench.capture();
             assert!(bench.check(&what).contains(&next), "{what}");
-            let again = repair(&bench.history, None, &options(&bench, false), &Silent).unwrap();
+            let again = bench.history.repair(None, &options(&bench, false), &Silent).unwrap();
             assert!(again.is_sound(), "{what}: {again:?}");
         }
     }
@@ -115,11 +119,11 @@ fn a_history_that_went_backwards_is_taken_as_it_is_only_if_somebody_says_so() {
     let newest = bench.history.chain().unwrap().newest().unwrap().name().to_owned();
     bench.store.delete(&newest).unwrap();
     let objects = bench.store.list("histories/").unwrap();
-    let report = repair(&bench.history, None, &options(&bench, false), &Silent).unwrap();
+    let report = bench.history.repair(None, &options(&bench, false), &Silent).unwrap();
     // The state of this machine says more than the repository does.
     assert!(report.set_back && report.lost.is_empty(), "{report:?}");
     assert!(report.faults.iter().all(|f| f.action == Action::Leave), "{report:?}");
-    let e = repair(&bench.history, None, &options(&bench, true), &Silent).unwrap_err();
+    let e = bench.history.repair(None, &options(&bench, true), &Silent).unwrap_err();
     assert!(e.kind() == ErrorKind::Damaged && e.to_string().contains("went backwards"), "{e:?}");
     assert_eq!(bench.store.list("histories/").unwrap(), objects);
     assert!(bench.history.chain().unwrap_err().to_string().contains("went backwards"));
@@ -155,7 +159,7 @@ fn a_repair_that_dies_at_any_operation_is_finished_by_the_next() {
         let path = bench.dir.path().join("app.db");
         let ended = bench
             .through(store.clone())
-            .and_then(|history| repair(&history, Some(&path), &options(&bench, true), &Silent));
+            .and_then(|history| history.repair(Some(&path), &options(&bench, true), &Silent));
         (bench, ended, store.operations())
     };
     let (mut healthy, ended, operations) = scene(None);
@@ -172,7 +176,9 @@ fn a_repair_that_dies_at_any_operation_is_finished_by_the_next() {
         let (mut bench, _, _) = scene(Some((k, fault)));
         bench.history = bench.through(Arc::new(bench.store.clone())).unwrap();
         let path = bench.dir.path().join("app.db");
-        let done = repair(&bench.history, Some(&path), &options(&bench, true), &Silent)
+        let done = bench
+            .history
+            .repair(Some(&path), &options(&bench, true), &Silent)
             .unwrap_or_else(|e| panic!("{what}: {e:?}"));
         // Whichever of the two healed it, the newest commit is the live database.
         let chain = bench.history.chain().unwrap_or_else(|e| panic!("{what}: {e:?}"));
@@ -213,7 +219,7 @@ fn a_damaged_merge_gives_way_to_what_it_replaced_while_that_is_there() {
         }
         let policy = Policy { last: 12, ..Policy::default() };
         let prune_options = PruneOptions { grace: GRACE, ..bench.options(policy) };
-        assert!(prune(&bench.history, &prune_options, &Silent).unwrap().merges > 0);
+        assert!(bench.history.prune(&prune_options, &Silent).unwrap().merges > 0);
         let points = bench.check("pruned");
         let chain = bench.history.chain().unwrap();
         let merged: Vec<_> = chain.segments().iter().filter(|s| s.is_merged()).collect();
@@ -228,19 +234,19 @@ fn a_damaged_merge_gives_way_to_what_it_replaced_while_that_is_there() {
         bytes[at] ^= 1;
         bench.store.damage(&name, &bytes);
         let what = format!("{victim}: {name} at {at} of {}", bytes.len());
-        let dry = repair(&bench.history, None, &options(&bench, false), &Silent).unwrap();
+        let dry = bench.history.repair(None, &options(&bench, false), &Silent).unwrap();
         assert_eq!((&dry.lost, &dry.restorable), (&Vec::new(), &points), "{what}");
-        let done = repair(&bench.history, None, &options(&bench, true), &Silent).unwrap();
+        let done = bench.history.repair(None, &options(&bench, true), &Silent).unwrap();
         assert_eq!((&done.faults, &done.lost), (&dry.faults, &dry.lost), "{what}");
         assert_eq!(bench.check(&what), points, "{what}");
         bench.verify(&what);
-        let again = repair(&bench.history, None, &options(&bench, false), &Silent).unwrap();
+        let again = bench.history.repair(None, &options(&bench, false), &Silent).unwrap();
         assert!(again.is_sound(), "{what}: {again:?}");
         // Merged once more, and the originals gone: still all there.
         bench.pass(HOUR);
-        prune(&bench.history, &prune_options, &Silent).unwrap();
+        bench.history.prune(&prune_options, &Silent).unwrap();
         bench.pass(HOUR * 2);
-        prune(&bench.history, &prune_options, &Silent).unwrap();
+        bench.history.prune(&prune_options, &Silent).unwrap();
         assert_eq!(bench.check(&what), points, "{what}");
     }
 }
@@ -258,7 +264,7 @@ fn a_backup_after_a_repair_that_died_is_on_the_chain() {
         let store = Arc::new(FaultStore::new(Arc::new(bench.store.clone()), at, fault));
         let ended = bench
             .through(store.clone())
-            .and_then(|history| repair(&history, None, &options(&bench, true), &Silent));
+            .and_then(|history| history.repair(None, &options(&bench, true), &Silent));
         (bench, ended, store.operations())
     };
     let (_, ended, operations) = scene(u64::MAX, Fault::Error);

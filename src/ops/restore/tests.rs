@@ -5,8 +5,9 @@ use crate::codec::batch::encode_index;
 use crate::format::ObjectKind;
 use crate::format::segment::{BlockRef, Location, Manifest, Origin};
 use crate::format::slot::KdfParams;
-use crate::ops::backup::{BackupOptions, backup};
-use crate::ops::verify::{VerifyOptions, verify};
+use crate::ops::backup::BackupOptions;
+use crate::ops::point::RestorePoint;
+use crate::ops::verify::VerifyOptions;
 use crate::progress::Silent;
 use crate::repo::Repository;
 use crate::repo::keys::Secret;
@@ -82,7 +83,7 @@ fn a_merged_segment_stands_in_for_what_it_covers() {
     let mut expected = Vec::new();
     for sql in ["CREATE TABLE t(x); INSERT INTO t VALUES(zeroblob(9000))", "DELETE FROM t"] {
         app.execute_batch(sql).unwrap();
-        backup(&repository, &path, &BackupOptions::default(), &Silent).unwrap();
+        repository.backup(&path, &BackupOptions::default(), &Silent).unwrap();
         expected.push(fs::read(&path).unwrap());
     }
     let history = repository.history("a").unwrap();
@@ -91,11 +92,13 @@ fn a_merged_segment_stands_in_for_what_it_covers() {
     assert!(chain.segments()[0].manifest.covers.is_some());
     for (commit, expected) in chain.commits().zip(expected) {
         let target = dir.path().join(format!("{}.db", commit.seq));
-        restore(&history, &chain, &commit, &target, &RestoreOptions::default(), &Silent).unwrap();
+        RestorePoint::of(&history, &chain, &commit)
+            .restore(&target, &RestoreOptions::default(), &Silent)
+            .unwrap();
         assert!(fs::read(&target).unwrap() == expected, "commit {}", commit.seq);
     }
     let level = crate::format::proof::Level::Data;
     let options = VerifyOptions { threads: 1, ..VerifyOptions::new(level, dir.path()) };
-    let report = verify(&history, None, &options, &Silent).unwrap();
+    let report = history.verify(None, &options, &Silent).unwrap();
     assert_eq!(report.findings, vec![]);
 }

@@ -15,14 +15,14 @@ use crate::capture::commit::{CaptureOptions, Captured, capture};
 use crate::chance::Random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::SnapshotKind;
-use crate::ops::copy::{CopyOptions, copy};
-use crate::ops::prune::{PruneOptions, prune, rewrite};
-use crate::ops::repair::{RepairOptions, repair};
-use crate::ops::restore::{Check, RestoreOptions, restore};
-use crate::ops::rewind::{RewindOptions, rewind};
-use crate::ops::stats::{StatsOptions, stats};
+use crate::ops::copy::CopyOptions;
+use crate::ops::point::RestorePoint;
+use crate::ops::prune::PruneOptions;
+use crate::ops::repair::RepairOptions;
+use crate::ops::restore::{Check, RestoreOptions};
+use crate::ops::rewind::{RewindOptions, rewind_capturing};
+use crate::ops::stats::StatsOptions;
 use crate::ops::trial::all_data;
-use crate::ops::verify::verify;
 use crate::policy::retention::{Policy, Zone};
 use crate::progress::Silent;
 use crate::repo::Repository;
@@ -267,7 +267,7 @@ impl Actor {
                     threads: 1,
                     clock: self.theatre.clock(),
                 };
-                let done = repair(&history, None, &options, &Silent).map(|report| {
+                let done = history.repair(None, &options, &Silent).map(|report| {
                     if !report.is_sound() && !self.is_dead() && !self.is_damaged() {
                         self.theatre.schedule.violated(format!("a repair found {report:?}"));
                     }
@@ -398,7 +398,7 @@ impl Actor {
             ..PruneOptions::new(Policy { last, ..Policy::default() }, Zone::Utc)
         };
         self.theatre.observer.prune_begins(last.try_into().unwrap());
-        prune(history, &options, &Silent).map(|_| ())
+        history.prune(&options, &Silent).map(|_| ())
     }
 
     /// One of the newest few commits.
@@ -451,7 +451,7 @@ impl Actor {
         let options = RotateOptions { secrets: &secrets, ..Default::default() };
         history.repository().rotate(&options)?.complete()?;
         let history = history.repository().again(&secret)?.history("app")?;
-        rewrite(&history, 1, &Silent).map(|_| ())
+        history.rewrite(1, &Silent).map(|_| ())
     }
 
     fn restore(&mut self, history: &History, n: usize) -> Result<()> {
@@ -461,14 +461,14 @@ impl Actor {
         let target = self.theatre.dir.join(format!("restored by {} {n}", self.me));
         let options = RestoreOptions { force: false, check: Check::None, threads: 1 };
         // Every digest is compared on the way.
-        restore(history, &chain, &commit, &target, &options, &Silent)
+        RestorePoint::of(history, &chain, &commit).restore(&target, &options, &Silent)
     }
 
     fn look(&mut self, history: &History) -> Result<()> {
         let clock = self.theatre.clock();
         if self.random.below(2) == 0 {
             let options = StatsOptions { threads: 1, clock, zone: Zone::Utc, ..Default::default() };
-            return stats(history, &options, &Silent).map(|_| ());
+            return history.stats(&options, &Silent).map(|_| ());
         }
         let policy = Policy { last: 2, ..Policy::default() };
         let options = PruneOptions {
@@ -477,7 +477,7 @@ impl Actor {
             dry_run: true,
             ..PruneOptions::new(policy, Zone::Utc)
         };
-        prune(history, &options, &Silent).map(|_| ())
+        history.prune(&options, &Silent).map(|_| ())
     }
 
     /// The database is a file, which SQLite writes to as it does; what it was rewound to is asked
@@ -497,8 +497,8 @@ impl Actor {
         };
         let (to, rows) = (present(Duration::ZERO)?, app.rows());
         app.change(&mut Random::new(self.theatre.seed));
-        let options = RewindOptions { check: Check::Quick, threads: 1, label: None };
-        rewind(history, &path, to, &options, &mut present, &Silent)?;
+        let options = RewindOptions { check: Check::Quick, threads: 1, ..RewindOptions::default() };
+        rewind_capturing(history, &path, to, &options, &mut present, &Silent)?;
         if app.rows() != rows && !self.is_dead() {
             self.theatre.schedule.violated(format!("a rewind to seq {to} came to something else"));
         }
@@ -507,7 +507,7 @@ impl Actor {
 
     fn verify(&self, history: &History) -> Result<()> {
         let options = all_data(&self.theatre.dir);
-        let report = verify(history, None, &options, &Silent)?;
+        let report = history.verify(None, &options, &Silent)?;
         if !report.findings.is_empty() && !self.is_dead() && !self.is_damaged() {
             self.theatre.schedule.violated(format!("a verification found {:?}", report.findings));
         }
@@ -526,7 +526,7 @@ impl Actor {
         let to = opened.elsewhere(Arc::new(stage), self.theatre.dir.join("copies"));
         let clock = self.theatre.clock();
         let options = CopyOptions { threads: 1, clock, ..CopyOptions::default() };
-        copy(history, &to, &options, &Silent).map(|_| ())
+        history.copy_to(&to, &options, &Silent).map(|_| ())
     }
 }
 

@@ -26,9 +26,8 @@ use super::play::{BEGINNINGS, Script};
 use crate::capture::commit::{CaptureOptions, capture};
 use crate::chance::Random;
 use crate::error::Result;
-use crate::ops::repair::{RepairOptions, repair, survey};
+use crate::ops::repair::RepairOptions;
 use crate::ops::trial::all_data;
-use crate::ops::verify::verify;
 use crate::progress::Silent;
 use crate::repo::history::History;
 use crate::repo::writer::Writer;
@@ -126,7 +125,7 @@ impl Strike {
             threads: 1,
             clock: theatre.clock(),
         };
-        Ok(survey(&history, &options, &Silent)?.report().restorable.clone())
+        Ok(history.plan_repair(&options, &Silent)?.report().restorable.clone())
     }
 }
 
@@ -135,7 +134,7 @@ pub(super) fn in_the_end(history: &History, dir: &Path, clock: &Clock, whole: &B
     let options =
         |apply| RepairOptions { apply, data: true, adopt: false, threads: 1, clock: clock.clone() };
     let mend = |apply| {
-        let report = repair(history, None, &options(apply), &Silent);
+        let report = history.repair(None, &options(apply), &Silent);
         report.unwrap_or_else(|e| panic!("the last repair: {e:?}"))
     };
     let found = mend(true);
@@ -150,6 +149,6 @@ pub(super) fn in_the_end(history: &History, dir: &Path, clock: &Clock, whole: &B
     let pin = Pin::on_connection(&mut app.0).unwrap();
     capture(&mut writer, pin, "app.db", &options, &Silent).unwrap_or_else(|e| panic!("{e:?}"));
     drop(writer);
-    let report = verify(history, None, &all_data(dir), &Silent).unwrap();
+    let report = history.verify(None, &all_data(dir), &Silent).unwrap();
     assert_eq!(report.findings, vec![], "the last verification");
 }

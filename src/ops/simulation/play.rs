@@ -12,9 +12,8 @@ use super::schedule::{Director, Point, Schedule, Turn};
 use crate::capture::commit::{CaptureOptions, capture};
 use crate::chance::Random;
 use crate::format::slot::KdfParams;
-use crate::ops::prune::{PruneOptions, prune};
+use crate::ops::prune::PruneOptions;
 use crate::ops::trial::all_data;
-use crate::ops::verify::verify;
 use crate::policy::retention::{Policy, Zone};
 use crate::progress::Silent;
 use crate::repo::Repository;
@@ -265,7 +264,7 @@ fn in_the_end(history: &History, schedule: &Schedule, dir: &Path, clock: Clock) 
             deleted: Duration::ZERO,
             ..PruneOptions::new(Policy { last: 1000, ..Policy::default() }, Zone::Utc)
         };
-        prune(history, &options, &Silent).unwrap_or_else(|e| panic!("the last prune: {e:?}"));
+        history.prune(&options, &Silent).unwrap_or_else(|e| panic!("the last prune: {e:?}"));
     };
     schedule.pass(9 * DAY);
     let mut random = Random::new(77);
@@ -279,7 +278,7 @@ fn in_the_end(history: &History, schedule: &Schedule, dir: &Path, clock: Clock) 
     schedule.pass(9 * DAY);
     prune_all();
     let options = all_data(dir);
-    let report = verify(history, None, &options, &Silent).unwrap();
+    let report = history.verify(None, &options, &Silent).unwrap();
     assert_eq!(report.findings, vec![], "the last verification");
     crate::ops::trial::no_orphans(history, "in the end");
 }
@@ -343,7 +342,7 @@ fn begin(which: usize, state: &Path) -> Beginning {
                 threads: 1,
                 ..PruneOptions::new(Policy { last: 1000, ..Policy::default() }, Zone::Utc)
             };
-            prune(&history, &options, &Silent).unwrap();
+            history.prune(&options, &Silent).unwrap();
         }
     }
     Beginning { store, repository, secret, copy, state: state.to_owned(), acknowledged }

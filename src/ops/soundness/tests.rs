@@ -8,11 +8,10 @@ use super::*;
 use crate::capture::commit::{CaptureOptions, Captured, capture};
 use crate::format::slot::KdfParams;
 use crate::format::snapshot::SnapshotKind;
-use crate::ops::copy::{CopyOptions, copy};
-use crate::ops::prune::{PruneOptions, prune};
-use crate::ops::repair::{Action, RepairOptions, RepairReport, repair};
+use crate::ops::copy::CopyOptions;
+use crate::ops::prune::PruneOptions;
+use crate::ops::repair::{Action, RepairOptions, RepairReport};
 use crate::ops::trial::{Bench, HOUR, all_data};
-use crate::ops::verify::verify;
 use crate::policy::retention::Policy;
 use crate::progress::Silent;
 use crate::repo::expired::Expired;
@@ -83,7 +82,7 @@ fn names_it(problems: &[Problem], object: &str) -> bool {
 fn mend(bench: &Bench) -> RepairReport {
     let options =
         RepairOptions { apply: true, data: true, adopt: false, threads: 1, clock: bench.clock() };
-    repair(&bench.history, None, &options, &Silent).unwrap()
+    bench.history.repair(None, &options, &Silent).unwrap()
 }
 
 fn write(writer: &mut Writer, path: &Path, bench: &Bench) -> Result<Captured> {
@@ -123,14 +122,14 @@ fn a_damaged_merged_segment_is_known_before_the_next_commit_brings_it_onto_the_c
             }
             assert!(originals.iter().all(|name| log(&bench).contains(name)), "{originals:?}");
         }
-        let report = verify(&bench.history, None, &all_data(bench.dir.path()), &Silent).unwrap();
+        let report = bench.history.verify(None, &all_data(bench.dir.path()), &Silent).unwrap();
         assert!(report.findings.iter().any(|f| f.object == name), "{report:?}");
         if !repair_first {
             for _ in 0..3 {
                 bench.pass(HOUR * 24 * 8);
                 let _ = tidy(&bench);
                 let policy = Policy { last: 9, ..Policy::default() };
-                let _ = prune(&bench.history, &bench.options(policy), &Silent);
+                let _ = bench.history.prune(&bench.options(policy), &Silent);
             }
             assert!(originals.iter().all(|name| log(&bench).contains(name)), "{originals:?}");
         }
@@ -175,7 +174,7 @@ fn damage_within_a_merged_segment_costs_nothing_while_what_it_replaced_is_there(
         bytes[at] ^= 1;
     });
     bench.check("the originals are read");
-    let report = verify(&bench.history, None, &all_data(bench.dir.path()), &Silent).unwrap();
+    let report = bench.history.verify(None, &all_data(bench.dir.path()), &Silent).unwrap();
     assert!(report.findings.iter().any(|f| f.object == name), "{report:?}");
     // It is known now, so nothing is deleted for its sake.
     bench.pass(HOUR * 24);
@@ -277,7 +276,7 @@ fn a_head_that_cannot_be_read_keeps_everything_until_something_newer_is_publishe
         let found = look(&bench.history);
         assert!(names_it(&found.damage, &head) && found.newest.is_none(), "{found:?}");
         let options: PruneOptions = bench.options(Policy { last: 1, ..Policy::default() });
-        let e = prune(&bench.history, &options, &Silent).unwrap_err();
+        let e = bench.history.prune(&options, &Silent).unwrap_err();
         assert!(e.kind() == ErrorKind::Damaged && e.object() == Some(&*head), "{e:?}");
         let e = bench.history.add_snapshot(Seq(5), "x", SnapshotKind::Manual).unwrap_err();
         assert!(e.kind() == ErrorKind::Damaged && e.object() == Some(&*head), "{e:?}");
@@ -290,7 +289,7 @@ fn a_head_that_cannot_be_read_keeps_everything_until_something_newer_is_publishe
             bench.dir.path().join("copy"),
         );
         let copying = CopyOptions { threads: 1, ..CopyOptions::default() };
-        let e = copy(&bench.history, &to.unwrap(), &copying, &Silent).unwrap_err();
+        let e = bench.history.copy_to(&to.unwrap(), &copying, &Silent).unwrap_err();
         assert!(e.kind() == ErrorKind::Damaged && e.object() == Some(&*head), "{e:?}");
         if repaired {
             let done = mend(&bench);

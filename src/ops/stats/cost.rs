@@ -21,6 +21,7 @@ use crate::types::{Seq, Timestamp};
 
 /// What a policy costs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PolicyCost {
     /// Commits that it keeps.
     pub kept: u64,
@@ -39,6 +40,7 @@ pub struct PolicyCost {
 
 /// What a rule costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RuleCost {
     /// The rule as [`Reason::name`] has it; `pinned` for labels and holds.
     pub rule: &'static str,

@@ -23,6 +23,7 @@ const STEP: u32 = 256;
 
 /// Changes by table. All of it adds up to [`super::Change::changes`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Tables {
     /// Tables and indexes, the most changes first.
     pub tables: Vec<TableChanges>,
@@ -36,6 +37,7 @@ pub struct Tables {
 
 /// A table or an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TableChanges {
     /// Its name.
     pub name: String,

@@ -69,7 +69,7 @@ fn what_a_writer_builds_on_stays_whatever_another_one_published_after_it_looked(
         let pin = source.pin().unwrap();
         let e = capture(&mut first, pin, "app.db", &options, &Silent).unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Superseded, "{e:?}");
-        *pruned.lock().unwrap() = Some(prune(history, &pruning, &Silent).unwrap());
+        *pruned.lock().unwrap() = Some(history.prune(&pruning, &Silent).unwrap());
     });
     let options = CaptureOptions { mark: true, ..options.clone() };
     let mut source = Source::open(&path).unwrap();
@@ -110,14 +110,14 @@ fn a_merge_that_is_published_after_what_it_leads_to_was_replaced_hides_nothing()
         merge_range(1..5);
         bench.pass(HOUR * 2);
         let all = bench.options(Policy { last: 1000, ..Policy::default() });
-        assert!(prune(&bench.history, &all, &Silent).unwrap().deleted.0 >= 4);
+        assert!(bench.history.prune(&all, &Silent).unwrap().deleted_objects >= 4);
         bench.store.create(&name, &object).unwrap();
         assert_eq!(bench.check("it is there"), commits);
         bench.pass(HOUR);
         bench.commit();
-        prune(&bench.history, &all, &Silent).unwrap();
+        bench.history.prune(&all, &Silent).unwrap();
         bench.pass(HOUR * 24 * 8);
-        prune(&bench.history, &all, &Silent).unwrap();
+        bench.history.prune(&all, &Silent).unwrap();
         assert!(bench.check("it is gone").is_superset(&commits));
         assert_eq!(bench.store.head(&name).unwrap(), None);
         bench.no_orphans("in the end");
@@ -170,7 +170,7 @@ fn a_database_at_rest_gets_no_new_commits_beside_prunes() {
     for day in 0..6 {
         bench.pass(HOUR * 24);
         let options = bench.options(Policy { last: 2, ..Policy::default() });
-        prune(&bench.history, &options, &Silent).unwrap();
+        bench.history.prune(&options, &Silent).unwrap();
         assert_eq!(bench.capture(), newest, "day {day}");
     }
     // Somebody else claims a turn, and may have looked before: that is another matter.
@@ -197,7 +197,7 @@ fn a_claim_that_comes_late_gives_nobody_a_turn() {
     for row in 0..3 {
         bench.pass(HOUR);
         write(&mut Writer::open(&there, "backup").unwrap(), row).unwrap();
-        prune(&there, &bench.options(Policy { last: 9, ..Policy::default() }), &Silent).unwrap();
+        there.prune(&bench.options(Policy { last: 9, ..Policy::default() }), &Silent).unwrap();
     }
     let names = bench.history.names();
     assert_eq!(bench.store.head(&names.writer(term)).unwrap(), None);
@@ -275,7 +275,7 @@ fn a_late_write_stays_while_another_writer_may_build_on_it() {
         let (later, _) = publish(&mut second, 5, &Silent);
         assert_eq!(later.unwrap_err().kind(), ErrorKind::Superseded);
         time.fetch_add(HOUR, std::sync::atomic::Ordering::Relaxed);
-        prune(&history, &pruning, &Silent).unwrap();
+        history.prune(&pruning, &Silent).unwrap();
     });
     let (captured, newest) = publish(&mut third, 10, &meanwhile);
     let seq = captured.unwrap().seq;
@@ -287,7 +287,7 @@ fn a_late_write_stays_while_another_writer_may_build_on_it() {
     let seq = captured.unwrap().seq;
     bench.expected.insert(seq, newest);
     bench.pass(HOUR);
-    prune(&bench.history, &pruning, &Silent).unwrap();
+    bench.history.prune(&pruning, &Silent).unwrap();
     assert_eq!(bench.check("pruned"), BTreeSet::from([seq]));
     bench.no_orphans("pruned");
 }

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::format::slot::KdfParams;
-use crate::ops::backup::{BackupOptions, backup};
-use crate::ops::restore::{Check, RestoreOptions, restore};
+use crate::ops::backup::BackupOptions;
+use crate::ops::point::RestorePoint;
+use crate::ops::restore::{Check, RestoreOptions};
 use crate::repo::Repository;
 use crate::store::{Created, Entry, MemoryStore, Upload};
 
@@ -64,7 +65,9 @@ fn reads(bench: &Bench, store: &MemoryStore) -> u64 {
     let before = counting.read.load(Ordering::Relaxed);
     let target = bench.dir.path().join("restored");
     let options = RestoreOptions { check: Check::None, threads: 1, force: false };
-    restore(&history, &chain, &chain.latest().unwrap(), &target, &options, &Silent).unwrap();
+    RestorePoint::of(&history, &chain, &chain.latest().unwrap())
+        .restore(&target, &options, &Silent)
+        .unwrap();
     std::fs::remove_file(target).unwrap();
     counting.read.load(Ordering::Relaxed) - before
 }
@@ -146,14 +149,14 @@ fn a_year_stays_small_and_quick() {
     for hour in 0..days * 24 {
         bench.pass(HOUR);
         work(&bench, hour);
-        let report = backup(&repository, &path, &options, &Silent).unwrap();
+        let report = repository.backup(&path, &options, &Silent).unwrap();
         // The last of each day.
         if hour % 24 != 22 {
             continue;
         }
         bench.expected.insert(report.seq, std::fs::read(&path).unwrap());
         let prune_options = PruneOptions { grace: GRACE, ..bench.options(policy.clone()) };
-        let pruned = prune(&bench.history, &prune_options, &Silent).unwrap();
+        let pruned = bench.history.prune(&prune_options, &Silent).unwrap();
         assert!(pruned.kept.len() <= 24 + 2 + 7 + 4 + 12 + 1, "{}", pruned.kept.len());
         let day = hour / 24;
         if day > 20 && day % 10 == 0 {
@@ -202,7 +205,9 @@ fn a_year_stays_small_and_quick() {
         let target = bench.dir.path().join("restored");
         let options = RestoreOptions { check: Check::None, threads: 1, force: false };
         let commit = chain.commit(*seq).unwrap();
-        restore(&bench.history, &chain, &commit, &target, &options, &Silent).unwrap();
+        RestorePoint::of(&bench.history, &chain, &commit)
+            .restore(&target, &options, &Silent)
+            .unwrap();
         assert!(std::fs::read(&target).unwrap() == bench.expected[seq], "commit {seq}");
         std::fs::remove_file(target).unwrap();
     }
@@ -217,6 +222,6 @@ fn fresh_base(bench: &Bench, path: &std::path::Path) -> u64 {
     let shared = Arc::new(store.clone());
     let repository =
         Repository::init(shared, &[(&bench.secret, "")], kdf, state.path().to_owned()).unwrap();
-    backup(&repository, path, &BackupOptions::default(), &Silent).unwrap();
+    repository.backup(path, &BackupOptions::default(), &Silent).unwrap();
     reads(bench, &store)
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::format::snapshot::SnapshotKind;
+use crate::ops::point::RestorePoint;
 use crate::ops::repair::{Action, Fault};
-use crate::ops::restore::{Check, RestoreOptions, restore};
+use crate::ops::restore::{Check, RestoreOptions};
 use crate::ops::select::select;
 use crate::policy::selector::Selector;
 use crate::repo::merge::{Keep, Options as MergeOptions, merge};
@@ -57,7 +58,8 @@ fn judge(bench: &Bench, told: &BTreeMap<Seq, Vec<u8>>, what: &str) {
             let selector = Selector::parse(&when, &chrono::Utc::now()).unwrap();
             let Ok(commit) = select(&bench.history, &chain, &selector) else { continue };
             assert_eq!(commit.seq, *seq, "{what}: {when}");
-            restore(&bench.history, &chain, &commit, &target, &options, &Silent)
+            RestorePoint::of(&bench.history, &chain, &commit)
+                .restore(&target, &options, &Silent)
                 .unwrap_or_else(|e| panic!("{what}: {when}: {e:?}"));
             assert!(std::fs::read(&target).unwrap() == *bytes, "{what}: {when} has other bytes");
         }
@@ -67,7 +69,9 @@ fn judge(bench: &Bench, told: &BTreeMap<Seq, Vec<u8>>, what: &str) {
 fn repaired(bench: &Bench, live: bool, what: &str) -> RepairReport {
     let path = bench.dir.path().join("app.db");
     let database = live.then_some(&*path);
-    repair(&bench.history, database, &options(bench, true), &Silent)
+    bench
+        .history
+        .repair(database, &options(bench, true), &Silent)
         .unwrap_or_else(|e| panic!("{what}: {e:?}"))
 }
 
@@ -99,7 +103,7 @@ fn a_number_that_was_told_never_names_other_content() {
             let path = bench.dir.path().join("app.db");
             // What the machine itself remembers is no part of it: a new one each time.
             let ended = bench.through(store.clone()).and_then(|history| {
-                repair(&history, live.then_some(&*path), &options(&bench, true), &Silent)
+                history.repair(live.then_some(&*path), &options(&bench, true), &Silent)
             });
             died += usize::from(ended.is_err());
             let over = store.operations() <= k;
@@ -121,7 +125,7 @@ fn a_number_that_was_told_never_names_other_content() {
             let next = step(&mut bench);
             assert!(next > *told.keys().next_back().unwrap(), "{what}: {next} was used before");
             judge(&bench, &told, &format!("{what}, next"));
-            let again = repair(&bench.history, None, &options(&bench, false), &Silent).unwrap();
+            let again = bench.history.repair(None, &options(&bench, false), &Silent).unwrap();
             assert!(again.is_sound(), "{what}: {again:?}");
             if over {
                 break;
@@ -154,7 +158,7 @@ fn a_lost_base_with_merged_segments_behind_it_ends_well() {
     assert_eq!(next, Seq(14));
     judge(&bench, &told, "base lost");
     assert!(bench.check("base lost").contains(&next));
-    assert!(repair(&bench.history, None, &options(&bench, false), &Silent).unwrap().is_sound());
+    assert!(bench.history.repair(None, &options(&bench, false), &Silent).unwrap().is_sound());
 }
 
 #[test]
@@ -200,7 +204,7 @@ fn junk_uses_up_few_numbers_and_no_memory() {
         bench.store.create(name, &[0xa5; 300]).unwrap();
     }
     newcomer(&mut bench);
-    let dry = repair(&bench.history, None, &options(&bench, false), &Silent).unwrap();
+    let dry = bench.history.repair(None, &options(&bench, false), &Silent).unwrap();
     assert_eq!(dry.restorable, (1..=4).map(Seq).collect());
     let told = bench.expected.clone();
     let done = repaired(&bench, true, "junk");
@@ -212,7 +216,7 @@ fn junk_uses_up_few_numbers_and_no_memory() {
     let next = step(&mut bench);
     assert!(next.0 < 100, "{next}");
     judge(&bench, &told, "junk");
-    assert!(repair(&bench.history, None, &options(&bench, false), &Silent).unwrap().is_sound());
+    assert!(bench.history.repair(None, &options(&bench, false), &Silent).unwrap().is_sound());
 }
 
 #[test]
@@ -225,13 +229,13 @@ fn what_goes_on_behind_its_end_is_harmless_and_written_anew() {
     bench.store.damage(&name, &bytes);
     newcomer(&mut bench);
     bench.verify("too long");
-    let dry = repair(&bench.history, None, &options(&bench, false), &Silent).unwrap();
+    let dry = bench.history.repair(None, &options(&bench, false), &Silent).unwrap();
     assert!(dry.is_sound());
     assert_eq!(dry.remarks.iter().map(|f| f.action).collect::<Vec<_>>(), [Action::Replace]);
     let policy = Policy { last: 4, ..Policy::default() };
-    prune(&bench.history, &bench.options(policy), &Silent).unwrap();
+    bench.history.prune(&bench.options(policy), &Silent).unwrap();
     repaired(&bench, false, "too long");
-    let again = repair(&bench.history, None, &options(&bench, false), &Silent).unwrap();
+    let again = bench.history.repair(None, &options(&bench, false), &Silent).unwrap();
     assert!(again.is_sound() && again.remarks.is_empty(), "{again:?}");
     assert_eq!(bench.check("too long").len(), 4);
 }
@@ -268,7 +272,7 @@ fn commits_around_what_is_lost_stay() {
         judge(&bench, &told, "the middle");
         // Pruned and merged, it is still so.
         let policy = Policy { last: 3, ..Policy::default() };
-        prune(&bench.history, &bench.options(policy), &Silent).unwrap();
+        bench.history.prune(&bench.options(policy), &Silent).unwrap();
         bench.check("pruned");
         step(&mut bench);
         bench.verify("pruned");
@@ -333,12 +337,15 @@ fn whatever_is_damaged_and_wherever_repairs_die_the_end_is_sound_and_true() {
         // Whatever can be read before the repair is there after it.
         let before = bench.history.readable_chain().unwrap_or_else(|e| panic!("{what}: {e:?}"));
         let live = random.below(2) == 0;
-        let dry = repair(&bench.history, None, &options(&bench, false), &Silent)
+        let dry = bench
+            .history
+            .repair(None, &options(&bench, false), &Silent)
             .unwrap_or_else(|e| panic!("{what}: {e:?}"));
         let target = bench.dir.path().join("before");
         let restoring = RestoreOptions { check: Check::None, threads: 1, force: true };
         for commit in before.commits() {
-            let done = restore(&bench.history, &before, &commit, &target, &restoring, &Silent);
+            let done = RestorePoint::of(&bench.history, &before, &commit)
+                .restore(&target, &restoring, &Silent);
             if done.is_ok() {
                 // And more, where what a damaged merge replaced is there still.
                 assert!(dry.restorable.contains(&commit.seq), "{what}: {}", commit.seq);
@@ -351,7 +358,7 @@ fn whatever_is_damaged_and_wherever_repairs_die_the_end_is_sound_and_true() {
             let store = Arc::new(FaultStore::new(Arc::new(bench.store.clone()), at, way));
             let path = bench.dir.path().join("app.db");
             let ended = bench.through(store).and_then(|history| {
-                repair(&history, live.then_some(&*path), &options(&bench, true), &Silent)
+                history.repair(live.then_some(&*path), &options(&bench, true), &Silent)
             });
             kills += usize::from(ended.is_err());
             if random.below(3) == 0 {
@@ -383,7 +390,7 @@ fn whatever_is_damaged_and_wherever_repairs_die_the_end_is_sound_and_true() {
         // What goes on behind its end was perhaps the newest segment: now something stands behind
         // it.
         assert!(repaired(&bench, false, &what).is_sound(), "{what}");
-        let again = repair(&bench.history, None, &options(&bench, false), &Silent).unwrap();
+        let again = bench.history.repair(None, &options(&bench, false), &Silent).unwrap();
         // Small records stay as they are.
         let stays = |f: &Fault| f.action == Action::Leave && f.message.contains("behind its end");
         assert!(again.is_sound() && again.remarks.iter().all(stays), "{what}: {again:?}");

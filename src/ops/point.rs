@@ -1,0 +1,166 @@
+//! A moment of a history that can be restored, as one value.
+
+use std::sync::Arc;
+
+#[cfg(doc)]
+use crate::error::ErrorKind;
+use crate::error::Result;
+use crate::format::segment::CommitKind;
+use crate::format::snapshot::SnapshotKind;
+use crate::ops::select::{Chosen, choose, select};
+use crate::policy::selector::Selector;
+use crate::repo::chain::{Chain, Commit};
+use crate::repo::history::History;
+use crate::repo::hold::Hold;
+use crate::repo::labels::Snapshot;
+use crate::types::{Digest, Seq, Timestamp};
+
+/// A moment of a history that can be restored: one commit, and the history as it was read. Clones
+/// are cheap.
+#[derive(Clone, Debug)]
+pub struct RestorePoint {
+    pub(super) history: History,
+    pub(super) chain: Arc<Chain>,
+    pub(super) commit: Commit,
+}
+
+impl RestorePoint {
+    /// A commit of a chain that was read.
+    #[doc(hidden)]
+    pub fn of(history: &History, chain: &Chain, commit: &Commit) -> Self {
+        let chain = Arc::new(chain.clone());
+        Self { history: history.clone(), chain, commit: commit.clone() }
+    }
+
+    /// The history that it belongs to.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The commit's sequence number.
+    pub fn seq(&self) -> Seq {
+        self.commit.seq
+    }
+
+    /// When it was captured.
+    pub fn time(&self) -> Timestamp {
+        self.commit.record.time
+    }
+
+    /// Whether it is exactly one transaction, or what several came to.
+    pub fn kind(&self) -> CommitKind {
+        self.commit.record.kind
+    }
+
+    /// The size of the restored database in bytes.
+    pub fn database_bytes(&self) -> u64 {
+        self.commit.segment.manifest.page_size.file_len(self.commit.record.pages)
+    }
+
+    /// The digest of the database's content: equal content of one history has equal digests.
+    pub fn digest(&self) -> Digest {
+        self.commit.record.digest
+    }
+
+    /// Its labels that can be read, oldest first.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub fn labels(&self) -> Result<Vec<Snapshot>> {
+        let (mut found, _) = self.history.readable_snapshots()?;
+        found.retain(|label| label.names(&self.commit));
+        Ok(found)
+    }
+
+    /// Gives it a label, by which it can be found, and which keeps it from expiring.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] when the text can't be a label; [`ErrorKind::NotFound`] when the commit
+    /// is gone; store errors.
+    ///
+    /// # Durability
+    /// When this returns, the label is durable.
+    pub fn label(&self, text: &str) -> Result<Snapshot> {
+        self.history.label((self.seq(), self.digest()), text, SnapshotKind::Manual)
+    }
+
+    /// Keeps it from expiring until the hold is removed.
+    ///
+    /// # Errors
+    /// As [`RestorePoint::label`].
+    ///
+    /// # Durability
+    /// When this returns, the hold is durable.
+    pub fn hold(&self, reason: &str) -> Result<Hold> {
+        self.history.hold((self.seq(), self.digest()), reason)
+    }
+}
+
+/// A restore point that was chosen, and what is to be said about the choice.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Selection {
+    /// The restore point.
+    pub point: RestorePoint,
+    /// What is as usual, and may be a surprise.
+    pub notes: Vec<String>,
+    /// What is not as it should be, and may have meant another commit.
+    pub warnings: Vec<String>,
+}
+
+impl History {
+    /// Every moment that can be restored, oldest first.
+    ///
+    /// # Errors
+    /// Store errors; [`ErrorKind::Damaged`].
+    pub fn restore_points(&self) -> Result<Vec<RestorePoint>> {
+        let chain = Arc::new(self.readable_chain()?);
+        let point = |commit| RestorePoint { history: self.clone(), chain: chain.clone(), commit };
+        Ok(chain.commits().map(point).collect())
+    }
+
+    /// The restore point that a text means: a label, `latest~2`, `seq:17`, `2h ago`, an RFC 3339
+    /// time. Times without an offset are of this machine's zone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] when it means nothing, [`ErrorKind::NotFound`] when there is no such
+    /// point; [`ErrorKind::Damaged`] when it may be one that can't be read; store errors.
+    pub fn find(&self, when: &str) -> Result<RestorePoint> {
+        let selector = Selector::parse(when, &chrono::Local::now())?;
+        self.select(&selector).map(|selection| selection.point)
+    }
+
+    /// The restore point that a selector means, with what is to be said about the choice.
+    ///
+    /// # Errors
+    /// As [`History::find`].
+    pub fn select(&self, selector: &Selector) -> Result<Selection> {
+        let chain = Arc::new(self.readable_chain()?);
+        let Chosen { commit, notes, warnings } = choose(self, &chain, selector)?;
+        let point = RestorePoint { history: self.clone(), chain, commit };
+        Ok(Selection { point, notes, warnings })
+    }
+
+    /// The restore point of a sequence number.
+    ///
+    /// # Errors
+    /// As [`History::find`].
+    pub fn point(&self, seq: Seq) -> Result<RestorePoint> {
+        let chain = Arc::new(self.readable_chain()?);
+        let commit = select(self, &chain, &Selector::Seq(seq))?;
+        Ok(RestorePoint { history: self.clone(), chain, commit })
+    }
+
+    /// The newest restore point; `None` in a history without commits.
+    ///
+    /// # Errors
+    /// Store errors; [`ErrorKind::Damaged`] when it can't be read.
+    pub fn latest(&self) -> Result<Option<RestorePoint>> {
+        let chain = Arc::new(self.readable_chain()?);
+        if chain.latest().is_none() && chain.holes().is_empty() {
+            return Ok(None);
+        }
+        let commit = select(self, &chain, &Selector::Latest(0))?;
+        Ok(Some(RestorePoint { history: self.clone(), chain, commit }))
+    }
+}
