@@ -6,6 +6,7 @@
 mod lab;
 
 use std::fs;
+use std::process::Stdio;
 
 use lab::{Ended, Lab};
 
@@ -161,5 +162,63 @@ fn a_reader_that_goes_away_is_no_failure() {
         let line = format!("{{ {} {command}; echo \"$?\" >&2; }} | true", lab::BIN);
         let ended = Ended::of(lab.other("sh").args(["-c", &format!("sleep 0.1; {line}")]));
         assert_eq!(ended.stderr, "0\n", "{command}");
+    }
+}
+
+/// What a command shows on a terminal so wide; `None` where there is no `script` to make one.
+fn on_a_terminal(lab: &Lab, columns: u32, line: &str) -> Option<Vec<String>> {
+    let mut script = lab.other("script");
+    let line = format!("stty cols {columns}; {} {line}", lab::BIN);
+    script.args(["-qec", &line, "/dev/null"]).env("TERM", "dumb").env("NO_COLOR", "1");
+    script.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let Ok(ended) = script.output() else {
+        println!("skipped: there is no `script`");
+        return None;
+    };
+    let ended = Ended::from(ended);
+    assert_eq!(ended.code, Some(0), "{line}: {ended:?}");
+    Some(ended.stdout.lines().map(|line| line.trim_end().to_owned()).collect())
+}
+
+#[test]
+fn tables_fit_terminals_of_60_80_and_120_columns() {
+    let lab = Lab::with_history();
+    for n in 0..4 {
+        lab.sql("app.db", &format!("UPDATE t SET x = 'again' WHERE id = {n}"));
+        lab.ok(&["backup", "app.db"]);
+    }
+    lab.ok(&["label", "app@seq:3", "before the great migration of all customers"]);
+    lab.ok(&["label", "app@seq:3", "a second label"]);
+    lab.ok(&["hold", "add", "app@seq:1", "for the audit of the year 2026"]);
+    lab.ok(&["label", "app@seq:4", "not for long"]);
+    lab.ok(&["label", "app", "not for long", "--remove"]);
+    for columns in [60, 80, 120] {
+        for line in [
+            "log app",
+            "snapshots app",
+            "prune app --keep-last 2 -n",
+            "prune app --keep-last 2 --keep-daily 9 --list -n",
+            "hold list",
+            "undelete app",
+            "key list",
+        ] {
+            let Some(shown) = on_a_terminal(&lab, columns, line) else { return };
+            // The heading of a history has its path.
+            for shown in shown.iter().filter(|shown| !shown.starts_with("app  /")) {
+                let wide = shown.chars().count();
+                assert!(wide <= columns.try_into().unwrap(), "{line} at {columns}: {shown:?}");
+            }
+            let seen = shown.join("\n");
+            assert!(seen.contains("(+00:00)"), "{line} at {columns}: {seen}");
+        }
+        // And what was left out is typed as it stands there.
+        let log = on_a_terminal(&lab, columns, "log app").unwrap();
+        let rows: Vec<&String> = log.iter().filter(|line| line.starts_with("seq:")).collect();
+        assert_eq!(rows.len(), 5, "{log:?}");
+        for row in rows {
+            let words: Vec<&str> = row.split_whitespace().collect();
+            let show = lab.json(&["show", &format!("app@{} {}", words[1], words[2])]);
+            assert_eq!(format!("seq:{}", show[0]["seq"]), words[0], "{row}");
+        }
     }
 }

@@ -104,11 +104,18 @@ fn every_time_that_a_table_shows_selects_its_commit() {
     for zone in [ZURICH, NEW_YORK, "UTC0", "XXX-5:45", "YYY12"] {
         let table = there(&lab, zone, &["log", "app"]).stdout;
         let mut seen = 0;
+        // Of the zone, unless each time has its own.
+        let (_, heading) = table.lines().next().unwrap().split_once("TIME").unwrap();
+        let east = heading.trim_start().strip_prefix('(').and_then(|rest| rest.split(')').next());
+        assert_eq!(east.is_none(), [ZURICH].contains(&zone), "{table}");
         for line in table.lines().skip(1) {
             let words: Vec<&str> = line.split_whitespace().collect();
             let time = format!("{} {}", words[1], words[2]);
-            for elsewhere in [zone, "UTC0", ZURICH] {
-                let (seq, ended) = shown(&lab, elsewhere, &time);
+            let full = format!("{time}{}", east.unwrap_or_default());
+            for (elsewhere, time) in
+                [(zone, &time), (zone, &full), ("UTC0", &full), (ZURICH, &full)]
+            {
+                let (seq, ended) = shown(&lab, elsewhere, time);
                 assert_eq!(format!("seq:{seq}"), words[0], "{time}: {ended:?}");
                 assert_eq!(ended.stderr, "", "{time}");
             }
@@ -118,8 +125,8 @@ fn every_time_that_a_table_shows_selects_its_commit() {
     }
     // Tables, hints and errors are in one zone, and say which.
     let table = there(&lab, NEW_YORK, &["log", "app"]);
+    table.says(&["TIME (-04:00)", "2025-03-29 20:59:59  ", "2025-10-25 22:10:00  "]);
     let first = "2025-03-29 20:59:59-04:00";
-    table.says(&[first, "2025-10-25 22:10:00-04:00"]);
     let hint = there(&lab, NEW_YORK, &["show", "app@seq:99"]);
     hint.failed(16, &[first, "2025-10-25 22:10:00-04:00"]);
     there(&lab, NEW_YORK, &["show", "app@2001-01-01"])

@@ -4,11 +4,13 @@ use serde_json::json;
 
 use super::args::{InitArgs, KeyCommand, NewKeyArgs, RotateArgs};
 use super::context::Context;
-use super::output::{bytes, counted, second, table};
+use super::output::{bytes, counted, whole_second};
 use super::progress::{Progress, stop_requested};
+use super::table::{table, times};
 use super::terminal::printable_json;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::TOP;
+use crate::format::slot::SlotFront;
 use crate::format::slot::{KdfParams, SecretKind};
 use crate::repo::Repository;
 use crate::repo::keys::Secret;
@@ -281,7 +283,11 @@ fn rewrite(context: &Context, repository: &Repository) -> Result<()> {
 
 fn list(context: &Context, repository: &Repository) -> Result<()> {
     let mut rows = Vec::new();
-    for slot in repository.slots()? {
+    let slots = repository.slots()?;
+    // To the second: it selects no commit.
+    let made = |front: &SlotFront| whole_second(front.created);
+    let times = times(slots.iter().filter_map(|slot| slot.front.as_ref().ok()).map(made));
+    for slot in &slots {
         if context.out.json {
             context.out.object(&match &slot.front {
                 Ok(front) => json!({
@@ -301,7 +307,7 @@ fn list(context: &Context, repository: &Repository) -> Result<()> {
             Ok(front) => vec![
                 slot.id.to_string(),
                 front.secret.name().to_owned(),
-                second(front.created),
+                times.cell(made(front)),
                 front.label.clone(),
                 current.to_owned(),
             ],
@@ -309,7 +315,7 @@ fn list(context: &Context, repository: &Repository) -> Result<()> {
         });
     }
     if !context.out.json {
-        for line in table(&["ID", "KIND", "CREATED", "LABEL", ""], &rows, &[]) {
+        for line in table(&["ID", "KIND", &times.heading("CREATED"), "LABEL", ""], &rows, &[]) {
             context.out.line(line);
         }
     }

@@ -6,7 +6,8 @@ use super::args::{FilterArgs, LabelArgs, LogArgs, ShowArgs, SnapshotsArgs};
 use super::context::{Context, Selected, asked, now, shown};
 use super::describe::{commit_json, neighbours, outcome};
 use super::ended::Ended;
-use super::output::{ago, bytes, count, counted, table, time};
+use super::output::{ago, bytes, count, counted, time};
+use super::table::{table, times};
 use super::terminal::bold;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::SnapshotKind;
@@ -88,27 +89,32 @@ pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended
         let listed = context.beside(args.name.is_none(), &history, listed)?;
         let Some(((chain, judged), snapshots)) = listed else { continue };
         let latest = chain.latest().map(|c| c.seq);
+        let listed: Vec<(Commit, Vec<&Snapshot>)> = chain
+            .commits()
+            .map(|commit| (labels_of(&snapshots, &commit), commit))
+            .filter(|(labels, commit)| {
+                let newest = Some(commit.seq) == latest;
+                (newest || !labels.is_empty()) && filter.accepts(commit, labels)
+            })
+            .map(|(labels, commit)| (commit, labels))
+            .collect();
+        let times = times(listed.iter().map(|(commit, _)| commit.record.time));
         let mut rows = Vec::new();
-        for commit in chain.commits() {
-            let labels = labels_of(&snapshots, &commit);
-            let newest = Some(commit.seq) == latest;
-            if (labels.is_empty() && !newest) || !filter.accepts(&commit, &labels) {
-                continue;
-            }
+        for (commit, labels) in &listed {
             if context.out.json {
                 context.out.object(&commit_json(
                     history.name(),
                     commit.seq,
                     &commit.record,
-                    &texts(&labels),
+                    &texts(labels),
                 ));
             }
             let ids: Vec<String> = labels.iter().map(|s| s.id.to_string()).collect();
             rows.push(vec![
                 format!("seq:{}", commit.seq),
-                time(commit.record.time),
-                why(&labels),
-                joined(&labels),
+                times.cell(commit.record.time),
+                why(labels),
+                joined(labels),
                 ids.join(", "),
             ]);
         }
@@ -116,7 +122,8 @@ pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended
             let commits = u64::try_from(chain.commits().count()).unwrap_or(u64::MAX);
             let (source, commits) = (&history.about().source, counted(commits, "commit"));
             context.out.line(bold(history.name()).then(format_args!("  {source}  {commits}")));
-            for line in table(&["COMMIT", "TIME", "WHY", "LABEL", "ID"], &rows, &[]) {
+            let header = ["COMMIT", &*times.heading("TIME"), "WHY", "LABEL", "ID"];
+            for line in table(&header, &rows, &[]) {
                 context.out.line(format_args!("  {line}"));
             }
         }
@@ -167,12 +174,13 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
         }
         return shown(&history, &judged);
     }
+    let times = times(commits.iter().map(|commit| commit.record.time));
     let rows: Vec<Vec<String>> = commits
         .iter()
         .map(|commit| {
             vec![
                 format!("seq:{}", commit.seq),
-                time(commit.record.time),
+                times.cell(commit.record.time),
                 count(commit.record.pages.into()),
                 count(commit.record.changed.into()),
                 bytes(commit.record.stored),
@@ -181,7 +189,8 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
             ]
         })
         .collect();
-    let header = ["COMMIT", "TIME", "PAGES", "CHANGED", "STORED", "CAPTURED BY", "LABEL"];
+    let time = times.heading("TIME");
+    let header = ["COMMIT", &*time, "PAGES", "CHANGED", "STORED", "CAPTURED BY", "LABEL"];
     for line in table(&header, &rows, &[2, 3, 4]) {
         context.out.line(line);
     }

@@ -26,6 +26,7 @@ mod secrets;
 mod shop;
 mod stats;
 mod status;
+mod table;
 mod terminal;
 mod verify;
 mod watch;

@@ -8,9 +8,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::{Value, json};
 
 use super::args::{Color, Global};
-use super::terminal::{
-    Line, bold, is_nowhere, printable, printable_json, red, settle, write_line, yellow,
-};
+use super::terminal::{Line, bold, is_nowhere, printable_json, red, settle, write_line, yellow};
 pub(crate) use crate::count::bytes;
 use crate::error::{Error, ErrorKind, Result};
 pub(crate) use crate::policy::clock::local as time;
@@ -333,7 +331,12 @@ pub(crate) fn stderr_width() -> usize {
 
 /// A moment to the second, where it selects no commit.
 pub(crate) fn second(t: Timestamp) -> String {
-    time(Timestamp(t.0.saturating_sub(t.0.rem_euclid(1_000_000))))
+    time(whole_second(t))
+}
+
+/// The second that a moment is in.
+pub(crate) fn whole_second(t: Timestamp) -> Timestamp {
+    Timestamp(t.0.saturating_sub(t.0.rem_euclid(1_000_000)))
 }
 
 /// How long ago a time was.
@@ -382,138 +385,9 @@ pub(crate) fn counted(n: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
-/// Rows with aligned columns; the columns named in `right` are aligned to the right. On a terminal
-/// that is too narrow the widest column of words goes on below itself.
-pub(crate) fn table(header: &[&str], rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
-    let columns = match rustix::termios::tcgetwinsize(io::stdout()) {
-        // Tables stand two columns in.
-        Ok(size) if size.ws_col > 0 => usize::from(size.ws_col).saturating_sub(2),
-        _ => usize::MAX,
-    };
-    table_within(columns, header, rows, right)
-}
-
-/// How few columns are worth going on in.
-const NARROW: usize = 16;
-
-fn table_within(
-    columns: usize,
-    header: &[&str],
-    rows: &[Vec<String>],
-    right: &[usize],
-) -> Vec<String> {
-    // As they will be shown, so that they are as wide.
-    let shown = |row: &Vec<String>| row.iter().map(|cell| printable(cell)).collect();
-    let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
-    let width_of = |(i, h): (usize, &&str)| {
-        let cells = rows.iter().filter_map(|r| r.get(i)).map(|c| c.chars().count());
-        cells.chain([h.chars().count()]).max().unwrap_or(0)
-    };
-    let mut widths: Vec<usize> = header.iter().enumerate().map(width_of).collect();
-    let all = widths.iter().map(|width| width + 2).sum::<usize>().saturating_sub(2);
-    // Times and numbers are not broken.
-    let has_words = |i: &usize| {
-        let mut cells = rows.iter().filter_map(|row| row.get(*i));
-        cells.any(|cell| cell.contains(' ') && !cell.starts_with(|c: char| c.is_ascii_digit()))
-    };
-    let words = (0..widths.len()).filter(has_words).max_by_key(|i| widths.get(*i).copied());
-    let room_of =
-        |i| columns.saturating_add(*widths.get(i)?).checked_sub(all).map(|room| (i, room));
-    let broken =
-        words.filter(|_| all > columns).and_then(room_of).filter(|(_, room)| *room >= NARROW);
-    if let Some((i, room)) = broken
-        && let Some(width) = widths.get_mut(i)
-    {
-        *width = room;
-    }
-    let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let mut text = String::new();
-        for (i, (cell, width)) in cells.zip(&widths).enumerate() {
-            let pad = " ".repeat(width.saturating_sub(cell.chars().count()));
-            if i > 0 {
-                text.push_str("  ");
-            }
-            if right.contains(&i) {
-                text.push_str(&pad);
-                text.push_str(cell);
-            } else {
-                text.push_str(cell);
-                text.push_str(&pad);
-            }
-        }
-        text.trim_end().to_owned()
-    };
-    let head = line(&mut header.iter().copied());
-    let body = rows.iter().flat_map(|row| {
-        let cell = broken.and_then(|(at, room)| Some((at, row.get(at)?, room)));
-        let Some((at, cell, room)) = cell else {
-            return vec![line(&mut row.iter().map(String::as_str))];
-        };
-        let mut pieces = words_within(room, cell).into_iter();
-        let first = pieces.next().unwrap_or_default();
-        let cells = row.iter().enumerate();
-        let first = line(&mut cells.map(|(i, c)| if i == at { first.as_str() } else { c }));
-        let before: usize = widths.iter().take(at).map(|width| width + 2).sum();
-        let below = pieces.map(|piece| format!("{}{piece}", " ".repeat(before)));
-        std::iter::once(first).chain(below).collect()
-    });
-    std::iter::once(head).chain(body).collect()
-}
-
-/// A text in pieces of so many columns, broken between words where there are any.
-fn words_within(room: usize, text: &str) -> Vec<String> {
-    let mut pieces = vec![String::new()];
-    for word in text.split(' ') {
-        let Some(piece) = pieces.last_mut() else { break };
-        if piece.is_empty() {
-            piece.push_str(word);
-        } else if piece.chars().count() + 1 + word.chars().count() <= room {
-            piece.push(' ');
-            piece.push_str(word);
-        } else {
-            pieces.push(word.to_owned());
-        }
-    }
-    pieces
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_go_on_below_themselves_where_a_terminal_is_narrow() {
-        let why = "labelled \"before the migration\", the last commit of a day";
-        let rows =
-            [vec!["app@seq:1".to_owned(), why.to_owned()], vec!["app@seq:2".into(), "last".into()]];
-        let within = |columns| table_within(columns, &["COMMIT", "WHY"], &rows, &[]);
-        assert_eq!(
-            within(40),
-            [
-                "COMMIT     WHY",
-                "app@seq:1  labelled \"before the",
-                "           migration\", the last commit",
-                "           of a day",
-                "app@seq:2  last"
-            ]
-        );
-        assert_eq!((within(80).len(), within(20).len()), (3, 3), "wide enough, or hopeless");
-        assert_eq!(within(usize::MAX), within(80), "no terminal");
-        let times = [vec![
-            "2026-11-26 10:00:00.000000+00:00".to_owned(),
-            "some words here".into(),
-            "id".into(),
-        ]];
-        assert_eq!(
-            table_within(60, &["TIME", "LABEL", "ID"], &times, &[])[1..],
-            ["2026-11-26 10:00:00.000000+00:00  some words here  id"]
-        );
-        assert_eq!(
-            table_within(52, &["TIME", "LABEL OF IT", "ID"], &times, &[]).len(),
-            2,
-            "no room to speak of"
-        );
-    }
 
     #[test]
     fn numbers_read_well() {
@@ -526,12 +400,5 @@ mod tests {
         assert_eq!(counted(1, "page"), "1 page");
         assert_eq!((quote("a/b.db"), quote("it's $5")), ("a/b.db".into(), r"'it'\''s $5'".into()));
         assert_eq!(ago(Timestamp(0), Timestamp(7_200_000_000)), "2 h ago");
-    }
-
-    #[test]
-    fn columns_line_up() {
-        let rows = vec![vec!["a".into(), "10".into()], vec!["bcd".into(), "5".into()]];
-        let lines = table(&["x", "n"], &rows, &[1]);
-        assert_eq!(lines[1..], ["a    10", "bcd   5"]);
     }
 }

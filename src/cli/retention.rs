@@ -1,17 +1,20 @@
 //! `prune`, `hold` and `undelete`: how long commits stay.
 
+use chrono::Local;
 use serde_json::{Value, json};
 
 use super::args::{HoldCommand, PolicyArgs, PruneArgs, UndeleteArgs};
 use super::context::Context;
 use super::input;
-use super::output::{bytes, counted, quote, table, time};
+use super::output::{bytes, counted, quote, time};
 use super::progress::Progress;
+use super::table::{sentence, table, times};
 use crate::count::number;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::labels::{not_readable, passed_over};
 use crate::ops::prune::{DELETED, PruneOptions, PruneReport, Usage};
+use crate::policy::clock::Listed;
 use crate::policy::retention::{Kept, Point, Policy, Reason};
 use crate::policy::selector::trimmed;
 use crate::policy::text::PolicyText;
@@ -135,8 +138,9 @@ fn print(context: &Context, history: &History, report: &PruneReport, args: &Prun
         context.out.summary(format_args!("{name}: has no commits yet"));
         return;
     }
+    let times = times(report.kept.iter().map(|kept| kept.time));
     let rows: Vec<Vec<String>> =
-        stretches(&report.kept, args.list).into_iter().map(|s| s.row()).collect();
+        stretches(&report.kept, args.list).into_iter().map(|s| s.row(&times)).collect();
     context.out.summary(format_args!(
         "{name}: {} {} of {}",
         if args.dry_run { "would keep" } else { "keeps" },
@@ -144,17 +148,17 @@ fn print(context: &Context, history: &History, report: &PruneReport, args: &Prun
         number(report.kept.len() + report.dropped.len()),
     ));
     if !context.out.quiet {
-        for line in table(&["COMMIT", "TIME", "WHY"], &rows, &[]) {
+        for line in table(&["COMMIT", &times.heading("TIME"), "WHY"], &rows, &[]) {
             context.out.line(format_args!("  {line}"));
         }
     }
     if let Some(line) = dropped(&report.dropped) {
         let word = if args.dry_run { "would drop" } else { "dropped" };
-        context.out.summary(format_args!("  {word} {line}"));
+        summary(context, &format!("{word} {line}"));
     }
     let about = if args.dry_run { "about " } else { "" };
-    context.out.summary(format_args!(
-        "  {} before, {about}{} after{}",
+    let sizes = format!(
+        "{} before, {about}{} after{}",
         bytes(report.before.bytes),
         bytes(report.after.bytes.saturating_sub(report.waiting_bytes)),
         if report.waiting_bytes > 0 {
@@ -165,7 +169,13 @@ fn print(context: &Context, history: &History, report: &PruneReport, args: &Prun
         } else {
             String::new()
         },
-    ));
+    );
+    summary(context, &sizes);
+}
+
+/// A sentence below a table.
+fn summary(context: &Context, text: &str) {
+    sentence(text).into_iter().for_each(|line| context.out.summary(line));
 }
 
 fn usage_json(usage: &Usage) -> Value {
@@ -185,10 +195,10 @@ struct Stretch<'k> {
 }
 
 impl Stretch<'_> {
-    fn row(&self) -> Vec<String> {
+    fn row(&self, times: &Listed<Local>) -> Vec<String> {
         let why: Vec<String> = self.first.reasons.iter().map(Reason::to_string).collect();
         let (commit, when) = if self.count == 1 {
-            (format!("seq:{}", self.first.seq), time(self.first.time))
+            (format!("seq:{}", self.first.seq), times.cell(self.first.time))
         } else {
             (
                 format!(
@@ -197,7 +207,7 @@ impl Stretch<'_> {
                     self.last.seq,
                     counted(self.count, "commit")
                 ),
-                format!("{} to {}", time(self.first.time), time(self.last.time)),
+                format!("{} to {}", times.cell(self.first.time), times.cell(self.last.time)),
             )
         };
         vec![commit, when, why.join(", ")]
@@ -293,7 +303,7 @@ fn remove_hold(context: &Context, history: &History, id: &str) -> Result<()> {
 }
 
 fn list_holds(context: &Context, histories: &[History]) -> Result<()> {
-    let mut rows = Vec::new();
+    let (mut rows, mut since) = (Vec::new(), Vec::new());
     for history in histories {
         for hold in context.holds(history)? {
             if context.out.json {
@@ -305,14 +315,19 @@ fn list_holds(context: &Context, histories: &[History]) -> Result<()> {
             rows.push(vec![
                 hold.id.to_string(),
                 format!("{}@seq:{}", history.name(), hold.seq),
-                time(hold.time),
                 hold.reason,
                 hold.host,
             ]);
+            since.push(hold.time);
         }
     }
     if !context.out.json {
-        for line in table(&["ID", "COMMIT", "SINCE", "REASON", "HOST"], &rows, &[]) {
+        let times = times(since.iter().copied());
+        for (row, time) in rows.iter_mut().zip(since) {
+            row.insert(2, times.cell(time));
+        }
+        let header = ["ID", "COMMIT", &times.heading("SINCE"), "REASON", "HOST"];
+        for line in table(&header, &rows, &[]) {
             context.out.line(line);
         }
     }
@@ -372,10 +387,12 @@ fn list_deleted(
     history: &History,
     deleted: &[(crate::repo::labels::Snapshot, Timestamp)],
 ) -> Result<()> {
+    let micros = i64::try_from(DELETED.as_micros()).unwrap_or(i64::MAX);
+    let until = |gone: Timestamp| Timestamp(gone.0.saturating_add(micros));
+    let times = times(deleted.iter().flat_map(|(_, gone)| [*gone, until(*gone)]));
     let mut rows = Vec::new();
     for (snapshot, gone) in deleted {
-        let micros = i64::try_from(DELETED.as_micros()).unwrap_or(i64::MAX);
-        let until = Timestamp(gone.0.saturating_add(micros));
+        let until = until(*gone);
         if context.out.json {
             context.out.object(&json!({
                 "type": "deleted", "history": history.name(), "seq": snapshot.seq,
@@ -385,12 +402,13 @@ fn list_deleted(
         rows.push(vec![
             format!("{}@seq:{}", history.name(), snapshot.seq),
             snapshot.label.clone(),
-            time(*gone),
-            time(until),
+            times.cell(*gone),
+            times.cell(until),
         ]);
     }
     if !context.out.json {
-        for line in table(&["COMMIT", "LABEL", "REMOVED", "KEPT UNTIL"], &rows, &[]) {
+        let header = ["COMMIT", "LABEL", &times.heading("REMOVED"), &times.heading("KEPT UNTIL")];
+        for line in table(&header, &rows, &[]) {
             context.out.line(line);
         }
     }

@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use super::args::{ByArg, StatsArgs};
 use super::context::Context;
-use super::output::{bytes, count, counted, quote, table, time};
+use super::output::{bytes, count, counted, quote, time};
 use super::progress::Progress;
 use super::retention::policy_text;
+use super::table::table;
 use super::terminal::{Line, bold};
 use crate::error::Result;
 use crate::ops::stats::{

@@ -94,18 +94,70 @@ pub fn local(time: Timestamp) -> String {
 /// 02:20:00.123456+01:00`.
 pub fn written<Z: TimeZone>(time: Timestamp, zone: &Z) -> String {
     // A moment outside the calendar is a number.
-    let Some((wall, east)) = on_the_wall(time, zone) else { return time.to_string() };
-    let fraction = match time.0.rem_euclid(SECOND) {
+    match on_the_wall(time, zone) {
+        Some((wall, east)) => format!("{}{}", wall_text(wall), offset_text(east)),
+        None => time.to_string(),
+    }
+}
+
+fn wall_text(wall: NaiveDateTime) -> String {
+    let fraction = match wall.and_utc().timestamp_subsec_micros() {
         0 => "",
         n if n % 1000 == 0 => "%.3f",
         _ => "%.6f",
     };
-    let seconds = if east.local_minus_utc() % 60 == 0 { "" } else { ":%S" };
-    let wall = wall.format(&format!("%Y-%m-%d %H:%M:%S{fraction}")).to_string();
+    wall.format(&format!("%Y-%m-%d %H:%M:%S{fraction}")).to_string()
+}
+
+fn offset_text(east: FixedOffset) -> String {
     let away = east.local_minus_utc();
+    let seconds = if away % 60 == 0 { "" } else { ":%S" };
     let east = NaiveTime::from_num_seconds_from_midnight_opt(away.unsigned_abs(), 0);
     let east = east.map(|t| t.format(&format!("%H:%M{seconds}")).to_string()).unwrap_or_default();
-    format!("{wall}{}{east}", if away < 0 { '-' } else { '+' })
+    format!("{}{east}", if away < 0 { '-' } else { '+' })
+}
+
+/// How the times of one table are written: without their offset, which the heading has, if all have
+/// the same and each is read as itself without it. Else each has its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed<Z> {
+    zone: Z,
+    /// The offset of them all.
+    east: Option<FixedOffset>,
+}
+
+impl<Z: TimeZone> Listed<Z> {
+    /// For a table with these times, in a zone.
+    pub fn of(times: impl IntoIterator<Item = Timestamp>, zone: Z) -> Self {
+        let mut east = None;
+        for time in times {
+            let Some((wall, own)) = on_the_wall(time, &zone) else {
+                return Self { zone, east: None };
+            };
+            let is_itself = shown(wall, &zone) == Some(Shown::Once(time));
+            if !is_itself || east.is_some_and(|east| east != own) {
+                return Self { zone, east: None };
+            }
+            east = Some(own);
+        }
+        Self { zone, east }
+    }
+
+    /// The heading of a column of times: `TIME (+01:00)`.
+    pub fn heading(&self, word: &str) -> String {
+        match self.east {
+            Some(east) => format!("{word} ({})", offset_text(east)),
+            None => word.to_owned(),
+        }
+    }
+
+    /// A time in the table.
+    pub fn cell(&self, time: Timestamp) -> String {
+        match self.east.and(on_the_wall(time, &self.zone)) {
+            Some((wall, _)) => wall_text(wall),
+            None => written(time, &self.zone),
+        }
+    }
 }
 
 /// A time of day, and the offset behind it if there is one: `18:20`, `18:20:30.5`, `18:20+01:00`,

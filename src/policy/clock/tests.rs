@@ -146,3 +146,35 @@ fn times_are_printed_with_their_offset_and_no_more_digits_than_they_have() {
     assert_eq!(print(0, -2670), "1969-12-31 23:15:30-00:44:30");
     assert_eq!(print(i64::MAX, 0), "9223372036854775807us");
 }
+
+#[test]
+fn a_column_of_times_leaves_the_offset_to_its_heading_only_where_each_is_read_as_itself() {
+    let zone = Tz::Europe__Zurich;
+    let now = zone.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).unwrap();
+    let at = |text: &str| {
+        let utc = DateTime::parse_from_rfc3339(text).unwrap();
+        Timestamp(utc.timestamp_micros())
+    };
+    let summer = ["2025-10-25T20:00:00.000001Z", "2025-10-25T23:59:59.999Z"].map(at);
+    let twice = ["2025-10-26T00:30:00Z", "2025-10-26T01:30:00Z"].map(at);
+    let winter = ["2025-10-26T02:00:00Z", "2025-10-26T20:00:00Z"].map(at);
+    for (times, heading) in [
+        (&summer[..], "TIME (+02:00)"),
+        (&winter[..], "TIME (+01:00)"),
+        (&[summer[0], winter[0]], "TIME"),
+        // Typed without its offset it would be the other one.
+        (&twice[..1], "TIME"),
+        (&twice[1..], "TIME"),
+        (&[], "TIME"),
+        (&[Timestamp(i64::MAX), winter[0]], "TIME"),
+    ] {
+        let listed = Listed::of(times.iter().copied(), zone);
+        assert_eq!(listed.heading("TIME"), heading);
+        for time in times.iter().filter(|time| time.to_utc().is_some()) {
+            let cell = listed.cell(*time);
+            assert_eq!(cell.len() <= 26, heading != "TIME" || cell.len() == 25, "{cell}");
+            let read = Moment::parse(&cell, &now, Edge::End).unwrap().unwrap();
+            assert_eq!((read.time, read.reading), (*time, Reading::Once), "{cell}");
+        }
+    }
+}
