@@ -357,7 +357,7 @@ fn help_completions_and_the_manual_are_there() {
     assert!(lab.ok(&["--version"]).stdout.starts_with("pagekeep "));
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = lab.ok(&["completions", shell]).stdout;
-        assert!(script.contains("snapshots") && !script.contains("demo-writer"), "{shell}");
+        assert!(script.contains("PAGEKEEP_COMPLETE") && script.contains("pagekeep"), "{shell}");
     }
     let page = lab.ok(&["man"]).stdout;
     let parts = [".TH pagekeep", ".SH ENVIRONMENT", "PAGEKEEP_STATE_DIR", ".SH \"EXIT STATUS\""];

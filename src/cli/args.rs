@@ -342,10 +342,15 @@ pub(crate) struct DemoArgs {
     pub(crate) cleanup: bool,
 }
 
-/// Print a script that completes commands in your shell
+/// Print a script that completes commands, options and names of histories in your shell
+///
+/// The script asks this program. Names are completed where the repository is named and a key file
+/// opens it; a passphrase is neither asked for nor used.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:
-  pagekeep completions bash > ~/.local/share/bash-completion/completions/pagekeep")]
+#[command(after_help = "Examples:
+  pagekeep completions bash > ~/.local/share/bash-completion/completions/pagekeep
+  pagekeep completions fish > ~/.config/fish/completions/pagekeep.fish
+  pagekeep completions zsh > ~/.zfunc/_pagekeep          # a folder of $fpath")]
 pub(crate) struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use clap::CommandFactory;
 
 use super::args::{Cli, ManArgs};
+use super::complete::script;
 use crate::error::{Error, Result};
 
 /// Behind it stand the exit codes.
@@ -15,9 +16,8 @@ counts if both are set. PAGEKEEP_STATE_DIR names the folder in which this machin
 .SH \"EXIT STATUS\"";
 
 pub(crate) fn completions(shell: clap_complete::Shell) -> Result<()> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "pagekeep", &mut script);
-    print(&script)
+    let script = script(&shell.to_string());
+    print(&script.map_err(|e| Error::io(e, "cannot be made", "the script"))?)
 }
 
 pub(crate) fn man(args: &ManArgs) -> Result<()> {

@@ -13,6 +13,7 @@ use super::input::{self, MAX_SECRET, first_line};
 use crate::error::{Error, ErrorKind, Result};
 use crate::repo::Repository;
 use crate::repo::keys::Secret;
+use crate::store::open_store;
 
 /// Where a key is to come from.
 pub(crate) struct KeySource<'a> {
@@ -45,6 +46,32 @@ impl Context {
             _ => e,
         };
         opened.map(|(repository, _)| repository).map_err(told)
+    }
+
+    /// A repository that a file opens at once. For who waits at a prompt: nothing is asked for or
+    /// told, no passphrase is stretched, and no pipe is read.
+    pub(crate) fn at_once(&self, location: &str) -> Result<Option<Repository>> {
+        check_location(location)?;
+        let global = &self.global;
+        if global.password_file.is_some() || global.password_command.is_some() {
+            return Ok(None);
+        }
+        let of_environment = std::env::var_os("PAGEKEEP_KEY_FILE").map(PathBuf::from);
+        let key_file = global.key_file.as_ref();
+        let (path, is_recovery) = match (key_file, &global.recovery_key_file, &of_environment) {
+            (Some(path), ..) | (None, None, Some(path)) => (path, false),
+            (None, Some(path), _) => (path, true),
+            (None, None, None) => return Ok(None),
+        };
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let text = input::text(path, MAX_SECRET, ErrorKind::WrongKey)?;
+        let secret = match is_recovery {
+            true => Secret::parse_recovery(&text)?,
+            false => Secret::parse_key_file(&text, &path.display().to_string())?,
+        };
+        Repository::open(open_store(location)?, &secret, self.state_dir()?).map(Some)
     }
 
     /// The key to open a repository with.
