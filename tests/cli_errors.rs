@@ -347,6 +347,39 @@ fn arguments_that_make_no_sense_are_misuse() {
     none.failed(2, &["location is empty"]);
 }
 
+/// The parser knows letters and no meaning. Only a slip of a finger gets a tip.
+#[test]
+fn no_tip_is_about_another_command_than_was_meant() {
+    let lab = Lab::empty();
+    for (args, tip) in [
+        (&["bakcup", "a.db"][..], "'backup'"),
+        (&["snapshot"], "'snapshots'"),
+        (&["restore", "app", "a.db", "--forec"], "'--force'"),
+        (&["prune", "--keep-dayly", "7"], "'--keep-daily'"),
+    ] {
+        lab.misused(args, &["tip: ", tip]);
+    }
+    for args in [
+        &["delete", "app"][..],
+        &["rename"],
+        &["find"],
+        &["diff"],
+        &["remove"],
+        &["list"],
+        &["key", "replace"],
+        &["hold", "delete"],
+        &["key", "rotate", "--remove"],
+        &["rewind", "a.db", "--to", "latest", "--force"],
+        &["restore", "app", "--no-check"],
+        &["--apply", "repair"],
+    ] {
+        let ended = lab.run(args);
+        ended.failed(2, &["pagekeep"]);
+        assert!(!ended.stderr.contains("tip:"), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains("--help"), "{args:?}: {}", ended.stderr);
+    }
+}
+
 /// One of each kind, by its exit code: what it is about, and what to do next.
 #[test]
 fn every_kind_of_error_names_its_object_and_the_next_step() {

@@ -29,6 +29,7 @@ mod stats;
 mod status;
 mod table;
 mod terminal;
+mod tips;
 mod verify;
 mod watch;
 
@@ -135,7 +136,7 @@ fn unparsed(args: &[OsString], e: &clap::Error) -> u8 {
 fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(args).map_err(|e| {
         let shown = args.iter().map(|arg| printable(&arg.to_string_lossy()));
-        Cli::try_parse_from(shown).err().unwrap_or(e)
+        tips::sensible(Cli::try_parse_from(shown).err().unwrap_or(e))
     })
 }
 
