@@ -319,3 +319,59 @@ fn a_database_on_a_read_only_disk_is_copied_elsewhere_first() {
     }
     ended.failed(5, &["app.db", "read-only disk", "copy the database elsewhere"]);
 }
+
+/// Restores and verifications that were killed leave whole databases in plaintext.
+#[test]
+fn what_killed_restores_and_verifications_left_goes_with_the_next_one() {
+    let lab = Lab::with_history();
+    std::fs::create_dir(lab.path("scratch")).unwrap();
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    let left = |folder: &str, name: &str| {
+        let path = lab.path(folder).join(name);
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_modified(long_ago).unwrap();
+        (path, file)
+    };
+    for (folder, args) in [
+        ("", &["restore", "app", "out.db"][..]),
+        ("scratch", &["verify", "app", "--level", "restore", "--scratch", "scratch"]),
+        ("scratch", &["stats", "app", "--scratch", "scratch"]),
+    ] {
+        let (gone, file) = left(folder, ".tmp-0011223344556677.db");
+        drop(file);
+        let (at_work, file) = left(folder, ".tmp-8899aabbccddeeff.db");
+        file.lock().unwrap();
+        let (foreign, _) = left(folder, ".tmp-mine.db");
+        lab.ok(args);
+        assert!(!gone.exists(), "{args:?}");
+        assert!(at_work.exists() && foreign.exists(), "{args:?}");
+        std::fs::remove_file(at_work).unwrap();
+    }
+}
+
+#[test]
+fn a_key_file_that_was_made_in_vain_is_named() {
+    let lab = Lab::empty();
+    let script = r#"
+        export PAGEKEEP_REPO=tiny/repo
+        "$BIN" init -q --no-recovery-key || exit 77
+        dd if=/dev/zero of=tiny/filler bs=4096 2>/dev/null
+        "$BIN" key add --new-key-file second; echo "add: $?"
+        "$BIN" key passwd --new-key-file third; echo "passwd: $?"
+        "$BIN" init -r tiny/other --key-file fourth --no-recovery-key; echo "init: $?"
+        "$BIN" key add --new-key-file second; echo "again: $?"
+        rm tiny/filler
+        "$BIN" key add --new-key-file second -q; echo "added: $?"
+        "$BIN" status --key-file second -q > tiny/status; echo "opens: $?""#;
+    let Some(ended) = on_a_tiny_disk(&lab, script) else { return };
+    let codes: Vec<&str> = ended.stdout.lines().filter(|line| line.contains(": ")).collect();
+    assert_eq!(
+        codes,
+        ["add: 14", "passwd: 14", "init: 14", "again: 14", "added: 0", "opens: 0"],
+        "{ended:?}"
+    );
+    for made in ["second", "third", "fourth"] {
+        let told = format!("the key file {made} was made already: the same command again uses it");
+        assert_eq!(ended.stderr.matches(&told).count(), 1, "{ended:?}");
+    }
+}

@@ -120,14 +120,21 @@ impl Drop for Scratch {
     }
 }
 
+/// Whether a name is one that [`Scratch`] gives, and not somebody's own that begins alike.
+fn is_scratch(name: &str) -> bool {
+    let own = name.strip_suffix(SCRATCH).filter(|name| disk::is_temporary(name));
+    own.and_then(|name| name.rsplit_once('-')).is_some_and(|(front, number)| {
+        !front.contains('-') && number.len() == 16 && number.bytes().all(|b| b.is_ascii_hexdigit())
+    })
+}
+
 /// Removes the scratch files that killed processes left in a folder: those that nobody has locked.
 /// Whatever is in the way does no harm.
 fn sweep(folder: &Folder) {
     let Ok(entries) = fs::read_dir(folder.path()) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let ours =
-            name.to_str().is_some_and(|name| disk::is_temporary(name) && name.ends_with(SCRATCH));
+        let ours = name.to_str().is_some_and(is_scratch);
         // A file that is just coming into being is not locked yet.
         let is_old = |file: &File| {
             let modified = file.metadata().and_then(|meta| meta.modified());
