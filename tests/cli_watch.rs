@@ -249,6 +249,20 @@ fn a_terminal_shows_how_it_stands() {
         seen.extend(receiver.recv_timeout(Duration::from_secs(5)));
     }
     let _ = child.wait();
+    seen.extend(receiver.iter());
+    // What was drawn and is wiped is no line. Neither is a sign that turns.
+    let lines =
+        seen.split(['\n', '\r']).map(|line| line.rsplit("\u{1b}[2K").next().unwrap_or(line));
+    for line in lines {
+        let alone = line.trim().chars().all(|c| ('\u{2800}'..='\u{28ff}').contains(&c));
+        assert!(line.trim().is_empty() || !alone, "{line:?} in {seen:?}");
+    }
+    let last = seen.split("stopped after").next().unwrap();
+    let last = last.rsplit(['\n', '\u{1b}']).next().unwrap_or(last);
+    assert!(
+        last.starts_with("[2K") && !last.contains("following"),
+        "the line of before stays: {seen:?}"
+    );
 }
 
 #[test]
@@ -294,4 +308,26 @@ fn a_version_that_corrupts_a_wal_is_told_of_only_where_there_is_one() {
         assert_eq!(stderr.contains("is not in WAL mode"), !told, "{stderr}");
         std::fs::remove_file(lab.path("app.db")).unwrap();
     }
+}
+
+#[test]
+fn a_rewind_to_what_is_there_already_does_nothing() {
+    let lab = Lab::with_history();
+    let log = lab.ok(&["log", "app"]).stdout;
+    for when in ["latest", "seq:2", "the second"] {
+        let told = lab.ok(&["rewind", "app.db", "--to", when]).stdout;
+        assert!(
+            told.contains("content of app@seq:2") && told.contains("nothing was done"),
+            "{told}"
+        );
+        let told = lab.summary(&["rewind", "app.db", "--to", when]);
+        assert_eq!((&told["to"], &told["now"]), (&2.into(), &2.into()));
+        assert!(told["undo"].is_null() && told["before"].is_null(), "{told}");
+    }
+    assert_eq!(lab.ok(&["log", "app"]).stdout, log);
+    // What is in no commit yet is captured, and the newest commit is another one then.
+    lab.sql("app.db", "DELETE FROM t");
+    lab.ok(&["rewind", "app.db", "--to", "the second"]).says(&["rewound", "undo:"]);
+    assert_eq!(lab.number("app.db", "SELECT count(*) FROM t"), 200);
+    lab.ok(&["rewind", "app.db", "--to", "latest"]).says(&["app@seq:4", "nothing was done"]);
 }

@@ -12,11 +12,14 @@ use super::progress::Progress;
 use crate::codec::batch::SelfCheck;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::backup::{BackupOptions, BackupReport};
+use crate::ops::locate::Database;
 use crate::sqlite::image::Method;
 
 pub(crate) fn backup(context: &Context, args: BackupArgs) -> Result<()> {
     let began = Instant::now();
     let repository = context.repository()?;
+    // What is missing, or named wrongly, has more to be said about it than what can't be opened.
+    Database::at(&args.database, args.name.as_deref())?;
     let options = BackupOptions {
         name: args.name,
         label: args.label,

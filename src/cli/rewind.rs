@@ -20,7 +20,7 @@ use crate::ops::rewind::RewindOptions;
 use crate::policy::selector::Selector;
 use crate::repo::chain::Commit;
 use crate::repo::history::History;
-use crate::types::Timestamp;
+use crate::types::{Seq, Timestamp};
 
 pub(crate) fn rewind(context: &Context, args: &RewindArgs) -> Result<()> {
     let began = Instant::now();
@@ -45,6 +45,11 @@ pub(crate) fn rewind(context: &Context, args: &RewindArgs) -> Result<()> {
         return Ok(());
     }
     let progress = Progress::new(&context.out);
+    if let Some(newest) = point.is_present(&args.database, &options, &progress)? {
+        drop(progress);
+        tell_already(context, &history, &database.place, &commit, asked(&selector), newest);
+        return Ok(());
+    }
     let done = point.rewind(&args.database, &options, &progress)?;
     drop(progress);
     let (name, seconds) = (history.name(), began.elapsed().as_secs_f64());
@@ -73,6 +78,27 @@ pub(crate) fn rewind(context: &Context, args: &RewindArgs) -> Result<()> {
     ));
     context.out.summary(format_args!("  undo: {undo}"));
     Ok(())
+}
+
+fn tell_already(
+    context: &Context,
+    history: &History,
+    place: &str,
+    commit: &Commit,
+    asked: Option<Timestamp>,
+    newest: Seq,
+) {
+    let name = history.name();
+    context.out.json_summary(json!({
+        "history": name, "database": place, "to": commit.seq, "before": null, "label": null, "now": newest,
+        "asked_time": asked, "dry_run": false, "undo": null,
+    }));
+    context.out.summary(format_args!(
+        "{place} has the content of {name}@seq:{}, captured {}, already; nothing was done",
+        commit.seq,
+        time(commit.record.time)
+    ));
+    tell_asked(context, asked);
 }
 
 /// Which moment was asked for, if it was one.
@@ -136,6 +162,7 @@ fn print_preview(
 
 pub(crate) fn drift(context: &Context, args: &DriftArgs) -> Result<Ended> {
     let repository = context.repository()?;
+    Database::at(&args.database, args.name.as_deref())?;
     let progress = Progress::new(&context.out);
     let (history, drift) = repository.drift(&args.database, args.name.as_deref(), &progress)?;
     drop(progress);

@@ -28,9 +28,15 @@ impl Database {
         let place = std::fs::canonicalize(path).map_err(|e| {
             let is_absent = e.kind() == std::io::ErrorKind::NotFound;
             let file = path.display().to_string();
-            let hint = format!(
-                "check the path, and whether its disk is mounted; `pagekeep restore {name} {file}` brings back the newest commit, if there is one; `watch --wait` waits for a file that its application has not made yet"
-            );
+            let hint = match file.split_once('@') {
+                // Who means a commit of the live database names the commit elsewhere.
+                Some((before, _)) => format!(
+                    "this names the database's file, such as {before}.db; a commit NAME@WHEN is named where a command says so, and with `rewind` by --to WHEN"
+                ),
+                None => format!(
+                    "check the path, and whether its disk is mounted; `pagekeep restore {name} {file}` brings back the newest commit, if there is one; `watch --wait` waits for a file that its application has not made yet"
+                ),
+            };
             let error = Error::io(e, "cannot be found", file).with_kind(ErrorKind::Source);
             if is_absent { error.with_hint(hint) } else { error }
         })?;

@@ -238,14 +238,40 @@ impl RestorePoint {
         options: &RewindOptions,
         monitor: &dyn Monitor,
     ) -> Result<Rewound> {
-        let history = &self.history;
-        let mut capture = |patience| {
-            let name = Some(history.name().to_owned());
-            let takeover = options.takeover;
-            let options = BackupOptions { name, patience, takeover, ..BackupOptions::default() };
-            history.repository().backup(database, &options, monitor).map(|report| report.seq)
-        };
-        rewind_capturing(history, database, self.seq(), options, &mut capture, monitor)
+        let mut capture = |patience| self.capture(database, options, patience, monitor);
+        rewind_capturing(&self.history, database, self.seq(), options, &mut capture, monitor)
+    }
+
+    /// Captures what the database at a path has now, and returns its commit if that is this point's
+    /// content: a rewind would do nothing but label it.
+    ///
+    /// # Errors
+    /// As [`RestorePoint::rewind`], but for what is restored.
+    pub fn is_present(
+        &self,
+        database: &Path,
+        options: &RewindOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<Option<Seq>> {
+        check_one_name(&Source::open(database)?.pin()?, database, monitor)?;
+        let newest = self.capture(database, options, PATIENCE, monitor)?;
+        let now = self.history.point(newest)?;
+        let content = |point: &Self| (point.database_bytes(), point.digest());
+        Ok((content(&now) == content(self)).then_some(newest))
+    }
+
+    /// Makes sure that what is in the database is in the history, and returns its newest commit.
+    fn capture(
+        &self,
+        database: &Path,
+        options: &RewindOptions,
+        patience: Duration,
+        monitor: &dyn Monitor,
+    ) -> Result<Seq> {
+        let name = Some(self.history.name().to_owned());
+        let takeover = options.takeover;
+        let options = BackupOptions { name, patience, takeover, ..BackupOptions::default() };
+        self.history.repository().backup(database, &options, monitor).map(|report| report.seq)
     }
 
     /// What a rewind would change, without changing anything.
