@@ -27,7 +27,11 @@ fn what_is_no_sound_database_is_refused_and_begins_no_history() {
     lab.fails(&["backup", "short.db"], 5, &["short.db", "not a database"]);
     fs::create_dir(lab.path("dir.db")).unwrap();
     lab.fails(&["backup", "dir.db"], 5, &["dir.db", "is not a database file"]);
-    lab.fails(&["backup", "absent.db"], 5, &["absent.db", "cannot be opened", "No such file"]);
+    lab.fails(
+        &["backup", "absent.db"],
+        5,
+        &["absent.db", "cannot be found", "No such file", "pagekeep restore absent"],
+    );
     for mode in ["DELETE", "WAL"] {
         let name = format!("{mode}.db");
         lab.make(&name, 500);
@@ -77,6 +81,9 @@ fn a_restore_replaces_nothing_that_it_was_not_told_to() {
     // It waits for a while before it gives up, so once is enough.
     let busy = lab.run(&["restore", "app", "busy.db", "--force"]);
     busy.failed(11, &["busy.db", "is in use", "stop the application"]);
+    // SQLite says it twice, the second time with a number.
+    assert_eq!(busy.stderr.matches("is locked").count(), 1, "{busy:?}");
+    assert!(!busy.stderr.contains("Error code"), "{busy:?}");
     lab.tidy();
 }
 
@@ -495,4 +502,38 @@ fn a_dash_is_standard_input_and_no_file() {
     assert!(!lab.path("-").exists());
     let piped = format!("{} status --key-file - < key", lab::BIN);
     assert_eq!(Ended::of(lab.other("sh").args(["-c", &piped])).code, Some(0));
+}
+
+/// The parser does not say which argument is no text.
+#[test]
+fn an_argument_that_is_no_text_is_named() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let lab = Lab::with_history();
+    let (repo, file) = (OsStr::from_bytes(b"caf\xe9"), OsStr::from_bytes(b"dat\xe9.db"));
+    for json in [&["--json"][..], &[]] {
+        let mut command = lab.command(&["-r"]);
+        command.arg(repo).arg("backup").arg(file).args(json);
+        let ended = Ended::of(&mut command);
+        ended.failed(2, &["argument", "caf\u{fffd}", "UTF-8", "--help"]);
+        assert!(!ended.stderr.contains("dat"), "a database may be called so: {ended:?}");
+        assert_eq!(ended.stdout.contains("caf"), !json.is_empty(), "{ended:?}");
+    }
+    let ended = Ended::of(lab.command(&["status"]).env("PAGEKEEP_REPO", repo));
+    ended.failed(2, &["variable PAGEKEEP_REPO", "UTF-8"]);
+    let ended = Ended::of(lab.command(&["backup", "--name", "dat"]).arg(file));
+    ended.failed(5, &["dat\u{fffd}.db", "cannot be found"]);
+}
+
+#[test]
+fn who_names_a_commit_where_a_file_is_meant_is_told_so() {
+    let lab = Lab::with_history();
+    for args in [
+        &["rewind", "app@seq:1", "--to", "latest"][..],
+        &["drift", "app@2h ago"],
+        &["backup", "app@latest"],
+        &["watch", "app@latest"],
+    ] {
+        lab.fails(args, 5, &["app@", "such as app.db", "--to WHEN"]);
+    }
 }

@@ -343,6 +343,50 @@ fn a_new_recovery_key_says_that_older_ones_still_open() {
     );
 }
 
+/// Each shows its key, and then finds the old one gone.
+#[test]
+fn of_two_that_replace_the_recovery_key_at_once_both_do_well_and_say_so() {
+    let lab = Lab::with_history();
+    let old = lab.json(&["key", "list"]).len();
+    let replace = ["key", "recovery", "--replace"];
+    // It goes on only once its key was read.
+    let mut first = lab.command(&replace).spawn().unwrap();
+    let mut output = first.stdout.take().unwrap();
+    let began = Instant::now();
+    while rustix::io::ioctl_fionread(&output).unwrap() == 0 {
+        assert!(began.elapsed() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    lab.ok(&replace);
+    let mut told = String::new();
+    std::io::Read::read_to_string(&mut output, &mut told).unwrap();
+    let ended = first.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{told}{}", String::from_utf8_lossy(&ended.stderr));
+    assert!(told.contains("1 recovery key made by others meanwhile still opens"), "{told}");
+    assert_eq!(lab.json(&["key", "list"]).len(), old + 1);
+    lab.ok(&replace);
+    assert_eq!(lab.json(&["key", "list"]).len(), old);
+}
+
+#[test]
+fn no_other_process_looks_into_one_that_holds_keys() {
+    let mut lab = Lab::with_history();
+    lab.without_privileges();
+    fifo(&lab, "fifo");
+    let mut child = lab.command(&["status", "--key-file", "fifo"]).spawn().unwrap();
+    while !catches(child.id()) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // What can't be dumped belongs to root.
+    let owner = |file: &str| {
+        let path = format!("/proc/{}/{file}", child.id());
+        std::os::unix::fs::MetadataExt::uid(&fs::metadata(path).unwrap())
+    };
+    assert_eq!(owner("mem"), 0);
+    lab::signal("-TERM", &child.id().to_string());
+    child.wait().unwrap();
+}
+
 #[test]
 fn no_core_dump_holds_keys_and_a_limit_on_files_is_an_error() {
     let lab = Lab::with_history();
@@ -417,4 +461,53 @@ fn who_mistypes_a_passphrase_may_try_again() {
     assert!(seen.contains("ended 0"), "{seen}");
     let seen = typed("wrong\nwrong again\nand again").unwrap();
     assert!(seen.contains("ended 12") && seen.contains("error:"), "{seen}");
+}
+
+/// Who pastes three passphrases does not wait for the second prompt, and the first one is stretched meanwhile.
+#[test]
+fn what_is_typed_ahead_of_a_prompt_is_not_shown() {
+    let lab = Lab::empty();
+    lab.secret("words", "the words");
+    let mut init = lab.command(&["init", "--password-file", "words", "--no-recovery-key"]);
+    assert_eq!(Ended::of(init.env_remove("PAGEKEEP_KEY_FILE")).code, Some(0));
+    let session = |command: &str, typed: &[&str]| {
+        let line = format!("{} {command}; echo ended $?; stty -a", lab::BIN);
+        let mut script = lab.other("script");
+        script.args(["-qfc", &line, "/dev/null"]).env_remove("PAGEKEEP_KEY_FILE");
+        script.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = script.spawn().ok()?;
+        let mut input = child.stdin.take().unwrap();
+        let mut output = child.stdout.take().unwrap();
+        let mut seen = String::new();
+        let mut buffer = [0; 1024];
+        while !seen.contains("Passphrase of repo: ") {
+            let n = std::io::Read::read(&mut output, &mut buffer).unwrap();
+            assert!(n > 0, "{seen}");
+            seen += &String::from_utf8_lossy(&buffer[..n]);
+        }
+        for text in typed {
+            if std::io::Write::write_all(&mut input, text.as_bytes()).is_err() {
+                break;
+            }
+            // As soon as the first one was taken, and long before it is stretched.
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        std::io::Read::read_to_string(&mut output, &mut seen).ok()?;
+        child.wait().unwrap();
+        Some(seen)
+    };
+    let Some(seen) = session("key passwd", &["the words\n", "seen by all\n", "seen by all\n"])
+    else {
+        println!("skipped: there is no `script`");
+        return;
+    };
+    assert!(seen.contains("ended 0") && seen.contains("replaces key"), "{seen}");
+    assert!(!seen.contains("seen by all"), "{seen}");
+    assert!(seen.contains(" echo "), "and what is typed later is: {seen}");
+    // Ctrl-D is no passphrase. The first one may come before the prompt reads.
+    for command in ["status", "key passwd"] {
+        let seen = session(command, &["\u{4}"; 20]).unwrap();
+        assert!(seen.contains("no passphrase was typed") && seen.contains("ended 12"), "{seen}");
+        assert!(seen.contains(" echo "), "{seen}");
+    }
 }

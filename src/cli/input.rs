@@ -17,9 +17,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::process::{Pid, Signal, kill_process_group};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::tcgetattr;
 use zeroize::Zeroizing;
 
+use super::echo::show_again;
 use super::progress::stop_requested;
 use super::terminal::printable;
 use crate::error::{Error, ErrorKind, Result};
@@ -170,6 +171,10 @@ pub(crate) fn prompt(text: &str) -> Result<Zeroizing<String>> {
         match answer.recv_timeout(TICK) {
             // Ctrl-C, as the prompt reads it.
             Ok(Err(e)) if e.kind() == io::ErrorKind::Interrupted => return Err(stopped()),
+            // Ctrl-D.
+            Ok(Err(e)) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(Error::new(ErrorKind::WrongKey, "no passphrase was typed"));
+            }
             Ok(answer) => return answer.map_err(failed),
             Err(RecvTimeoutError::Timeout) if stop_requested() => {
                 show_again(&terminal, &before);
@@ -182,11 +187,6 @@ pub(crate) fn prompt(text: &str) -> Result<Zeroizing<String>> {
             }
         }
     }
-}
-
-/// The terminal shows what is typed, as before. If that fails there is nothing better to do.
-fn show_again(terminal: &File, before: &Termios) {
-    let _ = tcsetattr(terminal, OptionalActions::Now, before);
 }
 
 /// Whether there is something to read, or the end, within a tick.

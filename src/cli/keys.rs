@@ -1,10 +1,13 @@
 //! `init` and `key`.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::json;
 
 use super::args::{InitArgs, KeyCommand, NewKeyArgs, RotateArgs};
 use super::context::Context;
-use super::output::{bytes, counted, whole_second};
+use super::echo::Hidden;
+use super::output::{bytes, counted, usual_hint, whole_second};
 use super::progress::{Progress, stop_requested};
 use super::table::{table, times};
 use super::terminal::printable_json;
@@ -13,6 +16,7 @@ use crate::format::names::TOP;
 use crate::format::slot::SlotFront;
 use crate::format::slot::{KdfParams, SecretKind};
 use crate::repo::Repository;
+use crate::repo::key_slots::SlotInfo;
 use crate::repo::keys::Secret;
 use crate::repo::place::{accept_place, check_place};
 use crate::repo::recover::check_free;
@@ -30,18 +34,19 @@ pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<()> {
         Err(_) => drop(store::create_store(location)?),
     }
     // Before a folder is created: one without a key would be left behind if there is none.
+    let made = NewFile::at(context.first_key_file().as_deref());
     let secret = context.first_secret()?;
-    let store = store::create_store(location)?;
+    let store = store::create_store(location).map_err(|e| made.left(e))?;
     let recovery = if args.no_recovery_key { None } else { Some(Secret::new_recovery()?) };
     if let Some(recovery) = &recovery {
         hand_over(context, recovery).map_err(|e| {
-            e.with_hint("no repository was created, since its recovery key would be lost; --no-recovery-key makes none")
+            made.left(e.with_hint("no repository was created, since its recovery key would be lost; --no-recovery-key makes none"))
         })?;
     }
     let mut secrets = vec![(&secret, "first key")];
     secrets.extend(recovery.iter().map(|secret| (secret, RECOVERY_LABEL)));
     let repository = Repository::init(store, &secrets, KdfParams::default(), state_dir)
-        .map_err(|e| if recovery.is_some() { in_vain(e) } else { e })?;
+        .map_err(|e| made.left(if recovery.is_some() { in_vain(e) } else { e }))?;
     if let Some(replaced) = check_place(&repository) {
         // Said once: whoever creates one here means it, or sees now that a disk is not mounted.
         context.out.warn(&replaced.to_string());
@@ -64,6 +69,25 @@ pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<()> {
         repository.store().location()
     ));
     Ok(())
+}
+
+/// A key file that a command makes. When the command fails the file stays, since another command
+/// may use it already; but whoever made it is told.
+struct NewFile(Option<PathBuf>);
+
+impl NewFile {
+    fn at(path: Option<&Path>) -> Self {
+        Self(path.filter(|path| !path.exists()).map(Path::to_owned))
+    }
+
+    fn left(&self, e: Error) -> Error {
+        let Some(path) = self.0.as_ref().filter(|path| path.exists()) else { return e };
+        let known = usual_hint(&e).to_owned();
+        e.with_hint(format!(
+            "{known}; the key file {} was made already: the same command again uses it, and if you give up, remove it",
+            path.display()
+        ))
+    }
 }
 
 /// Shows a recovery key, once: before it opens anything, and before another one is removed for it.
@@ -97,6 +121,13 @@ fn in_vain(e: Error) -> Error {
 }
 
 pub(crate) fn key(context: &Context, command: KeyCommand) -> Result<()> {
+    let asks_twice = match &command {
+        KeyCommand::Add(args) | KeyCommand::Passwd(args) => {
+            args.new_key_file.is_none() && args.new_password_file.is_none()
+        }
+        _ => false,
+    };
+    let _hidden = asks_twice.then(Hidden::until_dropped);
     let (repository, secret) = context.repository_and_secret()?;
     match command {
         KeyCommand::Rotate(args) => rotate(context, &repository, &secret, &args),
@@ -109,6 +140,7 @@ pub(crate) fn key(context: &Context, command: KeyCommand) -> Result<()> {
 }
 
 fn add(context: &Context, repository: &Repository, args: &NewKeyArgs) -> Result<()> {
+    let made = NewFile::at(args.new_key_file.as_deref());
     let secret = context.new_secret(args)?;
     if let Some(there) = repository.slots_of(&secret)?.first() {
         context.out.warn(&format!(
@@ -118,7 +150,7 @@ fn add(context: &Context, repository: &Repository, args: &NewKeyArgs) -> Result<
         return Ok(());
     }
     let label = args.label.as_deref().unwrap_or_default();
-    let id = repository.add_slot(&secret, label, KdfParams::default())?;
+    let id = repository.add_slot(&secret, label, KdfParams::default()).map_err(|e| made.left(e))?;
     context.out.json_summary(json!({"added": id}));
     context.out.summary(format_args!("added key {id}"));
     Ok(())
@@ -146,6 +178,7 @@ fn remove(context: &Context, repository: &Repository, id: &str, in_use: bool) ->
 /// key it goes on from there.
 fn passwd(context: &Context, repository: &Repository, args: &NewKeyArgs) -> Result<()> {
     let (old, opened) = (repository.current_slot(), repository.opened_slots());
+    let made = NewFile::at(args.new_key_file.as_deref());
     let secret = context.new_secret(args)?;
     let there = repository.slots_of(&secret)?;
     if there.iter().any(|id| opened.contains(id)) {
@@ -157,12 +190,14 @@ fn passwd(context: &Context, repository: &Repository, args: &NewKeyArgs) -> Resu
         Some(there) => *there,
         None => {
             let label = args.label.clone().or_else(|| label_of(repository, old));
-            repository.add_slot(&secret, &label.unwrap_or_default(), KdfParams::default())?
+            let added =
+                repository.add_slot(&secret, &label.unwrap_or_default(), KdfParams::default());
+            added.map_err(|e| made.left(e))?
         }
     };
     // An interrupted rotation leaves several; none of them may go on opening.
     for old in opened.iter().rev() {
-        repository.remove_slot(*old)?;
+        remove_old(repository, *old)?;
     }
     context.out.json_summary(json!({"added": new, "removed": old}));
     context.out.summary(format_args!("key {new} replaces key {old}"));
@@ -177,18 +212,15 @@ fn label_of(repository: &Repository, id: SlotId) -> Option<String> {
 
 fn recovery(context: &Context, repository: &Repository, replace: bool) -> Result<()> {
     let secret = Secret::new_recovery()?;
-    let old: Vec<SlotId> = repository
-        .slots()?
-        .iter()
-        .filter(|s| s.front.as_ref().is_ok_and(|f| f.secret == SecretKind::Recovery))
-        .map(|s| s.id)
-        .collect();
+    let old = recovery_slots(repository)?;
     hand_over(context, &secret).map_err(|e| e.with_hint("no key was added, and none removed"))?;
     let id = repository.add_slot(&secret, RECOVERY_LABEL, KdfParams::default()).map_err(in_vain)?;
-    let (removed, kept) = if replace { (old, Vec::new()) } else { (Vec::new(), old) };
+    let removed = if replace { old } else { Vec::new() };
     for old in &removed {
-        repository.remove_slot(*old)?;
+        remove_old(repository, *old)?;
     }
+    // Whoever made one at the same time did not see this one.
+    let kept: Vec<SlotId> = recovery_slots(repository)?.into_iter().filter(|k| *k != id).collect();
     context.out.json_summary(json!({"added": id, "removed": removed, "kept": kept,
                                     "recovery_key": secret.print_recovery().as_deref()}));
     context.out.summary(format_args!("added key {id}"));
@@ -197,12 +229,29 @@ fn recovery(context: &Context, repository: &Repository, replace: bool) -> Result
     }
     if !kept.is_empty() {
         let keys = counted(u64::try_from(kept.len()).unwrap_or(u64::MAX), "recovery key");
+        let when = if replace { "by others meanwhile" } else { "before" };
         context.out.summary(format_args!(
-            "{keys} made before still open{} the repository; `pagekeep key recovery --replace` makes a new one and removes all others",
+            "{keys} made {when} still open{} the repository; `pagekeep key recovery --replace` makes a new one and removes all others",
             if kept.len() == 1 { "s" } else { "" },
         ));
     }
     Ok(())
+}
+
+fn recovery_slots(repository: &Repository) -> Result<Vec<SlotId>> {
+    let slots = repository.slots()?;
+    let is_recovery = |slot: &&SlotInfo| {
+        slot.front.as_ref().is_ok_and(|front| front.secret == SecretKind::Recovery)
+    };
+    Ok(slots.iter().filter(is_recovery).map(|slot| slot.id).collect())
+}
+
+/// Removes a slot in whose place another one is. That somebody else did so meanwhile is as well.
+fn remove_old(repository: &Repository, old: SlotId) -> Result<()> {
+    match repository.remove_slot(old) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 fn rotate(

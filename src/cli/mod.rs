@@ -11,6 +11,7 @@ mod context;
 mod copy;
 mod demo;
 mod describe;
+mod echo;
 mod ended;
 mod generate;
 mod input;
@@ -39,8 +40,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind as ClapKind;
+use clap::{CommandFactory, Parser};
 
 use crate::error::{ErrorKind, Result};
 use crate::progress::stopped;
@@ -135,9 +136,36 @@ fn unparsed(args: &[OsString], e: &clap::Error) -> u8 {
 /// The arguments. Those that an error repeats are shown as a terminal may see them.
 fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(args).map_err(|e| {
+        if e.kind() == ClapKind::InvalidUtf8 {
+            return no_text(args);
+        }
         let shown = args.iter().map(|arg| printable(&arg.to_string_lossy()));
         tips::sensible(Cli::try_parse_from(shown).err().unwrap_or(e))
     })
+}
+
+/// The error of an argument, or a variable, that has to be text and is none. The parser does not
+/// say which it is; it is one without which there is no such error.
+fn no_text(args: &[OsString]) -> clap::Error {
+    let is_without = |at: usize| {
+        let others = args.iter().enumerate().map(|(i, arg)| match i == at {
+            true => OsString::from("x"),
+            false => arg.clone(),
+        });
+        !matches!(Cli::try_parse_from(others), Err(e) if e.kind() == ClapKind::InvalidUtf8)
+    };
+    let is_odd = |at: &usize| args.get(*at).is_some_and(|arg| arg.to_str().is_none());
+    let mut odd = (0..args.len()).filter(is_odd);
+    let first = odd.clone().next();
+    let which = match odd.find(|at| is_without(*at)).or(first).and_then(|at| args.get(at)) {
+        Some(arg) => format!("argument {}", output::quote(&printable(&arg.to_string_lossy()))),
+        None => "variable PAGEKEEP_REPO".to_owned(),
+    };
+    let text = format!(
+        "the {which} is no UTF-8 text: names of histories, labels and the paths of repositories have to be; for a path \
+         that is not, make a link with another name\n"
+    );
+    Cli::command().error(ClapKind::InvalidUtf8, text)
 }
 
 fn dispatch(context: &Context, command: Command) -> Result<Ended> {

@@ -249,6 +249,14 @@ pub(crate) fn print_error(error: &Error) {
 
 /// What people may do about an error: what it says itself, or what helps with most of its kind.
 fn next_step(error: &Error) -> Option<&str> {
+    match error.kind() {
+        ErrorKind::Interrupted => error.hint(),
+        _ => Some(usual_hint(error)),
+    }
+}
+
+/// What an error says of the next step, or what helps with most of its kind.
+pub(crate) fn usual_hint(error: &Error) -> &str {
     let usual = match error.kind() {
         ErrorKind::Failure => {
             "try it again; if it stays so, report it with this message and `pagekeep --version`"
@@ -272,9 +280,9 @@ fn next_step(error: &Error) -> Option<&str> {
         ErrorKind::TooNew => "update pagekeep: a newer version wrote this",
         ErrorKind::NotFound => "`pagekeep snapshots` shows what there is",
         ErrorKind::Refused => "`pagekeep help COMMAND` tells which option insists, if one does",
-        ErrorKind::Interrupted => return error.hint(),
+        ErrorKind::Interrupted => "run it again",
     };
-    Some(error.hint().unwrap_or(usual))
+    error.hint().unwrap_or(usual)
 }
 
 /// What the parser refuses, as an error in JSON: its first paragraph is the message.

@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::bar::{self, eta, rate};
+use super::echo::show_typing;
 use super::output::{Output, bytes, stderr_is_terminal};
 use crate::progress::{Monitor, Phase};
 
@@ -32,6 +33,7 @@ pub(crate) fn stop_requested() -> bool {
 pub(crate) fn catch_signals() {
     let caught = ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::SeqCst) {
+            show_typing();
             std::process::exit(130);
         }
     });

@@ -190,17 +190,21 @@ impl Context {
         .with_hint("keep the key in another folder, and a copy of it in another place"))
     }
 
-    /// The first key of a new repository: a key file is created if need be, a passphrase asked for
-    /// twice.
-    pub(crate) fn first_secret(&self) -> Result<Secret> {
-        let file = self.global.key_file.clone().or_else(|| {
+    /// The key file of a new repository, if it has one.
+    pub(crate) fn first_key_file(&self) -> Option<PathBuf> {
+        self.global.key_file.clone().or_else(|| {
             let none_else = self.global.password_file.is_none()
                 && self.global.password_command.is_none()
                 && self.global.recovery_key_file.is_none();
             let set = std::env::var_os("PAGEKEEP_KEY_FILE").filter(|v| !v.is_empty());
             set.filter(|_| none_else).map(PathBuf::from)
-        });
-        if let Some(path) = file {
+        })
+    }
+
+    /// The first key of a new repository: a key file is created if need be, a passphrase asked for
+    /// twice.
+    pub(crate) fn first_secret(&self) -> Result<Secret> {
+        if let Some(path) = self.first_key_file() {
             self.check_apart(&path)?;
             check_creatable(&path)?;
             return Secret::create_key_file(&path);
