@@ -629,6 +629,50 @@ fn a_watch_whose_repository_is_replaced_or_emptied_says_so_and_goes_on_with_the_
     lab.ok(&["verify"]);
 }
 
+/// Nothing is acknowledged onto an older copy: its chain lacks what the next commit builds on.
+#[test]
+fn a_watch_whose_repository_is_set_back_to_an_older_copy_acknowledges_nothing_more() {
+    let lab = Lab::with_history();
+    let copied =
+        lab.other("cp").args(["-a", "repo", "older"]).status().is_ok_and(|status| status.success());
+    assert!(copied);
+    let log = File::create(lab.path("watch.log")).unwrap();
+    let mut command = lab.command(&["watch", "app.db", "--interval", "0"]);
+    // The lines of acknowledged commits, too.
+    let mut child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    for n in 0..4 {
+        lab.sql("app.db", &format!("UPDATE t SET x = 'watched {n}' WHERE id = 8"));
+        until("it watches", &lab, || lab.seqs().len() >= 3 + n);
+    }
+    let acknowledged = *lab.seqs().last().unwrap();
+    fs::rename(lab.path("repo"), lab.path("newer")).unwrap();
+    fs::rename(lab.path("older"), lab.path("repo")).unwrap();
+    lab.sql("app.db", "UPDATE t SET x = 'onto what is not there' WHERE id = 9");
+    until("it tells", &lab, || said(&lab).contains("is gone") || said(&lab).contains("backwards"));
+    for n in 0..3 {
+        lab.sql("app.db", &format!("UPDATE t SET x = 'more {n}' WHERE id = 10"));
+    }
+    lab::signal("-TERM", &child.id().to_string());
+    assert_eq!(child.wait().unwrap().code(), Some(4), "{}", said(&lab));
+    let told = said(&lab);
+    assert!(told.contains(&format!("app@seq:{acknowledged} ")), "{told}");
+    for seq in acknowledged + 1..acknowledged + 5 {
+        assert!(!told.contains(&format!("app@seq:{seq} ")), "{told}");
+    }
+    lab.run(&["log", "app"]).failed(4, &["went backwards", "commit 2"]);
+    // Neither is there anything that a machine without a memory would take for a commit.
+    let log = lab.json(&["log", "app", "--state-dir", "elsewhere"]);
+    assert_eq!(log.last().unwrap()["seq"], 2, "{log:?}");
+    // With the right one it goes on, and has everything.
+    fs::rename(lab.path("repo"), lab.path("older")).unwrap();
+    fs::rename(lab.path("newer"), lab.path("repo")).unwrap();
+    lab.ok(&["backup", "app.db"]);
+    lab.ok(&["verify", "--level", "data"]);
+    lab.ok(&["restore", "app", "out.db"]);
+    let all = "SELECT count(*) FROM t WHERE x IN ('watched 3', 'onto what is not there', 'more 2')";
+    assert_eq!(lab.number("out.db", all), 3);
+}
+
 #[test]
 fn a_watch_whose_newest_segment_loses_its_end_acknowledges_nothing_more() {
     let lab = Lab::with_history();

@@ -9,7 +9,7 @@ mod lab;
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 
-use lab::{Lab, flip, is_root};
+use lab::{Ended, Lab, flip, is_root};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rusqlite::functions::FunctionFlags;
@@ -450,4 +450,25 @@ fn tables_whose_names_are_no_text_are_told_of() {
     assert!(told.contains("caf") && told.contains("other"), "{told}");
     let told = lab.ok(&["stats", "app"]).stdout;
     assert!(told.contains("caf"), "{told}");
+}
+
+/// Two folders whose names are no text are two places, and not the same one.
+#[test]
+fn databases_in_folders_whose_names_are_no_text_are_told_apart() {
+    use std::os::unix::ffi::OsStrExt;
+    let lab = Lab::new();
+    let place = |byte: u8| {
+        let dir = lab.path("").join(std::ffi::OsStr::from_bytes(&[byte]));
+        fs::create_dir(&dir).unwrap();
+        let path = dir.join("app.db");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE t(x)").unwrap();
+        path
+    };
+    let backup = |path: &std::path::Path| Ended::of(lab.command(&["backup"]).arg(path));
+    let (one, other) = (place(0xff), place(0xfe));
+    assert_eq!(backup(&one).code, Some(0));
+    backup(&other).failed(17, &["belongs to"]);
+    let again = backup(&one);
+    assert_eq!(again.code, Some(0), "{again:?}");
+    assert_eq!(lab.seqs(), [1]);
 }

@@ -7,7 +7,7 @@ mod lab;
 
 use std::fs;
 
-use lab::{Lab, flip, last};
+use lab::{Ended, Lab, flip, last};
 use serde_json::{Value, json};
 
 /// Ten commits, the third labelled.
@@ -154,4 +154,28 @@ fn rotating_and_rewriting_leaves_nothing_under_the_old_key() {
     assert_eq!(lab.summary(&["key", "rotate", "--rewrite"])["segments"], 0);
     assert_eq!(lab.seqs().len(), 11);
     lab.ok(&["verify", "app", "--level", "data"]);
+}
+
+/// Whoever does not come first is told that another one does the work.
+#[test]
+fn several_copies_at_once_do_the_work_once() {
+    let lab = ten();
+    lab.ok(&["init", "-r", "offsite", "--key-file", "key2"]);
+    let copy = ["copy", "repo", "offsite", "--to-key-file", "key2"];
+    let copies: Vec<_> = (0..3)
+        .map(|n| {
+            let state = format!("state{n}");
+            lab.command(&[&copy[..], &["--state-dir", &state]].concat()).spawn().unwrap()
+        })
+        .collect();
+    let ended: Vec<Ended> =
+        copies.into_iter().map(|copy| copy.wait_with_output().unwrap().into()).collect();
+    assert!(ended.iter().any(|ended| ended.code == Some(0)), "{ended:?}");
+    for ended in ended.iter().filter(|ended| ended.code != Some(0)) {
+        ended.failed(11, &["other one"]);
+    }
+    lab.ok(&copy);
+    let offsite = ["-r", "offsite", "--key-file", "key2"];
+    assert_eq!(lab.json(&[&["log", "app"], &offsite[..]].concat()).len(), 10);
+    lab.ok(&[&["verify", "app", "--level", "data"], &offsite[..]].concat());
 }
