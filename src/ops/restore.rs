@@ -24,8 +24,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use self::target::Target;
 use derive_setters::Setters;
 
-use crate::codec::batch::{DataSeal, Decoder};
-use crate::codec::digest::PageHasher;
 use crate::codec::pool;
 use crate::count::bytes;
 use crate::error::{Error, ErrorKind, Result};
@@ -33,9 +31,10 @@ use crate::ops::finding::few;
 use crate::ops::point::RestorePoint;
 use crate::ops::scratch::Scratch;
 use crate::progress::{Monitor, Phase, check_cancelled};
+use crate::repo::chain::reader::BatchReader;
 use crate::repo::chain::{Chain, Commit, Segment, settled};
 use crate::repo::history::History;
-use crate::repo::page_map::{PageMap, Wanted, adds_up};
+use crate::repo::page_map::{PageMap, adds_up};
 use crate::sqlite::check::Checker;
 use crate::types::{Digest, PageNo, PageSize, SegmentId};
 
@@ -188,11 +187,11 @@ pub(crate) fn write_pages(
             pool::for_each(
                 threads,
                 wanted.into_iter().map(Ok),
-                || Opener::new(history),
-                |opener: &mut Opener, wanted| {
+                || BatchReader::new(history),
+                |reader: &mut BatchReader, request| {
                     check_cancelled(monitor)?;
                     let mut part = Digest::default();
-                    let bytes = opener.open(&wanted, &mut |pages, content, digest| {
+                    let bytes = reader.open(&request, &mut |pages, content, digest| {
                         part.toggle(&digest);
                         output.write(pages, content)
                     })?;
@@ -258,75 +257,6 @@ impl Output<'_> {
             let _ = self.full.try_send(());
         }
         Ok(())
-    }
-}
-
-/// Takes a run of pages: the first one's number, their contents, the XOR of their digests.
-pub(crate) type UseRun<'f> = &'f mut dyn FnMut(PageNo, &[u8], Digest) -> Result<()>;
-
-/// Fetches and opens batches and compares page digests; one for each worker.
-pub(crate) struct Opener {
-    decoder: Decoder,
-    hasher: PageHasher,
-    /// The seal of the segment and origin that was used last.
-    seal: Option<(SegmentId, u16, DataSeal)>,
-}
-
-impl Opener {
-    pub(crate) fn new(history: &History) -> Result<Self> {
-        Ok(Self { decoder: Decoder::new()?, hasher: history.hasher(), seal: None })
-    }
-
-    /// Opens a batch and gives the wanted pages to `use_run`; neighbours in both the batch and the
-    /// database come in one piece, with the XOR of their digests. Answers how many bytes of pages
-    /// those were.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Damaged`], naming the object, when anything is not as it was stored.
-    pub(crate) fn open(&mut self, wanted: &Wanted, use_run: UseRun<'_>) -> Result<u64> {
-        let segment = &wanted.segment;
-        let page_len = segment.manifest.page_size.bytes();
-        let plain_len = wanted.plain_len()?;
-        let object = || segment.object_of(wanted.batch.at);
-        let mut sealed = segment.fetch(wanted.batch.at)?;
-        let fresh = self.seal.as_ref().is_none_or(|(id, origin, _)| {
-            (*id, *origin) != (segment.reference.id, wanted.batch.origin)
-        });
-        if fresh {
-            let seal = segment.seal(wanted.batch.origin)?;
-            self.seal = Some((segment.reference.id, wanted.batch.origin, seal));
-        }
-        let Some((_, _, seal)) = &self.seal else {
-            return Err(Error::new(ErrorKind::Failure, "no seal at hand"));
-        };
-        let batch = &wanted.batch;
-        let plain = self
-            .decoder
-            .decode(seal, batch.number, batch.pages, batch.codec, &mut sealed, plain_len)
-            .map_err(|e| e.of(&object()))?;
-        let mut bytes = 0;
-        for run in
-            wanted.pages.chunk_by(|a, b| a.0.checked_add(1) == Some(b.0) && a.1.0 + 1 == b.1.0)
-        {
-            let Some((slot, first, _)) = run.first() else { continue };
-            let start = usize::from(*slot) * page_len;
-            let content = plain.get(start..start + run.len() * page_len).ok_or_else(|| {
-                Error::damaged(object(), "has a batch with fewer pages than its index says")
-            })?;
-            let mut sum = Digest::default();
-            for ((_, page, digest), content) in run.iter().zip(content.chunks_exact(page_len)) {
-                if self.hasher.digest(*page, content) != *digest {
-                    return Err(Error::damaged(
-                        object(),
-                        format!("page {page} has another digest than its index says"),
-                    ));
-                }
-                sum.toggle(digest);
-            }
-            use_run(*first, content, sum)?;
-            bytes += u64::try_from(content.len()).unwrap_or(u64::MAX);
-        }
-        Ok(bytes)
     }
 }
 

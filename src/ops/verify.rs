@@ -38,14 +38,14 @@ use crate::machine::host;
 use crate::ops::audit;
 use crate::ops::finding::Finding;
 use crate::ops::point::RestorePoint;
-use crate::ops::restore::{Opener, write_pages};
+use crate::ops::restore::write_pages;
 use crate::ops::scratch::Scratch;
 use crate::ops::soundness::{Look, judge};
 use crate::progress::{Monitor, Phase, check_cancelled};
+use crate::repo::chain::reader::{BatchReader, BatchRequest};
 use crate::repo::chain::{Chain, Commit, Segment, replaced_too_fast};
 use crate::repo::history::History;
-use crate::repo::merge::loss::loss;
-use crate::repo::page_map::Wanted;
+use crate::repo::merge::loss::{Depth, loss};
 use crate::sqlite::check::Checker;
 use crate::types::{Timestamp, random_bytes};
 
@@ -308,10 +308,10 @@ impl Run<'_> {
         pool::for_each(
             self.options.threads,
             batches,
-            || Opener::new(self.history),
-            |opener: &mut Opener, (wanted, once)| {
+            || BatchReader::new(self.history),
+            |reader: &mut BatchReader, (request, once)| {
                 check_cancelled(self.monitor)?;
-                match opener.open(&wanted, &mut |_, _, _| Ok(())) {
+                match reader.open(&request, &mut |_, _, _| Ok(())) {
                     Ok(n) => {
                         opened.fetch_add(once.into(), Ordering::Relaxed);
                         bytes.fetch_add(n, Ordering::Relaxed);
@@ -335,15 +335,8 @@ impl Run<'_> {
         if report.findings.len() > before.len() {
             // Damage where no restore point has anything is none: a repair left it there, for a
             // prune.
-            let loss = loss(
-                self.chain,
-                self.options.threads,
-                &|| Opener::new(self.history),
-                &|opener: &mut Opener, wanted| {
-                    check_cancelled(self.monitor)?;
-                    opener.open(wanted, &mut |_, _, _| Ok(())).map(|_| ())
-                },
-            )?;
+            let threads = self.options.threads;
+            let loss = loss(self.history, self.chain, Depth::Data, threads, self.monitor)?;
             let needed: Vec<Finding> = loss.findings.iter().map(Finding::of).collect();
             report.findings.retain(|f| before.contains(f) || needed.contains(f));
         }
@@ -480,7 +473,7 @@ struct Batches<'a> {
     at: (usize, usize),
     /// Batches of the segment that were counted: several of its blocks may list one.
     counted: HashSet<Location>,
-    ready: std::vec::IntoIter<Wanted>,
+    ready: std::vec::IntoIter<BatchRequest>,
 }
 
 impl<'a> Batches<'a> {
@@ -525,7 +518,8 @@ impl<'a> Batches<'a> {
         self.at.1 += 1;
         match index.and_then(|index| group(&segment, &index)) {
             Ok(batches) => {
-                let chosen: Vec<Wanted> = batches.into_iter().filter(|_| self.chosen()).collect();
+                let chosen: Vec<BatchRequest> =
+                    batches.into_iter().filter(|_| self.chosen()).collect();
                 self.ready = chosen.into_iter();
                 Some(Ok(()))
             }
@@ -540,7 +534,7 @@ impl<'a> Batches<'a> {
 
 impl Iterator for Batches<'_> {
     /// A batch with pages that one block lists, and whether it is the first such.
-    type Item = Result<(Wanted, bool)>;
+    type Item = Result<(BatchRequest, bool)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -559,9 +553,10 @@ impl Iterator for Batches<'_> {
 }
 
 /// The batches of an index block with their pages.
-fn group(segment: &Arc<Segment>, index: &IndexBlock) -> Result<Vec<Wanted>> {
-    let wanted = |batch: &_| Wanted { segment: segment.clone(), batch: *batch, pages: Vec::new() };
-    let mut batches: Vec<Wanted> = index.batches.iter().map(wanted).collect();
+fn group(segment: &Arc<Segment>, index: &IndexBlock) -> Result<Vec<BatchRequest>> {
+    let wanted =
+        |batch: &_| BatchRequest { segment: segment.clone(), batch: *batch, pages: Vec::new() };
+    let mut batches: Vec<BatchRequest> = index.batches.iter().map(wanted).collect();
     for entry in &index.entries {
         if let Some(batch) = batches.get_mut(usize::from(entry.batch)) {
             batch.pages.push((entry.slot, entry.page, entry.digest));

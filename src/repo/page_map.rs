@@ -8,45 +8,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::chain::reader::BatchRequest;
 use super::chain::{Commit, Segment};
 use crate::codec::batch::Decoder;
 use crate::error::{Error, Result};
 use crate::format::index::BatchRef;
-use crate::format::limits;
 use crate::types::{Digest, PageNo};
 
 /// Pages of a window.
 const WINDOW: u32 = 128 * 1024;
-
-/// A batch of which some pages are wanted.
-#[derive(Clone, Debug)]
-pub(crate) struct Wanted {
-    /// The segment that lists it.
-    pub(crate) segment: Arc<Segment>,
-    /// The batch.
-    pub(crate) batch: BatchRef,
-    /// The wanted pages: slot, page number, digest; by page number.
-    pub(crate) pages: Vec<(u16, PageNo, Digest)>,
-}
-
-impl Wanted {
-    /// The plain length of the batch.
-    ///
-    /// # Errors
-    /// [`crate::error::ErrorKind::Damaged`] when it is beyond the limit.
-    pub(crate) fn plain_len(&self) -> Result<usize> {
-        plain_len(&self.segment, &self.batch)
-    }
-}
-
-/// The plain length of a batch, bounded.
-pub(crate) fn plain_len(segment: &Segment, batch: &BatchRef) -> Result<usize> {
-    let len = usize::from(batch.pages) * segment.manifest.page_size.bytes();
-    if len > limits::BATCH_PLAIN {
-        return Err(Error::damaged(segment.object_of(batch.at), "has too large a batch"));
-    }
-    Ok(len)
-}
 
 /// The newest version of a page so far.
 #[derive(Clone, Copy)]
@@ -77,7 +47,7 @@ impl<'a> PageMap<'a> {
     /// # Errors
     /// [`crate::error::ErrorKind::Damaged`] when an index block can't be opened or a page has no
     /// version.
-    pub(crate) fn next_window(&mut self) -> Result<Option<Vec<Wanted>>> {
+    pub(crate) fn next_window(&mut self) -> Result<Option<Vec<BatchRequest>>> {
         match self.window()? {
             Some(Err(page)) => Err(Error::damaged(
                 self.commit.segment.name(),
@@ -89,7 +59,7 @@ impl<'a> PageMap<'a> {
     }
 
     /// The next window, or the first of its pages that has no version.
-    fn window(&mut self) -> Result<Option<Result<Vec<Wanted>, PageNo>>> {
+    fn window(&mut self) -> Result<Option<Result<Vec<BatchRequest>, PageNo>>> {
         let pages = self.commit.record.pages;
         if self.next > pages {
             return Ok(None);
@@ -107,11 +77,7 @@ impl<'a> PageMap<'a> {
     fn read_segment(&mut self, segment: &Arc<Segment>, window: &mut Window) -> Result<()> {
         // Commits of the segment above the one that is asked for do not count.
         let upto = segment.manifest.commits.partition_point(|c| c.seq <= self.commit.seq);
-        let blocks = segment.manifest.blocks.iter().enumerate();
-        for (number, block) in blocks {
-            if block.last_page < window.first || block.first_page > window.last {
-                continue;
-            }
+        for (number, block) in segment.blocks_within(window.first..=window.last) {
             let index = segment.block(number, block, &mut self.decoder)?;
             let mut batches = vec![None; index.batches.len()];
             for entry in &index.entries {
@@ -181,10 +147,10 @@ impl Window {
         usize::try_from(page.0.checked_sub(self.first)?).ok()
     }
 
-    fn into_wanted(self, commit: &Commit) -> Result<Vec<Wanted>, PageNo> {
+    fn into_wanted(self, commit: &Commit) -> Result<Vec<BatchRequest>, PageNo> {
         let lock_page = commit.segment.manifest.page_size.lock_page();
         let mut order: HashMap<u32, usize> = HashMap::new();
-        let mut wanted: Vec<Wanted> = Vec::new();
+        let mut wanted: Vec<BatchRequest> = Vec::new();
         for (page, version) in (self.first..).map(PageNo).zip(&self.versions) {
             let Some(version) = version else {
                 if page == lock_page {
@@ -196,7 +162,7 @@ impl Window {
             let place = *order.entry(version.batch).or_insert_with(|| {
                 let listed = usize::try_from(version.batch).ok().and_then(|i| batches.get(i));
                 if let Some((segment, batch)) = listed {
-                    wanted.push(Wanted {
+                    wanted.push(BatchRequest {
                         segment: segment.clone(),
                         batch: *batch,
                         pages: Vec::new(),

@@ -8,14 +8,13 @@ use super::report::{Action, Fault, RepairOptions, RepairReport};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::QUARANTINE;
 use crate::ops::audit;
-use crate::ops::restore::Opener;
 use crate::ops::soundness::{Look, Soundness, judge};
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::{Chain, Hole, Problem, Segment, until_still};
 use crate::repo::described::Copies;
 use crate::repo::history::History;
-use crate::repo::merge::loss::{Loss, loss};
-use crate::repo::page_map::{Wanted, adds_up};
+use crate::repo::merge::loss::{Depth, Loss, loss};
+use crate::repo::page_map::adds_up;
 use crate::repo::{rollback, seen, state};
 use crate::types::{SegmentId, Seq};
 
@@ -274,24 +273,10 @@ impl Survey<'_> {
             };
             let total = chain.segments().iter().map(page_bytes).sum();
             monitor.phase(Phase::Verify, Some(total));
-            let open = |opener: &mut Opener, wanted: &Wanted| {
-                check_cancelled(monitor)?;
-                let bytes = opener.open(wanted, &mut |_, _, _| Ok(()))?;
-                monitor.advance(bytes);
-                Ok(())
-            };
-            loss(chain, self.options.threads, &|| Opener::new(history), &open)?
+            loss(history, chain, Depth::Data, self.options.threads, monitor)?
         } else {
             let lens = self.lens()?;
-            loss(chain, 1, &|| Ok(()), &|(), wanted| {
-                check_cancelled(monitor)?;
-                let name = wanted.segment.object_of(wanted.batch.at);
-                match lens.get(&name) {
-                    Some(len) if *len >= wanted.segment.end_of(wanted.batch.at) => Ok(()),
-                    Some(_) => Err(Error::damaged(name, "ends too early")),
-                    None => Err(Error::damaged(name, "is missing")),
-                }
-            })?
+            loss(history, chain, Depth::Lengths(&lens), 1, monitor)?
         };
         self.above_holes(chain, &mut loss)?;
         Ok(loss)

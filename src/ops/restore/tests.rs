@@ -1,6 +1,7 @@
 //! Restoring through a merged segment.
 
 use super::*;
+use crate::codec::batch::Decoder;
 use crate::codec::batch::encode_index;
 use crate::format::ObjectKind;
 use crate::format::segment::{BlockRef, Location, Manifest, Origin};

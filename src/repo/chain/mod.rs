@@ -22,6 +22,7 @@
 mod finding;
 mod listing;
 mod load;
+pub(crate) mod reader;
 pub(crate) mod segment;
 mod tolerant;
 mod view;

@@ -16,6 +16,7 @@ use crate::format::{ObjectKind, SealedPrefix, limits};
 use crate::repo::history::History;
 use crate::repo::repository::Repository;
 use crate::types::{Digest, KeyId, PageSize, SegmentId, Seq, Term, WriterToken};
+use std::ops::RangeInclusive;
 
 /// First and last commit and id of a merged segment, as its name tells.
 pub(crate) type MergedName = (Seq, Seq, SegmentId);
@@ -209,6 +210,15 @@ impl Segment {
             return Err(Error::damaged(name, "ends too early"));
         }
         Ok(bytes)
+    }
+
+    /// The index blocks that have entries of some of these pages, with their numbers.
+    pub(crate) fn blocks_within(
+        &self,
+        pages: RangeInclusive<u32>,
+    ) -> impl Iterator<Item = (usize, &BlockRef)> {
+        let blocks = self.manifest.blocks.iter().enumerate();
+        blocks.filter(move |(_, b)| b.last_page >= *pages.start() && b.first_page <= *pages.end())
     }
 
     /// Reads and opens an index block.

@@ -16,7 +16,7 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::window::{Source, Version};
 use super::work::Options;
-use crate::codec::batch::{BATCH_LEN, DataSeal, Decoder, SelfCheck};
+use crate::codec::batch::{BATCH_LEN, DataSeal, SelfCheck};
 use crate::codec::digest::PageHasher;
 use crate::codec::pool::panicked;
 use crate::codec::wave;
@@ -25,8 +25,8 @@ use crate::format::index::{BatchRef, IndexBlock, IndexEntry};
 use crate::format::limits;
 use crate::format::segment::{BlockRef, Origin};
 use crate::progress::{Monitor, check_cancelled};
+use crate::repo::chain::reader::{BatchReader, page_of};
 use crate::repo::data::{BLOCK_ENTRIES, SegmentData, too_many};
-use crate::repo::page_map::plain_len;
 use crate::types::{PageNo, PageSize};
 
 /// Bytes of decoded batches that are kept.
@@ -52,7 +52,7 @@ pub(super) struct Emitter<'a> {
     hasher: PageHasher,
     options: &'a Options,
     monitor: &'a dyn Monitor,
-    decoder: Decoder,
+    reader: BatchReader,
     page_size: PageSize,
     per_batch: usize,
     pub(super) origins: Vec<Origin>,
@@ -82,12 +82,13 @@ impl<'a> Emitter<'a> {
         monitor: &'a dyn Monitor,
     ) -> Result<Self> {
         let hasher = data.history().hasher();
+        let reader = BatchReader::new(data.history())?;
         Ok(Self {
             data,
             hasher,
             options,
             monitor,
-            decoder: Decoder::new()?,
+            reader,
             page_size,
             per_batch: (BATCH_LEN / page_size.bytes()).max(1),
             origins: Vec::new(),
@@ -297,30 +298,12 @@ impl<'a> Emitter<'a> {
         cache: &mut Cache,
         out: &mut Vec<u8>,
     ) -> Result<()> {
-        let page_len = self.page_size.bytes();
-        let object = || source.segment.object_of(source.batch.at);
-        let plain = cache.get(version.batch, || {
-            let batch = &source.batch;
-            let len = plain_len(&source.segment, batch)?;
-            let seal = source.segment.seal(batch.origin)?;
-            let mut sealed = source.segment.fetch(batch.at)?;
-            let decoder = &mut self.decoder;
-            decoder
-                .decode(&seal, batch.number, batch.pages, batch.codec, &mut sealed, len)
-                .map(<[u8]>::to_vec)
-                .map_err(|e| e.of(&object()))
-        })?;
-        let start = usize::from(version.slot) * page_len;
-        let content = plain.get(start..start + page_len).ok_or_else(|| {
-            Error::damaged(object(), "has a batch with fewer pages than its index says")
-        })?;
-        let page = PageNo(version.page);
-        if self.hasher.digest(page, content) != version.digest {
-            return Err(Error::damaged(
-                object(),
-                format!("page {page} has another digest than its index says"),
-            ));
-        }
+        let (segment, batch) = (&*source.segment, &source.batch);
+        let reader = &mut self.reader;
+        let plain =
+            cache.get(version.batch, || reader.plain(segment, batch).map(<[u8]>::to_vec))?;
+        let page = (version.slot, PageNo(version.page), &version.digest);
+        let content = page_of(&self.hasher, (segment, batch), plain, page)?;
         out.extend_from_slice(content);
         Ok(())
     }

@@ -98,7 +98,7 @@ impl<'a> Windows<'a> {
         let mut window = Window::default();
         let mut known = HashMap::new();
         for (which, segment) in self.segments.iter().enumerate() {
-            for (number, block) in blocks_of(segment, &pages) {
+            for (number, block) in segment.blocks_within(pages.clone()) {
                 let index = segment.block(number, block, &mut self.decoder)?;
                 let mut places = vec![None; index.batches.len()];
                 for entry in index.entries.iter().filter(|e| pages.contains(&e.page.0)) {
@@ -145,7 +145,7 @@ impl<'a> Windows<'a> {
         }
         let known = |page: u32| window.versions.binary_search_by_key(&page, |v| v.page).is_ok();
         for segment in self.later {
-            for (number, block) in blocks_of(segment, pages) {
+            for (number, block) in segment.blocks_within(pages.clone()) {
                 let index = segment.block(number, block, &mut self.decoder)?;
                 for entry in index.entries.iter().filter(|e| pages.contains(&e.page.0)) {
                     let record = usize::try_from(entry.commit)
@@ -161,13 +161,4 @@ impl<'a> Windows<'a> {
         }
         Ok(())
     }
-}
-
-fn blocks_of<'s>(
-    segment: &'s Segment,
-    pages: &std::ops::RangeInclusive<u32>,
-) -> impl Iterator<Item = (usize, &'s BlockRef)> {
-    let (first, last) = (*pages.start(), *pages.end());
-    let blocks = segment.manifest.blocks.iter().enumerate();
-    blocks.filter(move |(_, b)| b.last_page >= first && b.first_page <= last)
 }
