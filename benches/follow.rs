@@ -1,7 +1,8 @@
-//! What following costs: the application's throughput and commit latency with and without it, the lag, an idle follower's
-//! processor time, and the stored bytes of keeping every transaction.
+//! What following costs: its processor time for each commit, the application's throughput and commit latency with and without
+//! it, the lag, an idle follower's processor time, and the stored bytes of keeping every transaction.
 //!
-//! `cargo bench --bench follow -- footprint [--seconds 4] [--rounds 3]`, `-- lag`, `-- idle`, `-- cost`; without a word, all of them.
+//! `cargo bench --bench follow -- price [--seconds 4] [--rounds 3]`, `-- beside`, `-- footprint`, `-- lag`, `-- idle`, `-- cost`;
+//! without a word, all of them. `price` and `beside` need Python, whose SQLite writes, and follow with the program.
 //! The application is a process of its own. Rounds with and without a follower alternate, and ratios are of one run, since
 //! machines are noisy.
 
@@ -15,6 +16,9 @@
     clippy::cast_possible_wrap,
     missing_docs
 )]
+
+#[path = "follow/price.rs"]
+mod price;
 
 use std::error::Error;
 use std::io::Read;
@@ -52,6 +56,9 @@ fn main() {
     if arguments[0] == WRITER {
         return write(&arguments[1..]).unwrap();
     }
+    if arguments[0] == price::HOG {
+        return price::compute();
+    }
     arguments.retain(|argument| argument != "--bench");
     let number = |name: &str, default: u64| {
         let at = arguments.iter().position(|a| a == name);
@@ -59,10 +66,16 @@ fn main() {
     };
     let (seconds, rounds) = (number("--seconds", 4), number("--rounds", 3));
     let chosen = |word: &str| {
-        let words = ["footprint", "lag", "idle", "cost"];
+        let words = ["price", "beside", "footprint", "lag", "idle", "cost"];
         arguments.iter().any(|a| a == word)
             || !arguments.iter().any(|a| words.contains(&a.as_str()))
     };
+    if chosen("price") {
+        price::price(seconds, rounds).unwrap();
+    }
+    if chosen("beside") {
+        price::beside(seconds, rounds).unwrap();
+    }
     if chosen("footprint") {
         footprint(seconds, rounds).unwrap();
     }
