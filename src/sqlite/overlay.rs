@@ -64,7 +64,7 @@ pub(super) fn read_frames(
 ) -> Result<Option<Vec<Frame>>> {
     let Some(wal) = FileRef::journal(pin.connection())? else { return Ok(None) };
     let mut frames = Vec::new();
-    let walked = walk(&wal, pin.page_size(), index, from, &mut |frame| {
+    let walked = walk(&wal, pin.page_size(), index, from, &mut Vec::new(), &mut |frame| {
         frames.push(Frame { page: PageNo(frame.header.page), number: frame.number });
         Ok(())
     })?;
@@ -80,12 +80,14 @@ pub(super) struct Walked<'b> {
 
 /// Gives every frame behind `from`, or from the first on, up to the last that `index` counts, to
 /// `each`. Answers whether they continue each other's checksums from there up to the index's own;
-/// if not, what was given away up to the last commit is sound all the same.
+/// if not, what was given away up to the last commit is sound all the same. `buffer` is room to
+/// read into; whoever walks often keeps it.
 pub(super) fn walk(
     wal: &FileRef<'_>,
     page_size: PageSize,
     index: &WalIndex,
     from: Option<WalPosition>,
+    buffer: &mut Vec<u8>,
     each: &mut dyn FnMut(Walked<'_>) -> Result<()>,
 ) -> Result<bool> {
     let mut header = [0; HEADER_LEN];
@@ -106,12 +108,11 @@ pub(super) fn walk(
         (sum, number) = (from.checksum, from.frame);
     }
     let frame_len = FRAME_HEADER_LEN + page_size.bytes();
-    let mut buffer = Vec::new();
     while number < index.frames {
         let left = usize::try_from(index.frames - number).unwrap_or(usize::MAX);
         let count = (CHUNK_LEN / frame_len).max(1).min(left);
         buffer.resize(count * frame_len, 0);
-        wal.read_at(&mut buffer, WalHeader::frame_offset(page_size, number + 1))?;
+        wal.read_at(buffer, WalHeader::frame_offset(page_size, number + 1))?;
         for bytes in buffer.chunks_exact(frame_len) {
             number += 1;
             let sound = FrameHeader::parse(bytes).filter(|f| f.salts == index.salts);

@@ -32,9 +32,11 @@ pub(crate) const OVERWRITTEN: &str =
 /// How many pages are watched, and how many of them are begun with at a time.
 pub(crate) const SENTINELS: usize = 256;
 pub(crate) const AT_ONCE: usize = 64;
+/// How many of them a look asks that will be followed by another one soon.
+pub(crate) const HASTY: usize = 32;
 /// Two writes within this time may have the same time of modification. Unit tests, which capture
 /// thousands of times and overwrite nothing, do not wait for it.
-const TICK: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 12 });
+pub(crate) const TICK: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 12 });
 /// What was modified longer ago than this has another time when it is modified again: on most file
 /// systems, and on those that keep whole seconds only.
 const SETTLED: Duration = Duration::from_millis(12);
@@ -176,17 +178,42 @@ pub(crate) struct Sentinels {
     written: HashMap<PageNo, Option<blake3::Hash>>,
     /// How many of those are watched.
     watched: usize,
+    /// What watched pages were written with since they were last settled. Most pages that are
+    /// written are written again soon, and only what they come to be is hashed.
+    fresh: HashMap<PageNo, Vec<u8>>,
+    /// Where the next hasty look begins.
+    turn: usize,
     seed: u64,
 }
 
 impl Sentinels {
-    /// A frame of a page was written: the file has it once a checkpoint copied it.
+    /// A frame of a page was written: the file has it once a checkpoint copied it. To be settled
+    /// before anything else is asked.
     pub(crate) fn wrote(&mut self, page: PageNo, content: &[u8]) {
-        self.pages.remove(&page);
-        let known = self.written.get(&page).is_some_and(Option::is_some);
-        let hash = (known || self.watched < SENTINELS).then(|| blake3::hash(content));
-        self.watched += usize::from(hash.is_some() && !known);
-        self.written.insert(page, hash);
+        if let Some(fresh) = self.fresh.get_mut(&page) {
+            fresh.clear();
+            fresh.extend_from_slice(content);
+            return;
+        }
+        let known = match self.written.get(&page) {
+            Some(hash) => hash.is_some(),
+            None => {
+                self.pages.remove(&page);
+                self.written.insert(page, None);
+                false
+            }
+        };
+        if known || self.watched < SENTINELS {
+            self.watched += usize::from(!known);
+            self.fresh.insert(page, content.to_vec());
+        }
+    }
+
+    /// Hashes what was written last.
+    pub(crate) fn settle(&mut self) {
+        for (page, content) in self.fresh.drain() {
+            self.written.insert(page, Some(blake3::hash(&content)));
+        }
     }
 
     /// Takes what the file has now for right: all frames are in it.
@@ -210,13 +237,23 @@ impl Sentinels {
         // cuts them off.
         let beyond = self.written.iter_mut().filter(|(page, _)| page.0 > pages);
         beyond.for_each(|(_, hash)| *hash = None);
-        self.watched = self.written.values().filter(|hash| hash.is_some()).count();
+        self.fresh.retain(|page, _| page.0 <= pages);
+        let fresh = |page| self.fresh.contains_key(page);
+        let watched = self.written.iter().filter(|(page, hash)| hash.is_some() || fresh(*page));
+        self.watched = watched.count();
     }
 
     /// Another generation begins: all of the one before is in the file.
     pub(crate) fn next_generation(&mut self) {
         let written = std::mem::take(&mut self.written);
         self.pages.extend(written.into_iter().filter_map(|(page, hash)| Some((page, hash?))));
+        // A database that only grows writes none of them again: they would be ever more.
+        let mut more = self.pages.len().saturating_sub(SENTINELS);
+        self.pages.retain(|page, _| {
+            let goes = more > 0 && page.0 != 1;
+            more -= usize::from(goes);
+            !goes
+        });
         self.watched = 0;
     }
 
@@ -226,23 +263,30 @@ impl Sentinels {
         self.pages.len() + self.written.len() >= all / 2
     }
 
-    /// Whether all of them are as they were; `with_written` if all frames are in the file.
+    /// Whether all of them are as they were, or the next [`HASTY`] of them if `hasty`;
+    /// `with_written` if all frames are in the file.
     ///
     /// # Errors
     /// When the file can't be read.
     pub(crate) fn stand(
-        &self,
+        &mut self,
         file: &FileRef<'_>,
         page_size: PageSize,
         with_written: bool,
+        hasty: bool,
     ) -> Result<bool> {
         let written = self.written.iter().filter(|_| with_written);
         let written = written.filter_map(|(page, hash)| Some((page, hash.as_ref()?)));
-        for (page, known) in self.pages.iter().chain(written) {
+        let all = self.pages.iter().chain(written);
+        let count = self.pages.len() + if with_written { self.watched } else { 0 };
+        let (first, asked) = if hasty { (self.turn % count.max(1), HASTY) } else { (0, count) };
+        // They take turns, so that few looks in a row ask all of them.
+        for (page, known) in all.clone().chain(all).skip(first).take(asked.min(count)) {
             if read(file, page_size, *page)? != *known {
                 return Ok(false);
             }
         }
+        self.turn = first + asked;
         Ok(true)
     }
 
@@ -337,11 +381,35 @@ mod tests {
         let handle = FileRef::database(&app).unwrap().unwrap();
         let mut sentinels = Sentinels::default();
         sentinels.draw(&handle, size, pages, SENTINELS).unwrap();
-        assert!(sentinels.stand(&handle, size, true).unwrap());
+        assert!(sentinels.stand(&handle, size, true, false).unwrap());
         // As SQLite does when it makes a file longer.
         file.set_len(whole.len() as u64).unwrap();
-        assert!(sentinels.stand(&handle, size, true).unwrap());
+        assert!(sentinels.stand(&handle, size, true, false).unwrap());
         std::os::unix::fs::FileExt::write_all_at(&file, &whole[20 * 4096..], 20 * 4096).unwrap();
-        assert!(!sentinels.stand(&handle, size, true).unwrap());
+        assert!(!sentinels.stand(&handle, size, true, false).unwrap());
+    }
+
+    /// Generation after generation writes other pages, as a database does that only grows.
+    #[test]
+    fn sentinels_stay_as_many_as_are_looked_at() {
+        let mut sentinels = Sentinels::default();
+        for generation in 0..20u32 {
+            for page in 0..500 {
+                // What is written again and again is hashed once.
+                sentinels.wrote(PageNo(1 + generation * 500 + page), &[0; 512]);
+                sentinels.wrote(PageNo(1 + generation * 500 + page), &page.to_le_bytes());
+            }
+            sentinels.settle();
+            assert_eq!(sentinels.watched, SENTINELS);
+            let watched =
+                sentinels.written.iter().filter_map(|(page, hash)| Some((page, (*hash)?)));
+            for (page, hash) in watched {
+                let content = (page.0 - 1 - generation * 500).to_le_bytes();
+                assert_eq!(hash, blake3::hash(&content));
+            }
+            sentinels.next_generation();
+            assert_eq!(sentinels.pages.len(), SENTINELS);
+            assert!(sentinels.suffice(10_000) && sentinels.written.is_empty());
+        }
     }
 }

@@ -29,8 +29,9 @@ use crate::error::{ErrorKind, Result};
 use crate::sqlite::pin::try_begin_wal;
 use crate::sqlite::source_error;
 
-/// How often to catch up with writers before their WAL is pinned anew.
-const EXCHANGE_TRIES: usize = 50;
+/// How often to catch up with writers before their WAL is pinned anew under the write lock, which
+/// takes less of everybody's time than to go on trying.
+const EXCHANGE_TRIES: usize = 4;
 /// How long to try for the write lock, and how long to wait for the end of one commit before it is
 /// tried again.
 const LOCK_PATIENCE: Duration = Duration::from_millis(50);

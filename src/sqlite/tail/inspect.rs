@@ -1,12 +1,14 @@
 //! Whether the file below the WAL is SQLite's alone: asked before anything that was committed is
 //! given away. See [`super::super::witness`].
 
+use std::time::Instant;
+
 use super::{MAX_RESETS, Tail, closed, resets_between};
 use crate::error::Result;
 use crate::sqlite::ffi::FileRef;
 use crate::sqlite::overlay::{has_uncounted, walk};
 use crate::sqlite::wal::WalIndex;
-use crate::sqlite::witness::{AT_ONCE, Look, SENTINELS, Stat, Touched};
+use crate::sqlite::witness::{AT_ONCE, Look, SENTINELS, Stat, TICK, Touched};
 use crate::types::PageNo;
 
 /// How often in a row a commit has to be found that is not counted. Its writer may wait for the
@@ -43,7 +45,12 @@ impl Tail {
                 // yet, and all of the one before is.
                 let whole = self.is_captured(index) && index.backfilled >= index.frames;
                 let with_written = whole || index.salts != self.at.salts;
-                self.sentinels.stand(&file, self.page_size, with_written)?
+                // While the time is fresh the next look asks again.
+                let hasty = now.stat().is_fresh() && self.asked.elapsed() < TICK;
+                if !hasty {
+                    self.asked = Instant::now();
+                }
+                self.sentinels.stand(&file, self.page_size, with_written, hasty)?
             }
             Touched::ByOthers => false,
         };
@@ -93,10 +100,12 @@ impl Tail {
             return Ok(true);
         }
         let sentinels = &mut self.sentinels;
-        walk(&wal, self.page_size, index, None, &mut |frame| {
+        let walked = walk(&wal, self.page_size, index, None, &mut self.buffer, &mut |frame| {
             sentinels.wrote(PageNo(frame.header.page), frame.page);
             Ok(())
-        })
+        });
+        sentinels.settle();
+        walked
     }
 
     /// Begins to watch as many pages as there may be.

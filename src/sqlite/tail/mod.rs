@@ -42,7 +42,7 @@ mod inspect;
 mod rest;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -130,12 +130,16 @@ pub(crate) struct Tail {
     /// What the file looked like when it was last known to be SQLite's alone.
     look: Look,
     sentinels: Sentinels,
+    /// When all sentinels were asked.
+    asked: Instant,
     /// Whether the sentinels know which pages the present generation has frames of.
     sentinels_know: bool,
     /// What the header said when a commit stood in the WAL that it does not count.
     uncounted: Option<(WalIndex, u32)>,
     /// Whether it came to rest: see `rest`.
     rests: bool,
+    /// Room to read frames into.
+    buffer: Vec<u8>,
     pub(crate) stats: TailStats,
     /// How long the write lock was held, each time since it was last asked for.
     pub(crate) locks: Vec<Duration>,
@@ -189,9 +193,11 @@ impl Tail {
             pages: index.pages,
             look: Look::new(stat, index, index),
             sentinels: Sentinels::default(),
+            asked: Instant::now(),
             sentinels_know: false,
             uncounted: None,
             rests: false,
+            buffer: Vec::new(),
             stats: TailStats::default(),
             locks: Vec::new(),
         };
@@ -324,12 +330,13 @@ impl Tail {
             && (index.frames == 0 || index.checksum == self.at.checksum)
     }
 
-    /// Captures everything that was committed since the position.
+    /// Captures everything that was committed since the position and before the call. What others
+    /// commit meanwhile is left for the next look: under load each further round would find a frame
+    /// or two, and cost as much as a look at fifty.
     ///
     /// # Errors
     /// [`ErrorKind::Source`] when the WAL can't be read; what the sink answers.
     pub(crate) fn capture(&mut self, sink: &mut dyn FrameSink) -> Result<Step> {
-        let mut moved = false;
         // Without a pin the WAL may be reset while it is read; then the header tells, and it is
         // read again.
         for _ in 0..10 {
@@ -341,7 +348,6 @@ impl Tail {
                 self.adopt_count(&index);
                 return Ok(match self.inspect(&index)? {
                     Some(false) => Step::Lost(OVERWRITTEN),
-                    _ if moved => Step::Moved,
                     _ => Step::Still,
                 });
             }
@@ -350,7 +356,6 @@ impl Tail {
                 Some(false) => return Ok(Step::Lost(OVERWRITTEN)),
                 None => return Ok(Step::Behind),
             }
-            moved = true;
             if index.salts != self.at.salts {
                 match self.count(&index, None)? {
                     None => continue,
@@ -363,11 +368,13 @@ impl Tail {
             } else if index.frames < self.at.frame {
                 return Ok(Step::Lost("the WAL has fewer frames than were captured of it"));
             }
-            let read = self.read(&index, sink);
-            if !matches!(read, Ok(true)) {
-                sink.abandon();
+            match self.read(&index, sink) {
+                Ok(true) => return Ok(Step::Moved),
+                read => {
+                    sink.abandon();
+                    read?;
+                }
             }
-            read?;
         }
         let Some(index) = self.header()? else { return Ok(Step::Behind) };
         // It moves faster than we read, which is fine, or its frames do not belong together.
@@ -408,7 +415,7 @@ impl Tail {
         }
         let Some(wal) = FileRef::journal(self.gate()?)? else { return Ok(None) };
         let mut commits = 0;
-        let sound = walk(&wal, self.page_size, index, from, &mut |frame| {
+        let sound = walk(&wal, self.page_size, index, from, &mut Vec::new(), &mut |frame| {
             commits += u32::from(frame.header.commit_size > 0);
             Ok(())
         })?;
@@ -429,7 +436,7 @@ impl Tail {
         let sentinels = &mut self.sentinels;
         // Pages beyond the present size that the transaction wrote.
         let mut added: Vec<u32> = Vec::new();
-        let sound = walk(&wal, page_size, index, from, &mut |frame| {
+        let sound = walk(&wal, page_size, index, from, &mut self.buffer, &mut |frame| {
             let header = frame.header;
             sink.page(PageNo(header.page), frame.page)?;
             sentinels.wrote(PageNo(header.page), frame.page);
@@ -464,6 +471,7 @@ impl Tail {
             }
             Ok(())
         });
+        self.sentinels.settle();
         (self.at, self.pages, self.stats) = (at, pages, stats);
         if sound.is_ok() && self.is_captured(index) {
             self.adopt_count(index);
