@@ -13,19 +13,17 @@
 //!   ends with.
 //! - A version that equals the one before is dropped; a page beyond the size before is always
 //!   stored.
-//! - Memory holds a few numbers for each version; contents go to an unlinked file in the state
-//!   directory as soon as they are more than [`SPOOL_MEMORY`]. So a group can outgrow memory, and a
-//!   crash leaves nothing behind.
+//! - Memory holds a few numbers for each version, and contents up to a limit (`spool`). So a group
+//!   can outgrow memory, and a crash leaves nothing behind.
+//! - A version is hashed once, and copied once, into the batch that is packed.
 
 use std::collections::HashMap;
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use tempfile::SpooledTempFile;
-
 use crate::capture::commit::CaptureOptions;
+use crate::capture::spool::{Slabs, Spool};
 use crate::codec::batch::BATCH_LEN;
-use crate::codec::wave::encode;
+use crate::codec::wave::Wave;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::{CommitKind, CommitRecord, SegmentKind};
 use crate::repo::digests::HeadDigests;
@@ -36,11 +34,13 @@ use crate::sqlite::source::Position;
 use crate::sqlite::tail::FrameSink;
 use crate::types::{Clock, Digest, PageNo, PageSize, Timestamp};
 
-/// Contents beyond this go to a file. More than a group that is published in time has: a file
-/// beside a database that syncs its WAL with every commit makes those syncs wait for it.
-const SPOOL_MEMORY: usize = 24 * 1024 * 1024;
+/// A group is published at once when it has grown to this.
+const FULL_BYTES: u64 = 16 * 1024 * 1024;
+const FULL_COMMITS: usize = 50_000;
 /// Batches encoded side by side before they are written.
-const WAVE: usize = 16;
+const WAVE: usize = 64;
+/// Digests of pages that are so near to each other are read at once.
+const NEAR: u32 = 128;
 
 /// A page version whose content is in the spool.
 #[derive(Clone, Copy, Debug)]
@@ -61,9 +61,7 @@ struct GroupCommit {
 pub(crate) struct Group {
     page_size: PageSize,
     clock: Clock,
-    spool: SpooledTempFile,
-    /// Pages in the spool.
-    spooled: u32,
+    spool: Spool,
     commits: Vec<GroupCommit>,
     versions: Vec<Version>,
     /// The transaction under way: page, and its place in the spool.
@@ -74,12 +72,11 @@ pub(crate) struct Group {
 
 impl Group {
     /// An empty group, which spools to a directory when it grows.
-    pub(crate) fn new(page_size: PageSize, dir: &Path, clock: Clock) -> Self {
+    pub(crate) fn new(page_size: PageSize, dir: &Path, clock: Clock, slabs: Slabs) -> Self {
         Self {
             page_size,
             clock,
-            spool: tempfile::spooled_tempfile_in(SPOOL_MEMORY, dir),
-            spooled: 0,
+            spool: Spool::new(page_size, dir, slabs),
             commits: Vec::new(),
             versions: Vec::new(),
             open: Vec::new(),
@@ -98,7 +95,12 @@ impl Group {
 
     /// Bytes of pages that it holds.
     pub(crate) fn bytes(&self) -> u64 {
-        self.page_size.file_len(self.spooled)
+        self.page_size.file_len(self.spool.len())
+    }
+
+    /// Whether it has as much as one segment should have.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes() >= FULL_BYTES || self.len() >= FULL_COMMITS
     }
 
     /// When its first commit was captured.
@@ -111,21 +113,13 @@ impl Group {
         self.position
     }
 
-    fn read(&mut self, at: u32, page: &mut [u8]) -> Result<()> {
-        let offset = self.page_size.file_len(at);
-        self.spool
-            .seek(SeekFrom::Start(offset))
-            .and_then(|_| self.spool.read_exact(page))
-            .map_err(|e| spool_failed(e, "cannot be read"))
-    }
-
     /// Works out every commit's digest, and makes one segment of the group. `old` are the head's
     /// page digests.
     ///
     /// # Errors
     /// [`ErrorKind::Failure`] when the group does not follow on the head; store errors.
     pub(crate) fn prepare(
-        &mut self,
+        &self,
         writer: &Writer,
         head: &Head,
         old: &HeadDigests,
@@ -134,18 +128,16 @@ impl Group {
         if head.page_size != self.page_size {
             return Err(Error::new(ErrorKind::Failure, "the page size changed in between"));
         }
-        let hasher = writer.history().hasher();
         let mut ledger = Ledger::new(head, old);
+        ledger.fetch(self.versions.iter().map(|version| version.page))?;
         let mut kept: Vec<(Version, Digest)> = Vec::with_capacity(self.versions.len());
         let mut records = Vec::with_capacity(self.commits.len());
-        let versions = std::mem::take(&mut self.versions);
-        let mut rest = versions.iter().copied().peekable();
-        let mut content = vec![0; self.page_size.bytes()];
-        for (number, commit) in (0u32..).zip(self.commits.clone()) {
+        let hasher = writer.history().hasher();
+        let mut rest = self.versions.iter().copied().peekable();
+        for (number, commit) in (0u32..).zip(&self.commits) {
             let before = kept.len();
             while let Some(version) = rest.next_if(|v| v.commit == number) {
-                self.read(version.at, &mut content)?;
-                let digest = hasher.digest(version.page, &content);
+                let digest = hasher.digest(version.page, &self.spool.page(version.at)?);
                 if ledger.put(version.page, digest)? {
                     kept.push((version, digest));
                 }
@@ -161,7 +153,6 @@ impl Group {
                 kind: CommitKind::Transaction,
             });
         }
-        self.versions = versions;
         kept.sort_unstable_by_key(|(v, _)| (v.page, v.commit));
         let mut segment = SegmentWriter::new(writer.history())?;
         self.encode(&mut segment, &kept, options)?;
@@ -176,27 +167,25 @@ impl Group {
     }
 
     fn encode(
-        &mut self,
+        &self,
         segment: &mut SegmentWriter,
         kept: &[(Version, Digest)],
         options: &CaptureOptions,
     ) -> Result<()> {
-        let page_len = self.page_size.bytes();
-        let per_batch = (BATCH_LEN / page_len).max(1);
+        let per_batch = (BATCH_LEN / self.page_size.bytes()).max(1);
         let seal = segment.seal().clone();
         let batches: Vec<&[(Version, Digest)]> = kept.chunks(per_batch).collect();
+        let encoders = Wave::new(options.compression, options.self_check, options.threads);
+        let fill = |batch: &[(Version, Digest)], plain: &mut Vec<u8>| -> Result<()> {
+            for (version, _) in batch {
+                plain.extend_from_slice(&self.spool.page(version.at)?);
+            }
+            Ok(())
+        };
         let mut number = 0u32;
         for wave in batches.chunks(WAVE) {
-            let mut plains = Vec::with_capacity(wave.len());
-            for batch in wave {
-                let mut plain = vec![0; batch.len() * page_len];
-                for ((version, _), page) in batch.iter().zip(plain.chunks_exact_mut(page_len)) {
-                    self.read(version.at, page)?;
-                }
-                plains.push(plain);
-            }
-            let how = (options.compression, options.self_check);
-            let sealed = encode(&seal, number, plains, self.page_size, how, options.threads)?;
+            let sealed =
+                encoders.encode(&seal, number, wave.iter().copied(), self.page_size, fill)?;
             number = number.saturating_add(u32::try_from(wave.len()).unwrap_or(u32::MAX));
             for (batch, entries) in sealed.into_iter().zip(wave) {
                 let entry =
@@ -210,16 +199,8 @@ impl Group {
 
 impl FrameSink for Group {
     fn page(&mut self, page: PageNo, content: &[u8]) -> Result<()> {
-        // Reads in between move the place; and what was abandoned is written over.
-        let offset = self.page_size.file_len(self.spooled);
-        self.spool
-            .seek(SeekFrom::Start(offset))
-            .and_then(|_| self.spool.write_all(content))
-            .map_err(|e| spool_failed(e, "cannot be written"))?;
-        self.open.push((page, self.spooled));
-        self.spooled = self.spooled.checked_add(1).ok_or_else(|| {
-            Error::new(ErrorKind::Failure, "too much was captured without being published")
-        })?;
+        let at = self.spool.push(content)?;
+        self.open.push((page, at));
         Ok(())
     }
 
@@ -244,7 +225,7 @@ impl FrameSink for Group {
 
     fn abandon(&mut self) {
         if let Some((_, first)) = self.open.first() {
-            self.spooled = *first;
+            self.spool.truncate(*first);
         }
         self.open.clear();
     }
@@ -253,6 +234,8 @@ impl FrameSink for Group {
 /// The page digests as they are after each commit of the group.
 struct Ledger<'h> {
     old: &'h HeadDigests,
+    /// Digests of the head that were read ahead, by page.
+    ahead: HashMap<PageNo, Option<Digest>>,
     /// Pages of the head.
     head_pages: u32,
     /// Pages that the group changed, as they are now; `None` for one that is gone.
@@ -267,6 +250,7 @@ impl<'h> Ledger<'h> {
     fn new(head: &Head, old: &'h HeadDigests) -> Self {
         Self {
             old,
+            ahead: HashMap::new(),
             head_pages: head.pages,
             now: HashMap::new(),
             pages: head.pages,
@@ -275,8 +259,28 @@ impl<'h> Ledger<'h> {
         }
     }
 
+    /// Reads what the head has of some pages, neighbours together.
+    fn fetch(&mut self, pages: impl Iterator<Item = PageNo>) -> Result<()> {
+        let mut pages: Vec<PageNo> = pages.filter(|page| page.0 <= self.head_pages).collect();
+        pages.sort_unstable();
+        pages.dedup();
+        let mut slab = Vec::new();
+        for run in pages.chunk_by(|a, b| b.0 - a.0 < NEAR) {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+            slab.clear();
+            slab.resize(usize::try_from(last.0 - first.0).unwrap_or(usize::MAX) + 1, None);
+            self.old.read(*first, &mut slab)?;
+            let digest = |page: PageNo| {
+                let at = usize::try_from(page.0 - first.0).unwrap_or(usize::MAX);
+                slab.get(at).copied().flatten()
+            };
+            self.ahead.extend(run.iter().map(|page| (*page, digest(*page))));
+        }
+        Ok(())
+    }
+
     fn get(&self, page: PageNo) -> Result<Option<Digest>> {
-        if let Some(digest) = self.now.get(&page) {
+        if let Some(digest) = self.now.get(&page).or_else(|| self.ahead.get(&page)) {
             return Ok(*digest);
         }
         if page.0 > self.head_pages {
@@ -338,8 +342,4 @@ impl<'h> Ledger<'h> {
             .filter_map(|(page, digest)| Some((page, digest?)))
             .collect()
     }
-}
-
-fn spool_failed(e: std::io::Error, what: &str) -> Error {
-    Error::io(e, what, "the spool of captured transactions")
 }

@@ -3,7 +3,8 @@
 //! [`commit`] captures one pinned moment: `pipeline` is the road that its pages take, reader,
 //! workers, ordered collector. `overwritten` makes sure that it is of one database, `divergence`
 //! tells when it is not the one that others captured meanwhile. [`follow`] captures every
-//! transaction of a live database: `group` is what collects them for a segment.
+//! transaction of a live database: `group` is what collects them for a segment, and `spool` what
+//! holds their pages meanwhile.
 
 pub mod commit;
 mod divergence;
@@ -11,3 +12,4 @@ pub mod follow;
 mod group;
 mod overwritten;
 pub(crate) mod pipeline;
+mod spool;

@@ -251,7 +251,8 @@ impl Publisher<'_> {
             self.writer.remember(None, position, self.place)?;
         }
         let dir = self.writer.dir.path("");
-        let group = Group::new(tail.page_size(), &dir, self.shared.clock.clone());
+        let (clock, slabs) = (self.shared.clock.clone(), self.shared.slabs.clone());
+        let group = Group::new(tail.page_size(), &dir, clock, slabs);
         self.shared.update(|state| {
             (state.ended, state.slot) = (None, None);
             (state.publishing, state.abandoned) = (false, false);

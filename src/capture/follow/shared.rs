@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::status::{Activity, Fault, Status, TailStats};
 use crate::capture::group::Group;
+use crate::capture::spool::Slabs;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sqlite::notice::Waker;
 use crate::sqlite::source::Position;
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     changed: Condvar,
     pub(crate) waker: Waker,
     pub(crate) clock: Clock,
+    /// Memory for the groups, one after the other.
+    pub(crate) slabs: Slabs,
 }
 
 /// How a watcher ended.
@@ -113,7 +116,13 @@ impl Shared {
             error: None,
             gone: false,
         };
-        Self { state: Mutex::new(state), changed: Condvar::new(), waker, clock }
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            waker,
+            clock,
+            slabs: Slabs::default(),
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

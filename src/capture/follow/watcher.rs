@@ -59,9 +59,6 @@ const PIN_UNTENDED: Duration = Duration::from_secs(1);
 const KEPT: Duration = Duration::from_secs(5);
 /// How often to try to come to rest beside others who write.
 const RESTS: usize = 3;
-/// A group is published at once when it has grown to this.
-const GROUP_BYTES: u64 = 16 * 1024 * 1024;
-const GROUP_COMMITS: usize = 50_000;
 
 pub(crate) struct Watcher<'a> {
     pub(crate) tail: Tail,
@@ -234,12 +231,11 @@ impl Watcher<'_> {
     /// Gives the group to the publisher when its time has come and the publisher is free.
     fn hand_over(&mut self, times: &mut Times, stop: bool) {
         let Some(began) = times.group else { return };
-        let full = self.group.bytes() >= GROUP_BYTES || self.group.len() >= GROUP_COMMITS;
         // So that the handoff to come finds everything published.
         let pausing = self.tail.wal_bytes() >= HANDOFF && times.moved.elapsed() >= PAUSE;
         let state = self.shared.lock();
         let due = stop
-            || full
+            || self.group.is_full()
             || pausing
             || times.flush.is_some()
             || state.wanted > state.done.0
@@ -262,7 +258,8 @@ impl Watcher<'_> {
 
     /// The group, with an empty one in its place.
     fn take_group(&mut self) -> Group {
-        let fresh = Group::new(self.tail.page_size(), self.dir, self.shared.clock.clone());
+        let (size, clock) = (self.tail.page_size(), self.shared.clock.clone());
+        let fresh = Group::new(size, self.dir, clock, self.shared.slabs.clone());
         std::mem::replace(&mut self.group, fresh)
     }
 
@@ -400,6 +397,9 @@ impl Watcher<'_> {
             return;
         }
         let mut wait = if self.tail.is_at_zero() { SLOW } else { STILL_LATER };
+        if self.tail.is_at_zero() {
+            self.shared.slabs.release();
+        }
         if let Some(began) = times.group {
             wait = wait.min(self.options.interval.saturating_sub(began.elapsed())).max(ACTIVE);
         }
