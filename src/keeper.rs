@@ -44,7 +44,7 @@ use derive_setters::Setters;
 use rusqlite::Connection;
 
 use crate::capture::commit::CaptureOptions;
-use crate::capture::follow::{Event, FollowOptions, Follower, Listener, Status};
+use crate::capture::follow::{Event, FollowOptions, Follower, Listener, Priority, Status};
 use crate::codec::batch::Compression;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::follow::WatchOptions;
@@ -87,6 +87,9 @@ pub struct KeeperOptions {
     pub spool_limit: u64,
     /// How hard to compress.
     pub compression: Compression,
+    /// Whether the application goes first when the machine is busy. None of its own threads is
+    /// lowered.
+    pub priority: Priority,
     /// How long a snapshot or a rewind waits for the repository.
     pub patience: Duration,
     /// Hears what happens.
@@ -106,6 +109,7 @@ impl Default for KeeperOptions {
             wal_limit: follow.wal_limit,
             spool_limit: follow.spool_limit,
             compression: Compression::default(),
+            priority: follow.priority,
             patience: Duration::from_secs(60),
             on_event: None,
             clock: Clock::default(),
@@ -171,6 +175,7 @@ impl Keeper {
                 interval: options.interval,
                 wal_limit: options.wal_limit,
                 spool_limit: options.spool_limit,
+                priority: options.priority,
                 capture: CaptureOptions {
                     compression: options.compression,
                     clock: options.clock,

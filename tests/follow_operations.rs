@@ -15,7 +15,7 @@ use common::hooked::{Fate, Hooked, Op};
 use common::{Lab, come_back, reference};
 use pagekeep::Error;
 use pagekeep::ErrorKind;
-use pagekeep::internals::capture::follow::{FollowOptions, Follower};
+use pagekeep::internals::capture::follow::{FollowOptions, Follower, Priority};
 use pagekeep::internals::format::proof::Level;
 use pagekeep::internals::format::segment::CommitKind;
 use pagekeep::internals::ops::follow::WatchOptions;
@@ -53,7 +53,12 @@ impl Scene {
     }
 
     fn follow(&self, store: Arc<dyn Store>) -> Result<Follower, Error> {
-        let follow_options = FollowOptions { stop_patience: Duration::ZERO, ..at_once() };
+        let follow_options = FollowOptions {
+            stop_patience: Duration::ZERO,
+            // Merges are made when they are due, however busy the machine is.
+            priority: Priority::Normal,
+            ..at_once()
+        };
         let options = WatchOptions { follow: follow_options, ..WatchOptions::default() };
         let ear = Arc::new(Ear::default());
         Ok(self.lab.through(store)?.follow(&self.path, options, ear)?.1)

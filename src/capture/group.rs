@@ -104,6 +104,11 @@ impl Group {
         self.bytes() >= FULL_BYTES || self.len() >= FULL_COMMITS
     }
 
+    /// Whether part of it is in a file.
+    pub(crate) fn is_beyond_memory(&self) -> bool {
+        self.spool.is_beyond_memory()
+    }
+
     /// When its first commit was captured.
     pub(crate) fn first_time(&self) -> Option<Timestamp> {
         self.commits.first().map(|c| c.time)

@@ -86,6 +86,11 @@ impl Spool {
         self.pages
     }
 
+    /// Whether it has more than it keeps in memory.
+    pub(crate) fn is_beyond_memory(&self) -> bool {
+        place(self.pages) > self.in_memory
+    }
+
     /// Adds a page. Answers its number.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use parse::{parse_duration, parse_percent};
 use when::when;
 
-pub(crate) use capture::{BackupArgs, Reader, WatchArgs, compression};
+pub(crate) use capture::{BackupArgs, Reader, WatchArgs, compression, priority};
 pub(crate) use copy::CopyArgs;
 pub(crate) use global::{Color, Global};
 pub(crate) use key::{KeyCommand, NewKeyArgs, RotateArgs};

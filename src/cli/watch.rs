@@ -71,6 +71,7 @@ pub(crate) fn watch(context: &Context, args: WatchArgs) -> Result<()> {
         follow: FollowOptions {
             interval: args.interval,
             wal_limit: args.wal_limit,
+            priority: args::priority(args.priority),
             capture,
             ..FollowOptions::default()
         },

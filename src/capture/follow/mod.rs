@@ -17,6 +17,7 @@
 //!   history.
 
 mod options;
+mod priority;
 mod publisher;
 mod shared;
 mod status;
@@ -39,6 +40,7 @@ use crate::sqlite::source::Source;
 use crate::types::Seq;
 
 pub use options::FollowOptions;
+pub use priority::Priority;
 use publisher::Publisher;
 use shared::Shared;
 pub use status::{Activity, Event, Fault, Listener, Status, TailStats};

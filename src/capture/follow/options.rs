@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::priority::Priority;
 use crate::capture::commit::CaptureOptions;
 
 /// How to follow.
@@ -16,6 +17,8 @@ pub struct FollowOptions {
     pub spool_limit: u64,
     /// How long a follower that is told to stop goes on trying to reach the repository.
     pub stop_patience: Duration,
+    /// Whether the application goes first when the machine is busy.
+    pub priority: Priority,
     /// How to compress, and what time it is.
     pub capture: CaptureOptions,
 }
@@ -27,6 +30,7 @@ impl Default for FollowOptions {
             wal_limit: 64 * 1024 * 1024,
             spool_limit: 1024 * 1024 * 1024,
             stop_patience: Duration::from_secs(5),
+            priority: Priority::default(),
             capture: CaptureOptions::default(),
         }
     }

@@ -435,8 +435,7 @@ impl Publisher<'_> {
             None => head_digests(&self.writer, &head, self.listener)?,
         };
         if prepared.is_none() {
-            let made = group.prepare(&self.writer, &head, &digests, &self.options.capture);
-            match made {
+            match self.prepare(group, &head, &digests) {
                 Ok(made) => {
                     // Without it a run that dies here costs the next one a scan, and nothing else.
                     let _ = self.writer.intend(made.0.head(), group.position());
@@ -487,8 +486,25 @@ impl Publisher<'_> {
         }
         let lag = Duration::from_micros(u64::try_from(lag).unwrap_or(0));
         self.listener.event(&Event::Published { commits, lag });
-        let (now, threads) = (self.shared.clock.now(), self.options.capture.threads);
-        self.tidier.tend(&mut self.writer, now, threads, self.listener)
+        let now = self.shared.clock.now();
+        let how = (self.options.capture.threads, self.options.priority);
+        self.tidier.tend(&mut self.writer, now, how, group.is_full(), self.listener)
+    }
+
+    /// Makes a segment of a group, with the follower's priority while it keeps up. A group that has
+    /// outgrown memory is more than a low priority had time for: the application's goes on.
+    fn prepare(
+        &self,
+        group: &Group,
+        head: &Head,
+        digests: &HeadDigests,
+    ) -> Result<(Prepared, Vec<(PageNo, Digest)>)> {
+        let (writer, options) = (&self.writer, &self.options.capture);
+        let work = || group.prepare(writer, head, digests, options);
+        if group.is_beyond_memory() {
+            return work();
+        }
+        self.options.priority.run("pagekeep-pack", work)
     }
 
     fn warn(&self, e: &Error) {

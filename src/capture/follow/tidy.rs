@@ -1,12 +1,19 @@
 //! Merging small segments beside a follower, on a thread of its own: publishing never waits for it.
 //!
+//! Merging costs about as much as publishing did, and what waits is merged at less cost: a hundred
+//! segments at once are rewritten once, sixteen at a time some of them twice. So it waits while
+//! groups are published before their time, and, with a low priority, while the machine is busy and
+//! for nine times as long as the last one took; but not beyond [`MOST`] segments, for a history of
+//! many is slow to open.
+//!
 //! Invariants: one at a time; it is told to stop, and waited for, when the follower ends; what goes
 //! wrong in it is told once and tried again later.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::priority::{Priority, is_machine_busy};
 use super::status::{Event, Listener, describe};
 use crate::codec::pool::panicked;
 use crate::error::{ErrorKind, Result};
@@ -18,10 +25,20 @@ use crate::types::Timestamp;
 /// How often to claim a new term, which deleting needs.
 const RENEWAL: Duration = Duration::from_secs(3600);
 
+/// How many segments are left alone at most.
+const MOST: u32 = 256;
+/// How many times as long as one upkeep took to wait for the next.
+const REST: u32 = 9;
+
+/// How long an upkeep took, and how it ended.
+type Took = (Duration, Result<()>);
+
 /// An upkeep under way, or none.
 #[derive(Default)]
 pub(super) struct Tidier {
-    work: Option<(JoinHandle<Result<()>>, Arc<Stoppable>)>,
+    work: Option<(JoinHandle<Took>, Arc<Stoppable>)>,
+    /// Until when nothing is merged for the last one's sake.
+    rests: Option<Instant>,
     renewed: Option<Timestamp>,
     /// What was told last.
     told: Option<String>,
@@ -30,7 +47,8 @@ pub(super) struct Tidier {
 }
 
 impl Tidier {
-    /// Begins an upkeep if one is due, and looks how the last one ended.
+    /// Begins an upkeep if one is due, and looks how the last one ended. `rushed` tells whether
+    /// groups are published before their time, since they are full.
     ///
     /// # Errors
     /// [`ErrorKind::Superseded`] when another writer took over the history.
@@ -38,17 +56,24 @@ impl Tidier {
         &mut self,
         writer: &mut Writer,
         now: Timestamp,
-        threads: usize,
+        (threads, priority): (usize, Priority),
+        rushed: bool,
         listener: &dyn Listener,
     ) -> Result<()> {
         if self.work.as_ref().is_some_and(|(thread, _)| !thread.is_finished()) {
             return Ok(());
         }
         if let Some((thread, _)) = self.work.take() {
-            let ended = thread.join().unwrap_or_else(|_| Err(panicked()));
+            let (took, ended) = thread.join().unwrap_or_else(|_| (Duration::ZERO, Err(panicked())));
+            self.rests = Instant::now().checked_add(took * REST);
             self.tell(ended, listener);
         }
-        if !writer.upkeep_is_due() {
+        let waits = || {
+            let is_low = priority == Priority::Low;
+            let rests = self.rests.is_some_and(|until| Instant::now() < until);
+            rushed || (is_low && (rests || is_machine_busy()))
+        };
+        if !writer.upkeep_is_due() || (writer.state.since_upkeep < MOST && waits()) {
             return Ok(());
         }
         let renew = self.renewed.is_none_or(|then| then <= now.before(RENEWAL) || then > now);
@@ -74,7 +99,12 @@ impl Tidier {
         self.told_of_key = is_locked_out;
         let stop = Arc::new(Stoppable::default());
         let (history, monitor) = (writer.history().clone(), stop.clone());
-        let work = move || upkeep::run(&history, claim, now, threads, &*monitor).map(|_| ());
+        let work = move || {
+            priority.apply();
+            let began = Instant::now();
+            let ended = upkeep::run(&history, claim, now, threads, &*monitor).map(|_| ());
+            (began.elapsed(), ended)
+        };
         // Without a thread the next one does it.
         let thread = std::thread::Builder::new().name("pagekeep-tidy".to_owned()).spawn(work);
         self.work = thread.ok().map(|thread| (thread, stop));

@@ -72,6 +72,9 @@ pub(crate) struct WatchArgs {
     /// Keep the WAL below this size, even if that disturbs its writers
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = super::parse::parse_wal_limit)]
     pub(crate) wal_limit: u64,
+    /// Whether the application goes first when the machine is busy
+    #[arg(long, value_enum, default_value = "low")]
+    pub(crate) priority: Priority,
     /// How hard to compress
     #[arg(long, value_enum, default_value = "fast")]
     pub(crate) compression: Compression,
@@ -115,6 +118,22 @@ pub(crate) fn compression(choice: Compression) -> crate::codec::batch::Compressi
         Compression::Default => Strength::Default,
         Compression::Max => Strength::Max,
         Compression::Off => Strength::Off,
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Priority {
+    /// Storing and merging give way to others; capturing does not
+    Low,
+    /// As important as the application
+    Normal,
+}
+
+/// What the choice means.
+pub(crate) fn priority(choice: Priority) -> crate::capture::follow::Priority {
+    match choice {
+        Priority::Low => crate::capture::follow::Priority::Low,
+        Priority::Normal => crate::capture::follow::Priority::Normal,
     }
 }
 
