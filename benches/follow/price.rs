@@ -65,7 +65,7 @@ impl Scene {
         if followed {
             let made = scene
                 .pagekeep()
-                .arg("init")
+                .args(["init", "--no-recovery-key"])
                 .stderr(Stdio::null())
                 .stdout(Stdio::null())
                 .status()?;
