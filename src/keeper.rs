@@ -228,6 +228,17 @@ impl Keeper {
         self.follower.wait_durable(at_most)
     }
 
+    /// Calls `done` once everything that was committed before the call, by anybody, is durable in the
+    /// repository, with the newest of those commits: for programs that must not block a thread, such
+    /// as those with an async runtime, which hand it the sending end of a channel.
+    ///
+    /// It is called once: from a thread of the keeper's, so it has to be quick and must not call the
+    /// keeper; or at once from this thread, if the keeper has ended. Of an error it hears when the
+    /// keeper ends before; a repository that can't be reached is tried again until it can.
+    pub fn on_durable(&self, done: impl FnOnce(Result<Seq>) + Send + 'static) {
+        self.follower.on_durable(done);
+    }
+
     /// Makes everything committed so far durable, and gives it a label.
     ///
     /// # Errors
@@ -274,10 +285,19 @@ impl Keeper {
     /// # Errors
     /// What kept the last commits from being stored. They are still in the WAL; the next keeper
     /// goes on from there.
-    pub fn close(self) -> Result<()> {
+    pub fn close(&self) -> Result<()> {
         self.follower.stop()
     }
 }
+
+/// Programs hand these from thread to thread, and use them from several at once.
+const _: () = {
+    const fn are_shared<T: Send + Sync>() {}
+    are_shared::<Keeper>();
+    are_shared::<Repository>();
+    are_shared::<History>();
+    are_shared::<RestorePoint>();
+};
 
 /// A database of our own making is in WAL mode from the start.
 fn create_if_absent(path: &Path) -> Result<()> {

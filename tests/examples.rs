@@ -38,6 +38,16 @@ fn backup_once_stores_what_changed_and_nothing_when_nothing_did() {
 }
 
 #[test]
+fn async_wait_answers_two_requests_on_one_thread_and_tells_of_the_end() {
+    let lines = run("async_wait");
+    assert!(
+        has(&lines[0], &["the first is in seq:", " or before, the second in seq:"]),
+        "{lines:#?}"
+    );
+    assert_eq!(lines[1..], ["afterwards: following was stopped"]);
+}
+
+#[test]
 fn restore_at_brings_back_the_moment_and_the_label() {
     let lines = run("restore_at");
     assert_eq!(lines[0], "the time chose seq:2, orders: 2");

@@ -5,6 +5,7 @@ mod common;
 
 use common::followed::{PATIENCE, app, at_once, start};
 use common::{Lab, come_back, reference};
+use pagekeep::ErrorKind;
 use pagekeep::internals::capture::follow::{Activity, Event, FollowOptions};
 use pagekeep::internals::format::segment::CommitKind;
 use pagekeep::internals::types::Seq;
@@ -39,6 +40,41 @@ fn every_transaction_is_a_commit_and_comes_back() {
     assert!(kinds[1..].iter().all(|k| *k == CommitKind::Transaction));
     come_back(&history, &chain, (1..).zip(&expected), lab.dir.path());
     assert_eq!(ear.count(|e| matches!(e, Event::Fault(_))), 0);
+}
+
+/// Each is called once, in any order of commits, calls and the end.
+#[test]
+fn whoever_asks_to_be_called_is_called_once_with_what_became_of_it() {
+    let lab = Lab::quick();
+    let path = lab.path("app.db");
+    let db = app(&path);
+    let (follower, _) = start(&lab.repository, &path, at_once());
+    // The scan.
+    assert_eq!(follower.wait_durable(PATIENCE).unwrap(), Seq(1));
+    let (told, heard) = std::sync::mpsc::channel();
+    let ask = |n: u64| {
+        let told = told.clone();
+        follower.on_durable(move |answer| told.send((n, answer.map_err(|e| e.kind()))).unwrap());
+    };
+    for n in 1..=20_u64 {
+        db.execute("INSERT INTO t VALUES(?1, 1)", [n.cast_signed()]).unwrap();
+        ask(n);
+    }
+    for _ in 1..=20 {
+        let (n, answer) = heard.recv_timeout(PATIENCE).unwrap();
+        // Each covers what came before it, or more.
+        assert!(answer.unwrap() > Seq(n), "{n}: {answer:?}");
+    }
+    // What was asked for just before the end is durable when that comes.
+    db.execute("INSERT INTO t VALUES(21, 1)", []).unwrap();
+    ask(21);
+    follower.stop().unwrap();
+    assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), (21, Ok(Seq(22))));
+    ask(22);
+    assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), (22, Err(ErrorKind::Interrupted)));
+    // A second end does no harm, and says nothing new.
+    follower.stop().unwrap();
+    assert!(heard.try_recv().is_err());
 }
 
 /// What keeps the WAL from being reset may be somebody else, such as another backup tool; people are told once.

@@ -25,7 +25,7 @@ mod tidy;
 mod watcher;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,7 @@ pub use status::{Activity, Event, Fault, Listener, Status, TailStats};
 pub struct Follower {
     shared: Arc<Shared>,
     patience: Duration,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Follower {
@@ -109,7 +109,7 @@ impl Follower {
             .name("pagekeep-follow".to_owned())
             .spawn(work)
             .map_err(|e| Error::io(e, "cannot be started", "the following thread"))?;
-        Ok(Self { shared, patience, thread: Some(thread) })
+        Ok(Self { shared, patience, thread: Mutex::new(Some(thread)) })
     }
 
     /// How it stands.
@@ -138,6 +138,14 @@ impl Follower {
         self.shared.barrier(at_most)
     }
 
+    /// Calls `done` once everything that was committed before the call is durable in the repository,
+    /// with the newest of those commits; with an error when the follower ended before. It is called
+    /// once, from a thread of the follower's, or from this one if that is known already: it has to
+    /// be quick and must not call the follower.
+    pub fn on_durable(&self, done: impl FnOnce(Result<Seq>) + Send + 'static) {
+        self.shared.call_at_barrier(Box::new(done));
+    }
+
     /// A wake-up for a commit hook.
     pub(crate) fn waker(&self) -> crate::sqlite::notice::Waker {
         self.shared.waker.clone()
@@ -147,7 +155,7 @@ impl Follower {
     ///
     /// # Errors
     /// What kept the last commits from being published; the error that it ended with before.
-    pub fn stop(mut self) -> Result<()> {
+    pub fn stop(&self) -> Result<()> {
         self.end();
         match self.shared.lock().error.take() {
             Some(e) => Err(e),
@@ -155,14 +163,14 @@ impl Follower {
         }
     }
 
-    fn end(&mut self) {
+    fn end(&self) {
         let patience = self.patience;
         self.shared.update(|state| {
             state.stop = true;
             state.deadline = Instant::now().checked_add(patience);
         });
         self.shared.waker.wake();
-        if let Some(thread) = self.thread.take()
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
             && thread.join().is_err()
         {
             self.shared.update(|state| {

@@ -23,6 +23,9 @@ pub(crate) const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How many lock times are kept for whoever asks.
 const LOCK_TIMES: usize = 100_000;
 
+/// What is called when a barrier is done.
+pub(crate) type Call = Box<dyn FnOnce(Result<Seq>) + Send>;
+
 pub(crate) struct Shared {
     state: Mutex<State>,
     changed: Condvar,
@@ -81,6 +84,8 @@ pub(crate) struct State {
     pub(crate) reached: (u64, u64),
     /// The last one that is done, and its newest commit.
     pub(crate) done: (u64, Option<Seq>),
+    /// Who is called when a barrier is done.
+    pub(crate) calls: Vec<(u64, Call)>,
     /// Why it stopped, if not because it was told to.
     pub(crate) error: Option<Error>,
     pub(crate) gone: bool,
@@ -113,6 +118,7 @@ impl Shared {
             wanted: 0,
             reached: (0, 0),
             done: (0, None),
+            calls: Vec::new(),
             error: None,
             gone: false,
         };
@@ -134,9 +140,22 @@ impl Shared {
         let mut state = self.lock();
         let answer = change(&mut state);
         state.settle();
+        let answers = state.answers();
         drop(state);
         self.changed.notify_all();
+        for (call, answer) in answers {
+            call(answer);
+        }
         answer
+    }
+
+    /// Calls `done` once everything committed so far is published, or nothing will be any more.
+    pub(crate) fn call_at_barrier(&self, done: Call) {
+        self.update(|state| {
+            state.wanted += 1;
+            state.calls.push((state.wanted, done));
+        });
+        self.waker.wake();
     }
 
     /// Waits until the state is as wanted, and at most so long.
@@ -167,22 +186,18 @@ impl Shared {
         });
         self.waker.wake();
         let state = self.wait_for(at_most, |s| s.done.0 >= mine || s.gone);
-        match (state.done, &state.error, &state.fault) {
-            ((done, Some(seq)), ..) if done >= mine => Ok(seq),
-            (_, Some(error), _) => {
-                Err(Error::new(error.kind(), "following has ended").with_source(error.to_string()))
-            }
-            _ if state.gone => Err(Error::new(ErrorKind::Interrupted, "following was stopped")),
-            (_, None, Some(fault)) => Err(Error::new(
+        if let Some(answer) = state.answer(mine) {
+            return answer;
+        }
+        match &state.fault {
+            Some(fault) => Err(Error::new(
                 fault.kind,
                 "what was committed is not durable yet, and capture is in trouble",
             )
             .with_source(fault.message.clone())
             .with_hint("it is tried again until it works; nothing needs to be done here")),
-            (_, None, None) => {
-                Err(Error::new(ErrorKind::Busy, "what was committed is not durable yet")
-                    .with_hint("wait for longer, or look at the follower's status"))
-            }
+            None => Err(Error::new(ErrorKind::Busy, "what was committed is not durable yet")
+                .with_hint("wait for longer, or look at the follower's status")),
         }
     }
 
@@ -220,6 +235,33 @@ impl State {
             let later = self.published - captured;
             self.done = (reached, self.seq.map(|seq| Seq(seq.0.saturating_sub(later))));
         }
+    }
+
+    /// What to tell whoever waits for a barrier; `None` while that is open.
+    fn answer(&self, barrier: u64) -> Option<Result<Seq>> {
+        match (self.done, &self.error) {
+            ((done, Some(seq)), _) if done >= barrier => Some(Ok(seq)),
+            (_, Some(error)) => {
+                let ended = Error::new(error.kind(), "following has ended");
+                Some(Err(ended.with_source(error.to_string())))
+            }
+            _ if self.gone => {
+                Some(Err(Error::new(ErrorKind::Interrupted, "following was stopped")))
+            }
+            _ => None,
+        }
+    }
+
+    /// The calls that are due, with what to tell them.
+    fn answers(&mut self) -> Vec<(Call, Result<Seq>)> {
+        let mut due = Vec::new();
+        for (barrier, call) in std::mem::take(&mut self.calls) {
+            match self.answer(barrier) {
+                Some(answer) => due.push((call, answer)),
+                None => self.calls.push((barrier, call)),
+            }
+        }
+        due
     }
 
     /// Barriers that are not done count as not reached: the next watcher has to see them.
