@@ -87,7 +87,7 @@ pub(super) fn is_machine_busy() -> bool {
         let cores = crate::codec::pool::default_threads();
         let [minute, ..] = rustix::system::sysinfo().loads;
         // The kernel counts in units of 2^-16.
-        minute >> 16 >= u64::try_from(cores).unwrap_or(u64::MAX)
+        usize::try_from(minute >> 16).is_ok_and(|load| load >= cores)
     }
     #[cfg(not(target_os = "linux"))]
     false
