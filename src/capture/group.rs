@@ -23,7 +23,6 @@ use std::path::Path;
 use crate::capture::commit::CaptureOptions;
 use crate::capture::spool::{Slabs, Spool};
 use crate::codec::batch::BATCH_LEN;
-use crate::codec::digest::{AT_ONCE, PageHasher};
 use crate::codec::wave::Wave;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::{CommitKind, CommitRecord, SegmentKind};
@@ -138,11 +137,12 @@ impl Group {
         ledger.fetch(self.versions.iter().map(|version| version.page))?;
         let mut kept: Vec<(Version, Digest)> = Vec::with_capacity(self.versions.len());
         let mut records = Vec::with_capacity(self.commits.len());
-        let digests = self.digests(&writer.history().hasher())?;
-        let mut rest = self.versions.iter().copied().zip(digests).peekable();
+        let hasher = writer.history().hasher();
+        let mut rest = self.versions.iter().copied().peekable();
         for (number, commit) in (0u32..).zip(&self.commits) {
             let before = kept.len();
-            while let Some((version, digest)) = rest.next_if(|(v, _)| v.commit == number) {
+            while let Some(version) = rest.next_if(|v| v.commit == number) {
+                let digest = hasher.digest(version.page, &self.spool.page(version.at)?);
                 if ledger.put(version.page, digest)? {
                     kept.push((version, digest));
                 }
@@ -169,19 +169,6 @@ impl Group {
         };
         let changed = ledger.into_changed();
         Ok((segment.prepare(writer, outline)?, changed))
-    }
-
-    /// The digests of all versions, in their order.
-    fn digests(&self, hasher: &PageHasher) -> Result<Vec<Digest>> {
-        let mut digests = Vec::with_capacity(self.versions.len());
-        for some in self.versions.chunks(AT_ONCE) {
-            let contents: Vec<_> =
-                some.iter().map(|version| self.spool.page(version.at)).collect::<Result<_>>()?;
-            let pages: Vec<(PageNo, &[u8])> =
-                some.iter().zip(&contents).map(|(v, content)| (v.page, &**content)).collect();
-            digests.extend(hasher.digests(&pages));
-        }
-        Ok(digests)
     }
 
     fn encode(
