@@ -25,6 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sqlite::notice::Notice;
 use crate::sqlite::tail::handoff::{Checkpoint, Handoff};
 use crate::sqlite::tail::{Step, Tail};
+use crate::sqlite::witness::OVERWRITTEN;
 
 /// How long the WAL has to stand still before we look whether somebody waits for us; and how often
 /// then, at first and later.
@@ -163,7 +164,9 @@ impl Watcher<'_> {
                         .to_owned(),
                 ));
             }
-            self.hand_over(&mut times, stop);
+            if self.hand_over(&mut times, stop)? == Some(false) {
+                return Ok(Ended::Lost(OVERWRITTEN.to_owned()));
+            }
             let overdue = self.shared.lock().is_overdue();
             if stop && (certain || overdue) && self.group.is_empty() && self.idle() {
                 if self.rest(&mut times) || overdue {
@@ -229,9 +232,10 @@ impl Watcher<'_> {
         }
     }
 
-    /// Gives the group to the publisher when its time has come and the publisher is free.
-    fn hand_over(&mut self, times: &mut Times, stop: bool) {
-        let Some(began) = times.group else { return };
+    /// Gives the group to the publisher when its time has come and the publisher is free. Answers
+    /// `Some(false)` when the group may mix two files, and is dropped.
+    fn hand_over(&mut self, times: &mut Times, stop: bool) -> Result<Option<bool>> {
+        let Some(began) = times.group else { return Ok(None) };
         // So that the handoff to come finds everything published.
         let pausing = self.tail.wal_bytes() >= HANDOFF && times.moved.elapsed() >= PAUSE;
         let state = self.shared.lock();
@@ -242,13 +246,21 @@ impl Watcher<'_> {
             || state.wanted > state.done.0
             || began.elapsed() >= self.options.interval;
         if !due || state.publishing || state.slot.is_some() {
-            return;
+            return Ok(None);
         }
         drop(state);
-        let group = self.take_group();
+        let stands = self.tail.vouch()?;
+        match stands {
+            Some(true) => {
+                let group = self.take_group();
+                // Nobody else fills the slot.
+                self.shared.update(|state| state.slot = Some(group));
+            }
+            Some(false) => self.forget_group(),
+            None => return Ok(None),
+        }
         times.group = None;
-        // Nobody else fills the slot.
-        self.shared.update(|state| state.slot = Some(group));
+        Ok(stands)
     }
 
     /// Whether the publisher has nothing left to do.
@@ -277,6 +289,10 @@ impl Watcher<'_> {
     fn surrender(&mut self, ended: &Ended) {
         if self.group.is_empty() || matches!(ended, Ended::Stopped) {
             return;
+        }
+        // The scan to come stands for what nobody can vouch for.
+        if !matches!(self.tail.vouch(), Ok(Some(true))) {
+            return self.forget_group();
         }
         let free = |s: &super::shared::State| (!s.publishing && s.slot.is_none()) || s.abandoned;
         // As long as nobody looks after the pin, it is in the application's way. It is of use only

@@ -45,12 +45,15 @@ impl Tail {
                 // yet, and all of the one before is.
                 let whole = self.is_captured(index) && index.backfilled >= index.frames;
                 let with_written = whole || index.salts != self.at.salts;
-                // While the time is fresh the next look asks again.
+                // While the time is fresh the next look asks again, and `vouch` asks all.
                 let hasty = now.stat().is_fresh() && self.asked.elapsed() < TICK;
                 if !hasty {
                     self.asked = Instant::now();
                 }
-                self.sentinels.stand(&file, self.page_size, with_written, hasty)?
+                let stand = self.sentinels.stand(&file, self.page_size, with_written, hasty)?;
+                // What was captured in haste before stays in doubt until all of them stand.
+                self.hasty = hasty || (self.hasty && !stand);
+                stand
             }
             Touched::ByOthers => false,
         };
@@ -63,6 +66,26 @@ impl Tail {
             }
         }
         Ok(Some(is_ours))
+    }
+
+    /// Whether all that was captured so far is of one database, by all sentinels: asked before any of
+    /// it is published. Looks in quick succession ask only some of them. `None` if it has to be asked
+    /// again.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Source`] when the file or the WAL can't be read.
+    pub(crate) fn vouch(&mut self) -> Result<Option<bool>> {
+        if !self.hasty {
+            return Ok(Some(true));
+        }
+        let Some(index) = self.header()? else { return Ok(None) };
+        // Long enough ago that all are asked.
+        self.asked = self.asked.checked_sub(TICK).unwrap_or(self.asked);
+        let stands = self.inspect(&index)?;
+        if stands == Some(true) {
+            self.hasty = false;
+        }
+        Ok(stands)
     }
 
     /// Whether somebody writes through another wal-index than ours: a commit stands in the WAL and

@@ -132,6 +132,8 @@ pub(crate) struct Tail {
     sentinels: Sentinels,
     /// When all sentinels were asked.
     asked: Instant,
+    /// Whether only some of them were asked since.
+    hasty: bool,
     /// Whether the sentinels know which pages the present generation has frames of.
     sentinels_know: bool,
     /// What the header said when a commit stood in the WAL that it does not count.
@@ -194,6 +196,7 @@ impl Tail {
             look: Look::new(stat, index, index),
             sentinels: Sentinels::default(),
             asked: Instant::now(),
+            hasty: false,
             sentinels_know: false,
             uncounted: None,
             rests: false,
