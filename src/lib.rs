@@ -75,7 +75,7 @@ mod types;
 pub use rusqlite;
 
 // To open.
-pub use format::slot::{KdfParams, SecretKind};
+pub use format::slot::{KdfParams, SecretKind, SlotFront};
 pub use repo::Repository;
 pub use repo::key_slots::SlotInfo;
 pub use repo::keys::Secret;
@@ -87,7 +87,7 @@ pub use format::proof::{Level, Proof};
 pub use format::segment::{CommitKind, CommitRecord};
 pub use format::snapshot::SnapshotKind;
 pub use ops::point::{RestorePoint, Selection};
-pub use policy::selector::{Moment, Selector};
+pub use policy::selector::{Edge, Moment, Reading, Selector};
 pub use repo::history::History;
 pub use repo::hold::Hold;
 pub use repo::labels::Snapshot;
@@ -113,7 +113,9 @@ pub use policy::retention::{Kept, Periods, Point, Policy, Reason, Zone};
 pub use sqlite::image::Method;
 
 // To follow.
-pub use capture::follow::{Activity, Event, Fault, Follower, Listener, Status, TailStats};
+pub use capture::follow::{
+    Activity, Event, Fault, Follower, Listener, Priority, Status, TailStats,
+};
 pub use keeper::{Callback, Keeper, KeeperOptions, Missing};
 
 // Progress, errors, and small things.
