@@ -331,3 +331,54 @@ fn a_rewind_to_what_is_there_already_does_nothing() {
     assert_eq!(lab.number("app.db", "SELECT count(*) FROM t"), 200);
     lab.ok(&["rewind", "app.db", "--to", "latest"]).says(&["app@seq:4", "nothing was done"]);
 }
+
+/// The most memory that a process had so far, in KiB.
+fn peak(child: &Child) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// A `watch` runs for months: what it takes after a while of load is what it takes.
+/// `PAGEKEEP_MEMORY_SECONDS` says how long the load lasts (6).
+#[test]
+fn the_memory_of_a_watch_flattens() {
+    let seconds = std::env::var("PAGEKEEP_MEMORY_SECONDS").map_or(6, |n| n.parse().unwrap());
+    let lab = Lab::new();
+    let db = Connection::open(lab.path("app.db")).unwrap();
+    db.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; CREATE TABLE t(id INTEGER PRIMARY KEY, x)")
+        .unwrap();
+    let child = lab.command(&["watch", "app.db", "-q"]).stdout(Stdio::null()).spawn().unwrap();
+    lab::wait_until_caught(&child, 15);
+    let mut watch = Ending(child);
+    let load = |until: Instant| {
+        let mut id = 0;
+        while Instant::now() < until {
+            // Pages that are new, pages that are written again, and large transactions.
+            id = (id + 1) % 20_000;
+            db.execute("INSERT OR REPLACE INTO t VALUES(?1, randomblob(300))", [id]).unwrap();
+            if id % 5_000 == 0 {
+                db.execute("UPDATE t SET x = randomblob(400) WHERE id % 7 = 0", []).unwrap();
+            }
+        }
+    };
+    let began = Instant::now();
+    load(began + Duration::from_secs(seconds) / 3);
+    let early = peak(&watch.0);
+    load(began + Duration::from_secs(seconds));
+    let late = peak(&watch.0);
+    println!("{early} KiB after a third, {late} KiB in the end");
+    assert!(late < early + early / 2 + 16 * 1024, "{early} KiB, then {late} KiB");
+    lab::signal("-TERM", &watch.0.id().to_string());
+    assert_eq!(watch.0.wait().unwrap().code(), Some(0));
+}
+
+/// A process that does not outlive its test.
+struct Ending(Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
