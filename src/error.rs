@@ -138,6 +138,18 @@ impl Error {
         Self::new(io_kind(&error), what).with_object(object).with_source(error)
     }
 
+    /// The same once more, for somebody else who has to hear of it; what lies beneath it as text.
+    pub(crate) fn again(&self) -> Self {
+        let Inner { kind, message, object, hint, source } = &*self.0;
+        Self(Box::new(Inner {
+            kind: *kind,
+            message: message.clone(),
+            object: object.clone(),
+            hint: hint.clone(),
+            source: source.as_ref().map(|source| source.to_string().into()),
+        }))
+    }
+
     /// Names the object: a path, an object name, a history.
     #[must_use]
     pub fn with_object(mut self, object: impl Into<String>) -> Self {

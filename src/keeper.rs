@@ -232,9 +232,8 @@ impl Keeper {
     /// repository, with the newest of those commits: for programs that must not block a thread, such
     /// as those with an async runtime, which hand it the sending end of a channel.
     ///
-    /// It is called once: from a thread of the keeper's, so it has to be quick and must not call the
-    /// keeper; or at once from this thread, if the keeper has ended. Of an error it hears when the
-    /// keeper ends before; a repository that can't be reached is tried again until it can.
+    /// It is called once, from a thread of its own. Of an error it hears when the keeper ended before;
+    /// a repository that can't be reached is tried again until it can.
     pub fn on_durable(&self, done: impl FnOnce(Result<Seq>) + Send + 'static) {
         self.follower.on_durable(done);
     }
@@ -260,6 +259,10 @@ impl Keeper {
     /// # Errors
     /// As [`RestorePoint::rewind`]; after an error the database is as it was.
     pub fn rewind(&self, point: &RestorePoint) -> Result<Rewound> {
+        if point.history().id() != self.history.id() {
+            return Err(Error::new(ErrorKind::Usage, "is a restore point of another history")
+                .with_object(format!("{}@seq:{}", point.history().name(), point.seq())));
+        }
         rewind_capturing(
             &self.history,
             &self.path,

@@ -236,6 +236,7 @@ db = sqlite3.connect("small.db"); db.execute("INSERT INTO t(x) VALUES(1)"); db.c
         try() { grow; "$BIN" backup -q small.db --state-dir "$1"; echo "$1: $?"; }
         try tiny/old
         cat /dev/zero > tiny/fill 2> /dev/null
+        try tiny/old
         try tiny/new
         try tiny/new
         "$BIN" prune small --keep-last 1 --grace 0 -q --state-dir other; echo "pruned: $?"
@@ -248,7 +249,7 @@ db = sqlite3.connect("small.db"); db.execute("INSERT INTO t(x) VALUES(1)"); db.c
     "#;
     let Some(ended) = on_a_tiny_disk(&lab, script) else { return };
     ended.says(&[
-        "tiny/old: 0\ntiny/new: 3\ntiny/new: 3\npruned: 0\ntiny/old: 3\ntiny/old: 3\ntiny/new: 3\n",
+        "tiny/old: 0\ntiny/old: 3\ntiny/new: 3\ntiny/new: 3\npruned: 0\ntiny/old: 3\ntiny/old: 3\ntiny/new: 3\n",
     ]);
     for told in ["warning: tiny/new/", "warning: tiny/old/", ": takes nothing that is written, so"]
     {
@@ -256,7 +257,7 @@ db = sqlite3.connect("small.db"); db.execute("INSERT INTO t(x) VALUES(1)"); db.c
     }
     lab.ok(&["verify", "small", "--level", "restore"]);
     lab.ok(&["restore", "small", "out.db"]);
-    assert_eq!(lab.number("out.db", "SELECT count(*) FROM t"), 26);
+    assert_eq!(lab.number("out.db", "SELECT count(*) FROM t"), 27);
 }
 
 /// Some file systems, such as those of FUSE, have neither hard links nor renames that replace nothing. The same answers of the system's.

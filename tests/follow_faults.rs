@@ -367,3 +367,28 @@ fn a_stop_without_a_store_says_so_and_the_next_run_has_everything() {
     follower.stop().unwrap();
     scene.check(2, &expected);
 }
+
+/// Whoever ends a follower hears what its end came to, also the second one, and who waits hears why.
+#[test]
+fn everybody_who_ends_a_follower_hears_that_the_last_commits_are_not_stored() {
+    let scene = Scene::new();
+    let db = app(&scene.path);
+    let options = FollowOptions { stop_patience: Duration::ZERO, ..at_once() };
+    let (follower, _) = scene.follow_with(options);
+    follower.wait_durable(PATIENCE).unwrap();
+    scene.mood.set(Mood::Fails(ErrorKind::Storage));
+    db.execute("INSERT INTO t VALUES(1, 1)", []).unwrap();
+    let (told, heard) = std::sync::mpsc::channel();
+    follower.on_durable(move |answer| told.send(answer.map_err(|e| e.kind())).unwrap());
+    // One that panics takes nothing from the others.
+    follower.on_durable(|_| panic!("on purpose"));
+    let ends: Vec<_> = std::thread::scope(|scope| {
+        let ends = [0; 3].map(|_| scope.spawn(|| follower.stop()));
+        ends.map(|end| end.join().unwrap()).into()
+    });
+    for end in ends.into_iter().chain([follower.stop()]) {
+        assert_eq!(end.unwrap_err().kind(), ErrorKind::Storage);
+    }
+    assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), Err(ErrorKind::Storage));
+    assert_eq!(follower.wait_durable(PATIENCE).unwrap_err().kind(), ErrorKind::Storage);
+}

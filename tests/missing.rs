@@ -123,22 +123,28 @@ fn a_history_without_commits_says_so() {
 #[test]
 fn a_repository_is_created_once_and_not_anew_when_it_is_gone() {
     let dir = tempfile::tempdir().unwrap();
-    let (location, state) = (dir.path().join("mnt/repo"), dir.path().join("state"));
+    let (location, state) = (dir.path().join("mnt/disk/backups/repo"), dir.path().join("state"));
     let secret = Secret::create_key_file(&dir.path().join("key")).unwrap();
     let open = || {
         Repository::open_or_create(&location.display().to_string(), &secret, state.clone())
             .map(|repository| repository.id())
     };
-    fs::create_dir(dir.path().join("mnt")).unwrap();
+    fs::create_dir_all(location.parent().unwrap()).unwrap();
     let id = open().unwrap();
     assert_eq!(open().unwrap(), id);
-    fs::rename(&location, dir.path().join("mnt/unmounted")).unwrap();
+    fs::rename(dir.path().join("mnt/disk"), dir.path().join("mnt/unmounted")).unwrap();
     let e = open().unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Refused);
     assert!(e.to_string().contains("is gone") && e.hint().unwrap().contains("mounted"), "{e}");
     assert!(!location.exists(), "nothing was begun");
-    fs::rename(dir.path().join("mnt/unmounted"), &location).unwrap();
+    fs::rename(dir.path().join("mnt/unmounted"), dir.path().join("mnt/disk")).unwrap();
     assert_eq!(open().unwrap(), id);
+    // One that was created by other means is known from the first time that it was opened like this.
+    fs::remove_dir_all(&state).unwrap();
+    assert_eq!(open().unwrap(), id);
+    fs::rename(&location, dir.path().join("aside")).unwrap();
+    assert_eq!(open().unwrap_err().kind(), ErrorKind::Refused);
+    fs::rename(dir.path().join("aside"), &location).unwrap();
     // Another key is no reason either.
     let other = Secret::create_key_file(&dir.path().join("other")).unwrap();
     let e = Repository::open_or_create(&location.display().to_string(), &other, state.clone());

@@ -49,17 +49,17 @@ impl Divergence {
     /// # Errors
     /// When digests can't be read.
     pub(crate) fn see(&mut self, pages: &[(PageNo, Digest)], head: &HeadDigests) -> Result<()> {
-        for (page, now) in pages {
-            let (mut own, mut theirs) = ([None], [None]);
-            self.own.read(*page, &mut own)?;
-            head.read(*page, &mut theirs)?;
-            if own == theirs {
-                continue;
-            }
-            if own == [Some(*now)] {
-                self.back += 1;
-            } else if theirs == [Some(*now)] {
-                self.kept += 1;
+        for run in pages.chunk_by(|a, b| a.0.0 + 1 == b.0.0) {
+            let Some((first, _)) = run.first() else { continue };
+            let (mut own, mut theirs) = (vec![None; run.len()], vec![None; run.len()]);
+            self.own.read(*first, &mut own)?;
+            head.read(*first, &mut theirs)?;
+            for ((_, now), (own, theirs)) in run.iter().zip(own.iter().zip(&theirs)) {
+                match own != theirs {
+                    true if *own == Some(*now) => self.back += 1,
+                    true if *theirs == Some(*now) => self.kept += 1,
+                    _ => {}
+                }
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::capture::follow::{FollowOptions, Follower, Listener};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ops::beside::check_rival;
 use crate::ops::locate::Database;
 use crate::ops::missing::refuse_emptied;
@@ -63,8 +63,14 @@ impl Repository {
             listener.warn(&text);
         }
         let writer = Writer::open(&history, WATCH)?;
-        if let Some(text) = writer.forgets() {
-            listener.warn(&text);
+        // Others find a follower, and what it does, by that folder.
+        if writer.forgets().is_some() {
+            return Err(Error::new(ErrorKind::NoSpace, "takes nothing that is written")
+                .with_object(self.state_dir().display().to_string())
+                .with_hint(
+                    "a follower needs it, so that others find it: make room there, or name another \
+                     folder with --state-dir",
+                ));
         }
         let follower = Follower::start(writer, path, &database.place, options.follow, listener)?;
         Ok((history, follower))

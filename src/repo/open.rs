@@ -80,9 +80,14 @@ impl Repository {
     /// # Durability
     /// As [`Repository::init`].
     pub fn open_or_create(location: &str, secret: &Secret, state_dir: PathBuf) -> Result<Self> {
-        let opened =
-            open_store(location).and_then(|store| Self::open(store, secret, state_dir.clone()));
-        match opened {
+        let open = || {
+            let repository = Self::open(open_store(location)?, secret, state_dir.clone())?;
+            // So that it is missed when it is gone. Who follows or looks is told of another one in
+            // its place.
+            place::check_place(&repository);
+            Ok::<_, Error>(repository)
+        };
+        match open() {
             Err(e) if e.kind() == ErrorKind::NoRepository => {}
             opened => return opened,
         }
@@ -96,9 +101,15 @@ impl Repository {
         }
         let store = create_store(location)?;
         let keys = [(secret, "first key")];
-        let repository = Self::init(store, &keys, KdfParams::default(), state_dir)?;
-        place::check_place(&repository);
-        Ok(repository)
+        match Self::init(store, &keys, KdfParams::default(), state_dir.clone()) {
+            Ok(repository) => {
+                place::check_place(&repository);
+                Ok(repository)
+            }
+            // Somebody else was quicker.
+            Err(refused) if refused.kind() == ErrorKind::Refused => open().map_err(|_| refused),
+            Err(e) => Err(e),
+        }
     }
 
     /// The same repository, opened once more with the keys that there are now.

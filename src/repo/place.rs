@@ -66,12 +66,14 @@ fn file_of(state_dir: &Path, place: &Path) -> PathBuf {
 /// The repository that this machine knows at a location, at which there may be nothing now.
 pub(super) fn expected(state_dir: &Path, location: &str) -> Option<RepositoryId> {
     let location = std::path::absolute(location).ok()?;
-    let place = fs::canonicalize(&location).or_else(|_| {
-        let (folder, name) = (location.parent(), location.file_name());
-        let (folder, name) = folder.zip(name).ok_or(io::ErrorKind::NotFound)?;
-        fs::canonicalize(folder).map(|folder| folder.join(name))
-    });
-    let bytes = local::read(&file_of(state_dir, &place.ok()?)).ok()?;
+    // Of a disk that is not mounted any number of folders is missing.
+    let place = location.ancestors().find_map(|there| {
+        let rest = location.strip_prefix(there).ok()?;
+        let there = fs::canonicalize(there).ok()?;
+        // Not `join` with nothing, which would end in a slash.
+        Some(if rest.as_os_str().is_empty() { there } else { there.join(rest) })
+    })?;
+    let bytes = local::read(&file_of(state_dir, &place)).ok()?;
     serde_json::from_slice::<Place>(&bytes).ok().map(|place| place.repository)
 }
 

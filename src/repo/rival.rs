@@ -107,12 +107,13 @@ impl Signs {
     /// # Errors
     /// Store errors.
     pub(crate) fn begin(writer: &mut Writer, now: Timestamp) -> Result<Self> {
+        let history = writer.history().id();
+        FOLLOWED.lock().unwrap_or_else(PoisonError::into_inner).push(history);
+        let signs = Self { shown: now, history };
         if writer.goes_on() {
             sign(writer, false, now)?;
         }
-        let history = writer.history().id();
-        FOLLOWED.lock().unwrap_or_else(PoisonError::into_inner).push(history);
-        Ok(Self { shown: now, history })
+        Ok(signs)
     }
 
     /// Something was published, which shows as well.

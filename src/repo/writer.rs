@@ -90,20 +90,14 @@ impl Writer {
             && still_holds(history, state)?
         {
             sync_log(history)?;
+            let dir = written(dir, state)?;
             return Ok(Self { goes_on: true, ..Self::with(history, role, dir, state.clone()) });
         }
         let token = WriterToken::random()?;
         // Before anything is claimed: a claim whose answer is lost is known for ours.
         let mut before = saved.clone().unwrap_or_else(|| State::new(Term(0), token, None));
         before.claiming.push(token);
-        let dir = match dir.write(&before) {
-            Ok(()) => dir,
-            Err(e) => {
-                let dir = dir.or_stand_in(e)?;
-                dir.write(&before)?;
-                dir
-            }
-        };
+        let dir = written(dir, &before)?;
         let (Claim { term, token }, chain) = take_turn(history, role, token, load)?;
         sync_log(history)?;
         if load.is_none()
@@ -456,6 +450,18 @@ impl Writer {
         source.clone_into(&mut self.state.source);
         self.state.last_run = Some(Timestamp::now().0);
         self.dir.write(&self.state)
+    }
+}
+
+/// The folder that a state was written to: one for this run only, if the right one takes nothing.
+fn written(dir: StateDir, state: &State) -> Result<StateDir> {
+    match dir.write(state) {
+        Ok(()) => Ok(dir),
+        Err(e) => {
+            let dir = dir.or_stand_in(e)?;
+            dir.write(state)?;
+            Ok(dir)
+        }
     }
 }
 

@@ -389,6 +389,43 @@ mod tests {
         assert!(!sentinels.stand(&handle, size, true, false).unwrap());
     }
 
+    /// What a hasty look does not ask, one of the next ones does.
+    #[test]
+    fn hasty_looks_in_a_row_ask_every_sentinel() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.db");
+        let app = Connection::open(&path).unwrap();
+        app.execute_batch(
+            "PRAGMA page_size=512; PRAGMA journal_mode=DELETE; CREATE TABLE t(x);
+             INSERT INTO t VALUES(zeroblob(200000))",
+        )
+        .unwrap();
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let size = PageSize::new(512).unwrap();
+        let handle = FileRef::database(&app).unwrap().unwrap();
+        let mut sentinels = Sentinels::default();
+        sentinels.draw(&handle, size, 300, SENTINELS).unwrap();
+        let watched: Vec<PageNo> = sentinels.pages.keys().copied().collect();
+        let turns = watched.len().div_ceil(HASTY);
+        for page in watched {
+            let at = size.offset(page);
+            let mut content = [0; 512];
+            std::os::unix::fs::FileExt::read_exact_at(&file, &mut content, at).unwrap();
+            content[300] ^= 1;
+            std::os::unix::fs::FileExt::write_all_at(&file, &content, at).unwrap();
+            let asked = (0..=turns)
+                .take_while(|_| sentinels.stand(&handle, size, true, true).unwrap())
+                .count();
+            assert!(asked < turns, "page {page} was not asked in {asked} looks");
+            assert!(!sentinels.stand(&handle, size, true, false).unwrap(), "page {page}");
+            content[300] ^= 1;
+            std::os::unix::fs::FileExt::write_all_at(&file, &content, at).unwrap();
+        }
+        assert!(sentinels.stand(&handle, size, true, false).unwrap());
+        // Closing it would drop the locks that SQLite has in this process.
+        std::mem::forget(file);
+    }
+
     /// Generation after generation writes other pages, as a database does that only grows.
     #[test]
     fn sentinels_stay_as_many_as_are_looked_at() {

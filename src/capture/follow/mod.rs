@@ -140,8 +140,7 @@ impl Follower {
 
     /// Calls `done` once everything that was committed before the call is durable in the repository,
     /// with the newest of those commits; with an error when the follower ended before. It is called
-    /// once, from a thread of the follower's, or from this one if that is known already: it has to
-    /// be quick and must not call the follower.
+    /// once, from a thread of its own.
     pub fn on_durable(&self, done: impl FnOnce(Result<Seq>) + Send + 'static) {
         self.shared.call_at_barrier(Box::new(done));
     }
@@ -157,8 +156,9 @@ impl Follower {
     /// What kept the last commits from being published; the error that it ended with before.
     pub fn stop(&self) -> Result<()> {
         self.end();
-        match self.shared.lock().error.take() {
-            Some(e) => Err(e),
+        match &self.shared.lock().error {
+            // Everybody who ends it hears why.
+            Some(e) => Err(e.again()),
             None => Ok(()),
         }
     }
@@ -166,8 +166,9 @@ impl Follower {
     fn end(&self) {
         let patience = self.patience;
         self.shared.update(|state| {
-            state.stop = true;
-            state.deadline = Instant::now().checked_add(patience);
+            if !std::mem::replace(&mut state.stop, true) {
+                state.deadline = Instant::now().checked_add(patience);
+            }
         });
         self.shared.waker.wake();
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()

@@ -491,8 +491,9 @@ impl Publisher<'_> {
         self.tidier.tend(&mut self.writer, now, how, group.is_full(), self.listener)
     }
 
-    /// Makes a segment of a group, with the follower's priority while it keeps up. A group that has
-    /// outgrown memory is more than a low priority had time for: the application's goes on.
+    /// Makes a segment of a group, with the follower's priority while it keeps up. A group that
+    /// somebody waits for is packed at the application's, which may be who waits. One that has outgrown
+    /// memory is more than a low priority had time for: the application's goes on.
     fn prepare(
         &self,
         group: &Group,
@@ -501,7 +502,11 @@ impl Publisher<'_> {
     ) -> Result<(Prepared, Vec<(PageNo, Digest)>)> {
         let (writer, options) = (&self.writer, &self.options.capture);
         let work = || group.prepare(writer, head, digests, options);
-        if group.is_beyond_memory() {
+        let is_waited_for = {
+            let state = self.shared.lock();
+            state.stop || state.wanted > state.done.0
+        };
+        if is_waited_for || group.is_beyond_memory() {
             return work();
         }
         self.options.priority.run("pagekeep-pack", work)

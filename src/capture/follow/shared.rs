@@ -7,7 +7,8 @@
 //! - No lock is held while the store, the database or a listener is called.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::status::{Activity, Fault, Status, TailStats};
@@ -143,9 +144,7 @@ impl Shared {
         let answers = state.answers();
         drop(state);
         self.changed.notify_all();
-        for (call, answer) in answers {
-            call(answer);
-        }
+        tell(answers);
         answer
     }
 
@@ -218,6 +217,27 @@ impl Shared {
             fault: state.fault.clone(),
             wal: sum(state.earlier, state.stats),
         }
+    }
+}
+
+/// Calls whoever asked to be called, from a thread of its own: what is called may take its time, may
+/// end this follower, and may panic.
+fn tell(answers: Vec<(Call, Result<Seq>)>) {
+    if answers.is_empty() {
+        return;
+    }
+    let calls = Arc::new(Mutex::new(answers));
+    let theirs = calls.clone();
+    let work = move || {
+        let calls = std::mem::take(&mut *theirs.lock().unwrap_or_else(PoisonError::into_inner));
+        for (call, answer) in calls {
+            // One that panics has said so, and takes nothing from the others.
+            let _ = catch_unwind(AssertUnwindSafe(|| call(answer)));
+        }
+    };
+    let spawned = std::thread::Builder::new().name("pagekeep-tell".to_owned()).spawn(work.clone());
+    if spawned.is_err() {
+        work();
     }
 }
 

@@ -145,7 +145,17 @@ impl Watcher<'_> {
             if times.group.is_none() && !self.group.is_empty() {
                 times.group = Some(now);
             }
-            let certain = matches!(step, Step::Still | Step::Moved);
+            let mut certain = matches!(step, Step::Still | Step::Moved);
+            if certain && waited_for {
+                match self.tail.vouch()? {
+                    Some(true) => {}
+                    Some(false) => {
+                        self.forget_group();
+                        return Ok(Ended::Lost(OVERWRITTEN.to_owned()));
+                    }
+                    None => certain = false,
+                }
+            }
             // A barrier is reached only by a look that saw everything, of the files that others
             // see.
             if waited_for && certain && !self.tail.same_file() {
@@ -257,6 +267,8 @@ impl Watcher<'_> {
                 self.shared.update(|state| state.slot = Some(group));
             }
             Some(false) => self.forget_group(),
+            // Nobody waits for ever; a scan stands for it then.
+            None if self.shared.lock().is_overdue() => self.forget_group(),
             None => return Ok(None),
         }
         times.group = None;

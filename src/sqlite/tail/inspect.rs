@@ -22,7 +22,7 @@ impl Tail {
     pub(super) fn inspect(&mut self, index: &WalIndex) -> Result<Option<bool>> {
         // Another file under the name is noticed elsewhere: what was captured of this one is sound.
         let Some(stat) = Stat::of(&self.path).filter(|stat| stat.file == self.file) else {
-            return Ok(Some(true));
+            return self.stands_apart(index).map(Some);
         };
         let Some(after) = self.header()? else { return Ok(None) };
         let now = Look::new(stat, *index, after);
@@ -66,6 +66,16 @@ impl Tail {
             }
         }
         Ok(Some(is_ours))
+    }
+
+    /// Whether the file stands that has the path no more: only if something of it was captured in
+    /// haste that has to be asked.
+    fn stands_apart(&mut self, index: &WalIndex) -> Result<bool> {
+        let gate = self.gate.as_ref().ok_or_else(closed)?;
+        let Some(file) = FileRef::database(gate)?.filter(|_| self.hasty) else { return Ok(true) };
+        let whole = self.is_captured(index) && index.backfilled >= index.frames;
+        let with_written = whole || index.salts != self.at.salts;
+        self.sentinels.stand(&file, self.page_size, with_written, false)
     }
 
     /// Whether all that was captured so far is of one database, by all sentinels: asked before any of

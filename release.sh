@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Builds what is released, below target/dist: for each target that is installed a stripped binary with its licences and manual pages, a
+# list of all that it is made of (CycloneDX), and checksums. docs/releasing.md says when.
+#
+#   bash release.sh                                    # for this machine, and for musl if that target is installed
+#   bash release.sh x86_64-unknown-linux-gnu           # for the targets that are named
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+fail() {
+    printf 'release.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+[ -z "$(git status --porcelain)" ] || fail "there are changes that no commit has; commit or stash them first"
+host=$(rustc -vV | sed -n 's/^host: //p')
+version=$(cargo metadata --locked --no-deps --format-version 1 | python3 -c 'import json,sys; print(json.load(sys.stdin)["packages"][0]["version"])')
+grep -q "^## $version, 20" CHANGELOG.md || echo "note: CHANGELOG.md gives $version no date yet, so this is a rehearsal" >&2
+# Files have the time of the commit, so that the same commit makes the same archive.
+when=@$(git log -1 --format=%ct)
+targets=("$@")
+if [ ${#targets[@]} = 0 ]; then
+    targets=("$host")
+    installed=$(rustup target list --installed 2>/dev/null || true)
+    for target in ${host%%-*}-unknown-linux-musl; do
+        if grep -qx "$target" <<<"$installed"; then
+            targets+=("$target")
+        else
+            echo "note: $target is not installed (rustup target add $target), so there is no static binary" >&2
+        fi
+    done
+fi
+
+dist=target/dist
+rm -rf $dist
+mkdir -p $dist
+for target in "${targets[@]}"; do
+    name=pagekeep-$version-$target
+    CARGO_PROFILE_RELEASE_STRIP=symbols cargo build --locked --release --target "$target"
+    mkdir -p "$dist/$name/man"
+    cp "target/$target/release/pagekeep" LICENSE-MIT LICENSE-APACHE README.md CHANGELOG.md "$dist/$name/"
+    if [ "$target" = "$host" ]; then
+        "$dist/$name/pagekeep" --version
+        "$dist/$name/pagekeep" man "$dist/$name/man" >/dev/null
+    fi
+    tar --sort=name --mtime="$when" --owner=0 --group=0 --numeric-owner -C $dist -cf - "$name" | gzip -n9 >"$dist/$name.tar.gz"
+    rm -rf "${dist:?}/$name"
+    cargo metadata --locked --format-version 1 --filter-platform "$target" | python3 tests/sbom.py "$version" "$target" >"$dist/$name.cdx.json"
+done
+(cd $dist && sha256sum pagekeep-* >SHA256SUMS && cat SHA256SUMS)
