@@ -346,7 +346,7 @@ fn verify_opens_no_more_batches_than_there_are() {
     };
     lab.sql(
         "app.db",
-        "PRAGMA page_size=4096; CREATE TABLE t(id INTEGER PRIMARY KEY, x);
+        "PRAGMA page_size=4096; PRAGMA journal_mode=WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, x);
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<40)
          INSERT INTO t(x) SELECT randomblob(1000000) FROM n",
     );
