@@ -41,7 +41,7 @@ for target in "${targets[@]}"; do
     cp "target/$target/release/pagekeep" LICENSE-MIT LICENSE-APACHE README.md CHANGELOG.md "$dist/$name/"
     if [ "$target" = "$host" ]; then
         "$dist/$name/pagekeep" --version
-        "$dist/$name/pagekeep" man "$dist/$name/man" >/dev/null
+        "$dist/$name/pagekeep" man --dir "$dist/$name/man"
     fi
     tar --sort=name --mtime="$when" --owner=0 --group=0 --numeric-owner -C $dist -cf - "$name" | gzip -n9 >"$dist/$name.tar.gz"
     rm -rf "${dist:?}/$name"

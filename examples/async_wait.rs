@@ -12,7 +12,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pagekeep::{Keeper, KeeperOptions, Repository, Secret, Seq};
+use pagekeep::{ErrorKind, Keeper, KeeperOptions, Repository, Secret, Seq};
 use tokio::sync::oneshot;
 
 #[tokio::main(flavor = "current_thread")]
@@ -37,7 +37,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     keeper.close()?;
     // Who asks a keeper that has ended is told so.
-    println!("afterwards: {}", durable(keeper).await.expect_err("it has ended"));
+    match durable(keeper).await {
+        Err(e) => println!("afterwards: {e}"),
+        Ok(seq) => return Err(format!("a keeper that has ended stored seq:{seq}").into()),
+    }
     Ok(())
 }
 
@@ -46,5 +49,6 @@ async fn durable(keeper: Arc<Keeper>) -> pagekeep::Result<Seq> {
     let (done, wait) = oneshot::channel();
     // Nobody listens any more when the request was given up.
     keeper.on_durable(|answer| drop(done.send(answer)));
-    wait.await.expect("a keeper calls back always")
+    // A keeper always calls back.
+    wait.await.map_err(|e| pagekeep::Error::new(ErrorKind::Failure, e.to_string()))?
 }

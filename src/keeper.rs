@@ -228,12 +228,12 @@ impl Keeper {
         self.follower.wait_durable(at_most)
     }
 
-    /// Calls `done` once everything that was committed before the call, by anybody, is durable in the
-    /// repository, with the newest of those commits: for programs that must not block a thread, such
-    /// as those with an async runtime, which hand it the sending end of a channel.
+    /// Calls `done` once everything that was committed before the call, by anybody, is durable in
+    /// the repository, with the newest of those commits: for programs that must not block a thread,
+    /// such as those with an async runtime, which hand it the sending end of a channel.
     ///
-    /// It is called once, from a thread of its own. Of an error it hears when the keeper ended before;
-    /// a repository that can't be reached is tried again until it can.
+    /// It is called once, from a thread of its own. Of an error it hears when the keeper ended
+    /// before; a repository that can't be reached is tried again until it can.
     pub fn on_durable(&self, done: impl FnOnce(Result<Seq>) + Send + 'static) {
         self.follower.on_durable(done);
     }

@@ -253,6 +253,8 @@ impl RestorePoint {
         options: &RewindOptions,
         monitor: &dyn Monitor,
     ) -> Result<Option<Seq>> {
+        // Before anything is stored.
+        options.label.as_deref().map(sound_label).transpose()?;
         check_one_name(&Source::open(database)?.pin()?, database, monitor)?;
         let newest = self.capture(database, options, PATIENCE, monitor)?;
         let now = self.history.point(newest)?;

@@ -143,6 +143,13 @@ impl Signs {
     }
 }
 
+/// As if another follower of this process were at work, which leaves no signs.
+#[cfg(test)]
+pub(crate) fn followed(history: HistoryId) -> Signs {
+    FOLLOWED.lock().unwrap_or_else(PoisonError::into_inner).push(history);
+    Signs { shown: Timestamp(0), history }
+}
+
 impl Drop for Signs {
     fn drop(&mut self) {
         let mut followed = FOLLOWED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -235,12 +242,8 @@ mod tests {
     fn a_claim_in_the_name_of_this_process_counts_only_while_it_follows() {
         let (now, me) = (Timestamp::now(), std::process::id());
         let [history, other] = [HistoryId([7; 16]), HistoryId([8; 16])];
-        let follow = |history| {
-            FOLLOWED.lock().unwrap().push(history);
-            Signs { shown: now, history }
-        };
         assert!(is_dead(&claim(me, now), history));
-        let (first, second) = (follow(history), follow(history));
+        let (first, second) = (followed(history), followed(history));
         assert!(!is_dead(&claim(me, now), history));
         assert!(is_dead(&claim(me, now), other));
         drop(first);

@@ -400,7 +400,7 @@ mod tests {
              INSERT INTO t VALUES(zeroblob(200000))",
         )
         .unwrap();
-        let file = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
         let size = PageSize::new(512).unwrap();
         let handle = FileRef::database(&app).unwrap().unwrap();
         let mut sentinels = Sentinels::default();

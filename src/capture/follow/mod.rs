@@ -17,6 +17,7 @@
 //!   history.
 
 mod options;
+mod pack;
 mod priority;
 mod publisher;
 mod shared;
@@ -138,9 +139,9 @@ impl Follower {
         self.shared.barrier(at_most)
     }
 
-    /// Calls `done` once everything that was committed before the call is durable in the repository,
-    /// with the newest of those commits; with an error when the follower ended before. It is called
-    /// once, from a thread of its own.
+    /// Calls `done` once everything that was committed before the call is durable in the
+    /// repository, with the newest of those commits; with an error when the follower ended before.
+    /// It is called once, from a thread of its own.
     pub fn on_durable(&self, done: impl FnOnce(Result<Seq>) + Send + 'static) {
         self.shared.call_at_barrier(Box::new(done));
     }

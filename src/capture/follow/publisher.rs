@@ -18,6 +18,7 @@
 use std::time::{Duration, Instant};
 
 use super::options::FollowOptions;
+use super::pack::pack;
 use super::shared::{Ended, Shared};
 use super::status::{Activity, Event, Fault, Listener, describe};
 use super::tidy::Tidier;
@@ -435,7 +436,7 @@ impl Publisher<'_> {
             None => head_digests(&self.writer, &head, self.listener)?,
         };
         if prepared.is_none() {
-            match self.prepare(group, &head, &digests) {
+            match pack(self.shared, &self.writer, self.options, group, &head, &digests) {
                 Ok(made) => {
                     // Without it a run that dies here costs the next one a scan, and nothing else.
                     let _ = self.writer.intend(made.0.head(), group.position());
@@ -489,27 +490,6 @@ impl Publisher<'_> {
         let now = self.shared.clock.now();
         let how = (self.options.capture.threads, self.options.priority);
         self.tidier.tend(&mut self.writer, now, how, group.is_full(), self.listener)
-    }
-
-    /// Makes a segment of a group, with the follower's priority while it keeps up. A group that
-    /// somebody waits for is packed at the application's, which may be who waits. One that has outgrown
-    /// memory is more than a low priority had time for: the application's goes on.
-    fn prepare(
-        &self,
-        group: &Group,
-        head: &Head,
-        digests: &HeadDigests,
-    ) -> Result<(Prepared, Vec<(PageNo, Digest)>)> {
-        let (writer, options) = (&self.writer, &self.options.capture);
-        let work = || group.prepare(writer, head, digests, options);
-        let is_waited_for = {
-            let state = self.shared.lock();
-            state.stop || state.wanted > state.done.0
-        };
-        if is_waited_for || group.is_beyond_memory() {
-            return work();
-        }
-        self.options.priority.run("pagekeep-pack", work)
     }
 
     fn warn(&self, e: &Error) {

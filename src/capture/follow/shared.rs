@@ -220,8 +220,8 @@ impl Shared {
     }
 }
 
-/// Calls whoever asked to be called, from a thread of its own: what is called may take its time, may
-/// end this follower, and may panic.
+/// Calls whoever asked to be called, from a thread of its own: what is called may take its time,
+/// may end this follower, and may panic.
 fn tell(answers: Vec<(Call, Result<Seq>)>) {
     if answers.is_empty() {
         return;

@@ -10,6 +10,7 @@ use crate::error::ErrorKind;
 use crate::format::slot::KdfParams;
 use crate::progress::Silent;
 use crate::repo::keys::Secret;
+use crate::repo::rival::followed;
 use crate::store::{MemoryStore, Store};
 use crate::types::{Clock, Timestamp};
 
@@ -109,7 +110,9 @@ fn a_follower_that_does_not_show_any_more_is_followed_by_another() {
     let pair = Pair::new();
     let (history, follower) = pair.follow("first").unwrap();
     follower.stop().unwrap();
-    // As if it had died: its goodbye is not there.
+    // As if it had been another process that died: its goodbye is not there, and the claim is not
+    // of a process that is known for another one's.
+    let _other = followed(history.id());
     for name in pair.signs(&history) {
         pair.store.delete(&name).unwrap();
     }

@@ -78,9 +78,9 @@ impl Tail {
         self.sentinels.stand(&file, self.page_size, with_written, false)
     }
 
-    /// Whether all that was captured so far is of one database, by all sentinels: asked before any of
-    /// it is published. Looks in quick succession ask only some of them. `None` if it has to be asked
-    /// again.
+    /// Whether all that was captured so far is of one database, by all sentinels: asked before any
+    /// of it is published. Looks in quick succession ask only some of them. `None` if it has to be
+    /// asked again.
     ///
     /// # Errors
     /// [`crate::error::ErrorKind::Source`] when the file or the WAL can't be read.
