@@ -113,9 +113,7 @@ pub use policy::retention::{Kept, Periods, Point, Policy, Reason, Zone};
 pub use sqlite::image::Method;
 
 // To follow.
-pub use capture::follow::{
-    Activity, Event, Fault, Follower, Listener, Priority, Status, TailStats,
-};
+pub use capture::follow::{Activity, Event, Fault, Priority, Status, TailStats};
 pub use keeper::{Callback, Keeper, KeeperOptions, Missing};
 
 // Progress, errors, and small things.
