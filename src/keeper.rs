@@ -1,33 +1,6 @@
 //! The embedding API: an application's SQLite database as a state that is kept, every transaction
 //! of it.
 //!
-//! ```
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let dir = tempfile::tempdir()?;
-//! # let (path, state) = (dir.path().join("app.db"), dir.path().join("state"));
-//! # let store = pagekeep::store::create_store(&dir.path().join("repo").display().to_string())?;
-//! # let secret = pagekeep::repo::keys::Secret::create_key_file(&dir.path().join("key"))?;
-//! # let repository = pagekeep::repo::Repository::init(store, &[(&secret, "")], Default::default(), state)?;
-//! use pagekeep::keeper::{Keeper, KeeperOptions};
-//! use std::time::Duration;
-//!
-//! let keeper = Keeper::open(&path, repository, KeeperOptions::default())?;
-//! let db = keeper.connect()?;                         // a rusqlite connection, as usual
-//! db.execute_batch("CREATE TABLE note(text); INSERT INTO note VALUES('first')")?;
-//! keeper.wait_durable(Duration::from_secs(30))?;      // everything committed so far is in the repository
-//!
-//! let point = keeper.snapshot("before the migration")?;
-//! db.execute("DELETE FROM note", [])?;
-//! point.restore(&dir.path().join("a-look-back.db"), &RestoreOptions::default(), &Silent)?;
-//! let rewound = keeper.rewind(&point)?;               // `db` stays open, and sees it
-//! assert_eq!(db.query_row("SELECT count(*) FROM note", [], |row| row.get(0)), Ok(1));
-//! keeper.rewind(&keeper.history().point(rewound.before.seq)?)?; // and that undoes it
-//! assert_eq!(db.query_row("SELECT count(*) FROM note", [], |row| row.get(0)), Ok(0));
-//! keeper.close()?;
-//! # Ok(())
-//! # }
-//! ```
-//!
 //! Invariants:
 //! - A backup fault never fails the application's own commit. It shows in [`Keeper::status`] and
 //!   goes to the callback, and capture resumes by itself.
@@ -129,6 +102,33 @@ impl fmt::Debug for KeeperOptions {
 
 /// Keeps one database. Dropping it stops it as [`Keeper::close`] does, without telling how that
 /// went.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let (path, state) = (dir.path().join("app.db"), dir.path().join("state"));
+/// # let location = dir.path().join("repo").display().to_string();
+/// # let secret = pagekeep::Secret::create_key_file(&dir.path().join("key"))?;
+/// # let repository = pagekeep::Repository::open_or_create(&location, &secret, state)?;
+/// use pagekeep::{Keeper, KeeperOptions, RestoreOptions, Silent};
+/// use std::time::Duration;
+///
+/// let keeper = Keeper::open(&path, repository, KeeperOptions::default())?;
+/// let db = keeper.connect()?;                         // a rusqlite connection, as usual
+/// db.execute_batch("CREATE TABLE note(text); INSERT INTO note VALUES('first')")?;
+/// keeper.wait_durable(Duration::from_secs(30))?;      // everything committed so far is in the repository
+///
+/// let point = keeper.snapshot("before the migration")?;
+/// db.execute("DELETE FROM note", [])?;
+/// point.restore(&dir.path().join("a-look-back.db"), &RestoreOptions::default(), &Silent)?;
+/// let rewound = keeper.rewind(&point)?;               // `db` stays open, and sees it
+/// assert_eq!(db.query_row("SELECT count(*) FROM note", [], |row| row.get(0)), Ok(1));
+/// keeper.rewind(&keeper.history().point(rewound.before.seq)?)?; // and that undoes it
+/// assert_eq!(db.query_row("SELECT count(*) FROM note", [], |row| row.get(0)), Ok(0));
+/// keeper.close()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Keeper {
     path: PathBuf,
