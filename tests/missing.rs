@@ -113,7 +113,10 @@ fn a_watch_restores_what_is_missing_when_it_is_told_to() {
 #[test]
 fn a_history_without_commits_says_so() {
     let lab = Lab::new();
-    repository(&lab).create_history("app", "/srv/app.db").unwrap();
+    let history = repository(&lab).create_history("app", "/srv/app.db").unwrap();
+    assert!(history.latest().unwrap().is_none() && history.restore_points().unwrap().is_empty());
+    let e = history.point(pagekeep::Seq(1)).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::NotFound);
     let told = lab.ok(&["verify", "app", "--level", "restore"]).stdout;
     assert!(told.contains("app  restore has no commits yet, "), "{told}");
     lab.fails(&["restore", "app", "out.db"], 16, &["has no commits yet", "pagekeep backup"]);

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-#[cfg(doc)]
-use crate::error::ErrorKind;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::format::segment::CommitKind;
 use crate::format::snapshot::SnapshotKind;
-use crate::ops::select::{Chosen, choose, select};
+use crate::ops::select::{Chosen, choose};
 use crate::policy::selector::Selector;
 use crate::repo::chain::{Chain, Commit};
 use crate::repo::history::History;
@@ -146,9 +144,7 @@ impl History {
     /// # Errors
     /// As [`History::find`].
     pub fn point(&self, seq: Seq) -> Result<RestorePoint> {
-        let chain = Arc::new(self.readable_chain()?);
-        let commit = select(self, &chain, &Selector::Seq(seq))?;
-        Ok(RestorePoint { history: self.clone(), chain, commit })
+        self.select(&Selector::Seq(seq)).map(|selection| selection.point)
     }
 
     /// The newest restore point; `None` in a history without commits.
@@ -156,11 +152,10 @@ impl History {
     /// # Errors
     /// Store errors; [`ErrorKind::Damaged`] when it can't be read.
     pub fn latest(&self) -> Result<Option<RestorePoint>> {
-        let chain = Arc::new(self.readable_chain()?);
-        if chain.latest().is_none() && chain.holes().is_empty() {
-            return Ok(None);
+        match self.select(&Selector::Latest(0)) {
+            Ok(selection) => Ok(Some(selection.point)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
         }
-        let commit = select(self, &chain, &Selector::Latest(0))?;
-        Ok(Some(RestorePoint { history: self.clone(), chain, commit }))
     }
 }

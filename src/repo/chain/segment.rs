@@ -3,6 +3,8 @@
 //! Invariant: a manifest is believed only if its seal opened under its own name, and it says of
 //! itself what the name says.
 
+use std::ops::RangeInclusive;
+
 use crate::codec::batch::{DataSeal, Decoder};
 use crate::codec::seal::SealKey;
 use crate::error::{Error, Result};
@@ -16,7 +18,6 @@ use crate::format::{ObjectKind, SealedPrefix, limits};
 use crate::repo::history::History;
 use crate::repo::repository::Repository;
 use crate::types::{Digest, KeyId, PageSize, SegmentId, Seq, Term, WriterToken};
-use std::ops::RangeInclusive;
 
 /// First and last commit and id of a merged segment, as its name tells.
 pub(crate) type MergedName = (Seq, Seq, SegmentId);
