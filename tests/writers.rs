@@ -265,3 +265,30 @@ fn an_acknowledgement_without_a_new_segment_holds_too() {
     });
     site.check(&acknowledged);
 }
+
+/// An upkeep claims a turn of its own, and so it is done once in sixteen commits, also by machines
+/// that make one commit and go.
+#[test]
+fn an_upkeep_is_not_done_again_by_the_next_backup() {
+    let site = Site::in_memory();
+    let machine = site.machine("one");
+    let newest_head = || {
+        let history = machine.repository.history("app").unwrap();
+        let heads = site.store.list(&format!("histories/{}/heads/", history.id())).unwrap();
+        heads.last().unwrap().name.clone()
+    };
+    for n in 0..15 {
+        machine.write(n);
+        machine.back_up().unwrap();
+    }
+    let before = newest_head();
+    machine.write(15);
+    machine.back_up().unwrap();
+    let after = newest_head();
+    assert_ne!(after, before, "the sixteenth claims a turn");
+    for n in 16..31 {
+        machine.write(n);
+        machine.back_up().unwrap();
+        assert_eq!(newest_head(), after, "commit {} claims a turn again", n + 1);
+    }
+}

@@ -400,11 +400,12 @@ impl Writer {
     /// # Errors
     /// As [`Writer::renew`].
     pub(crate) fn begin_upkeep(&mut self, renewed: bool) -> Result<Claim> {
+        // Before the turn is claimed, which saves the state: a one-shot backup saves no more after it.
+        self.state.since_upkeep = 0;
         if renewed {
             let head = self.state.head.clone();
             self.renew(head.as_ref())?;
         }
-        self.state.since_upkeep = 0;
         // A writer that goes on for years seals under the keys of its time.
         self.history.repository().look_for_keys()?;
         Ok(Claim { term: self.state.term, token: self.state.token })
