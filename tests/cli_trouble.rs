@@ -260,6 +260,32 @@ db = sqlite3.connect("small.db"); db.execute("INSERT INTO t(x) VALUES(1)"); db.c
     assert_eq!(lab.number("out.db", "SELECT count(*) FROM t"), 27);
 }
 
+/// The state takes a few hundred bytes, the page digests sixteen for each page.
+#[test]
+fn page_digests_that_find_no_room_cost_no_backup() {
+    let lab = Lab::empty();
+    lab.make("large.db", 200_000);
+    lab.ok(&["init", "--no-recovery-key"]);
+    let script = r#"
+        grow() { python3 -c 'import sqlite3
+db = sqlite3.connect("large.db"); db.execute("INSERT INTO t(x) VALUES(1)"); db.commit()'; }
+        try() { grow; "$BIN" backup -q large.db --state-dir tiny/state; echo "$1: $?"; }
+        head -c 8M /dev/zero > tiny/fill 2> /dev/null
+        truncate -s -40K tiny/fill
+        try full
+        try rebuilt
+        ls -l tiny >&2
+        rm tiny/fill
+        try again
+        try kept
+    "#;
+    let Some(ended) = on_a_tiny_disk(&lab, script) else { return };
+    ended.says(&["full: 3\nrebuilt: 3\nagain: 0\nkept: 0\n"]);
+    assert!(ended.stderr.contains("the commit is stored, but tiny/state/"), "{ended:?}");
+    lab.ok(&["restore", "large", "out.db"]);
+    assert_eq!(lab.number("out.db", "SELECT count(*) FROM t"), 200_004);
+}
+
 /// Some file systems, such as those of FUSE, have neither hard links nor renames that replace nothing. The same answers of the system's.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #[test]

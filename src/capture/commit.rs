@@ -272,11 +272,29 @@ pub(super) fn head_digests(
     if let Some(digests) = HeadDigests::open(&path, history.id(), head)? {
         return Ok(digests);
     }
+    match rebuilt(history, head, &path, monitor) {
+        // The disk takes the small state, and not these.
+        Err(e) if e.kind() == ErrorKind::NoSpace && !writer.dir.is_stand_in() => {
+            let folder = tempfile::tempdir()
+                .map_err(|e| Error::io(e, "cannot be created", "a temporary folder"))?;
+            rebuilt(history, head, &folder.path().join("digests"), monitor)
+        }
+        rebuilt => rebuilt,
+    }
+}
+
+/// Writes the head's page digests to `path` and opens them. The file may be deleted after that.
+fn rebuilt(
+    history: &History,
+    head: &Head,
+    path: &Path,
+    monitor: &dyn Monitor,
+) -> Result<HeadDigests> {
     monitor.phase(Phase::Digests, Some(head.page_size.file_len(head.pages)));
     let chain = history.chain()?;
-    let file = settled(history, &chain, |chain| rebuild(chain, head, &path, history, monitor))?;
+    let file = settled(history, &chain, |chain| rebuild(chain, head, path, history, monitor))?;
     file.finish(history.id(), head)?;
-    HeadDigests::open(&path, history.id(), head)?.ok_or_else(|| {
+    HeadDigests::open(path, history.id(), head)?.ok_or_else(|| {
         Error::damaged(
             history.names().segment(LogName { term: head.term, first: head.first }),
             format!("the page digests of commit {} do not add up to its database digest", head.seq),
@@ -324,8 +342,9 @@ struct Work {
 
 /// How the digests of the new head come about.
 enum NewDigests {
-    /// All of them are written anew, and summed up.
-    All(DigestsWriter, Digest),
+    /// All of them are written anew, and summed up. A file that can't be written is only a cache
+    /// less: that is told when the commit is stored.
+    All(Result<DigestsWriter>, Digest),
     /// The old ones are patched.
     Changed(Entries),
 }
@@ -335,7 +354,7 @@ impl Work {
         let segment = SegmentWriter::new(writer.history())?;
         let digests_path = writer.dir.path("digests");
         let new_digests = if all {
-            NewDigests::All(DigestsWriter::create(&digests_path)?, Digest::default())
+            NewDigests::All(DigestsWriter::create(&digests_path), Digest::default())
         } else {
             NewDigests::Changed(Vec::new())
         };
@@ -400,7 +419,7 @@ impl Work {
         let commit = prepared.commits().first().copied();
         let history = writer.history().id();
         let renewed = match (self.new_digests, self.old) {
-            (NewDigests::All(file, _), _) => file.finish(history, &head),
+            (NewDigests::All(file, _), _) => file.and_then(|file| file.finish(history, &head)),
             (NewDigests::Changed(changed), Some(mut old)) => old.patch(&head, &changed),
             (NewDigests::Changed(_), None) => Ok(()),
         };
@@ -422,7 +441,11 @@ impl Sink for Work {
     fn seen(&mut self, pages: &[(PageNo, Digest)]) -> Result<()> {
         if let NewDigests::All(file, sum) = &mut self.new_digests {
             for (page, digest) in pages {
-                file.push(*page, digest)?;
+                if let Ok(open) = file
+                    && let Err(e) = open.push(*page, digest)
+                {
+                    *file = Err(e);
+                }
                 sum.toggle(digest);
             }
         }

@@ -137,7 +137,7 @@ impl Writer {
             state.since_upkeep = saved.since_upkeep;
             state.sign = saved.sign;
         }
-        dir.write(&state)?;
+        let dir = written(dir, &state)?;
         let links = Links::of(&chain);
         Ok(Self { links, ..Self::with(history, role, dir, state) })
     }
