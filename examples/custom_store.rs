@@ -6,7 +6,7 @@
 //!
 //! It checks the store with the conformance suite, and then backs a database up into it, in a
 //! temporary folder. A store for another kind of storage has the same shape: implement [`Store`]
-//! and [`Upload`], and let `pagekeep::store::conformance::check` judge it in a test.
+//! and [`Upload`], and let `pagekeep::testing::conformance::check` judge it in a test.
 
 use std::collections::BTreeMap;
 use std::error::Error;

@@ -1,5 +1,5 @@
 //! What is asked of a file system, one call for each change, so that tests can have the machine
-//! lose its power between any two of them (`store::journal`).
+//! lose its power between any two of them (`store::testing::power`).
 //!
 //! Also how files come to their final names here: written under a temporary name that no listing
 //! shows, made durable, and then linked, which fails if the name is taken.

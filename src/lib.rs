@@ -126,8 +126,9 @@ pub use types::{
 
 /// What tests of programs that use this library need. No part of the stable API.
 pub mod testing {
-    pub use crate::store::conformance;
-    pub use crate::store::{Fault, FaultStore, MemoryStore};
+    pub use crate::store::testing::{
+        Call, CountingStore, Fault, FaultStore, MemoryStore, Verb, conformance,
+    };
 }
 
 /// What this project's own tests, benches and fuzzers see of the inside. No part of the API: any

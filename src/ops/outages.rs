@@ -22,7 +22,7 @@ use crate::repo::rotate::RotateOptions;
 use crate::repo::term::Claim;
 use crate::repo::{Repository, upkeep};
 use crate::store::LocalStore;
-use crate::store::journal::{Fate, Files, Journal, files, lay_out};
+use crate::store::testing::power::{Fate, Files, Journal, files, lay_out};
 use crate::types::{Seq, Timestamp};
 
 const FATES: [Fate; 4] = [Fate::Kept, Fate::Lost, Fate::Half, Fate::Zeros];

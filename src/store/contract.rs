@@ -158,8 +158,12 @@ pub trait Upload: Send {
 
     /// Publishes the object. It is durable when this returns.
     ///
+    /// The name is one that nobody else uses, with an id in it that was drawn for this object. So
+    /// a store need not look whether there is an object of that name: the end of an upload in
+    /// parts is unconditional in object storage. A store that can refuses one that is there.
+    ///
     /// # Errors
-    /// See [`Store`]; and [`ErrorKind::Failure`] when an object of that name is there already.
+    /// See [`Store`].
     fn finish(self: Box<Self>) -> Result<()>;
 }
 

@@ -462,7 +462,11 @@ mod tests {
     #[test]
     fn conforms() {
         let dir = tempfile::tempdir().unwrap();
-        super::super::conformance::check(&LocalStore::open(dir.path()).unwrap());
+        let store = LocalStore::open(dir.path()).unwrap();
+        crate::store::testing::conformance::check(&store);
+        store.create("u/there", b"first").unwrap();
+        assert!(store.upload("u/there").and_then(|u| u.finish()).is_err());
+        assert_eq!(store.get("u/there", 10).unwrap().unwrap(), b"first");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::ops::point::RestorePoint;
 use crate::ops::restore::{Check, RestoreOptions};
 use crate::progress::Silent;
 use crate::repo::Repository;
-use crate::store::journal::{Files, files, lay_out};
+use crate::store::testing::power::{Files, files, lay_out};
 use crate::types::Seq;
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -7,8 +7,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::contract::{Created, Entry, Store, Upload};
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::contract::{Created, Entry, Store, Upload};
 use crate::types::Timestamp;
 
 /// How an operation fails.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::contract::{
+use crate::error::Result;
+use crate::store::contract::{
     Created, Entry, Store, Upload, already_there, check_name, check_prefix, too_large,
 };
-use crate::error::Result;
 use crate::types::{Clock, Timestamp};
 
 /// An object, and when it was created.
