@@ -76,6 +76,12 @@ check_public_api() {
 }
 
 step "Tools"
+# rustup installs the pinned version; where it can't, the same version under another name will do.
+if ! cargo --version >/dev/null 2>&1; then
+    pinned=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+    export RUSTUP_TOOLCHAIN=stable
+    [ "$(rustc --version | cut -d' ' -f2)" = "$pinned" ] || fail "Rust $pinned is missing: rustup toolchain install $pinned"
+fi
 cargo --version
 cargo fmt --version 2>/dev/null || fail "rustfmt is missing: rustup component add rustfmt"
 cargo clippy --version 2>/dev/null || fail "clippy is missing: rustup component add clippy"
@@ -86,6 +92,9 @@ export PAGEKEEP_REQUIRE_READER=1
 
 step "Formatting"
 cargo fmt --check
+
+step "Spelling"
+target/reader-venv/bin/codespell
 
 step "Lints"
 cargo clippy --locked --all-targets -- -D warnings
