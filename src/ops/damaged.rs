@@ -1,6 +1,6 @@
 //! Makes `testdata/damaged`: a small repository of each kind of damage, with what must remain
-//! restorable. They are made once and read for ever, by `tests/damaged.rs` and by the reader in
-//! Python:
+//! restorable. They are made once and read for ever, by `tests/engine/damaged.rs` and by the reader
+//! in Python:
 //!
 //! ```text
 //! cargo test --lib -- --ignored make_damaged_repositories

@@ -1,4 +1,4 @@
-//! The arithmetic. Whole histories are counted in `tests/stats.rs`.
+//! The arithmetic. Whole histories are counted in `tests/engine/stats.rs`.
 
 use super::*;
 

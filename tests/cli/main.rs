@@ -1,0 +1,31 @@
+//! The real binary, as people and programs use it, and what stands beside it: applications, other
+//! accounts, kills, a `Keeper`, the examples.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod absence;
+mod commands;
+mod complete;
+mod damage;
+mod demo;
+mod doubt;
+mod edges;
+mod errors;
+mod example_ledger;
+mod examples;
+mod inputs;
+mod kills;
+mod missing;
+mod mixed;
+mod other_people;
+mod pairs;
+mod retention;
+mod strange;
+mod supervised;
+mod terminal;
+mod trouble;
+mod watch;
+mod when;
