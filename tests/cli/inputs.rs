@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::cli::{self, Ended, Lab};
+use crate::support::terminal::Terminal;
 
 const ENDLESS: &str =
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n) SELECT count(*) FROM n";
@@ -418,43 +419,19 @@ fn who_mistypes_a_passphrase_may_try_again() {
     lab.secret("words", "the words");
     let mut init = lab.command(&["init", "--password-file", "words", "--no-recovery-key"]);
     assert_eq!(Ended::of(init.env_remove("PAGEKEEP_KEY_FILE")).code, Some(0));
-    let typed = |lines: &str| {
-        // `script` gives it a terminal of its own.
+    let typed = |lines: &[&str]| {
         let line = format!("{} status; echo ended $?", cli::BIN);
-        let mut script = lab.other("script");
-        script.args(["-qfc", &line, "/dev/null"]).env_remove("PAGEKEEP_KEY_FILE");
-        script.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = script.spawn().ok()?;
-        let mut input = child.stdin.take().unwrap();
-        let mut output = child.stdout.take().unwrap();
-        let (mut seen, mut typed_so_far) = (String::new(), 0);
-        for line in lines.lines().map(Some).chain([None]) {
-            let until = if line.is_some() { "Passphrase of repo: " } else { "ended " };
-            let mut buffer = [0; 1024];
-            let asked = |seen: &str, told: usize| seen.matches(until).count() > told;
-            let told = if line.is_some() { typed_so_far } else { 0 };
-            while !asked(&seen, told) {
-                match std::io::Read::read(&mut output, &mut buffer) {
-                    Ok(n @ 1..) => seen += &String::from_utf8_lossy(&buffer[..n]),
-                    _ => break,
-                }
-            }
-            if let Some(line) = line {
-                typed_so_far += 1;
-                std::io::Write::write_all(&mut input, format!("{line}\n").as_bytes()).unwrap();
-            }
+        let mut terminal = Terminal::start(&lab, &line)?;
+        for (n, line) in (1..).zip(lines) {
+            terminal.wait_for("Passphrase of repo: ", n);
+            assert!(terminal.types(&format!("{line}\n")));
         }
-        std::io::Read::read_to_string(&mut output, &mut seen).ok()?;
-        child.wait().unwrap();
-        Some(seen)
+        Some(terminal.end())
     };
-    let Some(seen) = typed("wrong\nthe words") else {
-        println!("skipped: there is no `script`");
-        return;
-    };
+    let Some(seen) = typed(&["wrong", "the words"]) else { return };
     assert!(seen.contains("No key slot opens with that. Passphrase of repo: "), "{seen}");
     assert!(seen.contains("ended 0"), "{seen}");
-    let seen = typed("wrong\nwrong again\nand again").unwrap();
+    let seen = typed(&["wrong", "wrong again", "and again"]).unwrap();
     assert!(seen.contains("ended 12") && seen.contains("error:"), "{seen}");
 }
 
@@ -467,35 +444,19 @@ fn what_is_typed_ahead_of_a_prompt_is_not_shown() {
     assert_eq!(Ended::of(init.env_remove("PAGEKEEP_KEY_FILE")).code, Some(0));
     let session = |command: &str, typed: &[&str]| {
         let line = format!("{} {command}; echo ended $?; stty -a", cli::BIN);
-        let mut script = lab.other("script");
-        script.args(["-qfc", &line, "/dev/null"]).env_remove("PAGEKEEP_KEY_FILE");
-        script.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = script.spawn().ok()?;
-        let mut input = child.stdin.take().unwrap();
-        let mut output = child.stdout.take().unwrap();
-        let mut seen = String::new();
-        let mut buffer = [0; 1024];
-        while !seen.contains("Passphrase of repo: ") {
-            let n = std::io::Read::read(&mut output, &mut buffer).unwrap();
-            assert!(n > 0, "{seen}");
-            seen += &String::from_utf8_lossy(&buffer[..n]);
-        }
+        let mut terminal = Terminal::start(&lab, &line)?;
+        terminal.wait_for("Passphrase of repo: ", 1);
         for text in typed {
-            if std::io::Write::write_all(&mut input, text.as_bytes()).is_err() {
+            if !terminal.types(text) {
                 break;
             }
             // As soon as the first one was taken, and long before it is stretched.
             std::thread::sleep(Duration::from_millis(30));
         }
-        std::io::Read::read_to_string(&mut output, &mut seen).ok()?;
-        child.wait().unwrap();
-        Some(seen)
+        Some(terminal.end())
     };
-    let Some(seen) = session("key passwd", &["the words\n", "seen by all\n", "seen by all\n"])
-    else {
-        println!("skipped: there is no `script`");
-        return;
-    };
+    let typed = ["the words\n", "seen by all\n", "seen by all\n"];
+    let Some(seen) = session("key passwd", &typed) else { return };
     assert!(seen.contains("ended 0") && seen.contains("replaces key"), "{seen}");
     assert!(!seen.contains("seen by all"), "{seen}");
     assert!(seen.contains(" echo "), "and what is typed later is: {seen}");

@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Stdio;
 
 use crate::support::cli::{self, Ended, Lab};
+use crate::support::terminal;
 
 /// What an enemy writes: an escape sequence, a line of its own, C1's introducer, a mark that turns the direction of writing.
 const EVIL: &str = "x\u{1b}[31m\nerror: no\u{9b}2J\u{202e}y";
@@ -162,9 +163,9 @@ fn a_reader_that_goes_away_is_no_failure() {
 
 /// What a command shows on a terminal so wide; `None` where there is no `script` to make one.
 fn on_a_terminal(lab: &Lab, columns: u32, line: &str) -> Option<Vec<String>> {
-    let mut script = lab.other("script");
     let line = format!("stty cols {columns}; {} {line}", cli::BIN);
-    script.args(["-qec", &line, "/dev/null"]).env("TERM", "dumb").env("NO_COLOR", "1");
+    let mut script = terminal::command(lab, &line);
+    script.env("TERM", "dumb").env("NO_COLOR", "1");
     script.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let Ok(ended) = script.output() else {
         println!("skipped: there is no `script`");

@@ -10,6 +10,8 @@ pub mod exhibit;
 pub mod followed;
 pub mod hooked;
 pub mod process;
+#[cfg(feature = "cli")]
+pub mod terminal;
 pub mod twins;
 
 use std::collections::BTreeMap;
