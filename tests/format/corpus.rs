@@ -37,6 +37,8 @@ use pagekeep::internals::types::{
 };
 use zeroize::Zeroizing;
 
+use crate::support::dice::Dice;
+
 /// How many changed copies of each seed are tried.
 const MUTATIONS: u64 = 3000;
 
@@ -60,10 +62,10 @@ fn no_change_to_a_seed_breaks_a_decoder() {
     for (name, target) in targets::ALL {
         let seeds = seeds(name);
         for (n, (path, seed)) in seeds.iter().enumerate() {
-            let mut random = Xorshift::new(name, n);
+            let mut dice = dice(name, n);
             let (_, other) = &seeds[(n + 1) % seeds.len()];
             for round in 0..MUTATIONS {
-                let changed = mutated(seed, other, &mut random);
+                let changed = mutated(seed, other, &mut dice);
                 let caught = std::panic::catch_unwind(|| target(&changed));
                 if caught.is_err() {
                     let hex: String = changed.iter().map(|b| format!("{b:02x}")).collect();
@@ -134,57 +136,40 @@ fn seeds(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     seeds
 }
 
-/// A small generator of numbers that are the same in every run.
-struct Xorshift(u64);
-
-impl Xorshift {
-    fn new(target: &str, seed: usize) -> Self {
-        let hash = blake3::hash(format!("{target} {seed}").as_bytes());
-        Self(u64::from_le_bytes(*hash.as_bytes().first_chunk().unwrap()) | 1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// A number below `limit`, or zero.
-    fn below(&mut self, limit: usize) -> usize {
-        let limit = u64::try_from(limit.max(1)).unwrap();
-        usize::try_from(self.next() % limit).unwrap()
-    }
+/// The same changes to a seed in every run.
+fn dice(target: &str, seed: usize) -> Dice {
+    let hash = blake3::hash(format!("{target} {seed}").as_bytes());
+    Dice::new(u64::from_le_bytes(*hash.as_bytes().first_chunk().unwrap()))
 }
 
 /// One to three changes: a flipped bit, a byte or a little-endian number at a boundary value, a cut, doubled
 /// or inserted bytes, or the tail of another seed.
-fn mutated(seed: &[u8], other: &[u8], random: &mut Xorshift) -> Vec<u8> {
+fn mutated(seed: &[u8], other: &[u8], dice: &mut Dice) -> Vec<u8> {
     let mut bytes = seed.to_vec();
-    for _ in 0..=random.below(3) {
-        let at = random.below(bytes.len());
-        match random.below(8) {
+    for _ in 0..=dice.place(3) {
+        let at = dice.place(bytes.len());
+        match dice.place(8) {
             0 | 1 => {
                 if let Some(byte) = bytes.get_mut(at) {
-                    *byte ^= 1 << random.below(8);
+                    *byte ^= 1 << dice.place(8);
                 }
             }
-            2 => overwrite(&mut bytes, at, &random.next().to_le_bytes()[..1]),
+            2 => overwrite(&mut bytes, at, &dice.next().to_le_bytes()[..1]),
             3 => {
                 let edges = [0, 1, 0x7f, 0x80, 0xff, 0xffff, 0x1_0000, 0x7fff_ffff, u32::MAX];
-                let edge = edges[random.below(edges.len())].to_le_bytes();
-                let width = [1, 2, 4][random.below(3)];
+                let edge = edges[dice.place(edges.len())].to_le_bytes();
+                let width = [1, 2, 4][dice.place(3)];
                 overwrite(&mut bytes, at, &edge[..width]);
             }
             4 => bytes.truncate(at),
             5 => {
-                let end = (at + 1 + random.below(64)).min(bytes.len());
+                let end = (at + 1 + dice.place(64)).min(bytes.len());
                 let piece = bytes[at.min(end)..end].to_vec();
                 bytes.splice(at..at, piece);
             }
             6 => {
-                let extra = random.next().to_le_bytes();
-                let n = 1 + random.below(8);
+                let extra = dice.next().to_le_bytes();
+                let n = 1 + dice.place(8);
                 bytes.splice(at..at, extra[..n].iter().copied());
             }
             _ => {

@@ -13,12 +13,22 @@ impl Dice {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// A number below `n`.
-    pub fn below(&mut self, n: u64) -> u64 {
+    /// Any number.
+    pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 20) % n
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// A number below `n`.
+    pub fn below(&mut self, n: u64) -> u64 {
+        (self.next() >> 20) % n
+    }
+
+    /// A place among so many; zero if there is none.
+    pub fn place(&mut self, among: usize) -> usize {
+        usize::try_from(self.below(among.max(1) as u64)).unwrap()
     }
 
     pub fn one_in(&mut self, n: u64) -> bool {
@@ -26,6 +36,6 @@ impl Dice {
     }
 
     pub fn pick<'t, T>(&mut self, from: &'t [T]) -> &'t T {
-        &from[usize::try_from(self.below(from.len() as u64)).unwrap()]
+        &from[self.place(from.len())]
     }
 }

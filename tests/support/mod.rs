@@ -37,6 +37,8 @@ use pagekeep::internals::store::{MemoryStore, Store};
 use pagekeep::internals::types::Seq;
 use rusqlite::Connection;
 
+use dice::Dice;
+
 /// Held by a test that keeps all cores busy for long, or that measures what becomes of a load.
 ///
 /// The tests of a binary run several at a time. Two such loads at once would each be another load
@@ -222,13 +224,10 @@ pub fn store_of(objects: &BTreeMap<String, Vec<u8>>) -> MemoryStore {
 
 /// Bytes that no compressor shortens, the same for the same seed.
 pub fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut dice = Dice::new(seed);
     let mut bytes = Vec::with_capacity(len + 8);
     while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
+        bytes.extend_from_slice(&dice.next().to_le_bytes());
     }
     bytes.truncate(len);
     bytes
