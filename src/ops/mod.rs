@@ -5,6 +5,7 @@ mod audit;
 pub mod backup;
 mod beside;
 pub mod copy;
+pub mod coverage;
 pub mod difference;
 pub mod drift;
 pub mod finding;
