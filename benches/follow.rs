@@ -33,8 +33,8 @@ use pagekeep::internals::format::slot::KdfParams;
 use pagekeep::internals::ops::backup::BackupOptions;
 use pagekeep::internals::ops::follow::WatchOptions;
 use pagekeep::internals::progress::{Monitor, Silent};
-use pagekeep::internals::repo::Repository;
 use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use pagekeep::internals::store::create_store;
 use pagekeep::internals::types::Timestamp;
 use rusqlite::{Connection, params};
@@ -103,7 +103,8 @@ impl Lab {
         let secret = Secret::new_recovery()?;
         let kdf = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
         let state = dir.path().join("state");
-        let repository = Repository::init(store, &[(&secret, "")], kdf, state)?;
+        let repository =
+            Repository::init(store, &[(&secret, "")], kdf, &RepositoryOptions::new(state))?;
         let lab = Self { dir, repository };
         let db = lab.connect()?;
         db.execute_batch(

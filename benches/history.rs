@@ -27,9 +27,9 @@ use pagekeep::internals::ops::prune::PruneOptions;
 use pagekeep::internals::ops::restore::RestoreOptions;
 use pagekeep::internals::policy::retention::{Periods, Policy, Zone};
 use pagekeep::internals::progress::Silent;
-use pagekeep::internals::repo::Repository;
 use pagekeep::internals::repo::history::History;
 use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use pagekeep::internals::store::{LocalStore, MemoryStore};
 use pagekeep::internals::types::{Clock, Timestamp};
 use rusqlite::Connection;
@@ -55,7 +55,13 @@ fn main() {
 fn repository(dir: &Path) -> (Repository, Secret) {
     let secret = Secret::new_recovery().unwrap();
     let store = Arc::new(LocalStore::create_root(dir.join("repository")).unwrap());
-    let made = Repository::init(store, &[(&secret, "")], CHEAP, dir.join("state")).unwrap();
+    let made = Repository::init(
+        store,
+        &[(&secret, "")],
+        CHEAP,
+        &RepositoryOptions::new(dir.join("state")),
+    )
+    .unwrap();
     (made, secret)
 }
 
@@ -93,7 +99,8 @@ fn open(dir: &Path, commits: i64) {
     let mut times = Vec::new();
     for _ in 0..7 {
         let store = Arc::new(LocalStore::open(dir.join("repository")).unwrap());
-        let repository = Repository::open(store, &secret, dir.join("state")).unwrap();
+        let repository =
+            Repository::open(store, &secret, &RepositoryOptions::new(dir.join("state"))).unwrap();
         let began = Instant::now();
         let history = repository.history("app").unwrap();
         let chain = history.chain().unwrap();
@@ -159,7 +166,8 @@ fn newest(dir: &Path, mib: i64) {
     let in_memory = |clock: &Clock, state: &str| {
         let secret = Secret::new_recovery().unwrap();
         let store = Arc::new(MemoryStore::with_clock(clock.clone()));
-        Repository::init(store, &[(&secret, "")], CHEAP, dir.join(state)).unwrap()
+        let options = RepositoryOptions::new(dir.join(state)).clock(clock.clone());
+        Repository::init(store, &[(&secret, "")], CHEAP, &options).unwrap()
     };
     let repository = in_memory(&clock, "state");
     let path = dir.join("app.db");
@@ -179,7 +187,7 @@ fn newest(dir: &Path, mib: i64) {
         app.execute("INSERT INTO t(x) VALUES(?1)", [text(n)]).unwrap();
     }
     app.execute_batch("COMMIT").unwrap();
-    let options = BackupOptions::default().clock(clock.clone());
+    let options = BackupOptions::default();
     let policy = Policy {
         window: Some(chrono::TimeDelta::hours(24)),
         daily: Some(Periods::Count(7)),
@@ -205,7 +213,7 @@ fn newest(dir: &Path, mib: i64) {
         repository.backup(&path, &options, &Silent).unwrap();
         if hour % 24 == 22 {
             let history = repository.history("app").unwrap();
-            let options = PruneOptions::new(policy.clone(), Zone::Utc).clock(clock.clone());
+            let options = PruneOptions::new(policy.clone(), Zone::Utc);
             history.prune(&options, &Silent).unwrap();
         }
     }

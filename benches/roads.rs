@@ -28,8 +28,8 @@ use pagekeep::internals::ops::point::RestorePoint;
 use pagekeep::internals::ops::restore::{Check, RestoreOptions};
 use pagekeep::internals::ops::verify::VerifyOptions;
 use pagekeep::internals::progress::Silent;
-use pagekeep::internals::repo::Repository;
 use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use pagekeep::internals::sqlite::image::{Chunk, Method, full};
 use pagekeep::internals::sqlite::source::Source;
 use pagekeep::internals::store::create_store;
@@ -115,7 +115,9 @@ fn repository(work: &Path) -> (Repository, PathBuf) {
     let store = create_store(dir.join("repo").to_str().unwrap()).unwrap();
     let secret = Secret::new_recovery().unwrap();
     let kdf = KdfParams::default();
-    let repository = Repository::init(store, &[(&secret, "")], kdf, dir.join("state")).unwrap();
+    let repository =
+        Repository::init(store, &[(&secret, "")], kdf, &RepositoryOptions::new(dir.join("state")))
+            .unwrap();
     (repository, dir)
 }
 

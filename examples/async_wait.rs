@@ -12,7 +12,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pagekeep::{ErrorKind, Keeper, KeeperOptions, Repository, Secret, Seq};
+use pagekeep::{ErrorKind, Keeper, KeeperOptions, Repository, RepositoryOptions, Secret, Seq};
 use tokio::sync::oneshot;
 
 #[tokio::main(flavor = "current_thread")]
@@ -20,7 +20,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let key = Secret::create_key_file(&folder.path().join("key"))?;
     let location = folder.path().join("repository").display().to_string();
-    let repository = Repository::open_or_create(&location, &key, folder.path().join("state"))?;
+    let repository = Repository::open_or_create(
+        &location,
+        &key,
+        &RepositoryOptions::new(folder.path().join("state")),
+    )?;
     let options = KeeperOptions::default().interval(Duration::from_millis(20));
     let keeper = Arc::new(Keeper::open(folder.path().join("app.db"), repository, options)?);
 

@@ -13,7 +13,8 @@ use std::path::Path;
 
 use pagekeep::rusqlite::Connection;
 use pagekeep::{
-    BackupOptions, BackupReport, ErrorKind, Monitor, Repository, Secret, create_store, open_store,
+    BackupOptions, BackupReport, ErrorKind, Monitor, Repository, RepositoryOptions, Secret,
+    create_store, open_store,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -37,7 +38,12 @@ fn create_repository(folder: &Path) -> pagekeep::Result<()> {
     // Keep the key in another place than the backups. Without it nobody can read them.
     let key = Secret::create_key_file(&folder.join("key"))?;
     let store = create_store(&folder.join("repository").display().to_string())?;
-    Repository::init(store, &[(&key, "first key")], Default::default(), folder.join("state"))?;
+    Repository::init(
+        store,
+        &[(&key, "first key")],
+        Default::default(),
+        &RepositoryOptions::new(folder.join("state")),
+    )?;
     Ok(())
 }
 
@@ -50,7 +56,7 @@ fn backup_once(
     let key = Secret::read_key_file(&folder.join("key"))?;
     let store = open_store(&folder.join("repository").display().to_string())?;
     // The state folder remembers what this machine saw. It makes the next backup quick.
-    let repository = Repository::open(store, &key, folder.join("state"))?;
+    let repository = Repository::open(store, &key, &RepositoryOptions::new(folder.join("state")))?;
     let mut options = BackupOptions::default();
     options.label = label.map(str::to_owned);
     let mut done = repository.backup(database, &options, &Warnings);

@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pagekeep::rusqlite::Connection;
 use pagekeep::testing::{MemoryStore, conformance};
 use pagekeep::{
-    BackupOptions, Created, Entry, Nature, Repository, Secret, Silent, Store, Timestamp, Upload,
+    BackupOptions, Created, Entry, Nature, Repository, RepositoryOptions, Secret, Silent, Store,
+    Timestamp, Upload,
 };
 
 /// A [`Store`] that counts the calls of each kind. Clones count together.
@@ -121,7 +122,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Arc::new(store.clone()),
         &[(&key, "first key")],
         Default::default(),
-        folder.path().join("state"),
+        &RepositoryOptions::new(folder.path().join("state")),
     )?;
     println!("init: {}", sentence(&store.take()));
     for _ in 0..2 {

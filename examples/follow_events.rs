@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
-use pagekeep::{Event, Keeper, KeeperOptions, Repository, Secret, create_store};
+use pagekeep::{Event, Keeper, KeeperOptions, Repository, RepositoryOptions, Secret, create_store};
 
 /// How long the example waits for an event before it gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -56,7 +56,12 @@ fn open(folder: &Path, sender: Sender<Event>) -> pagekeep::Result<Keeper> {
     let key = Secret::create_key_file(&folder.join("key"))?;
     let store = create_store(&folder.join("repository").display().to_string())?;
     let keys = [(&key, "first key")];
-    let repository = Repository::init(store, &keys, Default::default(), folder.join("state"))?;
+    let repository = Repository::init(
+        store,
+        &keys,
+        Default::default(),
+        &RepositoryOptions::new(folder.join("state")),
+    )?;
     // The keeper calls this from its own threads. It has to be quick and must not call the keeper: so
     // it only hands the event on.
     let hand_on = move |event: &Event| {

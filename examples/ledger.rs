@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pagekeep::rusqlite::{self, Connection, OptionalExtension, params};
-use pagekeep::{Event, Keeper, KeeperOptions, Repository, Secret};
+use pagekeep::{Event, Keeper, KeeperOptions, Repository, RepositoryOptions, Secret};
 
 /// How long a request waits until what it did is durable.
 const DURABLE: Duration = Duration::from_secs(10);
@@ -62,7 +62,11 @@ fn open(folder: &Path) -> Result<Keeper, Box<dyn Error>> {
         true => Secret::read_key_file(&key)?,
         false => Secret::create_key_file(&key)?,
     };
-    let repository = Repository::open_or_create(&location, &secret, folder.join("state"))?;
+    let repository = Repository::open_or_create(
+        &location,
+        &secret,
+        &RepositoryOptions::new(folder.join("state")),
+    )?;
     let options = KeeperOptions::default().interval(Duration::from_millis(50)).on_event(Arc::new(
         |event: &Event| match event {
             Event::Fault(fault) => eprintln!("backup: {}", fault.message),

@@ -12,8 +12,8 @@ use std::path::Path;
 
 use pagekeep::rusqlite::Connection;
 use pagekeep::{
-    BackupOptions, Repository, RestoreOptions, Secret, Selector, Seq, Silent, Timestamp,
-    create_store,
+    BackupOptions, Repository, RepositoryOptions, RestoreOptions, Secret, Selector, Seq, Silent,
+    Timestamp, create_store,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -25,7 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let store = create_store(&folder.path().join("repository").display().to_string())?;
     let keys = [(&key, "first key")];
     let state = folder.path().join("state");
-    let repository = Repository::init(store, &keys, Default::default(), state)?;
+    let repository =
+        Repository::init(store, &keys, Default::default(), &RepositoryOptions::new(state))?;
 
     // Three commits: one order with a label, two orders, and none after a mistake.
     app.execute("INSERT INTO orders VALUES(1000)", [])?;

@@ -14,8 +14,8 @@ use std::path::Path;
 
 use pagekeep::rusqlite::Connection;
 use pagekeep::{
-    BackupOptions, History, Level, Repository, Secret, Silent, VerifyOptions, VerifyReport,
-    create_store,
+    BackupOptions, History, Level, Repository, RepositoryOptions, Secret, Silent, VerifyOptions,
+    VerifyReport, create_store,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -27,7 +27,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let store = create_store(&folder.path().join("repository").display().to_string())?;
     let keys = [(&key, "first key")];
     let state = folder.path().join("state");
-    let repository = Repository::init(store, &keys, Default::default(), state)?;
+    let repository =
+        Repository::init(store, &keys, Default::default(), &RepositoryOptions::new(state))?;
     let history = repository.backup(&database, &BackupOptions::default(), &Silent)?.history;
 
     for assertion in ["SELECT min(cents) > 0 FROM orders", "SELECT count(*) >= 1000 FROM orders"] {

@@ -29,7 +29,7 @@ use crate::repo::Repository;
 use crate::repo::history::History;
 use crate::repo::place::check_place;
 use crate::sqlite::source_error;
-use crate::types::{Clock, Seq};
+use crate::types::Seq;
 
 pub use crate::ops::missing::Missing;
 
@@ -67,8 +67,6 @@ pub struct KeeperOptions {
     pub patience: Duration,
     /// Hears what happens.
     pub on_event: Option<Callback>,
-    /// What time it is.
-    pub clock: Clock,
 }
 
 impl Default for KeeperOptions {
@@ -85,7 +83,6 @@ impl Default for KeeperOptions {
             priority: follow.priority,
             patience: Duration::from_secs(60),
             on_event: None,
-            clock: Clock::default(),
         }
     }
 }
@@ -109,7 +106,8 @@ impl fmt::Debug for KeeperOptions {
 /// # let (path, state) = (dir.path().join("app.db"), dir.path().join("state"));
 /// # let location = dir.path().join("repo").display().to_string();
 /// # let secret = pagekeep::Secret::create_key_file(&dir.path().join("key"))?;
-/// # let repository = pagekeep::Repository::open_or_create(&location, &secret, state)?;
+/// # let options = pagekeep::RepositoryOptions::new(state);
+/// # let repository = pagekeep::Repository::open_or_create(&location, &secret, &options)?;
 /// use pagekeep::{Keeper, KeeperOptions, RestoreOptions, Silent};
 /// use std::time::Duration;
 ///
@@ -178,7 +176,6 @@ impl Keeper {
                 priority: options.priority,
                 capture: CaptureOptions {
                     compression: options.compression,
-                    clock: options.clock,
                     ..CaptureOptions::default()
                 },
                 ..FollowOptions::default()

@@ -8,12 +8,16 @@
 //! # let app = pagekeep::rusqlite::Connection::open(&path).unwrap();
 //! # app.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
 //! # let location = dir.path().join("repo").display().to_string();
-//! use pagekeep::{BackupOptions, Repository, RestoreOptions, Secret, Silent, create_store};
+//! use pagekeep::{
+//!     BackupOptions, Repository, RepositoryOptions, RestoreOptions, Secret, Silent, create_store,
+//! };
 //!
 //! // Once: a repository, and the key that opens it.
 //! let secret = Secret::create_key_file(&dir.path().join("key"))?;
 //! let store = create_store(&location)?;
-//! let repository = Repository::init(store, &[(&secret, "first key")], Default::default(), state)?;
+//! let options = RepositoryOptions::new(state);
+//! let keys = [(&secret, "first key")];
+//! let repository = Repository::init(store, &keys, Default::default(), &options)?;
 //!
 //! // Whenever: capture the live database as the next commit of its history.
 //! let report = repository.backup(&path, &BackupOptions::default().label("begun"), &Silent)?;
@@ -76,10 +80,10 @@ pub use rusqlite;
 
 // To open.
 pub use format::slot::{KdfParams, SecretKind, SlotFront};
-pub use repo::Repository;
 pub use repo::key_slots::SlotInfo;
 pub use repo::keys::Secret;
 pub use repo::rotate::{RotateOptions, Rotated, Rotation};
+pub use repo::{Repository, RepositoryOptions};
 pub use store::{Created, Entry, LocalStore, Nature, Store, Upload, create_store, open_store};
 
 // The past.

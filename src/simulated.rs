@@ -1,5 +1,5 @@
-//! For tests: a thread may be simulated. Its random bytes, its clock and its operations on local
-//! state are then under the control of a [`World`], so that a run can be repeated exactly.
+//! For tests: a thread may be simulated. Its random bytes and its operations on local state are
+//! then under the control of a [`World`], so that a run can be repeated exactly.
 
 use std::cell::RefCell;
 use std::io;
@@ -9,8 +9,6 @@ use std::sync::Arc;
 pub(crate) trait World {
     /// Fills bytes that look random.
     fn random(&self, bytes: &mut [u8]);
-    /// The time, in UTC microseconds since 1970.
-    fn now(&self) -> i64;
     /// An operation on local state is about to happen.
     fn local(&self, what: &str) -> io::Result<()>;
     /// How many neighbours are merged into one; few, so that short runs have merges.

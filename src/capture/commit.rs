@@ -18,7 +18,6 @@ use crate::capture::divergence::{Divergence, Watched};
 use crate::capture::overwritten::{Before, agrees};
 use crate::capture::pipeline::{self, Entries, Plan, Sink, Totals};
 use crate::codec::batch::{Compression, SealedBatch, SelfCheck};
-use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::LogName;
 use crate::format::segment::{CommitKind, CommitRecord, SegmentKind};
@@ -35,36 +34,19 @@ use crate::sqlite::layout::{behind_end, cut_off};
 use crate::sqlite::pin::Pin;
 use crate::sqlite::source::Position;
 use crate::sqlite::witness::OVERWRITTEN;
-use crate::types::{Clock, Digest, PageNo, Seq, Timestamp};
+use crate::types::{Digest, PageNo, Seq, Timestamp};
 
 /// How to capture.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct CaptureOptions {
     /// How hard to compress.
     pub compression: Compression,
     /// How much of what was encoded is decoded again before it is published.
     pub self_check: SelfCheck,
-    /// Worker threads.
-    pub threads: usize,
     /// How to read a full image.
     pub method: Method,
     /// Publish a commit even if nothing differs: it marks that commits before it may be missing.
     pub mark: bool,
-    /// What time it is.
-    pub clock: Clock,
-}
-
-impl Default for CaptureOptions {
-    fn default() -> Self {
-        Self {
-            compression: Compression::default(),
-            self_check: SelfCheck::default(),
-            threads: default_threads(),
-            method: Method::default(),
-            mark: false,
-            clock: Clock::default(),
-        }
-    }
 }
 
 /// What a capture came to.
@@ -129,7 +111,7 @@ fn base(
     head: Option<&Head>,
     run: &Run<'_>,
 ) -> Result<Captured> {
-    let time = run.options.clock.now();
+    let time = writer.history().repository().now();
     let mut work = Work::new(writer, true)?;
     let (page_size, pages) = (pin.page_size(), pin.pages());
     let before = Before::of_all(&pin)?;
@@ -171,7 +153,7 @@ fn delta(writer: &mut Writer, mut pin: Pin<'_>, head: &Head, run: &Run<'_>) -> R
     if matches!(changes, Changes::Nothing) {
         return run.unchanged(writer, head.seq, 0);
     }
-    let time = options.clock.now();
+    let time = writer.history().repository().now();
     let (pages, kind) = (pin.pages(), kind_of(&changes));
     let mut work = Work::new(writer, kind == CommitKind::Scan)?;
     let before = match kind {
@@ -378,7 +360,7 @@ impl Work {
             seal: &seal,
             compression: options.compression,
             self_check: options.self_check,
-            threads: options.threads,
+            threads: writer.history().repository().threads(),
             page_size,
             old: head.as_ref().map(|(old, _)| *old),
         };

@@ -160,7 +160,9 @@ impl Group {
         }
         kept.sort_unstable_by_key(|(v, _)| (v.page, v.commit));
         let mut segment = SegmentWriter::new(writer.history())?;
-        self.encode(&mut segment, &kept, options)?;
+        let threads = writer.history().repository().threads();
+        let encoders = Wave::new(options.compression, options.self_check, threads);
+        self.encode(&mut segment, &kept, &encoders)?;
         let outline = Outline {
             kind: SegmentKind::Delta,
             page_size: self.page_size,
@@ -175,12 +177,11 @@ impl Group {
         &self,
         segment: &mut SegmentWriter,
         kept: &[(Version, Digest)],
-        options: &CaptureOptions,
+        encoders: &Wave,
     ) -> Result<()> {
         let per_batch = (BATCH_LEN / self.page_size.bytes()).max(1);
         let seal = segment.seal().clone();
         let batches: Vec<&[(Version, Digest)]> = kept.chunks(per_batch).collect();
-        let encoders = Wave::new(options.compression, options.self_check, options.threads);
         let fill = |batch: &[(Version, Digest)], plain: &mut Vec<u8>| -> Result<()> {
             for (version, _) in batch {
                 plain.extend_from_slice(&self.spool.page(version.at)?);

@@ -25,7 +25,6 @@ pub(crate) fn backup(context: &Context, args: BackupArgs) -> Result<()> {
         label: args.label,
         compression: args::compression(args.compression),
         self_check: if args.self_check { SelfCheck::Every } else { SelfCheck::Sampled },
-        threads: context.threads(),
         method: match args.reader {
             args::Reader::Auto => Method::Auto,
             args::Reader::Raw => Method::Raw,

@@ -10,7 +10,6 @@ use serde_json::json;
 use super::args::Global;
 use super::ended::Ended;
 use super::output::{Output, quote};
-use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::finding::few;
 use crate::ops::labels::passed_over;
@@ -19,7 +18,6 @@ use crate::ops::select::choose;
 use crate::ops::soundness::{Look, Soundness, judge_now};
 use crate::policy::selector::{Selector, split_target};
 use crate::progress::Silent;
-use crate::repo::Repository;
 use crate::repo::chain::{Chain, Commit, Problem};
 use crate::repo::history::History;
 use crate::repo::hold::Hold;
@@ -27,6 +25,7 @@ use crate::repo::keys::Secret;
 use crate::repo::labels::Snapshot;
 use crate::repo::place::check_place;
 use crate::repo::recover::examine;
+use crate::repo::{Repository, RepositoryOptions};
 use crate::store;
 use crate::types::Timestamp;
 
@@ -47,8 +46,13 @@ impl Context {
         Self { global, out, asked: AtomicBool::new(false) }
     }
 
-    pub(crate) fn threads(&self) -> usize {
-        self.global.threads.map_or_else(default_threads, usize::from)
+    /// How every repository of this command is opened.
+    pub(crate) fn options(&self) -> Result<RepositoryOptions> {
+        let options = RepositoryOptions::new(self.state_dir()?);
+        Ok(match self.global.threads {
+            Some(threads) => options.threads(usize::from(threads)),
+            None => options,
+        })
     }
 
     /// The repository's location.
@@ -204,10 +208,10 @@ impl Context {
             // Before a passphrase is asked for.
             return Err(e);
         }
-        let state_dir = self.state_dir()?;
+        let options = self.options()?;
         let told = |e: Error| match e.object() {
             // What this machine remembers is elsewhere.
-            Some(object) if Path::new(object).starts_with(&state_dir) => e,
+            Some(object) if Path::new(object).starts_with(&options.state_dir) => e,
             _ => within(location, e),
         };
         self.asked.store(false, Ordering::Relaxed);
@@ -215,7 +219,7 @@ impl Context {
         loop {
             let secret = secret()?;
             left -= 1;
-            match Repository::open(store.clone(), &secret, state_dir.clone()) {
+            match Repository::open(store.clone(), &secret, &options) {
                 Err(e) if e.kind() == ErrorKind::WrongKey && left > 0 && self.was_asked() => {}
                 opened => return Ok((opened.map_err(told)?, secret)),
             }

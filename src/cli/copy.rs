@@ -36,13 +36,12 @@ pub(crate) fn copy(context: &Context, args: &CopyArgs) -> Result<()> {
         Some(name) => vec![from.history(name)?],
         None => context.all_histories(&from)?,
     };
-    let options = CopyOptions { threads: context.threads(), ..CopyOptions::default() };
     let mut failed: Option<Error> = None;
     for history in histories {
         let began = Instant::now();
         let copied = {
             let progress = Progress::new(&context.out);
-            history.copy_to(&to, &options, &progress)
+            history.copy_to(&to, &CopyOptions::default(), &progress)
         };
         let report = match copied {
             Ok(report) => report,

@@ -26,7 +26,7 @@ use crate::types::SlotId;
 
 pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<()> {
     let location = context.location()?;
-    let state_dir = context.state_dir()?;
+    let options = context.options()?;
     match store::open_store(location) {
         Ok(store) => check_free(&*store)?,
         Err(e) if e.kind() == ErrorKind::NoRepository => {}
@@ -45,7 +45,7 @@ pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<()> {
     }
     let mut secrets = vec![(&secret, "first key")];
     secrets.extend(recovery.iter().map(|secret| (secret, RECOVERY_LABEL)));
-    let repository = Repository::init(store, &secrets, KdfParams::default(), state_dir)
+    let repository = Repository::init(store, &secrets, KdfParams::default(), &options)
         .map_err(|e| made.left(if recovery.is_some() { in_vain(e) } else { e }))?;
     if let Some(replaced) = check_place(&repository) {
         // Said once: whoever creates one here means it, or sees now that a disk is not mounted.
@@ -311,7 +311,7 @@ fn rewrite(context: &Context, repository: &Repository) -> Result<()> {
     for history in context.all_histories(repository)? {
         let report = {
             let progress = Progress::new(&context.out);
-            history.rewrite(context.threads(), &progress)?
+            history.rewrite(&progress)?
         };
         context.out.json_summary(json!({
             "history": history.name(),

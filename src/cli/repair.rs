@@ -36,7 +36,6 @@ pub(crate) fn repair(context: &Context, args: &RepairArgs) -> Result<Ended> {
         apply: args.apply,
         data: !args.quick,
         adopt: args.adopt,
-        threads: context.threads(),
         ..RepairOptions::default()
     };
     for history in histories {

@@ -44,7 +44,7 @@ pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
     context.check_no_key(&args.target)?;
     if !args.dry_run {
         let force = args.force || is_empty;
-        let options = RestoreOptions { force, check, threads: context.threads() };
+        let options = RestoreOptions { force, check };
         let progress = Progress::new(&context.out);
         selected.point().restore(&args.target, &options, &progress)?;
     }

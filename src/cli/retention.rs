@@ -31,7 +31,6 @@ pub(crate) fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
     options.dry_run = args.dry_run;
     options.grace = args.grace;
     options.in_doubt = args.in_doubt;
-    options.threads = context.threads();
     let repository = context.repository()?;
     for history in context.histories(&repository, args.name.as_deref())? {
         let pruned = {

@@ -32,7 +32,6 @@ pub(crate) fn rewind(context: &Context, args: &RewindArgs) -> Result<()> {
     let commit = context.choose(&history, &chain, &selector)?;
     let options = RewindOptions {
         check: check_of(args.check),
-        threads: context.threads(),
         label: args.label.clone(),
         takeover: args.takeover,
     };

@@ -71,7 +71,7 @@ impl Context {
             true => Secret::parse_recovery(&text)?,
             false => Secret::parse_key_file(&text, &path.display().to_string())?,
         };
-        Repository::open(open_store(location)?, &secret, self.state_dir()?).map(Some)
+        Repository::open(open_store(location)?, &secret, &self.options()?).map(Some)
     }
 
     /// The key to open a repository with.

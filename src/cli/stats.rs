@@ -15,7 +15,6 @@ use crate::ops::stats::{
 };
 use crate::policy::retention::Policy;
 use crate::repo::history::History;
-use crate::types::Clock;
 
 /// How wide a bar is at most.
 const BAR: u64 = 20;
@@ -32,8 +31,6 @@ pub(crate) fn stats(context: &Context, args: &StatsArgs) -> Result<()> {
         zone,
         policy: wanted.then_some(policy),
         tables: (!args.no_tables).then(scratch),
-        threads: context.threads(),
-        clock: Clock::default(),
     };
     let repository = context.repository()?;
     let histories = context.histories(&repository, args.name.as_deref())?;

@@ -33,7 +33,6 @@ pub(crate) fn verify(context: &Context, args: VerifyArgs) -> Result<Ended> {
         sample_ppm: args.sample,
         max_time: args.max_time,
         assertions: args.assertions,
-        threads: context.threads(),
         scratch: args.scratch.unwrap_or_else(std::env::temp_dir),
         store: !args.no_store,
     };

@@ -60,7 +60,6 @@ pub(crate) fn watch(context: &Context, args: WatchArgs) -> Result<()> {
     let capture = CaptureOptions {
         compression: args::compression(args.compression),
         self_check: if args.self_check { SelfCheck::Every } else { SelfCheck::Sampled },
-        threads: context.threads(),
         ..CaptureOptions::default()
     };
     let options = WatchOptions {

@@ -9,7 +9,6 @@ use rusqlite::Connection;
 
 use crate::capture::commit::{CaptureOptions, Captured, capture};
 use crate::codec::batch::{Compression, SelfCheck};
-use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::CommitRecord;
 use crate::format::snapshot::SnapshotKind;
@@ -27,7 +26,7 @@ use crate::sqlite::elsewhere::check_one_name;
 use crate::sqlite::image::Method;
 use crate::sqlite::pin::Pin;
 use crate::sqlite::source::Source;
-use crate::types::{Clock, Seq, Timestamp};
+use crate::types::{Seq, Timestamp};
 
 /// How to back up.
 #[derive(Clone, Debug, Setters)]
@@ -44,8 +43,6 @@ pub struct BackupOptions {
     pub compression: Compression,
     /// How much of what was encoded is decoded again before it is published.
     pub self_check: SelfCheck,
-    /// Worker threads; one for each core by default.
-    pub threads: usize,
     /// How to read a full image.
     pub method: Method,
     /// Go on with the history although its database lay elsewhere before.
@@ -57,8 +54,6 @@ pub struct BackupOptions {
     pub start_empty: bool,
     /// How long to wait for a follower of this machine, which does the work then.
     pub patience: Duration,
-    /// What time it is.
-    pub clock: Clock,
 }
 
 impl Default for BackupOptions {
@@ -68,13 +63,11 @@ impl Default for BackupOptions {
             label: None,
             compression: Compression::default(),
             self_check: SelfCheck::default(),
-            threads: default_threads(),
             method: Method::default(),
             adopt: false,
             takeover: false,
             start_empty: false,
             patience: Duration::from_secs(60),
-            clock: Clock::default(),
         }
     }
 }
@@ -200,7 +193,7 @@ fn run<'c>(
     let label = options.label.as_deref().map(sound_label).transpose()?;
     let source = &*database.place;
     if !options.takeover {
-        check_rival(history, options.clock.now())?;
+        check_rival(history)?;
     }
     let mut writer = Writer::open(history, "backup")?;
     if let Some(text) = writer.forgets() {
@@ -211,9 +204,7 @@ fn run<'c>(
     let capture_options = CaptureOptions {
         compression: options.compression,
         self_check: options.self_check,
-        threads: options.threads,
         method: options.method,
-        clock: options.clock.clone(),
         ..CaptureOptions::default()
     };
     let Captured { seq, commit, read } =
@@ -230,7 +221,7 @@ fn run<'c>(
         ));
     }
     if writer.upkeep_is_due() {
-        tidy(&mut writer, options, monitor);
+        tidy(&mut writer, monitor);
     }
     let snapshot = match label {
         Some(label) => Some(match writer.head().filter(|head| head.seq == seq) {
@@ -250,11 +241,9 @@ fn run<'c>(
 }
 
 /// Merges small segments now and then. The commit is stored whatever becomes of that.
-fn tidy(writer: &mut Writer, options: &BackupOptions, monitor: &dyn Monitor) {
+fn tidy(writer: &mut Writer, monitor: &dyn Monitor) {
     let history = writer.history().clone();
-    let done = writer.begin_upkeep(true).and_then(|claim| {
-        upkeep::run(&history, claim, options.clock.now(), options.threads, monitor)
-    });
+    let done = writer.begin_upkeep(true).and_then(|claim| upkeep::run(&history, claim, monitor));
     match done {
         Ok(_) => {}
         Err(e) if e.kind() == ErrorKind::Interrupted => {}

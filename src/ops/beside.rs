@@ -11,7 +11,7 @@ use crate::repo::history::History;
 use crate::repo::rival::rival;
 use crate::repo::state;
 use crate::sqlite::source::Source;
-use crate::types::{Seq, Timestamp};
+use crate::types::Seq;
 
 /// How often to look whether a follower caught up.
 const LOOK: Duration = Duration::from_millis(20);
@@ -21,8 +21,8 @@ const LOOK: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// [`ErrorKind::Busy`], naming it, when one does; store errors.
-pub(crate) fn check_rival(history: &History, now: Timestamp) -> Result<()> {
-    let Some(rival) = rival(history, now)? else { return Ok(()) };
+pub(crate) fn check_rival(history: &History) -> Result<()> {
+    let Some(rival) = rival(history, history.repository().now())? else { return Ok(()) };
     Err(Error::new(
         ErrorKind::Busy,
         format!(

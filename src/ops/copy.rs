@@ -16,7 +16,6 @@ use std::collections::BTreeSet;
 use derive_setters::Setters;
 
 use crate::codec::batch::Compression;
-use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::hold::HoldRecord;
 use crate::format::record::Record;
@@ -32,33 +31,19 @@ use crate::repo::merge::{Keep, Options};
 use crate::repo::standing::Standing;
 use crate::repo::upkeep;
 use crate::repo::writer::Writer;
-use crate::types::{Clock, Seq};
+use crate::types::Seq;
 
 /// How often a chain is read again that others went on from before it was known which of its
 /// commits stay.
 const REREADINGS: usize = 5;
 
 /// How to copy.
-#[derive(Clone, Debug, Setters)]
+#[derive(Clone, Debug, Default, Setters)]
 #[setters(strip_option)]
 #[non_exhaustive]
 pub struct CopyOptions {
     /// How hard to compress.
     pub compression: Compression,
-    /// Worker threads.
-    pub threads: usize,
-    /// What time it is.
-    pub clock: Clock,
-}
-
-impl Default for CopyOptions {
-    fn default() -> Self {
-        Self {
-            compression: Compression::default(),
-            threads: default_threads(),
-            clock: Clock::default(),
-        }
-    }
 }
 
 /// What a copy came to.
@@ -132,7 +117,7 @@ impl History {
             report.commits += commits;
             if writer.upkeep_is_due() {
                 let claim = writer.begin_upkeep(true)?;
-                upkeep::run(&mine, claim, options.clock.now(), options.threads, monitor)?;
+                upkeep::run(&mine, claim, monitor)?;
             }
         }
         report.newest = writer.head().map(|head| head.seq);
@@ -156,12 +141,7 @@ impl History {
 }
 
 fn merge_options(options: &CopyOptions) -> Options {
-    Options {
-        keep: Keep::Points,
-        compression: options.compression,
-        threads: options.threads,
-        repack: true,
-    }
+    Options { keep: Keep::Points, compression: options.compression, repack: true }
 }
 
 fn count(chain: &Chain, stretch: Stretch) -> u64 {

@@ -82,7 +82,7 @@ fn change(store: &MemoryStore, name: &str, how: impl FnOnce(&mut Vec<u8>)) {
 fn low_term(bench: &Bench, originals: bool) -> Remains {
     let chain = bench.history.chain().unwrap();
     let late = Claim { term: Term(1), token: WriterToken([9; 16]) };
-    merge(&bench.history, &chain, 6..8, &late, &Options::new(Keep::All, 1), &Silent).unwrap();
+    merge(&bench.history, &chain, 6..8, &late, &Options::new(Keep::All), &Silent).unwrap();
     if !originals {
         for segment in &chain.segments()[6..8] {
             bench.store.delete(segment.name()).unwrap();
@@ -203,9 +203,8 @@ fn missing_part(dir: &Path) {
     let store = MemoryStore::new();
     let kdf = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
     let shared: Arc<dyn Store> = Arc::new(store.clone());
-    let to = Repository::init(shared, &[(&bench.secret, "")], kdf, bench.dir.path().join("copy"))
-        .unwrap();
-    let options = CopyOptions { threads: 1, ..CopyOptions::default() };
+    let to = Repository::init(shared, &[(&bench.secret, "")], kdf, &bench.machine("copy")).unwrap();
+    let options = CopyOptions::default();
     bench.history.copy_to(&to, &options, &Silent).unwrap();
     let parts = store.list(&bench.history.names().data()).unwrap();
     assert!(!parts.is_empty(), "the copy has no parts");

@@ -56,10 +56,10 @@ impl Repository {
         check_one_name(&Source::open(path)?.pin()?, path, &*listener)?;
         let history = database.history_or_new(self, options.adopt)?;
         if !options.takeover {
-            check_rival(&history, options.follow.capture.clock.now())?;
+            check_rival(&history)?;
         }
         let newest = before_writing(&history, Some(&database.place), &*listener)?;
-        if let Some(text) = dated_back(options.follow.capture.clock.now(), newest) {
+        if let Some(text) = dated_back(self.now(), newest) {
             listener.warn(&text);
         }
         let writer = Writer::open(&history, WATCH)?;

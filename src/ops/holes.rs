@@ -47,15 +47,16 @@ fn step(bench: &mut Bench) -> Seq {
 
 /// Another machine, which has seen nothing of it.
 fn elsewhere(bench: &mut Bench) {
-    let fresh = tempfile::tempdir_in(bench.dir.path()).unwrap();
     let store: std::sync::Arc<dyn Store> = std::sync::Arc::new(bench.store.clone());
+    let fresh = tempfile::tempdir_in(bench.dir.path()).unwrap().keep();
+    let machine = bench.machine(fresh.to_str().unwrap());
     bench.history =
-        Repository::open(store, &bench.secret, fresh.keep()).unwrap().history("app").unwrap();
+        Repository::open(store, &bench.secret, &machine).unwrap().history("app").unwrap();
 }
 
 /// Restores whatever can be, and compares it; answers what that is. Whatever can't is damage.
 fn restorable(bench: &Bench, chain: &Chain) -> BTreeSet<Seq> {
-    let options = RestoreOptions { check: Check::None, threads: 1, force: false };
+    let options = RestoreOptions { check: Check::None, force: false };
     let mut found = BTreeSet::new();
     for commit in chain.commits() {
         let target = bench.dir.path().join("restored");
@@ -226,7 +227,7 @@ fn a_merge_of_a_lower_term_than_what_it_follows_is_read_whole() {
         let chain = bench.history.chain().unwrap();
         assert!(chain.segments()[5].manifest.term > Term(1));
         let late = Claim { term: Term(1), token: WriterToken([9; 16]) };
-        let options = Options::new(Keep::All, 1);
+        let options = Options::new(Keep::All);
         merge(&bench.history, &chain, 6..8, &late, &options, &Silent).unwrap();
         if gone {
             for segment in &chain.segments()[6..8] {
@@ -246,7 +247,7 @@ fn a_merge_that_leads_nowhere_farther_down_gives_way() {
     let mut bench = bench(9, 9);
     let chain = bench.history.chain().unwrap();
     let claim = Claim::take(&bench.history, PRUNE).unwrap();
-    let options = Options::new(Keep::All, 1);
+    let options = Options::new(Keep::All);
     // Two steps away: a merge that follows a merge that follows what is missing.
     merge(&bench.history, &chain, 2..4, &claim, &options, &Silent).unwrap();
     let once = bench.history.chain().unwrap();
@@ -312,8 +313,6 @@ fn a_result_that_cannot_be_kept_hides_no_damage() {
 
 #[test]
 fn a_batch_that_several_index_blocks_list_is_counted_once() {
-    use crate::ops::verify::VerifyOptions;
-
     // Merged with many small pages: index blocks of 4096 versions end within a batch.
     let mut bench = Bench::with_page_size(11, 512);
     for n in 0..3 {
@@ -324,10 +323,12 @@ fn a_batch_that_several_index_blocks_list_is_counted_once() {
     }
     let chain = bench.history.chain().unwrap();
     let claim = Claim::take(&bench.history, PRUNE).unwrap();
-    let options = Options { repack: true, ..Options::new(Keep::All, 1) };
+    let options = Options { repack: true, ..Options::new(Keep::All) };
     merge(&bench.history, &chain, 0..2, &claim, &options, &Silent).unwrap();
-    let options = VerifyOptions { threads: 2, ..all_data(bench.dir.path()) };
-    let report = bench.history.verify(None, &options, &Silent).unwrap();
+    let (store, two) = (bench.store.clone(), bench.machine("two threads").threads(2));
+    let opened = Repository::open(std::sync::Arc::new(store), &bench.secret, &two).unwrap();
+    let options = all_data(bench.dir.path());
+    let report = opened.history("app").unwrap().verify(None, &options, &Silent).unwrap();
     assert_eq!(report.batches_opened, report.batches);
     let chain = bench.history.chain().unwrap();
     let listed: u64 = chain
@@ -345,8 +346,8 @@ fn a_batch_that_several_index_blocks_list_is_counted_once() {
 fn what_was_displaced_does_not_come_back_when_the_newest_segment_is_damaged() {
     let mut bench = bench(11, 4);
     let machine = |bench: &Bench, store: &MemoryStore, name: &str| {
-        let (state, store) = (bench.dir.path().join(name), std::sync::Arc::new(store.clone()));
-        let repository = Repository::open(store, &bench.secret, state).unwrap();
+        let store = std::sync::Arc::new(store.clone());
+        let repository = Repository::open(store, &bench.secret, &bench.machine(name)).unwrap();
         repository.history("app").unwrap()
     };
     // The one claims its term, and the other one publishes before it does.
@@ -385,7 +386,7 @@ fn what_is_merged_is_read_where_the_newest_segment_and_the_originals_are_gone() 
     let mut bench = bench(12, 6);
     let claim = Claim::take(&bench.history, PRUNE).unwrap();
     let chain = bench.history.chain().unwrap();
-    merge(&bench.history, &chain, 0..5, &claim, &Options::new(Keep::All, 1), &Silent).unwrap();
+    merge(&bench.history, &chain, 0..5, &claim, &Options::new(Keep::All), &Silent).unwrap();
     for segment in &chain.segments()[2..5] {
         bench.store.delete(segment.name()).unwrap();
     }
@@ -411,7 +412,7 @@ fn the_widest_merge_before_a_gap_counts() {
     assert_eq!(step(&mut bench), Seq(7));
     for range in [1..5, 0..2] {
         let chain = bench.history.chain().unwrap();
-        merge(&bench.history, &chain, range, &claim, &Options::new(Keep::All, 1), &Silent).unwrap();
+        merge(&bench.history, &chain, range, &claim, &Options::new(Keep::All), &Silent).unwrap();
     }
     let chain = bench.history.chain().unwrap();
     assert_eq!(chain.segments().len(), 2);
@@ -419,8 +420,7 @@ fn the_widest_merge_before_a_gap_counts() {
 }
 
 fn mend(bench: &Bench) {
-    let options =
-        RepairOptions { apply: true, data: true, adopt: false, threads: 1, clock: bench.clock() };
+    let options = RepairOptions { apply: true, data: true, adopt: false };
     let report = bench.history.repair(None, &options, &Silent).unwrap();
     assert!(!report.is_sound());
     let again = RepairOptions { apply: false, ..options };

@@ -27,6 +27,8 @@ pub mod stats;
 pub mod verify;
 
 #[cfg(test)]
+mod clocked;
+#[cfg(test)]
 mod damaged;
 #[cfg(test)]
 mod holes;

@@ -20,7 +20,7 @@ use crate::progress::Silent;
 use crate::repo::keys::Secret;
 use crate::repo::rotate::RotateOptions;
 use crate::repo::term::Claim;
-use crate::repo::{Repository, upkeep};
+use crate::repo::{Repository, RepositoryOptions, upkeep};
 use crate::store::LocalStore;
 use crate::store::testing::power::{Fate, Files, Journal, files, lay_out};
 use crate::types::{Seq, Timestamp};
@@ -57,9 +57,10 @@ impl Site {
             std::fs::create_dir(bench.dir.path().join(place)).unwrap();
             let kdf = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
             let store = LocalStore::on(Arc::new(journal.clone()), bench.dir.path().join(place));
-            let state = bench.dir.path().join("machine");
+            let machine = bench.machine("machine");
             let repository =
-                Repository::init(Arc::new(store.unwrap()), &[(&secret, "")], kdf, state).unwrap();
+                Repository::init(Arc::new(store.unwrap()), &[(&secret, "")], kdf, &machine)
+                    .unwrap();
             if place == "original" {
                 bench.history = repository.create_history("app", "app.db").unwrap();
             }
@@ -79,8 +80,8 @@ impl Site {
     fn open(&self, place: &str) -> Repository {
         let store =
             LocalStore::on(Arc::new(self.journal.clone()), self.bench.dir.path().join(place));
-        let state = self.bench.dir.path().join("machine");
-        Repository::open(Arc::new(store.unwrap()), &self.secret, state).unwrap()
+        let machine = self.bench.machine("machine");
+        Repository::open(Arc::new(store.unwrap()), &self.secret, &machine).unwrap()
     }
 
     fn commit(&mut self) -> Seq {
@@ -111,7 +112,7 @@ impl Site {
 
     fn try_copy(&mut self) -> Result<()> {
         let to = self.open("copy");
-        let options = CopyOptions { threads: 1, ..CopyOptions::default() };
+        let options = CopyOptions::default();
         self.bench.history.copy_to(&to, &options, &Silent)?;
         let chain = to.history("app")?.chain()?;
         self.points[1] = chain.commits().map(|c| c.seq).collect();
@@ -145,8 +146,7 @@ fn now(bench: &Bench) {
 }
 
 fn mend(bench: &Bench, apply: bool) -> Result<RepairReport> {
-    let options =
-        RepairOptions { apply, data: true, adopt: false, threads: 1, clock: bench.clock() };
+    let options = RepairOptions { apply, data: true, adopt: false };
     bench.history.repair(None, &options, &Silent)
 }
 
@@ -172,11 +172,11 @@ fn everything(seed: u64) -> Site {
         site.commit();
     }
     let claim = Claim::take(&site.bench.history, "backup").unwrap();
-    let now = Timestamp::now();
-    upkeep::run(&site.bench.history, claim, now, 1, &Silent).unwrap();
+    now(&site.bench);
+    upkeep::run(&site.bench.history, claim, &Silent).unwrap();
     site.promise();
     site.copy();
-    site.bench.history.rewrite(1, &Silent).unwrap();
+    site.bench.history.rewrite(&Silent).unwrap();
     site.promise();
     site.bench.history.remove_hold(&hold).unwrap();
     site.prune(5);
@@ -229,7 +229,12 @@ fn aftermath(site: &Site, k: usize, random: &mut Random) -> tempfile::TempDir {
 
 fn reopen(place: &tempfile::TempDir, name: &str, secret: &Secret) -> Repository {
     let store = Arc::new(LocalStore::open(place.path().join(name)).unwrap());
-    Repository::open(store, secret, place.path().join("machine")).unwrap()
+    Repository::open(
+        store,
+        secret,
+        &RepositoryOptions::new(place.path().join("machine")).threads(1),
+    )
+    .unwrap()
 }
 
 /// What was promised restores, nothing else is shown, and what comes next does as if nothing had

@@ -27,7 +27,6 @@ use std::time::Duration;
 use derive_setters::Setters;
 
 use crate::codec::batch::Compression;
-use crate::codec::pool::default_threads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::proof::Level;
 use crate::format::snapshot::SnapshotKind;
@@ -46,7 +45,7 @@ use crate::repo::merge::{Keep, Options, merge, needed, newest_bytes, pieces};
 use crate::repo::standing::Standing;
 use crate::repo::term::{Claim, PRUNE};
 use crate::repo::{collect, upkeep};
-use crate::types::{Clock, Seq, Timestamp};
+use crate::types::{Seq, Timestamp};
 
 /// How long what a merge replaced stays, for readers that are at it.
 pub const GRACE: Duration = upkeep::GRACE;
@@ -74,10 +73,6 @@ pub struct PruneOptions {
     pub deleted: Duration,
     /// How hard to compress what is packed anew.
     pub compression: Compression,
-    /// Worker threads.
-    pub threads: usize,
-    /// What time it is.
-    pub clock: Clock,
 }
 
 impl PruneOptions {
@@ -91,8 +86,6 @@ impl PruneOptions {
             grace: GRACE,
             deleted: DELETED,
             compression: Compression::default(),
-            threads: default_threads(),
-            clock: Clock::default(),
         }
     }
 }
@@ -161,7 +154,7 @@ impl History {
         }
         let mut report = PruneReport::default();
         // A policy that makes no sense is refused before anything is written.
-        options.zone.plan(&options.policy, &[], &BTreeMap::new(), options.clock.now())?;
+        options.zone.plan(&options.policy, &[], &BTreeMap::new(), self.repository().now())?;
         // Nothing is written to one that went backwards.
         self.chain()?;
         let claim = Claim::take(self, PRUNE)?;
@@ -170,7 +163,7 @@ impl History {
         if chain.segments().is_empty() {
             return Ok(report);
         }
-        claim.check_clock(self, options.clock.now())?;
+        claim.check_clock(self)?;
         report.before = usage(self, &chain)?;
         sound(self, options, monitor)?;
         let (plan, expired) = expire(self, claim, options)?;
@@ -214,8 +207,7 @@ fn sound(history: &History, options: &PruneOptions, monitor: &dyn Monitor) -> Re
     {
         return Err(refusal);
     }
-    let options =
-        VerifyOptions { threads: 1, ..VerifyOptions::new(Level::Chain, std::env::temp_dir()) };
+    let options = VerifyOptions::new(Level::Chain, std::env::temp_dir());
     let report = history.verify(None, &options, monitor)?;
     for remark in few(report.remarks.iter().map(|f| format!("{}: {}", f.object, f.message))) {
         monitor.warn(&remark);
@@ -282,7 +274,7 @@ pub(crate) fn points(chain: &Chain) -> Vec<Point> {
 }
 
 fn decide(history: &History, chain: &Chain, options: &PruneOptions) -> Result<Plan> {
-    let now = options.clock.now();
+    let now = history.repository().now();
     let mut pins = pins(history, options.deleted, now)?;
     // Others may go on from the last settled commit, with other content for the numbers behind it.
     let standing = Standing::of(history, chain)?;
@@ -318,9 +310,9 @@ fn expire(history: &History, claim: Claim, options: &PruneOptions) -> Result<(Pl
         if dropped.is_empty() && settled {
             return Ok((plan, for_good));
         }
-        let now = options.clock.now();
+        let now = history.repository().now();
         let announced = Expired::announce(history, (claim.term, now), states(), besides)?;
-        let late = pins(history, options.deleted, options.clock.now())?;
+        let late = pins(history, options.deleted, history.repository().now())?;
         if dropped.iter().any(|seq| late.contains_key(seq)) {
             announced.take_back(history)?;
             continue;
@@ -392,11 +384,11 @@ impl History {
     ///
     /// # Errors
     /// [`ErrorKind::Damaged`] when something can't be read as it was stored; store errors.
-    pub fn rewrite(&self, threads: usize, monitor: &dyn Monitor) -> Result<RewriteReport> {
+    pub fn rewrite(&self, monitor: &dyn Monitor) -> Result<RewriteReport> {
         self.chain()?;
         let claim = Claim::take(self, PRUNE)?;
         let newest_key = self.repository().newest_key()?.id;
-        let options = Options::new(Keep::All, threads);
+        let options = Options::new(Keep::All);
         let mut report = RewriteReport::default();
         let chain = self.chain()?;
         settled(self, &chain, |chain| {
@@ -465,13 +457,13 @@ impl Run<'_> {
             self.compare(&chain)?;
         }
         check_cancelled(self.monitor)?;
-        let now = self.options.clock.now();
-        let garbage = collect::find(self.history, &chain, self.claim, now, self.options.grace)?;
+        let garbage = collect::find(self.history, &chain, self.claim, self.options.grace)?;
         report.waiting_bytes = garbage.waiting;
         let collected = garbage.delete(self.history)?;
         report.deleted_objects = collected.objects;
         report.deleted_bytes = collected.bytes;
-        self.history.repository().store().sweep(now.before(collect::ORPHANS))?;
+        let repository = self.history.repository();
+        repository.store().sweep(repository.now().before(collect::ORPHANS))?;
         report.after = usage(self.history, &chain)?;
         Ok(())
     }
@@ -483,12 +475,8 @@ impl Run<'_> {
         ranges: Vec<std::ops::Range<usize>>,
         report: &mut PruneReport,
     ) -> Result<Chain> {
-        let options = Options {
-            keep: Keep::Points,
-            compression: self.options.compression,
-            threads: self.options.threads,
-            repack: false,
-        };
+        let options =
+            Options { keep: Keep::Points, compression: self.options.compression, repack: false };
         let bytes = |range: &std::ops::Range<usize>| -> u64 {
             let segments = chain.segments().get(range.clone()).unwrap_or_default();
             segments

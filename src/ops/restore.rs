@@ -51,7 +51,7 @@ pub enum Check {
 }
 
 /// How to restore.
-#[derive(Clone, Copy, Debug, Setters)]
+#[derive(Clone, Copy, Debug, Default, Setters)]
 #[setters(strip_option)]
 #[non_exhaustive]
 pub struct RestoreOptions {
@@ -59,14 +59,6 @@ pub struct RestoreOptions {
     pub force: bool,
     /// What SQLite is asked.
     pub check: Check,
-    /// Worker threads.
-    pub threads: usize,
-}
-
-impl Default for RestoreOptions {
-    fn default() -> Self {
-        Self { force: false, check: Check::default(), threads: pool::default_threads() }
-    }
 }
 
 /// How many bytes may be written before the disk is told to begin.
@@ -95,7 +87,7 @@ impl RestorePoint {
         check_space(scratch.path(), commit)?;
         let write = |chain: &Chain| {
             let commit = still(chain, commit)?;
-            write_pages(history, chain, &commit, scratch.file(), options.threads, monitor)
+            write_pages(history, chain, &commit, scratch.file(), monitor)
         };
         match settled(history, chain, write) {
             Err(e) if e.kind() == ErrorKind::Damaged => around(history, e, write, monitor)?,
@@ -167,7 +159,6 @@ pub(crate) fn write_pages(
     chain: &Chain,
     commit: &Commit,
     file: &File,
-    threads: usize,
     monitor: &dyn Monitor,
 ) -> Result<()> {
     check_above_hole(history, chain, commit)?;
@@ -185,7 +176,7 @@ pub(crate) fn write_pages(
         let output = output;
         while let Some(wanted) = map.next_window()? {
             pool::for_each(
-                threads,
+                history.repository().threads(),
                 wanted.into_iter().map(Ok),
                 || BatchReader::new(history),
                 |reader: &mut BatchReader, request| {

@@ -18,7 +18,6 @@ use std::time::Duration;
 use derive_setters::Setters;
 use rusqlite::Connection;
 
-use crate::codec::pool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::backup::BackupOptions;
@@ -39,30 +38,17 @@ use crate::sqlite::source::Source;
 use crate::types::{PageNo, Seq};
 
 /// How to rewind.
-#[derive(Clone, Debug, Setters)]
+#[derive(Clone, Debug, Default, Setters)]
 #[setters(strip_option)]
 #[non_exhaustive]
 pub struct RewindOptions {
     /// What SQLite is asked about the restored image before it is installed.
     pub check: Check,
-    /// Worker threads.
-    pub threads: usize,
     /// The label of the state before; one that names the target if `None`.
     #[setters(into)]
     pub label: Option<String>,
     /// Go on although a follower of another machine, account or container seems to be at work.
     pub takeover: bool,
-}
-
-impl Default for RewindOptions {
-    fn default() -> Self {
-        Self {
-            check: Check::default(),
-            threads: pool::default_threads(),
-            label: None,
-            takeover: false,
-        }
-    }
 }
 
 /// What a rewind came to.
@@ -210,7 +196,7 @@ pub(crate) fn scratch(
     // A prune may replace what is read.
     settled(history, chain, |chain| {
         let commit = still(chain, &commit)?;
-        write_pages(history, chain, &commit, scratch.file(), options.threads, monitor)
+        write_pages(history, chain, &commit, scratch.file(), monitor)
     })?;
     sync(&scratch, monitor)?;
     check(&scratch, &format!("{}@seq:{to}", history.name()), options.check, monitor)?;

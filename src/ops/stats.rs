@@ -35,7 +35,6 @@ use changes::Changes;
 use chrono::{Datelike, Days, NaiveDate};
 use derive_setters::Setters;
 
-use crate::codec::pool::default_threads;
 use crate::count::{number, part};
 use crate::error::{ErrorKind, Result};
 use crate::format::segment::{PART_HEADER_LEN, SegmentKind};
@@ -44,7 +43,7 @@ use crate::progress::{Monitor, Phase};
 use crate::repo::chain::{Chain, Segment, settled};
 use crate::repo::history::History;
 use crate::repo::merge::{Use, each_version};
-use crate::types::{Clock, Seq, Timestamp};
+use crate::types::{Seq, Timestamp};
 
 pub use cost::{PolicyCost, RuleCost};
 pub use tables::{TableChanges, Tables};
@@ -69,22 +68,11 @@ pub struct StatsOptions {
     /// `None` leaves tables out.
     #[setters(into)]
     pub tables: Option<PathBuf>,
-    /// Worker threads.
-    pub threads: usize,
-    /// What time it is.
-    pub clock: Clock,
 }
 
 impl Default for StatsOptions {
     fn default() -> Self {
-        Self {
-            by: None,
-            zone: Zone::Local,
-            policy: None,
-            tables: None,
-            threads: default_threads(),
-            clock: Clock::default(),
-        }
+        Self { by: None, zone: Zone::Local, policy: None, tables: None }
     }
 }
 
@@ -305,7 +293,7 @@ fn stats_of(
     options: &StatsOptions,
     monitor: &dyn Monitor,
 ) -> Result<Stats> {
-    let now = options.clock.now();
+    let now = history.repository().now();
     let costs = match &options.policy {
         Some(policy) => Some(cost::Rules::new(history, chain, policy, &options.zone, now)?),
         None => None,
@@ -339,8 +327,7 @@ fn stats_of(
         span: span.map_or(0, |(first, last)| last.0.saturating_sub(first.0)),
     };
     if let Some(dir) = &options.tables {
-        let found =
-            tables::find(history, chain, &latest, &walk.changes, (dir, options.threads), monitor);
+        let found = tables::find(history, chain, &latest, &walk.changes, dir, monitor);
         stats.tables = Some(found.map_err(|e| match e.kind() {
             ErrorKind::NoSpace => {
                 e.with_hint("another folder will do with --scratch; --no-tables needs none")

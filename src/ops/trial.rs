@@ -1,6 +1,7 @@
 //! For tests: a database, its history, and what each commit has to restore to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -19,10 +20,10 @@ use crate::ops::restore::{Check, RestoreOptions};
 use crate::ops::verify::VerifyOptions;
 use crate::policy::retention::{Policy, Zone};
 use crate::progress::Silent;
-use crate::repo::Repository;
 use crate::repo::history::History;
 use crate::repo::keys::Secret;
 use crate::repo::writer::Writer;
+use crate::repo::{Repository, RepositoryOptions};
 use crate::sqlite::source::Source;
 use crate::store::{Fault, MemoryStore, Store};
 use crate::types::{Clock, Seq, Timestamp};
@@ -33,6 +34,15 @@ pub(super) const FAULTS: [Fault; 4] = [Fault::Error, Fault::LostResponse, Fault:
 pub(super) const HOUR: i64 = 3_600_000_000;
 /// 2026-03-01T00:00:00Z.
 const BEGIN: i64 = 1_772_323_200_000_000;
+
+fn clock_of(time: &Arc<AtomicI64>) -> Clock {
+    let time = time.clone();
+    Clock::new(move || Timestamp(time.load(Ordering::Relaxed)))
+}
+
+fn opening(time: &Arc<AtomicI64>, state_dir: PathBuf) -> RepositoryOptions {
+    RepositoryOptions::new(state_dir).clock(clock_of(time)).threads(1)
+}
 
 /// A database, its history, and what each commit has to restore to.
 pub(super) struct Bench {
@@ -55,14 +65,17 @@ impl Bench {
     pub(super) fn with_page_size(seed: u64, page_size: u32) -> Self {
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let time = Arc::new(AtomicI64::new(BEGIN));
-        let clock = time.clone();
-        let clock = Clock::new(move || Timestamp(clock.load(Ordering::Relaxed)));
-        let store = MemoryStore::with_clock(clock);
+        let store = MemoryStore::with_clock(clock_of(&time));
         let secret = Secret::new_recovery().unwrap();
         let kdf = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
         let shared = Arc::new(store.clone());
-        let repository =
-            Repository::init(shared, &[(&secret, "")], kdf, dir.path().join("state")).unwrap();
+        let repository = Repository::init(
+            shared,
+            &[(&secret, "")],
+            kdf,
+            &opening(&time, dir.path().join("state")),
+        )
+        .unwrap();
         let history = repository.create_history("app", "app.db").unwrap();
         let app = Connection::open(dir.path().join("app.db")).unwrap();
         let mut random = Random::new(seed);
@@ -77,8 +90,12 @@ impl Bench {
     }
 
     pub(super) fn clock(&self) -> Clock {
-        let time = self.time.clone();
-        Clock::new(move || Timestamp(time.load(Ordering::Relaxed)))
+        clock_of(&self.time)
+    }
+
+    /// How the repository is opened on a machine of its own, whose state folder has this name.
+    pub(super) fn machine(&self, name: &str) -> RepositoryOptions {
+        opening(&self.time, self.dir.path().join(name))
     }
 
     pub(super) fn pass(&self, micros: i64) {
@@ -113,25 +130,20 @@ impl Bench {
         let path = self.dir.path().join("app.db");
         let mut source = Source::open(&path)?;
         let mut writer = Writer::open(&self.history, "backup")?;
-        let options = CaptureOptions {
-            clock: self.clock(),
-            threads: 1,
-            self_check: SelfCheck::Every,
-            ..CaptureOptions::default()
-        };
+        let options = CaptureOptions { self_check: SelfCheck::Every, ..CaptureOptions::default() };
         let captured = capture(&mut writer, source.pin()?, "app.db", &options, &Silent)?;
         self.expected.insert(captured.seq, std::fs::read(path).unwrap());
         Ok(captured.seq)
     }
 
     pub(super) fn through(&self, store: Arc<dyn Store>) -> Result<History> {
-        Repository::open(store, &self.secret, self.dir.path().join("elsewhere"))?.history("app")
+        Repository::open(store, &self.secret, &self.machine("elsewhere"))?.history("app")
     }
 
     /// Restores every restore point, and answers which they are.
     pub(super) fn check(&self, what: &str) -> BTreeSet<Seq> {
         let chain = self.history.chain().unwrap_or_else(|e| panic!("{what}: {e:?}"));
-        let options = RestoreOptions { check: Check::None, threads: 1, force: false };
+        let options = RestoreOptions { check: Check::None, force: false };
         let mut found = BTreeSet::new();
         for commit in chain.commits() {
             let target = self.dir.path().join("restored");
@@ -147,12 +159,7 @@ impl Bench {
     }
 
     pub(super) fn options(&self, policy: Policy) -> PruneOptions {
-        PruneOptions {
-            clock: self.clock(),
-            threads: 1,
-            grace: Duration::ZERO,
-            ..PruneOptions::new(policy, Zone::Utc)
-        }
+        PruneOptions { grace: Duration::ZERO, ..PruneOptions::new(policy, Zone::Utc) }
     }
 
     pub(super) fn verify(&self, what: &str) {
@@ -171,7 +178,7 @@ impl Bench {
 
 /// Looks at all data, on one thread.
 pub(super) fn all_data(scratch: &std::path::Path) -> VerifyOptions {
-    VerifyOptions { threads: 1, ..VerifyOptions::new(Level::Data, scratch) }
+    VerifyOptions::new(Level::Data, scratch)
 }
 
 /// Every object of a history is one that somebody needs.

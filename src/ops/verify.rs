@@ -47,7 +47,7 @@ use crate::repo::chain::{Chain, Commit, Segment, replaced_too_fast};
 use crate::repo::history::History;
 use crate::repo::merge::loss::{Depth, loss};
 use crate::sqlite::check::Checker;
-use crate::types::{Timestamp, random_bytes};
+use crate::types::random_bytes;
 
 /// How often to begin anew when merges replace what is verified.
 const ATTEMPTS: usize = 10;
@@ -66,8 +66,6 @@ pub struct VerifyOptions {
     pub max_time: Option<Duration>,
     /// Queries that must answer something true in a restored database.
     pub assertions: Vec<String>,
-    /// Worker threads.
-    pub threads: usize,
     /// Where scratch restores go.
     #[setters(into)]
     pub scratch: PathBuf,
@@ -83,7 +81,6 @@ impl VerifyOptions {
             sample_ppm: None,
             max_time: None,
             assertions: Vec::new(),
-            threads: pool::default_threads(),
             scratch: scratch.into(),
             store: true,
         }
@@ -163,7 +160,7 @@ fn verify_once(
     monitor: &dyn Monitor,
     clock: Instant,
 ) -> Result<Option<VerifyReport>> {
-    let started = Timestamp::now();
+    let started = history.repository().now();
     let mut report = VerifyReport::default();
     let chain = match history.readable_chain() {
         Ok(chain) => chain,
@@ -306,7 +303,7 @@ impl Run<'_> {
         let batches = Batches::new(self, &findings)?;
         let all = self.chain.segments().iter().map(|s| s.manifest.batches).sum();
         pool::for_each(
-            self.options.threads,
+            self.history.repository().threads(),
             batches,
             || BatchReader::new(self.history),
             |reader: &mut BatchReader, (request, once)| {
@@ -335,8 +332,7 @@ impl Run<'_> {
         if report.findings.len() > before.len() {
             // Damage where no restore point has anything is none: a repair left it there, for a
             // prune.
-            let threads = self.options.threads;
-            let loss = loss(self.history, self.chain, Depth::Data, threads, self.monitor)?;
+            let loss = loss(self.history, self.chain, Depth::Data, self.monitor)?;
             let needed: Vec<Finding> = loss.findings.iter().map(Finding::of).collect();
             report.findings.retain(|f| before.contains(f) || needed.contains(f));
         }
@@ -364,7 +360,7 @@ impl Run<'_> {
                 break;
             }
             let clock = Instant::now();
-            let started = Timestamp::now();
+            let started = self.history.repository().now();
             let mut looked = Looked::default();
             looked.findings.clone_from(&earlier);
             match self.restore_one(&commit, &mut looked) {
@@ -440,11 +436,11 @@ impl Run<'_> {
 
     fn restore_one(&self, commit: &Commit, looked: &mut Looked) -> Result<()> {
         let scratch = Scratch::inside(&self.options.scratch)?;
-        let (threads, monitor) = (self.options.threads, self.monitor);
+        let monitor = self.monitor;
         let object = format!("{}@seq:{}", self.history.name(), commit.seq);
         let of =
             |message: String| Finding { object: object.clone(), message, commit: Some(commit.seq) };
-        write_pages(self.history, self.chain, commit, scratch.file(), threads, monitor)?;
+        write_pages(self.history, self.chain, commit, scratch.file(), monitor)?;
         monitor.phase(Phase::Check, None);
         let checker = scratch.opened(|path| Checker::of_scratch(path, scratch.file()))?;
         let stop = || monitor.cancelled() || self.out_of_time();

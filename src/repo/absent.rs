@@ -428,6 +428,7 @@ mod tests {
     use super::*;
     use crate::format::names::LogName;
     use crate::format::slot::KdfParams;
+    use crate::repo::RepositoryOptions;
     use crate::repo::keys::Secret;
     use crate::store::{MemoryStore, Store};
     use crate::types::{HoldId, SegmentId, SnapshotId, Term, WriterToken};
@@ -438,8 +439,13 @@ mod tests {
         let secret = Secret::new_recovery().unwrap();
         let kdf = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
         let state = dir.path().join("state");
-        let repository =
-            Repository::init(Arc::new(store.clone()), &[(&secret, "x")], kdf, state).unwrap();
+        let repository = Repository::init(
+            Arc::new(store.clone()),
+            &[(&secret, "x")],
+            kdf,
+            &RepositoryOptions::new(state),
+        )
+        .unwrap();
         let ids = [1, 2, 3].map(|n| HistoryId([n; 16]));
         let [claimed, labelled, buried] = ids.map(HistoryNames);
         let label = |n| labelled.snapshot(Seq(7), SnapshotId([n; 8]));
@@ -479,8 +485,13 @@ mod tests {
         let secret = Secret::new_recovery().unwrap();
         let kdf = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
         let state = dir.path().join("state");
-        let repository =
-            Repository::init(Arc::new(store.clone()), &[(&secret, "x")], kdf, state).unwrap();
+        let repository = Repository::init(
+            Arc::new(store.clone()),
+            &[(&secret, "x")],
+            kdf,
+            &RepositoryOptions::new(state),
+        )
+        .unwrap();
         let history = repository.create_history("app", "app.db").unwrap();
         check_empty(&history, false).unwrap();
         let names = history.names();

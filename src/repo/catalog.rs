@@ -102,7 +102,7 @@ impl Repository {
     /// somebody else begins one of this name at the same time; store errors.
     pub fn create_history(&self, name: &str, source: &str) -> Result<History> {
         check_history_name(name)?;
-        let created = Timestamp::now();
+        let created = self.now();
         let id = self.id_of_new(name, created)?;
         let about = About {
             created,

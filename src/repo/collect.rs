@@ -51,7 +51,7 @@ pub(crate) struct Garbage {
     objects: Vec<(String, u64)>,
     /// Bytes that can go once their grace period is over.
     pub(crate) waiting: u64,
-    /// Until when what was found says something, by this machine's clock.
+    /// Until when what was found says something, by the repository's clock.
     until: Timestamp,
 }
 
@@ -83,7 +83,7 @@ impl Garbage {
         }
         for (name, len) in self.objects {
             // Whoever slept since knows nothing of what others built on it, or deleted since.
-            if Timestamp::now() > self.until {
+            if history.repository().now() > self.until {
                 break;
             }
             history.repository().store().delete(&name)?;
@@ -123,9 +123,9 @@ pub(crate) fn find(
     history: &History,
     chain: &Chain,
     claim: Claim,
-    now: Timestamp,
     grace: Duration,
 ) -> Result<Garbage> {
+    let now = history.repository().now();
     let until = chain.listed().after(grace.max(FRESH));
     let mut garbage = Garbage { until, ..Garbage::default() };
     let data = history.repository().store().list(&history.names().data())?;

@@ -75,7 +75,7 @@ impl SegmentData {
             seal: DataSeal { key, ids },
             data: Data::Inline(Vec::new()),
             stored: 0,
-            finished: Timestamp::now(),
+            finished: repository.now(),
             committed: false,
         })
     }
@@ -110,7 +110,7 @@ impl SegmentData {
     /// [`ErrorKind::Busy`] when the parts have waited for so long that a prune may take them for
     /// left over.
     pub(crate) fn commit(&mut self) -> Result<()> {
-        let now = Timestamp::now();
+        let now = self.history.repository().now();
         let in_time = now <= self.finished.after(PATIENCE) && now >= self.finished.before(PATIENCE);
         if matches!(self.data, Data::Parts(_)) && !in_time {
             return Err(Error::new(
@@ -193,7 +193,7 @@ impl SegmentData {
             Data::Inline(buffer) => std::mem::take(buffer),
             Data::Parts(parts) => {
                 manifest.parts = parts.finish()?;
-                self.finished = Timestamp::now();
+                self.finished = self.history.repository().now();
                 Vec::new()
             }
         };

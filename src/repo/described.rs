@@ -194,6 +194,7 @@ mod tests {
     use super::*;
     use crate::format::names::QUARANTINE;
     use crate::format::slot::KdfParams;
+    use crate::repo::RepositoryOptions;
     use crate::repo::keys::Secret;
     use crate::store::{Fault, FaultStore, MemoryStore, Store};
 
@@ -201,7 +202,13 @@ mod tests {
 
     fn repository(store: &MemoryStore, secret: &Secret, dir: &tempfile::TempDir) -> Repository {
         let store = Arc::new(store.clone());
-        Repository::init(store, &[(secret, "x")], CHEAP, dir.path().join("state")).unwrap()
+        Repository::init(
+            store,
+            &[(secret, "x")],
+            CHEAP,
+            &RepositoryOptions::new(dir.path().join("state")),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -260,7 +267,10 @@ mod tests {
         for operation in 0..6 {
             let (store, dir) = (MemoryStore::new(), tempfile::tempdir().unwrap());
             let repository = repository(&store, &secret, &dir);
-            let open = |store| Repository::open(store, &secret, dir.path().join("state")).unwrap();
+            let open = |store| {
+                Repository::open(store, &secret, &RepositoryOptions::new(dir.path().join("state")))
+                    .unwrap()
+            };
             let counting = Arc::new(FaultStore::counting(Arc::new(store.clone())));
             open(counting.clone());
             let at = counting.operations() + operation;

@@ -185,7 +185,7 @@ impl Expired {
         ranges.extend(besides);
         // Commits that touch are one range, as the format wants it.
         let ranges = joined(ranges);
-        let announced = Timestamp::now();
+        let announced = history.repository().now();
         let mut announcement = Announcement { announced, records: Vec::new() };
         for chunk in ranges.chunks(limits::EXPIRY_RANGES) {
             let token = WriterToken::random()?;
@@ -229,7 +229,7 @@ impl Announcement {
     /// deleted again by now; store errors.
     pub(crate) fn decide(self, history: &History) -> Result<bool> {
         let (repository, mut all) = (history.repository(), true);
-        let now = Timestamp::now();
+        let now = repository.now();
         if now > self.announced.after(PROMPT) || now < self.announced {
             self.take_back(history)?;
             return Err(Error::new(ErrorKind::Busy, "slept while it decided what expires")
@@ -288,7 +288,7 @@ pub(crate) fn withdraw(
         let (object, nothing) = match announced {
             Some((object, announced)) => (object, Expiry { ranges: Vec::new(), ..announced }),
             None => {
-                let time = Timestamp::now();
+                let time = repository.now();
                 (object_of(&decision)?, Expiry { term, time, ranges: Vec::new() })
             }
         };

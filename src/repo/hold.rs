@@ -92,7 +92,7 @@ impl History {
     /// When this returns, no prune drops the commit.
     pub fn hold(&self, (seq, digest): (Seq, Digest), reason: &str) -> Result<Hold> {
         check_label("a reason to hold", reason)?;
-        let (time, host) = (Timestamp::now(), host());
+        let (time, host) = (self.repository().now(), host());
         let reason = reason.to_owned();
         let digest = Some(digest);
         let record = HoldRecord { seq, time, takes_back: None, reason, host, digest };
@@ -114,7 +114,7 @@ impl History {
         let takes_back = Some(hold.id);
         let record = HoldRecord {
             seq: hold.seq,
-            time: Timestamp::now(),
+            time: self.repository().now(),
             takes_back,
             reason: hold.reason.clone(),
             host: host(),

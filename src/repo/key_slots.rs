@@ -61,7 +61,7 @@ impl Repository {
     /// Store errors; [`ErrorKind::WrongKey`] when the keys were rotated since the repository was
     /// opened, so that the new slot would not open what is stored from now on. Then there is none.
     pub fn add_slot(&self, secret: &Secret, label: &str, kdf: KdfParams) -> Result<SlotId> {
-        let slot = make_slot(self.id(), &self.keyring(), secret, label, kdf)?;
+        let slot = make_slot((self.id(), self.now()), &self.keyring(), secret, label, kdf)?;
         store_slot(self.store(), &slot)?;
         // Only now: a rotation that this does not see yet sees the new slot, and stops.
         if self.has_more_keys(&read_slots(self.store(), self.id())?) {

@@ -18,12 +18,12 @@ use crate::types::{KeyId, SlotId, Timestamp, random_bytes};
 pub struct Keyring(pub(super) Vec<MasterKey>);
 
 impl Keyring {
-    /// A keyring with one new key.
+    /// A keyring with one new key, of a time.
     ///
     /// # Errors
     /// [`ErrorKind::Failure`] without random bytes.
-    pub fn new() -> Result<Self> {
-        Ok(Self(vec![new_key(Timestamp::now())?]))
+    pub fn new(created: Timestamp) -> Result<Self> {
+        Ok(Self(vec![new_key(created)?]))
     }
 
     /// The key for new segments.
@@ -48,7 +48,7 @@ impl Keyring {
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] when no more keys fit; [`ErrorKind::Failure`] without random bytes.
-    pub(crate) fn next_key(&self) -> Result<MasterKey> {
+    pub(crate) fn next_key(&self, now: Timestamp) -> Result<MasterKey> {
         if self.count() >= limits::KEYRING {
             return Err(Error::new(
                 ErrorKind::Refused,
@@ -57,7 +57,7 @@ impl Keyring {
             .with_hint("begin a new repository: `pagekeep init`"));
         }
         let after = self.0.iter().map(|key| key.created.0.saturating_add(1)).max();
-        new_key(Timestamp::now().max(Timestamp(after.unwrap_or(i64::MIN))))
+        new_key(now.max(Timestamp(after.unwrap_or(i64::MIN))))
     }
 
     /// This keyring with one more key: the one that seals from now on, or for the time being only

@@ -142,7 +142,7 @@ impl History {
         let label = sound_label(label)?;
         // Always a record of its own, also of a label that is given already: whoever gave that may
         // be about to take it back.
-        let time = Timestamp::now();
+        let time = self.repository().now();
         let digest = Some(digest);
         let id = self.put_snapshot(&SnapshotRecord {
             seq,
@@ -211,7 +211,7 @@ impl History {
     pub fn remove_snapshot(&self, snapshot: &Snapshot) -> Result<()> {
         self.put_snapshot(&SnapshotRecord {
             seq: snapshot.seq,
-            time: Timestamp::now(),
+            time: self.repository().now(),
             kind: snapshot.kind,
             takes_back: Some(snapshot.id),
             label: snapshot.label.clone(),

@@ -36,14 +36,14 @@ pub(crate) struct Links {
 
 impl Links {
     /// Of a chain that is not known.
-    pub(crate) fn new() -> Self {
-        Self { lens: HashMap::new(), merged: None, looked: Timestamp::now(), every: EVERY }
+    pub(crate) fn new(now: Timestamp) -> Self {
+        Self { lens: HashMap::new(), merged: None, looked: now, every: EVERY }
     }
 
     /// Of a chain that was read just now.
-    pub(crate) fn of(chain: &Chain) -> Self {
+    pub(crate) fn of(chain: &Chain, now: Timestamp) -> Self {
         let lens = chain.segments().iter().map(|s| (s.name().to_owned(), s.object_len()));
-        Self { lens: lens.collect(), ..Self::new() }
+        Self { lens: lens.collect(), ..Self::new(now) }
     }
 
     /// Another segment stands behind the others.
@@ -62,7 +62,7 @@ impl Links {
     /// [`ErrorKind::Damaged`], naming the object, when something is not; [`ErrorKind::Superseded`]
     /// when somebody published in a later term; store errors.
     pub(crate) fn check(&mut self, history: &History, term: Term) -> Result<()> {
-        let now = Timestamp::now();
+        let now = history.repository().now();
         if self.looked <= now && now < self.looked.after(self.every) {
             return Ok(());
         }
@@ -91,7 +91,7 @@ impl Links {
             }
             (self.lens, self.merged) = (lens, Some(names));
         }
-        self.looked = Timestamp::now();
+        self.looked = history.repository().now();
         Ok(())
     }
 }

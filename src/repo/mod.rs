@@ -1,6 +1,7 @@
 //! A repository: histories of databases, sealed, in a store.
 //!
-//! - [`Repository`] is an open repository (`repository`). `open` creates and opens it, `catalog`
+//! - [`Repository`] is an open repository (`repository`), with the clock and the threads that all
+//!   operations take. `open` creates and opens it, `catalog`
 //!   finds its histories, `object` seals and opens what it stores. [`keys`] are the secrets that
 //!   people keep, `slots` wrap the master keys for each of them, `master` uses those keys,
 //!   [`key_slots`] adds and removes slots, and [`rotate`] brings a new master key in.
@@ -59,6 +60,6 @@ pub mod term;
 pub(crate) mod upkeep;
 pub mod writer;
 
-pub use repository::Repository;
+pub use repository::{Repository, RepositoryOptions};
 pub use seen::accept_rollback;
 pub use state::last_run_here;

@@ -68,6 +68,7 @@ mod tests {
     use crate::format::snapshot::{SnapshotKind, SnapshotRecord};
     use crate::format::writer::WriterClaim;
     use crate::format::{Header, names};
+    use crate::repo::RepositoryOptions;
     use crate::repo::history::History;
     use crate::repo::keys::Secret;
     use crate::repo::term::{Claim, PRUNE};
@@ -87,7 +88,9 @@ mod tests {
             let secret = Secret::new_recovery().unwrap();
             let kdf = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
             let (shared, state) = (Arc::new(store.clone()), dir.path().join("state"));
-            let repository = Repository::init(shared, &[(&secret, "x")], kdf, state).unwrap();
+            let repository =
+                Repository::init(shared, &[(&secret, "x")], kdf, &RepositoryOptions::new(state))
+                    .unwrap();
             let history = repository.create_history("app", "app.db").unwrap();
             Self { dir, store, secret, history }
         }
@@ -98,7 +101,11 @@ mod tests {
 
         fn open(&self) -> Result<Repository> {
             let state = self.dir.path().join("state");
-            Repository::open(Arc::new(self.store.clone()), &self.secret, state)
+            Repository::open(
+                Arc::new(self.store.clone()),
+                &self.secret,
+                &RepositoryOptions::new(state),
+            )
         }
 
         fn bytes(&self, name: &str) -> Vec<u8> {

@@ -1,18 +1,17 @@
 //! How a repository is created and opened.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::keyring::{Keyring, Keys, Opened};
 use super::keys::Secret;
-use super::repository::{Inner, Repository};
+use super::repository::{Inner, Repository, RepositoryOptions};
 use super::{local, place, recover, slots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names;
 use crate::format::repository::RepositoryObject;
 use crate::format::slot::KdfParams;
 use crate::store::{Created, Store, create_store, open_store};
-use crate::types::{RepositoryId, Timestamp};
+use crate::types::RepositoryId;
 
 impl Repository {
     /// Creates a repository in a store and opens it. Each secret gets a slot with a label.
@@ -28,17 +27,20 @@ impl Repository {
         store: Arc<dyn Store>,
         secrets: &[(&Secret, &str)],
         kdf: KdfParams,
-        state_dir: PathBuf,
+        options: &RepositoryOptions,
     ) -> Result<Self> {
         let Some((first, _)) = secrets.first() else {
             return Err(Error::new(ErrorKind::Usage, "a repository needs a key"));
         };
         recover::check_free(&*store)?;
-        let object = RepositoryObject { id: RepositoryId::random()?, created: Timestamp::now() };
-        let keyring = Keyring::new()?;
+        let created = options.clock.now();
+        let object = RepositoryObject { id: RepositoryId::random()?, created };
+        let keyring = Keyring::new(created)?;
         let mut slots = Vec::new();
         for (secret, label) in secrets {
-            let slot = slots::make_slot(object.id, &keyring, secret, label, kdf)?;
+            // Each has its own time, so that listings have them in this order.
+            let of = (object.id, options.clock.now());
+            let slot = slots::make_slot(of, &keyring, secret, label, kdf)?;
             slots::store_slot(&*store, &slot)?;
             slots.push(slot.front.id);
         }
@@ -48,11 +50,11 @@ impl Repository {
             return Err(Error::new(ErrorKind::Refused, "is a repository already")
                 .with_object(store.location()));
         }
-        let RepositoryObject { id, created } = object;
+        let RepositoryObject { id, .. } = object;
         let tried = slots.iter().copied().collect();
         let unread = Arc::default();
         let keys = Keys::new(first, Opened { slots, keyring, tried, unread });
-        Ok(Self(Arc::new(Inner { store, id, created, keys, state_dir })))
+        Ok(Self(Arc::new(Inner { store, id, created, keys, options: options.clone() })))
     }
 
     /// Opens the repository in a store.
@@ -61,13 +63,17 @@ impl Repository {
     /// [`ErrorKind::NoRepository`], [`ErrorKind::WrongKey`], [`ErrorKind::TooNew`],
     /// [`ErrorKind::Damaged`]; [`ErrorKind::Refused`] when what this machine remembers is another
     /// user's; store errors.
-    pub fn open(store: Arc<dyn Store>, secret: &Secret, state_dir: PathBuf) -> Result<Self> {
+    pub fn open(
+        store: Arc<dyn Store>,
+        secret: &Secret,
+        options: &RepositoryOptions,
+    ) -> Result<Self> {
         let object = recover::read_object(&*store)?;
         let opened = slots::open_slots(&*store, object.id, secret)?;
         let RepositoryObject { id, created } = object;
-        local::check_folder(&state_dir.join(id.to_string()))?;
+        local::check_folder(&options.state_dir.join(id.to_string()))?;
         let keys = Keys::new(secret, opened);
-        Ok(Self(Arc::new(Inner { store, id, created, keys, state_dir })))
+        Ok(Self(Arc::new(Inner { store, id, created, keys, options: options.clone() })))
     }
 
     /// Opens the repository at a location; creates it if there is none, and none was there when
@@ -79,9 +85,13 @@ impl Repository {
     ///
     /// # Durability
     /// As [`Repository::init`].
-    pub fn open_or_create(location: &str, secret: &Secret, state_dir: PathBuf) -> Result<Self> {
+    pub fn open_or_create(
+        location: &str,
+        secret: &Secret,
+        options: &RepositoryOptions,
+    ) -> Result<Self> {
         let open = || {
-            let repository = Self::open(open_store(location)?, secret, state_dir.clone())?;
+            let repository = Self::open(open_store(location)?, secret, options)?;
             // So that it is missed when it is gone. Who follows or looks is told of another one in
             // its place.
             place::check_place(&repository);
@@ -91,7 +101,7 @@ impl Repository {
             Err(e) if e.kind() == ErrorKind::NoRepository => {}
             opened => return opened,
         }
-        if let Some(before) = place::expected(&state_dir, location) {
+        if let Some(before) = place::expected(&options.state_dir, location) {
             return Err(Error::new(
                 ErrorKind::Refused,
                 format!("the repository {before} was here, and is gone"),
@@ -101,7 +111,7 @@ impl Repository {
         }
         let store = create_store(location)?;
         let keys = [(secret, "first key")];
-        match Self::init(store, &keys, KdfParams::default(), state_dir.clone()) {
+        match Self::init(store, &keys, KdfParams::default(), options) {
             Ok(repository) => {
                 place::check_place(&repository);
                 Ok(repository)
@@ -115,6 +125,6 @@ impl Repository {
     /// The same repository, opened once more with the keys that there are now.
     #[cfg(test)]
     pub(crate) fn again(&self, secret: &Secret) -> Result<Self> {
-        Self::open(self.0.store.clone(), secret, self.0.state_dir.clone())
+        Self::open(self.0.store.clone(), secret, &self.0.options)
     }
 }

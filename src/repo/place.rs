@@ -54,7 +54,7 @@ impl fmt::Display for Replaced {
 /// The canonical place of a repository in a folder, and the file that remembers it.
 fn place(repository: &Repository) -> Option<(String, PathBuf)> {
     let place = fs::canonicalize(repository.store().location()).ok()?;
-    let file = file_of(&repository.0.state_dir, &place);
+    let file = file_of(&repository.0.options.state_dir, &place);
     Some((place.to_string_lossy().into_owned(), file))
 }
 
@@ -86,7 +86,7 @@ pub fn check_place(repository: &Repository) -> Option<Replaced> {
     match known {
         Some(known) if known.repository == repository.id() => None,
         Some(known) => {
-            let dir = repository.0.state_dir.join(known.repository.to_string());
+            let dir = repository.0.options.state_dir.join(known.repository.to_string());
             let histories = absent::remembered(&dir).into_iter().filter_map(|(id, memory)| {
                 let seen = memory.seen?;
                 let name = memory.known.map_or(id.to_string(), |known| known.name);

@@ -246,6 +246,7 @@ mod tests {
 
     use super::*;
     use crate::format::slot::KdfParams;
+    use crate::repo::RepositoryOptions;
     use crate::store::{Fault, FaultStore, MemoryStore};
 
     const CHEAP: KdfParams = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
@@ -267,12 +268,21 @@ mod tests {
 
         fn init(&self, store: &MemoryStore, secret: &Secret) -> Result<Repository> {
             let state = self.dir.path().join("state");
-            Repository::init(Arc::new(store.clone()), &[(secret, "x")], CHEAP, state)
+            Repository::init(
+                Arc::new(store.clone()),
+                &[(secret, "x")],
+                CHEAP,
+                &RepositoryOptions::new(state),
+            )
         }
 
         fn open(&self) -> Result<Repository> {
             let state = self.dir.path().join("state");
-            Repository::open(Arc::new(self.store.clone()), &self.secret, state)
+            Repository::open(
+                Arc::new(self.store.clone()),
+                &self.secret,
+                &RepositoryOptions::new(state),
+            )
         }
     }
 

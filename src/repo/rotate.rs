@@ -174,7 +174,7 @@ impl Repository {
         Ok(Rotation {
             repository: self.clone(),
             wraps,
-            key: keyring.next_key()?,
+            key: keyring.next_key(self.now())?,
             keyring,
             removed: others.iter().map(|(id, _)| *id).collect(),
             replaced,
@@ -212,7 +212,8 @@ impl Rotation<'_> {
     }
 
     fn slot(&self, wrap: &Wrap<'_>, keyring: &Keyring) -> Result<SlotObject> {
-        slots::make_slot(self.repository.id(), keyring, wrap.secret, &wrap.label, wrap.kdf)
+        let of = (self.repository.id(), self.repository.now());
+        slots::make_slot(of, keyring, wrap.secret, &wrap.label, wrap.kdf)
     }
 
     /// The first step.

@@ -27,9 +27,9 @@ use crate::types::{RepositoryId, SlotId, Timestamp, random_bytes};
 /// How often slots that vanish while they are read are listed again.
 const LISTINGS: usize = 5;
 
-/// Wraps the keyring for a secret.
+/// Wraps the keyring for a secret; the slot is of a repository and a time.
 pub(crate) fn make_slot(
-    repository: RepositoryId,
+    (repository, created): (RepositoryId, Timestamp),
     keyring: &Keyring,
     secret: &Secret,
     label: &str,
@@ -39,7 +39,7 @@ pub(crate) fn make_slot(
         id: SlotId::random()?,
         repository,
         secret: secret.kind(),
-        created: Timestamp::now(),
+        created,
         kdf: matches!(secret, Secret::Passphrase(_)).then_some(kdf),
         salt: random_bytes()?,
         label: label.to_owned(),
@@ -269,6 +269,7 @@ mod tests {
 
     const CHEAP: KdfParams = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
     const ID: RepositoryId = RepositoryId([1; 16]);
+    const NOW: Timestamp = Timestamp(1_772_323_200_000_000);
 
     fn key(id: u8, created: i64) -> MasterKey {
         MasterKey { id: KeyId([id; 8]), created: Timestamp(created), secret: [id; 32] }
@@ -286,7 +287,7 @@ mod tests {
     fn opened(secret: &Secret, keyrings: &[&Keyring]) -> (Vec<SlotId>, Result<Opened>) {
         let store = MemoryStore::new();
         let slots = keyrings.iter().map(|keyring| {
-            let slot = make_slot(ID, keyring, secret, "x", CHEAP).unwrap();
+            let slot = make_slot((ID, NOW), keyring, secret, "x", CHEAP).unwrap();
             assert_eq!(slot.key_count(), keyring.count());
             store_slot(&store, &slot).unwrap();
             slot.front.id
@@ -336,30 +337,33 @@ mod tests {
     fn a_slot_that_is_broken_does_not_hide_one_that_opens() {
         let store = MemoryStore::new();
         let secret = Secret::new_recovery().unwrap();
-        let mut broken = make_slot(ID, &keyring(&[(1, 10)]), &secret, "x", CHEAP).unwrap();
+        let mut broken = make_slot((ID, NOW), &keyring(&[(1, 10)]), &secret, "x", CHEAP).unwrap();
         broken.sealed[20] ^= 1;
         store_slot(&store, &broken).unwrap();
         assert_eq!(open_slots(&store, ID, &secret).unwrap_err().kind(), ErrorKind::Damaged);
-        store_slot(&store, &make_slot(ID, &keyring(&[(1, 10)]), &secret, "x", CHEAP).unwrap())
-            .unwrap();
+        store_slot(
+            &store,
+            &make_slot((ID, NOW), &keyring(&[(1, 10)]), &secret, "x", CHEAP).unwrap(),
+        )
+        .unwrap();
         assert_eq!(open_slots(&store, ID, &secret).unwrap().slots.len(), 1);
     }
 
     #[test]
     fn a_new_key_is_the_latest_whatever_the_clock_says_and_the_keyring_has_an_end() {
         let ahead = keyring(&[(1, i64::MAX - 5), (2, 20)]);
-        let next = ahead.next_key().unwrap();
+        let next = ahead.next_key(NOW).unwrap();
         assert_eq!(next.created, Timestamp(i64::MAX - 4));
         assert_eq!(ids(&ahead.with(&key(3, 0), true)), [1, 2, 3]);
         assert_eq!(ids(&ahead.with(&key(3, 0), false)), [1, 3, 2]);
         assert_eq!(ids(&keyring(&[(1, 0)]).with(&key(3, 0), false)), [3, 1]);
         let almost =
             Keyring((0..limits::KEYRING - 1).map(|_| new_key(Timestamp(0)).unwrap()).collect());
-        let full = almost.with(&almost.next_key().unwrap(), true);
-        assert_eq!(full.next_key().unwrap_err().kind(), ErrorKind::Refused);
+        let full = almost.with(&almost.next_key(NOW).unwrap(), true);
+        assert_eq!(full.next_key(NOW).unwrap_err().kind(), ErrorKind::Refused);
         // The fullest slot with the longest label is still one.
         let secret = Secret::new_recovery().unwrap();
-        let slot = make_slot(ID, &full, &secret, &"x".repeat(limits::TEXT), CHEAP).unwrap();
+        let slot = make_slot((ID, NOW), &full, &secret, &"x".repeat(limits::TEXT), CHEAP).unwrap();
         assert_eq!(slot.key_count(), limits::KEYRING);
         assert!(slot.encode().len() <= limits::PLAIN_OBJECT);
         assert_eq!(open_slot(&slot, &secret).unwrap().unwrap().count(), limits::KEYRING);
@@ -369,11 +373,12 @@ mod tests {
     fn only_the_right_secret_opens_a_slot_and_debug_shows_none() {
         let store = MemoryStore::new();
         let id = RepositoryId([1; 16]);
-        let keyring = Keyring::new().unwrap();
+        let keyring = Keyring::new(NOW).unwrap();
         let word = Secret::passphrase("correct horse".into()).unwrap();
         let recovery = Secret::new_recovery().unwrap();
         for secret in [&word, &recovery] {
-            store_slot(&store, &make_slot(id, &keyring, secret, "x", CHEAP).unwrap()).unwrap();
+            store_slot(&store, &make_slot((id, NOW), &keyring, secret, "x", CHEAP).unwrap())
+                .unwrap();
         }
         for secret in [&word, &recovery] {
             let opened = open_slots(&store, id, secret).unwrap();

@@ -14,7 +14,7 @@ use crate::machine::host;
 use crate::policy::clock::local;
 use crate::repo::claims::{Claims, newest_turn};
 use crate::repo::history::History;
-use crate::types::{Term, Timestamp, WriterToken};
+use crate::types::{Term, WriterToken};
 
 /// The role of those who publish no commits.
 pub(crate) const PRUNE: &str = "prune";
@@ -50,7 +50,7 @@ impl Claim {
             term = term.next();
             let claim = WriterClaim {
                 term,
-                since: Timestamp::now(),
+                since: history.repository().now(),
                 process: std::process::id(),
                 host: host(),
                 role: role.to_owned(),
@@ -71,7 +71,8 @@ impl Claim {
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] when it is; store errors.
-    pub(crate) fn check_clock(&self, history: &History, now: Timestamp) -> Result<()> {
+    pub(crate) fn check_clock(&self, history: &History) -> Result<()> {
+        let now = history.repository().now();
         let names = history.names();
         let name = names.writer(self.term);
         let listed = history.repository().store().list(&names.writers())?;

@@ -17,7 +17,6 @@ use crate::progress::{Monitor, check_cancelled};
 use crate::repo::chain::settled;
 use crate::repo::doubt::{About, doubt};
 use crate::repo::history::History;
-use crate::types::Timestamp;
 
 /// After how many segments a writer looks whether there is something to merge.
 pub(crate) const EVERY: u32 = 16;
@@ -31,14 +30,8 @@ pub(crate) const GRACE: Duration = Duration::from_secs(3600);
 /// [`crate::error::ErrorKind::Damaged`] when what is merged can't be read as it was stored;
 /// [`crate::error::ErrorKind::Refused`] when this machine's clock is far from the storage's; store
 /// errors.
-pub(crate) fn run(
-    history: &History,
-    claim: Claim,
-    now: Timestamp,
-    threads: usize,
-    monitor: &dyn Monitor,
-) -> Result<Collected> {
-    let options = Options::new(Keep::All, threads);
+pub(crate) fn run(history: &History, claim: Claim, monitor: &dyn Monitor) -> Result<Collected> {
+    let options = Options::new(Keep::All);
     // A prune may replace what is merged here.
     settled(history, &history.chain()?, |chain| {
         let mut chain = chain.clone();
@@ -54,7 +47,7 @@ pub(crate) fn run(
             chain = history.chain()?;
         }
         check_cancelled(monitor)?;
-        claim.check_clock(history, now)?;
+        claim.check_clock(history)?;
         // What a merge replaced may be all that is left of something.
         if let Some(doubt) = doubt(history)?.filter(|doubt| doubt.about == About::Backup) {
             monitor.warn(&format!(
@@ -65,6 +58,6 @@ pub(crate) fn run(
             ));
             return Ok(Collected::default());
         }
-        collect::find(history, &chain, claim, now, GRACE)?.delete(history)
+        collect::find(history, &chain, claim, GRACE)?.delete(history)
     })
 }

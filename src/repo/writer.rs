@@ -35,7 +35,7 @@ use crate::repo::history::History;
 use crate::repo::rollback;
 use crate::sqlite::source::Position;
 use crate::store::Created;
-use crate::types::{Seq, Term, Timestamp, WriterToken};
+use crate::types::{Seq, Term, WriterToken};
 
 /// A claimed term, and what this machine remembers.
 #[derive(Debug)]
@@ -138,14 +138,14 @@ impl Writer {
             state.sign = saved.sign;
         }
         let dir = written(dir, &state)?;
-        let links = Links::of(&chain);
+        let links = Links::of(&chain, history.repository().now());
         Ok(Self { links, ..Self::with(history, role, dir, state) })
     }
 
     fn with(history: &History, role: &str, dir: StateDir, state: State) -> Self {
         let (history, role) = (history.clone(), role.to_owned());
         let (tries, mine) = (Vec::new(), Vec::new());
-        let links = Links::new();
+        let links = Links::new(history.repository().now());
         Self { history, role, dir, state, tries, goes_on: false, mine, links }
     }
 
@@ -449,7 +449,7 @@ impl Writer {
         self.state.position = position;
         self.state.next = None;
         source.clone_into(&mut self.state.source);
-        self.state.last_run = Some(Timestamp::now().0);
+        self.state.last_run = Some(self.history.repository().now().0);
         self.dir.write(&self.state)
     }
 }

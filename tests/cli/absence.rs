@@ -11,8 +11,8 @@ use crate::support::cli::{self, Ended, Lab, flip, walk};
 use pagekeep::ErrorKind;
 use pagekeep::internals::capture::follow::Event;
 use pagekeep::internals::keeper::{Callback, Keeper, KeeperOptions};
-use pagekeep::internals::repo::Repository;
 use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::{Repository, RepositoryOptions};
 
 /// The folder of the one history.
 fn history(lab: &Lab) -> PathBuf {
@@ -317,7 +317,7 @@ fn opened(lab: &Lab) -> Repository {
     let store =
         pagekeep::internals::store::open_store(&lab.path("repo").display().to_string()).unwrap();
     let secret = Secret::read_key_file(&lab.path("key")).unwrap();
-    Repository::open(store, &secret, lab.path("state")).unwrap()
+    Repository::open(store, &secret, &RepositoryOptions::new(lab.path("state"))).unwrap()
 }
 
 #[test]

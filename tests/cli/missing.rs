@@ -7,15 +7,15 @@ use std::time::Duration;
 use crate::support::cli::{self, Lab};
 use pagekeep::ErrorKind;
 use pagekeep::internals::keeper::{Keeper, KeeperOptions, Missing};
-use pagekeep::internals::repo::Repository;
 use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use rusqlite::Connection;
 
 fn repository(lab: &Lab) -> Repository {
     let store =
         pagekeep::internals::store::open_store(&lab.path("repo").display().to_string()).unwrap();
     let secret = Secret::read_key_file(&lab.path("key")).unwrap();
-    Repository::open(store, &secret, lab.path("other state")).unwrap()
+    Repository::open(store, &secret, &RepositoryOptions::new(lab.path("other state"))).unwrap()
 }
 
 fn keep(lab: &Lab, path: &Path, missing: Missing) -> pagekeep::Result<Keeper> {
@@ -124,8 +124,12 @@ fn a_repository_is_created_once_and_not_anew_when_it_is_gone() {
     let (location, state) = (dir.path().join("mnt/disk/backups/repo"), dir.path().join("state"));
     let secret = Secret::create_key_file(&dir.path().join("key")).unwrap();
     let open = || {
-        Repository::open_or_create(&location.display().to_string(), &secret, state.clone())
-            .map(|repository| repository.id())
+        Repository::open_or_create(
+            &location.display().to_string(),
+            &secret,
+            &RepositoryOptions::new(&state),
+        )
+        .map(|repository| repository.id())
     };
     fs::create_dir_all(location.parent().unwrap()).unwrap();
     let id = open().unwrap();
@@ -145,6 +149,10 @@ fn a_repository_is_created_once_and_not_anew_when_it_is_gone() {
     fs::rename(dir.path().join("aside"), &location).unwrap();
     // Another key is no reason either.
     let other = Secret::create_key_file(&dir.path().join("other")).unwrap();
-    let e = Repository::open_or_create(&location.display().to_string(), &other, state.clone());
+    let e = Repository::open_or_create(
+        &location.display().to_string(),
+        &other,
+        &RepositoryOptions::new(&state),
+    );
     assert_eq!(e.unwrap_err().kind(), ErrorKind::WrongKey);
 }

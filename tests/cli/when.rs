@@ -4,8 +4,8 @@ use crate::support::cli::{self, Ended, Lab, walk};
 use chrono::DateTime;
 use pagekeep::internals::ops::backup::BackupOptions;
 use pagekeep::internals::progress::Silent;
-use pagekeep::internals::repo::Repository;
 use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use pagekeep::internals::store::open_store;
 use pagekeep::internals::types::{Clock, Timestamp};
 use serde_json::Value;
@@ -31,12 +31,12 @@ fn dated(times: &[&str]) -> Lab {
     lab.make("app.db", 20);
     let store = open_store(lab.path("repo").to_str().unwrap()).unwrap();
     let secret = Secret::read_key_file(&lab.path("key")).unwrap();
-    let repository = Repository::open(store, &secret, lab.path("state")).unwrap();
     for time in times {
         let time = Timestamp(DateTime::parse_from_rfc3339(time).unwrap().timestamp_micros());
         lab.sql("app.db", "INSERT INTO t(x) VALUES('another')");
-        let options = BackupOptions::default().clock(Clock::new(move || time));
-        repository.backup(&lab.path("app.db"), &options, &Silent).unwrap();
+        let opening = RepositoryOptions::new(lab.path("state")).clock(Clock::new(move || time));
+        let repository = Repository::open(store.clone(), &secret, &opening).unwrap();
+        repository.backup(&lab.path("app.db"), &BackupOptions::default(), &Silent).unwrap();
     }
     lab
 }

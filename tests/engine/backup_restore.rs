@@ -7,7 +7,7 @@ use pagekeep::internals::ops::backup::BackupOptions;
 use pagekeep::internals::ops::point::RestorePoint;
 use pagekeep::internals::ops::restore::{Check, RestoreOptions};
 use pagekeep::internals::progress::Silent;
-use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use rusqlite::Connection;
 
 fn fill(db: &Connection, rows: u32) {
@@ -180,7 +180,7 @@ fn a_target_is_replaced_only_by_force_and_never_with_an_old_wal() {
     let commit = chain.latest().unwrap();
     let target = lab.path("target.db");
     let run = |force| {
-        let options = RestoreOptions::default().force(force).check(Check::Full).threads(2);
+        let options = RestoreOptions::default().force(force).check(Check::Full);
         RestorePoint::of(&history, &chain, &commit).restore(&target, &options, &Silent)
     };
     let old = Connection::open(&target).unwrap();
@@ -227,7 +227,9 @@ fn a_repository_set_back_to_an_earlier_state_is_reported_until_somebody_accepts_
         assert!(error.to_string().contains("went backwards"), "{error}");
     }
     let store = std::sync::Arc::new(lab.store.clone());
-    let elsewhere = Repository::open(store, &lab.secret, lab.path("elsewhere")).unwrap();
+    let elsewhere =
+        Repository::open(store, &lab.secret, &RepositoryOptions::new(lab.path("elsewhere")))
+            .unwrap();
     assert_eq!(elsewhere.history("app").unwrap().chain().unwrap().commits().count(), 1);
     pagekeep::internals::repo::accept_rollback(&history).unwrap();
     let report = lab.backup(&path);

@@ -14,7 +14,7 @@ use crate::support::exhibit::{Exhibit, Museum, Place, Restore, Role, look, museu
 use crate::support::{quick_dir, store_of, verify_all};
 use pagekeep::ErrorKind;
 use pagekeep::internals::format::proof::Level;
-use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use pagekeep::internals::store::{MemoryStore, Store};
 
 /// What happens to an object.
@@ -404,7 +404,11 @@ fn verify_tells_of_a_merged_segment_that_cannot_be_read() {
     let (name, _) = museum.main.roles.iter().find(|(_, role)| stands_in(role)).unwrap();
     let verified = || {
         let shared = std::sync::Arc::new(store.clone());
-        let repository = Repository::open(shared, &museum.secret, dir.path().join("state"));
+        let repository = Repository::open(
+            shared,
+            &museum.secret,
+            &RepositoryOptions::new(dir.path().join("state")),
+        );
         let history = repository.unwrap().history("pruned").unwrap();
         verify_all(&history, Level::Data, dir.path()).unwrap()
     };

@@ -14,10 +14,10 @@ use pagekeep::internals::ops::restore::{Check, RestoreOptions};
 use pagekeep::internals::ops::select::select;
 use pagekeep::internals::policy::selector::Selector;
 use pagekeep::internals::progress::Silent;
-use pagekeep::internals::repo::Repository;
 use pagekeep::internals::repo::chain::Chain;
 use pagekeep::internals::repo::history::History;
 use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use pagekeep::internals::store::open_store;
 use pagekeep::internals::types::Seq;
 use serde_json::Value;
@@ -59,13 +59,16 @@ fn open(kind: &Kind, repository: &Path, state: &Path) -> History {
     let text = fs::read_to_string(kind.dir.join("recovery-key")).unwrap();
     let secret = Secret::parse_recovery(&text).unwrap();
     let store = open_store(repository.to_str().unwrap()).unwrap();
-    Repository::open(store, &secret, state.to_owned()).unwrap().history("app").unwrap()
+    Repository::open(store, &secret, &RepositoryOptions::new(state).threads(1))
+        .unwrap()
+        .history("app")
+        .unwrap()
 }
 
 /// Restores what must be restorable, and nothing of what is lost.
 fn check(kind: &Kind, history: &History, chain: &Chain, dir: &Path) {
     let what = &kind.name;
-    let options = RestoreOptions::default().check(Check::Full).threads(1).force(true);
+    let options = RestoreOptions::default().check(Check::Full).force(true);
     let target = dir.join("restored.db");
     for (seq, hash) in &kind.restorable {
         let commit = select(history, chain, &Selector::Seq(Seq(*seq)))
@@ -104,7 +107,7 @@ fn what_remains_of_a_damaged_repository_can_be_restored_before_a_repair_and_afte
         let copied = dir.path().join("repository");
         copy(&kind.dir.join("repository"), &copied);
         let history = open(kind, &copied, &dir.path().join("second"));
-        let options = RepairOptions::default().apply(true).data(true).threads(1);
+        let options = RepairOptions::default().apply(true).data(true);
         let report = history
             .repair(None, &options, &Silent)
             .unwrap_or_else(|e| panic!("{}: {e}", kind.name));

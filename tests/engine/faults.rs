@@ -17,7 +17,7 @@ use pagekeep::internals::progress::Silent;
 use pagekeep::internals::repo::Repository;
 use pagekeep::internals::repo::keys::Secret;
 use pagekeep::internals::store::{Fault, FaultStore, LocalStore, Store};
-use pagekeep::{Error, ErrorKind};
+use pagekeep::{Error, ErrorKind, RepositoryOptions};
 use rusqlite::Connection;
 
 const FAULTS: [Fault; 5] =
@@ -81,7 +81,7 @@ impl Bench {
     }
 
     fn back_up(&self, repository: &Repository) -> Result<BackupReport, Error> {
-        let mut options = BackupOptions::default().threads(1);
+        let mut options = BackupOptions::default();
         options.label = self.label.map(str::to_owned);
         repository.backup(&self.path, &options, &Silent)
     }
@@ -91,7 +91,8 @@ impl Bench {
         &self,
         store: FaultStore<S>,
     ) -> Result<BackupReport, Error> {
-        self.back_up(&self.lab.through(Arc::new(store))?)
+        let opening = self.lab.opening().threads(1);
+        self.back_up(&Repository::open(Arc::new(store), &self.lab.secret, &opening)?)
     }
 
     /// Every commit on the chain, through the store as it is, restores to what it should.
@@ -163,7 +164,8 @@ fn every_fault(scenario: Scenario, kind: SegmentKind, how: CommitKind, parts: us
     // Without a fault it is what it is meant to be.
     let bench = Bench::new(scenario);
     let counting = Arc::new(FaultStore::counting(Arc::new(bench.lab.store.clone())));
-    let repository = bench.lab.through(counting.clone()).unwrap();
+    let opening = bench.lab.opening().threads(1);
+    let repository = Repository::open(counting.clone(), &bench.lab.secret, &opening).unwrap();
     let report = bench.back_up(&repository).unwrap();
     let operations = counting.operations();
     let chain = report.history.chain().unwrap();
@@ -218,10 +220,11 @@ fn restore_through(
     target: &Path,
     threads: usize,
 ) -> Result<(), Error> {
-    let history = bench.lab.through(store)?.history("app")?;
+    let opening = bench.lab.opening().threads(threads);
+    let history = Repository::open(store, &bench.lab.secret, &opening)?.history("app")?;
     let chain = history.chain()?;
     let commit = chain.latest().unwrap();
-    let options = RestoreOptions::default().threads(threads);
+    let options = RestoreOptions::default();
     RestorePoint::of(&history, &chain, &commit).restore(target, &options, &Silent)
 }
 
@@ -290,7 +293,13 @@ impl Folder {
         fs::copy(template, &path).unwrap();
         let folder = Self { secret: Secret::new_recovery().unwrap(), dir, path };
         let init = [(&folder.secret, "test")];
-        Repository::init(folder.store(), &init, CHEAP, folder.dir.path().join("state")).unwrap();
+        Repository::init(
+            folder.store(),
+            &init,
+            CHEAP,
+            &RepositoryOptions::new(folder.dir.path().join("state")),
+        )
+        .unwrap();
         folder
     }
 
@@ -303,13 +312,18 @@ impl Folder {
     }
 
     fn back_up(&self, store: Arc<dyn Store>) -> Result<BackupReport, Error> {
-        let repository = Repository::open(store, &self.secret, self.dir.path().join("state"))?;
+        let repository = Repository::open(
+            store,
+            &self.secret,
+            &RepositoryOptions::new(self.dir.path().join("state")),
+        )?;
         repository.backup(&self.path, &BackupOptions::default(), &Silent)
     }
 
     fn restores_to(&self, expected: &[u8]) -> bool {
         let state = self.dir.path().join("elsewhere");
-        let repository = Repository::open(self.store(), &self.secret, state).unwrap();
+        let repository =
+            Repository::open(self.store(), &self.secret, &RepositoryOptions::new(state)).unwrap();
         let history = repository.history("app").unwrap();
         let chain = history.chain().unwrap();
         let last = chain.latest().unwrap().seq.0;

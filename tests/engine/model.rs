@@ -15,7 +15,7 @@ use crate::support::{Lab, come_back, noise, reference};
 use pagekeep::internals::format::segment::CommitKind;
 use pagekeep::internals::ops::backup::BackupOptions;
 use pagekeep::internals::progress::Silent;
-use pagekeep::internals::repo::Repository;
+use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use pagekeep::internals::sqlite::image::Method;
 use proptest::prelude::*;
 use rusqlite::{Connection, params};
@@ -370,8 +370,10 @@ impl Bench {
             true => reference(&self.path),
             false => std::fs::read(&self.path).unwrap(),
         };
-        let options = BackupOptions::default().method(method).threads(threads);
-        let report = self.lab.repository.backup(&self.path, &options, &Silent).unwrap();
+        let options = BackupOptions::default().method(method);
+        let (store, opening) = (self.lab.store.clone(), self.lab.opening().threads(threads));
+        let opened = Repository::open(Arc::new(store), &self.lab.secret, &opening).unwrap();
+        let report = opened.backup(&self.path, &options, &Silent).unwrap();
         let mut seen = coverage.get();
         match report.commit.map(|commit| commit.kind) {
             None => seen.nothing += 1,
@@ -405,7 +407,9 @@ impl Bench {
     fn check(&self) {
         let lab = &self.lab;
         let store = Arc::new(lab.store.clone());
-        let elsewhere = Repository::open(store, &lab.secret, lab.path("elsewhere")).unwrap();
+        let elsewhere =
+            Repository::open(store, &lab.secret, &RepositoryOptions::new(lab.path("elsewhere")))
+                .unwrap();
         let history = elsewhere.history("app").unwrap();
         let chain = history.chain().unwrap();
         // What an upkeep merged is there for an hour.

@@ -21,7 +21,7 @@ use pagekeep::internals::repo::Repository;
 use pagekeep::internals::repo::history::History;
 use pagekeep::internals::store::{MemoryStore, Store};
 use pagekeep::internals::types::Timestamp;
-use pagekeep::{Error, ErrorKind};
+use pagekeep::{Error, ErrorKind, RepositoryOptions};
 
 fn last(n: u32) -> PruneOptions {
     keep_last(n, Duration::ZERO)
@@ -200,7 +200,12 @@ fn a_reader_goes_on_wherever_a_prune_takes_its_objects_away() {
 fn machine(lab: &Lab, name: &str, store: Arc<dyn Store>) -> (Repository, std::path::PathBuf) {
     let home = lab.path(name);
     fs::create_dir(&home).unwrap();
-    let repository = Repository::open(store, &lab.secret, home.join("state")).unwrap();
+    let repository = Repository::open(
+        store,
+        &lab.secret,
+        &RepositoryOptions::new(home.join("state")).threads(1),
+    )
+    .unwrap();
     (repository, home.join("app.db"))
 }
 
@@ -280,7 +285,7 @@ fn a_writer_that_sleeps_through_a_takeover_a_merge_and_its_deletion_changes_noth
         let (first, path) = machine(&lab, "first", store);
         let (second, other_path) = machine(&lab, "second", Arc::new(lab.store.clone()));
         let (app, other) = (followed::app(&path), followed::app(&other_path));
-        let options = BackupOptions::default().adopt(true).threads(1);
+        let options = BackupOptions::default().adopt(true);
         let store = |repository: &Repository, path: &Path| {
             repository.backup(path, &options, &Silent).map(|report| (report.seq.0, reference(path)))
         };
@@ -317,8 +322,11 @@ fn a_writer_that_sleeps_through_a_takeover_a_merge_and_its_deletion_changes_noth
             }
         });
         history.prune(&last(1000), &Silent).unwrap();
-        let elsewhere =
-            Repository::open(Arc::new(lab.store.clone()), &lab.secret, lab.path("elsewhere"));
+        let elsewhere = Repository::open(
+            Arc::new(lab.store.clone()),
+            &lab.secret,
+            &RepositoryOptions::new(lab.path("elsewhere")),
+        );
         let history = elsewhere.unwrap().history("app").unwrap();
         let chain = history.chain().unwrap();
         assert_eq!(chain.commits().count(), acknowledged.len(), "{what}");
@@ -345,8 +353,9 @@ fn a_clock_that_is_off_by_a_year_prunes_nothing() {
         let clock = pagekeep::internals::types::Clock::new(move || {
             Timestamp(Timestamp::now().0 + days * day)
         });
-        let options = last(1).clock(clock);
-        let error = history.prune(&options, &Silent).unwrap_err();
+        let store = Arc::new(lab.store.clone());
+        let opened = Repository::open(store, &lab.secret, &lab.opening().clock(clock)).unwrap();
+        let error = opened.history("app").unwrap().prune(&last(1), &Silent).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused, "{days} days: {error:?}");
         assert_eq!(seqs(&history).len(), 5, "{days} days");
     }

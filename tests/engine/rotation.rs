@@ -20,7 +20,7 @@ use pagekeep::internals::repo::keys::Secret;
 use pagekeep::internals::repo::rotate::{RotateOptions, Rotated};
 use pagekeep::internals::store::{Fault, FaultStore, MemoryStore, Store};
 use pagekeep::internals::types::{KeyId, SlotId};
-use pagekeep::{Error, ErrorKind, Result};
+use pagekeep::{Error, ErrorKind, RepositoryOptions, Result};
 use rusqlite::Connection;
 
 const FAULTS: [Fault; 5] =
@@ -62,7 +62,13 @@ impl Bench {
         let secrets = Arc::new(Secrets::new(dir.path()));
         let store = MemoryStore::new();
         let state = dir.path().join("state");
-        Repository::init(Arc::new(store.clone()), &secrets.all(), CHEAP, state).unwrap();
+        Repository::init(
+            Arc::new(store.clone()),
+            &secrets.all(),
+            CHEAP,
+            &RepositoryOptions::new(state),
+        )
+        .unwrap();
         let app = Connection::open(dir.path().join("app.db")).unwrap();
         app.execute_batch("PRAGMA page_size=512; PRAGMA synchronous=OFF; CREATE TABLE t(x)")
             .unwrap();
@@ -76,7 +82,11 @@ impl Bench {
     }
 
     fn through(&self, store: Arc<dyn Store>, secret: &Secret) -> Result<Repository> {
-        Repository::open(store, secret, self.dir.path().join("state"))
+        Repository::open(
+            store,
+            secret,
+            &RepositoryOptions::new(self.dir.path().join("state")).threads(1),
+        )
     }
 
     fn open(&self, secret: &Secret) -> Repository {
@@ -91,7 +101,7 @@ impl Bench {
 
     fn back_up_with(&mut self, repository: &Repository) -> KeyId {
         self.app.execute("INSERT INTO t VALUES(randomblob(300))", ()).unwrap();
-        let options = BackupOptions::default().threads(1).adopt(true);
+        let options = BackupOptions::default().adopt(true);
         let report = repository.backup(&self.path(), &options, &Silent).unwrap();
         assert!(self.references.insert(report.seq.0, reference(&self.path())).is_none());
         let chain = report.history.chain().unwrap();
@@ -510,7 +520,12 @@ fn of_two_rotations_that_race_neither_loses_a_key() {
             let result = other.clone();
             let event = move || {
                 let open = |secret| {
-                    Repository::open(Arc::new(store.clone()), secret, state.clone()).unwrap()
+                    Repository::open(
+                        Arc::new(store.clone()),
+                        secret,
+                        &RepositoryOptions::new(&state),
+                    )
+                    .unwrap()
                 };
                 let all = secrets.all();
                 let options = RotateOptions { secrets: &all, ..Default::default() };
@@ -608,7 +623,7 @@ fn rotations_from_several_threads_leave_every_key_working() {
                     scope.spawn(|| {
                         barrier.wait();
                         let store = Arc::new(store.clone());
-                        Repository::open(store, &secrets.file, state.clone())
+                        Repository::open(store, &secrets.file, &RepositoryOptions::new(&state))
                             .and_then(|repository| rotate(&repository, &secrets.all()))
                     })
                 })

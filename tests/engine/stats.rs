@@ -12,10 +12,10 @@ use pagekeep::internals::ops::prune::PruneOptions;
 use pagekeep::internals::ops::stats::{Age, By, Stats, StatsOptions};
 use pagekeep::internals::policy::retention::{Periods, Policy, Zone};
 use pagekeep::internals::progress::{Silent, Stoppable};
-use pagekeep::internals::repo::Repository;
 use pagekeep::internals::repo::history::History;
 use pagekeep::internals::repo::keys::Secret;
 use pagekeep::internals::repo::writer::Writer;
+use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use pagekeep::internals::sqlite::source::Source;
 use pagekeep::internals::store::MemoryStore;
 use pagekeep::internals::types::{Clock, Seq, Timestamp};
@@ -47,7 +47,13 @@ impl Bench {
         let store = MemoryStore::with_clock(clock(&time));
         let secret = Secret::new_recovery().unwrap();
         let state = dir.path().join("state");
-        let repository = Repository::init(Arc::new(store), &[(&secret, "")], CHEAP, state).unwrap();
+        let repository = Repository::init(
+            Arc::new(store),
+            &[(&secret, "")],
+            CHEAP,
+            &RepositoryOptions::new(state).clock(clock(&time)).threads(1),
+        )
+        .unwrap();
         let history = repository.create_history("app", "app.db").unwrap();
         let app = Connection::open(dir.path().join("app.db")).unwrap();
         app.execute_batch(
@@ -84,8 +90,7 @@ impl Bench {
         let path = self.dir.path().join("app.db");
         let mut source = Source::open(&path).unwrap();
         let mut writer = Writer::open(&self.history, "backup").unwrap();
-        let options =
-            CaptureOptions { clock: clock(&self.time), threads: 1, ..CaptureOptions::default() };
+        let options = CaptureOptions::default();
         let captured =
             capture(&mut writer, source.pin().unwrap(), "app.db", &options, &Silent).unwrap();
         self.images.insert(captured.seq.0, (now, std::fs::read(path).unwrap()));
@@ -93,11 +98,7 @@ impl Bench {
     }
 
     fn options(&self) -> StatsOptions {
-        StatsOptions::default()
-            .zone(Zone::Utc)
-            .tables(self.dir.path().to_owned())
-            .threads(1)
-            .clock(clock(&self.time))
+        StatsOptions::default().zone(Zone::Utc).tables(self.dir.path().to_owned())
     }
 
     fn stats(&self, policy: Option<Policy>) -> Stats {
@@ -336,10 +337,7 @@ fn what_a_policy_could_free_is_free_after_it_was_pruned_by() {
     let promised = bench.stats(Some(policy.clone())).policy.unwrap();
     let stays = bench.bytes(&[4, 5]);
     assert_eq!((promised.stays, promised.dropped), (stays, 3));
-    let options = PruneOptions::new(policy.clone(), Zone::Utc)
-        .clock(clock(&bench.time))
-        .threads(1)
-        .grace(Duration::ZERO);
+    let options = PruneOptions::new(policy.clone(), Zone::Utc).grace(Duration::ZERO);
     bench.history.prune(&options, &Silent).unwrap();
     let stats = bench.stats(Some(policy));
     consistent(&stats);

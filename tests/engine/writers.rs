@@ -15,7 +15,7 @@ use pagekeep::internals::repo::Repository;
 use pagekeep::internals::repo::keys::Secret;
 use pagekeep::internals::store::{LocalStore, MemoryStore, Store};
 use pagekeep::internals::types::Seq;
-use pagekeep::{Error, ErrorKind, Result};
+use pagekeep::{Error, ErrorKind, RepositoryOptions, Result};
 use rusqlite::Connection;
 
 /// A repository that several machines reach.
@@ -41,7 +41,13 @@ impl Site {
         let store = store(dir.path().join("repository"));
         let secret = Secret::new_recovery().unwrap();
         let init = [(&secret, "test")];
-        Repository::init(store.clone(), &init, CHEAP, dir.path().join("init")).unwrap();
+        Repository::init(
+            store.clone(),
+            &init,
+            CHEAP,
+            &RepositoryOptions::new(dir.path().join("init")),
+        )
+        .unwrap();
         Self { dir, store, secret }
     }
 
@@ -55,7 +61,12 @@ impl Site {
 
     fn machine_through(&self, name: &str, store: Arc<dyn Store>) -> Machine {
         let home = self.dir.path().join(name);
-        let repository = Repository::open(store, &self.secret, home.join("state")).unwrap();
+        let repository = Repository::open(
+            store,
+            &self.secret,
+            &RepositoryOptions::new(home.join("state")).threads(1),
+        )
+        .unwrap();
         std::fs::create_dir_all(&home).unwrap();
         let path = home.join("app.db");
         let app = Connection::open(&path).unwrap();
@@ -90,7 +101,7 @@ impl Machine {
 
     /// The database lies elsewhere on every machine: each goes on with the history all the same.
     fn back_up(&self) -> Result<BackupReport> {
-        let options = BackupOptions::default().adopt(true).threads(1);
+        let options = BackupOptions::default().adopt(true);
         self.repository.backup(&self.path, &options, &Silent)
     }
 

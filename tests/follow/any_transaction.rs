@@ -14,8 +14,8 @@ use crate::support::dice::{Dice, number};
 use crate::support::process::Process;
 use crate::support::{CHEAP, heavy, integrity_check, quick_dir, restored_raw};
 use pagekeep::internals::format::segment::CommitKind;
-use pagekeep::internals::repo::Repository;
 use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use pagekeep::internals::store::LocalStore;
 
 fn role_path() -> Option<PathBuf> {
@@ -43,8 +43,13 @@ fn folder(page_size: u32) -> (tempfile::TempDir, rusqlite::Connection) {
     let dir = quick_dir();
     let secret = Secret::create_key_file(&dir.path().join("key")).unwrap();
     let store = LocalStore::create_root(dir.path().join("repository")).unwrap();
-    Repository::init(Arc::new(store), &[(&secret, "test")], CHEAP, dir.path().join("state"))
-        .unwrap();
+    Repository::init(
+        Arc::new(store),
+        &[(&secret, "test")],
+        CHEAP,
+        &RepositoryOptions::new(dir.path().join("state")),
+    )
+    .unwrap();
     let db = roles::begin(&dir.path().join("app.db"), page_size);
     (dir, db)
 }

@@ -16,10 +16,10 @@ use moody::{Mood, Moods};
 use pagekeep::ErrorKind;
 use pagekeep::internals::capture::follow::{Activity, Event, FollowOptions, Follower};
 use pagekeep::internals::format::segment::CommitKind;
-use pagekeep::internals::repo::Repository;
 use pagekeep::internals::repo::history::History;
 use pagekeep::internals::repo::keys::Secret;
 use pagekeep::internals::repo::writer::Writer;
+use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use pagekeep::internals::store::LocalStore;
 use pagekeep::internals::types::{Clock, Timestamp};
 use rusqlite::Connection;
@@ -167,8 +167,13 @@ fn a_repository_that_is_moved_away_and_back_is_gone_on_with() {
     let secret = Secret::new_recovery().unwrap();
     let root = dir.path().join("repository");
     let store = Arc::new(LocalStore::create_root(&root).unwrap());
-    let repository =
-        Repository::init(store, &[(&secret, "test")], CHEAP, dir.path().join("state")).unwrap();
+    let repository = Repository::init(
+        store,
+        &[(&secret, "test")],
+        CHEAP,
+        &RepositoryOptions::new(dir.path().join("state")),
+    )
+    .unwrap();
     let path = dir.path().join("app.db");
     let db = app(&path);
     let (follower, _) = start(&repository, &path, at_once());
@@ -205,7 +210,8 @@ fn more_than_may_be_kept_aside_is_scanned_and_marked_and_no_barrier_is_done_befo
         std::thread::spawn(move || {
             let seq = follower.wait_durable(PATIENCE).unwrap();
             // What is there at the moment when it is called durable.
-            let repository = Repository::open(Arc::new(store), &secret, state).unwrap();
+            let repository =
+                Repository::open(Arc::new(store), &secret, &RepositoryOptions::new(state)).unwrap();
             let chain = repository.history("app").unwrap().chain().unwrap();
             (seq, chain.commits().map(|c| (c.seq, c.record.kind)).next_back().unwrap())
         })
@@ -264,15 +270,15 @@ fn local_state_that_can_not_be_written_is_waited_for() {
 
 #[test]
 fn a_clock_that_is_set_back_changes_times_and_nothing_else() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     let now = Arc::new(AtomicI64::new(2_000_000_000_000_000));
     let clock = {
         let now = now.clone();
         Clock::new(move || Timestamp(now.fetch_add(1000, Ordering::SeqCst)))
     };
-    let mut follow_options = at_once();
-    follow_options.capture.clock = clock;
-    let (db, follower, _) = scene.begin_with(follow_options);
+    let (store, opening) = (scene.lab.store.clone(), scene.lab.opening().clock(clock));
+    scene.repository = Repository::open(Arc::new(store), &scene.lab.secret, &opening).unwrap();
+    let (db, follower, _) = scene.begin();
     let mut expected = vec![reference(&scene.path)];
     for back in [0, 3600, 24 * 3600 * 400] {
         now.fetch_sub(back * 1_000_000, Ordering::SeqCst);
@@ -296,9 +302,12 @@ fn a_writer_that_takes_over_ends_the_follower_and_no_acknowledged_commit_is_lost
     let mut expected = vec![reference(&scene.path)];
     expected.extend(commit(&db, &scene.path, 10));
     let acknowledged = follower.wait_durable(PATIENCE).unwrap();
-    let other =
-        Repository::open(Arc::new(scene.lab.store.clone()), &scene.lab.secret, scene.lab.path("b"))
-            .unwrap();
+    let other = Repository::open(
+        Arc::new(scene.lab.store.clone()),
+        &scene.lab.secret,
+        &RepositoryOptions::new(scene.lab.path("b")),
+    )
+    .unwrap();
     let writer = Writer::open(&other.history("app").unwrap(), "test").unwrap();
     commit(&db, &scene.path, 1);
     assert_eq!(follower.wait_durable(PATIENCE).unwrap_err().kind(), ErrorKind::Superseded);

@@ -101,7 +101,7 @@ fn a_file_that_is_copied_over_between_two_backups_is_read_whole() {
     let path = lab.path("app.db");
     let (app, past) = with_past(&path);
     app.execute("UPDATE t SET x=1 WHERE id=1", ()).unwrap();
-    let options = BackupOptions::default().threads(1);
+    let options = BackupOptions::default();
     let take = || lab.repository.backup(&path, &options, &Silent).unwrap();
     take();
     let history = lab.repository.history("app").unwrap();

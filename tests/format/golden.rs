@@ -24,7 +24,7 @@ use pagekeep::internals::repo::history::History;
 use pagekeep::internals::repo::keys::Secret;
 use pagekeep::internals::repo::term::newest_claim;
 use pagekeep::internals::store::{LocalStore, Store};
-use pagekeep::{Error, ErrorKind, Result};
+use pagekeep::{Error, ErrorKind, RepositoryOptions, Result};
 use serde_json::{Value, json};
 
 fn golden(name: &str) -> PathBuf {
@@ -51,7 +51,9 @@ fn each_key_opens_the_golden_repository_and_every_commit_comes_back() {
     let dir = quick_dir();
     for secret in &secrets {
         let store = Arc::new(store_of(&golden_objects()));
-        let repository = Repository::open(store, secret, dir.path().join("state")).unwrap();
+        let repository =
+            Repository::open(store, secret, &RepositoryOptions::new(dir.path().join("state")))
+                .unwrap();
         let histories = repository.histories().unwrap();
         let found: Vec<Value> = histories.iter().map(|h| described(h, dir.path())).collect();
         assert_eq!(json!({"histories": found}), expected, "{secret:?}");
@@ -95,7 +97,7 @@ fn the_golden_repository_has_what_the_format_has() {
     let secret = Secret::read_key_file(&golden("key")).unwrap();
     let dir = quick_dir();
     let store = Arc::new(store_of(&objects));
-    let repository = Repository::open(store, &secret, dir.path().into()).unwrap();
+    let repository = Repository::open(store, &secret, &RepositoryOptions::new(dir.path())).unwrap();
     assert_eq!(repository.slots().unwrap().len(), 3);
     let orders = repository.history("orders").unwrap();
     let proofs = orders.proofs().unwrap();
@@ -165,7 +167,9 @@ fn the_vectors_are_a_repository_that_each_key_opens() {
     ];
     let check = |reading: &Value, secret| {
         let store = Arc::new(store_of(&vector_objects(&reading["without"])));
-        let repository = Repository::open(store, secret, dir.path().join("state")).unwrap();
+        let repository =
+            Repository::open(store, secret, &RepositoryOptions::new(dir.path().join("state")))
+                .unwrap();
         let history = repository.history("app").unwrap();
         let chain = history.chain().unwrap();
         let seqs: Vec<u64> = chain.commits().map(|commit| commit.seq.0).collect();
@@ -196,7 +200,7 @@ fn the_vectors_are_a_repository_that_each_key_opens() {
 
 /// Reads all that there is. The headers of parts are verify's to read: the seals of a segment vouch for what a restore takes.
 fn read(store: Arc<dyn Store>, secret: &Secret, dir: &Path) -> Result<()> {
-    let repository = Repository::open(store, secret, dir.join("state"))?;
+    let repository = Repository::open(store, secret, &RepositoryOptions::new(dir.join("state")))?;
     for history in repository.histories()? {
         newest_claim(&history)?;
         history.snapshots()?;
@@ -281,7 +285,9 @@ fn a_sparse_segment_is_one_by_its_flag() {
             bytes[REQUIRED_FEATURES] ^= flag;
             let name = name.clone();
             let store = Arc::new(store_of(&objects));
-            let repository = Repository::open(store, &vector_secret(), dir.path().into()).unwrap();
+            let repository =
+                Repository::open(store, &vector_secret(), &RepositoryOptions::new(dir.path()))
+                    .unwrap();
             let chain = repository.history("app").unwrap().chain();
             if covered {
                 let e = chain.unwrap_err();

@@ -24,10 +24,10 @@ use pagekeep::internals::ops::follow::WatchOptions;
 use pagekeep::internals::ops::prune::{PruneOptions, PruneReport};
 use pagekeep::internals::policy::retention::{Policy, Zone};
 use pagekeep::internals::progress::Silent;
-use pagekeep::internals::repo::Repository;
 use pagekeep::internals::repo::history::History;
 use pagekeep::internals::repo::keys::Secret;
 use pagekeep::internals::repo::rotate::RotateOptions;
+use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use pagekeep::internals::store::create_store;
 use pagekeep::internals::types::{Seq, Timestamp};
 use rusqlite::Connection;
@@ -149,8 +149,13 @@ impl Written {
         let key_file = Secret::create_key_file(&dir.path().join("key")).unwrap();
         let secrets = [(&key_file, "file"), (&passphrase, "words")];
         let store = create_store(dir.path().join("repository").to_str().unwrap()).unwrap();
-        let repository =
-            Repository::init(store, &secrets, CHEAP, dir.path().join("state")).unwrap();
+        let repository = Repository::init(
+            store,
+            &secrets,
+            CHEAP,
+            &RepositoryOptions::new(dir.path().join("state")),
+        )
+        .unwrap();
         Self { dir, repository, references: BTreeMap::new() }
     }
 
@@ -410,7 +415,7 @@ fn it_restores_what_was_stored_before_and_after_a_rotation_of_keys() {
     let state = written.path("state");
     let open = |root: &Path| {
         let store = pagekeep::internals::store::LocalStore::open(root).unwrap();
-        Repository::open(Arc::new(store), &key, state.clone()).unwrap()
+        Repository::open(Arc::new(store), &key, &RepositoryOptions::new(&state)).unwrap()
     };
     let root = written.path("repository");
     let old = fs::read_dir(root.join("keys")).unwrap().map(|entry| entry.unwrap().path());

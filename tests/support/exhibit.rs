@@ -11,10 +11,10 @@ use pagekeep::internals::format::proof::{Level, Proof};
 use pagekeep::internals::format::segment::SegmentKind;
 use pagekeep::internals::ops::backup::BackupOptions;
 use pagekeep::internals::progress::Silent;
-use pagekeep::internals::repo::Repository;
 use pagekeep::internals::repo::history::History;
 use pagekeep::internals::repo::keys::Secret;
 use pagekeep::internals::repo::term::newest_claim;
+use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use pagekeep::internals::store::MemoryStore;
 use pagekeep::internals::types::{Seq, Timestamp};
 use rusqlite::Connection;
@@ -147,7 +147,8 @@ fn build(secrets: &[(&Secret, &str)]) -> Option<Exhibit> {
     let dir = quick_dir();
     let store = MemoryStore::new();
     let state = dir.path().join("state");
-    let init = Repository::init(Arc::new(store.clone()), secrets, CHEAP, state.clone());
+    let init =
+        Repository::init(Arc::new(store.clone()), secrets, CHEAP, &RepositoryOptions::new(&state));
     let repository = init.unwrap();
     let mut references = BTreeMap::new();
     for name in ["small", "large"] {
@@ -421,7 +422,8 @@ pub fn look(museum: &Museum, store: &MemoryStore, restore: Restore<'_>, dir: &Pa
     let store = Arc::new(store.clone());
     // Nothing but the secret: what an earlier look saw does not count.
     let _ = std::fs::remove_dir_all(dir.join("state"));
-    let opened = Repository::open(store, &museum.secret, dir.join("state"));
+    let opened =
+        Repository::open(store, &museum.secret, &RepositoryOptions::new(dir.join("state")));
     let Some(repository) = view.keep(Place::Open, opened) else { return view };
     let slots = repository.slots().unwrap();
     let bad = slots.iter().filter(|slot| slot.front.is_err());

@@ -29,10 +29,10 @@ use pagekeep::internals::ops::restore::{Check, RestoreOptions};
 use pagekeep::internals::ops::verify::{VerifyOptions, VerifyReport};
 use pagekeep::internals::policy::retention::{Policy, Zone};
 use pagekeep::internals::progress::Silent;
-use pagekeep::internals::repo::Repository;
 use pagekeep::internals::repo::chain::Chain;
 use pagekeep::internals::repo::history::History;
 use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use pagekeep::internals::store::{MemoryStore, Store};
 use pagekeep::internals::types::Seq;
 use rusqlite::Connection;
@@ -71,7 +71,7 @@ impl Lab {
             Arc::new(store.clone()),
             &[(&secret, "test")],
             CHEAP,
-            dir.path().join("state"),
+            &RepositoryOptions::new(dir.path().join("state")),
         )
         .unwrap();
         Self { dir, store, secret, repository }
@@ -81,9 +81,14 @@ impl Lab {
         self.dir.path().join(name)
     }
 
+    /// How it is opened again on the same machine.
+    pub fn opening(&self) -> RepositoryOptions {
+        RepositoryOptions::new(self.path("state"))
+    }
+
     /// The same repository through another store.
     pub fn through(&self, store: Arc<dyn Store>) -> Result<Repository> {
-        Repository::open(store, &self.secret, self.path("state"))
+        Repository::open(store, &self.secret, &self.opening())
     }
 
     pub fn backup(&self, path: &Path) -> BackupReport {
@@ -146,9 +151,13 @@ impl Lab {
         let store = MemoryStore::new();
         let secret = Secret::new_recovery().unwrap();
         let init = [(&secret, "test")];
-        let repository =
-            Repository::init(Arc::new(store.clone()), &init, CHEAP, dir.path().join("state"))
-                .unwrap();
+        let repository = Repository::init(
+            Arc::new(store.clone()),
+            &init,
+            CHEAP,
+            &RepositoryOptions::new(dir.path().join("state")),
+        )
+        .unwrap();
         Self { dir, store, secret, repository }
     }
 
@@ -162,7 +171,7 @@ impl Lab {
 pub fn restored_raw(history: &History, chain: &Chain, seq: u64, dir: &Path) -> Result<Vec<u8>> {
     let commit = chain.commit(Seq(seq)).expect("the commit is on the chain");
     let target = dir.join("restored.db");
-    let options = RestoreOptions::default().check(Check::None).threads(1);
+    let options = RestoreOptions::default().check(Check::None);
     RestorePoint::of(history, chain, &commit).restore(&target, &options, &Silent)?;
     let bytes = std::fs::read(&target).unwrap();
     std::fs::remove_file(&target).unwrap();
@@ -186,14 +195,14 @@ pub fn come_back<'b>(
 
 /// Verifies all of a history.
 pub fn verify_all(history: &History, level: Level, scratch: &Path) -> Result<VerifyReport> {
-    let options = VerifyOptions::new(level, scratch).threads(2);
+    let options = VerifyOptions::new(level, scratch);
     history.verify(None, &options, &Silent)
 }
 
 /// A prune that keeps the newest commits, and for so long what was replaced.
 pub fn keep_last(last: u32, grace: Duration) -> PruneOptions {
     let policy = Policy { last, ..Policy::default() };
-    PruneOptions::new(policy, Zone::Utc).grace(grace).threads(1)
+    PruneOptions::new(policy, Zone::Utc).grace(grace)
 }
 
 /// What SQLite thinks of a database.

@@ -76,7 +76,10 @@ impl Follower {
         drop(database.pin()?);
         drop(database);
         let mut notice = Notice::new()?;
-        let shared = Arc::new(Shared::new(notice.waker(), options.capture.clock.clone()));
+        let shared = Arc::new(Shared::new(
+            notice.waker(),
+            writer.history().repository().options().clock.clone(),
+        ));
         shared.update(|state| state.seq = writer.head().map(|head| head.seq));
         let (path, place, theirs) = (path.to_owned(), place.to_owned(), shared.clone());
         let patience = options.stop_patience;

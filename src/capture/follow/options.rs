@@ -19,7 +19,7 @@ pub struct FollowOptions {
     pub stop_patience: Duration,
     /// Whether the application goes first when the machine is busy.
     pub priority: Priority,
-    /// How to compress, and what time it is.
+    /// How to compress.
     pub capture: CaptureOptions,
 }
 

@@ -488,8 +488,8 @@ impl Publisher<'_> {
         let lag = Duration::from_micros(u64::try_from(lag).unwrap_or(0));
         self.listener.event(&Event::Published { commits, lag });
         let now = self.shared.clock.now();
-        let how = (self.options.capture.threads, self.options.priority);
-        self.tidier.tend(&mut self.writer, now, how, group.is_full(), self.listener)
+        let priority = self.options.priority;
+        self.tidier.tend(&mut self.writer, now, priority, group.is_full(), self.listener)
     }
 
     fn warn(&self, e: &Error) {

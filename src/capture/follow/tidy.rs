@@ -56,7 +56,7 @@ impl Tidier {
         &mut self,
         writer: &mut Writer,
         now: Timestamp,
-        (threads, priority): (usize, Priority),
+        priority: Priority,
         rushed: bool,
         listener: &dyn Listener,
     ) -> Result<()> {
@@ -102,7 +102,7 @@ impl Tidier {
         let work = move || {
             priority.apply();
             let began = Instant::now();
-            let ended = upkeep::run(&history, claim, now, threads, &*monitor).map(|_| ());
+            let ended = upkeep::run(&history, claim, &*monitor).map(|_| ());
             (began.elapsed(), ended)
         };
         // Without a thread the next one does it.

@@ -9,6 +9,7 @@ use crate::format::slot::KdfParams;
 use crate::ops::trial::{Bench, FAULTS, HOUR};
 use crate::policy::retention::Policy;
 use crate::progress::Silent;
+use crate::repo::RepositoryOptions;
 use crate::repo::keys::Secret;
 use crate::store::{FaultStore, MemoryStore, Store};
 
@@ -25,12 +26,22 @@ impl Other {
         let (store, secret) = (MemoryStore::new(), Secret::new_recovery().unwrap());
         let kdf = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
         let state = dir.path().join("state");
-        Repository::init(Arc::new(store.clone()), &[(&secret, "")], kdf, state).unwrap();
+        Repository::init(
+            Arc::new(store.clone()),
+            &[(&secret, "")],
+            kdf,
+            &RepositoryOptions::new(state).threads(1),
+        )
+        .unwrap();
         Self { store, secret, dir }
     }
 
     fn open(&self, store: Arc<dyn Store>) -> Result<Repository> {
-        Repository::open(store, &self.secret, self.dir.path().join("state"))
+        Repository::open(
+            store,
+            &self.secret,
+            &RepositoryOptions::new(self.dir.path().join("state")).threads(1),
+        )
     }
 
     fn repository(&self) -> Repository {
@@ -80,7 +91,7 @@ fn a_copy_has_what_the_original_had_whatever_becomes_of_that() {
             let now = points(&bench.history);
             let behind = copied.last().copied().unwrap_or_default();
             let news: BTreeSet<Seq> = now.iter().copied().filter(|s| *s > behind).collect();
-            let options = CopyOptions { threads: 1, ..CopyOptions::default() };
+            let options = CopyOptions::default();
             let report = bench.history.copy_to(&other.repository(), &options, &Silent).unwrap();
             assert_eq!(report.commits, u64::try_from(news.len()).unwrap(), "{what}");
             copied.extend(news);
@@ -107,7 +118,7 @@ fn a_copy_that_dies_at_any_operation_goes_on_where_it_was() {
     }
     let wanted = points(&bench.history);
     bench.history.add_hold(*wanted.first().unwrap(), "audit").unwrap();
-    let options = CopyOptions { threads: 1, ..CopyOptions::default() };
+    let options = CopyOptions::default();
     let run = |other: &Other, store: Arc<dyn Store>| {
         other.open(store).and_then(|to| bench.history.copy_to(&to, &options, &Silent))
     };

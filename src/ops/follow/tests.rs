@@ -9,6 +9,7 @@ use super::*;
 use crate::error::ErrorKind;
 use crate::format::slot::KdfParams;
 use crate::progress::Silent;
+use crate::repo::RepositoryOptions;
 use crate::repo::keys::Secret;
 use crate::repo::rival::followed;
 use crate::store::{MemoryStore, Store};
@@ -33,7 +34,13 @@ impl Pair {
         let secret = Secret::new_recovery().unwrap();
         let kdf = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
         let state = dir.path().join("first");
-        Repository::init(Arc::new(store.clone()), &[(&secret, "")], kdf, state).unwrap();
+        Repository::init(
+            Arc::new(store.clone()),
+            &[(&secret, "")],
+            kdf,
+            &RepositoryOptions::new(state).clock(clock(&time)),
+        )
+        .unwrap();
         Self { dir, time, store, secret }
     }
 
@@ -43,15 +50,15 @@ impl Pair {
 
     fn follow(&self, machine: &str) -> Result<(History, Follower)> {
         let state = self.dir.path().join(machine);
-        let repository = Repository::open(Arc::new(self.store.clone()), &self.secret, state)?;
+        let opening = RepositoryOptions::new(state).clock(clock(&self.time));
+        let repository = Repository::open(Arc::new(self.store.clone()), &self.secret, &opening)?;
         std::fs::create_dir_all(self.dir.path().join(machine)).unwrap();
         let path = self.dir.path().join(machine).join("app.db");
         Connection::open(&path)
             .unwrap()
             .execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE IF NOT EXISTS t(x)")
             .unwrap();
-        let mut follow_options = FollowOptions { interval: Duration::ZERO, ..Default::default() };
-        follow_options.capture.clock = clock(&self.time);
+        let follow_options = FollowOptions { interval: Duration::ZERO, ..Default::default() };
         let options = WatchOptions { adopt: true, follow: follow_options, ..Default::default() };
         let (history, follower) = repository.follow(&path, options, Arc::new(Silent))?;
         follower.wait_durable(PATIENCE)?;

@@ -110,7 +110,7 @@ fn restored(repository: &Repository, seq: Seq, dir: &Path) -> Vec<u8> {
     let chain = history.chain().unwrap();
     let commit = chain.commit(seq).unwrap_or_else(|| panic!("commit {seq} is gone"));
     let target = dir.join("restored");
-    let options = RestoreOptions { check: Check::None, threads: 1, force: false };
+    let options = RestoreOptions { check: Check::None, force: false };
     RestorePoint::of(&history, &chain, &commit).restore(&target, &options, &Silent).unwrap();
     let bytes = std::fs::read(&target).unwrap();
     std::fs::remove_file(target).unwrap();

@@ -62,16 +62,14 @@ fn merging_in_any_order_gives_the_same_answers() {
                     continue;
                 }
                 let keep = if random.below(2) == 0 { Keep::All } else { Keep::Points };
-                let options =
-                    Options { keep, compression: Compression::Fast, threads: 1, repack: false };
+                let options = Options { keep, compression: Compression::Fast, repack: false };
                 merge(&bench.history, &chain, from..until, &claim, &options, &Silent)
                     .unwrap_or_else(|e| panic!("{what}: {from}..{until} of {segments}: {e:?}"));
                 assert_eq!(bench.check(&what), points, "{what}");
                 if random.below(2) == 0 {
                     let claim = Claim::take(&bench.history, PRUNE).unwrap();
                     let chain = bench.history.chain().unwrap();
-                    let now = bench.clock().now();
-                    collect::find(&bench.history, &chain, claim, now, Duration::ZERO)
+                    collect::find(&bench.history, &chain, claim, Duration::ZERO)
                         .unwrap()
                         .delete(&bench.history)
                         .unwrap();
@@ -397,7 +395,7 @@ fn prunes_whose_merges_overlap_delete_nothing_that_is_needed() {
             bench.pass(HOUR);
             bench.commit();
         }
-        let options = Options::new(Keep::All, 1);
+        let options = Options::new(Keep::All);
         let mut claims = [(); 2].map(|()| Claim::take(&bench.history, PRUNE).unwrap());
         if later_term_first {
             claims.reverse();
@@ -406,8 +404,8 @@ fn prunes_whose_merges_overlap_delete_nothing_that_is_needed() {
         let chain = bench.history.chain().unwrap();
         assert_eq!(chain.segments().len(), 8);
         let collect = |claim| {
-            let (chain, now) = (bench.history.chain().unwrap(), bench.clock().now());
-            collect::find(&bench.history, &chain, claim, now, Duration::ZERO).unwrap()
+            let chain = bench.history.chain().unwrap();
+            collect::find(&bench.history, &chain, claim, Duration::ZERO).unwrap()
         };
         // One merges 2 to 5, finds what can go, and sleeps.
         merge(&bench.history, &chain, 1..5, &one, &options, &Silent).unwrap();
@@ -422,8 +420,8 @@ fn prunes_whose_merges_overlap_delete_nothing_that_is_needed() {
         for _ in 0..2 {
             bench.pass(9 * 24 * HOUR);
             let claim = Claim::take(&bench.history, PRUNE).unwrap();
-            let (chain, now) = (bench.history.chain().unwrap(), bench.clock().now());
-            let found = collect::find(&bench.history, &chain, claim, now, Duration::ZERO).unwrap();
+            let chain = bench.history.chain().unwrap();
+            let found = collect::find(&bench.history, &chain, claim, Duration::ZERO).unwrap();
             found.delete(&bench.history).unwrap();
         }
         assert_eq!(bench.check(&what).len(), 8, "{what}");

@@ -34,7 +34,7 @@ use crate::repo::term::{Claim, PRUNE};
 use crate::repo::writer::Writer;
 use crate::repo::{quarantine, rollback, seen, standing};
 use crate::sqlite::source::Source;
-use crate::types::{SegmentId, Seq};
+use crate::types::{SegmentId, Seq, Timestamp};
 
 impl RepairPlan {
     /// Does it. Answers the commit that the live database became, if it is given.
@@ -56,7 +56,7 @@ impl RepairPlan {
         if self.report.set_back {
             rollback::check(history, &self.chain, seen::read(history).as_ref())?;
         }
-        let run = Run { history, plan: self, options, monitor };
+        let run = Run { history, plan: self, monitor };
         if let Some(path) = database {
             // Before anything is given up for it.
             let database = Database::at(path, Some(history.name()))?;
@@ -108,11 +108,14 @@ impl RepairPlan {
 struct Run<'a> {
     history: &'a History,
     plan: &'a RepairPlan,
-    options: &'a RepairOptions,
     monitor: &'a dyn Monitor,
 }
 
 impl Run<'_> {
+    fn now(&self) -> Timestamp {
+        self.history.repository().now()
+    }
+
     /// Makes sure that the plan is still one for this history. Others may have written to it since
     /// it was made, and what they were told is safe must not be taken for lost.
     fn unchanged(&self) -> Result<()> {
@@ -143,7 +146,7 @@ impl Run<'_> {
             let until = segments.partition_point(|s| s.end <= last);
             let whole = segments.get(from..until).is_some_and(|s| s.iter().all(|s| !s.is_bridge()));
             if from < until && whole {
-                let options = Options::new(Keep::All, self.options.threads);
+                let options = Options::new(Keep::All);
                 let range = from..until;
                 match merge(self.history, &self.plan.chain, range, claim, &options, self.monitor) {
                     // The originals have damage of their own, which is dealt with later.
@@ -172,7 +175,7 @@ impl Run<'_> {
     /// Publishes which commits are lost. From then on nobody is offered them, and their numbers are
     /// not used again.
     fn record(&self, claim: &Claim) -> Result<()> {
-        let at = (claim.term, self.options.clock.now());
+        let at = (claim.term, self.now());
         if !self.plan.lost.is_empty() {
             Expired::publish_lost(self.history, at, &self.plan.lost)?;
         }
@@ -298,11 +301,11 @@ impl Run<'_> {
 
     fn publish_behind(&self, mut writer: Writer) -> Result<()> {
         // What it is built on may be what is damaged.
-        writer.links = Links::new();
+        writer.links = Links::new(self.now());
         let Some(head) = writer.head().cloned() else { return Ok(()) };
         let record = CommitRecord {
             seq: Seq(0),
-            time: self.options.clock.now(),
+            time: self.now(),
             pages: head.pages,
             changed: 0,
             digest: head.digest,
@@ -328,7 +331,7 @@ impl Run<'_> {
         drop(writer);
         if shows_lost {
             let claim = Claim::take(self.history, PRUNE)?;
-            let at = (claim.term, self.options.clock.now());
+            let at = (claim.term, self.now());
             let lost: Vec<(Seq, Seq)> = behind.into_iter().chain([(seq, seq)]).collect();
             Expired::publish_lost(self.history, at, &lost)?;
         }
@@ -340,13 +343,8 @@ impl Run<'_> {
         let database = Database::at(path, Some(self.history.name()))?;
         let mut source = Source::open(path)?;
         let mut writer = Writer::open(self.history, "repair")?;
-        writer.links = Links::new();
-        let options = CaptureOptions {
-            threads: self.options.threads,
-            clock: self.options.clock.clone(),
-            mark: true,
-            ..CaptureOptions::default()
-        };
+        writer.links = Links::new(self.now());
+        let options = CaptureOptions { mark: true, ..CaptureOptions::default() };
         let captured =
             capture(&mut writer, source.pin()?, &database.place, &options, self.monitor)?;
         Ok(captured.commit.map(|commit| commit.seq))
@@ -393,7 +391,7 @@ impl Run<'_> {
                 false if self.is_to_be_replaced(segment) => Keep::All,
                 false => continue,
             };
-            let options = Options::new(keep, self.options.threads);
+            let options = Options::new(keep);
             merge(self.history, &chain, at..at + 1, &claim, &options, self.monitor)?;
         }
         Ok(())

@@ -273,10 +273,10 @@ impl Survey<'_> {
             };
             let total = chain.segments().iter().map(page_bytes).sum();
             monitor.phase(Phase::Verify, Some(total));
-            loss(history, chain, Depth::Data, self.options.threads, monitor)?
+            loss(history, chain, Depth::Data, monitor)?
         } else {
             let lens = self.lens()?;
-            loss(history, chain, Depth::Lengths(&lens), 1, monitor)?
+            loss(history, chain, Depth::Lengths(&lens), monitor)?
         };
         self.above_holes(chain, &mut loss)?;
         Ok(loss)

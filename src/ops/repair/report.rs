@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use derive_setters::Setters;
 
-use crate::codec::pool::default_threads;
 use crate::repo::chain::Problem;
-use crate::types::{Clock, Seq};
+use crate::types::Seq;
 
 /// How to repair.
 #[derive(Clone, Debug, Setters)]
@@ -19,16 +18,11 @@ pub struct RepairOptions {
     pub data: bool,
     /// Go on with a live database that lay elsewhere before.
     pub adopt: bool,
-    /// Worker threads.
-    pub threads: usize,
-    /// What time it is.
-    pub clock: Clock,
 }
 
 impl Default for RepairOptions {
     fn default() -> Self {
-        let threads = default_threads();
-        Self { apply: false, data: true, adopt: false, threads, clock: Clock::default() }
+        Self { apply: false, data: true, adopt: false }
     }
 }
 

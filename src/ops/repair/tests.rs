@@ -14,8 +14,8 @@ use crate::progress::Silent;
 use crate::store::Store;
 use crate::types::Seq;
 
-fn options(bench: &Bench, apply: bool) -> RepairOptions {
-    RepairOptions { apply, data: true, adopt: true, threads: 1, clock: bench.clock() }
+fn options(apply: bool) -> RepairOptions {
+    RepairOptions { apply, data: true, adopt: true }
 }
 
 /// A history with everything in it.
@@ -71,7 +71,7 @@ fn what_a_repair_says_remains_is_what_remains() {
             let before = bench.store.list("histories/").unwrap();
             let dry = bench
                 .history
-                .repair(None, &options(&bench, false), &Silent)
+                .repair(None, &options(false), &Silent)
                 .unwrap_or_else(|e| panic!("{what}: {e:?}"));
             assert_eq!(bench.store.list("histories/").unwrap(), before, "{what}");
             let path = bench.dir.path().join("app.db");
@@ -79,7 +79,7 @@ fn what_a_repair_says_remains_is_what_remains() {
             bench.pass(HOUR);
             let done = bench
                 .history
-                .repair(database, &options(&bench, true), &Silent)
+                .repair(database, &options(true), &Silent)
                 .unwrap_or_else(|e| panic!("{what}: {e:?}"));
             assert_eq!((&done.faults, &done.lost), (&dry.faults, &dry.lost), "{what}");
             let mut expected: BTreeSet<Seq> = dry.restorable.clone();
@@ -106,7 +106,7 @@ fn what_a_repair_says_remains_is_what_remains() {
             bench.app.execute_batch("INSERT INTO t(x) VALUES('after')").unwrap();
             let next = bench.capture();
             assert!(bench.check(&what).contains(&next), "{what}");
-            let again = bench.history.repair(None, &options(&bench, false), &Silent).unwrap();
+            let again = bench.history.repair(None, &options(false), &Silent).unwrap();
             assert!(again.is_sound(), "{what}: {again:?}");
         }
     }
@@ -119,11 +119,11 @@ fn a_history_that_went_backwards_is_taken_as_it_is_only_if_somebody_says_so() {
     let newest = bench.history.chain().unwrap().newest().unwrap().name().to_owned();
     bench.store.delete(&newest).unwrap();
     let objects = bench.store.list("histories/").unwrap();
-    let report = bench.history.repair(None, &options(&bench, false), &Silent).unwrap();
+    let report = bench.history.repair(None, &options(false), &Silent).unwrap();
     // The state of this machine says more than the repository does.
     assert!(report.set_back && report.lost.is_empty(), "{report:?}");
     assert!(report.faults.iter().all(|f| f.action == Action::Leave), "{report:?}");
-    let e = bench.history.repair(None, &options(&bench, true), &Silent).unwrap_err();
+    let e = bench.history.repair(None, &options(true), &Silent).unwrap_err();
     assert!(e.kind() == ErrorKind::Damaged && e.to_string().contains("went backwards"), "{e:?}");
     assert_eq!(bench.store.list("histories/").unwrap(), objects);
     assert!(bench.history.chain().unwrap_err().to_string().contains("went backwards"));
@@ -159,7 +159,7 @@ fn a_repair_that_dies_at_any_operation_is_finished_by_the_next() {
         let path = bench.dir.path().join("app.db");
         let ended = bench
             .through(store.clone())
-            .and_then(|history| history.repair(Some(&path), &options(&bench, true), &Silent));
+            .and_then(|history| history.repair(Some(&path), &options(true), &Silent));
         (bench, ended, store.operations())
     };
     let (mut healthy, ended, operations) = scene(None);
@@ -178,7 +178,7 @@ fn a_repair_that_dies_at_any_operation_is_finished_by_the_next() {
         let path = bench.dir.path().join("app.db");
         let done = bench
             .history
-            .repair(Some(&path), &options(&bench, true), &Silent)
+            .repair(Some(&path), &options(true), &Silent)
             .unwrap_or_else(|e| panic!("{what}: {e:?}"));
         // Whichever of the two healed it, the newest commit is the live database.
         let chain = bench.history.chain().unwrap_or_else(|e| panic!("{what}: {e:?}"));
@@ -234,13 +234,13 @@ fn a_damaged_merge_gives_way_to_what_it_replaced_while_that_is_there() {
         bytes[at] ^= 1;
         bench.store.damage(&name, &bytes);
         let what = format!("{victim}: {name} at {at} of {}", bytes.len());
-        let dry = bench.history.repair(None, &options(&bench, false), &Silent).unwrap();
+        let dry = bench.history.repair(None, &options(false), &Silent).unwrap();
         assert_eq!((&dry.lost, &dry.restorable), (&Vec::new(), &points), "{what}");
-        let done = bench.history.repair(None, &options(&bench, true), &Silent).unwrap();
+        let done = bench.history.repair(None, &options(true), &Silent).unwrap();
         assert_eq!((&done.faults, &done.lost), (&dry.faults, &dry.lost), "{what}");
         assert_eq!(bench.check(&what), points, "{what}");
         bench.verify(&what);
-        let again = bench.history.repair(None, &options(&bench, false), &Silent).unwrap();
+        let again = bench.history.repair(None, &options(false), &Silent).unwrap();
         assert!(again.is_sound(), "{what}: {again:?}");
         // Merged once more, and the originals gone: still all there.
         bench.pass(HOUR);
@@ -264,7 +264,7 @@ fn a_backup_after_a_repair_that_died_is_on_the_chain() {
         let store = Arc::new(FaultStore::new(Arc::new(bench.store.clone()), at, fault));
         let ended = bench
             .through(store.clone())
-            .and_then(|history| history.repair(None, &options(&bench, true), &Silent));
+            .and_then(|history| history.repair(None, &options(true), &Silent));
         (bench, ended, store.operations())
     };
     let (_, ended, operations) = scene(u64::MAX, Fault::Error);

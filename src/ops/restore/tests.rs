@@ -10,8 +10,8 @@ use crate::ops::backup::BackupOptions;
 use crate::ops::point::RestorePoint;
 use crate::ops::verify::VerifyOptions;
 use crate::progress::Silent;
-use crate::repo::Repository;
 use crate::repo::keys::Secret;
+use crate::repo::{Repository, RepositoryOptions};
 use crate::store::{MemoryStore, Store};
 use std::fs;
 use std::sync::Arc;
@@ -77,8 +77,13 @@ fn a_merged_segment_stands_in_for_what_it_covers() {
     let secret = Secret::new_recovery().unwrap();
     let kdf = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
     let shared = Arc::new(store.clone());
-    let repository =
-        Repository::init(shared, &[(&secret, "")], kdf, dir.path().join("state")).unwrap();
+    let repository = Repository::init(
+        shared,
+        &[(&secret, "")],
+        kdf,
+        &RepositoryOptions::new(dir.path().join("state")).threads(1),
+    )
+    .unwrap();
     let path = dir.path().join("a.db");
     let app = rusqlite::Connection::open(&path).unwrap();
     let mut expected = Vec::new();
@@ -99,7 +104,7 @@ fn a_merged_segment_stands_in_for_what_it_covers() {
         assert!(fs::read(&target).unwrap() == expected, "commit {}", commit.seq);
     }
     let level = crate::format::proof::Level::Data;
-    let options = VerifyOptions { threads: 1, ..VerifyOptions::new(level, dir.path()) };
+    let options = VerifyOptions::new(level, dir.path());
     let report = history.verify(None, &options, &Silent).unwrap();
     assert_eq!(report.findings, vec![]);
 }

@@ -25,13 +25,13 @@ use crate::ops::stats::StatsOptions;
 use crate::ops::trial::all_data;
 use crate::policy::retention::{Policy, Zone};
 use crate::progress::Silent;
-use crate::repo::Repository;
+
 use crate::repo::chain::Commit;
 use crate::repo::history::History;
 use crate::repo::keys::Secret;
 use crate::repo::rotate::RotateOptions;
-use crate::repo::upkeep;
 use crate::repo::writer::Writer;
+use crate::repo::{Repository, RepositoryOptions, upkeep};
 use crate::simulated::{self, World};
 use crate::sqlite::pin::Pin;
 use crate::sqlite::source::Source;
@@ -161,6 +161,11 @@ impl Theatre {
         Clock::new(move || schedule.now())
     }
 
+    /// How a repository is opened on a machine of this name.
+    pub(super) fn machine(&self, name: &str) -> RepositoryOptions {
+        RepositoryOptions::new(self.dir.join(name)).clock(self.clock()).threads(1)
+    }
+
     fn repository(&self, me: usize, machine: &str) -> Repository {
         let stage = Stage {
             inner: self.store.clone(),
@@ -169,7 +174,7 @@ impl Theatre {
             me,
             place: "",
         };
-        self.opened.elsewhere(Arc::new(stage), self.dir.join(machine))
+        self.opened.elsewhere(Arc::new(stage), self.machine(machine))
     }
 }
 
@@ -260,13 +265,7 @@ impl Actor {
                 self.note("the rotation", done);
             }
             Role::Repair => {
-                let options = RepairOptions {
-                    apply: true,
-                    data: true,
-                    adopt: false,
-                    threads: 1,
-                    clock: self.theatre.clock(),
-                };
+                let options = RepairOptions { apply: true, data: true, adopt: false };
                 let done = history.repair(None, &options, &Silent).map(|report| {
                     if !report.is_sound() && !self.is_dead() && !self.is_damaged() {
                         self.theatre.schedule.violated(format!("a repair found {report:?}"));
@@ -317,8 +316,7 @@ impl Actor {
     }
 
     fn capture(&self, writer: &mut Writer, app: &mut App) -> Result<()> {
-        let options =
-            CaptureOptions { clock: self.theatre.clock(), threads: 1, ..CaptureOptions::default() };
+        let options = CaptureOptions::default();
         let captured =
             capture(writer, Pin::on_connection(&mut app.0)?, "app.db", &options, &Silent)?;
         let head = writer.head().map(|head| head.digest).unwrap_or_default();
@@ -355,9 +353,9 @@ impl Actor {
                 let (history, machine) = (history.id().to_string(), format!("{} beside", self.me));
                 self.theatre.enter(&format!("upkeep of {}", self.me), move |theatre, me| {
                     let repository = theatre.repository(me, &machine);
-                    let done = repository.history(&history).and_then(|history| {
-                        upkeep::run(&history, claim, theatre.schedule.now(), 1, &Silent)
-                    });
+                    let done = repository
+                        .history(&history)
+                        .and_then(|history| upkeep::run(&history, claim, &Silent));
                     let random = Random::new(1);
                     let actor = Self { theatre: theatre.clone(), me, random };
                     actor.note("the merging", done.map(|_| ()));
@@ -391,8 +389,6 @@ impl Actor {
 
     fn prune(&self, history: &History, last: u32, grace: Duration) -> Result<()> {
         let options = PruneOptions {
-            clock: self.theatre.clock(),
-            threads: 1,
             grace,
             deleted: Duration::ZERO,
             ..PruneOptions::new(Policy { last, ..Policy::default() }, Zone::Utc)
@@ -451,7 +447,7 @@ impl Actor {
         let options = RotateOptions { secrets: &secrets, ..Default::default() };
         history.repository().rotate(&options)?.complete()?;
         let history = history.repository().again(&secret)?.history("app")?;
-        history.rewrite(1, &Silent).map(|_| ())
+        history.rewrite(&Silent).map(|_| ())
     }
 
     fn restore(&mut self, history: &History, n: usize) -> Result<()> {
@@ -459,24 +455,18 @@ impl Actor {
         let back = self.random.below(4);
         let Some(commit) = chain.commits().rev().nth(back) else { return Ok(()) };
         let target = self.theatre.dir.join(format!("restored by {} {n}", self.me));
-        let options = RestoreOptions { force: false, check: Check::None, threads: 1 };
+        let options = RestoreOptions { force: false, check: Check::None };
         // Every digest is compared on the way.
         RestorePoint::of(history, &chain, &commit).restore(&target, &options, &Silent)
     }
 
     fn look(&mut self, history: &History) -> Result<()> {
-        let clock = self.theatre.clock();
         if self.random.below(2) == 0 {
-            let options = StatsOptions { threads: 1, clock, zone: Zone::Utc, ..Default::default() };
+            let options = StatsOptions { zone: Zone::Utc, ..Default::default() };
             return history.stats(&options, &Silent).map(|_| ());
         }
         let policy = Policy { last: 2, ..Policy::default() };
-        let options = PruneOptions {
-            clock,
-            threads: 1,
-            dry_run: true,
-            ..PruneOptions::new(policy, Zone::Utc)
-        };
+        let options = PruneOptions { dry_run: true, ..PruneOptions::new(policy, Zone::Utc) };
         history.prune(&options, &Silent).map(|_| ())
     }
 
@@ -488,8 +478,7 @@ impl Actor {
         let mut present = |_: Duration| {
             let mut writer = Writer::open(history, "rewind")?;
             let mut source = Source::open(&path)?;
-            let clock = self.theatre.clock();
-            let options = CaptureOptions { clock, threads: 1, ..CaptureOptions::default() };
+            let options = CaptureOptions::default();
             let captured = capture(&mut writer, source.pin()?, "app.db", &options, &Silent)?;
             let head = writer.head().map(|head| head.digest).unwrap_or_default();
             self.acknowledge(&captured, head);
@@ -497,7 +486,7 @@ impl Actor {
         };
         let (to, rows) = (present(Duration::ZERO)?, app.rows());
         app.change(&mut Random::new(self.theatre.seed));
-        let options = RewindOptions { check: Check::Quick, threads: 1, ..RewindOptions::default() };
+        let options = RewindOptions { check: Check::Quick, ..RewindOptions::default() };
         rewind_capturing(history, &path, to, &options, &mut present, &Silent)?;
         if app.rows() != rows && !self.is_dead() {
             self.theatre.schedule.violated(format!("a rewind to seq {to} came to something else"));
@@ -523,10 +512,8 @@ impl Actor {
             me: self.me,
             place: "copy: ",
         };
-        let to = opened.elsewhere(Arc::new(stage), self.theatre.dir.join("copies"));
-        let clock = self.theatre.clock();
-        let options = CopyOptions { threads: 1, clock, ..CopyOptions::default() };
-        history.copy_to(&to, &options, &Silent).map(|_| ())
+        let to = opened.elsewhere(Arc::new(stage), self.theatre.machine("copies"));
+        history.copy_to(&to, &CopyOptions::default(), &Silent).map(|_| ())
     }
 }
 

@@ -34,7 +34,7 @@ use crate::repo::writer::Writer;
 use crate::simulated;
 use crate::sqlite::pin::Pin;
 use crate::store::{MemoryStore, Store};
-use crate::types::{Clock, Seq};
+use crate::types::Seq;
 
 impl Script {
     /// A cast that has to do with damage.
@@ -112,27 +112,20 @@ impl Strike {
     pub(super) fn whole(&self, theatre: &Theatre, me: usize) -> Result<BTreeSet<Seq>> {
         let _free = simulated::enter(None);
         let store = theatre.store.branch(theatre.clock());
-        let dir = theatre.dir.join(format!("survey of {me}"));
-        let history = theatre.opened.elsewhere(Arc::new(store.clone()), dir).history("app")?;
+        let options = theatre.machine(&format!("survey of {me}"));
+        let history = theatre.opened.elsewhere(Arc::new(store.clone()), options).history("app")?;
         for stray in history.readable_chain()?.off_chain() {
             store.delete(&stray.name)?;
         }
         self.apply(&store)?;
-        let options = RepairOptions {
-            apply: false,
-            data: true,
-            adopt: false,
-            threads: 1,
-            clock: theatre.clock(),
-        };
+        let options = RepairOptions { apply: false, data: true, adopt: false };
         Ok(history.plan_repair(&options, &Silent)?.report().restorable.clone())
     }
 }
 
 /// Everybody has gone home: a repair leaves a history that reads and goes on. Panics otherwise.
-pub(super) fn in_the_end(history: &History, dir: &Path, clock: &Clock, whole: &BTreeSet<Seq>) {
-    let options =
-        |apply| RepairOptions { apply, data: true, adopt: false, threads: 1, clock: clock.clone() };
+pub(super) fn in_the_end(history: &History, dir: &Path, whole: &BTreeSet<Seq>) {
+    let options = |apply| RepairOptions { apply, data: true, adopt: false };
     let mend = |apply| {
         let report = history.repair(None, &options(apply), &Silent);
         report.unwrap_or_else(|e| panic!("the last repair: {e:?}"))
@@ -145,7 +138,7 @@ pub(super) fn in_the_end(history: &History, dir: &Path, clock: &Clock, whole: &B
     assert!(there.is_superset(whole), "{there:?} lacks some of {whole:?}: {found:?}");
     let mut app = App::new(&mut Random::new(77));
     let mut writer = Writer::open(history, "backup").unwrap_or_else(|e| panic!("{e:?}"));
-    let options = CaptureOptions { clock: clock.clone(), threads: 1, ..CaptureOptions::default() };
+    let options = CaptureOptions::default();
     let pin = Pin::on_connection(&mut app.0).unwrap();
     capture(&mut writer, pin, "app.db", &options, &Silent).unwrap_or_else(|e| panic!("{e:?}"));
     drop(writer);

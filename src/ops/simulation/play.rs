@@ -16,10 +16,10 @@ use crate::ops::prune::PruneOptions;
 use crate::ops::trial::all_data;
 use crate::policy::retention::{Policy, Zone};
 use crate::progress::Silent;
-use crate::repo::Repository;
 use crate::repo::history::History;
 use crate::repo::keys::Secret;
 use crate::repo::writer::Writer;
+use crate::repo::{Repository, RepositoryOptions};
 use crate::simulated::{self, World};
 use crate::sqlite::pin::Pin;
 use crate::store::MemoryStore;
@@ -105,7 +105,8 @@ impl Script {
         copy_dir(&beginning.state, &dir.path().join("0"));
         let store = beginning.store.branch(clock.clone());
         let reader = |store: &MemoryStore, opened: &Repository, name: &str| {
-            opened.elsewhere(Arc::new(store.clone()), dir.path().join(name))
+            let options = RepositoryOptions::new(dir.path().join(name));
+            opened.elsewhere(Arc::new(store.clone()), options.clock(clock.clone()).threads(1))
         };
         let watched = reader(&store, &beginning.repository, "observer").history("app").unwrap();
         let observer = Arc::new(Observer::new(
@@ -146,7 +147,7 @@ impl Script {
             let Some(thread) = next else { break };
             thread.join().unwrap();
         }
-        let epilogue = Epilogue(schedule.clone(), Mutex::new(Random::new(self.seed)));
+        let epilogue = Epilogue(Mutex::new(Random::new(self.seed)));
         let _world = simulated::enter(Some(Arc::new(epilogue) as Arc<dyn World>));
         schedule.settle();
         observer.look(&schedule);
@@ -158,7 +159,7 @@ impl Script {
         if let Some(whole) = observer.whole().filter(|_| calm) {
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 let history = observer.reopen().unwrap_or_else(|e| panic!("{e:?}"));
-                super::damage::in_the_end(&history, dir.path(), &clock, &whole);
+                super::damage::in_the_end(&history, dir.path(), &whole);
             }));
             if let Err(panic) = ended {
                 let what = panic.downcast_ref::<String>().cloned().unwrap_or_default();
@@ -169,7 +170,7 @@ impl Script {
             for watching in [&observer, &copy_observer] {
                 let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                     let history = watching.reopen().unwrap_or_else(|e| panic!("{e:?}"));
-                    in_the_end(&history, &schedule, dir.path(), clock.clone());
+                    in_the_end(&history, &schedule, dir.path());
                 }));
                 if let Err(panic) = ended {
                     let what = panic.downcast_ref::<String>().cloned().unwrap_or_default();
@@ -252,14 +253,12 @@ fn name_of(role: &Role) -> &'static str {
 }
 
 /// Everybody has gone home: one more backup and two prunes, and nothing is left that nobody names.
-fn in_the_end(history: &History, schedule: &Schedule, dir: &Path, clock: Clock) {
+fn in_the_end(history: &History, schedule: &Schedule, dir: &Path) {
     if history.chain().unwrap().segments().is_empty() {
         return;
     }
     let prune_all = || {
         let options = PruneOptions {
-            clock: clock.clone(),
-            threads: 1,
             grace: Duration::ZERO,
             deleted: Duration::ZERO,
             ..PruneOptions::new(Policy { last: 1000, ..Policy::default() }, Zone::Utc)
@@ -270,7 +269,7 @@ fn in_the_end(history: &History, schedule: &Schedule, dir: &Path, clock: Clock) 
     let mut random = Random::new(77);
     let mut app = App::new(&mut random);
     let mut writer = Writer::open(history, "backup").unwrap_or_else(|e| panic!("{e:?}"));
-    let options = CaptureOptions { clock: clock.clone(), threads: 1, ..CaptureOptions::default() };
+    let options = CaptureOptions::default();
     let pin = Pin::on_connection(&mut app.0).unwrap();
     capture(&mut writer, pin, "app.db", &options, &Silent).unwrap_or_else(|e| panic!("{e:?}"));
     drop(writer);
@@ -312,13 +311,14 @@ fn beginnings() -> &'static [Beginning] {
 fn begin(which: usize, state: &Path) -> Beginning {
     let world = Arc::new(Prologue(Mutex::new((Random::new(which as u64), BEFORE))));
     let _world = simulated::enter(Some(world.clone() as Arc<dyn World>));
-    let clock = Clock::new(move || Timestamp(world.now()));
+    let clock = Clock::new(move || world.now());
     let kdf = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
     let secret = Arc::new(Secret::new_recovery().unwrap());
     let make = |state: PathBuf| {
         let store = MemoryStore::with_clock(clock.clone());
         let shared = Arc::new(store.clone());
-        (store, Repository::init(shared, &[(&*secret, "")], kdf, state).unwrap())
+        let options = RepositoryOptions::new(state).clock(clock.clone()).threads(1);
+        (store, Repository::init(shared, &[(&*secret, "")], kdf, &options).unwrap())
     };
     let (store, repository) = make(state.to_owned());
     let copy = make(state.with_extension("copy"));
@@ -330,18 +330,14 @@ fn begin(which: usize, state: &Path) -> Beginning {
     for n in 0..[0, 3, 9, 6][which] {
         app.change(&mut random);
         let mut writer = Writer::open(&history, "backup").unwrap();
-        let options =
-            CaptureOptions { clock: clock.clone(), threads: 1, ..CaptureOptions::default() };
+        let options = CaptureOptions::default();
         let pin = Pin::on_connection(&mut app.0).unwrap();
         let captured = capture(&mut writer, pin, "app.db", &options, &Silent).unwrap();
         acknowledged.insert(captured.seq, captured.commit.unwrap().digest);
         drop(writer);
         if (which, n) == (2, 7) || (which, n) == (3, 3) {
-            let options = PruneOptions {
-                clock: clock.clone(),
-                threads: 1,
-                ..PruneOptions::new(Policy { last: 1000, ..Policy::default() }, Zone::Utc)
-            };
+            let policy = Policy { last: 1000, ..Policy::default() };
+            let options = PruneOptions::new(policy, Zone::Utc);
             history.prune(&options, &Silent).unwrap();
         }
     }
@@ -351,15 +347,19 @@ fn begin(which: usize, state: &Path) -> Beginning {
 /// The world in which beginnings are made: all by itself, an hour for each commit.
 struct Prologue(Mutex<(Random, i64)>);
 
+impl Prologue {
+    /// A second later than it was asked last.
+    fn now(&self) -> Timestamp {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.1 += 1_000_000;
+        Timestamp(inner.1)
+    }
+}
+
 impl World for Prologue {
     fn random(&self, bytes: &mut [u8]) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         bytes.fill_with(|| u8::try_from(inner.0.below(256)).unwrap());
-    }
-    fn now(&self) -> i64 {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.1 += 1_000_000;
-        inner.1
     }
     fn local(&self, _: &str) -> std::io::Result<()> {
         Ok(())
@@ -373,15 +373,12 @@ impl World for Prologue {
 }
 
 /// The world when everybody has gone home: nothing fails.
-struct Epilogue(Arc<Schedule>, Mutex<Random>);
+struct Epilogue(Mutex<Random>);
 
 impl World for Epilogue {
     fn random(&self, bytes: &mut [u8]) {
-        let mut random = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut random = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         bytes.fill_with(|| u8::try_from(random.below(256)).unwrap());
-    }
-    fn now(&self) -> i64 {
-        self.0.now().0
     }
     fn local(&self, _: &str) -> std::io::Result<()> {
         Ok(())

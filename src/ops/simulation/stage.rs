@@ -191,10 +191,6 @@ impl World for Mind {
         bytes.fill_with(|| u8::try_from(random.below(256)).unwrap());
     }
 
-    fn now(&self) -> i64 {
-        self.schedule.now().0
-    }
-
     fn local(&self, what: &str) -> io::Result<()> {
         match self.schedule.point(self.me, what, Kind::Local) {
             None => Ok(()),

@@ -25,7 +25,7 @@ use crate::repo::writer::Writer;
 use crate::repo::{Repository, upkeep};
 use crate::sqlite::source::Source;
 use crate::store::{MemoryStore, Store};
-use crate::types::{Seq, Term, WriterToken};
+use crate::types::{Clock, Seq, Term, WriterToken};
 
 /// A history of some small commits.
 fn bench(seed: u64, commits: usize) -> Bench {
@@ -41,9 +41,8 @@ fn bench(seed: u64, commits: usize) -> Bench {
 const CHEAP: KdfParams = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
 
 fn machine(bench: &Bench, name: &str) -> History {
-    let state = bench.dir.path().join(name);
     let store = Arc::new(bench.store.clone());
-    Repository::open(store, &bench.secret, state).unwrap().history("app").unwrap()
+    Repository::open(store, &bench.secret, &bench.machine(name)).unwrap().history("app").unwrap()
 }
 
 fn change(store: &MemoryStore, name: &str, how: impl FnOnce(&mut Vec<u8>)) {
@@ -56,14 +55,14 @@ fn change(store: &MemoryStore, name: &str, how: impl FnOnce(&mut Vec<u8>)) {
 fn merged(bench: &Bench, range: std::ops::Range<usize>) -> String {
     let claim = Claim::take(&bench.history, PRUNE).unwrap();
     let chain = bench.history.chain().unwrap();
-    merge(&bench.history, &chain, range, &claim, &Options::new(Keep::All, 1), &Silent).unwrap();
+    merge(&bench.history, &chain, range, &claim, &Options::new(Keep::All), &Silent).unwrap();
     let chain = bench.history.chain().unwrap();
     chain.segments().iter().find(|s| s.is_merged()).unwrap().name().to_owned()
 }
 
 fn tidy(bench: &Bench) -> Result<()> {
     let claim = Claim::take(&bench.history, PRUNE).unwrap();
-    upkeep::run(&bench.history, claim, bench.clock().now(), 1, &Silent).map(|_| ())
+    upkeep::run(&bench.history, claim, &Silent).map(|_| ())
 }
 
 fn log(bench: &Bench) -> Vec<String> {
@@ -80,13 +79,12 @@ fn names_it(problems: &[Problem], object: &str) -> bool {
 }
 
 fn mend(bench: &Bench) -> RepairReport {
-    let options =
-        RepairOptions { apply: true, data: true, adopt: false, threads: 1, clock: bench.clock() };
+    let options = RepairOptions { apply: true, data: true, adopt: false };
     bench.history.repair(None, &options, &Silent).unwrap()
 }
 
-fn write(writer: &mut Writer, path: &Path, bench: &Bench) -> Result<Captured> {
-    let options = CaptureOptions { clock: bench.clock(), threads: 1, ..CaptureOptions::default() };
+fn write(writer: &mut Writer, path: &Path) -> Result<Captured> {
+    let options = CaptureOptions::default();
     let mut source = Source::open(path)?;
     capture(writer, source.pin()?, "app.db", &options, &Silent)
 }
@@ -282,13 +280,9 @@ fn a_head_that_cannot_be_read_keeps_everything_until_something_newer_is_publishe
         assert!(e.kind() == ErrorKind::Damaged && e.object() == Some(&*head), "{e:?}");
         let to = MemoryStore::new();
         let kdf = CHEAP;
-        let to = Repository::init(
-            Arc::new(to),
-            &[(&bench.secret, "")],
-            kdf,
-            bench.dir.path().join("copy"),
-        );
-        let copying = CopyOptions { threads: 1, ..CopyOptions::default() };
+        let to =
+            Repository::init(Arc::new(to), &[(&bench.secret, "")], kdf, &bench.machine("copy"));
+        let copying = CopyOptions::default();
         let e = bench.history.copy_to(&to.unwrap(), &copying, &Silent).unwrap_err();
         assert!(e.kind() == ErrorKind::Damaged && e.object() == Some(&*head), "{e:?}");
         if repaired {
@@ -299,10 +293,10 @@ fn a_head_that_cannot_be_read_keeps_everything_until_something_newer_is_publishe
             assert_eq!(newest.seq, Seq(6), "something stands behind what it may have named");
             bench.expected.insert(Seq(6), bench.expected[&Seq(5)].clone());
             // Its writer may not go on from what was deleted then.
-            let e = write(&mut second, &path, &bench).unwrap_err();
+            let e = write(&mut second, &path).unwrap_err();
             assert_eq!(e.kind(), ErrorKind::Superseded, "{e:?}");
         } else {
-            let seq = write(&mut second, &path, &bench).unwrap().seq;
+            let seq = write(&mut second, &path).unwrap().seq;
             bench.expected.insert(seq, std::fs::read(&path).unwrap());
         }
         standing().check(&bench.history).unwrap();
@@ -369,7 +363,7 @@ fn a_writer_acknowledges_nothing_on_a_chain_that_lost_a_link_meanwhile() {
     let mut writer = Writer::open(&bench.history, "watch").unwrap();
     let commit = |bench: &Bench, writer: &mut Writer| {
         bench.app.execute_batch("INSERT INTO t(x) VALUES('more')").unwrap();
-        write(writer, &path, bench)
+        write(writer, &path)
     };
     commit(&bench, &mut writer).unwrap();
     let chain = bench.history.chain().unwrap();
@@ -415,7 +409,9 @@ fn a_machine_whose_clock_is_wrong_deletes_nothing() {
     bench.store.create(&part, b"of an upload that is under way").unwrap();
     let claim = Claim::take(&bench.history, PRUNE).unwrap();
     let wrong = bench.clock().now().after(Duration::from_secs(9 * 24 * 3600));
-    let e = upkeep::run(&bench.history, claim, wrong, 1, &Silent).unwrap_err();
+    let machine = bench.machine("wrong").clock(Clock::new(move || wrong));
+    let opened = Repository::open(Arc::new(bench.store.clone()), &bench.secret, &machine).unwrap();
+    let e = upkeep::run(&opened.history("app").unwrap(), claim, &Silent).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Refused, "{e:?}");
     assert!(bench.store.head(&part).unwrap().is_some());
 }
@@ -423,9 +419,10 @@ fn a_machine_whose_clock_is_wrong_deletes_nothing() {
 #[test]
 fn a_key_that_is_missing_is_no_hole() {
     let bench = bench(49, 5);
-    let (state, gone) = (bench.dir.path().join("stale"), Secret::new_recovery().unwrap());
+    let gone = Secret::new_recovery().unwrap();
     bench.history.repository().add_slot(&gone, "", CHEAP).unwrap();
-    let stale = Repository::open(Arc::new(bench.store.clone()), &gone, state).unwrap();
+    let machine_of = bench.machine("stale");
+    let stale = Repository::open(Arc::new(bench.store.clone()), &gone, &machine_of).unwrap();
     let stale = stale.history("app").unwrap();
     let rotating = machine(&bench, "rotating");
     let options =
@@ -434,7 +431,7 @@ fn a_key_that_is_missing_is_no_hole() {
     let fresh = machine(&bench, "fresh");
     let claim = Claim::take(&fresh, PRUNE).unwrap();
     let chain = fresh.chain().unwrap();
-    merge(&fresh, &chain, 1..3, &claim, &Options::new(Keep::All, 1), &Silent).unwrap();
+    merge(&fresh, &chain, 1..3, &claim, &Options::new(Keep::All), &Silent).unwrap();
     for segment in &chain.segments()[1..3] {
         bench.store.delete(segment.name()).unwrap();
     }

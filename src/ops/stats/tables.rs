@@ -51,14 +51,13 @@ pub struct TableChanges {
     pub changes: u64,
 }
 
-/// Finds the tables of the pages that changed. `place` is a folder for the scratch file, and how
-/// many threads restore.
+/// Finds the tables of the pages that changed. `dir` is a folder for the scratch file.
 pub(super) fn find(
     history: &History,
     chain: &Chain,
     newest: &Commit,
     changes: &Changes,
-    place: (&Path, usize),
+    dir: &Path,
     monitor: &dyn Monitor,
 ) -> Result<Tables> {
     let mut found = Tables { other_page_size: changes.of_other_size, ..Tables::default() };
@@ -71,10 +70,9 @@ pub(super) fn find(
         found.free = free;
         return Ok(found);
     }
-    let (dir, threads) = place;
     let scratch = Scratch::inside(dir)?;
     check_space(scratch.path(), newest)?;
-    write_pages(history, chain, newest, scratch.file(), threads, monitor)?;
+    write_pages(history, chain, newest, scratch.file(), monitor)?;
     let checker = scratch.opened(Checker::open)?;
     let page_size = newest.segment.manifest.page_size;
     monitor.phase(Phase::Layout, Some(page_size.file_len(pages)));

@@ -69,7 +69,7 @@ impl<'h> Listing<'h> {
         without: &HashSet<SegmentId>,
     ) -> Result<Self> {
         let (store, names) = (history.repository().store(), history.names());
-        let began = Timestamp::now();
+        let began = history.repository().now();
         let (mut log, mut merged) = (BTreeSet::new(), BTreeSet::new());
         let mut named: HashMap<SegmentId, Vec<MergedKey>> = HashMap::new();
         // The log first: what a merge deletes from it after that is in the list of merged segments.

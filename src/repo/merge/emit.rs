@@ -267,7 +267,7 @@ impl<'a> Emitter<'a> {
             plains,
             self.page_size,
             (options.compression, SelfCheck::Every),
-            options.threads,
+            self.data.history().repository().threads(),
         )?;
         for (batch, unit) in sealed.into_iter().zip(waiting.drain(..)) {
             let at = self.data.append(&batch.bytes)?;

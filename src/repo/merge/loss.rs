@@ -45,9 +45,12 @@ pub(crate) fn loss(
     history: &History,
     chain: &Chain,
     depth: Depth<'_>,
-    threads: usize,
     monitor: &dyn Monitor,
 ) -> Result<Loss> {
+    let threads = match depth {
+        Depth::Data => history.repository().threads(),
+        Depth::Lengths(_) => 1,
+    };
     let look = Look { history, depth, threads, monitor };
     let mut loss = Loss::default();
     for range in epochs(chain) {

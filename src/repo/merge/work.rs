@@ -25,15 +25,14 @@ pub(crate) struct Options {
     pub(crate) keep: Keep,
     /// How hard to compress what is packed anew.
     pub(crate) compression: Compression,
-    pub(crate) threads: usize,
     /// Pack everything anew.
     pub(crate) repack: bool,
 }
 
 impl Options {
     /// The usual way to merge.
-    pub(crate) fn new(keep: Keep, threads: usize) -> Self {
-        Self { keep, compression: Compression::default(), threads, repack: false }
+    pub(crate) fn new(keep: Keep) -> Self {
+        Self { keep, compression: Compression::default(), repack: false }
     }
 }
 

@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use pagekeep::internals::format::names::HistoryNames;
-use pagekeep::internals::repo::Repository;
 use pagekeep::internals::repo::history::History;
 use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::{Repository, RepositoryOptions};
 
 use super::Party;
 use super::application;
@@ -184,7 +184,9 @@ fn history(site: &Site, place: Place, name: &str) -> History {
     let store =
         pagekeep::internals::store::open_store(site.path(place.repo()).to_str().unwrap()).unwrap();
     let secret = Secret::read_key_file(&site.path(place.key())).unwrap();
-    let repository = Repository::open(store, &secret, site.path("state-looks")).unwrap();
+    let repository =
+        Repository::open(store, &secret, &RepositoryOptions::new(site.path("state-looks")))
+            .unwrap();
     repository.history(name).unwrap()
 }
 

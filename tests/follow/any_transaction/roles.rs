@@ -9,8 +9,8 @@ use std::time::Duration;
 use pagekeep::internals::capture::follow::FollowOptions;
 use pagekeep::internals::ops::follow::WatchOptions;
 use pagekeep::internals::progress::Silent;
-use pagekeep::internals::repo::Repository;
 use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use pagekeep::internals::store::LocalStore;
 use rusqlite::{Connection, ErrorCode, params};
 
@@ -28,7 +28,7 @@ pub fn open(path: &Path) -> Connection {
 pub fn repository(dir: &Path) -> Repository {
     let store = Arc::new(LocalStore::open(dir.join("repository")).unwrap());
     let secret = Secret::read_key_file(&dir.join("key")).unwrap();
-    Repository::open(store, &secret, dir.join("state")).unwrap()
+    Repository::open(store, &secret, &RepositoryOptions::new(dir.join("state"))).unwrap()
 }
 
 /// A hash over every row of every table but the record itself.

@@ -54,7 +54,7 @@ fn what_a_writer_builds_on_stays_whatever_another_one_published_after_it_looked(
         bench.capture();
     }
     let path = bench.dir.path().join("app.db");
-    let options = CaptureOptions { clock: bench.clock(), threads: 1, ..CaptureOptions::default() };
+    let options = CaptureOptions::default();
     // Two machines: the other one takes over, and looks before the first publishes what it is at.
     let there = bench.through(Arc::new(bench.store.clone())).unwrap();
     let mut first = Writer::open(&bench.history, "watch").unwrap();
@@ -97,7 +97,7 @@ fn a_merge_that_is_published_after_what_it_leads_to_was_replaced_hides_nothing()
         let merge_range = |range| {
             let claim = Claim::take(&bench.history, PRUNE).unwrap();
             let chain = bench.history.chain().unwrap();
-            merge(&bench.history, &chain, range, &claim, &Options::new(keep, 1), &Silent).unwrap();
+            merge(&bench.history, &chain, range, &claim, &Options::new(keep), &Silent).unwrap();
         };
         // It is made, and whoever made it sleeps before it is published; or the answer does not
         // come, and it happens later.
@@ -185,7 +185,7 @@ fn a_claim_that_comes_late_gives_nobody_a_turn() {
     fill(&bench, 0..3);
     bench.capture();
     let path = bench.dir.path().join("app.db");
-    let options = CaptureOptions { clock: bench.clock(), threads: 1, ..CaptureOptions::default() };
+    let options = CaptureOptions::default();
     let write = |writer: &mut Writer, row: u32| {
         fill(&bench, row..row + 1);
         let mut source = Source::open(&path).unwrap();
@@ -226,14 +226,14 @@ fn what_a_merge_replaced_stays_if_the_merged_segment_has_lost_its_parts() {
     }
     let claim = Claim::take(&bench.history, PRUNE).unwrap();
     let chain = bench.history.chain().unwrap();
-    merge(&bench.history, &chain, 0..2, &claim, &Options::new(Keep::All, 1), &Silent).unwrap();
+    merge(&bench.history, &chain, 0..2, &claim, &Options::new(Keep::All), &Silent).unwrap();
     let merged = bench.history.chain().unwrap().segments()[0].clone();
     assert!(merged.is_merged() && !merged.manifest.parts.is_empty());
     // It slept between its parts and its object for so long that they were taken for left over.
     bench.store.delete(&bench.history.names().part(merged.reference.id, 0)).unwrap();
     bench.pass(HOUR * 24);
     let claim = Claim::take(&bench.history, PRUNE).unwrap();
-    upkeep::run(&bench.history, claim, bench.clock().now(), 1, &Silent).unwrap();
+    upkeep::run(&bench.history, claim, &Silent).unwrap();
     bench.store.delete(merged.name()).unwrap();
     assert_eq!(bench.check("without it").len(), 3);
 }
@@ -251,10 +251,12 @@ fn a_late_write_stays_while_another_writer_may_build_on_it() {
     }
     let machine = |name: &str| {
         let store = Arc::new(bench.store.clone());
-        let state = bench.dir.path().join(name);
-        Repository::open(store, &bench.secret, state).unwrap().history("app").unwrap()
+        Repository::open(store, &bench.secret, &bench.machine(name))
+            .unwrap()
+            .history("app")
+            .unwrap()
     };
-    let options = CaptureOptions { clock: bench.clock(), threads: 1, ..CaptureOptions::default() };
+    let options = CaptureOptions::default();
     let publish = |writer: &mut Writer, row: u32, monitor: &dyn Monitor| {
         let app = Connection::open(&path).unwrap();
         let sql = "UPDATE t SET x=randomblob(900) WHERE id BETWEEN ?1 AND ?1+4";

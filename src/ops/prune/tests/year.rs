@@ -64,7 +64,7 @@ fn reads(bench: &Bench, store: &MemoryStore) -> u64 {
     let chain = history.chain().unwrap();
     let before = counting.read.load(Ordering::Relaxed);
     let target = bench.dir.path().join("restored");
-    let options = RestoreOptions { check: Check::None, threads: 1, force: false };
+    let options = RestoreOptions { check: Check::None, force: false };
     RestorePoint::of(&history, &chain, &chain.latest().unwrap())
         .restore(&target, &options, &Silent)
         .unwrap();
@@ -90,8 +90,7 @@ fn least(bench: &Bench) -> u64 {
     let history = bench.through(Arc::new(store)).unwrap();
     let chain = history.chain().unwrap();
     let claim = Claim::take(&history, PRUNE).unwrap();
-    let options =
-        Options { keep: Keep::Points, compression: Compression::Fast, threads: 2, repack: false };
+    let options = Options { keep: Keep::Points, compression: Compression::Fast, repack: false };
     merge(&history, &chain, 0..chain.segments().len() - 1, &claim, &options, &Silent).unwrap();
     segments(&history)
 }
@@ -141,8 +140,7 @@ fn a_year_stays_small_and_quick() {
         monthly: Some(Periods::Count(12)),
         ..Policy::default()
     };
-    let options =
-        BackupOptions { clock: bench.clock(), threads: 1, adopt: true, ..BackupOptions::default() };
+    let options = BackupOptions::default().adopt(true);
     let path = bench.dir.path().join("app.db");
     let repository = bench.history.repository().clone();
     let (mut worst, mut sum) = (0f64, (0u64, 0u64));
@@ -203,7 +201,7 @@ fn a_year_stays_small_and_quick() {
     assert!(bench.expected.len() >= 7);
     for seq in bench.expected.keys() {
         let target = bench.dir.path().join("restored");
-        let options = RestoreOptions { check: Check::None, threads: 1, force: false };
+        let options = RestoreOptions { check: Check::None, force: false };
         let commit = chain.commit(*seq).unwrap();
         RestorePoint::of(&bench.history, &chain, &commit)
             .restore(&target, &options, &Silent)
@@ -220,8 +218,13 @@ fn fresh_base(bench: &Bench, path: &std::path::Path) -> u64 {
     let kdf = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
     let state = tempfile::tempdir().unwrap();
     let shared = Arc::new(store.clone());
-    let repository =
-        Repository::init(shared, &[(&bench.secret, "")], kdf, state.path().to_owned()).unwrap();
+    let repository = Repository::init(
+        shared,
+        &[(&bench.secret, "")],
+        kdf,
+        &bench.machine(state.path().to_str().unwrap()),
+    )
+    .unwrap();
     repository.backup(path, &BackupOptions::default(), &Silent).unwrap();
     reads(bench, &store)
 }

@@ -44,14 +44,19 @@ fn flip(bench: &Bench, name: &str, at: usize) {
 fn newcomer(bench: &mut Bench) {
     let fresh = tempfile::tempdir_in(bench.dir.path()).unwrap().keep();
     let store: Arc<dyn Store> = Arc::new(bench.store.clone());
-    let repository = crate::repo::Repository::open(store, &bench.secret, fresh).unwrap();
+    let repository = crate::repo::Repository::open(
+        store,
+        &bench.secret,
+        &bench.machine(fresh.to_str().unwrap()),
+    )
+    .unwrap();
     bench.history = repository.history("app").unwrap();
 }
 
 /// Whatever can be restored under a number or a label that was told before is what it was told for.
 fn judge(bench: &Bench, told: &BTreeMap<Seq, Vec<u8>>, what: &str) {
     let chain = bench.history.chain().unwrap_or_else(|e| panic!("{what}: {e:?}"));
-    let options = RestoreOptions { check: Check::None, threads: 1, force: true };
+    let options = RestoreOptions { check: Check::None, force: true };
     let target = bench.dir.path().join("judged");
     for (seq, bytes) in told {
         for when in [format!("seq:{seq}"), format!("L{seq}")] {
@@ -71,7 +76,7 @@ fn repaired(bench: &Bench, live: bool, what: &str) -> RepairReport {
     let database = live.then_some(&*path);
     bench
         .history
-        .repair(database, &options(bench, true), &Silent)
+        .repair(database, &options(true), &Silent)
         .unwrap_or_else(|e| panic!("{what}: {e:?}"))
 }
 
@@ -103,7 +108,7 @@ fn a_number_that_was_told_never_names_other_content() {
             let path = bench.dir.path().join("app.db");
             // What the machine itself remembers is no part of it: a new one each time.
             let ended = bench.through(store.clone()).and_then(|history| {
-                history.repair(live.then_some(&*path), &options(&bench, true), &Silent)
+                history.repair(live.then_some(&*path), &options(true), &Silent)
             });
             died += usize::from(ended.is_err());
             let over = store.operations() <= k;
@@ -125,7 +130,7 @@ fn a_number_that_was_told_never_names_other_content() {
             let next = step(&mut bench);
             assert!(next > *told.keys().next_back().unwrap(), "{what}: {next} was used before");
             judge(&bench, &told, &format!("{what}, next"));
-            let again = bench.history.repair(None, &options(&bench, false), &Silent).unwrap();
+            let again = bench.history.repair(None, &options(false), &Silent).unwrap();
             assert!(again.is_sound(), "{what}: {again:?}");
             if over {
                 break;
@@ -144,7 +149,7 @@ fn a_lost_base_with_merged_segments_behind_it_ends_well() {
     let told = bench.expected.clone();
     let chain = bench.history.chain().unwrap();
     let claim = Claim::take(&bench.history, PRUNE).unwrap();
-    let merging = MergeOptions::new(Keep::All, 1);
+    let merging = MergeOptions::new(Keep::All);
     merge(&bench.history, &chain, 1..6, &claim, &merging, &Silent).unwrap();
     for segment in &chain.segments()[..6] {
         bench.store.delete(segment.name()).unwrap();
@@ -158,7 +163,7 @@ fn a_lost_base_with_merged_segments_behind_it_ends_well() {
     assert_eq!(next, Seq(14));
     judge(&bench, &told, "base lost");
     assert!(bench.check("base lost").contains(&next));
-    assert!(bench.history.repair(None, &options(&bench, false), &Silent).unwrap().is_sound());
+    assert!(bench.history.repair(None, &options(false), &Silent).unwrap().is_sound());
 }
 
 #[test]
@@ -204,7 +209,7 @@ fn junk_uses_up_few_numbers_and_no_memory() {
         bench.store.create(name, &[0xa5; 300]).unwrap();
     }
     newcomer(&mut bench);
-    let dry = bench.history.repair(None, &options(&bench, false), &Silent).unwrap();
+    let dry = bench.history.repair(None, &options(false), &Silent).unwrap();
     assert_eq!(dry.restorable, (1..=4).map(Seq).collect());
     let told = bench.expected.clone();
     let done = repaired(&bench, true, "junk");
@@ -216,7 +221,7 @@ fn junk_uses_up_few_numbers_and_no_memory() {
     let next = step(&mut bench);
     assert!(next.0 < 100, "{next}");
     judge(&bench, &told, "junk");
-    assert!(bench.history.repair(None, &options(&bench, false), &Silent).unwrap().is_sound());
+    assert!(bench.history.repair(None, &options(false), &Silent).unwrap().is_sound());
 }
 
 #[test]
@@ -229,13 +234,13 @@ fn what_goes_on_behind_its_end_is_harmless_and_written_anew() {
     bench.store.damage(&name, &bytes);
     newcomer(&mut bench);
     bench.verify("too long");
-    let dry = bench.history.repair(None, &options(&bench, false), &Silent).unwrap();
+    let dry = bench.history.repair(None, &options(false), &Silent).unwrap();
     assert!(dry.is_sound());
     assert_eq!(dry.remarks.iter().map(|f| f.action).collect::<Vec<_>>(), [Action::Replace]);
     let policy = Policy { last: 4, ..Policy::default() };
     bench.history.prune(&bench.options(policy), &Silent).unwrap();
     repaired(&bench, false, "too long");
-    let again = bench.history.repair(None, &options(&bench, false), &Silent).unwrap();
+    let again = bench.history.repair(None, &options(false), &Silent).unwrap();
     assert!(again.is_sound() && again.remarks.is_empty(), "{again:?}");
     assert_eq!(bench.check("too long").len(), 4);
 }
@@ -313,7 +318,7 @@ fn whatever_is_damaged_and_wherever_repairs_die_the_end_is_sound_and_true() {
             bench.history.add_hold(Seq(2), "audit").unwrap();
             let chain = bench.history.chain().unwrap();
             let claim = Claim::take(&bench.history, PRUNE).unwrap();
-            let merging = MergeOptions::new(Keep::All, 1);
+            let merging = MergeOptions::new(Keep::All);
             let from = random.below(3);
             merge(&bench.history, &chain, from..from + 3, &claim, &merging, &Silent).unwrap();
             if random.below(2) == 0 {
@@ -339,10 +344,10 @@ fn whatever_is_damaged_and_wherever_repairs_die_the_end_is_sound_and_true() {
         let live = random.below(2) == 0;
         let dry = bench
             .history
-            .repair(None, &options(&bench, false), &Silent)
+            .repair(None, &options(false), &Silent)
             .unwrap_or_else(|e| panic!("{what}: {e:?}"));
         let target = bench.dir.path().join("before");
-        let restoring = RestoreOptions { check: Check::None, threads: 1, force: true };
+        let restoring = RestoreOptions { check: Check::None, force: true };
         for commit in before.commits() {
             let done = RestorePoint::of(&bench.history, &before, &commit)
                 .restore(&target, &restoring, &Silent);
@@ -358,7 +363,7 @@ fn whatever_is_damaged_and_wherever_repairs_die_the_end_is_sound_and_true() {
             let store = Arc::new(FaultStore::new(Arc::new(bench.store.clone()), at, way));
             let path = bench.dir.path().join("app.db");
             let ended = bench.through(store).and_then(|history| {
-                history.repair(live.then_some(&*path), &options(&bench, true), &Silent)
+                history.repair(live.then_some(&*path), &options(true), &Silent)
             });
             kills += usize::from(ended.is_err());
             if random.below(3) == 0 {
@@ -390,7 +395,7 @@ fn whatever_is_damaged_and_wherever_repairs_die_the_end_is_sound_and_true() {
         // What goes on behind its end was perhaps the newest segment: now something stands behind
         // it.
         assert!(repaired(&bench, false, &what).is_sound(), "{what}");
-        let again = bench.history.repair(None, &options(&bench, false), &Silent).unwrap();
+        let again = bench.history.repair(None, &options(false), &Silent).unwrap();
         // Small records stay as they are.
         let stays = |f: &Fault| f.action == Action::Leave && f.message.contains("behind its end");
         assert!(again.is_sound() && again.remarks.iter().all(stays), "{what}: {again:?}");
