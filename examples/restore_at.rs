@@ -70,7 +70,8 @@ fn restore_at(
     // What is damaged can't be chosen, and does not hide the rest.
     let chosen = history.select(selector)?;
     // They say, for example, that a clock was wrong, or that commits of that time expired.
-    for text in chosen.notes.iter().chain(&chosen.warnings) {
+    let warnings = chosen.warnings.iter().map(ToString::to_string);
+    for text in chosen.notes.iter().cloned().chain(warnings) {
         eprintln!("note: {text}");
     }
     chosen.point.restore(target, &RestoreOptions::default(), &Silent)?;

@@ -1,13 +1,16 @@
 //! The crate's one error type.
 //!
 //! [`Error`] is a single boxed struct: what happened, to which object, what to do next, and the
-//! error underneath. [`ErrorKind`] is chosen by what the caller does next, never by where the
+//! error underneath. What to do next names deeds and no flags: each front has its own words for a
+//! [`Remedy`]. [`ErrorKind`] is chosen by what the caller does next, never by where the
 //! error arose; the exit code and the retry question are each one exhaustive `match` on it.
 //! `Display` never repeats the source: print the chain to see it all.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+
+use crate::remedy::{Advice, Remedy};
 
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -112,7 +115,7 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     object: Option<String>,
-    hint: Option<String>,
+    hint: Option<Advice>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -157,9 +160,9 @@ impl Error {
         self
     }
 
-    /// Says what to do next.
+    /// Says what to do next, and which deeds that takes.
     #[must_use]
-    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn with_hint(mut self, hint: impl Into<Advice>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
@@ -189,8 +192,14 @@ impl Error {
     }
 
     /// What to do next, if there is something to say.
-    pub fn hint(&self) -> Option<&str> {
-        self.0.hint.as_deref()
+    pub fn hint(&self) -> Option<&Advice> {
+        self.0.hint.as_ref()
+    }
+
+    /// What ends the trouble, if a deed does: the first that the hint names. Where several do, each
+    /// for a case of its own, [`Advice::remedies`] has them all.
+    pub fn remedy(&self) -> Option<&Remedy> {
+        self.hint().and_then(|hint| hint.remedies().next())
     }
 
     /// What happened, without the object.

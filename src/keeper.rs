@@ -183,7 +183,7 @@ impl Keeper {
         };
         let listener = Arc::new(Telling(options.on_event));
         if let Some(replaced) = check_place(&repository) {
-            listener.event(&Event::Warning(replaced.to_string()));
+            listener.event(&Event::Warning(replaced.advice().to_string()));
         }
         let (history, follower) = repository.follow(path, watch, listener)?;
         Ok(Self { path: path.to_owned(), history, patience: options.patience, follower })

@@ -48,7 +48,7 @@
 //!
 //! Options are made with `default()` and setters; what they and reports have may grow. Whatever
 //! takes longer takes a [`Monitor`], which shows progress and may stop it. Every error is an
-//! [`Error`] with an [`ErrorKind`].
+//! [`Error`] with an [`ErrorKind`], and with the [`Remedy`] that ends the trouble if one does.
 //!
 //! rusqlite is re-exported, since cargo allows one copy of SQLite in a program. The format of what
 //! is stored is described in `docs/format.md`.
@@ -69,6 +69,7 @@ mod machine;
 mod ops;
 mod policy;
 mod progress;
+mod remedy;
 mod repo;
 #[cfg(test)]
 mod simulated;
@@ -123,6 +124,7 @@ pub use keeper::{Callback, Keeper, KeeperOptions, Missing};
 // Progress, errors, and small things.
 pub use error::{Error, ErrorKind, Result};
 pub use progress::{Monitor, Phase, Silent, Stoppable};
+pub use remedy::{Advice, Remedy};
 pub use types::{
     Clock, Digest, HistoryId, HoldId, KeyId, PageNo, PageSize, RepositoryId, SegmentId, Seq,
     SlotId, SnapshotId, Term, Timestamp,

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::remedy::Advice;
 
 /// What an operation is busy with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,12 @@ pub trait Monitor: Sync {
 
     /// Something that the user should know, though the work goes on.
     fn warn(&self, _message: &str) {}
+
+    /// As [`Monitor::warn`], with what helps: a front that has words of its own for a
+    /// [`Remedy`](crate::Remedy) puts it into those.
+    fn advise(&self, advice: &Advice) {
+        self.warn(&advice.to_string());
+    }
 
     /// Whether the work should stop.
     fn cancelled(&self) -> bool {

@@ -6,6 +6,7 @@
 //! - Every file under `src/` is reached by a `mod` declaration; so nothing in it goes uncompiled.
 //! - A file of more than 600 lines says why, in its module doc, with the words `600 lines`.
 //! - Comments are at most 100 columns wide, but for tables and drawings.
+//! - Only the command line's own strings name its flags and commands: what helps is a `Remedy` elsewhere.
 //!
 //! The scanner knows comments, literals, nested `use` trees, inline modules and `super`. It does not expand
 //! macros and does not follow names that a module re-exports; `#[path]` and `extern crate`, which would blind
@@ -18,7 +19,7 @@ use std::path::Path;
 
 /// The top-level modules, lowest first. Modules of one level may name each other, but for [`STRANGERS`].
 const LEVELS: [&[&str]; 13] = [
-    &["error", "count", "machine", "simulated"],
+    &["error", "remedy", "count", "machine", "simulated"],
     &["types"],
     &["progress", "disk", "chance"],
     &["format"],
@@ -75,6 +76,16 @@ fn violations(sources: &Sources) -> Vec<String> {
     let scans: BTreeMap<&str, Scan> =
         sources.iter().map(|(file, text)| (file.as_str(), Scan::of(file, text))).collect();
     found.extend(circles(&arrows(&scans)));
+    let is_test = tests_among(&scans);
+    for (file, scan) in scans.iter().filter(|(file, _)| !is_test(file)) {
+        let own = ["src/cli.rs", "src/main.rs"];
+        let of_command_line = file.starts_with("src/cli/") || own.contains(file);
+        for (line, text) in &scan.literals {
+            if !of_command_line && !scan.is_in_tests(*line) && speaks_command_line(text) {
+                found.push(format!("{file}:{line}: names a flag or a command: {text}"));
+            }
+        }
+    }
     for (file, text) in sources {
         let scan = &scans[file.as_str()];
         for child in &scan.children {
@@ -117,16 +128,30 @@ fn wide(file: &str, text: &str) -> Vec<String> {
     found
 }
 
-/// Which files each file names, tests apart.
-fn arrows<'s>(scans: &'s BTreeMap<&'s str, Scan>) -> BTreeMap<&'s str, BTreeSet<&'s str>> {
+/// Which files are there for tests only.
+fn tests_among<'s>(scans: &'s BTreeMap<&'s str, Scan>) -> impl Fn(&str) -> bool + use<'s> {
     let tests: BTreeSet<&String> = scans.values().flat_map(|scan| &scan.tests).flatten().collect();
-    let is_test = |file: &str| {
+    move |file: &str| {
         let below = |test: &&String| {
             let folder = test.trim_end_matches("/mod.rs").trim_end_matches(".rs");
             file == test.as_str() || file.starts_with(&format!("{folder}/"))
         };
         tests.iter().any(below)
+    }
+}
+
+/// Whether a string names a command of the program, or a flag.
+fn speaks_command_line(text: &str) -> bool {
+    let is_flag = |(at, _): (usize, &str)| {
+        let (before, behind) = (text[..at].chars().next_back(), text[at + 2..].chars().next());
+        before != Some('-') && behind.is_some_and(|c| c.is_ascii_lowercase())
     };
+    text.contains("`pagekeep ") || text.match_indices("--").any(is_flag)
+}
+
+/// Which files each file names, tests apart.
+fn arrows<'s>(scans: &'s BTreeMap<&'s str, Scan>) -> BTreeMap<&'s str, BTreeSet<&'s str>> {
+    let is_test = tests_among(scans);
     let modules: BTreeMap<Vec<String>, &str> = scans
         .keys()
         .filter(|file| **file != "src/main.rs" && !is_test(file))
@@ -219,6 +244,8 @@ struct Scan {
     tests: Vec<[String; 2]>,
     /// The first and last lines of inline modules of tests.
     inline_tests: Vec<(usize, usize)>,
+    /// Strings, with their lines.
+    literals: Vec<(usize, String)>,
 }
 
 impl Scan {
@@ -227,8 +254,10 @@ impl Scan {
     }
 
     fn of(file: &str, text: &str) -> Self {
-        let tokens = tokens(text);
-        let mut scan = Self::default();
+        let (literals, tokens): (Vec<Token>, _) =
+            tokens(text).into_iter().partition(|token| token.text.starts_with('"'));
+        let literals = literals.into_iter().map(|token| (token.line, token.text)).collect();
+        let mut scan = Self { literals, ..Self::default() };
         let mut module = module_of(file);
         // Depths of the braces that close the inline modules around the present token, and the lines where those begin.
         let mut inline = Vec::new();
@@ -366,7 +395,7 @@ fn tokens(source: &str) -> Vec<Token> {
         let text = match (c, lexer.peek(1)) {
             ('/', Some('/')) => lexer.skip_while(|c| c != '\n'),
             ('/', Some('*')) => lexer.skip_block_comment(),
-            ('"', _) => lexer.skip_string(),
+            ('"', _) => lexer.take_string(),
             ('\'', _) => lexer.skip_char_or_lifetime(),
             (':', Some(':')) => lexer.take(2),
             (c, _) if c.is_alphanumeric() || c == '_' => lexer.take_name(),
@@ -429,7 +458,9 @@ impl Lexer<'_> {
         }
     }
 
-    fn skip_string(&mut self) -> Option<String> {
+    /// Takes a string, with the quote in front of it.
+    fn take_string(&mut self) -> Option<String> {
+        let from = self.at;
         self.skip(1);
         while let Some(c) = self.peek(0) {
             self.skip(if c == '\\' { 2 } else { 1 });
@@ -437,11 +468,13 @@ impl Lexer<'_> {
                 break;
             }
         }
-        None
+        Some(self.chars[from..self.at].iter().collect())
     }
 
-    fn skip_raw_string(&mut self) -> Option<String> {
+    /// Takes a raw string, as [`Lexer::take_string`] does.
+    fn take_raw_string(&mut self) -> Option<String> {
         let hashes = self.chars[self.at..].iter().take_while(|c| **c == '#').count();
+        let from = self.at + hashes;
         self.skip(hashes + 1);
         while let Some(c) = self.peek(0) {
             let ends = c == '"' && (1..=hashes).all(|i| self.peek(i) == Some('#'));
@@ -450,7 +483,7 @@ impl Lexer<'_> {
                 break;
             }
         }
-        None
+        Some(self.chars[from..self.at].iter().collect())
     }
 
     fn skip_char_or_lifetime(&mut self) -> Option<String> {
@@ -474,8 +507,8 @@ impl Lexer<'_> {
         let name = self.take(n)?;
         let hashes = self.chars[self.at..].iter().take_while(|c| **c == '#').count();
         match (name.as_str(), self.peek(0), self.peek(hashes)) {
-            ("r" | "br" | "cr", _, Some('"')) => self.skip_raw_string(),
-            ("b" | "c", Some('"'), _) => self.skip_string(),
+            ("r" | "br" | "cr", _, Some('"')) => self.take_raw_string(),
+            ("b" | "c", Some('"'), _) => self.take_string(),
             ("b", Some('\''), _) => self.skip_char_or_lifetime(),
             // A raw identifier is no keyword.
             ("r", Some('#'), _) => {
@@ -590,6 +623,21 @@ mod the_scanner {
         let table = format!("/// | {} |\nfn f() {{}}", "x".repeat(100));
         let code = format!("fn f() {{ g(\"{}\") }} // x", "x".repeat(100));
         assert_eq!(found(&[("src/store.rs", &format!("{table}\n{code}"))]), [""; 0]);
+    }
+
+    #[test]
+    fn strings_that_name_flags_and_commands_are_found() {
+        for text in [
+            "fn f() -> &'static str { \"say so: --adopt\" }",
+            "fn f() -> &'static str { \"`pagekeep init` makes one\" }",
+            "fn f() -> &'static str { r#\"one of --force, \"--name\"\"# }",
+        ] {
+            assert_eq!(found(&[("src/store.rs", text)]).len(), 1, "{text}");
+            assert_eq!(found(&[("src/cli.rs", text)]), [""; 0], "{text}");
+            assert_eq!(found(&[("src/store.rs", &format!("mod tests {{ {text} }}"))]), [""; 0]);
+        }
+        let none = "/// `pagekeep init --force`\nfn f() -> [&'static str; 3] { [\"---x\", \"a -- b\", \"pagekeep 1\"] }";
+        assert_eq!(found(&[("src/store.rs", none)]), [""; 0]);
     }
 
     #[test]

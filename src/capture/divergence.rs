@@ -72,7 +72,7 @@ impl Divergence {
             format!(
                 "the database does not have what the commits after seq:{from} up to seq:{to} brought: {back} of the pages that \
                  they changed are as they were in seq:{from}, and {kept} as in seq:{to}. Was an older copy put back, or is a \
-                 copy of this database backed up into the same history? A copy needs a history of its own: --name NAME"
+                 copy of this database backed up into the same history? A copy needs a history of its own, of another name"
             )
         })
     }

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::args::Global;
 use super::ended::Ended;
 use super::output::{Output, quote};
+use super::remedy::behind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::finding::few;
 use crate::ops::labels::passed_over;
@@ -18,6 +19,7 @@ use crate::ops::select::choose;
 use crate::ops::soundness::{Look, Soundness, judge_now};
 use crate::policy::selector::{Selector, split_target};
 use crate::progress::Silent;
+use crate::remedy::{Remedy, advice};
 use crate::repo::chain::{Chain, Commit, Problem};
 use crate::repo::history::History;
 use crate::repo::hold::Hold;
@@ -180,8 +182,7 @@ impl Context {
     ) -> Result<(Repository, Secret)> {
         let (repository, secret) = self.open_untold(location, secret)?;
         for e in &*repository.unread_slots() {
-            let hint = e.hint().map_or(String::new(), |hint| format!("; {hint}"));
-            self.out.warn(&format!("{e}{hint}"));
+            self.out.warn(&format!("{e}{}", behind(e)));
         }
         Ok((repository, secret))
     }
@@ -193,7 +194,7 @@ impl Context {
     ) -> Result<(Repository, Secret)> {
         let (repository, secret) = self.open_unseen(location, secret)?;
         if let Some(replaced) = check_place(&repository) {
-            self.out.warn(&replaced.to_string());
+            self.out.advise(&replaced.advice());
         }
         Ok((repository, secret))
     }
@@ -250,7 +251,7 @@ impl Context {
     ) -> Result<Commit> {
         let chosen = choose(history, chain, selector)?;
         chosen.notes.iter().for_each(|text| self.out.remark(text));
-        chosen.warnings.iter().for_each(|text| self.out.warn(text));
+        chosen.warnings.iter().for_each(|advice| self.out.advise(advice));
         Ok(chosen.commit)
     }
 
@@ -297,7 +298,7 @@ impl Context {
         // Whoever selected by a label was told.
         if !matches!(selector, Selector::Label(_)) {
             for e in &unread {
-                self.out.warn(&passed_over(history, e));
+                self.out.advise(&passed_over(history, e));
             }
         }
         Ok(found)
@@ -313,10 +314,10 @@ impl Context {
     fn tell_unread(&self, history: &History, unread: Vec<Error>) {
         for e in unread {
             let e = match (e.kind(), e.hint()) {
-                (ErrorKind::Damaged, None) => e.with_hint(format!(
-                    "`pagekeep repair {}` says what can be done about it",
-                    quote(history.name())
-                )),
+                (ErrorKind::Damaged, None) => e.with_hint(advice![
+                    Remedy::examine(history.name()),
+                    " says what can be done about it",
+                ]),
                 _ => e,
             };
             self.out.finding(&e, json!({"history": history.name()}));

@@ -9,6 +9,7 @@ use super::context::Context;
 use super::echo::Hidden;
 use super::output::{bytes, counted, usual_hint, whole_second};
 use super::progress::{Progress, stop_requested};
+use super::remedy::behind;
 use super::table::{table, times};
 use super::terminal::printable_json;
 use crate::error::{Error, ErrorKind, Result};
@@ -49,7 +50,7 @@ pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<()> {
         .map_err(|e| made.left(if recovery.is_some() { in_vain(e) } else { e }))?;
     if let Some(replaced) = check_place(&repository) {
         // Said once: whoever creates one here means it, or sees now that a disk is not mounted.
-        context.out.warn(&replaced.to_string());
+        context.out.advise(&replaced.advice());
         accept_place(&repository)?;
     }
     if let Some(other) = other_file_in(location) {
@@ -82,7 +83,7 @@ impl NewFile {
 
     fn left(&self, e: Error) -> Error {
         let Some(path) = self.0.as_ref().filter(|path| path.exists()) else { return e };
-        let known = usual_hint(&e).to_owned();
+        let known = usual_hint(&e);
         e.with_hint(format!(
             "{known}; the key file {} was made already: the same command again uses it, and if you give up, remove it",
             path.display()
@@ -116,7 +117,7 @@ fn hand_over(context: &Context, recovery: &Secret) -> Result<()> {
 
 /// What came between a recovery key that was shown and its use.
 fn in_vain(e: Error) -> Error {
-    let hint = e.hint().map_or(String::new(), |hint| format!("; {hint}"));
+    let hint = behind(&e);
     e.with_hint(format!("the recovery key above opens nothing{hint}"))
 }
 

@@ -324,7 +324,7 @@ fn unlabel(context: &Context, repository: &Repository, args: &LabelArgs) -> Resu
             .with_hint(format!("`pagekeep snapshots {}` shows the labels", history.name())));
     }
     for e in unread.iter().filter(|_| !told) {
-        context.out.warn(&passed_over(&history, e));
+        context.out.advise(&passed_over(&history, e));
     }
     context
         .out

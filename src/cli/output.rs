@@ -8,10 +8,13 @@ use std::sync::{Arc, OnceLock};
 use serde_json::{Value, json};
 
 use super::args::{Color, Global};
+use super::remedy::said;
+pub(crate) use super::shell::quote;
 use super::terminal::{Line, bold, is_nowhere, printable_json, red, settle, write_line, yellow};
 pub(crate) use crate::count::bytes;
 use crate::error::{Error, ErrorKind, Result};
 pub(crate) use crate::policy::clock::local as time;
+use crate::remedy::{Advice, Remedy};
 use crate::types::Timestamp;
 
 /// Where and how to print.
@@ -108,6 +111,11 @@ impl Output {
         }
     }
 
+    /// As [`Output::warn`], with what helps.
+    pub(crate) fn advise(&self, advice: &Advice) {
+        self.warn(&said(advice));
+    }
+
     /// Something that went on although it was not as it should be; makes the exit code 3.
     pub(crate) fn warn(&self, text: &str) {
         self.met.warned.store(true, Ordering::Relaxed);
@@ -188,7 +196,8 @@ impl Output {
     fn tell_finding(&self, error: &Error, more: Value) {
         if self.json {
             let mut value = json!({"type": "finding", "object": error.object(),
-                                   "message": error.message(), "hint": error.hint()});
+                                   "message": error.message(), "hint": error.hint().map(said),
+                                   "remedies": remedies(error)});
             if let (Some(object), Value::Object(more)) = (value.as_object_mut(), more) {
                 object.extend(more);
             }
@@ -224,11 +233,12 @@ impl Output {
                 "message": error.message(),
                 "cause": chain(error),
                 "hint": next_step(error),
+                "remedies": remedies(error),
             }));
         }
         if kind == ErrorKind::Interrupted && error.object().is_none() {
             tell(error.message());
-            next_step(error).into_iter().for_each(|text| tell(hint(text)));
+            next_step(error).into_iter().for_each(|text| tell(hint(&text)));
             return;
         }
         print_error(error);
@@ -243,20 +253,28 @@ pub(crate) fn print_error(error: &Error) {
     }
     tell(red("error:").then(text));
     if let Some(text) = next_step(error) {
-        tell(hint(text));
+        tell(hint(&text));
     }
 }
 
+/// The names of the deeds that an error's hint names.
+fn remedies(error: &Error) -> Vec<&'static str> {
+    error.hint().into_iter().flat_map(Advice::remedies).map(Remedy::name).collect()
+}
+
 /// What people may do about an error: what it says itself, or what helps with most of its kind.
-fn next_step(error: &Error) -> Option<&str> {
+fn next_step(error: &Error) -> Option<String> {
     match error.kind() {
-        ErrorKind::Interrupted => error.hint(),
+        ErrorKind::Interrupted => error.hint().map(said),
         _ => Some(usual_hint(error)),
     }
 }
 
 /// What an error says of the next step, or what helps with most of its kind.
-pub(crate) fn usual_hint(error: &Error) -> &str {
+pub(crate) fn usual_hint(error: &Error) -> String {
+    if let Some(known) = error.hint() {
+        return said(known);
+    }
     let usual = match error.kind() {
         ErrorKind::Failure => {
             "try it again; if it stays so, report it with this message and `pagekeep --version`"
@@ -282,7 +300,7 @@ pub(crate) fn usual_hint(error: &Error) -> &str {
         ErrorKind::Refused => "`pagekeep help COMMAND` tells which option insists, if one does",
         ErrorKind::Interrupted => "run it again",
     };
-    error.hint().unwrap_or(usual)
+    usual.to_owned()
 }
 
 /// What the parser refuses, as an error in JSON: its first paragraph is the message.
@@ -290,7 +308,8 @@ pub(crate) fn print_usage_error(told: &str) {
     let message = told.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
     let kind = ErrorKind::Usage;
     let value = json!({"type": "error", "kind": kind.name(), "exit_code": kind.exit_code(), "object": null,
-                       "message": message, "cause": [], "hint": "`pagekeep help COMMAND` tells what it takes"});
+                       "message": message, "cause": [], "hint": "`pagekeep help COMMAND` tells what it takes",
+                       "remedies": []});
     // The exit code and standard error say it, too.
     let _ = write_line(&mut anstream::stdout(), &printable_json(&value).into());
 }
@@ -376,16 +395,6 @@ pub(crate) fn count(n: u64) -> String {
         text.push(c);
     }
     text
-}
-
-/// An argument as a shell wants it.
-pub(crate) fn quote(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./@:~=".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    // Within single quotes nothing but they themselves means anything.
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// A noun with its number: `1 page`, `2 pages`.

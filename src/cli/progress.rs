@@ -15,7 +15,9 @@ use serde_json::json;
 use super::bar::{self, eta, rate};
 use super::echo::show_typing;
 use super::output::{Output, bytes, stderr_is_terminal};
+use super::remedy::said;
 use crate::progress::{Monitor, Phase};
+use crate::remedy::Advice;
 
 /// Set by the first Ctrl-C or SIGTERM.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -151,6 +153,10 @@ impl Monitor for Progress {
         if self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(message.to_owned()) {
             self.beside(|| self.out.warn(message));
         }
+    }
+
+    fn advise(&self, advice: &Advice) {
+        self.warn(&said(advice));
     }
 
     fn cancelled(&self) -> bool {

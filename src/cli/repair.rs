@@ -10,6 +10,7 @@ use super::describe::described_once;
 use super::ended::Ended;
 use super::output::{counted, quote, time};
 use super::progress::Progress;
+use super::remedy::said;
 use crate::count::number;
 use crate::error::Result;
 use crate::ops::finding::few;
@@ -152,9 +153,8 @@ fn accept(context: &Context, name: Option<&str>) -> Result<Ended> {
 fn print(context: &Context, history: &History, report: &RepairReport) {
     let name = history.name();
     let restorable = counted(number(report.restorable.len()), "commit");
-    let remarked = |Fault { object, message, action: of }: &Fault| {
-        format!("{object}: {message} ({})", action(*of))
-    };
+    let remarked =
+        |fault: &Fault| format!("{}: {} ({})", fault.object, message(fault), action(fault.action));
     for remark in few(report.remarks.iter().map(remarked)) {
         context.out.warn(&remark);
     }
@@ -164,8 +164,8 @@ fn print(context: &Context, history: &History, report: &RepairReport) {
     }
     let faults = counted(number(report.faults.len()), "fault");
     context.out.summary(format_args!("{name}: {faults}"));
-    for Fault { object, message, action: of } in &report.faults {
-        context.out.summary(format_args!("  {object}: {message} ({})", action(*of)));
+    for fault in &report.faults {
+        context.out.summary(format_args!("  {}", remarked(fault)));
     }
     let keeps = spell(&ranges(&report.restorable));
     context.out.summary(format_args!("  keeps {restorable}: {keeps}"));
@@ -201,6 +201,12 @@ const fn action(action: Action) -> &'static str {
     }
 }
 
+/// What is wrong, and what helps where a repair does not.
+fn message(fault: &Fault) -> String {
+    let hint = fault.hint.as_ref().map_or(String::new(), |hint| format!("; {}", said(hint)));
+    format!("{}{hint}", fault.message)
+}
+
 /// What came of it.
 fn done(context: &Context, history: &History, report: &RepairReport, args: &RepairArgs) {
     let name = history.name();
@@ -212,7 +218,7 @@ fn done(context: &Context, history: &History, report: &RepairReport, args: &Repa
         for (kind, fault) in kinds.into_iter().flat_map(|(k, of)| of.iter().map(move |f| (k, f))) {
             context.out.object(&json!({
                 "type": kind, "history": name, "object": fault.object,
-                "message": fault.message, "action": fault.action.name(),
+                "message": message(fault), "action": fault.action.name(),
             }));
         }
         context.out.json_summary(json!({

@@ -8,6 +8,7 @@ use super::context::Context;
 use super::input;
 use super::output::{bytes, counted, quote, time};
 use super::progress::Progress;
+use super::remedy::behind;
 use super::table::{sentence, table, times};
 use crate::count::number;
 use crate::error::{Error, ErrorKind, Result};
@@ -40,7 +41,7 @@ pub(crate) fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
         if let Some(report) = context.beside(args.name.is_none(), &history, pruned)? {
             print(context, &history, &report, args);
             if let Some(e) = &report.refusal {
-                let hint = e.hint().map_or(String::new(), |hint| format!("; {hint}"));
+                let hint = behind(e);
                 context.out.warn(&format!("without -n this would be refused: {e}{hint}"));
             }
         }
@@ -353,7 +354,7 @@ pub(crate) fn undelete(context: &Context, args: &UndeleteArgs) -> Result<()> {
     deleted.sort_by_key(|(_, gone)| *gone);
     let Some(label) = args.label.as_deref().map(trimmed) else {
         for e in &unread {
-            context.out.warn(&passed_over(&history, e));
+            context.out.advise(&passed_over(&history, e));
         }
         return list_deleted(context, &history, &deleted);
     };
@@ -368,7 +369,7 @@ pub(crate) fn undelete(context: &Context, args: &UndeleteArgs) -> Result<()> {
     };
     let given = history.add_snapshot(snapshot.seq, label, SnapshotKind::Manual)?;
     for e in &unread {
-        context.out.warn(&passed_over(&history, e));
+        context.out.advise(&passed_over(&history, e));
     }
     context.out.json_summary(
         json!({"history": history.name(), "seq": given.seq, "label": label, "id": given.id}),

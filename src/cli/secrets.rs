@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::args::{Global, NewKeyArgs, RotateArgs};
 use super::context::{Context, check_location};
 use super::input::{self, MAX_SECRET, first_line};
+use super::remedy::behind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::repo::Repository;
 use crate::repo::keys::Secret;
@@ -37,7 +38,7 @@ impl Context {
         });
         let told = |e: Error| match e.kind() {
             ErrorKind::WrongKey => {
-                let known = e.hint().map_or(String::new(), |hint| format!("; {hint}"));
+                let known = behind(&e);
                 e.with_hint(format!(
                     "this is the copy: its key is given by --to-key-file, --to-password-file, --to-password-command or \
                      --to-recovery-key-file{known}"

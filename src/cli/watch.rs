@@ -25,6 +25,7 @@ use crate::ops::follow::WatchOptions;
 use crate::ops::locate::Database;
 use crate::ops::missing::{Missing, if_missing};
 use crate::progress::{Monitor, Phase, Silent};
+use crate::remedy::Advice;
 
 /// How often to look for a stop, and to draw.
 const TICK: Duration = Duration::from_millis(200);
@@ -308,6 +309,10 @@ impl Monitor for Show {
 
     fn warn(&self, message: &str) {
         self.print(|| self.out.warn(message));
+    }
+
+    fn advise(&self, advice: &Advice) {
+        self.print(|| self.out.advise(advice));
     }
 }
 

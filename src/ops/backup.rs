@@ -197,7 +197,7 @@ fn run<'c>(
     }
     let mut writer = Writer::open(history, "backup")?;
     if let Some(text) = writer.forgets() {
-        monitor.warn(&text);
+        monitor.advise(&text);
     }
     let pin = pin()?;
     let (began, blocks) = (Instant::now(), pin.blocks_writers());

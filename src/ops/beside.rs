@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::clock::local;
 use crate::progress::{Monitor, check_cancelled};
+use crate::remedy::{Remedy, advice};
 use crate::repo::history::History;
 use crate::repo::rival::rival;
 use crate::repo::state;
@@ -33,10 +34,11 @@ pub(crate) fn check_rival(history: &History) -> Result<()> {
         ),
     )
     .with_object(format!("history {:?}", history.name()))
-    .with_hint(
+    .with_hint(advice![
         "stop it there first; on the same machine, use the same account and state folder, and it does the work; \
-         if it is gone for good, or should be superseded: --takeover",
-    ))
+         if it is gone for good, or should be superseded: ",
+        Remedy::TakeOver,
+    ]))
 }
 
 /// Waits until the follower of another process of this machine has captured what is there now; what
@@ -73,7 +75,7 @@ pub(crate) fn wait_for_follower(
                 "is followed by another process, which does not catch up",
             )
             .with_object(path.display().to_string())
-            .with_hint("look at what `pagekeep watch` says; or stop it, and try again"));
+            .with_hint("look at what the follower says; or stop it, and try again"));
         }
         std::thread::sleep(LOOK);
         if !moment.counts() {

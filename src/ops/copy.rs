@@ -22,6 +22,7 @@ use crate::format::record::Record;
 use crate::format::snapshot::SnapshotRecord;
 use crate::ops::audit;
 use crate::progress::{Monitor, Phase, check_cancelled};
+use crate::remedy::{Remedy, advice};
 use crate::repo::Repository;
 use crate::repo::chain::{Chain, settled};
 use crate::repo::expired;
@@ -77,15 +78,16 @@ impl History {
     ) -> Result<CopyReport> {
         if self.repository().id() == to.id() {
             return Err(Error::new(ErrorKind::Usage, "is the same repository")
-            .with_object(to.store().location())
-            .with_hint(
-                "a copy of a repository's folder has its identity; begin one with `pagekeep init`",
-            ));
+                .with_object(to.store().location())
+                .with_hint(advice![
+                    "a copy of a repository's folder has its identity; begin one with ",
+                    Remedy::CreateRepository,
+                ]));
         }
         let mine = twin(self, to)?;
         let mut writer = Writer::open(&mine, "copy")?;
         if let Some(text) = writer.forgets() {
-            monitor.warn(&text);
+            monitor.advise(&text);
         }
         let mut report = CopyReport::default();
         if let Some(head) = writer.head() {
@@ -192,8 +194,13 @@ fn check(mine: &History, monitor: &dyn Monitor) -> Result<()> {
     let findings = settled(mine, &chain, |chain| audit::commit_digests(chain, monitor))?;
     match findings.first() {
         None => Ok(()),
-        Some(finding) => Err(Error::damaged(&*finding.object, &*finding.message)
-            .with_hint("this is the copy; `pagekeep verify` shows all that is wrong with it")),
+        Some(finding) => {
+            Err(Error::damaged(&*finding.object, &*finding.message).with_hint(advice![
+                "this is the copy; ",
+                Remedy::Verify { history: None, level: None },
+                " shows all that is wrong with it",
+            ]))
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ops::locate::Database;
 use crate::ops::restore::still;
 use crate::progress::{Monitor, Phase, check_cancelled};
+use crate::remedy::{Remedy, advice};
 use crate::repo::Repository;
 use crate::repo::chain::{Chain, Commit, settled};
 use crate::repo::history::History;
@@ -194,7 +195,7 @@ fn newest(history: &History, is_followed: bool) -> Result<(Chain, Commit, Option
     let head = remembered.or_else(|| chain.latest()).ok_or_else(|| {
         Error::new(ErrorKind::NotFound, "has no commits yet")
             .with_object(format!("history {:?}", history.name()))
-            .with_hint("`pagekeep backup` makes the first one")
+            .with_hint(advice![Remedy::Backup, " makes the first one"])
     })?;
     let position = known
         .filter(|state| state.head.as_ref().is_some_and(|h| h.seq == head.seq))

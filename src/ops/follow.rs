@@ -9,6 +9,7 @@ use crate::ops::beside::check_rival;
 use crate::ops::locate::Database;
 use crate::ops::missing::refuse_emptied;
 use crate::ops::soundness::{before_writing, dated_back};
+use crate::remedy::{Remedy, advice};
 use crate::repo::Repository;
 use crate::repo::history::History;
 use crate::repo::rival::WATCH;
@@ -67,10 +68,10 @@ impl Repository {
         if writer.forgets().is_some() {
             return Err(Error::new(ErrorKind::NoSpace, "takes nothing that is written")
                 .with_object(self.state_dir().display().to_string())
-                .with_hint(
-                    "a follower needs it, so that others find it: make room there, or name another \
-                     folder with --state-dir",
-                ));
+                .with_hint(advice![
+                    "a follower needs it, so that others find it: make room there, or name another folder with ",
+                    Remedy::OtherStateFolder,
+                ]));
         }
         let follower = Follower::start(writer, path, &database.place, options.follow, listener)?;
         Ok((history, follower))

@@ -11,6 +11,7 @@ use crate::ops::select::select;
 use crate::ops::trial::{Bench, HOUR, all_data};
 use crate::policy::selector::Selector;
 use crate::progress::Silent;
+use crate::remedy::Remedy;
 use crate::repo::Repository;
 use crate::repo::chain::Chain;
 use crate::repo::expired::Expired;
@@ -68,7 +69,7 @@ fn restorable(bench: &Bench, chain: &Chain) -> BTreeSet<Seq> {
             }
             Err(e) => {
                 assert_eq!(e.kind(), ErrorKind::Damaged, "{e:?}");
-                assert!(e.hint().is_some_and(|hint| hint.contains("pagekeep repair app")), "{e:?}");
+                assert!(e.remedy() == Some(&Remedy::examine("app")), "{e:?}");
                 assert!(!target.exists());
             }
         }

@@ -5,16 +5,17 @@
 //! error.
 
 use crate::error::{Error, ErrorKind};
+use crate::remedy::{Advice, Remedy, advice};
 use crate::repo::history::History;
 
 /// What a record that can't be read may have meant, for whoever goes on without it.
-pub(crate) fn passed_over(history: &History, e: &Error) -> String {
+pub(crate) fn passed_over(history: &History, e: &Error) -> Advice {
     let seq = e.object().and_then(|object| history.names().parse_snapshot(object));
     let of = seq.map_or(String::new(), |(seq, _)| format!(" of commit {seq}"));
-    format!(
-        "{e}; a label{of} was given or taken back by it, and does not count; {}",
-        next(history, e)
-    )
+    advice![
+        format!("{e}; a label{of} was given or taken back by it, and does not count; "),
+        &next(history, e),
+    ]
 }
 
 /// That a label is not among those that can be read; `None` if all can be.
@@ -35,12 +36,12 @@ pub(crate) fn not_readable(history: &History, label: &str, unread: &[Error]) -> 
     )
 }
 
-fn next(history: &History, e: &Error) -> String {
+fn next(history: &History, e: &Error) -> Advice {
     match (e.hint(), e.kind()) {
-        (Some(hint), _) => hint.to_owned(),
-        (None, ErrorKind::TooNew) => "a newer pagekeep can read it".to_owned(),
+        (Some(hint), _) => hint.clone(),
+        (None, ErrorKind::TooNew) => Advice::from("a newer pagekeep can read it"),
         (None, _) => {
-            format!("`pagekeep repair {}` says what can be done about it", history.name())
+            advice![Remedy::examine(history.name()), " says what can be done about it"]
         }
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::folder::follow_links;
+use crate::remedy::{Remedy, advice};
 use crate::repo::history::History;
 use crate::repo::{Repository, state};
 
@@ -30,12 +31,16 @@ impl Database {
             let file = path.display().to_string();
             let hint = match file.split_once('@') {
                 // Who means a commit of the live database names the commit elsewhere.
-                Some((before, _)) => format!(
-                    "this names the database's file, such as {before}.db; a commit NAME@WHEN is named where a command says so, and with `rewind` by --to WHEN"
-                ),
-                None => format!(
-                    "check the path, and whether its disk is mounted; `pagekeep restore {name} {file}` brings back the newest commit, if there is one; `watch --wait` waits for a file that its application has not made yet"
-                ),
+                Some((before, _)) => advice![
+                    format!("this names the database's file, such as {before}.db; a commit is named apart from it: "),
+                    Remedy::Rewind { file: format!("{before}.db") },
+                ],
+                None => advice![
+                    "check the path, and whether its disk is mounted; ",
+                    Remedy::Restore { history: Some(name.clone()), file: Some(file.clone()), force: false },
+                    " brings back the newest commit, if there is one; if its application has not made the file yet: ",
+                    Remedy::AwaitDatabase { file: file.clone() },
+                ],
             };
             let error = Error::io(e, "cannot be found", file).with_kind(ErrorKind::Source);
             if is_absent { error.with_hint(hint) } else { error }
@@ -113,9 +118,13 @@ impl Database {
             format!("history {:?} belongs to {known}", history.name()),
         )
         .with_object(&*self.place)
-        .with_hint(
-            "give this database a history of its own: --name NAME; or go on with this one: --adopt, once",
-        ))
+        .with_hint(advice![
+            "give this database a history of its own: ",
+            Remedy::Name,
+            "; or go on with this one: ",
+            Remedy::Adopt,
+            ", once",
+        ]))
     }
 }
 
@@ -138,6 +147,6 @@ pub(crate) fn name_of(path: &Path, name: Option<&str>) -> Result<String> {
     path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned).ok_or_else(|| {
         Error::new(ErrorKind::Usage, "has no name that could be the history's")
             .with_object(path.display().to_string())
-            .with_hint("give one: --name NAME")
+            .with_hint(advice!["give one: ", Remedy::Name])
     })
 }

@@ -8,6 +8,7 @@ use crate::ops::locate::{Database, name_of};
 use crate::ops::point::RestorePoint;
 use crate::ops::restore::RestoreOptions;
 use crate::progress::Monitor;
+use crate::remedy::{Remedy, advice};
 use crate::repo::Repository;
 use crate::repo::chain::{Chain, Commit};
 use crate::repo::history::History;
@@ -75,11 +76,13 @@ pub(crate) fn refuse_emptied(repository: &Repository, path: &Path, name: &str) -
         return Ok(());
     }
     let Some((history, _, commit)) = newest(repository, name)? else { return Ok(()) };
-    Err(emptied(&history, &commit, true, path).with_hint(format!(
-        "is its disk mounted? `pagekeep restore {name} {} --if-missing` brings the newest commit back; if it is meant to be empty, \
-         --start-empty says so",
-        path.display()
-    )))
+    Err(emptied(&history, &commit, true, path).with_hint(advice![
+        "is its disk mounted? ",
+        Remedy::RestoreMissing { history: name.to_owned(), file: path.display().to_string() },
+        " brings the newest commit back; if it is meant to be empty, ",
+        Remedy::StartEmpty,
+        " says so",
+    ]))
 }
 
 fn emptied(history: &History, commit: &Commit, is_empty: bool, path: &Path) -> Error {

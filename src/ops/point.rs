@@ -7,6 +7,7 @@ use crate::format::segment::CommitKind;
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::select::{Chosen, choose};
 use crate::policy::selector::Selector;
+use crate::remedy::Advice;
 use crate::repo::chain::{Chain, Commit};
 use crate::repo::history::History;
 use crate::repo::hold::Hold;
@@ -103,7 +104,7 @@ pub struct Selection {
     /// What is as usual, and may be a surprise.
     pub notes: Vec<String>,
     /// What is not as it should be, and may have meant another commit.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Advice>,
 }
 
 impl History {

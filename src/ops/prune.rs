@@ -36,6 +36,7 @@ use crate::ops::soundness::{Look, judge_now};
 use crate::ops::verify::VerifyOptions;
 use crate::policy::retention::{Kept, Plan, Point, Policy, Zone};
 use crate::progress::{Monitor, Phase, check_cancelled};
+use crate::remedy::{Remedy, advice};
 use crate::repo::chain::{Chain, settled};
 use crate::repo::doubt::{About, doubt};
 use crate::repo::expired::Expired;
@@ -176,23 +177,27 @@ impl History {
 /// Why nothing may expire: the last verification failed.
 fn in_doubt(history: &History) -> Result<Option<Error>> {
     let Some(doubt) = doubt(history)? else { return Ok(None) };
-    let again =
-        format!("`pagekeep verify {} --level {}` it again", history.name(), doubt.level.name());
+    let again = Remedy::verify(history.name(), doubt.level.name());
     let (what, hint) = match doubt.about {
         About::Database | About::Data => (
             "its last verification found the database itself unsound",
-            format!(
-                "an older commit may be the last sound one, so nothing expires: mend the database, back it up and {again}; or \
-                 let commits expire all the same with --in-doubt"
-            ),
+            advice![
+                "an older commit may be the last sound one, so nothing expires: mend the database, back it up and verify it again: ",
+                again,
+                "; or let commits expire all the same with ",
+                Remedy::PruneInDoubt,
+            ],
         ),
         About::Backup => (
             "its last verification failed",
-            format!(
-                "nothing expires while what would remain is in doubt; {again}, `pagekeep repair {}` tells what can be done; or \
-                 let commits expire all the same with --in-doubt",
-                history.name()
-            ),
+            advice![
+                "nothing expires while what would remain is in doubt; ",
+                again,
+                " verifies it again, ",
+                Remedy::examine(history.name()),
+                " tells what can be done; or let commits expire all the same with ",
+                Remedy::PruneInDoubt,
+            ],
         ),
     };
     let object = format!("history {:?}", history.name());
@@ -219,8 +224,11 @@ fn sound(history: &History, options: &PruneOptions, monitor: &dyn Monitor) -> Re
 }
 
 fn damaged(object: &str, message: &str) -> Error {
-    Error::damaged(object, message)
-        .with_hint("nothing was pruned; `pagekeep verify` shows all that is damaged")
+    Error::damaged(object, message).with_hint(advice![
+        "nothing was pruned; ",
+        Remedy::Verify { history: None, level: None },
+        " shows all that is damaged"
+    ])
 }
 
 /// Why a prune would not begin; nothing is written.
@@ -506,9 +514,13 @@ impl Run<'_> {
     fn compare(&self, chain: &Chain) -> Result<()> {
         match audit::commit_digests(chain, self.monitor)?.first() {
             None => Ok(()),
-            Some(finding) => Err(Error::damaged(&*finding.object, &*finding.message).with_hint(
-                "nothing was deleted; `pagekeep verify --level data` shows all that is damaged",
-            )),
+            Some(finding) => {
+                Err(Error::damaged(&*finding.object, &*finding.message).with_hint(advice![
+                    "nothing was deleted; ",
+                    Remedy::Verify { history: None, level: Some("data") },
+                    " shows all that is damaged",
+                ]))
+            }
         }
     }
 }

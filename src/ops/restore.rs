@@ -31,6 +31,7 @@ use crate::ops::finding::few;
 use crate::ops::point::RestorePoint;
 use crate::ops::scratch::Scratch;
 use crate::progress::{Monitor, Phase, check_cancelled};
+use crate::remedy::{Remedy, advice};
 use crate::repo::chain::reader::BatchReader;
 use crate::repo::chain::{Chain, Commit, Segment, settled};
 use crate::repo::history::History;
@@ -121,10 +122,11 @@ fn around(
         chain = Chain::load_readable(history, &without)?;
         match work(&chain) {
             Ok(()) => {
-                monitor.warn(&format!(
-                    "{damage}; what it replaced is there still and was read instead, `pagekeep repair {} --apply` puts it away",
-                    history.name()
-                ));
+                monitor.advise(&advice![
+                    format!("{damage}; what it replaced is there still and was read instead, "),
+                    Remedy::repair(history.name()),
+                    " puts it away",
+                ]);
                 return Ok(());
             }
             Err(e) if e.kind() == ErrorKind::Damaged => {
@@ -222,10 +224,14 @@ pub(crate) fn check_above_hole(history: &History, chain: &Chain, commit: &Commit
         format!("commit {} needs pages that are missing: {}", commit.seq, hole.problem.message),
     )
     .with_object(&*hole.problem.object)
-    .with_hint(format!(
-        "commits below seq:{} are not affected; `pagekeep repair {name}` says which others can be restored",
-        hole.below.map_or(1, |seq| seq.next().0)
-    )))
+    .with_hint(advice![
+        format!(
+            "commits below seq:{} are not affected; ",
+            hole.below.map_or(1, |seq| seq.next().0)
+        ),
+        Remedy::examine(name),
+        " says which others can be restored",
+    ]))
 }
 
 /// Where pages are written, by several threads.
@@ -279,10 +285,11 @@ pub(crate) fn check(
             format!("SQLite finds the restored database unsound: {first}"),
         )
         .with_object(commit)
-        .with_hint(
-            "it is byte for byte what was captured, so the original was unsound then; try an earlier commit, \
-             or --check none to have it all the same",
-        )),
+        .with_hint(advice![
+            "it is byte for byte what was captured, so the original was unsound then; try an earlier commit, or ",
+            Remedy::SkipCheck,
+            " to have it all the same",
+        ])),
     }
 }
 

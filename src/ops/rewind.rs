@@ -26,6 +26,7 @@ use crate::ops::point::RestorePoint;
 use crate::ops::restore::{Check, check, check_space, still, sync, write_pages};
 use crate::ops::scratch::Scratch;
 use crate::progress::{Monitor, Phase, check_cancelled};
+use crate::remedy::{Remedy, advice};
 use crate::repo::chain::{Chain, settled};
 use crate::repo::history::History;
 use crate::repo::labels::{Snapshot, sound_label};
@@ -128,9 +129,10 @@ pub fn rewind_capturing(
         .before
         .ok_or_else(|| Error::new(ErrorKind::Failure, "the state before was not captured"))?;
     let newest = (safety.capture)(PATIENCE).map_err(|e| {
-        e.with_hint(
-            "the database is rewound, but that is not in the repository yet: run `pagekeep backup`",
-        )
+        e.with_hint(advice![
+            "the database is rewound, but that is not in the repository yet: run ",
+            Remedy::Backup,
+        ])
     })?;
     // Nobody could commit between the capture under the lock and the rewind itself; others may have
     // since.

@@ -11,6 +11,7 @@ use crate::policy::clock::local;
 use crate::policy::guess::meant;
 use crate::policy::order::{Last, backwards, last_at};
 use crate::policy::selector::{FORMS, Moment, Reading, Selector, trimmed};
+use crate::remedy::{Advice, Remedy, advice};
 use crate::repo::chain::{Chain, Commit, Hole};
 use crate::repo::history::History;
 use crate::types::{Seq, Timestamp};
@@ -23,7 +24,7 @@ pub struct Chosen {
     /// What is as usual, and may be a surprise.
     pub notes: Vec<String>,
     /// What is not as it should be, and may have meant another commit.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Advice>,
 }
 
 /// The commit that a selector means.
@@ -63,17 +64,20 @@ impl Find<'_> {
             .with_hint(self.known())
     }
 
-    fn known(&self) -> String {
+    fn known(&self) -> Advice {
         match (self.chain.commits().next(), self.chain.latest()) {
-            (Some(first), Some(last)) => format!(
-                "its commits go from seq:{} ({}) to seq:{} ({}); `pagekeep log {}` shows them",
-                first.seq,
-                local(first.record.time),
-                last.seq,
-                local(last.record.time),
-                self.history.name()
-            ),
-            _ => "`pagekeep backup` and `pagekeep watch` store commits".to_owned(),
+            (Some(first), Some(last)) => advice![
+                format!(
+                    "its commits go from seq:{} ({}) to seq:{} ({}); ",
+                    first.seq,
+                    local(first.record.time),
+                    last.seq,
+                    local(last.record.time),
+                ),
+                Remedy::ListCommits { history: Some(self.history.name().to_owned()) },
+                " shows them",
+            ],
+            _ => advice![Remedy::Backup, " and ", Remedy::Follow, " store commits"],
         }
     }
 
@@ -90,9 +94,13 @@ impl Find<'_> {
             };
         Error::new(ErrorKind::Damaged, format!("{what}: {}", hole.problem.message))
             .with_object(&*hole.problem.object)
-            .with_hint(format!(
-                "{below}`pagekeep log {name}` shows what is there, `pagekeep repair {name}` what can be done"
-            ))
+            .with_hint(advice![
+                below,
+                Remedy::ListCommits { history: Some(name.to_owned()) },
+                " shows what is there, ",
+                Remedy::examine(name),
+                " what can be done",
+            ])
     }
 
     fn seq(&self, seq: Seq, what: impl FnOnce() -> String) -> Result<Commit> {
@@ -200,7 +208,7 @@ impl Find<'_> {
         Ok(Chosen {
             commit,
             notes: note.into_iter().chain(gone).collect(),
-            warnings: warning.into_iter().collect(),
+            warnings: warning.into_iter().map(Advice::from).collect(),
         })
     }
 
@@ -287,8 +295,10 @@ impl Find<'_> {
         let guess = meant(label).map_or(String::new(), |guess| format!("{guess}; "));
         Error::new(ErrorKind::NotFound, format!("has no label {label:?}"))
             .with_object(format!("history {name:?}"))
-            .with_hint(format!(
-                "{guess}{FORMS}; `pagekeep log {name}` shows all commits and labels"
-            ))
+            .with_hint(advice![
+                format!("{guess}{FORMS}; "),
+                Remedy::ListCommits { history: Some(name.to_owned()) },
+                " shows all commits and labels",
+            ])
     }
 }

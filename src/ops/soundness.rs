@@ -34,6 +34,7 @@ use crate::ops::finding::{FEW, few};
 use crate::ops::restore::check_above_hole;
 use crate::policy::clock::local;
 use crate::progress::{Monitor, check_cancelled};
+use crate::remedy::{Advice, Remedy, advice};
 use crate::repo::chain::{Chain, Commit, Problem, Segment, until_still};
 use crate::repo::claims::Claims;
 use crate::repo::described::Copies;
@@ -183,43 +184,61 @@ pub(crate) fn before_writing(
     let (chain, found) = judge_now(history, Look::Quick, monitor)?;
     let database = database.unwrap_or("DB");
     described(history, monitor)?;
-    let next = format!("`pagekeep repair {} --apply --database {database}`", history.name());
+    let next = || Remedy::Repair {
+        history: Some(history.name().to_owned()),
+        database: Some(database.to_owned()),
+    };
     if let Some(problem) = &found.newest {
         let error = problem.error(history);
         if problem.too_new {
             return Err(error);
         }
         let what = format!("the newest commit can't be restored: {}", problem.message);
-        return Err(Error::damaged(&*problem.object, what)
-            .with_hint(format!("nothing was stored; {next} makes the history whole")));
+        return Err(Error::damaged(&*problem.object, what).with_hint(advice![
+            "nothing was stored; ",
+            next(),
+            " makes the history whole"
+        ]));
     }
     if let Some(problem) = &found.next {
-        let apply = format!("`pagekeep repair {} --apply` puts it away", history.name());
-        return Err(Error::damaged(&*problem.object, &*problem.message)
-            .with_hint(format!("nothing was stored; {apply}")));
+        return Err(Error::damaged(&*problem.object, &*problem.message).with_hint(advice![
+            "nothing was stored; ",
+            Remedy::repair(history.name()),
+            " puts it away"
+        ]));
     }
     for text in found.remarked() {
         monitor.warn(&text);
     }
     if let Some(doubt) = doubt(history)? {
         let (failure, level) = (&doubt.failure, doubt.level.name());
-        let again = format!("`pagekeep verify {} --level {level}` looks again", history.name());
-        monitor.warn(&match doubt.about {
-            About::Database | About::Data => format!(
-                "its last verification found the database itself unsound: {failure}; it is stored as it is, and an older commit \
-                 may be sound; once it is mended, {again}",
-            ),
-            About::Backup => format!(
-                "its last verification failed: {failure}; what is stored now may be built on damage; {again}, {next} makes the \
-                 history whole",
-            ),
+        let again = Remedy::verify(history.name(), level);
+        monitor.advise(&match doubt.about {
+            About::Database | About::Data => advice![
+                format!(
+                    "its last verification found the database itself unsound: {failure}; it is stored as it is, and an older \
+                     commit may be sound; once it is mended, "
+                ),
+                again,
+                " looks again",
+            ],
+            About::Backup => advice![
+                format!(
+                    "its last verification failed: {failure}; what is stored now may be built on damage; "
+                ),
+                again,
+                " looks again, ",
+                next(),
+                " makes the history whole",
+            ],
         });
     }
     for problem in found.damage.iter().take(FEW) {
-        monitor.warn(&format!(
-            "{}: {}; older commits can't be restored, {next} makes the history whole",
-            problem.object, problem.message
-        ));
+        monitor.advise(&advice![
+            format!("{}: {}; older commits can't be restored, ", problem.object, problem.message),
+            next(),
+            " makes the history whole",
+        ]);
     }
     Ok(chain.latest().map(|commit| (commit.seq, commit.record.time)))
 }
@@ -250,11 +269,14 @@ fn described(history: &History, monitor: &dyn Monitor) -> Result<()> {
     for e in &copies.faults {
         let Problem { object, message, too_new } = Problem::of(e);
         let next = match (too_new, e.hint()) {
-            (true, _) => "a newer pagekeep can read it".to_owned(),
-            (false, Some(hint)) => hint.to_owned(),
-            (false, None) => format!("`pagekeep repair {} --apply` puts it back", history.name()),
+            (true, _) => Advice::from("a newer pagekeep can read it"),
+            (false, Some(hint)) => hint.clone(),
+            (false, None) => advice![Remedy::repair(history.name()), " puts it back"],
         };
-        monitor.warn(&format!("{object}: {message}; the other copy of it is read, {next}"));
+        monitor.advise(&advice![
+            format!("{object}: {message}; the other copy of it is read, "),
+            &next,
+        ]);
     }
     Ok(())
 }

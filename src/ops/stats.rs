@@ -40,6 +40,7 @@ use crate::error::{ErrorKind, Result};
 use crate::format::segment::{PART_HEADER_LEN, SegmentKind};
 use crate::policy::retention::{Policy, Zone};
 use crate::progress::{Monitor, Phase};
+use crate::remedy::{Remedy, advice};
 use crate::repo::chain::{Chain, Segment, settled};
 use crate::repo::history::History;
 use crate::repo::merge::{Use, each_version};
@@ -329,9 +330,13 @@ fn stats_of(
     if let Some(dir) = &options.tables {
         let found = tables::find(history, chain, &latest, &walk.changes, dir, monitor);
         stats.tables = Some(found.map_err(|e| match e.kind() {
-            ErrorKind::NoSpace => {
-                e.with_hint("another folder will do with --scratch; --no-tables needs none")
-            }
+            ErrorKind::NoSpace => e.with_hint(advice![
+                "another folder will do with ",
+                Remedy::OtherScratch,
+                "; ",
+                Remedy::SkipTables,
+                " needs none",
+            ]),
             _ => e,
         })?);
     }

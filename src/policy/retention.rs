@@ -25,6 +25,7 @@ use chrono::{Local, TimeDelta, TimeZone, Utc};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::calendar::{Period, Unit, WallTime};
+use crate::remedy::{Remedy, advice};
 use crate::types::{Seq, Timestamp};
 
 pub use crate::policy::calendar::{Zone, zone};
@@ -194,9 +195,7 @@ impl Policy {
         if self.is_empty() {
             return Err(Error::new(ErrorKind::Refused, "has no rule, and so would keep nothing")
                 .with_object("retention policy")
-                .with_hint(
-                    "say what to keep, for example --keep-window 24h --keep-daily 7 --keep-monthly 12",
-                ));
+                .with_hint(advice!["say what to keep, for example ", Remedy::SayPolicy]));
         }
         // A commit out of order would be taken for the last of something in place of the one that
         // is.

@@ -24,6 +24,7 @@ use super::state::{self, Known};
 use super::strangers::Strangers;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::{self, HistoryNames, QUARANTINE};
+use crate::remedy::{Advice, Remedy, advice};
 use crate::repo::catalog::Folders;
 use crate::repo::history::History;
 use crate::types::{HistoryId, Seq, Timestamp, parse_hex};
@@ -91,13 +92,14 @@ impl Absent {
                 && !name.starts_with('-')
         };
         let called = self.name.as_ref().filter(plain).cloned();
-        Error::new(ErrorKind::Damaged, self.to_string()).with_object(self.title()).with_hint(format!(
-            "put the folder histories/{} back into {}, or mount the right disk; if it is gone on purpose: \
-             `pagekeep repair {} --accept-rollback` forgets it, and a new one may begin",
-            self.id,
-            self.location,
-            called.unwrap_or_else(|| self.id.to_string()),
-        ))
+        Error::new(ErrorKind::Damaged, self.to_string()).with_object(self.title()).with_hint(advice![
+            format!(
+                "put the folder histories/{} back into {}, or mount the right disk; if it is gone on purpose: ",
+                self.id, self.location,
+            ),
+            Remedy::AcceptRollback { history: Some(called.unwrap_or_else(|| self.id.to_string())) },
+            " forgets it, and a new one may begin",
+        ])
     }
 }
 
@@ -286,10 +288,14 @@ impl Repository {
                 ),
                 false => String::new(),
             };
-            e.with_hint(format!(
-                "put about or about-2 back from a copy of the repository{whose}{stranger}; if there is no copy, move that folder out of the \
-                 repository, and `pagekeep repair {id} --accept-rollback` forgets it"
-            ))
+            e.with_hint(advice![
+                format!(
+                    "put about or about-2 back from a copy of the repository{whose}{stranger}; if there is no copy, move that folder \
+                     out of the repository, and "
+                ),
+                Remedy::AcceptRollback { history: Some(id.to_string()) },
+                " forgets it",
+            ])
         });
         Ok(Census { unreadable: unreadable.collect(), histories, absent, strangers })
     }
@@ -340,7 +346,7 @@ impl Census {
         }
         Error::new(ErrorKind::NotFound, "no history of this name").with_object(name).with_hint(
             if known.is_empty() {
-                "the repository has no histories yet; `pagekeep backup DB` begins one".to_owned()
+                advice!["the repository has no histories yet; ", Remedy::Backup, " begins one"]
             } else {
                 there_are(known)
             },
@@ -362,13 +368,15 @@ impl Census {
 }
 
 /// The names that there are, as many as one reads.
-fn there_are(known: &[String]) -> String {
+fn there_are(known: &[String]) -> Advice {
     let (some, others) = known.split_at(known.len().min(MAX_NAMES));
     match others.len() {
-        0 => format!("there are: {}", some.join(", ")),
-        n => {
-            format!("there are {} and {n} others; `pagekeep snapshots` shows all", some.join(", "))
-        }
+        0 => advice![format!("there are: {}", some.join(", "))],
+        n => advice![
+            format!("there are {} and {n} others; ", some.join(", ")),
+            Remedy::ListHistories,
+            " shows all",
+        ],
     }
 }
 

@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::about::{About, DigestKey};
 use crate::format::names::{self, HistoryNames};
 use crate::machine::host;
+use crate::remedy::{Remedy, advice};
 use crate::store::Nature;
 use crate::types::{HistoryId, Timestamp, random_bytes};
 
@@ -172,6 +173,6 @@ fn check_history_name(name: &str) -> Result<()> {
             "a history's name has 1 to 255 bytes, no @, / or control character, and no space around it",
         )
         .with_object(name)
-        .with_hint("give the history another name: --name NAME")
+        .with_hint(advice!["give the history another name: ", Remedy::Name])
     })
 }

@@ -6,6 +6,7 @@ use crate::format::about::About;
 use crate::format::header::SealedPrefix;
 use crate::format::names::HistoryNames;
 use crate::format::record::Record;
+use crate::remedy::{Remedy, advice};
 use crate::repo::repository::Repository;
 use crate::types::{HistoryId, Timestamp};
 
@@ -98,10 +99,10 @@ pub(super) fn all_read(history: &History, unread: Vec<Error>) -> Result<()> {
     match unread.into_iter().next() {
         None => Ok(()),
         Some(e) if e.kind() == ErrorKind::TooNew || e.hint().is_some() => Err(e),
-        Some(e) => Err(e.with_hint(format!(
-            "`pagekeep repair {}` says what can be done about it",
-            history.name()
-        ))),
+        Some(e) => Err(e.with_hint(advice![
+            Remedy::examine(history.name()),
+            " says what can be done about it",
+        ])),
     }
 }
 

@@ -10,6 +10,7 @@ use super::slots::{Read, make_slot, opened_by, read_slots, store_slot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names;
 use crate::format::slot::{KdfParams, SlotFront, SlotObject};
+use crate::remedy::{Remedy, advice};
 use crate::types::SlotId;
 
 /// A slot, as a listing shows it.
@@ -87,7 +88,7 @@ impl Repository {
         let Some((_, removed)) = slots.iter().find(|(other, _)| *other == id) else {
             return Err(Error::new(ErrorKind::NotFound, "no such key slot")
                 .with_object(name)
-                .with_hint("`pagekeep key list` shows them"));
+                .with_hint(advice![Remedy::ListKeys, " shows them"]));
         };
         let keys = removed.as_ref().map_or(0, SlotObject::key_count);
         let mut remaining = others(&slots, id);
@@ -97,7 +98,7 @@ impl Repository {
                 "is the last slot that opens; without it nobody could read the repository",
             )
             .with_object(name)
-            .with_hint("add another key first: `pagekeep key add`"));
+            .with_hint(advice!["add another key first: ", Remedy::AddKey]));
         }
         if !remaining.any(|slot| slot.key_count() >= keys) {
             return Err(Error::new(
@@ -105,7 +106,7 @@ impl Repository {
                 "is the last slot with the newest keys; without it nobody could read the newest backups",
             )
             .with_object(name)
-            .with_hint("`pagekeep key rotate`, opened with this key, puts all slots in order"));
+            .with_hint(advice![Remedy::RotateKeys, ", opened with this key, puts all slots in order"]));
         }
         // Whoever added the ones that remain may have died before they were durable.
         self.store().sync(names::KEYS)?;
@@ -122,7 +123,7 @@ impl Repository {
             "is the last slot that opens, since others were removed at the same time: it was put back",
         )
         .with_object(name)
-        .with_hint("`pagekeep key list` shows which slots there are now"))
+        .with_hint(advice![Remedy::ListKeys, " shows which slots there are now"]))
     }
 }
 

@@ -11,6 +11,7 @@ use super::keys::Secret;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::limits;
 use crate::format::slot::MasterKey;
+use crate::remedy::{Remedy, advice};
 use crate::types::{KeyId, SlotId, Timestamp, random_bytes};
 
 /// The master keys of a repository; the last one seals.
@@ -54,7 +55,7 @@ impl Keyring {
                 ErrorKind::Refused,
                 format!("the keyring has {} keys, and no more fit", self.count()),
             )
-            .with_hint("begin a new repository: `pagekeep init`"));
+            .with_hint(advice!["begin a new repository: ", Remedy::CreateRepository]));
         }
         let after = self.0.iter().map(|key| key.created.0.saturating_add(1)).max();
         new_key(now.max(Timestamp(after.unwrap_or(i64::MIN))))

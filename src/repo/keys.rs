@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::disk::{Disk as _, Os};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::slot::{SecretKind, SlotFront};
+use crate::remedy::{Advice, Remedy, advice};
 use crate::repo::local::is_trusted;
 use crate::types::{parse_hex, random_bytes, write_hex};
 
@@ -78,11 +79,12 @@ impl Secret {
         let name = path.display().to_string();
         let (text, owner) = small_file(path).map_err(|e| {
             let hint = match e.kind() {
-                io::ErrorKind::NotFound => {
-                    "check its path, and whether its disk is mounted; `pagekeep init` creates one with a new repository"
-                }
-                io::ErrorKind::InvalidInput => "name a file, of one line and comments",
-                _ => "check that this user may read it",
+                io::ErrorKind::NotFound => advice![
+                    "check its path, and whether its disk is mounted; a new one comes with a new repository: ",
+                    Remedy::CreateRepository,
+                ],
+                io::ErrorKind::InvalidInput => Advice::from("name a file, of one line and comments"),
+                _ => Advice::from("check that this user may read it"),
             };
             Error::io(e, "cannot be read", &*name).with_kind(ErrorKind::WrongKey).with_hint(hint)
         })?;
@@ -103,7 +105,7 @@ impl Secret {
             _ => Err(Error::new(ErrorKind::WrongKey, "is not a pagekeep key file")
                 .with_object(name)
                 .with_hint(
-                    "a key file has one line of 64 hex digits; lines with # are comments; for a recovery key: --recovery-key-file",
+                    advice!["a key file has one line of 64 hex digits; lines with # are comments; for a recovery key: ", Remedy::RecoveryKey],
                 )),
         }
     }
@@ -139,7 +141,7 @@ impl Secret {
                     format!("belongs to another user (uid {owner}), who knows the key in it"),
                 )
                 .with_object(path.display().to_string())
-                .with_hint("name a file that is not there yet: pagekeep creates it"))
+                .with_hint("name a file that is not there yet: it is created"))
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 Err(Error::new(ErrorKind::Usage, "cannot be created: its folder does not exist")

@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::LogName;
 use crate::policy::clock::local;
+use crate::remedy::{Remedy, advice};
 use crate::repo::chain::{Chain, Segment};
 use crate::repo::history::History;
 use crate::repo::term::{PRUNE, newest_claim};
@@ -153,8 +154,9 @@ pub(crate) fn taken_over(history: &History, claim: &str) -> Error {
 pub(crate) fn too_short(history: &History, name: &str, (found, expected): (u64, u64)) -> Error {
     let what =
         format!("has {found} bytes instead of {expected}, and the new commits are built on it");
-    Error::damaged(name, what).with_hint(format!(
-        "nothing is acknowledged any more; `pagekeep repair {}` says what can be done about it",
-        history.name()
-    ))
+    Error::damaged(name, what).with_hint(advice![
+        "nothing is acknowledged any more; ",
+        Remedy::examine(history.name()),
+        " says what can be done about it",
+    ])
 }

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
+use crate::remedy::{Remedy, advice};
 
 /// The longest of the small files; all of them have a few hundred bytes.
 const LONGEST: u64 = 1 << 20;
@@ -42,13 +43,15 @@ pub(super) fn check_folder(dir: &Path) -> Result<()> {
     match e.kind() {
         io::ErrorKind::NotFound => Ok(()),
         io::ErrorKind::InvalidInput => {
-            Err(Error::new(ErrorKind::Refused, e.to_string()).with_object(object).with_hint(
-                "what this machine remembers must be this user's own: name another folder with --state-dir or PAGEKEEP_STATE_DIR",
-            ))
+            Err(Error::new(ErrorKind::Refused, e.to_string()).with_object(object).with_hint(advice![
+                "what this machine remembers must be this user's own: name another folder with ",
+                Remedy::OtherStateFolder,
+            ]))
         }
-        _ => Err(Error::io(e, "cannot be looked at", object).with_hint(
-            "a command that root ran may have made it: give it back to its user, or name another folder with --state-dir",
-        )),
+        _ => Err(Error::io(e, "cannot be looked at", object).with_hint(advice![
+            "a command that root ran may have made it: give it back to its user, or name another folder with ",
+            Remedy::OtherStateFolder,
+        ])),
     }
 }
 

@@ -16,6 +16,7 @@ use super::{absent, local};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::format::repository::first_half;
+use crate::remedy::{Advice, Remedy, advice};
 use crate::types::{Digest, RepositoryId};
 
 /// The memory of a place.
@@ -45,9 +46,15 @@ impl fmt::Display for Replaced {
         if !self.histories.is_empty() {
             write!(f, " with {}", self.histories.join(", "))?;
         }
-        f.write_str(
-            "; was it replaced, or is another disk mounted? If that is meant: `pagekeep repair --accept-rollback`",
-        )
+        f.write_str("; was it replaced, or is another disk mounted?")
+    }
+}
+
+impl Replaced {
+    /// The same, with what to do if that is meant.
+    pub fn advice(&self) -> Advice {
+        let accept = Remedy::AcceptRollback { history: None };
+        advice![self.to_string(), " If that is meant: ", accept]
     }
 }
 

@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::limits;
 use crate::format::names::{self, QUARANTINE};
 use crate::format::repository::RepositoryObject;
+use crate::remedy::{Advice, Remedy, advice};
 use crate::store::{Created, Store};
 use crate::types::{RepositoryId, SlotId};
 
@@ -43,9 +44,10 @@ pub(super) fn read_object(store: &dyn Store) -> Result<RepositoryObject> {
         return RepositoryObject::decode(&bytes).map_err(|e| {
             let e = newer::plain(e, names::REPOSITORY, &bytes);
             match e.kind() {
-                ErrorKind::Damaged => e.with_hint(
-                    "`pagekeep repair` says how it is written anew; nothing else is lost by that",
-                ),
+                ErrorKind::Damaged => e.with_hint(advice![
+                    Remedy::Examine { history: None },
+                    " says how it is written anew; nothing else is lost by that",
+                ]),
                 _ => e,
             }
         });
@@ -55,12 +57,17 @@ pub(super) fn read_object(store: &dyn Store) -> Result<RepositoryObject> {
             store.location(),
             format!("the object `repository` is missing, the rest is here: {traces}"),
         )
-        .with_hint("`pagekeep repair` says how it is written anew; do not run `pagekeep init` here"),
+        .with_hint(advice![
+            Remedy::Examine { history: None },
+            " says how it is written anew; do not create a repository here",
+        ]),
         None => Error::new(ErrorKind::NoRepository, "is not a pagekeep repository")
             .with_object(store.location())
-            .with_hint(
-                "is the right disk mounted? `pagekeep init -r REPO --key-file FILE` creates a new repository",
-            ),
+            .with_hint(advice![
+                "is the right disk mounted? ",
+                Remedy::CreateRepository,
+                " creates a new repository",
+            ]),
     })
 }
 
@@ -103,10 +110,11 @@ pub fn check_free(store: &dyn Store) -> Result<()> {
             ),
         )
         .with_object(store.location())
-        .with_hint(
-            "`pagekeep repair` says how that object is written anew; it also completes an `init` that was interrupted. \
+        .with_hint(advice![
+            Remedy::Examine { history: None },
+            " says how that object is written anew; it also completes the creation of a repository that was interrupted. \
              For a new repository choose another place",
-        )),
+        ])),
     }
 }
 
@@ -168,25 +176,29 @@ fn mixed(store: &dyn Store, owners: &BTreeMap<RepositoryId, Vec<SlotId>>) -> Err
     )
     .with_object(store.location())
     .with_hint(
-        "move those out of its folder keys/ that do not belong here: a later `init` made them, if they are the newer files; \
+        "move those out of its folder keys/ that do not belong here: whoever created a repository here later made them, if they are the newer files; \
          then repair again",
     )
 }
 
 /// The way on where slots of another repository lie beside those of this one: somebody created this
 /// one over that one.
-pub(super) fn foreign_slots(repository: &Repository) -> Option<String> {
+pub(super) fn foreign_slots(repository: &Repository) -> Option<Advice> {
     let slots = slots::read_any(repository.store()).ok()?;
     let fronts = slots.iter().filter_map(|(_, slot)| slot.as_ref().ok().map(|s| &s.front));
     let (ours, theirs): (Vec<_>, Vec<_>) =
         fronts.partition(|front| front.repository == repository.id());
     let other = theirs.first()?.repository;
     let ours: Vec<String> = ours.iter().map(|front| names::slot(front.id)).collect();
-    Some(format!(
-        "key slots of repository {other} are here, too: `pagekeep init` was run over it. If what is stored is of that one: move \
-         the object `repository` and {} to another place, and `pagekeep repair --apply` writes its own anew",
-        ours.join(", ")
-    ))
+    Some(advice![
+        format!(
+            "key slots of repository {other} are here, too: this one was created over it. If what is stored is of that one: \
+             move the object `repository` and {} to another place, and ",
+            ours.join(", ")
+        ),
+        Remedy::Repair { history: None, database: None },
+        " writes its own anew",
+    ])
 }
 
 /// Writes the object anew.
@@ -208,7 +220,7 @@ pub fn recover(store: &dyn Store, recovery: &Recovery) -> Result<()> {
     {
         return Err(Error::new(ErrorKind::Busy, "was created by somebody else meanwhile")
             .with_object(names::REPOSITORY)
-            .with_hint("look at it again: `pagekeep repair`"));
+            .with_hint(advice!["look at it again: ", Remedy::Examine { history: None }]));
     }
     Ok(())
 }

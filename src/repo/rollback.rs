@@ -11,6 +11,7 @@ use super::seen::{self, Seen};
 use super::state::{self, Head};
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::clock::local;
+use crate::remedy::{Remedy, advice};
 use crate::repo::absent;
 use crate::repo::chain::Chain;
 use crate::repo::history::History;
@@ -137,9 +138,9 @@ fn went_back(history: &History, seen: &str, now: &str) -> Error {
         format!("went backwards: this machine has seen {seen}, and now {now}"),
     )
     .with_object(format!("history {:?} ({})", history.name(), history.id()))
-    .with_hint(format!(
+    .with_hint(advice![
         "the repository was set back to an earlier state, or its newest objects were deleted; \
-         if that was on purpose: `pagekeep repair {:?} --accept-rollback`",
-        history.name()
-    ))
+         if that was on purpose: ",
+        Remedy::AcceptRollback { history: Some(history.name().to_owned()) },
+    ])
 }

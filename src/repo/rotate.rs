@@ -30,6 +30,7 @@ use super::slots;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names;
 use crate::format::slot::{KdfParams, MasterKey, SecretKind, SlotObject};
+use crate::remedy::{Remedy, advice};
 use crate::types::{KeyId, SlotId};
 
 /// The label of recovery keys.
@@ -138,7 +139,7 @@ impl Repository {
             let Some((best, _)) = opened.first() else {
                 return Err(slots::opens_nothing(secret)
                     .with_object(*name)
-                    .with_hint("`pagekeep key list` shows the keys that do"));
+                    .with_hint(advice![Remedy::ListKeys, " shows the keys that do"]));
             };
             let renewed = options.new_recovery.is_some() && secret.kind() == SecretKind::Recovery;
             if !renewed && !replaced.contains(&best.id) {
@@ -195,10 +196,14 @@ fn refusal(others: &[&slots::Read]) -> Error {
         ErrorKind::Refused,
         format!("keys that were not given would not open new backups: {}", others.join(", ")),
     )
-    .with_hint(
-        "give them: --with-key-file, --with-password-file, --with-recovery-key-file; or replace the recovery keys: \
-         --new-recovery-key; or remove all that were not given: --remove-others",
-    )
+    .with_hint(advice![
+        "give them: ",
+        Remedy::GiveKeys,
+        "; or replace the recovery keys: ",
+        Remedy::NewRecoveryKey,
+        "; or remove all that were not given: ",
+        Remedy::RemoveOtherKeys,
+    ])
 }
 
 impl Rotation<'_> {
@@ -264,7 +269,7 @@ impl Rotation<'_> {
                 "the new key is in use, but somebody else changed the key slots meanwhile",
             )
             .with_object(store.location())
-            .with_hint("look at `pagekeep key list`, and rotate again"));
+            .with_hint(advice!["look at ", Remedy::ListKeys, ", and rotate again"]));
         }
         Ok(Rotated {
             key: self.key.id,
@@ -281,7 +286,7 @@ impl Rotation<'_> {
         else {
             return Err(Error::new(ErrorKind::Busy, "was removed meanwhile by somebody else")
                 .with_object(name)
-                .with_hint("look at `pagekeep key list`, and rotate again"));
+                .with_hint(advice!["look at ", Remedy::ListKeys, ", and rotate again"]));
         };
         let found = slots::open_slot(&slot?, secret)?;
         if found.is_some_and(|found| found.same_as(keyring)) {

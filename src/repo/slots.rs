@@ -21,6 +21,7 @@ use crate::format::slot::{
     KdfParams, SecretKind, SlotFront, SlotObject, decode_keyring, encode_keyring,
 };
 use crate::format::{limits, names};
+use crate::remedy::{Remedy, advice};
 use crate::store::{Created, Store};
 use crate::types::{RepositoryId, SlotId, Timestamp, random_bytes};
 
@@ -200,10 +201,12 @@ pub(crate) fn open_slots(
 pub(crate) fn unread(slots: Vec<Read>) -> Arc<[Error]> {
     let errors = slots.into_iter().filter_map(|(id, slot)| slot.err().map(|e| (id, e)));
     let told = errors.map(|(id, e)| match (e.kind(), e.hint()) {
-        (ErrorKind::Damaged, None) => e.with_hint(format!(
-            "its key opens nothing now; put the object back from a copy of the repository, or give that key anew: \
-             `pagekeep key remove {id}`, then `pagekeep key add`"
-        )),
+        (ErrorKind::Damaged, None) => e.with_hint(advice![
+            "its key opens nothing now; put the object back from a copy of the repository, or give that key anew: ",
+            Remedy::RemoveKey { slot: id.to_string() },
+            ", then ",
+            Remedy::AddKey,
+        ]),
         _ => e,
     });
     told.collect()
@@ -230,10 +233,11 @@ pub(super) fn opens_none(store: &dyn Store, secret: &Secret, slots: Vec<Read>) -
         Some(e) => e.with_hint(format!(
             "another key of this repository may still open it; slots that can be read: {there}"
         )),
-        None => opens_nothing(secret).with_object(store.location()).with_hint(format!(
-            "check the key, or use another one: --key-file, --password-file, --recovery-key-file; \
-             there are: {there}"
-        )),
+        None => opens_nothing(secret).with_object(store.location()).with_hint(advice![
+            "check the key, or use another one: ",
+            Remedy::OtherKey,
+            format!("; there are: {there}"),
+        ]),
     }
 }
 

@@ -184,9 +184,7 @@ impl StateDir {
                 "is being written by another process on this machine",
             )
             .with_object(whose)
-            .with_hint(
-                "wait until it is done; a `pagekeep watch` goes on until somebody stops it",
-            )),
+            .with_hint("wait until it is done; a follower goes on until somebody stops it")),
             Err(TryLockError::Error(e)) => Err(failed(e)),
         }
     }

@@ -14,6 +14,7 @@ use super::merge::{Keep, Options, merge, pieces};
 use super::term::Claim;
 use crate::error::Result;
 use crate::progress::{Monitor, check_cancelled};
+use crate::remedy::{Remedy, advice};
 use crate::repo::chain::settled;
 use crate::repo::doubt::{About, doubt};
 use crate::repo::history::History;
@@ -50,12 +51,14 @@ pub(crate) fn run(history: &History, claim: Claim, monitor: &dyn Monitor) -> Res
         claim.check_clock(history)?;
         // What a merge replaced may be all that is left of something.
         if let Some(doubt) = doubt(history)?.filter(|doubt| doubt.about == About::Backup) {
-            monitor.warn(&format!(
-                "what was merged is not deleted, since a verification failed: {}; `pagekeep verify {} --level {}` looks again",
-                doubt.failure,
-                history.name(),
-                doubt.level.name()
-            ));
+            monitor.advise(&advice![
+                format!(
+                    "what was merged is not deleted, since a verification failed: {}; ",
+                    doubt.failure
+                ),
+                Remedy::verify(history.name(), doubt.level.name()),
+                " looks again",
+            ]);
             return Ok(Collected::default());
         }
         collect::find(history, &chain, claim, GRACE)?.delete(history)

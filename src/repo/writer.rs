@@ -29,6 +29,7 @@ use super::{standing, upkeep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::LogName;
 use crate::format::segment::CommitRecord;
+use crate::remedy::{Advice, Remedy, advice};
 use crate::repo::chain::{Chain, Segment};
 use crate::repo::data::missing_part;
 use crate::repo::history::History;
@@ -174,14 +175,17 @@ impl Writer {
     }
 
     /// What to tell people when nothing that this writer remembers outlives it.
-    pub(crate) fn forgets(&self) -> Option<String> {
+    pub(crate) fn forgets(&self) -> Option<Advice> {
         self.dir.is_stand_in().then(|| {
-            format!(
-                "{}: takes nothing that is written, so this machine remembers nothing of this run: \
-                 the next one reads the whole database, and losses are noticed less. Make room \
-                 there, or name another folder with --state-dir",
-                self.history.repository().state_dir().display()
-            )
+            advice![
+                format!(
+                    "{}: takes nothing that is written, so this machine remembers nothing of this run: \
+                     the next one reads the whole database, and losses are noticed less. Make room \
+                     there, or name another folder with ",
+                    self.history.repository().state_dir().display()
+                ),
+                Remedy::OtherStateFolder,
+            ]
         })
     }
 

@@ -31,6 +31,7 @@ use super::journal::leave_wal;
 use super::source_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Monitor, Phase, check_cancelled};
+use crate::remedy::{Remedy, advice};
 
 /// Pages that are copied between two looks at the monitor.
 const STEP: i32 = 1024;
@@ -144,7 +145,10 @@ fn prepare(target: &Connection, image: Connection, mode: Mode) -> Result<(Connec
                 ErrorKind::Refused,
                 format!("keeps text as {old}, that commit as {new}, and the connections that are open could not go on"),
             )
-            .with_hint("restore the commit to a new file instead: `pagekeep restore`"));
+            .with_hint(advice![
+            "restore the commit to a new file instead: ",
+            Remedy::Restore { history: None, file: None, force: false },
+        ]));
         }
     }
     let new = number(&image, "page_size")?;
@@ -153,7 +157,10 @@ fn prepare(target: &Connection, image: Connection, mode: Mode) -> Result<(Connec
             ErrorKind::Refused,
             format!("has pages of {there} bytes, that commit has pages of {new}, and SQLite can't change that in WAL mode"),
         )
-        .with_hint("restore the commit to a new file instead: `pagekeep restore`"));
+        .with_hint(advice![
+            "restore the commit to a new file instead: ",
+            Remedy::Restore { history: None, file: None, force: false },
+        ]));
     }
     Ok((image, new))
 }

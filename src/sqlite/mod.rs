@@ -28,6 +28,7 @@ mod wal;
 pub(crate) mod witness;
 
 use crate::error::{Error, ErrorKind};
+use crate::remedy::{Advice, Remedy, advice};
 
 /// The error kind and message for what SQLite said about a source database.
 pub(crate) fn source_error(error: rusqlite::Error, what: &str) -> Error {
@@ -38,28 +39,31 @@ pub(crate) fn source_error(error: rusqlite::Error, what: &str) -> Error {
         Some(ErrorCode::OperationInterrupted) => ErrorKind::Interrupted,
         _ => ErrorKind::Source,
     };
-    let hint = match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Some(
+    let code = error.sqlite_error_code();
+    // SQLite's error and its source say the same twice.
+    let error = Error::new(kind, what).with_source(error.to_string());
+    let hint = match code {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Advice::from(
             "another process holds it locked; an application with PRAGMA locking_mode=EXCLUSIVE \
              has to close it first",
         ),
-        Some(ErrorCode::NotADatabase) => Some(
-            "it is not a SQLite database, or an encrypted one. If it was a SQLite database before, keep a copy of the file; then \
-             `pagekeep restore NAME FILE --force` brings back the newest commit",
-        ),
-        Some(ErrorCode::DatabaseCorrupt) => Some(
-            "restore a sound commit with `pagekeep restore`, or repair it with sqlite3 .recover",
-        ),
-        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => Some(
-            "check that this user may read the file, and write its -shm if it is in WAL mode; on a read-only disk, copy the \
-                 database elsewhere first",
-        ),
-        _ => None,
+        Some(ErrorCode::NotADatabase) => advice![
+            "it is not a SQLite database, or an encrypted one. If it was a SQLite database before, keep a copy of the file; then ",
+            Remedy::Restore { history: None, file: None, force: true },
+            " brings back the newest commit",
+        ],
+        Some(ErrorCode::DatabaseCorrupt) => advice![
+            "restore a sound commit with ",
+            Remedy::Restore { history: None, file: None, force: false },
+            ", or repair it with the `.recover` of sqlite3",
+        ],
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
+            Advice::from(
+                "check that this user may read the file, and write its -shm if it is in WAL mode; on a read-only disk, copy the \
+             database elsewhere first",
+            )
+        }
+        _ => return error,
     };
-    // SQLite's error and its source say the same twice.
-    let error = Error::new(kind, what).with_source(error.to_string());
-    match hint {
-        Some(hint) => error.with_hint(hint),
-        None => error,
-    }
+    error.with_hint(hint)
 }

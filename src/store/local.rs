@@ -25,6 +25,7 @@ use super::shared::Shared;
 use super::strange;
 use crate::disk::{self, Disk, DiskFile, Os, is_absent, is_temporary};
 use crate::error::{Error, ErrorKind, Result};
+use crate::remedy::{Remedy, advice};
 use crate::types::Timestamp;
 
 /// No name has more parts: what lies deeper is no object, and may be too deep to be looked at.
@@ -63,9 +64,13 @@ impl LocalStore {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 Err(Error::new(ErrorKind::NoRepository, "does not exist")
                     .with_object(root.display().to_string())
-                    .with_hint(
-                        "is its disk mounted? If so, check -r; `pagekeep init` creates a new repository there",
-                    ))
+                    .with_hint(advice![
+                        "is its disk mounted? If so, check ",
+                        Remedy::OtherLocation,
+                        "; ",
+                        Remedy::CreateRepository,
+                        " creates a new repository there",
+                    ]))
             }
             Err(e) => Err(storage(e, "cannot be opened", root.display().to_string())),
         }

@@ -13,8 +13,8 @@ use std::path::Path;
 use crate::error::Error;
 
 /// What to do about it.
-const HINT: &str = "pagekeep does not move what it does not know: move it to another place yourself, out of the repository's \
-                    folder; then `pagekeep repair` says what is left";
+const HINT: &str = "nothing moves what is not known here: move it to another place yourself, out of the repository's \
+                    folder; a repair then says what is left";
 
 /// Opens what has an object's name, without waiting for anybody.
 pub(super) fn open(path: &Path) -> io::Result<File> {

@@ -445,7 +445,7 @@ fn a_repository_that_another_one_was_created_over_is_told_and_comes_back() {
     for name in &theirs {
         fs::copy(lab.path("other").join(name), lab.path("repo").join(name)).unwrap();
     }
-    let told = [&*theirs[1], &*theirs[2], "init", "pagekeep repair --apply"];
+    let told = [&*theirs[1], &*theirs[2], "created over it", "pagekeep repair --apply"];
     lab.run(&["status"]).failed(4, &told);
     lab.run(&["log", "app"]).failed(4, &told);
     lab.run(&["backup", "app.db"]).failed(4, &told);

@@ -137,7 +137,10 @@ fn a_repository_is_created_once_and_not_anew_when_it_is_gone() {
     fs::rename(dir.path().join("mnt/disk"), dir.path().join("mnt/unmounted")).unwrap();
     let e = open().unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Refused);
-    assert!(e.to_string().contains("is gone") && e.hint().unwrap().contains("mounted"), "{e}");
+    assert!(
+        e.to_string().contains("is gone") && e.hint().unwrap().to_string().contains("mounted"),
+        "{e}"
+    );
     assert!(!location.exists(), "nothing was begun");
     fs::rename(dir.path().join("mnt/unmounted"), dir.path().join("mnt/disk")).unwrap();
     assert_eq!(open().unwrap(), id);

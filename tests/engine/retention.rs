@@ -231,7 +231,7 @@ fn a_second_follower_refuses_and_a_takeover_supersedes_the_first() {
     }
     let refused = second.follow(&other_path, options(false), ear.clone()).unwrap_err();
     assert_eq!((refused.kind(), refused.kind().exit_code()), (ErrorKind::Busy, 11), "{refused:?}");
-    assert!(refused.hint().unwrap().contains("--takeover"));
+    assert_eq!(refused.remedy().map(pagekeep::Remedy::name), Some("take-over"));
     let (_, successor) = second.follow(&other_path, options(true), ear).unwrap();
     for n in 0..10 {
         other.execute("INSERT INTO t(x) VALUES(?1)", [1000 + n]).unwrap();

@@ -301,7 +301,7 @@ fn who_has_it_open_during_a_rotation_goes_on_with_the_new_key() {
     let newest = bench.back_up(&secrets.file);
     let e = lost.history("app").unwrap().chain().unwrap_err();
     assert_eq!(e.kind(), ErrorKind::WrongKey, "{e:?}");
-    assert!(e.hint().unwrap().contains("rotated"), "{e:?}");
+    assert!(e.hint().unwrap().to_string().contains("rotated"), "{e:?}");
     early.history("app").unwrap().chain().unwrap();
     assert_eq!(bench.back_up_with(&early), newest);
     bench.opens_everything(&secrets.file, "an old process wrote");

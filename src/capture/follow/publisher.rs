@@ -56,7 +56,7 @@ const LOOK: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 30_000 
 const HANDS: Duration = Duration::from_millis(100);
 /// That a commit is of no transaction.
 const UNCOUNTED: &str = "the database file changed without a transaction: the last commit has what something else wrote, or what the disk lost; \
-     `pagekeep log` shows the commit before it";
+     the commit before it has neither";
 /// How often to look at a database that is not in WAL mode, whatever the notices say.
 const SLOW: Duration = Duration::from_secs(1);
 

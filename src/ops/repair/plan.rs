@@ -113,6 +113,7 @@ impl Survey<'_> {
                 object: object.clone(),
                 message,
                 action: Action::Quarantine,
+                hint: None,
             });
             away.push(object);
         }
@@ -165,7 +166,7 @@ impl Survey<'_> {
                 Err(e) if e.kind() == ErrorKind::Damaged => {
                     let mut gone = Fault::of(&Problem::of(&e), Action::Leave);
                     // No repair brings that back; the hint says who does.
-                    gone.message.extend(e.hint().map(|hint| format!("; {hint}")));
+                    gone.hint = e.hint().cloned();
                     report.faults.push(gone);
                     // Of one that is empty a repair records what is lost.
                     report.set_back = !chain.segments().is_empty();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use derive_setters::Setters;
 
+use crate::remedy::Advice;
 use crate::repo::chain::Problem;
 use crate::types::Seq;
 
@@ -36,12 +37,19 @@ pub struct Fault {
     pub message: String,
     /// What is done.
     pub action: Action,
+    /// What helps where a repair does not.
+    pub hint: Option<Advice>,
 }
 
 impl Fault {
     pub(super) fn of(problem: &Problem, action: Action) -> Self {
         let action = if problem.too_new { Action::Leave } else { action };
-        Self { object: problem.object.clone(), message: problem.message.clone(), action }
+        Self {
+            object: problem.object.clone(),
+            message: problem.message.clone(),
+            action,
+            hint: None,
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::format::names::TOP;
 use crate::ops::folder::Folder;
 use crate::ops::scratch::Scratch;
 use crate::progress::Monitor;
+use crate::remedy::{Remedy, advice};
 use crate::repo::Repository;
 use crate::sqlite::connection::check_unused;
 use crate::sqlite::elsewhere::is_mounted_alone;
@@ -78,7 +79,10 @@ impl Target {
             Ok(_) if !force => {
                 return Err(Error::new(ErrorKind::Refused, "exists already")
                     .with_object(object)
-                    .with_hint("choose another target, or replace it with --force"));
+                    .with_hint(advice![
+                        "choose another target, or replace it with ",
+                        Remedy::Force
+                    ]));
             }
             Ok(_) if is_mounted_alone(&path) => {
                 return Err(Error::new(
@@ -123,7 +127,7 @@ impl Target {
             if fs::symlink_metadata(&path).is_ok() {
                 return Err(Error::new(ErrorKind::Refused, "is left over from another database")
                     .with_object(Path::new(&path).display().to_string())
-                    .with_hint("move it away, or let --force replace it"));
+                    .with_hint(advice!["move it away, or replace it with ", Remedy::Force]));
             }
         }
         Ok(())

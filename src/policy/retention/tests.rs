@@ -48,7 +48,7 @@ fn a_policy_that_keeps_nothing_is_refused() {
         let e = policy.plan(&[], &no_pins(), Timestamp(0), &Utc).unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Refused);
         assert!(e.object().is_some());
-        assert!(e.hint().unwrap().contains("--keep-window 24h --keep-daily 7"));
+        assert!(e.remedy() == Some(&Remedy::SayPolicy));
     }
     let day = Some(TimeDelta::days(1));
     for policy in [

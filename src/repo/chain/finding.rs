@@ -1,6 +1,7 @@
 //! What is wrong with a chain: objects that can't be read, and holes.
 
 use crate::error::{Error, ErrorKind};
+use crate::remedy::{Advice, Remedy, advice};
 use crate::repo::history::History;
 use crate::types::Seq;
 
@@ -30,7 +31,7 @@ impl Problem {
     /// The same as an error of a history.
     pub(crate) fn error(&self, history: &History) -> Error {
         let (kind, hint) = match self.too_new {
-            true => (ErrorKind::TooNew, "update pagekeep to read it".to_owned()),
+            true => (ErrorKind::TooNew, Advice::from("update pagekeep to read it")),
             false => (ErrorKind::Damaged, hint(history.name())),
         };
         Error::new(kind, &*self.message).with_object(&*self.object).with_hint(hint)
@@ -51,6 +52,6 @@ pub struct Hole {
 }
 
 /// The next step after damage to what holds a history together.
-pub(super) fn hint(history: &str) -> String {
-    format!("`pagekeep repair {history}` says what can be done about it, and what is lost")
+pub(super) fn hint(history: &str) -> Advice {
+    advice![Remedy::examine(history), " says what can be done about it, and what is lost"]
 }

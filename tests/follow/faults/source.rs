@@ -143,7 +143,7 @@ fn a_database_that_somebody_has_for_himself_is_a_clear_error() {
     let started = scene.repository.follow(&scene.path, options, Arc::new(Ear::default()));
     let error = started.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy, "{error:?}");
-    assert!(error.hint().unwrap().contains("EXCLUSIVE"));
+    assert!(error.hint().unwrap().to_string().contains("EXCLUSIVE"));
     assert!(error.object().unwrap().ends_with("app.db"));
     assert!(scene.lab.repository.histories().unwrap().is_empty(), "no history is begun");
 }
