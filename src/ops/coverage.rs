@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::format::proof::{Level, Proof};
 use crate::format::segment::CommitKind;
 use crate::ops::freshness::freshness;
-use crate::repo::chain::{Chain, Commit};
+use crate::repo::chain::{Chain, Commit, Hole};
 use crate::repo::history::History;
 use crate::types::{Seq, Timestamp};
 
@@ -107,9 +107,9 @@ impl History {
     ///
     /// # Errors
     /// Store errors.
-    pub fn coverage(&self, now: Timestamp) -> Result<Coverage> {
+    pub fn coverage(&self) -> Result<Coverage> {
         let chain = self.readable_chain()?;
-        let fresh = freshness(self, &chain, now)?;
+        let fresh = freshness(self, &chain, self.repository().now())?;
         let (proofs, _) = self.readable_proofs()?;
         let newest_of = |level: Level| {
             let passed = proofs.iter().filter(|p| p.level == level && p.failure.is_none());
@@ -183,21 +183,21 @@ fn between(before: &Commit, commit: &Commit) -> Kind {
 
 /// What is missing or can't be read between two neighbours.
 fn lost_between(chain: &Chain, before: &Commit, commit: &Commit) -> Option<String> {
-    let inside = |hole: &&crate::repo::chain::Hole| {
+    let inside = |hole: &&Hole| {
         hole.below.is_none_or(|below| below <= before.seq)
             && hole.above.is_some_and(|above| above <= commit.seq && above > before.seq)
     };
-    chain.holes().iter().find(inside).map(|hole| hole.problem.object.clone().into())
+    chain.holes().iter().find(inside).map(|hole| hole.problem.object.clone())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ops::trial::{Bench, HOUR};
-    use crate::types::Seq;
+    use crate::store::Store;
 
     fn told(bench: &Bench) -> Vec<(&'static str, u64, u64, u64)> {
-        let coverage = bench.history.coverage(Timestamp(i64::MAX)).unwrap();
+        let coverage = bench.history.coverage().unwrap();
         let row = |s: &Stretch| (s.kind.name(), s.from.seq.0, s.to.seq.0, s.missing);
         let rows: Vec<_> = coverage.stretches.iter().map(row).collect();
         for pair in coverage.stretches.windows(2) {
@@ -226,9 +226,12 @@ mod tests {
             stretches(&without).iter().map(|s| (s.kind.name(), s.from.seq.0, s.to.seq.0)).collect();
         assert_eq!(rows, [("scheduled", 1, 2), ("thinned", 2, 5), ("scheduled", 5, 6)]);
         let victim = chain.commit(Seq(4)).unwrap().segment.name().to_owned();
-        crate::store::Store::delete(&bench.store, &victim).unwrap();
-        assert_eq!(told(&bench), [("scheduled", 1, 3, 0), ("lost", 3, 5, 1), ("scheduled", 5, 6, 0)]);
-        let coverage = bench.history.coverage(Timestamp(i64::MAX)).unwrap();
+        bench.store.delete(&victim).unwrap();
+        assert_eq!(
+            told(&bench),
+            [("scheduled", 1, 3, 0), ("lost", 3, 5, 1), ("scheduled", 5, 6, 0)]
+        );
+        let coverage = bench.history.coverage().unwrap();
         assert!(coverage.stretches[1].object.is_some());
         assert_eq!(coverage.restore_points, 5);
         assert_eq!((coverage.oldest.unwrap().seq, coverage.newest.unwrap().seq), (Seq(1), Seq(6)));

@@ -52,11 +52,11 @@ fn each_deed_keeps_within_its_budget() {
     keeps("opening a repository", [0, 1, 2]);
     backup(&repository);
     keeps("a first backup", [5, 27, 13]);
-    for seq in 2..5 {
+    for segments in 2..5 {
         commit();
-        assert_eq!(backup(&repository).seq.0, seq);
+        backup(&repository);
         // Those that the chain reads: one a segment, up to where they are merged.
-        keeps("a backup of a change", [1, 10, 16 + seq as usize]);
+        keeps("a backup of a change", [1, 10, 16 + segments]);
     }
     backup(&repository);
     keeps("a backup of nothing", [0, 10, 18]);

@@ -44,7 +44,6 @@ use dice::Dice;
 /// The tests of a binary run several at a time. Two such loads at once would each be another load
 /// than the test is about, and would hold up the tests beside them beyond their patience: so there
 /// is one of them at a time. Light tests run beside it, and hold their bounds on a busy machine.
-#[must_use]
 pub fn heavy() -> MutexGuard<'static, ()> {
     static HEAVY: Mutex<()> = Mutex::new(());
     // A heavy test that failed is no reason for the next one to fail.
