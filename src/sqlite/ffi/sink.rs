@@ -1,17 +1,5 @@
-//! The only unsafe code of the crate: SQLite's own file handles, the wal-index, and a VFS whose
-//! one file is a sink for pages.
-//!
-//! Why SQLite's own handles: POSIX drops every lock that a process holds on a file as soon as any
-//! descriptor of it is closed. Opening the database or the `-shm` a second time, in a process where
-//! SQLite has them open, would silently take away the application's locks. So nothing here opens a
-//! file; it asks the connection for the handle that it already has, each time anew, and borrows it
-//! no longer than it borrows the connection.
-//!
-//! Invariants, each restated at the `unsafe` block that leans on it:
-//! - a handle lives as long as its connection, and the connection is used by one thread at a time;
-//! - what a callback gets from SQLite is valid for the call, and a callback never panics;
-//! - the sink's destination connection is closed before its VFS is unregistered and freed.
-#![allow(unsafe_code)]
+//! The destination of an online backup that gives every page away instead of keeping it: a VFS of
+//! its own for every sink, so that no state is global.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::marker::PhantomData;
@@ -20,131 +8,9 @@ use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, OpenFlags, ffi};
 
+use super::result::{check, unsupported};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{random_bytes, write_hex};
-
-/// Bytes of the wal-index that tell where the WAL stands: the header twice, then `nBackfill` and
-/// the read marks.
-pub(crate) const WAL_INDEX_LEN: usize = 136;
-
-/// A handle that SQLite has open.
-pub(crate) struct FileRef<'c> {
-    file: NonNull<ffi::sqlite3_file>,
-    methods: &'c ffi::sqlite3_io_methods,
-    connection: PhantomData<&'c Connection>,
-}
-
-impl<'c> FileRef<'c> {
-    /// The handle of the main database file; `None` for a database without a file.
-    pub(crate) fn database(connection: &'c Connection) -> Result<Option<Self>> {
-        Self::control(connection, ffi::SQLITE_FCNTL_FILE_POINTER)
-    }
-
-    /// The handle of the journal: of the WAL, in WAL mode, once the database was read.
-    pub(crate) fn journal(connection: &'c Connection) -> Result<Option<Self>> {
-        Self::control(connection, ffi::SQLITE_FCNTL_JOURNAL_POINTER)
-    }
-
-    fn control(connection: &'c Connection, op: c_int) -> Result<Option<Self>> {
-        let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
-        // SAFETY: the connection is open for the life of the borrow; both operations write one
-        // pointer to the place given, which is a local of that type.
-        let rc = unsafe {
-            ffi::sqlite3_file_control(
-                connection.handle(),
-                c"main".as_ptr(),
-                op,
-                (&raw mut file).cast::<c_void>(),
-            )
-        };
-        check(rc, "cannot give its file handle")?;
-        let Some(file) = NonNull::new(file) else { return Ok(None) };
-        // SAFETY: SQLite answered a pointer to its own sqlite3_file, whose pMethods is null for a
-        // file that is not open and else points to a static table.
-        let methods = unsafe { file.as_ref().pMethods.as_ref() };
-        Ok(methods.map(|methods| Self { file, methods, connection: PhantomData }))
-    }
-
-    /// Reads `buffer.len()` bytes at `offset`. What lies beyond the end of the file reads as zeros,
-    /// as it does for SQLite; the answer tells whether anything did.
-    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<bool> {
-        let read = self.methods.xRead.ok_or_else(|| unsupported("xRead"))?;
-        let len = c_int::try_from(buffer.len()).map_err(|_| unsupported("so long a read"))?;
-        let offset = i64::try_from(offset).map_err(|_| unsupported("so high an offset"))?;
-        // SAFETY: the handle is open (its methods were there), the buffer has `len` bytes, and
-        // the borrow of the connection keeps other users of the handle away.
-        let rc =
-            unsafe { read(self.file.as_ptr(), buffer.as_mut_ptr().cast::<c_void>(), len, offset) };
-        if rc == ffi::SQLITE_IOERR_SHORT_READ {
-            return Ok(true);
-        }
-        check(rc, "cannot be read")?;
-        Ok(false)
-    }
-
-    /// The size of the file in bytes.
-    pub(crate) fn size(&self) -> Result<u64> {
-        let size_of = self.methods.xFileSize.ok_or_else(|| unsupported("xFileSize"))?;
-        let mut size = 0;
-        // SAFETY: as in `read_at`; the callee writes one i64.
-        check(unsafe { size_of(self.file.as_ptr(), &raw mut size) }, "has no size")?;
-        Ok(u64::try_from(size).unwrap_or(0))
-    }
-
-    /// The first bytes of the wal-index, as they stand at this moment; other processes write them
-    /// all the while, so a caller compares the two copies of the header. `None` where the database
-    /// has no shared wal-index.
-    pub(crate) fn wal_index(&self) -> Result<Option<[u8; WAL_INDEX_LEN]>> {
-        let Some(map) = self.methods.xShmMap.filter(|_| self.methods.iVersion >= 2) else {
-            return Ok(None);
-        };
-        let mut region: *mut c_void = ptr::null_mut();
-        // SAFETY: as in `read_at`. Region 0 of 32 KiB is the one that SQLite itself maps; with
-        // bExtend 0 the call only answers what is mapped or exists.
-        let rc = unsafe { map(self.file.as_ptr(), 0, 32 * 1024, 0, &raw mut region) };
-        check(rc, "has no wal-index")?;
-        if region.is_null() {
-            return Ok(None);
-        }
-        if let Some(barrier) = self.methods.xShmBarrier {
-            // SAFETY: as above.
-            unsafe { barrier(self.file.as_ptr()) };
-        }
-        let mut words = [[0u8; 4]; WAL_INDEX_LEN / 4];
-        for (i, word) in words.iter_mut().enumerate() {
-            // SAFETY: the region has 32 KiB, is aligned to a page, and stays mapped as long as the
-            // connection has the WAL open; volatile, since others write it.
-            let value = unsafe { region.cast::<u32>().add(i).read_volatile() };
-            *word = value.to_ne_bytes();
-        }
-        let mut bytes = [0; WAL_INDEX_LEN];
-        bytes.copy_from_slice(words.as_flattened());
-        Ok(Some(bytes))
-    }
-}
-
-/// Lets no other file be opened or made on a connection: `ATTACH` and `VACUUM INTO` fail.
-pub(crate) fn forbid_other_files(connection: &Connection) {
-    // SAFETY: the connection is open for the life of the borrow; the call changes a number of it.
-    unsafe { ffi::sqlite3_limit(connection.handle(), ffi::SQLITE_LIMIT_ATTACHED, 0) };
-}
-
-/// Lets the WAL stay when the connection is the last to close: it is checkpointed then, but not
-/// removed.
-pub(crate) fn keep_wal_on_close(connection: &Connection) -> Result<()> {
-    let mut keep: c_int = 1;
-    // SAFETY: the connection is open for the life of the borrow; the operation reads and writes one
-    // int at the place given.
-    let rc = unsafe {
-        ffi::sqlite3_file_control(
-            connection.handle(),
-            c"main".as_ptr(),
-            ffi::SQLITE_FCNTL_PERSIST_WAL,
-            (&raw mut keep).cast::<c_void>(),
-        )
-    };
-    check(rc, "cannot keep its WAL")
-}
 
 /// A page that SQLite wrote to the sink: its offset and content.
 pub(crate) type Write = (u64, Vec<u8>);
@@ -480,15 +346,4 @@ unsafe extern "C" fn sink_sector_size(_: *mut ffi::sqlite3_file) -> c_int {
 
 unsafe extern "C" fn sink_characteristics(_: *mut ffi::sqlite3_file) -> c_int {
     0
-}
-
-fn check(rc: c_int, what: &str) -> Result<()> {
-    if rc == ffi::SQLITE_OK {
-        return Ok(());
-    }
-    Err(super::source_error(rusqlite::Error::SqliteFailure(ffi::Error::new(rc), None), what))
-}
-
-fn unsupported(what: &str) -> Error {
-    Error::new(ErrorKind::Source, format!("the database's VFS does not support {what}"))
 }
