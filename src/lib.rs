@@ -36,6 +36,7 @@
 //! | create and open a repository | [`Repository::init`], [`Repository::open`], [`Secret`], [`open_store`] |
 //! | back up now and then | [`Repository::backup`] |
 //! | find a moment | [`History::find`], [`History::restore_points`], [`RestorePoint`] |
+//! | look into a moment without restoring it | [`RestorePoint::open`] |
 //! | restore, or put a live database back | [`RestorePoint::restore`], [`RestorePoint::rewind`] |
 //! | prove that it can be restored | [`History::verify`] |
 //! | keep what matters, drop the rest | [`History::prune`], [`RestorePoint::label`], [`RestorePoint::hold`] |
@@ -114,6 +115,7 @@ pub use ops::stats::{
     Tables,
 };
 pub use ops::verify::{VerifyOptions, VerifyReport};
+pub use ops::view::{DatabaseView, ViewOptions};
 pub use policy::retention::{Kept, Periods, Point, Policy, Reason, Zone};
 pub use sqlite::image::Method;
 

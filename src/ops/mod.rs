@@ -25,6 +25,7 @@ pub mod select;
 pub mod soundness;
 pub mod stats;
 pub mod verify;
+pub mod view;
 
 #[cfg(test)]
 mod clocked;

@@ -107,7 +107,7 @@ impl RestorePoint {
 ///
 /// # Errors
 /// What was found first, if this doesn't help; store errors.
-fn around(
+pub(crate) fn around(
     history: &History,
     damage: Error,
     work: impl Fn(&Chain) -> Result<()>,

@@ -2,7 +2,8 @@
 //!
 //! [`source`] opens a database, [`pin`] pins one moment of it; [`image`] reads its pages, all of
 //! them or those that the WAL shows as changed; [`check`] asks SQLite whether a restored file is
-//! sound. `ffi` is the only unsafe code, `wal` the pure parser.
+//! sound; [`view`] opens a database whose pages come from elsewhere. `ffi` is the only unsafe code,
+//! `wal` the pure parser.
 
 mod accounting;
 pub(crate) mod answer;
@@ -22,8 +23,10 @@ mod overlay;
 mod pages;
 pub mod pin;
 mod position;
+pub(crate) mod provider;
 pub mod source;
 pub(crate) mod tail;
+pub(crate) mod view;
 mod wal;
 pub(crate) mod witness;
 

@@ -22,7 +22,10 @@
 mod finding;
 mod listing;
 mod load;
+pub(crate) mod lookup;
+pub(crate) mod pages;
 pub(crate) mod reader;
+mod recent;
 pub(crate) mod segment;
 mod tolerant;
 mod view;

@@ -25,6 +25,10 @@ pub(crate) type MergedName = (Seq, Seq, SegmentId);
 /// How many bytes of a segment object to ask for at first: enough for all but large manifests.
 const FIRST_READ: usize = 16 * 1024;
 
+/// How many bytes of an index block are kept if they came with the manifest: those of a small
+/// delta, and no more than what its manifest takes.
+const NEAR: usize = 2 * 1024;
+
 /// A published segment, its manifest opened.
 #[derive(Debug)]
 pub struct Segment {
@@ -43,6 +47,8 @@ pub struct Segment {
     pub(crate) sparse: bool,
     /// Whether it only stands in for a hole, and is nowhere stored.
     bridge: bool,
+    /// Its one index block, sealed, if that is small and came with the manifest.
+    near: Option<Box<[u8]>>,
 }
 
 impl Segment {
@@ -89,6 +95,7 @@ impl Segment {
         let digest = *blake3::hash(front).as_bytes();
         let reference = SegmentRef { id: SegmentId(prefix.object), digest };
         let end = manifest.last();
+        let near = near(&manifest, bytes.get(front_len..).unwrap_or_default());
         Ok(Some(Self {
             repository: repository.clone(),
             name: name.to_owned(),
@@ -99,6 +106,7 @@ impl Segment {
             end,
             sparse,
             bridge: false,
+            near,
         }))
     }
 
@@ -119,6 +127,7 @@ impl Segment {
             end,
             sparse: true,
             bridge: true,
+            near: None,
         })
     }
 
@@ -218,8 +227,11 @@ impl Segment {
         &self,
         pages: RangeInclusive<u32>,
     ) -> impl Iterator<Item = (usize, &BlockRef)> {
-        let blocks = self.manifest.blocks.iter().enumerate();
-        blocks.filter(move |(_, b)| b.last_page >= *pages.start() && b.first_page <= *pages.end())
+        // Blocks ascend by their pages.
+        let blocks = &self.manifest.blocks;
+        let first = blocks.partition_point(|b| b.last_page < *pages.start());
+        let blocks = blocks.iter().enumerate().skip(first);
+        blocks.take_while(move |(_, b)| b.first_page <= *pages.end())
     }
 
     /// Reads and opens an index block.
@@ -229,8 +241,31 @@ impl Segment {
         block: &BlockRef,
         decoder: &mut Decoder,
     ) -> Result<IndexBlock> {
+        self.open_block(number, block, self.fetch(block.at)?, decoder)
+    }
+
+    /// As [`Segment::block`], from what came with the manifest if that has it. It was read when the
+    /// chain was: for whoever asks whether the object is there still it is the wrong answer.
+    pub(crate) fn near_block(
+        &self,
+        number: usize,
+        block: &BlockRef,
+        decoder: &mut Decoder,
+    ) -> Result<IndexBlock> {
+        match &self.near {
+            Some(sealed) => self.open_block(number, block, sealed.to_vec(), decoder),
+            None => self.block(number, block, decoder),
+        }
+    }
+
+    fn open_block(
+        &self,
+        number: usize,
+        block: &BlockRef,
+        mut sealed: Vec<u8>,
+        decoder: &mut Decoder,
+    ) -> Result<IndexBlock> {
         let name = self.object_of(block.at);
-        let mut sealed = self.fetch(block.at)?;
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         let plain = decoder
             .decode_index(&self.seal(0)?, number, block.entries, block.batches, &mut sealed)
@@ -277,6 +312,17 @@ impl Segment {
     pub fn stored_len(&self) -> u64 {
         self.manifest.parts.iter().fold(self.object_len(), |sum, len| sum.saturating_add(*len))
     }
+}
+
+/// The one index block of a segment, if it is small and in what was read of the inline data.
+fn near(manifest: &Manifest, data: &[u8]) -> Option<Box<[u8]>> {
+    let [block] = &*manifest.blocks else { return None };
+    let len = usize::try_from(block.at.len).ok().filter(|len| *len <= NEAR)?;
+    if !manifest.parts.is_empty() || !manifest.contains(block.at) {
+        return None;
+    }
+    let begin = usize::try_from(block.at.offset).ok()?;
+    data.get(begin..begin.checked_add(len)?).map(Box::from)
 }
 
 /// The manifest of a segment that stands in place of missing ones, between two that are there: a

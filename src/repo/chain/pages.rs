@@ -1,0 +1,294 @@
+//! Single pages of a commit, in whatever order they are asked for: batches that were decoded last
+//! are kept, and those ahead of a scan are decoded by other threads.
+//!
+//! Invariants:
+//! - No page leaves here whose digest is not the one that its index gave, however often it is
+//!   asked for ([`super::reader`]).
+//! - A batch is decoded by one thread at a time; who needs it meanwhile waits for that one.
+//! - What a thread ahead could not read says nothing: who asks for the page reads it again, and
+//!   gets the error.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::lookup::{Lookup, Version};
+use super::reader::{BatchReader, page_of};
+use super::recent::Recent;
+use super::{Chain, Commit};
+use crate::codec::batch::BATCH_LEN;
+use crate::codec::digest::PageHasher;
+use crate::error::{Error, Result};
+use crate::format::segment::Location;
+use crate::repo::history::History;
+use crate::types::{PageNo, PageSize, SegmentId};
+
+/// How much memory pages may take, and how many threads read ahead of a scan.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Bytes of index blocks.
+    pub(crate) index: usize,
+    /// Bytes of decoded batches.
+    pub(crate) batches: usize,
+    /// Threads that read ahead; none if there shall be no reading ahead.
+    pub(crate) threads: usize,
+}
+
+/// How many batches in a row make a scan.
+const STREAK: u32 = 2;
+/// How many batches each thread is ahead of a scan.
+const AHEAD: usize = 2;
+
+/// The pages of one commit.
+pub(crate) struct Pages {
+    shared: Arc<Shared>,
+    reader: Mutex<BatchReader>,
+    scan: Mutex<Scan>,
+    threads: usize,
+    /// How many batches may be under way ahead of a scan.
+    depth: usize,
+    ahead: Mutex<Option<Ahead>>,
+}
+
+/// What all threads share.
+struct Shared {
+    history: History,
+    lookup: Lookup,
+    hasher: PageHasher,
+    decoded: Mutex<Decoded>,
+    /// Rings whenever a batch is not under way any more.
+    arrived: Condvar,
+}
+
+/// A batch, wherever it is listed.
+type Key = (SegmentId, Location);
+
+/// Batches that were decoded.
+struct Decoded {
+    recent: Recent<Key, [u8]>,
+    /// Those that some thread is decoding.
+    under_way: HashSet<Key>,
+}
+
+/// Whether batches are asked for in their order.
+#[derive(Default)]
+struct Scan {
+    /// The batch that the last page was in, and that page.
+    last: Option<(Key, PageNo)>,
+    /// How many batches came in their order.
+    streak: u32,
+    /// Up to which page batches were sent for.
+    upto: u32,
+}
+
+/// Threads that decode batches before they are asked for.
+struct Ahead {
+    wanted: Sender<Version>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Pages {
+    /// The pages of a commit of a chain.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Failure`] when zstd gets no memory.
+    pub(crate) fn new(
+        history: &History,
+        chain: &Chain,
+        commit: &Commit,
+        bounds: Bounds,
+    ) -> Result<Self> {
+        let decoded = Decoded { recent: Recent::within(bounds.batches), under_way: HashSet::new() };
+        let shared = Shared {
+            history: history.clone(),
+            lookup: Lookup::new(chain, commit, bounds.index)?,
+            hasher: history.hasher(),
+            decoded: Mutex::new(decoded),
+            arrived: Condvar::new(),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            reader: Mutex::new(BatchReader::new(history)?),
+            scan: Mutex::new(Scan::default()),
+            threads: bounds.threads,
+            // Half of the room: what was asked for shall not make way for what may be asked for.
+            depth: (bounds.threads * AHEAD).min(bounds.batches / BATCH_LEN / 2),
+            ahead: Mutex::new(None),
+        })
+    }
+
+    /// The size of each page.
+    pub(crate) fn page_size(&self) -> PageSize {
+        self.shared.lookup.commit().segment.manifest.page_size
+    }
+
+    /// How many pages the database has.
+    pub(crate) fn count(&self) -> u32 {
+        self.shared.lookup.commit().record.pages
+    }
+
+    /// Reads a page into a buffer of its size.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Damaged`], naming the object, when anything is not as it was
+    /// stored; store errors.
+    pub(crate) fn read(&self, page: PageNo, into: &mut [u8]) -> Result<()> {
+        let found = self.shared.lookup.find(&[page])?;
+        let Some(version) = found.into_iter().next().flatten() else {
+            // The page of the lock byte has nothing in it.
+            into.fill(0);
+            return Ok(());
+        };
+        self.go_ahead(page, &version);
+        let plain = self.shared.batch(&version, &self.reader)?;
+        let of = (&*version.segment, &version.batch);
+        let wanted = (version.slot, page, &version.digest);
+        let content = page_of(&self.shared.hasher, of, &plain, wanted)?;
+        match content.len() == into.len() {
+            true => into.copy_from_slice(content),
+            false => {
+                let what = "has pages of another size than its commit";
+                return Err(Error::damaged(version.segment.object_of(version.batch.at), what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends for the batches behind a page, if those before it were asked for in their order.
+    fn go_ahead(&self, page: PageNo, version: &Version) {
+        if self.depth == 0 {
+            return;
+        }
+        let mut scan = lock(&self.scan);
+        if !scan.enters(page, key_of(version), self.page_size()) {
+            return;
+        }
+        let per_batch = u32::from(version.batch.pages);
+        let depth = u32::try_from(self.depth).unwrap_or(u32::MAX);
+        let end = page.0.saturating_add(per_batch.saturating_mul(depth)).min(self.count());
+        let begin = page.0.max(scan.upto).saturating_add(1);
+        if begin > end {
+            return;
+        }
+        scan.upto = end;
+        drop(scan);
+        let pages: Vec<PageNo> = (begin..=end).map(PageNo).collect();
+        // Who asks for one of these pages gets the error.
+        let Ok(found) = self.shared.lookup.find(&pages) else { return };
+        let mut ahead = lock(&self.ahead);
+        let ahead = ahead.get_or_insert_with(|| Ahead::begin(&self.shared, self.threads));
+        let mut sent = HashSet::from([key_of(version)]);
+        for version in found.into_iter().flatten() {
+            let key = key_of(&version);
+            if sent.insert(key) && !self.shared.has(&key) && ahead.wanted.try_send(version).is_err()
+            {
+                // The threads are behind already.
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        if let Some(Ahead { wanted, threads }) = lock(&self.ahead).take() {
+            // Without a sender they end, after the batch that they are at.
+            drop(wanted);
+            for thread in threads {
+                // One that panicked let go of its batch.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Scan {
+    /// Takes note of the next page. Returns whether a scan comes to its next batch with it.
+    fn enters(&mut self, page: PageNo, key: Key, page_size: PageSize) -> bool {
+        let Some((last, before)) = self.last.replace((key, page)) else { return false };
+        if last == key {
+            return false;
+        }
+        let per_batch = u32::try_from(BATCH_LEN / page_size.bytes()).unwrap_or(u32::MAX);
+        let step = page.0.checked_sub(before.0);
+        // A table's pages may have those of another one in between.
+        if step.is_some_and(|step| step <= per_batch.saturating_mul(2)) {
+            self.streak = self.streak.saturating_add(1);
+        } else {
+            (self.streak, self.upto) = (0, 0);
+        }
+        self.streak >= STREAK
+    }
+}
+
+impl Ahead {
+    fn begin(shared: &Arc<Shared>, threads: usize) -> Self {
+        let (wanted, queue) = crossbeam_channel::bounded(threads * AHEAD);
+        let begin = || {
+            let (shared, queue) = (shared.clone(), queue.clone());
+            std::thread::spawn(move || shared.decode_all(&queue))
+        };
+        let threads = (0..threads).map(|_| begin()).collect();
+        Self { wanted, threads }
+    }
+}
+
+impl Shared {
+    fn decode_all(&self, queue: &Receiver<Version>) {
+        // Without memory for one there is no reading ahead.
+        let Ok(reader) = BatchReader::new(&self.history) else { return };
+        let reader = Mutex::new(reader);
+        for version in queue {
+            // Who asks for it gets the error.
+            let _ = self.batch(&version, &reader);
+        }
+    }
+
+    fn has(&self, key: &Key) -> bool {
+        let decoded = lock(&self.decoded);
+        decoded.recent.has(key) || decoded.under_way.contains(key)
+    }
+
+    /// The plain bytes of the batch that a version is in. Nothing was compared with a digest yet.
+    fn batch(&self, version: &Version, reader: &Mutex<BatchReader>) -> Result<Arc<[u8]>> {
+        let key = key_of(version);
+        let mut decoded = lock(&self.decoded);
+        loop {
+            if let Some(plain) = decoded.recent.get(&key) {
+                return Ok(plain);
+            }
+            if decoded.under_way.insert(key) {
+                break;
+            }
+            decoded = self.arrived.wait(decoded).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(decoded);
+        let _under_way = UnderWay { shared: self, key };
+        let plain: Arc<[u8]> = lock(reader).plain(&version.segment, &version.batch)?.into();
+        lock(&self.decoded).recent.put(key, plain.clone(), plain.len());
+        Ok(plain)
+    }
+}
+
+/// A batch that a thread is decoding; dropped, whatever becomes of that.
+struct UnderWay<'s> {
+    shared: &'s Shared,
+    key: Key,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        lock(&self.shared.decoded).under_way.remove(&self.key);
+        self.shared.arrived.notify_all();
+    }
+}
+
+fn key_of(version: &Version) -> Key {
+    (version.segment.reference.id, version.batch.at)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

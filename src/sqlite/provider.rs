@@ -1,0 +1,21 @@
+//! What a view of a database reads from.
+
+use crate::error::Result;
+use crate::types::{PageNo, PageSize};
+
+/// Gives single pages of a database that never changes, in whatever order they are asked for, to
+/// several threads.
+pub(crate) trait PageProvider: Send + Sync {
+    /// The size of each page.
+    fn page_size(&self) -> PageSize;
+
+    /// How many pages there are.
+    fn pages(&self) -> u32;
+
+    /// Reads a page into a buffer of its size.
+    ///
+    /// # Errors
+    /// Whatever keeps it from giving that page's content: there is no half of a page, and no other
+    /// one.
+    fn read(&self, page: PageNo, into: &mut [u8]) -> Result<()>;
+}
