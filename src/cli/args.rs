@@ -5,6 +5,7 @@ mod copy;
 mod global;
 mod key;
 mod parse;
+mod query;
 mod repair;
 mod retention;
 mod stats;
@@ -20,6 +21,7 @@ pub(crate) use capture::{BackupArgs, Reader, WatchArgs, compression, priority};
 pub(crate) use copy::CopyArgs;
 pub(crate) use global::{Color, Global};
 pub(crate) use key::{KeyCommand, NewKeyArgs, RotateArgs};
+pub(crate) use query::{FormatArg, QueryArgs};
 pub(crate) use repair::RepairArgs;
 pub(crate) use retention::{HoldCommand, PolicyArgs, PruneArgs, UndeleteArgs};
 pub(crate) use stats::{ByArg, StatsArgs};
@@ -64,6 +66,7 @@ pub(crate) enum Command {
     Log(LogArgs),
     Show(ShowArgs),
     Restore(RestoreArgs),
+    Query(QueryArgs),
     Rewind(RewindArgs),
     Drift(DriftArgs),
     Verify(VerifyArgs),

@@ -20,6 +20,7 @@ mod list;
 mod output;
 mod process;
 mod progress;
+mod query;
 mod remedy;
 mod repair;
 mod restore;
@@ -179,6 +180,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
         Command::Log(args) => return list::log(context, &args),
         Command::Show(args) => list::show(context, &args),
         Command::Restore(args) => restore::restore(context, &args),
+        Command::Query(args) => query::query(context, &args),
         Command::Rewind(args) => rewind::rewind(context, &args),
         Command::Drift(args) => return rewind::drift(context, &args),
         Command::Verify(args) => return verify::verify(context, args),

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use super::args::{Color, Global};
 use super::remedy::said;
 pub(crate) use super::shell::quote;
-use super::terminal::{Line, bold, is_nowhere, printable_json, red, settle, write_line, yellow};
+use super::terminal::{
+    Line, bold, is_nowhere, printable_json, red, settle, write_line, write_raw, yellow,
+};
 pub(crate) use crate::count::bytes;
 use crate::error::{Error, ErrorKind, Result};
 pub(crate) use crate::policy::clock::local as time;
@@ -34,6 +36,8 @@ struct Met {
     damaged: AtomicBool,
     too_new: AtomicBool,
     late: AtomicBool,
+    /// Whether the reader of standard output went away.
+    unread: AtomicBool,
     /// Why a line of standard output is lost.
     lost: OnceLock<ErrorKind>,
 }
@@ -57,14 +61,28 @@ impl Output {
     /// A line of data. What can't be written is told once, and makes the command fail in the end:
     /// what it does goes on. A reader that has gone away, as `head` does, is no failure.
     pub(crate) fn line(&self, line: impl Into<Line>) {
-        if let Err(e) = write_line(&mut anstream::stdout(), &line.into())
-            && e.kind() != io::ErrorKind::BrokenPipe
-        {
+        self.written(write_line(&mut anstream::stdout(), &line.into()));
+    }
+
+    fn written(&self, written: io::Result<()>) {
+        if let Err(e) = written {
+            if e.kind() == io::ErrorKind::BrokenPipe {
+                self.met.unread.store(true, Ordering::Relaxed);
+                return;
+            }
             let e = unwritten(e);
             if self.met.lost.set(e.kind()).is_ok() {
                 print_error(&e);
             }
         }
+    }
+
+    /// Text for programs, with line ends of its own: as it is, but on a terminal.
+    pub(crate) fn data(&self, text: &str) {
+        if io::stdout().is_terminal() {
+            return text.split('\n').for_each(|line| self.line(line));
+        }
+        self.written(write_raw(&mut io::stdout(), text));
     }
 
     /// Lines of data that the user has to get before the command goes on.
@@ -82,6 +100,11 @@ impl Output {
             settle(stop)
         };
         write().map_err(unwritten)
+    }
+
+    /// Whether nobody reads standard output any more: what only prints has come to its end.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.met.unread.load(Ordering::Relaxed)
     }
 
     /// What the lines that are lost make of the command, if there are any.

@@ -30,6 +30,11 @@ pub(crate) fn stop_requested() -> bool {
     STOP.load(Ordering::Relaxed)
 }
 
+/// Whether a stop was asked for; it is obeyed then, and the next one is another.
+pub(crate) fn take_stop() -> bool {
+    STOP.swap(false, Ordering::SeqCst)
+}
+
 /// Makes Ctrl-C and SIGTERM stop the work cleanly. A second one ends the process at once, which
 /// loses nothing that was published.
 pub(crate) fn catch_signals() {

@@ -3,7 +3,8 @@
 //! Paths, names of tables, labels and messages come from whoever may write them, and a terminal
 //! obeys what it is sent. Invariants: no character of a text reaches standard output or standard
 //! error raw unless it can be printed, not even the end of a line; style is given apart from the
-//! text, so that no text brings its own. JSON keeps every character, escaped.
+//! text, so that no text brings its own. JSON keeps every character, escaped. CSV keeps them raw,
+//! and only where standard output is no terminal.
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
@@ -129,6 +130,13 @@ pub(crate) fn write_line(to: &mut impl Write, line: &Line) -> io::Result<()> {
     let mut text = line.rendered();
     text.push('\n');
     to.write_all(text.as_bytes())?;
+    to.flush()
+}
+
+/// Writes text that a program reads, with the end of a line behind it. Never to a terminal.
+pub(crate) fn write_raw(to: &mut impl Write, text: &str) -> io::Result<()> {
+    to.write_all(text.as_bytes())?;
+    to.write_all(b"\n")?;
     to.flush()
 }
 

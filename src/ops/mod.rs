@@ -17,6 +17,7 @@ pub(crate) mod locate;
 pub mod missing;
 pub mod point;
 pub mod prune;
+pub mod query;
 pub mod repair;
 pub mod restore;
 pub mod rewind;

@@ -35,7 +35,7 @@ pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
 }
 
 /// A number of bytes, with KiB, MiB or GiB behind it if need be.
-fn parse_size(text: &str) -> Result<u64, String> {
+pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || "not a size, such as 64MiB".to_owned();
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let factor: u64 = match text.get(digits.len()..).unwrap_or_default().trim() {
