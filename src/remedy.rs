@@ -123,6 +123,10 @@ pub enum Remedy {
     SkipCheck,
     /// Use another folder for scratch files: [`StatsOptions::tables`](crate::StatsOptions::tables).
     OtherScratch,
+    /// Give a question more time than it has.
+    MoreTime,
+    /// Give a question more memory than it has.
+    MoreMemory,
     /// Leave tables out: [`StatsOptions::tables`](crate::StatsOptions::tables).
     SkipTables,
     /// Use another state folder:
@@ -167,6 +171,8 @@ impl Remedy {
             Self::SkipCheck => "skip-check",
             Self::OtherScratch => "other-scratch",
             Self::SkipTables => "skip-tables",
+            Self::MoreTime => "more-time",
+            Self::MoreMemory => "more-memory",
             Self::OtherStateFolder => "other-state-folder",
         }
     }
@@ -217,6 +223,8 @@ impl Remedy {
             Self::SkipCheck,
             Self::OtherScratch,
             Self::SkipTables,
+            Self::MoreTime,
+            Self::MoreMemory,
             Self::OtherStateFolder,
         ];
         for given in [false, true] {
@@ -275,6 +283,8 @@ impl fmt::Display for Remedy {
             Self::SkipCheck => "`Check::None`",
             Self::OtherScratch => "`StatsOptions::tables`",
             Self::SkipTables => "`StatsOptions` without `tables`",
+            Self::MoreTime => "more time",
+            Self::MoreMemory => "more memory",
             Self::OtherStateFolder => "`RepositoryOptions::state_dir`",
         })
     }

@@ -35,6 +35,8 @@ pub(crate) fn named(remedy: &Remedy) -> String {
         Remedy::SkipCheck => "--check none",
         Remedy::OtherScratch => "--scratch",
         Remedy::SkipTables => "--no-tables",
+        Remedy::MoreTime => "--timeout",
+        Remedy::MoreMemory => "--memory",
         Remedy::OtherStateFolder => "--state-dir or PAGEKEEP_STATE_DIR",
         Remedy::CreateRepository => "`pagekeep init -r REPO --key-file FILE`",
         Remedy::ListKeys => "`pagekeep key list`",

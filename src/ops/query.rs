@@ -19,6 +19,7 @@ use rusqlite::{Batch, Connection, Row, Statement};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::view::DatabaseView;
 use crate::progress::stopped;
+use crate::remedy::{Remedy, advice};
 
 /// How many steps of SQLite's machine lie between two looks at the clock: some microseconds.
 const STEPS: i32 = 1000;
@@ -147,14 +148,18 @@ impl Asked {
                 let most = self.limits.time.unwrap_or_default();
                 Error::new(ErrorKind::Failure, format!("took longer than {most:?}"))
                     .with_object("SQL")
-                    .with_hint("give it more time with --timeout, or ask for less")
+                    .with_hint(advice![
+                        "give it more time: ",
+                        Remedy::MoreTime,
+                        "; or ask for less"
+                    ])
             }
             Some(ErrorCode::OperationInterrupted) => stopped(),
             Some(ErrorCode::AuthorizationForStatementDenied) => {
                 refused("this statement does more than read the moments that are open")
             }
             Some(ErrorCode::TooBig | ErrorCode::OutOfMemory) => {
-                self.view.explain(error).with_hint("--memory allows more")
+                self.view.explain(error).with_hint(advice!["allow more: ", Remedy::MoreMemory])
             }
             _ => self.view.explain(error),
         }
@@ -187,9 +192,10 @@ impl Watch {
 }
 
 fn refused(what: &str) -> Error {
-    Error::new(ErrorKind::Refused, what)
-        .with_object("SQL")
-        .with_hint("`pagekeep restore` makes a file of the moment, with which anything can be done")
+    Error::new(ErrorKind::Refused, what).with_object("SQL").with_hint(advice![
+        Remedy::Restore { history: None, file: None, force: false },
+        " makes a file of the moment, with which anything can be done"
+    ])
 }
 
 fn restrict(

@@ -14,7 +14,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use derive_setters::Setters;
 use rusqlite::Connection;
 
-use crate::codec::pool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::point::RestorePoint;
 use crate::ops::restore::{around, check_above_hole, still};
@@ -34,13 +33,13 @@ pub struct ViewOptions {
     /// How many bytes of memory may hold pages and what finds them; at least 1 MiB. Each attached
     /// database has as much for itself.
     pub cache_bytes: usize,
-    /// Threads that read ahead of a scan; none if 0.
-    pub threads: usize,
+    /// Whether the repository's threads read ahead of a scan.
+    pub read_ahead: bool,
 }
 
 impl Default for ViewOptions {
     fn default() -> Self {
-        Self { cache_bytes: 32 * 1024 * 1024, threads: pool::default_threads() }
+        Self { cache_bytes: 32 * 1024 * 1024, read_ahead: true }
     }
 }
 
@@ -57,10 +56,10 @@ impl ViewOptions {
         self.bytes() / 4
     }
 
-    fn bounds(&self) -> Bounds {
+    fn bounds(&self, threads: usize) -> Bounds {
         let index = self.bytes() / 8;
         let batches = self.bytes() - self.of_sqlite() - index;
-        Bounds { index, batches, threads: self.threads }
+        Bounds { index, batches, threads: if self.read_ahead { threads } else { 0 } }
     }
 }
 
@@ -205,7 +204,7 @@ struct Chained {
 impl Moment {
     fn of(point: &RestorePoint, options: &ViewOptions) -> Result<Self> {
         let RestorePoint { history, chain, commit } = point;
-        let bounds = options.bounds();
+        let bounds = options.bounds(history.repository().threads());
         check_above_hole(history, chain, commit)?;
         let now = Arc::new(Chained::over(history, chain.clone(), commit, bounds)?);
         let (history, commit) = (history.clone(), commit.clone());

@@ -22,6 +22,7 @@ mod missing;
 mod mixed;
 mod other_people;
 mod pairs;
+mod query;
 mod retention;
 mod strange;
 mod supervised;

@@ -12,6 +12,7 @@ mod drift;
 mod faults;
 mod live;
 mod model;
+mod query;
 mod retention;
 mod rewind;
 mod rotation;

@@ -53,7 +53,7 @@ fn open(
     others: &[(&str, Selected)],
 ) -> Result<DatabaseView> {
     let cache = usize::try_from(args.cache).unwrap_or(usize::MAX) / (others.len() + 1);
-    let options = ViewOptions::default().cache_bytes(cache).threads(context.threads());
+    let options = ViewOptions::default().cache_bytes(cache);
     let mut view = selected.point().open(&options)?;
     // The heap of the process is SQLite's: nothing else here asks it anything.
     let limit = i64::try_from(args.memory).unwrap_or(i64::MAX);

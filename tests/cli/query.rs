@@ -1,15 +1,10 @@
 //! `query` through the real binary, as a user runs it.
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-#[path = "common/cli.rs"]
-mod lab;
 
 use std::fs;
 use std::io::{Read, Write};
 use std::process::Stdio;
 
-use lab::{Ended, Lab, flip, last};
+use crate::support::cli::{BIN, Ended, Lab, flip, last};
 use serde_json::{Value, json};
 
 /// Asks quietly: what stands on standard error are problems.
@@ -164,7 +159,7 @@ fn standard_input_is_asked_where_nobody_types() {
 fn a_prompt_answers_statement_by_statement() {
     let lab = shop();
     // `script` gives it a terminal of its own.
-    let line = format!("{} query app; echo ended $?", lab::BIN);
+    let line = format!("{} query app; echo ended $?", BIN);
     let mut script = lab.other("script");
     script.args(["-qfc", &line, "/dev/null"]).env("TERM", "xterm");
     script.stdin(Stdio::piped()).stdout(Stdio::piped());
