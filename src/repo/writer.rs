@@ -404,7 +404,8 @@ impl Writer {
     /// # Errors
     /// As [`Writer::renew`].
     pub(crate) fn begin_upkeep(&mut self, renewed: bool) -> Result<Claim> {
-        // Before the turn is claimed, which saves the state: a one-shot backup saves no more after it.
+        // Before the turn is claimed, which saves the state: a one-shot backup saves no more after
+        // it.
         self.state.since_upkeep = 0;
         if renewed {
             let head = self.state.head.clone();
