@@ -33,7 +33,7 @@ use pagekeep::internals::format::slot::KdfParams;
 use pagekeep::internals::ops::backup::BackupOptions;
 use pagekeep::internals::ops::follow::WatchOptions;
 use pagekeep::internals::progress::{Monitor, Silent};
-use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::keys::secret::Secret;
 use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use pagekeep::internals::store::create_store;
 use pagekeep::internals::types::Timestamp;

@@ -28,7 +28,7 @@ use pagekeep::internals::ops::point::RestorePoint;
 use pagekeep::internals::ops::restore::{Check, RestoreOptions};
 use pagekeep::internals::ops::verify::VerifyOptions;
 use pagekeep::internals::progress::Silent;
-use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::keys::secret::Secret;
 use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use pagekeep::internals::sqlite::image::{Chunk, Method, full};
 use pagekeep::internals::sqlite::source::Source;

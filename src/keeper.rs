@@ -26,8 +26,8 @@ use crate::ops::point::RestorePoint;
 use crate::ops::rewind::{RewindOptions, Rewound, rewind_capturing};
 use crate::progress::{Monitor, Silent};
 use crate::repo::Repository;
-use crate::repo::history::History;
-use crate::repo::place::check_place;
+use crate::repo::history::handle::History;
+use crate::repo::local::place::check_place;
 use crate::sqlite::source_error;
 use crate::types::Seq;
 

@@ -82,9 +82,9 @@ pub use rusqlite;
 
 // To open.
 pub use format::slot::{KdfParams, SecretKind, SlotFront};
-pub use repo::key_slots::SlotInfo;
-pub use repo::keys::Secret;
-pub use repo::rotate::{RotateOptions, Rotated, Rotation};
+pub use repo::keys::key_slots::SlotInfo;
+pub use repo::keys::rotate::{RotateOptions, Rotated, Rotation};
+pub use repo::keys::secret::Secret;
 pub use repo::{Repository, RepositoryOptions};
 pub use store::{Created, Entry, LocalStore, Nature, Store, Upload, create_store, open_store};
 
@@ -94,9 +94,9 @@ pub use format::segment::{CommitKind, CommitRecord};
 pub use format::snapshot::SnapshotKind;
 pub use ops::point::{RestorePoint, Selection};
 pub use policy::selector::{Edge, Moment, Reading, Selector};
-pub use repo::history::History;
-pub use repo::hold::Hold;
-pub use repo::labels::Snapshot;
+pub use repo::history::handle::History;
+pub use repo::history::holds::Hold;
+pub use repo::history::labels::Snapshot;
 
 // To do.
 pub use codec::batch::{Compression, SelfCheck};

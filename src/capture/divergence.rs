@@ -10,9 +10,9 @@
 use crate::capture::pipeline::{Entries, Sink};
 use crate::codec::batch::SealedBatch;
 use crate::error::Result;
-use crate::repo::digests::HeadDigests;
-use crate::repo::state::Head;
-use crate::repo::writer::Writer;
+use crate::repo::local::digests::HeadDigests;
+use crate::repo::local::state::Head;
+use crate::repo::write::writer::Writer;
 use crate::types::{Digest, PageNo, Seq};
 
 /// What a scan finds of the pages that others changed since this machine's own last commit.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::codec::digest::PageHasher;
 use crate::error::{Error, ErrorKind, Result};
-use crate::repo::digests::HeadDigests;
-use crate::repo::state::Head;
+use crate::repo::local::digests::HeadDigests;
+use crate::repo::local::state::Head;
 use crate::sqlite::image::{PageReader, written_since};
 use crate::sqlite::pin::{Glance, Pin};
 use crate::sqlite::source::Position;

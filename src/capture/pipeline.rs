@@ -31,7 +31,7 @@ use crate::codec::digest::PageHasher;
 use crate::codec::pool::panicked;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Monitor, check_cancelled};
-use crate::repo::digests::HeadDigests;
+use crate::repo::local::digests::HeadDigests;
 use crate::sqlite::image::{CHUNK_LEN, Chunk, PageSource};
 use crate::types::{Digest, PageNo, PageSize};
 

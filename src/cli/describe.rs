@@ -6,8 +6,8 @@ use super::output::time;
 use crate::format::proof::{Level, Proof};
 use crate::format::segment::CommitRecord;
 use crate::repo::chain::{Chain, Commit};
-use crate::repo::doubt::About;
-use crate::repo::history::History;
+use crate::repo::history::doubt::About;
+use crate::repo::history::handle::History;
 use crate::types::Seq;
 
 /// A commit as JSON.

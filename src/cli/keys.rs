@@ -17,11 +17,11 @@ use crate::format::names::TOP;
 use crate::format::slot::SlotFront;
 use crate::format::slot::{KdfParams, SecretKind};
 use crate::repo::Repository;
-use crate::repo::key_slots::SlotInfo;
-use crate::repo::keys::Secret;
-use crate::repo::place::{accept_place, check_place};
+use crate::repo::keys::key_slots::SlotInfo;
+use crate::repo::keys::rotate::{RECOVERY_LABEL, RotateOptions};
+use crate::repo::keys::secret::Secret;
+use crate::repo::local::place::{accept_place, check_place};
 use crate::repo::recover::check_free;
-use crate::repo::rotate::{RECOVERY_LABEL, RotateOptions};
 use crate::store;
 use crate::types::SlotId;
 

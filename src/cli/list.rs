@@ -17,7 +17,7 @@ use crate::policy::order::backwards;
 use crate::policy::selector::{Edge, Moment, Selector, TIMES, split_target, trimmed};
 use crate::repo::Repository;
 use crate::repo::chain::Commit;
-use crate::repo::labels::Snapshot;
+use crate::repo::history::labels::Snapshot;
 use crate::types::Timestamp;
 
 /// Which commits to list, resolved.

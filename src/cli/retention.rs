@@ -19,7 +19,7 @@ use crate::policy::clock::Listed;
 use crate::policy::retention::{Kept, Point, Policy, Reason};
 use crate::policy::selector::trimmed;
 use crate::policy::text::PolicyText;
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 use crate::types::{Seq, Timestamp};
 
 /// The longest policy file.
@@ -385,7 +385,7 @@ pub(crate) fn undelete(context: &Context, args: &UndeleteArgs) -> Result<()> {
 fn list_deleted(
     context: &Context,
     history: &History,
-    deleted: &[(crate::repo::labels::Snapshot, Timestamp)],
+    deleted: &[(crate::repo::history::labels::Snapshot, Timestamp)],
 ) -> Result<()> {
     let micros = i64::try_from(DELETED.as_micros()).unwrap_or(i64::MAX);
     let until = |gone: Timestamp| Timestamp(gone.0.saturating_add(micros));

@@ -19,7 +19,7 @@ use crate::ops::point::RestorePoint;
 use crate::ops::rewind::RewindOptions;
 use crate::policy::selector::Selector;
 use crate::repo::chain::Commit;
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 use crate::types::{Seq, Timestamp};
 
 pub(crate) fn rewind(context: &Context, args: &RewindArgs) -> Result<()> {

@@ -13,7 +13,7 @@ use super::input::{self, MAX_SECRET, first_line};
 use super::remedy::behind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::repo::Repository;
-use crate::repo::keys::Secret;
+use crate::repo::keys::secret::Secret;
 use crate::store::open_store;
 
 /// Where a key is to come from.

@@ -14,7 +14,7 @@ use crate::ops::stats::{
     Age, By, Change, Period, PolicyCost, Stats, StatsOptions, Storage, Tables,
 };
 use crate::policy::retention::Policy;
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 
 /// How wide a bar is at most.
 const BAR: u64 = 20;

@@ -18,9 +18,9 @@ use crate::ops::finding::few;
 use crate::ops::freshness::{Freshness, freshness};
 use crate::ops::soundness::{Look, Soundness, judge_now};
 use crate::repo::chain::Problem;
-use crate::repo::doubt::{About, doubt};
-use crate::repo::history::History;
-use crate::repo::term::newest_claim;
+use crate::repo::history::doubt::{About, doubt};
+use crate::repo::history::handle::History;
+use crate::repo::write::term::newest_claim;
 use crate::types::Timestamp;
 
 pub(crate) fn status(context: &Context, args: &StatusArgs) -> Result<Ended> {

@@ -18,7 +18,7 @@ use crate::ops::point::RestorePoint;
 use crate::ops::verify::{VerifyOptions, VerifyReport};
 use crate::policy::selector::split_target;
 use crate::repo::Repository;
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 
 pub(crate) fn verify(context: &Context, args: VerifyArgs) -> Result<Ended> {
     let level = match args.level {

@@ -17,10 +17,11 @@ use crate::ops::locate::Database;
 use crate::ops::missing::refuse_emptied;
 use crate::ops::soundness::{before_writing, dated_back};
 use crate::progress::Monitor;
-use crate::repo::history::History;
-use crate::repo::labels::{Snapshot, sound_label};
-use crate::repo::writer::{Writer, is_written_here};
-use crate::repo::{Repository, upkeep};
+use crate::repo::Repository;
+use crate::repo::history::handle::History;
+use crate::repo::history::labels::{Snapshot, sound_label};
+use crate::repo::merge::compaction;
+use crate::repo::write::writer::{Writer, is_written_here};
 use crate::sqlite::beside::{LOCKED_OUT, give_to_group};
 use crate::sqlite::elsewhere::check_one_name;
 use crate::sqlite::image::Method;
@@ -243,7 +244,8 @@ fn run<'c>(
 /// Merges small segments now and then. The commit is stored whatever becomes of that.
 fn tidy(writer: &mut Writer, monitor: &dyn Monitor) {
     let history = writer.history().clone();
-    let done = writer.begin_upkeep(true).and_then(|claim| upkeep::run(&history, claim, monitor));
+    let done =
+        writer.begin_upkeep(true).and_then(|claim| compaction::run(&history, claim, monitor));
     match done {
         Ok(_) => {}
         Err(e) if e.kind() == ErrorKind::Interrupted => {}

@@ -8,9 +8,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::policy::clock::local;
 use crate::progress::{Monitor, check_cancelled};
 use crate::remedy::{Remedy, advice};
-use crate::repo::history::History;
-use crate::repo::rival::rival;
-use crate::repo::state;
+use crate::repo::history::handle::History;
+use crate::repo::local::state;
+use crate::repo::write::presence::rival;
 use crate::sqlite::source::Source;
 use crate::types::Seq;
 

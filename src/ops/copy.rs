@@ -25,13 +25,13 @@ use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::remedy::{Remedy, advice};
 use crate::repo::Repository;
 use crate::repo::chain::{Chain, settled};
-use crate::repo::expired;
-use crate::repo::history::History;
+use crate::repo::history::expired;
+use crate::repo::history::handle::History;
+use crate::repo::merge::compaction;
 use crate::repo::merge::transfer::{Stretch, check_common, next_stretch, transfer};
 use crate::repo::merge::{Keep, Options};
-use crate::repo::standing::Standing;
-use crate::repo::upkeep;
-use crate::repo::writer::Writer;
+use crate::repo::write::standing::Standing;
+use crate::repo::write::writer::Writer;
 use crate::types::Seq;
 
 /// How often a chain is read again that others went on from before it was known which of its
@@ -119,7 +119,7 @@ impl History {
             report.commits += commits;
             if writer.upkeep_is_due() {
                 let claim = writer.begin_upkeep(true)?;
-                upkeep::run(&mine, claim, monitor)?;
+                compaction::run(&mine, claim, monitor)?;
             }
         }
         report.newest = writer.head().map(|head| head.seq);

@@ -20,7 +20,7 @@ use crate::format::proof::{Level, Proof};
 use crate::format::segment::CommitKind;
 use crate::ops::freshness::freshness;
 use crate::repo::chain::{Chain, Commit, Hole};
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 use crate::types::{Seq, Timestamp};
 
 /// What of a history can be reached.

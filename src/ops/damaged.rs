@@ -22,7 +22,7 @@ use crate::ops::trial::{Bench, HOUR};
 use crate::progress::Silent;
 use crate::repo::Repository;
 use crate::repo::merge::{Keep, Options, merge};
-use crate::repo::term::{Claim, PRUNE};
+use crate::repo::write::term::{Claim, PRUNE};
 use crate::store::{MemoryStore, Store};
 use crate::types::{SegmentId, Seq, Term, WriterToken};
 

@@ -4,7 +4,7 @@
 //! Invariants: no link is followed and nothing is waited for but in the folder's own path; a name
 //! is given to the file of a handle, and looked at again afterwards.
 
-use crate::repo::local::is_trusted;
+use crate::repo::local::files::is_trusted;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;

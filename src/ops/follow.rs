@@ -11,9 +11,9 @@ use crate::ops::missing::refuse_emptied;
 use crate::ops::soundness::{before_writing, dated_back};
 use crate::remedy::{Remedy, advice};
 use crate::repo::Repository;
-use crate::repo::history::History;
-use crate::repo::rival::WATCH;
-use crate::repo::writer::Writer;
+use crate::repo::history::handle::History;
+use crate::repo::write::presence::WATCH;
+use crate::repo::write::writer::Writer;
 use crate::sqlite::elsewhere::check_one_name;
 use crate::sqlite::source::Source;
 

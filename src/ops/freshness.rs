@@ -9,10 +9,10 @@ use crate::error::{ErrorKind, Result};
 use crate::format::proof::{Level, Proof};
 use crate::format::writer::WriterClaim;
 use crate::repo::chain::Chain;
-use crate::repo::doubt::refuted;
-use crate::repo::history::History;
+use crate::repo::history::doubt::refuted;
+use crate::repo::history::handle::History;
 use crate::repo::last_run_here;
-use crate::repo::rival::GONE;
+use crate::repo::write::presence::GONE;
 use crate::types::Timestamp;
 
 /// When a history was last known to be complete, and to be good.

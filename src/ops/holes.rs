@@ -14,10 +14,10 @@ use crate::progress::Silent;
 use crate::remedy::Remedy;
 use crate::repo::Repository;
 use crate::repo::chain::Chain;
-use crate::repo::expired::Expired;
-use crate::repo::history::History;
+use crate::repo::history::expired::Expired;
+use crate::repo::history::handle::History;
 use crate::repo::merge::{Keep, Options, merge};
-use crate::repo::term::{Claim, PRUNE};
+use crate::repo::write::term::{Claim, PRUNE};
 use crate::store::{MemoryStore, Store};
 use crate::types::{SegmentId, Seq, Term, WriterToken};
 

@@ -6,7 +6,7 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::remedy::{Advice, Remedy, advice};
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 
 /// What a record that can't be read may have meant, for whoever goes on without it.
 pub(crate) fn passed_over(history: &History, e: &Error) -> Advice {

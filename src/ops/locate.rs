@@ -9,8 +9,9 @@ use std::path::Path;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::folder::follow_links;
 use crate::remedy::{Remedy, advice};
-use crate::repo::history::History;
-use crate::repo::{Repository, state};
+use crate::repo::Repository;
+use crate::repo::history::handle::History;
+use crate::repo::local::state;
 
 /// A database file as a history knows it.
 #[derive(Clone, Debug)]

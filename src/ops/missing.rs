@@ -11,7 +11,7 @@ use crate::progress::Monitor;
 use crate::remedy::{Remedy, advice};
 use crate::repo::Repository;
 use crate::repo::chain::{Chain, Commit};
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 use crate::types::Seq;
 
 /// What to do about a database that is not there, though its history has commits.

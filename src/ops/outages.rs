@@ -17,10 +17,11 @@ use crate::ops::repair::{RepairOptions, RepairReport};
 use crate::ops::trial::Bench;
 use crate::policy::retention::Policy;
 use crate::progress::Silent;
-use crate::repo::keys::Secret;
-use crate::repo::rotate::RotateOptions;
-use crate::repo::term::Claim;
-use crate::repo::{Repository, RepositoryOptions, upkeep};
+use crate::repo::keys::rotate::RotateOptions;
+use crate::repo::keys::secret::Secret;
+use crate::repo::merge::compaction;
+use crate::repo::write::term::Claim;
+use crate::repo::{Repository, RepositoryOptions};
 use crate::store::LocalStore;
 use crate::store::testing::power::{Fate, Files, Journal, files, lay_out};
 use crate::types::{Seq, Timestamp};
@@ -173,7 +174,7 @@ fn everything(seed: u64) -> Site {
     }
     let claim = Claim::take(&site.bench.history, "backup").unwrap();
     now(&site.bench);
-    upkeep::run(&site.bench.history, claim, &Silent).unwrap();
+    compaction::run(&site.bench.history, claim, &Silent).unwrap();
     site.promise();
     site.copy();
     site.bench.history.rewrite(&Silent).unwrap();

@@ -9,9 +9,9 @@ use crate::ops::select::{Chosen, choose};
 use crate::policy::selector::Selector;
 use crate::remedy::Advice;
 use crate::repo::chain::{Chain, Commit};
-use crate::repo::history::History;
-use crate::repo::hold::Hold;
-use crate::repo::labels::Snapshot;
+use crate::repo::history::handle::History;
+use crate::repo::history::holds::Hold;
+use crate::repo::history::labels::Snapshot;
 use crate::types::{Digest, Seq, Timestamp};
 
 /// A moment of a history that can be restored: one commit, and the history as it was read. Clones

@@ -38,18 +38,18 @@ use crate::policy::retention::{Kept, Plan, Point, Policy, Zone};
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::remedy::{Remedy, advice};
 use crate::repo::chain::{Chain, settled};
-use crate::repo::doubt::{About, doubt};
-use crate::repo::expired::Expired;
-use crate::repo::history::History;
+use crate::repo::history::doubt::{About, doubt};
+use crate::repo::history::expired::Expired;
+use crate::repo::history::handle::History;
 use crate::repo::merge::plan::{many, stale};
 use crate::repo::merge::{Keep, Options, merge, needed, newest_bytes, pieces};
-use crate::repo::standing::Standing;
-use crate::repo::term::{Claim, PRUNE};
-use crate::repo::{collect, upkeep};
+use crate::repo::merge::{compaction, gc};
+use crate::repo::write::standing::Standing;
+use crate::repo::write::term::{Claim, PRUNE};
 use crate::types::{Seq, Timestamp};
 
 /// How long what a merge replaced stays, for readers that are at it.
-pub const GRACE: Duration = upkeep::GRACE;
+pub const GRACE: Duration = compaction::GRACE;
 /// How long a commit whose label was removed stays, so that the label can be given back.
 pub const DELETED: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a label that was made before something risky keeps its commit.
@@ -465,13 +465,13 @@ impl Run<'_> {
             self.compare(&chain)?;
         }
         check_cancelled(self.monitor)?;
-        let garbage = collect::find(self.history, &chain, self.claim, self.options.grace)?;
+        let garbage = gc::find(self.history, &chain, self.claim, self.options.grace)?;
         report.waiting_bytes = garbage.waiting;
         let collected = garbage.delete(self.history)?;
         report.deleted_objects = collected.objects;
         report.deleted_bytes = collected.bytes;
         let repository = self.history.repository();
-        repository.store().sweep(repository.now().before(collect::ORPHANS))?;
+        repository.store().sweep(repository.now().before(gc::ORPHANS))?;
         report.after = usage(self.history, &chain)?;
         Ok(())
     }

@@ -32,10 +32,10 @@ use crate::ops::point::RestorePoint;
 use crate::ops::scratch::Scratch;
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::remedy::{Remedy, advice};
+use crate::repo::chain::page_map::{PageMap, adds_up};
 use crate::repo::chain::reader::BatchReader;
 use crate::repo::chain::{Chain, Commit, Segment, settled};
-use crate::repo::history::History;
-use crate::repo::page_map::{PageMap, adds_up};
+use crate::repo::history::handle::History;
 use crate::sqlite::check::Checker;
 use crate::types::{Digest, PageNo, PageSize, SegmentId};
 

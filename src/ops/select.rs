@@ -13,7 +13,7 @@ use crate::policy::order::{Last, backwards, last_at};
 use crate::policy::selector::{FORMS, Moment, Reading, Selector, trimmed};
 use crate::remedy::{Advice, Remedy, advice};
 use crate::repo::chain::{Chain, Commit, Hole};
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 use crate::types::{Seq, Timestamp};
 
 /// A commit that was chosen, and what is to be said about the choice.

@@ -42,7 +42,7 @@ use crate::policy::retention::{Policy, Zone};
 use crate::progress::{Monitor, Phase};
 use crate::remedy::{Remedy, advice};
 use crate::repo::chain::{Chain, Segment, settled};
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 use crate::repo::merge::{Use, each_version};
 use crate::types::{Seq, Timestamp};
 

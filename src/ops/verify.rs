@@ -44,7 +44,7 @@ use crate::ops::soundness::{Look, judge};
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::reader::{BatchReader, BatchRequest};
 use crate::repo::chain::{Chain, Commit, Segment, replaced_too_fast};
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 use crate::repo::merge::loss::{Depth, loss};
 use crate::sqlite::check::Checker;
 use crate::types::random_bytes;

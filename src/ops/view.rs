@@ -20,7 +20,7 @@ use crate::ops::restore::{around, check_above_hole, still};
 use crate::progress::Silent;
 use crate::repo::chain::pages::{Bounds, Pages};
 use crate::repo::chain::{Chain, Commit, settled};
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 use crate::sqlite::provider::PageProvider;
 use crate::sqlite::view::View;
 use crate::types::{PageNo, PageSize};

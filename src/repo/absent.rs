@@ -1,7 +1,7 @@
 //! Histories that existed and are gone.
 //!
 //! Nothing in a repository says which histories it should have. Two remember: this machine, which
-//! saw commits of a history (`repo::seen`) and knows what it was called; and the repository
+//! saw commits of a history (`repo::local::seen`) and knows what it was called; and the repository
 //! itself, where labels, holds, proofs, expiries, claims and what a repair put into the quarantine
 //! are of a history that had commits.
 //!
@@ -17,16 +17,16 @@
 use std::collections::BTreeMap;
 use std::{fmt, fs};
 
+use super::local::seen::{self, Seen};
+use super::local::state::{self, Known};
 use super::quarantine;
 use super::repository::Repository;
-use super::seen::{self, Seen};
-use super::state::{self, Known};
 use super::strangers::Strangers;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::{self, HistoryNames, QUARANTINE};
 use crate::remedy::{Advice, Remedy, advice};
 use crate::repo::catalog::Folders;
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 use crate::types::{HistoryId, Seq, Timestamp, parse_hex};
 
 /// How many names an error lists.
@@ -437,7 +437,7 @@ mod tests {
     use crate::format::names::LogName;
     use crate::format::slot::KdfParams;
     use crate::repo::RepositoryOptions;
-    use crate::repo::keys::Secret;
+    use crate::repo::keys::secret::Secret;
     use crate::store::{MemoryStore, Store};
     use crate::types::{HoldId, SegmentId, SnapshotId, Term, WriterToken};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::history::History;
+use super::history::handle::History;
 use super::repository::Repository;
 use crate::codec::seal::history_id;
 use crate::error::{Error, ErrorKind, Result};

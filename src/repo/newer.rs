@@ -69,9 +69,9 @@ mod tests {
     use crate::format::writer::WriterClaim;
     use crate::format::{Header, names};
     use crate::repo::RepositoryOptions;
-    use crate::repo::history::History;
-    use crate::repo::keys::Secret;
-    use crate::repo::term::{Claim, PRUNE};
+    use crate::repo::history::handle::History;
+    use crate::repo::keys::secret::Secret;
+    use crate::repo::write::term::{Claim, PRUNE};
     use crate::store::{MemoryStore, Store};
     use crate::types::{HoldId, KeyId, Seq, SlotId, SnapshotId, Term, Timestamp, WriterToken};
 

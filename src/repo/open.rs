@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use super::keyring::{Keyring, Keys, Opened};
-use super::keys::Secret;
+use super::keys::keyring::{Keyring, Keys, Opened};
+use super::keys::secret::Secret;
+use super::keys::slots;
+use super::local::{files, place};
+use super::recover;
 use super::repository::{Inner, Repository, RepositoryOptions};
-use super::{local, place, recover, slots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names;
 use crate::format::repository::RepositoryObject;
@@ -71,7 +73,7 @@ impl Repository {
         let object = recover::read_object(&*store)?;
         let opened = slots::open_slots(&*store, object.id, secret)?;
         let RepositoryObject { id, created } = object;
-        local::check_folder(&options.state_dir.join(id.to_string()))?;
+        files::check_folder(&options.state_dir.join(id.to_string()))?;
         let keys = Keys::new(secret, opened);
         Ok(Self(Arc::new(Inner { store, id, created, keys, options: options.clone() })))
     }

@@ -12,9 +12,10 @@
 
 use std::collections::BTreeMap;
 
-use super::keys::Secret;
+use super::keys::secret::Secret;
+use super::keys::slots;
 use super::repository::Repository;
-use super::{newer, quarantine, slots};
+use super::{newer, quarantine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::limits;
 use crate::format::names::{self, QUARANTINE};

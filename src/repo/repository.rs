@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use derive_setters::Setters;
 
-use super::keyring::Keys;
+use super::keys::keyring::Keys;
 use crate::codec::pool::default_threads;
 use crate::store::Store;
 use crate::types::{Clock, RepositoryId, Timestamp};

@@ -7,7 +7,7 @@
 use super::repository::Repository;
 use crate::error::Result;
 use crate::format::names::{self, HistoryNames};
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 use crate::store::{Nature, Store};
 use crate::types::HistoryId;
 

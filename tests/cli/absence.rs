@@ -11,7 +11,7 @@ use crate::support::cli::{self, Ended, Lab, flip, walk};
 use pagekeep::ErrorKind;
 use pagekeep::internals::capture::follow::Event;
 use pagekeep::internals::keeper::{Callback, Keeper, KeeperOptions};
-use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::keys::secret::Secret;
 use pagekeep::internals::repo::{Repository, RepositoryOptions};
 
 /// The folder of the one history.

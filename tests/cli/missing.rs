@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::cli::{self, Lab};
 use pagekeep::ErrorKind;
 use pagekeep::internals::keeper::{Keeper, KeeperOptions, Missing};
-use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::keys::secret::Secret;
 use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use rusqlite::Connection;
 

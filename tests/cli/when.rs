@@ -4,7 +4,7 @@ use crate::support::cli::{self, Ended, Lab, walk};
 use chrono::DateTime;
 use pagekeep::internals::ops::backup::BackupOptions;
 use pagekeep::internals::progress::Silent;
-use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::keys::secret::Secret;
 use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use pagekeep::internals::store::open_store;
 use pagekeep::internals::types::{Clock, Timestamp};

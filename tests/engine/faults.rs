@@ -15,7 +15,7 @@ use pagekeep::internals::ops::point::RestorePoint;
 use pagekeep::internals::ops::restore::RestoreOptions;
 use pagekeep::internals::progress::Silent;
 use pagekeep::internals::repo::Repository;
-use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::keys::secret::Secret;
 use pagekeep::internals::store::{Fault, FaultStore, LocalStore, Store};
 use pagekeep::{Error, ErrorKind, RepositoryOptions};
 use rusqlite::Connection;

@@ -18,7 +18,7 @@ use pagekeep::internals::ops::follow::WatchOptions;
 use pagekeep::internals::ops::prune::{PruneOptions, PruneReport};
 use pagekeep::internals::progress::Silent;
 use pagekeep::internals::repo::Repository;
-use pagekeep::internals::repo::history::History;
+use pagekeep::internals::repo::history::handle::History;
 use pagekeep::internals::store::{MemoryStore, Store};
 use pagekeep::internals::types::Timestamp;
 use pagekeep::{Error, ErrorKind, RepositoryOptions};

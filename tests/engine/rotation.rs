@@ -16,8 +16,8 @@ use pagekeep::internals::capture::follow::{Event, FollowOptions, Priority};
 use pagekeep::internals::ops::backup::BackupOptions;
 use pagekeep::internals::progress::Silent;
 use pagekeep::internals::repo::Repository;
-use pagekeep::internals::repo::keys::Secret;
-use pagekeep::internals::repo::rotate::{RotateOptions, Rotated};
+use pagekeep::internals::repo::keys::rotate::{RotateOptions, Rotated};
+use pagekeep::internals::repo::keys::secret::Secret;
 use pagekeep::internals::store::{Fault, FaultStore, MemoryStore, Store};
 use pagekeep::internals::types::{KeyId, SlotId};
 use pagekeep::{Error, ErrorKind, RepositoryOptions, Result};
@@ -163,7 +163,7 @@ fn what_is_stored_after_a_rotation_is_sealed_under_its_key() {
     bench.all_open_everything(&secrets_now, "after three rotations");
     // Kind, label and cost went along; the slots are other ones.
     let after = bench.open(&secrets.file).slots().unwrap();
-    let traits = |slots: &[pagekeep::internals::repo::key_slots::SlotInfo]| {
+    let traits = |slots: &[pagekeep::internals::repo::keys::key_slots::SlotInfo]| {
         let of = |f: &pagekeep::internals::format::slot::SlotFront| {
             (f.secret.name(), f.label.clone(), f.kdf)
         };

@@ -12,7 +12,7 @@ use crate::support::{CHEAP, noise, quick_dir, reference, restored_raw};
 use pagekeep::internals::ops::backup::{BackupOptions, BackupReport};
 use pagekeep::internals::progress::Silent;
 use pagekeep::internals::repo::Repository;
-use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::keys::secret::Secret;
 use pagekeep::internals::store::{LocalStore, MemoryStore, Store};
 use pagekeep::internals::types::Seq;
 use pagekeep::{Error, ErrorKind, RepositoryOptions, Result};

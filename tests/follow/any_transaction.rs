@@ -14,7 +14,7 @@ use crate::support::dice::{Dice, number};
 use crate::support::process::Process;
 use crate::support::{CHEAP, heavy, integrity_check, quick_dir, restored_raw};
 use pagekeep::internals::format::segment::CommitKind;
-use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::keys::secret::Secret;
 use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use pagekeep::internals::store::LocalStore;
 

@@ -20,7 +20,7 @@ use crate::support::process::{Process, python};
 use crate::support::{Lab, heavy, restored_raw};
 use pagekeep::internals::capture::follow::{Activity, FollowOptions, Follower};
 use pagekeep::internals::ops::follow::WatchOptions;
-use pagekeep::internals::repo::history::History;
+use pagekeep::internals::repo::history::handle::History;
 use pagekeep::internals::types::Seq;
 use rusqlite::Connection;
 

@@ -17,7 +17,7 @@ use pagekeep::internals::capture::follow::{Event, Follower};
 use pagekeep::internals::format::segment::CommitKind;
 use pagekeep::internals::ops::backup::BackupOptions;
 use pagekeep::internals::progress::Silent;
-use pagekeep::internals::repo::history::History;
+use pagekeep::internals::repo::history::handle::History;
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
 

@@ -30,7 +30,7 @@ use pagekeep::internals::format::slot::{
 use pagekeep::internals::format::snapshot::{SnapshotKind, SnapshotRecord};
 use pagekeep::internals::format::writer::WriterClaim;
 use pagekeep::internals::format::{Header, ObjectKind, SealedPrefix};
-use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::keys::secret::Secret;
 use pagekeep::internals::types::{
     Digest, HistoryId, HoldId, KeyId, PageNo, PageSize, RepositoryId, SegmentId, Seq, SlotId,
     SnapshotId, Term, Timestamp, WriterToken,

@@ -30,7 +30,7 @@ use pagekeep::internals::format::writer::WriterClaim;
 use pagekeep::internals::format::{
     DecodeKind, FORMAT_VERSION, Header, MAGIC, ObjectKind, SealedPrefix, limits,
 };
-use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::keys::secret::Secret;
 use pagekeep::internals::types::{
     Digest, HistoryId, HoldId, KeyId, PageNo, PageSize, RepositoryId, SegmentId, Seq, SlotId,
     SnapshotId, Term, Timestamp, WriterToken,

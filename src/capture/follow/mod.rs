@@ -34,7 +34,7 @@ use crate::codec::pool::panicked;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::{Error, Result};
-use crate::repo::writer::Writer;
+use crate::repo::write::writer::Writer;
 use crate::sqlite::library;
 use crate::sqlite::notice::Notice;
 use crate::sqlite::source::Source;

@@ -4,10 +4,10 @@ use super::options::FollowOptions;
 use super::shared::Shared;
 use crate::capture::group::Group;
 use crate::error::Result;
-use crate::repo::digests::HeadDigests;
-use crate::repo::publish::Prepared;
-use crate::repo::state::Head;
-use crate::repo::writer::Writer;
+use crate::repo::local::digests::HeadDigests;
+use crate::repo::local::state::Head;
+use crate::repo::write::segment_writer::Prepared;
+use crate::repo::write::writer::Writer;
 use crate::types::{Digest, PageNo};
 
 /// Makes a segment of a group. One that somebody waits for is packed at the application's priority,

@@ -18,8 +18,8 @@ use super::status::{Event, Listener, describe};
 use crate::codec::pool::panicked;
 use crate::error::{ErrorKind, Result};
 use crate::progress::Stoppable;
-use crate::repo::upkeep;
-use crate::repo::writer::Writer;
+use crate::repo::merge::compaction;
+use crate::repo::write::writer::Writer;
 use crate::types::Timestamp;
 
 /// How often to claim a new term, which deleting needs.
@@ -102,7 +102,7 @@ impl Tidier {
         let work = move || {
             priority.apply();
             let began = Instant::now();
-            let ended = upkeep::run(&history, claim, &*monitor).map(|_| ());
+            let ended = compaction::run(&history, claim, &*monitor).map(|_| ());
             (began.elapsed(), ended)
         };
         // Without a thread the next one does it.

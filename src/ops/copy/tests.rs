@@ -10,7 +10,7 @@ use crate::ops::trial::{Bench, FAULTS, HOUR};
 use crate::policy::retention::Policy;
 use crate::progress::Silent;
 use crate::repo::RepositoryOptions;
-use crate::repo::keys::Secret;
+use crate::repo::keys::secret::Secret;
 use crate::store::{FaultStore, MemoryStore, Store};
 
 /// A repository to copy to.

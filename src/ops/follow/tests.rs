@@ -10,8 +10,8 @@ use crate::error::ErrorKind;
 use crate::format::slot::KdfParams;
 use crate::progress::Silent;
 use crate::repo::RepositoryOptions;
-use crate::repo::keys::Secret;
-use crate::repo::rival::followed;
+use crate::repo::keys::secret::Secret;
+use crate::repo::write::presence::followed;
 use crate::store::{MemoryStore, Store};
 use crate::types::{Clock, Timestamp};
 

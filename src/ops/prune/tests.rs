@@ -69,7 +69,7 @@ fn merging_in_any_order_gives_the_same_answers() {
                 if random.below(2) == 0 {
                     let claim = Claim::take(&bench.history, PRUNE).unwrap();
                     let chain = bench.history.chain().unwrap();
-                    collect::find(&bench.history, &chain, claim, Duration::ZERO)
+                    gc::find(&bench.history, &chain, claim, Duration::ZERO)
                         .unwrap()
                         .delete(&bench.history)
                         .unwrap();
@@ -405,7 +405,7 @@ fn prunes_whose_merges_overlap_delete_nothing_that_is_needed() {
         assert_eq!(chain.segments().len(), 8);
         let collect = |claim| {
             let chain = bench.history.chain().unwrap();
-            collect::find(&bench.history, &chain, claim, Duration::ZERO).unwrap()
+            gc::find(&bench.history, &chain, claim, Duration::ZERO).unwrap()
         };
         // One merges 2 to 5, finds what can go, and sleeps.
         merge(&bench.history, &chain, 1..5, &one, &options, &Silent).unwrap();
@@ -421,7 +421,7 @@ fn prunes_whose_merges_overlap_delete_nothing_that_is_needed() {
             bench.pass(9 * 24 * HOUR);
             let claim = Claim::take(&bench.history, PRUNE).unwrap();
             let chain = bench.history.chain().unwrap();
-            let found = collect::find(&bench.history, &chain, claim, Duration::ZERO).unwrap();
+            let found = gc::find(&bench.history, &chain, claim, Duration::ZERO).unwrap();
             found.delete(&bench.history).unwrap();
         }
         assert_eq!(bench.check(&what).len(), 8, "{what}");

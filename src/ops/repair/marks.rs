@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::Result;
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 use crate::types::Seq;
 
 /// What a label or a hold that can't be read no longer keeps; `None` if the object is neither.

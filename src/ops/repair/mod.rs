@@ -43,7 +43,7 @@ use std::path::Path;
 use crate::error::Result;
 pub use crate::format::names::QUARANTINE;
 use crate::progress::Monitor;
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 
 pub use plan::RepairPlan;
 pub use report::{Action, Fault, RepairOptions, RepairReport};

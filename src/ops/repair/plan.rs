@@ -10,12 +10,12 @@ use crate::format::names::QUARANTINE;
 use crate::ops::audit;
 use crate::ops::soundness::{Look, Soundness, judge};
 use crate::progress::{Monitor, Phase, check_cancelled};
+use crate::repo::chain::page_map::adds_up;
 use crate::repo::chain::{Chain, Hole, Problem, Segment, until_still};
-use crate::repo::described::Copies;
-use crate::repo::history::History;
+use crate::repo::history::described::Copies;
+use crate::repo::history::handle::History;
+use crate::repo::local::{rollback, seen, state};
 use crate::repo::merge::loss::{Depth, Loss, loss};
-use crate::repo::page_map::adds_up;
-use crate::repo::{rollback, seen, state};
 use crate::types::{SegmentId, Seq};
 
 /// What is to be done about a history.

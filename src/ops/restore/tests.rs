@@ -10,7 +10,7 @@ use crate::ops::backup::BackupOptions;
 use crate::ops::point::RestorePoint;
 use crate::ops::verify::VerifyOptions;
 use crate::progress::Silent;
-use crate::repo::keys::Secret;
+use crate::repo::keys::secret::Secret;
 use crate::repo::{Repository, RepositoryOptions};
 use crate::store::{MemoryStore, Store};
 use std::fs;

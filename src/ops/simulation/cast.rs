@@ -27,11 +27,12 @@ use crate::policy::retention::{Policy, Zone};
 use crate::progress::Silent;
 
 use crate::repo::chain::Commit;
-use crate::repo::history::History;
-use crate::repo::keys::Secret;
-use crate::repo::rotate::RotateOptions;
-use crate::repo::writer::Writer;
-use crate::repo::{Repository, RepositoryOptions, upkeep};
+use crate::repo::history::handle::History;
+use crate::repo::keys::rotate::RotateOptions;
+use crate::repo::keys::secret::Secret;
+use crate::repo::merge::compaction;
+use crate::repo::write::writer::Writer;
+use crate::repo::{Repository, RepositoryOptions};
 use crate::simulated::{self, World};
 use crate::sqlite::pin::Pin;
 use crate::sqlite::source::Source;
@@ -355,7 +356,7 @@ impl Actor {
                     let repository = theatre.repository(me, &machine);
                     let done = repository
                         .history(&history)
-                        .and_then(|history| upkeep::run(&history, claim, &Silent));
+                        .and_then(|history| compaction::run(&history, claim, &Silent));
                     let random = Random::new(1);
                     let actor = Self { theatre: theatre.clone(), me, random };
                     actor.note("the merging", done.map(|_| ()));

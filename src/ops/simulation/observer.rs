@@ -16,9 +16,9 @@ use crate::codec::batch::Decoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::SegmentKind;
 use crate::repo::chain::{Chain, Segment};
-use crate::repo::data::missing_part;
-use crate::repo::history::History;
-use crate::repo::keys::Secret;
+use crate::repo::history::handle::History;
+use crate::repo::keys::secret::Secret;
+use crate::repo::write::segment_data::missing_part;
 use crate::simulated;
 use crate::types::{Digest, SegmentId, Seq};
 

@@ -14,15 +14,16 @@ use crate::ops::repair::{Action, RepairOptions, RepairReport};
 use crate::ops::trial::{Bench, HOUR, all_data};
 use crate::policy::retention::Policy;
 use crate::progress::Silent;
-use crate::repo::expired::Expired;
-use crate::repo::keys::Secret;
+use crate::repo::Repository;
+use crate::repo::history::expired::Expired;
+use crate::repo::keys::rotate::RotateOptions;
+use crate::repo::keys::secret::Secret;
+use crate::repo::local::state::Head;
+use crate::repo::merge::compaction;
 use crate::repo::merge::{Keep, Options, merge};
-use crate::repo::rotate::RotateOptions;
-use crate::repo::standing::{Standing, record};
-use crate::repo::state::Head;
-use crate::repo::term::{Claim, PRUNE};
-use crate::repo::writer::Writer;
-use crate::repo::{Repository, upkeep};
+use crate::repo::write::standing::{Standing, record};
+use crate::repo::write::term::{Claim, PRUNE};
+use crate::repo::write::writer::Writer;
 use crate::sqlite::source::Source;
 use crate::store::{MemoryStore, Store};
 use crate::types::{Clock, Seq, Term, WriterToken};
@@ -62,7 +63,7 @@ fn merged(bench: &Bench, range: std::ops::Range<usize>) -> String {
 
 fn tidy(bench: &Bench) -> Result<()> {
     let claim = Claim::take(&bench.history, PRUNE).unwrap();
-    upkeep::run(&bench.history, claim, &Silent).map(|_| ())
+    compaction::run(&bench.history, claim, &Silent).map(|_| ())
 }
 
 fn log(bench: &Bench) -> Vec<String> {
@@ -417,7 +418,7 @@ fn a_machine_whose_clock_is_wrong_deletes_nothing() {
     let wrong = bench.clock().now().after(Duration::from_secs(9 * 24 * 3600));
     let machine = bench.machine("wrong").clock(Clock::new(move || wrong));
     let opened = Repository::open(Arc::new(bench.store.clone()), &bench.secret, &machine).unwrap();
-    let e = upkeep::run(&opened.history("app").unwrap(), claim, &Silent).unwrap_err();
+    let e = compaction::run(&opened.history("app").unwrap(), claim, &Silent).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Refused, "{e:?}");
     assert!(bench.store.head(&part).unwrap().is_some());
 }

@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::ops::prune::{DELETED, pins, points};
 use crate::policy::retention::{Plan, Policy, Reason, Zone};
 use crate::repo::chain::{Chain, Segment};
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 use crate::types::{Seq, Timestamp};
 
 /// What a policy costs.

@@ -14,7 +14,7 @@ use crate::ops::restore::{check_space, write_pages};
 use crate::ops::scratch::Scratch;
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::repo::chain::{Chain, Commit};
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 use crate::sqlite::check::Checker;
 use crate::sqlite::layout;
 

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::ops::finding::Finding;
-use crate::repo::doubt::{ASSERTION, INTEGRITY, KEYS};
+use crate::repo::history::doubt::{ASSERTION, INTEGRITY, KEYS};
 use crate::sqlite::check::{Asserted, Checker};
 
 /// What restoring one commit came to.

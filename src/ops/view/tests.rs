@@ -8,7 +8,7 @@ use crate::format::segment::Location;
 use crate::ops::trial::{Bench, HOUR};
 use crate::policy::retention::Policy;
 use crate::repo::chain::lookup::Lookup;
-use crate::repo::page_map::PageMap;
+use crate::repo::chain::page_map::PageMap;
 use crate::types::{Digest, SegmentId, Seq};
 
 /// A history of some commits, of which a prune may have merged some.

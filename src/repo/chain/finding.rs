@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::remedy::{Advice, Remedy, advice};
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 use crate::types::Seq;
 
 /// Something that is wrong with an object.

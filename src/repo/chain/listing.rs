@@ -12,10 +12,10 @@ use super::segment::Segment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::LogName;
 use crate::format::segment::SegmentRef;
-use crate::repo::claims::Claims;
-use crate::repo::expired::Expired;
-use crate::repo::history::History;
-use crate::repo::seen;
+use crate::repo::history::expired::Expired;
+use crate::repo::history::handle::History;
+use crate::repo::local::seen;
+use crate::repo::write::claims::Claims;
 use crate::store::Entry;
 use crate::types::{SegmentId, Seq, Term, Timestamp};
 

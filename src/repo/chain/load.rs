@@ -8,7 +8,7 @@ use super::walk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::LogName;
 use crate::format::segment::SegmentRef;
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 use crate::types::SegmentId;
 
 /// How often to begin anew when a merge deletes what was listed.

@@ -1,9 +1,9 @@
 //! From page numbers to the versions that a commit consists of, for whoever wants few pages.
 //!
-//! [`crate::repo::page_map`] answers for all pages of a commit, from the base upwards, and forgets
-//! each index block at once. A lookup goes the other way: from the commit's segment downwards, into
-//! those blocks alone that may list a wanted page, until each page has its newest version. It keeps
-//! the blocks that were used last, within a bound of bytes.
+//! [`crate::repo::chain::page_map`] answers for all pages of a commit, from the base upwards, and
+//! forgets each index block at once. A lookup goes the other way: from the commit's segment
+//! downwards, into those blocks alone that may list a wanted page, until each page has its newest
+//! version. It keeps the blocks that were used last, within a bound of bytes.
 //!
 //! Both give the same versions: tests of `ops::view` compare them.
 

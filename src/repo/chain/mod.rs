@@ -12,17 +12,19 @@
 //! - A segment is on the chain only if its seal opened under its own name, its child names its
 //!   digest, terms do not go down within the log, and commits follow without a gap.
 //! - Whoever writes, prunes, merges or copies takes a whole chain or an error that names the object
-//!   ([`super::history::History::chain`]). Whoever only reads may have a chain with holes, which
-//!   says where they are ([`super::history::History::readable_chain`], `tolerant`).
+//!   ([`super::history::handle::History::chain`]). Whoever only reads may have a chain with holes,
+//!   which says where they are ([`super::history::handle::History::readable_chain`], `tolerant`).
 //! - Names are untrusted: what nobody can have published is passed over, in bounded time and memory
 //!   (`listing`).
 //! - A commit is a restore point if a segment on the chain has it, does not merely carry it, and no
 //!   expiry lists it.
 
 mod finding;
+pub(crate) mod links;
 mod listing;
 mod load;
 pub(crate) mod lookup;
+pub(crate) mod page_map;
 pub(crate) mod pages;
 pub(crate) mod reader;
 mod recent;

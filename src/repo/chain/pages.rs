@@ -22,7 +22,7 @@ use crate::codec::batch::BATCH_LEN;
 use crate::codec::digest::PageHasher;
 use crate::error::{Error, Result};
 use crate::format::segment::Location;
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 use crate::types::{PageNo, PageSize, SegmentId};
 
 /// How much memory pages may take, and how many threads read ahead of a scan.

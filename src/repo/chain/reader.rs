@@ -11,7 +11,7 @@ use crate::codec::digest::PageHasher;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::index::BatchRef;
 use crate::format::limits;
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 use crate::types::{Digest, PageNo, SegmentId};
 
 /// A batch of which some pages are wanted.

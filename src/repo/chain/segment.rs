@@ -15,7 +15,7 @@ use crate::format::segment::{
     BlockRef, CommitKind, CommitRecord, Location, Manifest, Origin, SegmentKind, SegmentRef,
 };
 use crate::format::{ObjectKind, SealedPrefix, limits};
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 use crate::repo::repository::Repository;
 use crate::types::{Digest, KeyId, PageSize, SegmentId, Seq, Term, WriterToken};
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::finding::{Hole, Problem};
 use super::segment::Segment;
 use crate::format::segment::{CommitRecord, SegmentKind};
-use crate::repo::expired::Expired;
-use crate::repo::state::Head;
+use crate::repo::history::expired::Expired;
+use crate::repo::local::state::Head;
 use crate::store::Entry;
 use crate::types::{Seq, Timestamp};
 

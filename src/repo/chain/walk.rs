@@ -14,7 +14,7 @@ use super::segment::Segment;
 use super::view::Chain;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::{SegmentKind, SegmentRef};
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 use crate::types::{SegmentId, Seq};
 
 /// Where a segment leads to.

@@ -26,7 +26,7 @@ use crate::format::limits;
 use crate::format::segment::{BlockRef, Origin};
 use crate::progress::{Monitor, check_cancelled};
 use crate::repo::chain::reader::{BatchReader, page_of};
-use crate::repo::data::{BLOCK_ENTRIES, SegmentData, too_many};
+use crate::repo::write::segment_data::{BLOCK_ENTRIES, SegmentData, too_many};
 use crate::types::{PageNo, PageSize};
 
 /// Bytes of decoded batches that are kept.

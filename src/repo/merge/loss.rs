@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Monitor, check_cancelled};
 use crate::repo::chain::Chain;
 use crate::repo::chain::reader::{BatchReader, BatchRequest};
-use crate::repo::history::History;
+use crate::repo::history::handle::History;
 use crate::types::{PageNo, SegmentId, Seq};
 
 /// What is lost, and why.

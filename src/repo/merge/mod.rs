@@ -10,7 +10,7 @@
 //! Invariants:
 //! - A merged segment is published like any other: parts first, then the one object, under a name
 //!   that nobody else has. Until then the chain is the old one; from then on everybody finds the
-//!   new one first, and both answer the same. What it covers stays until [`super::collect`] finds
+//!   new one first, and both answer the same. What it covers stays until [`super::merge::gc`] finds
 //!   that nobody needs it any more.
 //! - Before it is published, what each staying commit sees is compared: the sums of page digests
 //!   with and without the dropped versions are equal.
@@ -19,7 +19,9 @@
 //! - The newest segment of the log is never merged: its object is what a late writer's is compared
 //!   with.
 
+pub(crate) mod compaction;
 mod emit;
+pub(crate) mod gc;
 mod kept;
 pub(crate) mod loss;
 mod measure;
@@ -37,9 +39,9 @@ use crate::format::header::SPARSE;
 use crate::format::segment::{CommitRecord, Manifest};
 use crate::progress::Monitor;
 use crate::repo::chain::{Chain, without_pages};
-use crate::repo::data::{SegmentData, missing_part};
-use crate::repo::history::History;
-use crate::repo::term::Claim;
+use crate::repo::history::handle::History;
+use crate::repo::write::segment_data::{SegmentData, missing_part};
+use crate::repo::write::term::Claim;
 use crate::store::Created;
 use crate::types::SegmentId;
 

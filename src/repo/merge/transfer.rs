@@ -21,9 +21,9 @@ use crate::format::names::LogName;
 use crate::format::segment::{CommitRecord, Manifest, SegmentKind};
 use crate::progress::Monitor;
 use crate::repo::chain::{Chain, Segment};
-use crate::repo::data::SegmentData;
-use crate::repo::state::Head;
-use crate::repo::writer::Writer;
+use crate::repo::local::state::Head;
+use crate::repo::write::segment_data::SegmentData;
+use crate::repo::write::writer::Writer;
 use crate::types::Seq;
 
 /// Page versions of a stretch, about; few in tests, so that they have several.

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use pagekeep::internals::format::names::HistoryNames;
-use pagekeep::internals::repo::history::History;
-use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::history::handle::History;
+use pagekeep::internals::repo::keys::secret::Secret;
 use pagekeep::internals::repo::{Repository, RepositoryOptions};
 
 use super::Party;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use pagekeep::internals::capture::follow::FollowOptions;
 use pagekeep::internals::ops::follow::WatchOptions;
 use pagekeep::internals::progress::Silent;
-use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::keys::secret::Secret;
 use pagekeep::internals::repo::{Repository, RepositoryOptions};
 use pagekeep::internals::store::LocalStore;
 use rusqlite::{Connection, ErrorCode, params};

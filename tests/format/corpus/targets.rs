@@ -32,7 +32,7 @@ use pagekeep::internals::format::snapshot::SnapshotRecord;
 use pagekeep::internals::format::writer::WriterClaim;
 use pagekeep::internals::format::{DecodeError, ObjectKind, SealedPrefix, limits};
 use pagekeep::internals::policy::selector::{Selector, parse_span, split_target};
-use pagekeep::internals::repo::keys::Secret;
+use pagekeep::internals::repo::keys::secret::Secret;
 use pagekeep::internals::types::{HistoryId, KeyId, RepositoryId, SegmentId, Seq, Timestamp};
 use zeroize::Zeroizing;
 

@@ -10,7 +10,7 @@ use super::*;
 use crate::capture::commit::{CaptureOptions, capture};
 use crate::progress::Phase;
 use crate::repo::Repository;
-use crate::repo::writer::Writer;
+use crate::repo::write::writer::Writer;
 use crate::sqlite::source::Source;
 
 /// Lets something happen when a phase begins, once.
@@ -233,7 +233,7 @@ fn what_a_merge_replaced_stays_if_the_merged_segment_has_lost_its_parts() {
     bench.store.delete(&bench.history.names().part(merged.reference.id, 0)).unwrap();
     bench.pass(HOUR * 24);
     let claim = Claim::take(&bench.history, PRUNE).unwrap();
-    upkeep::run(&bench.history, claim, &Silent).unwrap();
+    compaction::run(&bench.history, claim, &Silent).unwrap();
     bench.store.delete(merged.name()).unwrap();
     assert_eq!(bench.check("without it").len(), 3);
 }

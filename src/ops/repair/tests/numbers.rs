@@ -11,7 +11,7 @@ use crate::ops::restore::{Check, RestoreOptions};
 use crate::ops::select::select;
 use crate::policy::selector::Selector;
 use crate::repo::merge::{Keep, Options as MergeOptions, merge};
-use crate::repo::term::{Claim, PRUNE};
+use crate::repo::write::term::{Claim, PRUNE};
 use crate::store::{Fault as Way, FaultStore};
 use crate::types::Seq;
 
