@@ -23,7 +23,7 @@ use crate::format::names::LogName;
 use crate::format::segment::{CommitKind, CommitRecord, SegmentKind};
 use crate::progress::{Monitor, Phase};
 use crate::repo::chain::page_map::PageMap;
-use crate::repo::chain::{Chain, settled};
+use crate::repo::chain::{Chain, retry_on_merge};
 use crate::repo::history::handle::History;
 use crate::repo::local::digests::{DigestsWriter, HeadDigests};
 use crate::repo::local::state::Head;
@@ -274,7 +274,8 @@ fn rebuilt(
 ) -> Result<HeadDigests> {
     monitor.phase(Phase::Digests, Some(head.page_size.file_len(head.pages)));
     let chain = history.chain()?;
-    let file = settled(history, &chain, |chain| rebuild(chain, head, path, history, monitor))?;
+    let file =
+        retry_on_merge(history, &chain, |chain| rebuild(chain, head, path, history, monitor))?;
     file.finish(history.id(), head)?;
     HeadDigests::open(path, history.id(), head)?.ok_or_else(|| {
         Error::damaged(

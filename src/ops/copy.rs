@@ -24,7 +24,7 @@ use crate::ops::audit;
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::remedy::{Remedy, advice};
 use crate::repo::Repository;
-use crate::repo::chain::{Chain, settled};
+use crate::repo::chain::{Chain, retry_on_merge};
 use crate::repo::history::expired;
 use crate::repo::history::handle::History;
 use crate::repo::merge::compaction;
@@ -111,7 +111,7 @@ impl History {
             check_numbers(&chain, &mine, after, stretch.until)?;
             monitor.phase(Phase::Copy, Some(stretch.bytes));
             let mut commits = 0;
-            settled(self, &chain, |chain| {
+            retry_on_merge(self, &chain, |chain| {
                 let Some(stretch) = next_stretch(chain, after, last) else { return Ok(()) };
                 commits = count(chain, stretch);
                 transfer(chain, stretch, &mut writer, &merge_options(options), monitor)
@@ -191,7 +191,7 @@ fn twin(from: &History, to: &Repository) -> Result<History> {
 /// Makes sure that every commit of the copy adds up.
 fn check(mine: &History, monitor: &dyn Monitor) -> Result<()> {
     let chain = mine.chain()?;
-    let findings = settled(mine, &chain, |chain| audit::commit_digests(chain, monitor))?;
+    let findings = retry_on_merge(mine, &chain, |chain| audit::commit_digests(chain, monitor))?;
     match findings.first() {
         None => Ok(()),
         Some(finding) => {

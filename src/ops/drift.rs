@@ -20,7 +20,7 @@ use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::remedy::{Remedy, advice};
 use crate::repo::Repository;
 use crate::repo::chain::page_map::PageMap;
-use crate::repo::chain::{Chain, Commit, settled};
+use crate::repo::chain::{Chain, Commit, retry_on_merge};
 use crate::repo::history::handle::History;
 use crate::repo::local::state;
 use crate::repo::write::writer::is_written_here;
@@ -134,7 +134,7 @@ impl Repository {
             std::thread::sleep(PAUSE);
         };
         // A prune may replace what is read.
-        let found: HashSet<PageNo> = settled(&history, &chain, |chain| {
+        let found: HashSet<PageNo> = retry_on_merge(&history, &chain, |chain| {
             compare(&history, chain, &still(chain, &head)?, &mut pin, monitor)
         })?
         .into_iter()

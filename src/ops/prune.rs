@@ -37,7 +37,7 @@ use crate::ops::verify::VerifyOptions;
 use crate::policy::retention::{Kept, Plan, Point, Policy, Zone};
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::remedy::{Remedy, advice};
-use crate::repo::chain::{Chain, settled};
+use crate::repo::chain::{Chain, retry_on_merge};
 use crate::repo::history::doubt::{About, doubt};
 use crate::repo::history::expired::Expired;
 use crate::repo::history::handle::History;
@@ -143,7 +143,7 @@ impl History {
     pub fn prune(&self, options: &PruneOptions, monitor: &dyn Monitor) -> Result<PruneReport> {
         if options.dry_run {
             let refusal = refusal(self, options, monitor)?.map(Arc::new);
-            return settled(self, &self.chain()?, |chain| {
+            return retry_on_merge(self, &self.chain()?, |chain| {
                 let mut report = PruneReport::default();
                 let plan = decide(self, chain, options)?;
                 report.before = usage(self, chain)?;
@@ -399,7 +399,7 @@ impl History {
         let options = Options::new(Keep::All);
         let mut report = RewriteReport::default();
         let chain = self.chain()?;
-        settled(self, &chain, |chain| {
+        retry_on_merge(self, &chain, |chain| {
             let old: Vec<usize> = (0..chain.segments().len())
                 .filter(|at| {
                     chain.segments().get(*at).is_some_and(|s| s.has_other_keys(newest_key))
@@ -439,7 +439,7 @@ impl Run<'_> {
     fn reclaim(&self, report: &mut PruneReport) -> Result<()> {
         let chain = self.history.chain()?;
         // Another prune may replace what this one is at.
-        settled(self.history, &chain, |chain| self.reclaim_from(chain.clone(), report))
+        retry_on_merge(self.history, &chain, |chain| self.reclaim_from(chain.clone(), report))
     }
 
     fn reclaim_from(&self, mut chain: Chain, report: &mut PruneReport) -> Result<()> {

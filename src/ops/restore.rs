@@ -34,7 +34,7 @@ use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::remedy::{Remedy, advice};
 use crate::repo::chain::page_map::{PageMap, adds_up};
 use crate::repo::chain::reader::BatchReader;
-use crate::repo::chain::{Chain, Commit, Segment, settled};
+use crate::repo::chain::{Chain, Commit, Segment, retry_on_merge};
 use crate::repo::history::handle::History;
 use crate::sqlite::check::Checker;
 use crate::types::{Digest, PageNo, PageSize, SegmentId};
@@ -90,7 +90,7 @@ impl RestorePoint {
             let commit = still(chain, commit)?;
             write_pages(history, chain, &commit, scratch.file(), monitor)
         };
-        match settled(history, chain, write) {
+        match retry_on_merge(history, chain, write) {
             Err(e) if e.kind() == ErrorKind::Damaged => around(history, e, write, monitor)?,
             done => done?,
         }

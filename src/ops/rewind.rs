@@ -27,7 +27,7 @@ use crate::ops::restore::{Check, check, check_space, still, sync, write_pages};
 use crate::ops::scratch::Scratch;
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::remedy::{Remedy, advice};
-use crate::repo::chain::{Chain, settled};
+use crate::repo::chain::{Chain, retry_on_merge};
 use crate::repo::history::handle::History;
 use crate::repo::history::labels::{Snapshot, sound_label};
 use crate::sqlite::check::{Checker, connect_immutable};
@@ -196,7 +196,7 @@ pub(crate) fn scratch(
     let scratch = Scratch::beside(path)?;
     check_space(scratch.path(), &commit)?;
     // A prune may replace what is read.
-    settled(history, chain, |chain| {
+    retry_on_merge(history, chain, |chain| {
         let commit = still(chain, &commit)?;
         write_pages(history, chain, &commit, scratch.file(), monitor)
     })?;

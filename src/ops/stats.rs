@@ -41,7 +41,7 @@ use crate::format::segment::{PART_HEADER_LEN, SegmentKind};
 use crate::policy::retention::{Policy, Zone};
 use crate::progress::{Monitor, Phase};
 use crate::remedy::{Remedy, advice};
-use crate::repo::chain::{Chain, Segment, settled};
+use crate::repo::chain::{Chain, Segment, retry_on_merge};
 use crate::repo::history::handle::History;
 use crate::repo::merge::{Use, each_version};
 use crate::types::{Seq, Timestamp};
@@ -284,7 +284,7 @@ impl History {
     /// the newest commit does not fit into the scratch folder; store errors.
     pub fn stats(&self, options: &StatsOptions, monitor: &dyn Monitor) -> Result<Stats> {
         // A merge may replace what is looked at.
-        settled(self, &self.chain()?, |chain| stats_of(self, chain, options, monitor))
+        retry_on_merge(self, &self.chain()?, |chain| stats_of(self, chain, options, monitor))
     }
 }
 

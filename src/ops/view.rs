@@ -19,7 +19,7 @@ use crate::ops::point::RestorePoint;
 use crate::ops::restore::{around, check_above_hole, still};
 use crate::progress::Silent;
 use crate::repo::chain::pages::{Bounds, Pages};
-use crate::repo::chain::{Chain, Commit, settled};
+use crate::repo::chain::{Chain, Commit, retry_on_merge};
 use crate::repo::history::handle::History;
 use crate::sqlite::provider::PageProvider;
 use crate::sqlite::view::View;
@@ -224,7 +224,7 @@ impl Moment {
             *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(chained);
             Ok(())
         };
-        let done = match settled(&self.history, chain, &read) {
+        let done = match retry_on_merge(&self.history, chain, &read) {
             Err(e) if e.kind() == ErrorKind::Damaged => around(&self.history, e, read, &Silent),
             done => done,
         };

@@ -1,9 +1,9 @@
 //! Histories that existed and are gone.
 //!
 //! Nothing in a repository says which histories it should have. Two remember: this machine, which
-//! saw commits of a history (`repo::local::seen`) and knows what it was called; and the repository
-//! itself, where labels, holds, proofs, expiries, claims and what a repair put into the quarantine
-//! are of a history that had commits.
+//! saw commits of a history (`repo::local::rollback_guard`) and knows what it was called; and the
+//! repository itself, where labels, holds, proofs, expiries, claims and what a repair put into the
+//! quarantine are of a history that had commits.
 //!
 //! Invariants:
 //! - Nothing that is gone is begun anew before somebody said that it is gone on purpose.
@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 use std::{fmt, fs};
 
-use super::local::seen::{self, Seen};
+use super::local::rollback_guard::{self, Seen};
 use super::local::state::{self, Known};
 use super::quarantine;
 use super::repository::Repository;
@@ -206,8 +206,8 @@ pub(super) fn remembered(dir: &std::path::Path) -> BTreeMap<HistoryId, Remembere
         let state = state::read_from(&dir).ok().flatten();
         let source = state.map(|state| state.source).filter(|source| !source.is_empty());
         let source = source.or_else(|| known.as_ref().map(|known| known.source.clone()));
-        let seen = seen::read_from(&dir);
-        let accepted = seen::is_accepted(&dir);
+        let seen = rollback_guard::read_from(&dir);
+        let accepted = rollback_guard::is_accepted(&dir);
         all.insert(id, Remembered { known, source, seen, accepted });
     }
     all
@@ -386,7 +386,7 @@ fn there_are(known: &[String]) -> Advice {
 /// # Errors
 /// [`ErrorKind::Damaged`] when it had; store errors.
 pub(super) fn check_empty(history: &History, lost: bool) -> Result<()> {
-    if seen::is_accepted(&state::dir_of(history)) {
+    if rollback_guard::is_accepted(&state::dir_of(history)) {
         return Ok(());
     }
     let (store, names) = (history.repository().store(), history.names());
@@ -426,7 +426,7 @@ pub(super) fn check_empty(history: &History, lost: bool) -> Result<()> {
 /// [`ErrorKind::Busy`] when a process of this machine writes to it; when the local state can't be
 /// removed.
 pub fn accept_absence(repository: &Repository, gone: &Absent) -> Result<()> {
-    seen::forget_dir(repository.state_dir().join(gone.id.to_string()), &gone.title())
+    rollback_guard::forget_dir(repository.state_dir().join(gone.id.to_string()), &gone.title())
 }
 
 #[cfg(test)]

@@ -32,6 +32,6 @@ mod repository;
 pub mod strangers;
 pub mod write;
 
-pub use local::seen::accept_rollback;
+pub use local::rollback_guard::accept_rollback;
 pub use local::state::last_run_here;
 pub use repository::{Repository, RepositoryOptions};

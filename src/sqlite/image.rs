@@ -10,7 +10,7 @@
 //! read past the pinned snapshot; a WAL whose frames do not continue each other's checksums is an
 //! error for a full image, and no proof for a delta.
 
-use super::backup::BackupImage;
+use super::backup_api::BackupImage;
 use super::overlay::{Overlay, read_frame, read_frames};
 use super::pages::{pages_per_chunk, read_pages};
 use super::pin::{Journal, Pin};

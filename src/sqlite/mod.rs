@@ -7,7 +7,7 @@
 
 mod accounting;
 pub(crate) mod answer;
-mod backup;
+mod backup_api;
 pub(crate) mod beside;
 pub mod check;
 pub(crate) mod connection;
@@ -18,7 +18,7 @@ pub(crate) mod install;
 mod journal;
 pub(crate) mod layout;
 pub mod library;
-pub(crate) mod notice;
+pub(crate) mod notify;
 mod overlay;
 mod pages;
 pub mod pin;

@@ -16,13 +16,13 @@
 //! - Capture resumes by itself after every fault, but for another writer that took over the
 //!   history.
 
+mod compaction;
 mod options;
 mod pack;
 mod priority;
 mod publisher;
 mod shared;
 mod status;
-mod tidy;
 mod watcher;
 
 use std::path::Path;
@@ -36,7 +36,7 @@ use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::repo::write::writer::Writer;
 use crate::sqlite::library;
-use crate::sqlite::notice::Notice;
+use crate::sqlite::notify::Notice;
 use crate::sqlite::source::Source;
 use crate::types::Seq;
 
@@ -92,7 +92,7 @@ impl Follower {
                 shared: &theirs,
                 listener: &*listener,
                 digests: None,
-                tidier: tidy::Tidier::default(),
+                compactor: compaction::Compactor::default(),
                 signs: None,
                 gap: None,
                 told_scan: None,
@@ -150,7 +150,7 @@ impl Follower {
     }
 
     /// A wake-up for a commit hook.
-    pub(crate) fn waker(&self) -> crate::sqlite::notice::Waker {
+    pub(crate) fn waker(&self) -> crate::sqlite::notify::Waker {
         self.shared.waker.clone()
     }
 

@@ -17,11 +17,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::compaction::Compactor;
 use super::options::FollowOptions;
 use super::pack::pack;
 use super::shared::{Ended, Shared};
 use super::status::{Activity, Event, Fault, Listener, describe};
-use super::tidy::Tidier;
 use super::watcher::Watcher;
 use crate::capture::commit::{CaptureOptions, Captured, capture, head_digests};
 use crate::capture::group::Group;
@@ -37,7 +37,7 @@ use crate::repo::write::segment_writer::Prepared;
 use crate::repo::write::writer::Writer;
 use crate::sqlite::beside::{LOCKED_OUT, give_to_group};
 use crate::sqlite::library;
-use crate::sqlite::notice::Notice;
+use crate::sqlite::notify::Notice;
 use crate::sqlite::pin::Pin;
 use crate::sqlite::source::{Position, Source};
 use crate::sqlite::tail::Tail;
@@ -70,7 +70,7 @@ pub(crate) struct Publisher<'a> {
     pub(crate) listener: &'a dyn Listener,
     /// The head's page digests, once they are at hand.
     pub(crate) digests: Option<HeadDigests>,
-    pub(crate) tidier: Tidier,
+    pub(crate) compactor: Compactor,
     /// What shows others that this follower is there.
     pub(crate) signs: Option<Signs>,
     /// Whether a gap has to be marked by the next scan, and why.
@@ -97,11 +97,11 @@ impl Publisher<'_> {
     /// being published at the end.
     pub(crate) fn run(mut self, notice: &mut Notice) -> Result<()> {
         // Before anything is durable here: others may still read that it is gone.
-        self.show();
+        self.announce_presence();
         loop {
             match self.take_up(notice) {
                 Ok(Next::Stop) => {
-                    self.say_goodbye();
+                    self.announce_end();
                     return Ok(());
                 }
                 Ok(Next::Again) => self.backoff = RETRY.0,
@@ -205,7 +205,7 @@ impl Publisher<'_> {
 
     /// Shows others that it is there, when nothing else does. What becomes of that is no fault: it
     /// only spares people a question.
-    fn show(&mut self) {
+    fn announce_presence(&mut self) {
         let now = self.shared.clock.now();
         let _ = match &mut self.signs {
             Some(signs) => signs.tend(&mut self.writer, now),
@@ -215,7 +215,7 @@ impl Publisher<'_> {
 
     /// Others wait a quarter of an hour if they are not told; but nobody waits for a store that is
     /// in trouble.
-    fn say_goodbye(&mut self) {
+    fn announce_end(&mut self) {
         let hopeless = {
             let state = self.shared.lock();
             state.fault.is_some() || state.is_overdue()
@@ -307,7 +307,7 @@ impl Publisher<'_> {
         let _following = self.writer.dir.show_following()?;
         self.activity(Activity::Following);
         loop {
-            self.show();
+            self.announce_presence();
             let (group, ended, warnings) = {
                 let mut state = self.shared.wait_for(LOOK, |s| {
                     s.slot.is_some() || s.ended.is_some() || !s.warnings.is_empty()
@@ -489,7 +489,7 @@ impl Publisher<'_> {
         self.listener.event(&Event::Published { commits, lag });
         let now = self.shared.clock.now();
         let priority = self.options.priority;
-        self.tidier.tend(&mut self.writer, now, priority, group.is_full(), self.listener)
+        self.compactor.tend(&mut self.writer, now, priority, group.is_full(), self.listener)
     }
 
     fn warn(&self, e: &Error) {
@@ -529,7 +529,7 @@ impl Publisher<'_> {
             {
                 self.listener.event(&Event::Warning(UNCOUNTED.to_owned()));
             }
-            self.show();
+            self.announce_presence();
             let took = began.elapsed();
             self.shared.update(|state| {
                 state.activity = Activity::Polling;

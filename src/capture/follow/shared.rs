@@ -15,7 +15,7 @@ use super::status::{Activity, Fault, Status, TailStats};
 use crate::capture::group::Group;
 use crate::capture::spool::Slabs;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sqlite::notice::Waker;
+use crate::sqlite::notify::Waker;
 use crate::sqlite::source::Position;
 use crate::types::{Clock, Seq, Timestamp};
 

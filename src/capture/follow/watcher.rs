@@ -22,7 +22,7 @@ use super::shared::{Ended, FOREVER, Shared};
 use super::status::Activity;
 use crate::capture::group::Group;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sqlite::notice::Notice;
+use crate::sqlite::notify::Notice;
 use crate::sqlite::tail::handoff::{Checkpoint, Handoff};
 use crate::sqlite::tail::{Step, Tail};
 use crate::sqlite::witness::OVERWRITTEN;
@@ -98,7 +98,7 @@ impl Watcher<'_> {
     pub(crate) fn run(mut self) {
         let ended = self.watch().unwrap_or_else(Ended::Failed);
         // What was captured before the end is sound.
-        self.surrender(&ended);
+        self.flush_remaining(&ended);
         let stats = self.tail.stats;
         self.shared.update(|state| {
             state.stats = stats;
@@ -184,7 +184,7 @@ impl Watcher<'_> {
                 }
                 continue;
             }
-            if let Some(reason) = self.manners(&mut times)? {
+            if let Some(reason) = self.yield_to_application(&mut times)? {
                 self.report(wanted);
                 return Ok(Ended::Lost(reason.to_owned()));
             }
@@ -298,7 +298,7 @@ impl Watcher<'_> {
     }
 
     /// At the end, waits until the publisher takes what is left.
-    fn surrender(&mut self, ended: &Ended) {
+    fn flush_remaining(&mut self, ended: &Ended) {
         if self.group.is_empty() || matches!(ended, Ended::Stopped) {
             return;
         }
@@ -322,7 +322,7 @@ impl Watcher<'_> {
     }
 
     /// Whatever keeps us out of the application's way. `Some` when continuity is lost.
-    fn manners(&mut self, times: &mut Times) -> Result<Option<&'static str>> {
+    fn yield_to_application(&mut self, times: &mut Times) -> Result<Option<&'static str>> {
         let now = Instant::now();
         if times.aside {
             return self.step_aside(times, now).map(|()| None);

@@ -27,8 +27,8 @@ use crate::repo::chain::links::Links;
 use crate::repo::chain::{Chain, Segment, bridge};
 use crate::repo::history::expired::Expired;
 use crate::repo::history::handle::History;
-use crate::repo::local::{rollback, seen};
-use crate::repo::merge::{Keep, Options, bury, merge};
+use crate::repo::local::{rollback, rollback_guard};
+use crate::repo::merge::{Keep, Options, merge, tombstone};
 use crate::repo::quarantine;
 use crate::repo::write::segment_data::SegmentData;
 use crate::repo::write::segment_writer::{Outline, SegmentWriter};
@@ -56,7 +56,7 @@ impl RepairPlan {
     ) -> Result<Option<Seq>> {
         let history = &self.history;
         if self.report.set_back {
-            rollback::check(history, &self.chain, seen::read(history).as_ref())?;
+            rollback::check(history, &self.chain, rollback_guard::read(history).as_ref())?;
         }
         let run = Run { history, plan: self, monitor };
         if let Some(path) = database {
@@ -379,7 +379,7 @@ impl Run<'_> {
                 if commits.any(|c| chain.commit(c.seq).is_some()) {
                     return Err(self.written_to("run it again when no other process works on it"));
                 }
-                bury(self.history, &chain, at..until, &claim)?;
+                tombstone(self.history, &chain, at..until, &claim)?;
             }
             at = until;
         }

@@ -14,7 +14,7 @@ use crate::repo::chain::page_map::adds_up;
 use crate::repo::chain::{Chain, Hole, Problem, Segment, until_still};
 use crate::repo::history::described::Copies;
 use crate::repo::history::handle::History;
-use crate::repo::local::{rollback, seen, state};
+use crate::repo::local::{rollback, rollback_guard, state};
 use crate::repo::merge::loss::{Depth, Loss, loss};
 use crate::types::{SegmentId, Seq};
 
@@ -97,7 +97,7 @@ struct Survey<'a> {
 impl Survey<'_> {
     fn plan(&self, chain: Chain) -> Result<RepairPlan> {
         let (look, history, monitor) = (self, self.history, self.monitor);
-        let seen = seen::read(history);
+        let seen = rollback_guard::read(history);
         refuse_newer(chain.holes().iter().map(|hole| &hole.problem).chain(chain.bad_expiries()))?;
         let loss = look.loss(&chain)?;
         let (chain, loss, replaced, either) = look.fall_back(chain, loss)?;

@@ -14,7 +14,7 @@ use crate::format::names::LogName;
 use crate::format::segment::SegmentRef;
 use crate::repo::history::expired::Expired;
 use crate::repo::history::handle::History;
-use crate::repo::local::seen;
+use crate::repo::local::rollback_guard;
 use crate::repo::write::claims::Claims;
 use crate::store::Entry;
 use crate::types::{SegmentId, Seq, Term, Timestamp};
@@ -228,7 +228,7 @@ impl<'h> Listing<'h> {
                 let claims = Claims::list(self.history)?;
                 let behind = claims.listed.last().map(|(term, _)| *term);
                 let authentic = claims.authentic.map(|term| behind.unwrap_or(term).max(term));
-                let seen = seen::read(self.history).map(|seen| seen.term());
+                let seen = rollback_guard::read(self.history).map(|seen| seen.term());
                 let claimed = authentic.map(|term| seen.unwrap_or(term).max(term));
                 self.claimed = Some(claimed);
                 claimed

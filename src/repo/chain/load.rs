@@ -131,7 +131,7 @@ pub(crate) fn until_still<T>(
 ///
 /// # Errors
 /// Those of the work; store errors.
-pub(crate) fn settled<T>(
+pub(crate) fn retry_on_merge<T>(
     history: &History,
     chain: &Chain,
     mut work: impl FnMut(&Chain) -> Result<T>,

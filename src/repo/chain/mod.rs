@@ -34,7 +34,7 @@ mod view;
 mod walk;
 
 pub use finding::{Hole, Problem};
-pub(crate) use load::{replaced_too_fast, settled, until_still};
+pub(crate) use load::{replaced_too_fast, retry_on_merge, until_still};
 pub use segment::Segment;
 pub(crate) use segment::{bridge, without_pages};
 pub use view::{Chain, Commit};

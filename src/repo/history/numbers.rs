@@ -22,7 +22,7 @@ use crate::format::record::Record;
 use crate::format::snapshot::SnapshotRecord;
 use crate::repo::chain::{Chain, Segment};
 use crate::repo::history::handle::History;
-use crate::repo::local::{seen, state};
+use crate::repo::local::{rollback_guard, state};
 use crate::repo::quarantine;
 use crate::store::Entry;
 use crate::types::Seq;
@@ -51,7 +51,7 @@ impl History {
     pub(crate) fn highest_number(&self, chain: &Chain) -> Result<Seq> {
         let mut highest = chain.newest().map_or(Seq(0), |segment| segment.end);
         highest = highest.max(chain.expired().last().unwrap_or_default());
-        highest = highest.max(seen::remembered(&state::dir_of(self))?);
+        highest = highest.max(rollback_guard::remembered(&state::dir_of(self))?);
         let mut unproven = Vec::new();
         let names = self.names();
         let store = self.repository().store();

@@ -10,5 +10,5 @@ pub(crate) mod digests;
 pub(crate) mod files;
 pub mod place;
 pub(crate) mod rollback;
-pub(crate) mod seen;
+pub(crate) mod rollback_guard;
 pub(crate) mod state;

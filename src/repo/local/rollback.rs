@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 
-use super::seen::{self, Seen};
+use super::rollback_guard::{self, Seen};
 use super::state::{self, Head};
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::clock::local;
@@ -43,7 +43,7 @@ impl History {
     /// Reads a chain, and compares it with what this machine has seen. A listing is no moment: only
     /// what it shows twice is so.
     fn as_seen(&self, load: &dyn Fn() -> Result<Chain>) -> Result<Chain> {
-        let seen = seen::read(self);
+        let seen = rollback_guard::read(self);
         let compare = |chain: &Chain| match chain.holes().iter().all(|hole| hole.above.is_some()) {
             true => check(self, chain, seen.as_ref()),
             // The newest segments can't be read: that is said already.
@@ -96,11 +96,11 @@ pub(crate) fn check(history: &History, chain: &Chain, seen: Option<&Seen>) -> Re
     if let Some(newest) = newest
         && Some(&newest) != seen
         // Another process may have seen more meanwhile.
-        && seen::read_file(&state::dir_of(history))
+        && rollback_guard::read_file(&state::dir_of(history))
             .is_none_or(|now| (now.term, now.seq) < (newest.term, newest.seq))
     {
         // A machine that can't remember notices less, and works all the same.
-        let _ = seen::write(history, &newest);
+        let _ = rollback_guard::write(history, &newest);
     }
     if chain.segments().is_empty() {
         let lost = seen.is_some_and(|seen| chain.expired().contains(seen.seq));

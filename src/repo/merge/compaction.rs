@@ -14,7 +14,7 @@ use super::{Keep, Options, merge, pieces};
 use crate::error::Result;
 use crate::progress::{Monitor, check_cancelled};
 use crate::remedy::{Remedy, advice};
-use crate::repo::chain::settled;
+use crate::repo::chain::retry_on_merge;
 use crate::repo::history::doubt::{About, doubt};
 use crate::repo::history::handle::History;
 use crate::repo::write::term::Claim;
@@ -34,7 +34,7 @@ pub(crate) const GRACE: Duration = Duration::from_secs(3600);
 pub(crate) fn run(history: &History, claim: Claim, monitor: &dyn Monitor) -> Result<Collected> {
     let options = Options::new(Keep::All);
     // A prune may replace what is merged here.
-    settled(history, &history.chain()?, |chain| {
+    retry_on_merge(history, &history.chain()?, |chain| {
         let mut chain = chain.clone();
         loop {
             let ranges = many(&pieces(&chain, None));

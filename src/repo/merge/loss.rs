@@ -148,7 +148,7 @@ impl Look<'_> {
 }
 
 /// The batches of a window, each with its pages that some restore point needs.
-fn wanted(window: &Window, kept: &super::kept::Kept) -> Vec<(usize, BatchRequest)> {
+fn wanted(window: &Window, kept: &super::liveness::Kept) -> Vec<(usize, BatchRequest)> {
     let mut pages: Vec<Vec<(u16, PageNo, crate::types::Digest)>> =
         vec![Vec::new(); window.sources.len()];
     for (version, _) in window.lives().filter(|(_, life)| kept.needs(*life)) {

@@ -21,12 +21,12 @@
 
 pub(crate) mod compaction;
 mod emit;
+mod filter;
 pub(crate) mod gc;
-mod kept;
+mod liveness;
 pub(crate) mod loss;
 mod measure;
 pub(crate) mod plan;
-mod sift;
 pub(crate) mod transfer;
 mod uses;
 mod window;
@@ -46,8 +46,8 @@ use crate::store::Created;
 use crate::types::SegmentId;
 
 use emit::Emitter;
+use filter::Filter;
 pub(crate) use measure::{needed, newest_bytes, pieces};
-use sift::Sifter;
 pub(crate) use uses::{Use, each_version};
 use window::Windows;
 pub(crate) use work::{Keep, Options};
@@ -94,15 +94,15 @@ pub(crate) fn merge(
     let mut out = Emitter::new(data, page_size, options, monitor)?;
     let later = if options.keep == Keep::All { &[] } else { work.later };
     let mut windows = Windows::new(work.sources, later)?;
-    let mut sifter = Sifter::new(kept);
+    let mut filter = Filter::new(kept);
     while let Some(window) = windows.next()? {
-        let survivors = sifter.sift(&window, |_| true)?;
+        let survivors = filter.keep(&window, |_| true)?;
         out.window(&window.sources, &survivors)?;
     }
     out.checked()?;
     let id = out.data.id();
-    let carries = sifter.carries();
-    let commits = sifter.finish(out.versions, out.data.stored())?;
+    let carries = filter.carries();
+    let commits = filter.finish(out.versions, out.data.stored())?;
     let lossy = options.keep != Keep::All
         || work.sources.len() != work.covered.len()
         || work.covered.iter().any(|s| s.sparse);
@@ -150,7 +150,7 @@ fn check_parts(history: &History, name: &str, id: SegmentId, parts: &[u64]) -> R
 ///
 /// # Errors
 /// Store errors.
-pub(crate) fn bury(
+pub(crate) fn tombstone(
     history: &History,
     chain: &Chain,
     range: Range<usize>,

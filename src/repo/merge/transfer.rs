@@ -11,8 +11,8 @@
 use std::sync::Arc;
 
 use super::emit::Emitter;
-use super::kept::Kept;
-use super::sift::Sifter;
+use super::filter::Filter;
+use super::liveness::Kept;
 use super::window::Windows;
 use super::work::{Options, inconsistent};
 use crate::error::{Error, ErrorKind, Result};
@@ -107,7 +107,7 @@ pub(crate) fn transfer(
     for record in sources.iter().flat_map(|s| &s.manifest.commits).filter(|c| inside(c.seq)) {
         records.push((*record, chain.commit(record.seq).is_some()));
     }
-    let mut sifter = Sifter::new(Kept::new(&records, &[]));
+    let mut filter = Filter::new(Kept::new(&records, &[]));
     let mut data = SegmentData::new(writer.history())?;
     if stretch.bytes > 512 * 1024 {
         data.move_to_parts()?;
@@ -115,11 +115,11 @@ pub(crate) fn transfer(
     let mut out = Emitter::new(data, page_size, options, monitor)?;
     let mut windows = Windows::new(&sources, &[])?;
     while let Some(window) = windows.next()? {
-        let survivors = sifter.sift(&window, |version| inside(version.seq))?;
+        let survivors = filter.keep(&window, |version| inside(version.seq))?;
         out.window(&window.sources, &survivors)?;
     }
     out.checked()?;
-    let commits = sifter.finish(out.versions, out.data.stored())?;
+    let commits = filter.finish(out.versions, out.data.stored())?;
     let Some(last) = commits.last().copied().filter(|c| c.seq == stretch.until) else {
         return Err(inconsistent());
     };

@@ -4,7 +4,7 @@
 //! Invariant: the segments are the same in every choice; only what expired differs. Each version is
 //! told exactly once, window by window, and within a window by page and then by commit.
 
-use super::kept::Kept;
+use super::liveness::Kept;
 use super::window::Windows;
 use super::work::{Keep, Work, epochs};
 use crate::error::Result;

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::kept::Life;
+use super::liveness::Life;
 use crate::codec::batch::Decoder;
 use crate::error::Result;
 use crate::format::index::BatchRef;

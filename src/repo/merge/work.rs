@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::kept::Kept;
+use super::liveness::Kept;
 use crate::codec::batch::Compression;
 use crate::error::{Error, ErrorKind};
 use crate::format::segment::{CommitRecord, SegmentKind, SegmentRef};

@@ -35,7 +35,7 @@ type Took = (Duration, Result<()>);
 
 /// An upkeep under way, or none.
 #[derive(Default)]
-pub(super) struct Tidier {
+pub(super) struct Compactor {
     work: Option<(JoinHandle<Took>, Arc<Stoppable>)>,
     /// Until when nothing is merged for the last one's sake.
     rests: Option<Instant>,
@@ -46,7 +46,7 @@ pub(super) struct Tidier {
     told_of_key: bool,
 }
 
-impl Tidier {
+impl Compactor {
     /// Begins an upkeep if one is due, and looks how the last one ended. `rushed` tells whether
     /// groups are published before their time, since they are full.
     ///
@@ -106,7 +106,7 @@ impl Tidier {
             (began.elapsed(), ended)
         };
         // Without a thread the next one does it.
-        let thread = std::thread::Builder::new().name("pagekeep-tidy".to_owned()).spawn(work);
+        let thread = std::thread::Builder::new().name("pagekeep-compact".to_owned()).spawn(work);
         self.work = thread.ok().map(|thread| (thread, stop));
         Ok(())
     }
@@ -123,7 +123,7 @@ impl Tidier {
     }
 }
 
-impl Drop for Tidier {
+impl Drop for Compactor {
     fn drop(&mut self) {
         if let Some((thread, stop)) = self.work.take() {
             stop.stop();

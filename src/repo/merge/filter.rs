@@ -1,7 +1,7 @@
 //! Which versions of a window survive, and the proof that nothing else was needed.
 
 use super::emit::Survivor;
-use super::kept::{Kept, Life, Sums};
+use super::liveness::{Kept, Life, Sums};
 use super::window::{Version, Window};
 use super::work::inconsistent;
 use crate::error::Result;
@@ -9,7 +9,7 @@ use crate::format::segment::CommitRecord;
 use crate::types::Seq;
 
 /// Decides window by window, and keeps account of what the staying commits see before and after.
-pub(super) struct Sifter {
+pub(super) struct Filter {
     kept: Kept,
     before: Sums,
     after: Sums,
@@ -17,7 +17,7 @@ pub(super) struct Sifter {
     changed: Vec<u32>,
 }
 
-impl Sifter {
+impl Filter {
     pub(super) fn new(kept: Kept) -> Self {
         let (before, after) = (kept.sums(), kept.sums());
         let changed = vec![0; kept.table.len()];
@@ -30,7 +30,7 @@ impl Sifter {
     }
 
     /// The survivors of a window among those versions that `counts` says are to be looked at.
-    pub(super) fn sift(
+    pub(super) fn keep(
         &mut self,
         window: &Window,
         counts: impl Fn(&Version) -> bool,
