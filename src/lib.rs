@@ -54,6 +54,8 @@
 //! rusqlite is re-exported, since cargo allows one copy of SQLite in a program. The format of what
 //! is stored is described in `docs/format.md`.
 
+#[cfg(feature = "cli")]
+mod api;
 mod capture;
 #[cfg(test)]
 mod chance;

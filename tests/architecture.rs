@@ -18,7 +18,7 @@ use std::fs;
 use std::path::Path;
 
 /// The top-level modules, lowest first. Modules of one level may name each other, but for [`STRANGERS`].
-const LEVELS: [&[&str]; 13] = [
+const LEVELS: [&[&str]; 14] = [
     &["error", "remedy", "count", "machine", "simulated"],
     &["types"],
     &["progress", "disk", "chance"],
@@ -31,6 +31,7 @@ const LEVELS: [&[&str]; 13] = [
     &["capture"],
     &["ops"],
     &["keeper"],
+    &["api"],
     &["daemon", "cli"],
 ];
 

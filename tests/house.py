@@ -17,7 +17,7 @@ import tarfile
 
 TESTS = re.compile(r"(^|/)tests(/|\.rs$)|/simulation/")
 LEVELS = ["error count machine simulated", "types", "progress disk chance", "format", "codec", "policy",
-          "sqlite", "store", "repo", "capture", "ops", "keeper", "daemon cli"]
+          "sqlite", "store", "repo", "capture", "ops", "keeper", "api", "daemon cli"]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
 
 

@@ -85,6 +85,13 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
+    /// Print the JSON Schema of all that `--json` prints
+    ///
+    /// It has a definition for each line type, and says which command prints which of them. The
+    /// dialect is 2020-12.
+    #[command(after_help = "Example:
+  pagekeep json-schema > pagekeep.schema.json")]
+    JsonSchema,
 }
 
 /// Create a repository

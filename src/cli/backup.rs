@@ -2,13 +2,11 @@
 
 use std::time::Instant;
 
-use serde_json::json;
-
 use super::args::{self, BackupArgs};
 use super::context::Context;
-use super::describe::commit_json;
 use super::output::{bytes, counted, time};
 use super::progress::Progress;
+use crate::api::backup::BackupSummary;
 use crate::codec::batch::SelfCheck;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::backup::{BackupOptions, BackupReport};
@@ -53,17 +51,9 @@ fn explain_stop(e: Error) -> Error {
 fn print(context: &Context, report: &BackupReport, began: Instant) {
     let label = report.snapshot.as_ref().map(|s| s.label.as_str());
     let name = report.history.name();
-    let seconds = began.elapsed().as_secs_f64();
-    context.out.json_summary(json!({
-        "history": name,
-        "seq": report.seq,
-        "changed": report.commit.is_some(),
-        "commit": report.commit.map(|c| commit_json(name, report.seq, &c, label.as_slice())),
-        "label": label,
-        "read_bytes": report.read_bytes,
-        "followed": report.followed,
-        "seconds": seconds,
-    }));
+    let took = began.elapsed();
+    let seconds = took.as_secs_f64();
+    context.out.json_summary(&BackupSummary::of(report, took));
     match report.commit {
         Some(commit) => context.out.summary(format_args!(
             "{name}@seq:{}  {}  {} of {} changed, {} stored, {seconds:.2} s",

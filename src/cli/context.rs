@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Local};
-use serde_json::json;
 
 use super::args::Global;
 use super::ended::Ended;
 use super::output::{Output, quote};
 use super::remedy::behind;
+use crate::api::problem::Finding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::finding::few;
 use crate::ops::labels::passed_over;
@@ -106,7 +106,7 @@ impl Context {
         let ask = || secret.clone().map_or_else(|| self.secret(), Ok);
         let (repository, _) = self.open_untold(self.location()?, ask)?;
         for e in &*repository.unread_slots() {
-            self.out.finding(e, json!({}));
+            self.out.finding(e, &Finding::of(e, None));
         }
         Ok(repository)
     }
@@ -145,15 +145,10 @@ impl Context {
             self.out.warn(&format!("{name}: {told}"));
         }
         for e in &census.unreadable {
-            self.out.finding(e, json!({}));
+            self.out.finding(e, &Finding::of(e, None));
         }
         for gone in &census.absent {
-            let (seq, time) = gone.newest.unzip();
-            self.out.finding(
-                &gone.error(),
-                json!({"absent": true, "history": gone.name, "id": gone.id, "source": gone.source,
-                       "seq": seq, "time": time.flatten(), "left": gone.left}),
-            );
+            self.out.finding(&gone.error(), &Finding::absent(gone));
         }
         Ok(census.histories)
     }
@@ -168,7 +163,7 @@ impl Context {
     ) -> Result<Option<T>> {
         match done {
             Err(e) if all && matches!(e.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => {
-                self.out.finding(&e, json!({"history": history.name()}));
+                self.out.finding(&e, &Finding::of(&e, Some(history.name())));
                 Ok(None)
             }
             done => done.map(Some),
@@ -320,7 +315,7 @@ impl Context {
                 ]),
                 _ => e,
             };
-            self.out.finding(&e, json!({"history": history.name()}));
+            self.out.finding(&e, &Finding::of(&e, Some(history.name())));
         }
     }
 

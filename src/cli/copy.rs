@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use serde_json::json;
-
 use super::args::CopyArgs;
 use super::context::Context;
 use super::output::{counted, quote};
 use super::progress::Progress;
 use super::secrets::KeySource;
+use crate::api::backup::CopySummary;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::copy::CopyOptions;
 
@@ -63,14 +62,9 @@ pub(crate) fn copy(context: &Context, args: &CopyArgs) -> Result<()> {
                 continue;
             }
         };
-        let seconds = began.elapsed().as_secs_f64();
-        context.out.json_summary(json!({
-            "history": history.name(),
-            "commits": report.commits,
-            "newest": report.newest,
-            "labels_and_holds": report.marks,
-            "seconds": seconds,
-        }));
+        let took = began.elapsed();
+        let seconds = took.as_secs_f64();
+        context.out.json_summary(&CopySummary::of(&history, &report, took));
         let newest =
             report.newest.map_or("has no commits".to_owned(), |n| format!("is at seq:{n}"));
         context.out.summary(format_args!(

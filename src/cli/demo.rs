@@ -12,7 +12,6 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::Connection;
-use serde_json::json;
 
 use super::args::DemoArgs;
 use super::context::Context;
@@ -20,6 +19,7 @@ use super::output::{counted, quote};
 use super::progress::stop_requested;
 use super::shop;
 use super::terminal::bold;
+use crate::api::demo::{DemoSummary, Step};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::stopped;
 use crate::types::{random_bytes, write_hex};
@@ -45,10 +45,12 @@ pub(crate) fn demo(context: &Context, args: &DemoArgs) -> Result<()> {
             .map_err(|e| Error::io(e, "cannot be removed", dir.display().to_string()))?;
     }
     let (before, rescued) = told?;
-    context.out.json_summary(json!({
-        "dir": dir.to_string_lossy(), "orders_before": before, "orders_rescued": rescued,
-        "kept": !args.cleanup,
-    }));
+    context.out.json_summary(&DemoSummary {
+        dir: dir.to_string_lossy().into_owned(),
+        orders_before: before,
+        orders_rescued: rescued,
+        kept: !args.cleanup,
+    });
     if args.cleanup {
         context.out.summary("");
         context.out.summary("Done; the folder was removed.");
@@ -190,10 +192,8 @@ impl Demo<'_> {
             }
         }
         if self.context.out.json {
-            let code = output.status.code();
-            self.context
-                .out
-                .object(&json!({"type": "step", "command": command, "exit_code": code}));
+            let exit_code = output.status.code();
+            self.context.out.object(&Step { command: command.clone(), exit_code });
         }
         if output.status.success() {
             return Ok(());

@@ -1,37 +1,11 @@
 //! Commits, histories and proofs, as several commands show them.
 
-use serde_json::{Value, json};
-
 use super::output::time;
-use crate::format::proof::{Level, Proof};
-use crate::format::segment::CommitRecord;
+use crate::api::status::Proof;
+use crate::format::proof::Level;
 use crate::repo::chain::{Chain, Commit};
 use crate::repo::history::doubt::About;
 use crate::repo::history::handle::History;
-use crate::types::Seq;
-
-/// A commit as JSON.
-pub(crate) fn commit_json(
-    history: &str,
-    seq: Seq,
-    record: &CommitRecord,
-    labels: &[&str],
-) -> Value {
-    json!({
-        "type": "commit",
-        "history": history,
-        "seq": seq,
-        "time": record.time,
-        "pages": record.pages,
-        "changed_pages": record.changed,
-        "stored_bytes": record.stored,
-        "digest": record.digest,
-        // The last one, as before there were several; and all.
-        "label": labels.last(),
-        "labels": labels,
-        "kind": record.kind.name(),
-    })
-}
 
 /// The commits before and after one, for people.
 pub(crate) fn neighbours(chain: &Chain, commit: &Commit) -> Vec<String> {
@@ -57,14 +31,14 @@ pub(crate) fn described_once(history: &History) -> String {
 
 /// What a proof came to; behind the word stands when and where that was.
 pub(crate) fn outcome(history: &History, proof: &Proof, when: &str) -> String {
-    let word = match About::of(history, proof) {
+    let word = match proof.about {
         None => "passed",
         Some(About::Backup | About::Database) => "FAILED",
         Some(About::Data) => "not as wished",
     };
-    let share = f64::from(proof.coverage_ppm) / 1e4;
+    let share = proof.coverage * 100.0;
     let part = match proof.level {
-        _ if proof.coverage_ppm == 1_000_000 => String::new(),
+        _ if proof.coverage >= 1.0 => String::new(),
         Level::Restore => format!(", {share:.1}% of the checks could be made"),
         Level::Chain | Level::Data => format!(", {share:.1}% of the batches"),
     };

@@ -1,4 +1,4 @@
-//! `completions` and `man`: made from the definition of the flags.
+//! `completions`, `man` and `json-schema`: made from the definitions of flags and answers.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -7,6 +7,7 @@ use clap::CommandFactory;
 
 use super::args::{Cli, ManArgs};
 use super::complete::script;
+use super::lines::schema;
 use crate::error::{Error, Result};
 
 /// Behind it stand the exit codes.
@@ -31,6 +32,10 @@ pub(crate) fn man(args: &ManArgs) -> Result<()> {
             print(headed(&String::from_utf8_lossy(&page)).as_bytes())
         }
     }
+}
+
+pub(crate) fn json_schema() -> Result<()> {
+    print(format!("{:#}\n", schema()?).as_bytes())
 }
 
 fn pages(dir: &Path) -> Result<()> {

@@ -2,16 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
 use super::args::{InitArgs, KeyCommand, NewKeyArgs, RotateArgs};
 use super::context::Context;
 use super::echo::Hidden;
-use super::output::{bytes, counted, usual_hint, whole_second};
+use super::output::{bytes, counted, json_line, unwritten, usual_hint, whole_second};
 use super::progress::{Progress, stop_requested};
 use super::remedy::behind;
 use super::table::{table, times};
-use super::terminal::printable_json;
+use crate::api::keys::{
+    AddSummary, InitSummary, Key, PasswdSummary, RecoveryKey, RecoverySummary, RemoveSummary,
+    RewriteSummary, RotateSummary,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::TOP;
 use crate::format::slot::SlotFront;
@@ -59,11 +60,8 @@ pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<()> {
         ));
     }
     let printed = recovery.as_ref().and_then(Secret::print_recovery);
-    context.out.json_summary(json!({
-        "repository": repository.store().location(),
-        "id": repository.id(),
-        "recovery_key": printed.as_deref(),
-    }));
+    let printed = printed.as_deref().map(String::as_str);
+    context.out.json_summary(&InitSummary::of(&repository, printed));
     context.out.summary(format_args!(
         "created repository {} at {}",
         repository.id(),
@@ -100,7 +98,7 @@ fn hand_over(context: &Context, recovery: &Secret) -> Result<()> {
     let Some(key) = recovery.print_recovery() else { return Ok(()) };
     let key = key.as_str();
     let lines = if context.out.json {
-        vec![printable_json(&json!({"type": "recovery-key", "recovery_key": key})).into()]
+        vec![json_line(&RecoveryKey { recovery_key: key.to_owned() }).map_err(unwritten)?]
     } else {
         vec![
             "".into(),
@@ -147,12 +145,12 @@ fn add(context: &Context, repository: &Repository, args: &NewKeyArgs) -> Result<
         context.out.warn(&format!(
             "this key opens the repository already, by slot {there}: nothing was added"
         ));
-        context.out.json_summary(json!({"added": null, "already": there}));
+        context.out.json_summary(&AddSummary { added: None, already: Some(*there) });
         return Ok(());
     }
     let label = args.label.as_deref().unwrap_or_default();
     let id = repository.add_slot(&secret, label, KdfParams::default()).map_err(|e| made.left(e))?;
-    context.out.json_summary(json!({"added": id}));
+    context.out.json_summary(&AddSummary { added: Some(id), already: None });
     context.out.summary(format_args!("added key {id}"));
     Ok(())
 }
@@ -170,7 +168,7 @@ fn remove(context: &Context, repository: &Repository, id: &str, in_use: bool) ->
         .with_hint("say --in-use if that is meant; `pagekeep key list` shows the others"));
     }
     repository.remove_slot(id)?;
-    context.out.json_summary(json!({"removed": id}));
+    context.out.json_summary(&RemoveSummary { removed: id });
     context.out.summary(format_args!("removed key {id}"));
     Ok(())
 }
@@ -200,7 +198,7 @@ fn passwd(context: &Context, repository: &Repository, args: &NewKeyArgs) -> Resu
     for old in opened.iter().rev() {
         remove_old(repository, *old)?;
     }
-    context.out.json_summary(json!({"added": new, "removed": old}));
+    context.out.json_summary(&PasswdSummary { added: new, removed: old });
     context.out.summary(format_args!("key {new} replaces key {old}"));
     Ok(())
 }
@@ -222,8 +220,12 @@ fn recovery(context: &Context, repository: &Repository, replace: bool) -> Result
     }
     // Whoever made one at the same time did not see this one.
     let kept: Vec<SlotId> = recovery_slots(repository)?.into_iter().filter(|k| *k != id).collect();
-    context.out.json_summary(json!({"added": id, "removed": removed, "kept": kept,
-                                    "recovery_key": secret.print_recovery().as_deref()}));
+    context.out.json_summary(&RecoverySummary {
+        added: id,
+        removed: removed.clone(),
+        kept: kept.clone(),
+        recovery_key: secret.print_recovery().map(|key| key.to_string()),
+    });
     context.out.summary(format_args!("added key {id}"));
     for old in removed {
         context.out.summary(format_args!("removed key {old}"));
@@ -283,13 +285,8 @@ fn rotate(
         Some(_) => e,
         None => e.with_hint("every key that was given still opens everything; run it again"),
     })?;
-    context.out.json_summary(json!({
-        "key": rotated.key,
-        "added": rotated.added,
-        "replaced": rotated.replaced,
-        "removed": rotated.removed,
-        "recovery_key": printed.as_deref(),
-    }));
+    let printed = printed.as_deref().map(String::as_str);
+    context.out.json_summary(&RotateSummary::of(&rotated, printed));
     context.out.summary(format_args!(
         "the new master key is {}; keys that open it: {}, slots replaced: {}, removed: {}",
         rotated.key,
@@ -314,12 +311,7 @@ fn rewrite(context: &Context, repository: &Repository) -> Result<()> {
             let progress = Progress::new(&context.out);
             history.rewrite(&progress)?
         };
-        context.out.json_summary(json!({
-            "history": history.name(),
-            "segments": report.segments,
-            "bytes": report.bytes,
-            "newest_left": report.newest_left,
-        }));
+        context.out.json_summary(&RewriteSummary::of(&history, &report));
         context.out.summary(format_args!(
             "{}: {} of {} sealed under the newest key{}; what they replace is deleted by a later prune or backup",
             history.name(),
@@ -339,17 +331,7 @@ fn list(context: &Context, repository: &Repository) -> Result<()> {
     let times = times(slots.iter().filter_map(|slot| slot.front.as_ref().ok()).map(made));
     for slot in &slots {
         if context.out.json {
-            context.out.object(&match &slot.front {
-                Ok(front) => json!({
-                    "type": "key",
-                    "id": slot.id,
-                    "kind": front.secret.name(),
-                    "label": front.label,
-                    "created": front.created,
-                    "current": slot.current,
-                }),
-                Err(e) => json!({"type": "key", "id": slot.id, "error": e}),
-            });
+            context.out.object(&Key::from(slot));
             continue;
         }
         let current = if slot.current { "in use" } else { "" };

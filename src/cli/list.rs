@@ -1,14 +1,13 @@
 //! `snapshots`, `log`, `show` and `label`: what there is, and names for it.
 
-use serde_json::{Value, json};
-
 use super::args::{FilterArgs, LabelArgs, LogArgs, ShowArgs, SnapshotsArgs};
 use super::context::{Context, Selected, asked, now, shown};
-use super::describe::{commit_json, neighbours, outcome};
+use super::describe::{neighbours, outcome};
 use super::ended::Ended;
 use super::output::{ago, bytes, count, counted, time};
 use super::table::{table, times};
 use super::terminal::bold;
+use crate::api::commit::{self, CommitDetails, LabelSummary, UnlabelSummary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::labels::{not_readable, passed_over};
@@ -17,6 +16,7 @@ use crate::policy::order::backwards;
 use crate::policy::selector::{Edge, Moment, Selector, TIMES, split_target, trimmed};
 use crate::repo::Repository;
 use crate::repo::chain::Commit;
+use crate::repo::history::handle::History;
 use crate::repo::history::labels::Snapshot;
 use crate::types::Timestamp;
 
@@ -60,19 +60,10 @@ fn labels_of<'s>(snapshots: &'s [Snapshot], commit: &Commit) -> Vec<&'s Snapshot
     snapshots.iter().filter(|s| s.names(commit)).collect()
 }
 
-/// Each label once, however often it was given.
-fn texts<'s>(labels: &[&'s Snapshot]) -> Vec<&'s str> {
-    let mut texts: Vec<&str> = Vec::new();
-    for label in labels.iter().map(|s| s.label.as_str()) {
-        if !texts.contains(&label) {
-            texts.push(label);
-        }
-    }
-    texts
-}
-
-fn joined(labels: &[&Snapshot]) -> String {
-    texts(labels).join(", ")
+/// A commit of a history, with its labels.
+fn answer(history: &History, commit: &Commit, labels: &[&Snapshot]) -> commit::Commit {
+    let labels = labels.iter().map(|s| s.label.as_str());
+    commit::Commit::of(history.name(), commit.seq, &commit.record, labels)
 }
 
 pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended> {
@@ -101,20 +92,16 @@ pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended
         let times = times(listed.iter().map(|(commit, _)| commit.record.time));
         let mut rows = Vec::new();
         for (commit, labels) in &listed {
+            let answer = answer(&history, commit, labels);
             if context.out.json {
-                context.out.object(&commit_json(
-                    history.name(),
-                    commit.seq,
-                    &commit.record,
-                    &texts(labels),
-                ));
+                context.out.object(&answer);
             }
             let ids: Vec<String> = labels.iter().map(|s| s.id.to_string()).collect();
             rows.push(vec![
                 format!("seq:{}", commit.seq),
                 times.cell(commit.record.time),
                 why(labels),
-                joined(labels),
+                answer.labels().join(", "),
                 ids.join(", "),
             ]);
         }
@@ -162,22 +149,16 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
     if let Some(last) = args.last {
         commits.drain(..commits.len().saturating_sub(last));
     }
+    let answers = commits.iter().map(|c| answer(&history, c, &labels_of(&snapshots, c)));
     if context.out.json {
-        for commit in &commits {
-            let labels = labels_of(&snapshots, commit);
-            context.out.object(&commit_json(
-                history.name(),
-                commit.seq,
-                &commit.record,
-                &texts(&labels),
-            ));
-        }
+        answers.for_each(|commit| context.out.object(&commit));
         return shown(&history, &judged);
     }
     let times = times(commits.iter().map(|commit| commit.record.time));
     let rows: Vec<Vec<String>> = commits
         .iter()
-        .map(|commit| {
+        .zip(answers)
+        .map(|(commit, answer)| {
             vec![
                 format!("seq:{}", commit.seq),
                 times.cell(commit.record.time),
@@ -185,7 +166,7 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
                 count(commit.record.changed.into()),
                 bytes(commit.record.stored),
                 commit.record.kind.name().to_owned(),
-                joined(&labels_of(&snapshots, commit)),
+                answer.labels().join(", "),
             ]
         })
         .collect();
@@ -219,33 +200,19 @@ pub(crate) fn show(context: &Context, args: &ShowArgs) -> Result<()> {
     let selected = context.select(&repository, &args.target)?;
     let snapshots = context.labels_of(&selected)?;
     let Selected { history, chain, commit, selector } = selected;
-    let labels = labels_of(&snapshots, &commit);
+    let labels = labels_of(&snapshots, &commit).into_iter().map(|s| s.label.as_str());
     let (proofs, _) = history.readable_proofs()?;
-    let proofs: Vec<_> = proofs.into_iter().filter(|p| p.seq == commit.seq).collect();
-    let manifest = &commit.segment.manifest;
+    let details = CommitDetails::of(&history, &commit, labels, asked(&selector), &proofs);
     if context.out.json {
-        let mut object = commit_json(history.name(), commit.seq, &commit.record, &texts(&labels));
-        if let Some(object) = object.as_object_mut() {
-            object.insert("asked_time".to_owned(), json!(asked(&selector)));
-            object.insert("page_size".to_owned(), json!(manifest.page_size));
-            object.insert("segment".to_owned(), json!(commit.segment.name()));
-            let proofs: Vec<Value> = proofs
-                .iter()
-                .map(|p| {
-                    json!({"level": p.level.name(), "time": p.started, "passed": p.failure.is_none(),
-                           "failure": p.failure, "host": p.host})
-                })
-                .collect();
-            object.insert("proofs".to_owned(), Value::Array(proofs));
-        }
-        context.out.object(&object);
+        context.out.object(&details);
         return Ok(());
     }
+    let manifest = &commit.segment.manifest;
     let now = Timestamp::now();
     let row = |key: &str, value: String| context.out.line(format_args!("{key:<10} {value}"));
     row("commit", format!("{}@seq:{}", history.name(), commit.seq));
     row("time", format!("{} ({})", time(commit.record.time), ago(commit.record.time, now)));
-    if let Some(asked) = asked(&selector) {
+    if let Some(asked) = details.asked_time {
         row("asked for", format!("the last commit at or before {}", time(asked)));
     }
     row("database", history.about().source.clone());
@@ -257,17 +224,18 @@ pub(crate) fn show(context: &Context, args: &ShowArgs) -> Result<()> {
     row("captured", format!("by {}", commit.record.kind.name()));
     row("digest", commit.record.digest.to_string());
     row("segment", commit.segment.name().to_owned());
+    let labels = details.commit.labels();
     if !labels.is_empty() {
-        row("labels", joined(&labels));
+        row("labels", labels.join(", "));
     }
     for line in neighbours(&chain, &commit) {
         row("", line);
     }
-    for proof in &proofs {
+    for proof in &details.proofs {
         let outcome = outcome(&history, proof, "");
-        row("proof", format!("{} {} {outcome}", time(proof.started), proof.level.name()));
+        row("proof", format!("{} {} {outcome}", time(proof.time), proof.level.name()));
     }
-    if proofs.is_empty() {
+    if details.proofs.is_empty() {
         row(
             "proof",
             format!("none yet; `pagekeep verify {}@seq:{}` makes one", history.name(), commit.seq),
@@ -284,9 +252,7 @@ pub(crate) fn label(context: &Context, args: &LabelArgs) -> Result<()> {
     let Selected { history, commit, .. } = context.select(&repository, &args.target)?;
     let snapshot =
         history.label((commit.seq, commit.record.digest), &args.label, SnapshotKind::Manual)?;
-    context.out.json_summary(
-        json!({"history": history.name(), "seq": commit.seq, "label": snapshot.label, "id": snapshot.id}),
-    );
+    context.out.json_summary(&LabelSummary::of(&history, &snapshot));
     context.out.summary(format_args!(
         "{}@seq:{} of {} is now labelled {:?}",
         history.name(),
@@ -326,9 +292,11 @@ fn unlabel(context: &Context, repository: &Repository, args: &LabelArgs) -> Resu
     for e in unread.iter().filter(|_| !told) {
         context.out.advise(&passed_over(&history, e));
     }
-    context
-        .out
-        .json_summary(json!({"history": history.name(), "label": label, "removed_from": removed}));
+    context.out.json_summary(&UnlabelSummary {
+        history: history.name().to_owned(),
+        label: label.to_owned(),
+        removed_from: removed.clone(),
+    });
     for seq in removed {
         context.out.summary(format_args!("took {label:?} back from {}@seq:{seq}", history.name()));
     }

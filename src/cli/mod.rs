@@ -16,6 +16,7 @@ mod ended;
 mod generate;
 mod input;
 mod keys;
+mod lines;
 mod list;
 mod output;
 mod process;
@@ -196,6 +197,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
         Command::Demo(args) => demo::demo(context, &args),
         Command::Completions(args) => generate::completions(args.shell),
         Command::Man(args) => generate::man(&args),
+        Command::JsonSchema => generate::json_schema(),
     }
     .map(|()| Ended::Well)
 }

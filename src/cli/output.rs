@@ -5,14 +5,14 @@ use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use serde_json::{Value, json};
-
 use super::args::{Color, Global};
 use super::remedy::said;
 pub(crate) use super::shell::quote;
 use super::terminal::{
     Line, bold, is_nowhere, printable_json, red, settle, write_line, write_raw, yellow,
 };
+use crate::api::problem::{Failure, Finding, Note, Warning, causes};
+use crate::api::{self, Answer};
 pub(crate) use crate::count::bytes;
 use crate::error::{Error, ErrorKind, Result};
 pub(crate) use crate::policy::clock::local as time;
@@ -65,15 +65,19 @@ impl Output {
     }
 
     fn written(&self, written: io::Result<()>) {
-        if let Err(e) = written {
-            if e.kind() == io::ErrorKind::BrokenPipe {
+        match written {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
                 self.met.unread.store(true, Ordering::Relaxed);
-                return;
             }
-            let e = unwritten(e);
-            if self.met.lost.set(e.kind()).is_ok() {
-                print_error(&e);
-            }
+            Err(e) => self.lose(e),
+            Ok(()) => {}
+        }
+    }
+
+    fn lose(&self, e: io::Error) {
+        let e = unwritten(e);
+        if self.met.lost.set(e.kind()).is_ok() {
+            print_error(&e);
         }
     }
 
@@ -120,17 +124,17 @@ impl Output {
     }
 
     /// A line of JSON.
-    pub(crate) fn object(&self, value: &Value) {
-        self.line(printable_json(value));
+    pub(crate) fn object(&self, answer: &impl Answer) {
+        match json_line(answer) {
+            Ok(line) => self.line(line),
+            Err(e) => self.lose(e),
+        }
     }
 
-    /// The last line of long work in JSON.
-    pub(crate) fn json_summary(&self, mut value: Value) {
+    /// The last line of long work, where JSON is wanted.
+    pub(crate) fn json_summary(&self, answer: &impl Answer) {
         if self.json {
-            if let Some(object) = value.as_object_mut() {
-                object.insert("type".to_owned(), json!("summary"));
-            }
-            self.object(&value);
+            self.object(answer);
         }
     }
 
@@ -143,7 +147,7 @@ impl Output {
     pub(crate) fn warn(&self, text: &str) {
         self.met.warned.store(true, Ordering::Relaxed);
         if self.json {
-            self.object(&json!({"type": "warning", "message": text}));
+            self.object(&Warning { message: text.to_owned() });
         }
         tell(yellow("warning:").then(format_args!(" {text}")));
     }
@@ -151,7 +155,7 @@ impl Output {
     /// What is as usual, and may be a surprise: not as grave as a warning.
     pub(crate) fn remark(&self, text: &str) {
         if self.json {
-            self.object(&json!({"type": "note", "message": text}));
+            self.object(&Note { message: text.to_owned() });
         }
         self.note(format_args!("note: {text}"));
     }
@@ -195,36 +199,30 @@ impl Output {
     }
 
     /// Damage or loss beside which the command goes on with the rest; makes the exit code 4. What a
-    /// newer version wrote makes it 15, unless something is damaged, too. `more` goes into the
-    /// JSON.
-    pub(crate) fn finding(&self, error: &Error, more: Value) {
+    /// newer version wrote makes it 15, unless something is damaged, too. `finding` says the same
+    /// in JSON.
+    pub(crate) fn finding(&self, error: &Error, finding: &Finding) {
         let found = match error.kind() {
             ErrorKind::TooNew => &self.met.too_new,
             _ => &self.met.damaged,
         };
         found.store(true, Ordering::Relaxed);
-        self.tell_finding(error, more);
+        self.tell_finding(error, finding);
     }
 
     /// What is older than it was asked to be; makes the exit code 6, unless something is damaged.
-    pub(crate) fn late(&self, error: &Error, more: Value) {
+    pub(crate) fn late(&self, error: &Error, finding: &Finding) {
         self.met.late.store(true, Ordering::Relaxed);
-        self.tell_finding(error, more);
+        self.tell_finding(error, finding);
     }
 
     pub(crate) fn has_found_late(&self) -> bool {
         self.met.late.load(Ordering::Relaxed)
     }
 
-    fn tell_finding(&self, error: &Error, more: Value) {
+    fn tell_finding(&self, error: &Error, finding: &Finding) {
         if self.json {
-            let mut value = json!({"type": "finding", "object": error.object(),
-                                   "message": error.message(), "hint": error.hint().map(said),
-                                   "remedies": remedies(error)});
-            if let (Some(object), Value::Object(more)) = (value.as_object_mut(), more) {
-                object.extend(more);
-            }
-            self.object(&value);
+            self.object(&finding.with_hint(error.hint().map(said)));
         }
         print_error(error);
     }
@@ -248,16 +246,7 @@ impl Output {
     pub(crate) fn error(&self, error: &Error) {
         let kind = error.kind();
         if self.json {
-            self.object(&json!({
-                "type": "error",
-                "kind": kind.name(),
-                "exit_code": kind.exit_code(),
-                "object": error.object(),
-                "message": error.message(),
-                "cause": chain(error),
-                "hint": next_step(error),
-                "remedies": remedies(error),
-            }));
+            self.object(&Failure::of(error, next_step(error)));
         }
         if kind == ErrorKind::Interrupted && error.object().is_none() {
             tell(error.message());
@@ -270,7 +259,7 @@ impl Output {
 
 pub(crate) fn print_error(error: &Error) {
     let mut text = format!(" {error}");
-    for cause in chain(error) {
+    for cause in causes(error) {
         text.push_str(": ");
         text.push_str(&cause);
     }
@@ -278,11 +267,6 @@ pub(crate) fn print_error(error: &Error) {
     if let Some(text) = next_step(error) {
         tell(hint(&text));
     }
-}
-
-/// The names of the deeds that an error's hint names.
-fn remedies(error: &Error) -> Vec<&'static str> {
-    error.hint().into_iter().flat_map(Advice::remedies).map(Remedy::name).collect()
 }
 
 /// What people may do about an error: what it says itself, or what helps with most of its kind.
@@ -329,32 +313,20 @@ pub(crate) fn usual_hint(error: &Error) -> String {
 /// What the parser refuses, as an error in JSON: its first paragraph is the message.
 pub(crate) fn print_usage_error(told: &str) {
     let message = told.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
-    let kind = ErrorKind::Usage;
-    let value = json!({"type": "error", "kind": kind.name(), "exit_code": kind.exit_code(), "object": null,
-                       "message": message, "cause": [], "hint": "`pagekeep help COMMAND` tells what it takes",
-                       "remedies": []});
+    let error = Error::new(ErrorKind::Usage, message);
+    let failure =
+        Failure::of(&error, Some("`pagekeep help COMMAND` tells what it takes".to_owned()));
     // The exit code and standard error say it, too.
-    let _ = write_line(&mut anstream::stdout(), &printable_json(&value).into());
+    let _ = json_line(&failure).and_then(|line| write_line(&mut anstream::stdout(), &line));
+}
+
+/// An answer as a line of JSON.
+pub(crate) fn json_line(answer: &impl Answer) -> io::Result<Line> {
+    Ok(printable_json(&serde_json::to_string(&api::Line::of(answer))?).into())
 }
 
 pub(crate) fn unwritten(e: io::Error) -> Error {
     Error::io(e, "cannot be written", "standard output")
-}
-
-/// The errors underneath, but for those that say again what the one above says.
-fn chain(error: &Error) -> Vec<String> {
-    let mut causes: Vec<String> = Vec::new();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        let above = causes.last().map_or(error.message(), String::as_str);
-        // SQLite's are "database is locked", and below that "Error code 5: database is locked".
-        if !text.ends_with(above) && !above.ends_with(&text) {
-            causes.push(text);
-        }
-        source = cause.source();
-    }
-    causes
 }
 
 fn hint(text: &str) -> Line {

@@ -10,12 +10,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::json;
 
 use super::bar::{self, eta, rate};
 use super::echo::show_typing;
 use super::output::{Output, bytes, stderr_is_terminal};
 use super::remedy::said;
+use crate::api::progress;
 use crate::progress::{Monitor, Phase};
 use crate::remedy::Advice;
 
@@ -125,15 +125,7 @@ impl Progress {
 
     fn show_json(&self, phase: Phase, state: &State, elapsed: Duration) {
         let rate = rate(state.done, elapsed);
-        let left = state.total.map(|total| total.saturating_sub(state.done));
-        self.out.object(&json!({
-            "type": "progress",
-            "phase": phase.name(),
-            "done_bytes": state.done,
-            "total_bytes": state.total,
-            "bytes_per_second": rate,
-            "eta_seconds": left.and_then(|left| left.checked_div(rate)),
-        }));
+        self.out.object(&progress::Progress::of(phase, state.done, state.total, rate));
     }
 }
 

@@ -1,9 +1,5 @@
 //! `repair`.
 
-use std::collections::BTreeSet;
-
-use serde_json::json;
-
 use super::args::RepairArgs;
 use super::context::Context;
 use super::describe::described_once;
@@ -11,6 +7,7 @@ use super::ended::Ended;
 use super::output::{counted, quote, time};
 use super::progress::Progress;
 use super::remedy::said;
+use crate::api::repair::{AcceptSummary, Damage, Remark, RepairSummary, Repository, ranges};
 use crate::count::number;
 use crate::error::Result;
 use crate::ops::finding::few;
@@ -94,11 +91,8 @@ fn recovered(context: &Context, args: &RepairArgs) -> Result<Recovered> {
         recover::recover(&*store, &recovery)?;
     }
     if context.out.json {
-        context.out.object(&json!({
-            "type": "fault", "object": fault.object(), "message": fault.message(), "action": "recover",
-            "repository": recovery.object.id, "created": recovery.object.created, "slots": slots,
-            "applied": args.apply,
-        }));
+        let location = store.location();
+        context.out.object(&Repository::of(&location, &fault, &recovery, args.apply));
     }
     context.out.summary(fault);
     context.out.summary(format_args!(
@@ -123,7 +117,7 @@ fn accept(context: &Context, name: Option<&str>) -> Result<Ended> {
     let repository = context.repository_as_it_is()?;
     let Some(name) = name else {
         accept_place(&repository)?;
-        context.out.json_summary(json!({"repository": repository.id(), "accepted": true}));
+        context.out.json_summary(&AcceptSummary::repository(&repository));
         context.out.summary(format_args!(
             "repository {} is the one at {}",
             repository.id(),
@@ -135,7 +129,7 @@ fn accept(context: &Context, name: Option<&str>) -> Result<Ended> {
     let gone: Vec<&Absent> = census.absent.iter().filter(|gone| gone.is_called(name)).collect();
     for gone in &gone {
         accept_absence(&repository, gone)?;
-        context.out.json_summary(json!({"history": gone.name, "id": gone.id, "accepted": true}));
+        context.out.json_summary(&AcceptSummary::gone(gone));
         context
             .out
             .summary(format_args!("{} is forgotten here; a new one may begin", gone.title()));
@@ -143,7 +137,7 @@ fn accept(context: &Context, name: Option<&str>) -> Result<Ended> {
     if gone.is_empty() {
         let history = census.find(name)?;
         repo::accept_rollback(&history)?;
-        context.out.json_summary(json!({"history": history.name(), "accepted": true}));
+        context.out.json_summary(&AcceptSummary::history(Some(history.name()), history.id()));
         context.out.summary(format_args!("{} is taken as it is", history.name()));
     }
     Ok(Ended::Well)
@@ -181,7 +175,8 @@ fn print(context: &Context, history: &History, report: &RepairReport) {
     }
     if !report.lost.is_empty() {
         let lost = counted(count(&report.lost), "number");
-        let which = spell(&report.lost);
+        let ranges: Vec<[Seq; 2]> = report.lost.iter().map(|(from, to)| [*from, *to]).collect();
+        let which = spell(&ranges);
         context.out.summary(format_args!(
             "  lost {lost}: {which}, as far as can be told; no other commit gets one of them"
         ));
@@ -214,24 +209,10 @@ fn done(context: &Context, history: &History, report: &RepairReport, args: &Repa
         context.out.warn(&described_once(history));
     }
     if context.out.json {
-        let kinds = [("fault", &report.faults), ("remark", &report.remarks)];
-        for (kind, fault) in kinds.into_iter().flat_map(|(k, of)| of.iter().map(move |f| (k, f))) {
-            context.out.object(&json!({
-                "type": kind, "history": name, "object": fault.object,
-                "message": message(fault), "action": fault.action.name(),
-            }));
-        }
-        context.out.json_summary(json!({
-            "history": name,
-            "applied": args.apply,
-            "faults": report.faults.len(),
-            "restorable": ranges(&report.restorable),
-            "given_up": ranges(&report.given_up),
-            "lost": report.lost,
-            "lost_marks": report.unmarked,
-            "went_backwards": report.set_back,
-            "healed": report.healed,
-        }));
+        let out = &context.out;
+        report.faults.iter().for_each(|fault| out.object(&Damage::of(history, fault, said)));
+        report.remarks.iter().for_each(|remark| out.object(&Remark::of(history, remark, said)));
+        out.json_summary(&RepairSummary::of(history, report, args.apply));
         return;
     }
     if report.set_back {
@@ -268,22 +249,10 @@ fn count(ranges: &[(Seq, Seq)]) -> u64 {
     lens.fold(0, u64::saturating_add)
 }
 
-/// First and last of each stretch.
-fn ranges(seqs: &BTreeSet<Seq>) -> Vec<(Seq, Seq)> {
-    let mut ranges: Vec<(Seq, Seq)> = Vec::new();
-    for seq in seqs {
-        match ranges.last_mut() {
-            Some((_, last)) if last.next() == *seq => *last = *seq,
-            _ => ranges.push((*seq, *seq)),
-        }
-    }
-    ranges
-}
-
-fn spell(ranges: &[(Seq, Seq)]) -> String {
+fn spell(ranges: &[[Seq; 2]]) -> String {
     let spelt: Vec<String> = ranges
         .iter()
-        .map(|(first, last)| {
+        .map(|[first, last]| {
             if first == last {
                 format!("seq:{first}")
             } else {

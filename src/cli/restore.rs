@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use serde_json::json;
-
 use super::args::{RestoreArgs, check_of};
 use super::context::{Context, Selected, asked};
-use super::describe::{commit_json, neighbours};
+use super::describe::neighbours;
 use super::output::{ago, bytes, counted, time};
 use super::progress::Progress;
+use crate::api::restore::{Asked, PresentSummary, RestoreSummary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::missing::is_missing;
 use crate::ops::restore::{Check, RestoreOptions};
@@ -28,7 +27,7 @@ pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
     let is_empty = match missing {
         Some(None) => {
             let target = args.target.display();
-            context.out.json_summary(json!({"target": target.to_string(), "restored": false}));
+            context.out.json_summary(&PresentSummary::of(&args.target));
             context.out.summary(format_args!("{target} is there; nothing was restored"));
             return Ok(());
         }
@@ -61,27 +60,12 @@ fn print(
     began: Instant,
 ) {
     let Selected { history, chain, commit, selector } = selected;
-    let size = commit.segment.manifest.page_size.file_len(commit.record.pages);
-    let seconds = began.elapsed().as_secs_f64();
-    let checked = match check {
-        Check::None => "none",
-        Check::Quick => "quick",
-        Check::Full => "full",
-    };
-    let neighbour = |seq| chain.commit(seq).map(|c| json!({"seq": c.seq, "time": c.record.time}));
-    context.out.json_summary(json!({
-        "history": history.name(),
-        "commit": commit_json(history.name(), commit.seq, &commit.record, labels),
-        "asked_time": asked(selector),
-        "before": neighbour(crate::types::Seq(commit.seq.0.saturating_sub(1))),
-        "after": neighbour(commit.seq.next()),
-        "target": args.target.to_string_lossy(),
-        "bytes": size,
-        "check": checked,
-        "dry_run": args.dry_run,
-        "restored": !args.dry_run,
-        "seconds": seconds,
-    }));
+    let was_asked = asked(selector);
+    let asked = Asked { target: &args.target, check, time: was_asked, dry_run: args.dry_run };
+    let of = (history, chain, commit);
+    let summary = RestoreSummary::of(of, labels.iter().copied(), &asked, began.elapsed());
+    let (size, seconds) = (summary.database_bytes, summary.seconds);
+    context.out.json_summary(&summary);
     let verb = if args.dry_run { "would restore" } else { "restored" };
     context.out.summary(format_args!(
         "{verb} {}@seq:{} to {}",
@@ -94,7 +78,7 @@ fn print(
         time(commit.record.time),
         ago(commit.record.time, Timestamp::now())
     ));
-    if let Some(asked) = asked(selector) {
+    if let Some(asked) = was_asked {
         context.out.summary(format_args!("  the last commit at or before {}", time(asked)));
     }
     for line in neighbours(chain, commit) {

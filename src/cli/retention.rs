@@ -1,7 +1,6 @@
 //! `prune`, `hold` and `undelete`: how long commits stay.
 
 use chrono::Local;
-use serde_json::{Value, json};
 
 use super::args::{HoldCommand, PolicyArgs, PruneArgs, UndeleteArgs};
 use super::context::Context;
@@ -10,11 +9,15 @@ use super::output::{bytes, counted, quote, time};
 use super::progress::Progress;
 use super::remedy::behind;
 use super::table::{sentence, table, times};
+use crate::api::commit::LabelSummary;
+use crate::api::retention::{
+    Deleted, Dropped, Hold, HoldRemovedSummary, HoldSummary, Kept as KeptCommit, PruneSummary,
+};
 use crate::count::number;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::labels::{not_readable, passed_over};
-use crate::ops::prune::{DELETED, PruneOptions, PruneReport, Usage};
+use crate::ops::prune::{PruneOptions, PruneReport};
 use crate::policy::clock::Listed;
 use crate::policy::retention::{Kept, Point, Policy, Reason};
 use crate::policy::selector::trimmed;
@@ -104,34 +107,10 @@ pub(crate) fn policy_text(args: &PolicyArgs) -> Result<PolicyText> {
 fn print(context: &Context, history: &History, report: &PruneReport, args: &PruneArgs) {
     let name = history.name();
     if context.out.json {
-        for kept in &report.kept {
-            let reasons: Vec<Value> = kept
-                .reasons
-                .iter()
-                .map(|r| json!({"rule": r.name(), "text": r.to_string()}))
-                .collect();
-            context.out.object(&json!({
-                "type": "kept", "history": name, "seq": kept.seq, "time": kept.time, "reasons": reasons,
-            }));
-        }
-        for point in &report.dropped {
-            context.out.object(&json!({
-                "type": "dropped", "history": name, "seq": point.seq, "time": point.time,
-            }));
-        }
-        context.out.json_summary(json!({
-            "history": name,
-            "dry_run": args.dry_run,
-            "kept": report.kept.len(),
-            "dropped": report.dropped.len(),
-            "before": usage_json(&report.before),
-            "after": usage_json(&report.after),
-            "merges": report.merges,
-            "deleted_objects": report.deleted_objects,
-            "deleted_bytes": report.deleted_bytes,
-            "waiting_bytes": report.waiting_bytes,
-            "refused": report.refusal.as_ref().map(ToString::to_string),
-        }));
+        let out = &context.out;
+        report.kept.iter().for_each(|kept| out.object(&KeptCommit::of(history, kept)));
+        report.dropped.iter().for_each(|point| out.object(&Dropped::of(history, point)));
+        out.json_summary(&PruneSummary::of(history, report, args.dry_run));
         return;
     }
     if report.kept.is_empty() {
@@ -176,15 +155,6 @@ fn print(context: &Context, history: &History, report: &PruneReport, args: &Prun
 /// A sentence below a table.
 fn summary(context: &Context, text: &str) {
     sentence(text).into_iter().for_each(|line| context.out.summary(line));
-}
-
-fn usage_json(usage: &Usage) -> Value {
-    json!({
-        "bytes": usage.bytes,
-        "objects": usage.objects,
-        "segments": usage.segments,
-        "commits": usage.commits,
-    })
 }
 
 /// Neighbours that are kept for the same reasons.
@@ -255,9 +225,7 @@ pub(crate) fn hold(context: &Context, command: &HoldCommand) -> Result<()> {
                 selected.history.hold((commit.seq, commit.record.digest), reason)?
             };
             let name = selected.history.name();
-            context.out.json_summary(
-                json!({"history": name, "seq": hold.seq, "id": hold.id, "reason": hold.reason}),
-            );
+            context.out.json_summary(&HoldSummary::of(&selected.history, &hold));
             context.out.summary(format_args!(
                 "{name}@seq:{} of {} is on hold: {}",
                 hold.seq,
@@ -290,9 +258,7 @@ fn remove_hold(context: &Context, history: &History, id: &str) -> Result<()> {
         }
     };
     history.remove_hold(hold)?;
-    context.out.json_summary(
-        json!({"history": history.name(), "seq": hold.seq, "id": hold.id, "removed": true}),
-    );
+    context.out.json_summary(&HoldRemovedSummary::of(history, hold));
     context.out.summary(format_args!(
         "{}@seq:{} is not on hold any more ({})",
         history.name(),
@@ -307,10 +273,7 @@ fn list_holds(context: &Context, histories: &[History]) -> Result<()> {
     for history in histories {
         for hold in context.holds(history)? {
             if context.out.json {
-                context.out.object(&json!({
-                    "type": "hold", "history": history.name(), "seq": hold.seq, "id": hold.id,
-                    "since": hold.time, "reason": hold.reason, "host": hold.host,
-                }));
+                context.out.object(&Hold::of(history, &hold));
             }
             rows.push(vec![
                 hold.id.to_string(),
@@ -371,9 +334,7 @@ pub(crate) fn undelete(context: &Context, args: &UndeleteArgs) -> Result<()> {
     for e in &unread {
         context.out.advise(&passed_over(&history, e));
     }
-    context.out.json_summary(
-        json!({"history": history.name(), "seq": given.seq, "label": label, "id": given.id}),
-    );
+    context.out.json_summary(&LabelSummary::of(&history, &given));
     context.out.summary(format_args!(
         "{}@seq:{} has its label {label:?} back",
         history.name(),
@@ -387,23 +348,19 @@ fn list_deleted(
     history: &History,
     deleted: &[(crate::repo::history::labels::Snapshot, Timestamp)],
 ) -> Result<()> {
-    let micros = i64::try_from(DELETED.as_micros()).unwrap_or(i64::MAX);
-    let until = |gone: Timestamp| Timestamp(gone.0.saturating_add(micros));
-    let times = times(deleted.iter().flat_map(|(_, gone)| [*gone, until(*gone)]));
+    let answers: Vec<Deleted> =
+        deleted.iter().map(|(snapshot, gone)| Deleted::of(history, snapshot, *gone)).collect();
+    let times = times(answers.iter().flat_map(|label| [label.removed, label.kept_until]));
     let mut rows = Vec::new();
-    for (snapshot, gone) in deleted {
-        let until = until(*gone);
+    for label in &answers {
         if context.out.json {
-            context.out.object(&json!({
-                "type": "deleted", "history": history.name(), "seq": snapshot.seq,
-                "label": snapshot.label, "removed": gone, "kept_until": until,
-            }));
+            context.out.object(label);
         }
         rows.push(vec![
-            format!("{}@seq:{}", history.name(), snapshot.seq),
-            snapshot.label.clone(),
-            times.cell(*gone),
-            times.cell(until),
+            format!("{}@seq:{}", history.name(), label.seq),
+            label.label.clone(),
+            times.cell(label.removed),
+            times.cell(label.kept_until),
         ]);
     }
     if !context.out.json {

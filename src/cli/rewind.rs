@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use serde_json::json;
-
 use super::args::{DriftArgs, RewindArgs, check_of};
 use super::context::{Context, asked, now};
 use super::ended::Ended;
@@ -11,16 +9,17 @@ use super::output::{count, counted, quote, time};
 use super::progress::Progress;
 use super::table::table;
 use super::terminal::{Line, red};
+use crate::api::live::{DriftSummary, PreviewSummary, RewindSummary};
 use crate::error::Result;
 use crate::ops::difference::Difference;
-use crate::ops::drift::{Drift, Since, Verdict};
+use crate::ops::drift::{Drift, Verdict};
 use crate::ops::locate::Database;
 use crate::ops::point::RestorePoint;
 use crate::ops::rewind::RewindOptions;
 use crate::policy::selector::Selector;
 use crate::repo::chain::Commit;
 use crate::repo::history::handle::History;
-use crate::types::{Seq, Timestamp};
+use crate::types::Timestamp;
 
 pub(crate) fn rewind(context: &Context, args: &RewindArgs) -> Result<()> {
     let began = Instant::now();
@@ -46,12 +45,16 @@ pub(crate) fn rewind(context: &Context, args: &RewindArgs) -> Result<()> {
     let progress = Progress::new(&context.out);
     if let Some(newest) = point.is_present(&args.database, &options, &progress)? {
         drop(progress);
-        tell_already(context, &history, &database.place, &commit, asked(&selector), newest);
+        let of = (&history, &*database.place);
+        let asked = asked(&selector);
+        let summary = RewindSummary::already(of, commit.seq, newest, asked, began.elapsed());
+        context.out.json_summary(&summary);
+        tell_already(context, of, &commit, asked);
         return Ok(());
     }
     let done = point.rewind(&args.database, &options, &progress)?;
     drop(progress);
-    let (name, seconds) = (history.name(), began.elapsed().as_secs_f64());
+    let name = history.name();
     let mut undo = format!(
         "pagekeep rewind {} --to seq:{}",
         quote(&args.database.to_string_lossy()),
@@ -60,10 +63,10 @@ pub(crate) fn rewind(context: &Context, args: &RewindArgs) -> Result<()> {
     if let Some(name) = &args.name {
         undo.push_str(&format!(" --name {}", quote(name)));
     }
-    context.out.json_summary(json!({
-        "history": name, "database": database.place, "to": done.to, "before": done.before.seq,
-        "label": done.before.label, "now": done.now, "asked_time": asked(&selector), "dry_run": false, "undo": undo, "seconds": seconds,
-    }));
+    let of = (&history, &*database.place);
+    let summary = RewindSummary::of(of, &done, asked(&selector), &undo, began.elapsed());
+    context.out.json_summary(&summary);
+    let seconds = summary.seconds;
     context.out.summary(format_args!(
         "rewound {} to {name}@seq:{}, captured {}",
         database.place,
@@ -81,19 +84,13 @@ pub(crate) fn rewind(context: &Context, args: &RewindArgs) -> Result<()> {
 
 fn tell_already(
     context: &Context,
-    history: &History,
-    place: &str,
+    (history, place): (&History, &str),
     commit: &Commit,
     asked: Option<Timestamp>,
-    newest: Seq,
 ) {
-    let name = history.name();
-    context.out.json_summary(json!({
-        "history": name, "database": place, "to": commit.seq, "before": null, "label": null, "now": newest,
-        "asked_time": asked, "dry_run": false, "undo": null,
-    }));
     context.out.summary(format_args!(
-        "{place} has the content of {name}@seq:{}, captured {}, already; nothing was done",
+        "{place} has the content of {}@seq:{}, captured {}, already; nothing was done",
+        history.name(),
         commit.seq,
         time(commit.record.time)
     ));
@@ -114,19 +111,9 @@ fn print_preview(
     asked: Option<Timestamp>,
     difference: &Difference,
 ) {
-    let tables: Vec<_> = difference
-        .tables
-        .iter()
-        .map(|t| {
-            json!({"table": t.name, "fate": t.fate.name(), "rows_added": t.added,
-                   "rows_removed": t.removed, "rows_changed": t.changed})
-        })
-        .collect();
-    context.out.json_summary(json!({
-        "history": history.name(), "to": commit.seq, "asked_time": asked, "dry_run": true, "pages": difference.pages,
-        "tables": tables, "schema": difference.schema,
-    }));
     if context.out.json {
+        let summary = PreviewSummary::of(history, commit.seq, asked, difference);
+        context.out.object(&summary);
         return;
     }
     context.out.summary(format_args!(
@@ -170,12 +157,6 @@ pub(crate) fn drift(context: &Context, args: &DriftArgs) -> Result<Ended> {
 }
 
 fn print_drift(context: &Context, history: &History, args: &DriftArgs, drift: &Drift) {
-    let since = match drift.since {
-        Since::Nothing => "nothing",
-        Since::Known => "known",
-        Since::Unknown => "unknown",
-    };
-    let (live, head) = drift.sizes.unzip();
     let verdict = drift.verdict();
     if verdict == Verdict::Unknown {
         context.out.warn(&format!(
@@ -184,18 +165,8 @@ fn print_drift(context: &Context, history: &History, args: &DriftArgs, drift: &D
             drift.seq
         ));
     }
-    context.out.json_summary(json!({
-        "history": history.name(), "seq": drift.seq, "pages": drift.pages,
-        "differing": drift.differing, "tables": drift.tables, "elsewhere": drift.elsewhere,
-        "explained": drift.explained, "free": drift.free, "since_head": since,
-        "live_pages": live, "head_pages": head, "verdict": verdict.name(), "unsound": drift.unsound,
-        "drifted": match verdict {
-            Verdict::Same => Some(false),
-            Verdict::Drifted => Some(true),
-            Verdict::Unknown => None,
-        },
-    }));
     if context.out.json {
+        context.out.object(&DriftSummary::of(history, drift));
         return;
     }
     let of = format!("{} of {}@seq:{}", counted(drift.pages, "page"), history.name(), drift.seq);

@@ -1,7 +1,5 @@
 //! `stats`: what a history costs and why, as tables with small bars, or as lines of JSON.
 
-use serde_json::{Value, json};
-
 use super::args::{ByArg, StatsArgs};
 use super::context::Context;
 use super::output::{bytes, count, counted, quote, time};
@@ -9,10 +7,9 @@ use super::progress::Progress;
 use super::retention::policy_text;
 use super::table::table;
 use super::terminal::{Line, bold};
+use crate::api::stats::{self as answers, AgeShare, Elsewhere, StatsSummary};
 use crate::error::Result;
-use crate::ops::stats::{
-    Age, By, Change, Period, PolicyCost, Stats, StatsOptions, Storage, Tables,
-};
+use crate::ops::stats::{Age, By, Change, Period, PolicyCost, Stats, StatsOptions, Tables};
 use crate::policy::retention::Policy;
 use crate::repo::history::handle::History;
 
@@ -37,7 +34,7 @@ pub(crate) fn stats(context: &Context, args: &StatsArgs) -> Result<()> {
     if histories.is_empty() {
         context.out.summary("no histories yet; `pagekeep backup DB` begins one");
     }
-    let mut total = Total::default();
+    let mut total = StatsSummary::default();
     for (at, history) in histories.iter().enumerate() {
         let stats = {
             let progress = Progress::new(&context.out);
@@ -53,7 +50,7 @@ pub(crate) fn stats(context: &Context, args: &StatsArgs) -> Result<()> {
             print(context, history, &stats, args.top);
         }
     }
-    context.out.json_summary(total.json());
+    context.out.json_summary(&total);
     Ok(())
 }
 
@@ -65,127 +62,27 @@ fn by_of(by: ByArg) -> By {
     }
 }
 
-/// What all histories come to.
-#[derive(Default)]
-struct Total {
-    histories: u64,
-    commits: u64,
-    versions: u64,
-    changes: u64,
-    plain: u64,
-    batches: u64,
-    stored: u64,
-}
-
-impl Total {
-    fn add(&mut self, stats: &Stats) {
-        self.histories += 1;
-        self.commits += stats.commits;
-        self.versions += stats.versions;
-        self.changes += stats.change.changes;
-        self.plain += stats.storage.plain;
-        self.batches += stats.storage.batches;
-        self.stored += stats.storage.total();
-    }
-
-    fn json(&self) -> Value {
-        let all = Storage { plain: self.plain, batches: self.batches, ..Storage::default() };
-        json!({
-            "histories": self.histories,
-            "commits": self.commits,
-            "versions": self.versions,
-            "changes": self.changes,
-            "plain_bytes": self.plain,
-            "stored_bytes": self.stored,
-            "compression_ratio": all.ratio(),
-        })
-    }
-}
-
 fn print_json(context: &Context, history: &History, stats: &Stats, top: usize) {
-    let out = |mut value: Value| {
-        if let Some(object) = value.as_object_mut() {
-            object.insert("history".to_owned(), json!(history.name()));
-        }
-        context.out.object(&value);
-    };
+    let out = &context.out;
     for period in &stats.periods {
-        out(json!({
-            "type": "period",
-            "by": stats.by.name(),
-            "start": period.start.map(|day| day.to_string()),
-            "commits": period.commits,
-            "versions": period.versions,
-            "stored_bytes": period.stored,
-            "cumulative_bytes": period.cumulative,
-        }));
+        out.object(&answers::Period::of(history, stats.by, period));
     }
-    for (age, n) in Age::ALL.iter().zip(stats.ages) {
-        out(json!({"type": "age", "age": age.name(), "stored_bytes": n}));
+    for (age, stored_bytes) in Age::ALL.into_iter().zip(stats.ages) {
+        out.object(&AgeShare { history: history.name().to_owned(), age, stored_bytes });
     }
     if let Some(policy) = &stats.policy {
         for rule in &policy.rules {
-            out(json!({
-                "type": "rule",
-                "rule": rule.rule,
-                "commits": rule.points,
-                "only_commits": rule.only,
-                "only_bytes": rule.bytes,
-            }));
+            out.object(&answers::RuleCost::of(history, rule));
         }
-        out(json!({
-            "type": "policy",
-            "kept": policy.kept,
-            "dropped": policy.dropped,
-            "kept_bytes": policy.stays,
-            "freed_bytes": policy.goes,
-            "shared_bytes": policy.shared,
-        }));
+        out.object(&answers::PolicyCost::of(history, policy));
     }
     if let Some(tables) = &stats.tables {
-        for t in tables.tables.iter().take(top) {
-            out(json!({
-                "type": "table",
-                "name": t.name,
-                "index_of": t.index_of,
-                "pages": t.pages,
-                "changed_pages": t.changed,
-                "changes": t.changes,
-            }));
+        for table in tables.tables.iter().take(top) {
+            out.object(&answers::TableChanges::of(history, table));
         }
-        let rest: u64 = tables.tables.iter().skip(top).map(|t| t.changes).sum();
-        out(json!({
-            "type": "elsewhere",
-            "other_tables": rest,
-            "free": tables.free,
-            "gone": tables.gone,
-            "other_page_size": tables.other_page_size,
-        }));
+        out.object(&Elsewhere::of(history, tables, top));
     }
-    let (change, storage) = (&stats.change, &stats.storage);
-    out(json!({
-        "type": "stats",
-        "commits": stats.commits,
-        "first_time": stats.times.map(|t| t.0),
-        "last_time": stats.times.map(|t| t.1),
-        "segments": stats.segments,
-        "versions": stats.versions,
-        "pages": change.pages,
-        "changes": change.changes,
-        "changes_per_day": change.per_day(),
-        "distinct_pages_changed": change.distinct,
-        "plain_bytes": storage.plain,
-        "compression_ratio": storage.ratio(),
-        "batch_bytes": storage.batches,
-        "index_bytes": storage.index,
-        "manifest_bytes": storage.manifests,
-        "label_bytes": storage.labels,
-        "proof_bytes": storage.proofs,
-        "writer_bytes": storage.writers,
-        "other_bytes": storage.other,
-        "replaced_bytes": storage.replaced,
-        "stored_bytes": storage.total(),
-    }));
+    out.object(&answers::Stats::of(history, stats));
 }
 
 fn print(context: &Context, history: &History, stats: &Stats, top: usize) {

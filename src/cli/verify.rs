@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use serde_json::json;
-
 use super::args::{LevelArg, VerifyArgs};
 use super::context::Context;
 use super::describe::described_once;
@@ -11,6 +9,8 @@ use super::ended::Ended;
 use super::output::{bytes, counted};
 use super::progress::Progress;
 use super::terminal::red;
+use crate::api::problem;
+use crate::api::verify::{Refuted, Verified, VerifySummary, passed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::proof::Level;
 use crate::ops::finding::{Finding, few};
@@ -61,18 +61,14 @@ pub(crate) fn verify(context: &Context, args: VerifyArgs) -> Result<Ended> {
         totals.page_bytes += report.page_bytes;
         totals.commits += report.commits;
     }
-    context.out.json_summary(json!({
-        "level": level.name(),
-        "histories": targets.len(),
-        "commits": totals.commits,
-        "page_bytes": totals.page_bytes,
-        "findings": totals.findings.len(),
-        "refuted": totals.refuted.len(),
-        "broken_rules": totals.broken_rules.len(),
-        "unchecked": totals.unchecked.len(),
-        "passed": passed(&totals) && !damaged && !context.out.has_found(),
-        "seconds": began.elapsed().as_secs_f64(),
-    }));
+    let is_sound = !damaged && !context.out.has_found();
+    context.out.json_summary(&VerifySummary::of(
+        level,
+        targets.len(),
+        &totals,
+        is_sound,
+        began.elapsed(),
+    ));
     Ok(match damaged {
         true => Ended::Damaged,
         false if !totals.refuted.is_empty() => Ended::Refuted,
@@ -97,10 +93,6 @@ fn check_options(args: &VerifyArgs, level: Level) -> Result<()> {
         .with_hint("use --level restore for assertions, data or restore for samples")),
         None => Ok(()),
     }
-}
-
-fn passed(report: &VerifyReport) -> bool {
-    report.findings.is_empty() && report.refuted.is_empty()
 }
 
 type Targets = (Vec<(History, Option<RestorePoint>)>, bool);
@@ -136,42 +128,21 @@ fn print(
     report: &VerifyReport,
     clock: Instant,
 ) {
-    let seconds = clock.elapsed().as_secs_f64();
+    let verified = Verified::of(history, level, report, clock.elapsed());
     if report.described_once {
         context.out.warn(&described_once(history));
     }
     if context.out.json {
-        for (kind, findings) in [("finding", &report.findings), ("refuted", &report.refuted)] {
-            for f in findings {
-                context.out.object(&json!({"type": kind, "history": history.name(),
-                                           "object": f.object, "message": f.message}));
-            }
+        for finding in &report.findings {
+            context.out.object(&problem::Finding::verified(history.name(), finding));
+        }
+        for refuted in &report.refuted {
+            context.out.object(&Refuted::of(history, refuted));
         }
         for remark in remarks(report) {
             context.out.warn(&remark);
         }
-        let texts = |findings: &[Finding]| {
-            findings.iter().map(|f| format!("{}: {}", f.object, f.message)).collect::<Vec<_>>()
-        };
-        context.out.object(&json!({
-            "type": "verified",
-            "history": history.name(),
-            "level": level.name(),
-            "passed": passed(report),
-            "refuted": texts(&report.refuted),
-            "broken_rules": texts(&report.broken_rules),
-            "unchecked": texts(&report.unchecked),
-            "segments": report.segments,
-            "commits": report.commits,
-            "batches": report.batches,
-            "batches_opened": report.batches_opened,
-            "page_bytes": report.page_bytes,
-            "restored": report.restored,
-            "timed_out": report.timed_out,
-            "strays": report.strays,
-            "unreadable": report.unreadable,
-            "seconds": seconds,
-        }));
+        context.out.object(&verified);
         return;
     }
     for remark in remarks(report) {
@@ -212,9 +183,10 @@ fn print(
     let timed_out = if report.timed_out { ", time was up" } else { "" };
     let scope = if report.commits == 0 { String::new() } else { format!(": {scope}") };
     context.out.summary(format_args!(
-        "{}  {} {outcome}{scope}{timed_out}, {seconds:.2} s",
+        "{}  {} {outcome}{scope}{timed_out}, {:.2} s",
         history.name(),
-        level.name()
+        level.name(),
+        verified.seconds
     ));
     if report.strays > 0 {
         context.out.summary(format_args!(

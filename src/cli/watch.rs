@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
-use serde_json::json;
 
 use super::args::{self, WatchArgs};
 use super::context::Context;
-use super::describe::commit_json;
 use super::output::{Output, bytes, count, counted, stderr_is_terminal, time};
 use super::progress::{Progress, new_line, stop_requested};
 use super::terminal::printable;
+use crate::api::commit::Commit;
+use crate::api::follow::{self as answers, Recovered, Scan, WatchSummary};
 use crate::capture::commit::CaptureOptions;
 use crate::capture::follow::{Activity, Event, FollowOptions, Follower, Listener, Status};
 use crate::codec::batch::SelfCheck;
@@ -126,56 +126,24 @@ fn until_stopped(context: &Context, show: &Show, follower: &Follower) -> Status 
         show.draw(&status);
         if context.out.json && told.elapsed() >= STATUS {
             told = Instant::now();
-            context.out.object(&status_json(&show.name, &status));
+            context.out.object(&answers::Follower::of(&show.name, &status));
         }
         std::thread::sleep(TICK);
     }
 }
 
-fn status_json(name: &str, status: &Status) -> serde_json::Value {
-    json!({
-        "type": "status",
-        "history": name,
-        "activity": status.activity.name(),
-        "seq": status.seq,
-        "pending": status.pending,
-        "pending_bytes": status.pending_bytes,
-        "lag_seconds": status.lag.as_secs_f64(),
-        "published": status.published,
-        "stored_bytes": status.stored,
-        "scans": status.scans,
-        "wal_bytes": status.wal_bytes,
-        "handoffs": status.wal.handoffs,
-        "yields": status.wal.yields,
-        "generations": status.wal.generations,
-        "fault": status.fault.as_ref().map(|f| &f.message),
-    })
-}
-
 fn summarise(context: &Context, show: &Show, before: &Status, began: Instant) {
-    let totals = *show.totals.lock().unwrap_or_else(PoisonError::into_inner);
-    let seconds = began.elapsed().as_secs_f64();
-    context.out.json_summary(json!({
-        "history": show.name,
-        "commits": totals.commits,
-        "transactions": totals.transactions,
-        "stored_bytes": totals.stored,
-        "scans": before.scans,
-        "seconds": seconds,
-    }));
+    let mut totals = show.totals.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    totals.scans = before.scans;
+    totals.seconds = began.elapsed().as_secs_f64();
+    context.out.json_summary(&totals);
     context.out.summary(format_args!(
-        "stopped after {seconds:.1} s: {}, {} of them single transactions, {} stored",
+        "stopped after {:.1} s: {}, {} of them single transactions, {} stored",
+        totals.seconds,
         counted(totals.commits, "commit"),
         count(totals.transactions),
-        bytes(totals.stored),
+        bytes(totals.stored_bytes),
     ));
-}
-
-#[derive(Clone, Copy, Default)]
-struct Totals {
-    commits: u64,
-    transactions: u64,
-    stored: u64,
 }
 
 /// Shows what happens.
@@ -188,7 +156,7 @@ struct Show {
     drawn: bool,
     /// That line, while it is drawn.
     line: Mutex<Option<ProgressBar>>,
-    totals: Mutex<Totals>,
+    totals: Mutex<WatchSummary>,
 }
 
 impl Show {
@@ -199,7 +167,7 @@ impl Show {
             progress: Mutex::new(None),
             drawn: stderr_is_terminal() && !out.json && !out.quiet,
             line: Mutex::new(None),
-            totals: Mutex::default(),
+            totals: Mutex::new(WatchSummary::new(name)),
         }
     }
 
@@ -263,11 +231,11 @@ impl Show {
             let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
             totals.commits += u64::try_from(commits.len()).unwrap_or(0);
             totals.transactions += u64::try_from(transactions).unwrap_or(0);
-            totals.stored += stored;
+            totals.stored_bytes += stored;
         }
         if self.out.json {
             for commit in commits {
-                self.out.object(&commit_json(&self.name, commit.seq, commit, &[]));
+                self.out.object(&Commit::of(&self.name, commit.seq, commit, None));
             }
             return;
         }
@@ -323,8 +291,7 @@ impl Listener for Show {
             Event::Published { commits, lag } => self.published(commits, *lag),
             Event::Scan { reason } => {
                 if self.out.json {
-                    self.out
-                        .object(&json!({"type": "scan", "history": self.name, "reason": reason}));
+                    self.out.object(&Scan { history: self.name.clone(), reason: reason.clone() });
                 }
                 self.out.trouble(format_args!(
                     "reading the whole database, and storing what differs as one commit: {reason}"
@@ -332,16 +299,13 @@ impl Listener for Show {
             }
             Event::Fault(fault) => {
                 if self.out.json {
-                    self.out.object(&json!({
-                        "type": "fault", "history": self.name, "time": fault.time,
-                        "kind": fault.kind.name(), "message": fault.message,
-                    }));
+                    self.out.object(&answers::Fault::of(&self.name, fault));
                 }
                 self.out.trouble(format_args!("trouble, trying again: {}", fault.message));
             }
             Event::Recovered => {
                 if self.out.json {
-                    self.out.object(&json!({"type": "recovered", "history": self.name}));
+                    self.out.object(&Recovered { history: self.name.clone() });
                 }
                 self.out.trouble("it works again");
             }

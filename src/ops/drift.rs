@@ -45,6 +45,17 @@ pub enum Since {
     Unknown,
 }
 
+impl Since {
+    /// A stable lower-case name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Known => "known",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// Whether the live database is what was captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -51,6 +51,17 @@ pub enum Check {
     Full,
 }
 
+impl Check {
+    /// A stable lower-case name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Quick => "quick",
+            Self::Full => "full",
+        }
+    }
+}
+
 /// How to restore.
 #[derive(Clone, Copy, Debug, Default, Setters)]
 #[setters(strip_option)]

@@ -173,7 +173,10 @@ fn restore_brings_back_what_was_chosen() {
     let summary = lab.summary(&["restore", "app@seq:1", "out.db", "--check", "full"]);
     assert_eq!((&summary["commit"]["seq"], &summary["check"]), (&1.into(), &"full".into()));
     assert_eq!((&summary["before"], &summary["after"]["seq"]), (&Value::Null, &2.into()));
-    assert_eq!(fs::metadata(lab.path("out.db")).unwrap().len(), summary["bytes"].as_u64().unwrap());
+    assert_eq!(
+        fs::metadata(lab.path("out.db")).unwrap().len(),
+        summary["database_bytes"].as_u64().unwrap()
+    );
     assert_eq!(mode(&lab.path("out.db")), 0o600);
     lab.tidy();
 }

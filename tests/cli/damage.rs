@@ -93,7 +93,7 @@ fn a_repair_names_the_labels_and_holds_that_are_lost_before_it_does_anything() {
     dry.says(&["commit 2 is without this label"]);
     assert!(!dry.stdout.contains("mistake") && !dry.stdout.contains("L7"), "{dry:?}");
     let marks = lab.run(&["repair", "app", "--json"]).objects();
-    let marks = &marks.last().unwrap()["lost_marks"];
+    let marks = &marks.last().unwrap()["lost_labels_and_holds"];
     assert_eq!(*marks, serde_json::json!([[8, "hold \"audit\""], [8, "label \"L8\""]]));
     lab.run(&["repair", "app", "--apply"]).says(&["lost with seq:8: its label \"L8\""]);
 }

@@ -60,7 +60,7 @@ fn a_warning_at_the_start_does_not_colour_a_clean_stop_of_watch() {
         let mut seen = lines
             .by_ref()
             .map(|line| object(line.unwrap()))
-            .take_while(|object| object["type"] != "status" || object["activity"] != "following");
+            .take_while(|object| object["type"] != "follower" || object["activity"] != "following");
         assert!(seen.any(|object| object["type"] == "warning"));
         seen.for_each(drop);
         watch.signal(signal);

@@ -10,6 +10,7 @@ use rusqlite::Row;
 use rusqlite::types::ValueRef;
 use serde_json::{Map, Value, json};
 
+use crate::api::query;
 use crate::cli::args::FormatArg;
 use crate::cli::output::{Output, bytes};
 use crate::cli::table::table;
@@ -96,11 +97,12 @@ impl<'o> Printer<'o> {
             }
             Some(FormatArg::Json) => {
                 let comma = if self.rows > 1 { "," } else { " " };
-                self.out.line(format_args!("{comma}{}", printable_json(&self.object(row)?)));
+                let object = printable_json(&self.text(row)?);
+                self.out.line(format_args!("{comma}{object}"));
             }
-            Some(FormatArg::Ndjson) => self.out.object(&self.object(row)?),
+            Some(FormatArg::Ndjson) => self.out.line(printable_json(&self.text(row)?)),
             None => {
-                self.out.object(&json!({"type": "row", "values": self.object(row)?}));
+                self.out.object(&query::Row { values: self.object(row)? });
             }
         }
         Ok(())
@@ -147,12 +149,16 @@ impl<'o> Printer<'o> {
         Ok(())
     }
 
-    fn object(&self, row: &Row<'_>) -> rusqlite::Result<Value> {
+    fn text(&self, row: &Row<'_>) -> rusqlite::Result<String> {
+        Ok(Value::Object(self.object(row)?).to_string())
+    }
+
+    fn object(&self, row: &Row<'_>) -> rusqlite::Result<Map<String, Value>> {
         let mut object = Map::new();
         for (i, name) in self.columns.iter().enumerate() {
             object.insert(name.clone(), as_json(row.get_ref(i)?));
         }
-        Ok(Value::Object(object))
+        Ok(object)
     }
 }
 

@@ -8,13 +8,13 @@ use std::io::{IsTerminal, Read};
 use std::time::{Duration, Instant};
 
 use rusqlite::Row;
-use serde_json::json;
 
 use self::format::Printer;
 use super::args::{FormatArg, QueryArgs};
 use super::context::{Context, Selected};
 use super::output::{Output, ago, counted, time};
 use super::progress::stop_requested;
+use crate::api::query::QuerySummary;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::query::{Answers, Asked, Limits, Next};
 use crate::ops::view::{DatabaseView, ViewOptions};
@@ -106,14 +106,7 @@ impl Session<'_> {
         done?;
         let Selected { history, commit, .. } = self.selected;
         let seconds = began.elapsed().as_secs_f64();
-        out.json_summary(json!({
-            "history": history.name(),
-            "seq": commit.seq,
-            "time": commit.record.time,
-            "rows": rows,
-            "truncated": is_cut,
-            "seconds": seconds,
-        }));
+        out.json_summary(&QuerySummary::of((history, commit), (rows, is_cut), seconds));
         if is_cut {
             let most = self.args.max_rows.unwrap_or_default();
             out.warn(&format!(

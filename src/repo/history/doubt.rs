@@ -31,6 +31,16 @@ pub(crate) enum About {
 }
 
 impl About {
+    /// A stable lower-case name.
+    #[cfg(feature = "cli")]
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Backup => "backup",
+            Self::Database => "database",
+            Self::Data => "data",
+        }
+    }
+
     /// What a failure of a history's proof tells of.
     pub(crate) fn of(history: &History, proof: &Proof) -> Option<Self> {
         let failure = proof.failure.as_deref()?;

@@ -134,7 +134,7 @@ impl Party<'_> {
     }
 
     pub fn found_nothing(&self, done: &Done) -> Step {
-        let nothing = |o: &Value| o["faults"] == 0 && o["lost"] == serde_json::json!([]);
+        let nothing = |o: &Value| o["damage"] == 0 && o["lost"] == serde_json::json!([]);
         let summaries = done.objects().into_iter().filter(|o| o["type"] == "summary");
         match summaries.into_iter().find(|o| !nothing(o)) {
             Some(_) => {
