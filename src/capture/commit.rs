@@ -172,8 +172,8 @@ fn delta(writer: &mut Writer, mut pin: Pin<'_>, head: &Head, run: &Run<'_>) -> R
     let totals = work.run(writer, reader, Some((&old, seen)), run)?;
     before.check(&pin)?;
     drop(pin);
-    if let Some(text) = divergence.and_then(|found| found.warning()) {
-        run.monitor.warn(&text);
+    if let Some(advice) = divergence.and_then(|found| found.warning()) {
+        run.monitor.advise(&advice);
     }
     if totals.changed == 0 && pages == head.pages && !anchor {
         drop(work);

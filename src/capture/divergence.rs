@@ -10,6 +10,7 @@
 use crate::capture::pipeline::{Entries, Sink};
 use crate::codec::batch::SealedBatch;
 use crate::error::Result;
+use crate::remedy::{Advice, Remedy, advice};
 use crate::repo::local::digests::HeadDigests;
 use crate::repo::local::state::Head;
 use crate::repo::write::writer::Writer;
@@ -66,14 +67,17 @@ impl Divergence {
     }
 
     /// What to tell people.
-    pub(crate) fn warning(&self) -> Option<String> {
+    pub(crate) fn warning(&self) -> Option<Advice> {
         let Self { from, to, back, kept, .. } = self;
         (back > kept).then(|| {
-            format!(
-                "the database does not have what the commits after seq:{from} up to seq:{to} brought: {back} of the pages that \
+            advice![
+                format!(
+                    "the database does not have what the commits after seq:{from} up to seq:{to} brought: {back} of the pages that \
                  they changed are as they were in seq:{from}, and {kept} as in seq:{to}. Was an older copy put back, or is a \
-                 copy of this database backed up into the same history? A copy needs a history of its own, of another name"
-            )
+                 copy of this database backed up into the same history? A copy needs a history of its own: "
+                ),
+                Remedy::Name,
+            ]
         })
     }
 }

@@ -16,7 +16,7 @@ use crate::api::{self, Answer};
 pub(crate) use crate::count::bytes;
 use crate::error::{Error, ErrorKind, Result};
 pub(crate) use crate::policy::clock::local as time;
-use crate::remedy::{Advice, Remedy};
+use crate::remedy::Advice;
 use crate::types::Timestamp;
 
 /// Where and how to print.

@@ -17,6 +17,7 @@ mod errors;
 mod example_ledger;
 mod examples;
 mod inputs;
+mod json;
 mod kills;
 mod missing;
 mod mixed;

@@ -264,7 +264,11 @@ fn a_terminal_shows_how_it_stands() {
 #[test]
 fn watch_waits_for_a_file_that_is_not_there_yet_if_it_is_told_to() {
     let lab = Lab::new();
-    lab.fails(&["watch", "app.db"], 5, &["app.db: cannot be found", "watch --wait"]);
+    lab.fails(
+        &["watch", "app.db"],
+        5,
+        &["app.db: cannot be found", "`pagekeep watch app.db --wait`"],
+    );
     let waiting = || {
         let mut child = lab.command(&["watch", "app.db", "--wait"]).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
