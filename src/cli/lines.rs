@@ -9,7 +9,7 @@ use crate::api::{
     Described, backup, commit, demo, described, follow, keys, live, problem, progress, query,
     repair, restore, retention, stats, status, verify,
 };
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// What any command may print between its lines, and the error that ends it.
 const COMMON: &[Described] = &[
@@ -116,7 +116,7 @@ fn lines(command: &str) -> Option<&'static [Described]> {
 /// The JSON Schema of all lines.
 ///
 /// # Errors
-/// [`crate::error::ErrorKind::Failure`] when an answer can't be described.
+/// [`ErrorKind::Failure`] when an answer can't be described, or a command is not known here.
 pub(crate) fn schema() -> Result<Value> {
     let mut names = Vec::new();
     leaves(&Cli::command(), "", &mut names);
@@ -124,10 +124,14 @@ pub(crate) fn schema() -> Result<Value> {
         let all: Vec<Value> = lines.iter().chain(COMMON).map(reference).collect();
         json!({"anyOf": all})
     };
-    let told: Map<String, Value> = names
-        .into_iter()
-        .filter_map(|name| lines(&name).map(|lines| (name, any_of(lines))))
-        .collect();
+    let mut told = Map::new();
+    for name in names {
+        let own = lines(&name).ok_or_else(|| {
+            let e = Error::new(ErrorKind::Failure, "prints lines that the schema does not know");
+            e.with_object(format!("the command {name:?}"))
+        })?;
+        told.insert(name, any_of(own));
+    }
     Ok(json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "pagekeep --json",

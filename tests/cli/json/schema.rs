@@ -35,7 +35,11 @@ impl Lines {
     pub fn command_of(&self, args: &[&str]) -> String {
         let named = |n: usize| args.get(..n).map(|words| words.join(" "));
         let known = |name: &String| self.commands().any(|command| command == name);
-        [named(2), named(1)].into_iter().flatten().find(known).unwrap()
+        [named(2), named(1)]
+            .into_iter()
+            .flatten()
+            .find(known)
+            .unwrap_or_else(|| panic!("no lines of {args:?}"))
     }
 
     /// The names of the line types that may stand in a place of the schema, in order.
