@@ -166,7 +166,7 @@ impl Asked {
     }
 
     /// The connection, for questions of ours.
-    pub(crate) fn connection(&self) -> &Connection {
+    pub fn connection(&self) -> &Connection {
         self.watch.begin(self.limits.time);
         &self.view
     }
