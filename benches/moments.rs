@@ -25,8 +25,8 @@ use criterion::{Criterion, Throughput};
 use pagekeep::rusqlite::Connection;
 use pagekeep::rusqlite::types::FromSql;
 use pagekeep::{
-    BackupOptions, Check, DatabaseView, KdfParams, Repository, RestoreOptions, Secret, Silent,
-    ViewOptions, create_store,
+    BackupOptions, Check, DatabaseView, KdfParams, Repository, RepositoryOptions, RestoreOptions,
+    Secret, Silent, ViewOptions, create_store,
 };
 use realdata::mutate::{self, Kind};
 
@@ -52,7 +52,9 @@ fn main() {
     let state = work.path().join("state");
     let store = create_store(&location).unwrap();
     let kdf = KdfParams::default();
-    let repository = Repository::init(store, &[(&secret, "")], kdf, state.clone()).unwrap();
+    let repository =
+        Repository::init(store, &[(&secret, "")], kdf, &RepositoryOptions::new(state.clone()))
+            .unwrap();
     let application = mutate::open(&database, true).unwrap();
     for seed in 0..4 {
         repository.backup(&database, &BackupOptions::default(), &Silent).unwrap();

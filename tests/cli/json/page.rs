@@ -133,6 +133,7 @@ fn value(defs: &Map<String, Value>, of: &Value) -> String {
             "string" => "text".to_owned(),
             "boolean" => "true or false".to_owned(),
             "array" => format!("a list of {}", value(defs, &of["items"])),
+            "object" if !of["additionalProperties"].is_object() => "an object".to_owned(),
             "object" => format!("by name, {}", value(defs, &of["additionalProperties"])),
             other => other.to_owned(),
         })
