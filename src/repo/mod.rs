@@ -21,7 +21,7 @@ mod catalog;
 pub mod chain;
 pub mod history;
 pub mod keys;
-pub(crate) mod local;
+pub mod local;
 pub(crate) mod merge;
 mod newer;
 mod object;
