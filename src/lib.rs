@@ -37,6 +37,7 @@
 //! | back up now and then | [`Repository::backup`] |
 //! | find a moment | [`History::find`], [`History::restore_points`], [`RestorePoint`] |
 //! | look into a moment without restoring it | [`RestorePoint::open`] |
+//! | find the commit that changed an answer | [`History::find_change`] |
 //! | restore, or put a live database back | [`RestorePoint::restore`], [`RestorePoint::rewind`] |
 //! | prove that it can be restored | [`History::verify`] |
 //! | keep what matters, drop the rest | [`History::prune`], [`RestorePoint::label`], [`RestorePoint::hold`] |
@@ -106,8 +107,10 @@ pub use ops::backup::{BackupOptions, BackupReport};
 pub use ops::copy::{CopyOptions, CopyReport};
 pub use ops::difference::{Difference, Fate, TableDifference};
 pub use ops::drift::{Drift, Since, Verdict};
+pub use ops::find::{FindOptions, Goal, Search, Turn};
 pub use ops::finding::Finding;
 pub use ops::prune::{PruneOptions, PruneReport, RewriteReport, Usage};
+pub use ops::question::{Answer, Reply, Rows};
 pub use ops::repair::{Action, Fault as RepairFault, RepairOptions, RepairPlan, RepairReport};
 pub use ops::restore::{Check, RestoreOptions};
 pub use ops::rewind::{RewindOptions, Rewound};

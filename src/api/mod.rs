@@ -16,6 +16,7 @@
 pub(crate) mod backup;
 pub(crate) mod commit;
 pub(crate) mod demo;
+pub(crate) mod find;
 pub(crate) mod follow;
 pub(crate) mod keys;
 pub(crate) mod live;
@@ -93,6 +94,8 @@ answers! {
     commit::UnlabelSummary = SUMMARY;
     demo::Step = "step";
     demo::DemoSummary = SUMMARY;
+    find::Reply = "reply";
+    find::FindSummary = SUMMARY;
     follow::Scan = "scan";
     follow::Fault = "fault";
     follow::Recovered = "recovered";

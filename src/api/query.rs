@@ -1,7 +1,10 @@
 //! What a question to the past answers.
 
+use std::fmt::Write as _;
+
+use rusqlite::types::ValueRef;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::repo::chain::Commit;
@@ -44,4 +47,30 @@ impl QuerySummary {
         let (seq, time) = (commit.seq, commit.record.time);
         Self { history: history.name().to_owned(), seq, time, rows, truncated, seconds }
     }
+}
+
+/// A value of SQLite as JSON has it: a blob, or text that is no UTF-8, as `{"blob": "00ff"}`.
+pub(crate) fn as_json(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(n) => json!(n),
+        // JSON has no infinity.
+        ValueRef::Real(x) if x.is_finite() => json!(x),
+        ValueRef::Real(x) => json!(if x > 0.0 { "Infinity" } else { "-Infinity" }),
+        ValueRef::Text(text) => match std::str::from_utf8(text) {
+            Ok(text) => json!(text),
+            Err(_) => json!({"blob": hex(text)}),
+        },
+        ValueRef::Blob(blob) => json!({"blob": hex(blob)}),
+    }
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // A string takes everything.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }

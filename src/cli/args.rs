@@ -4,6 +4,7 @@ mod capture;
 mod copy;
 mod global;
 mod key;
+mod moments;
 mod parse;
 mod query;
 mod repair;
@@ -21,6 +22,7 @@ pub(crate) use capture::{BackupArgs, Reader, WatchArgs, compression, priority};
 pub(crate) use copy::CopyArgs;
 pub(crate) use global::{Color, Global};
 pub(crate) use key::{KeyCommand, NewKeyArgs, RotateArgs};
+pub(crate) use moments::{BoundsArgs, FindArgs};
 pub(crate) use query::{FormatArg, QueryArgs};
 pub(crate) use repair::RepairArgs;
 pub(crate) use retention::{HoldCommand, PolicyArgs, PruneArgs, UndeleteArgs};
@@ -67,6 +69,7 @@ pub(crate) enum Command {
     Show(ShowArgs),
     Restore(RestoreArgs),
     Query(QueryArgs),
+    Find(FindArgs),
     Rewind(RewindArgs),
     Drift(DriftArgs),
     Verify(VerifyArgs),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::args::Cli;
 use crate::api::schema::{definitions, reference};
 use crate::api::{
-    Described, backup, commit, demo, described, follow, keys, live, problem, progress, query,
+    Described, backup, commit, demo, described, find, follow, keys, live, problem, progress, query,
     repair, restore, retention, stats, status, verify,
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -58,6 +58,7 @@ fn lines(command: &str) -> Option<&'static [Described]> {
             verify::Verified,
             verify::VerifySummary,
         ],
+        "find" => lines![find::Reply, progress::Progress, find::FindSummary],
         "query" => lines![query::Row, query::QuerySummary],
         "label" => lines![commit::LabelSummary, commit::UnlabelSummary],
         "prune" => lines![

@@ -13,11 +13,13 @@ mod demo;
 mod describe;
 mod echo;
 mod ended;
+mod find;
 mod generate;
 mod input;
 mod keys;
 mod lines;
 mod list;
+mod moments;
 mod output;
 mod process;
 mod progress;
@@ -182,6 +184,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
         Command::Show(args) => list::show(context, &args),
         Command::Restore(args) => restore::restore(context, &args),
         Command::Query(args) => query::query(context, &args),
+        Command::Find(args) => find::find(context, &args),
         Command::Rewind(args) => rewind::rewind(context, &args),
         Command::Drift(args) => return rewind::drift(context, &args),
         Command::Verify(args) => return verify::verify(context, args),

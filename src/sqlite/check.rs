@@ -395,7 +395,7 @@ pub(crate) fn connect_immutable(path: &Path) -> Result<Connection> {
 }
 
 /// Whether SQLite says that a query names a table or a column that the database does not have.
-fn is_about_schema(message: &str) -> bool {
+pub(crate) fn is_about_schema(message: &str) -> bool {
     ["no such table", "no such column"].iter().any(|what| message.starts_with(what))
 }
 

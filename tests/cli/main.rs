@@ -21,6 +21,7 @@ mod json;
 mod kills;
 mod missing;
 mod mixed;
+mod moments;
 mod other_people;
 mod pairs;
 mod query;

@@ -10,6 +10,7 @@ mod damage;
 mod damaged;
 mod drift;
 mod faults;
+mod find;
 mod live;
 mod model;
 mod query;

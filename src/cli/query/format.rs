@@ -4,13 +4,12 @@
 //! printed: but tables, which are for people, cut what is long, and say so.
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
 
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use crate::api::query;
+use crate::api::query::{self, as_json, hex};
 use crate::cli::args::FormatArg;
 use crate::cli::output::{Output, bytes};
 use crate::cli::table::table;
@@ -176,21 +175,6 @@ fn distinct(columns: &[String]) -> Vec<String> {
     names
 }
 
-fn as_json(value: ValueRef<'_>) -> Value {
-    match value {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(n) => json!(n),
-        // JSON has no infinity.
-        ValueRef::Real(x) if x.is_finite() => json!(x),
-        ValueRef::Real(x) => json!(if x > 0.0 { "Infinity" } else { "-Infinity" }),
-        ValueRef::Text(text) => match std::str::from_utf8(text) {
-            Ok(text) => json!(text),
-            Err(_) => json!({"blob": hex(text)}),
-        },
-        ValueRef::Blob(blob) => json!({"blob": hex(blob)}),
-    }
-}
-
 /// A value as text, whole.
 fn plain(value: ValueRef<'_>) -> String {
     match value {
@@ -206,7 +190,7 @@ fn plain(value: ValueRef<'_>) -> String {
 }
 
 /// A value as a table shows it.
-fn cell(value: ValueRef<'_>) -> String {
+pub(in crate::cli) fn cell(value: ValueRef<'_>) -> String {
     match value {
         ValueRef::Blob(blob) if blob.len() > CELL_BYTES => {
             let first = blob.get(..CELL_BYTES).unwrap_or_default();
@@ -247,18 +231,10 @@ fn literal(blob: &[u8]) -> String {
     format!("x'{}'", hex(blob))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // A string takes everything.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn values_are_told_apart_in_every_format() {

@@ -1,7 +1,7 @@
 //! `query`.
 
 mod complete;
-mod format;
+pub(super) mod format;
 mod prompt;
 
 use std::io::{IsTerminal, Read};

@@ -122,6 +122,7 @@ fn value(defs: &Map<String, Value>, of: &Value) -> String {
         return format!("a list of {}", all.join(" and "));
     }
     let kinds = match &of["type"] {
+        Value::Null => return "any value".to_owned(),
         Value::Array(kinds) => kinds.iter().map(text).collect(),
         kind => vec![text(kind)],
     };

@@ -1,0 +1,52 @@
+//! The flags of the commands that look along a history: `find`, `coverage`, `trace`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::parse::{parse_interval, parse_size};
+use super::when::when;
+
+/// Find the commit that changed an answer
+///
+/// Asks the oldest and the newest commit, and then halves what lies between: a thousand commits
+/// take twelve questions. Found are two neighbouring commits, the last one with the old answer and
+/// the first one with another. Where the answer changes more than once, it is the change at which
+/// the answer ceases to be what it was at the beginning; with --last the one at which it became
+/// what it is at the end. A table that is not there yet is an answer, too.
+#[derive(Args, Debug)]
+#[command(after_help = when!("Examples:
+  pagekeep find app \"SELECT count(*) FROM orders WHERE id = 17\"
+  pagekeep find app \"SELECT status FROM orders WHERE id = 17\" --last
+  pagekeep find app \"SELECT count(*) = 0 FROM orders\" --when-true --from yesterday"))]
+pub(crate) struct FindArgs {
+    /// The history
+    pub(crate) name: String,
+    /// The question; all rows of the answer count, in their order
+    pub(crate) sql: String,
+    /// Where to begin [default: the oldest commit]
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) from: Option<String>,
+    /// Where to end [default: the newest commit]
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) to: Option<String>,
+    /// Find the change to what the answer is at the end
+    #[arg(long)]
+    pub(crate) last: bool,
+    /// Find the first commit for which the answer's first value is a number other than zero
+    #[arg(long, conflicts_with = "last")]
+    pub(crate) when_true: bool,
+    #[command(flatten)]
+    pub(crate) bounds: BoundsArgs,
+}
+
+/// What a question may take.
+#[derive(Args, Debug)]
+pub(crate) struct BoundsArgs {
+    /// How long a statement may take, such as 10s; 0 for as long as it takes
+    #[arg(long, value_name = "TIME", value_parser = parse_interval, default_value = "60s")]
+    pub(crate) timeout: Duration,
+    /// How much memory may hold pages and what finds them
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "32MiB")]
+    pub(crate) cache: u64,
+}
