@@ -38,6 +38,7 @@
 //! | find a moment | [`History::find`], [`History::restore_points`], [`RestorePoint`] |
 //! | look into a moment without restoring it | [`RestorePoint::open`] |
 //! | find the commit that changed an answer | [`History::find_change`] |
+//! | compare two moments, row by row | [`RestorePoint::diff`], [`RestorePoint::diff_live`] |
 //! | restore, or put a live database back | [`RestorePoint::restore`], [`RestorePoint::rewind`] |
 //! | prove that it can be restored | [`History::verify`] |
 //! | keep what matters, drop the rest | [`History::prune`], [`RestorePoint::label`], [`RestorePoint::hold`] |
@@ -105,6 +106,8 @@ pub use repo::history::labels::Snapshot;
 pub use codec::batch::{Compression, SelfCheck};
 pub use ops::backup::{BackupOptions, BackupReport};
 pub use ops::copy::{CopyOptions, CopyReport};
+pub use ops::diff::change::{Named, Operation, RowChange, SchemaChange, TableDiff, TableFate};
+pub use ops::diff::run::{Diff, DiffOptions, LiveDatabase};
 pub use ops::difference::{Difference, Fate, TableDifference};
 pub use ops::drift::{Drift, Since, Verdict};
 pub use ops::find::{FindOptions, Goal, Search, Turn};
@@ -123,6 +126,7 @@ pub use ops::verify::{VerifyOptions, VerifyReport};
 pub use ops::view::{DatabaseView, ViewOptions};
 pub use policy::retention::{Kept, Periods, Point, Policy, Reason, Zone};
 pub use sqlite::image::Method;
+pub use sqlite::rows::cell::Cell;
 
 // To follow.
 pub use capture::follow::{Activity, Event, Fault, Priority, Status, TailStats};

@@ -6,6 +6,7 @@ pub mod backup;
 mod beside;
 pub mod copy;
 pub mod coverage;
+pub mod diff;
 pub mod difference;
 pub mod drift;
 pub mod find;

@@ -63,7 +63,7 @@ fn is_unanswered(e: &rusqlite::Error) -> bool {
 }
 
 /// What SQLite says, without the query.
-pub(super) fn message(e: &rusqlite::Error) -> String {
+pub(crate) fn message(e: &rusqlite::Error) -> String {
     match e {
         rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
         rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),

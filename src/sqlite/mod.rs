@@ -24,6 +24,7 @@ mod pages;
 pub mod pin;
 mod position;
 pub(crate) mod provider;
+pub(crate) mod rows;
 pub mod source;
 pub(crate) mod tail;
 pub(crate) mod view;

@@ -8,6 +8,7 @@ mod backup_restore;
 mod budgets;
 mod damage;
 mod damaged;
+mod diff;
 mod drift;
 mod faults;
 mod find;

@@ -1,0 +1,16 @@
+//! What differs between two moments of a database, row by row.
+//!
+//! [`change`] is the model: one row that came, went or has other values. [`plan`] pairs the tables
+//! of two schemas and says how each pair is compared. [`run`] walks through them, and [`sql`] writes
+//! what turns one moment into the other.
+//!
+//! Invariants:
+//! - Nothing is written to either moment.
+//! - A row is told once, in the order of its table's key; memory does not grow with the tables.
+//! - A table that can't be compared is named, with the reason. It is never passed over as equal.
+
+pub mod change;
+mod plan;
+pub mod run;
+mod side;
+pub mod sql;

@@ -1,0 +1,335 @@
+//! Two moments side by side: table after table, row after row.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use derive_setters::Setters;
+use rusqlite::{Rows, Statement};
+
+use super::change::{Named, Operation, RowChange, SchemaChange, TableDiff, TableFate};
+use super::plan::{Pair, Plan};
+use super::side::Side;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ops::point::RestorePoint;
+use crate::ops::view::ViewOptions;
+use crate::progress::{Monitor, check_cancelled};
+use crate::sqlite::answer::message;
+use crate::sqlite::rows::cell::Cell;
+use crate::sqlite::rows::merge::{Entry, Order, Stopped, merge};
+use crate::sqlite::rows::table::{Table, schema, select};
+use crate::sqlite::source::Source;
+
+/// What to compare, and how.
+#[derive(Clone, Debug, Default, Setters)]
+#[setters(strip_option)]
+#[non_exhaustive]
+pub struct DiffOptions {
+    /// Only these tables; all if empty.
+    pub tables: Vec<String>,
+    /// Only rows for which this SQL expression is true, before or after.
+    #[setters(into)]
+    pub filter: Option<String>,
+    /// From the new moment to the old one.
+    pub reverse: bool,
+    /// A table that is defined otherwise is dropped and created anew with all its rows, and not
+    /// compared by the names of its columns.
+    pub replace_redefined: bool,
+    /// How the moments are looked into.
+    pub view: ViewOptions,
+}
+
+/// What SQLite says when it does not know a collation, a function or a module of the application's.
+const UNKNOWN: [&str; 4] =
+    ["no such collation sequence", "no such function", "no such module", "no query solution"];
+
+/// Takes rows that differ.
+pub type Take<'t> = &'t mut dyn FnMut(RowChange) -> Result<()>;
+
+/// Two moments that are open to be compared.
+#[derive(Debug)]
+pub struct Diff<'s> {
+    pub(super) old: Side<'s>,
+    pub(super) new: Side<'s>,
+    pub(super) plan: Plan,
+    filter: Option<String>,
+}
+
+impl RestorePoint {
+    /// Compares it with a later one, or with any other one: the rows that turn this one into that.
+    ///
+    /// # Errors
+    /// As [`RestorePoint::open`]; [`ErrorKind::NotFound`] when neither has a table that is named.
+    pub fn diff(&self, later: &Self, options: &DiffOptions) -> Result<Diff<'static>> {
+        let side = |point: &Self| Ok(Side::Point(Box::new(point.open(&options.view)?)));
+        Diff::of(side(self)?, side(later)?, options)
+    }
+
+    /// Compares it with a live database at one moment: the rows that turn this one into that. The
+    /// moment is held by a read transaction, which in a rollback journal mode lets nobody write
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// As [`RestorePoint::diff`]; [`ErrorKind::Source`] when the database can't be read,
+    /// [`ErrorKind::Busy`] when it stays locked.
+    pub fn diff_live<'l>(
+        &self,
+        live: &'l mut LiveDatabase,
+        options: &DiffOptions,
+    ) -> Result<Diff<'l>> {
+        let point = Side::Point(Box::new(self.open(&options.view)?));
+        Diff::of(point, Side::Live(live.0.pin()?), options)
+    }
+
+    /// Compares nothing at all with it: every row that it has.
+    ///
+    /// # Errors
+    /// As [`RestorePoint::diff`].
+    pub fn diff_from_nothing(&self, options: &DiffOptions) -> Result<Diff<'static>> {
+        let point = Side::Point(Box::new(self.open(&options.view)?));
+        Diff::of(Side::nothing()?, point, options)
+    }
+}
+
+/// A live database, to be compared with its past. It is only read.
+#[derive(Debug)]
+pub struct LiveDatabase(Source);
+
+impl LiveDatabase {
+    /// Opens the database at a path.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Source`] when it does not exist or can't be opened.
+    pub fn open(path: &Path) -> Result<Self> {
+        Source::open(path).map(Self)
+    }
+}
+
+impl<'s> Diff<'s> {
+    fn of(old: Side<'s>, new: Side<'s>, options: &DiffOptions) -> Result<Self> {
+        let (old, new) = if options.reverse { (new, old) } else { (old, new) };
+        let read = |side: &Side<'_>| schema(side.connection()).map_err(|e| side.explain(e));
+        let plan = Plan::of(read(&old)?, read(&new)?, &options.tables, options.replace_redefined)?;
+        Ok(Self { old, new, plan, filter: options.filter.clone() })
+    }
+
+    /// What of the schema differs: tables first, then indexes, triggers and views.
+    pub fn schema(&self) -> Vec<SchemaChange> {
+        self.plan.schema_changes()
+    }
+
+    /// Gives every row that differs, table by table, in the order of its key. Returns how each
+    /// table differs; those that are the same are left out, and those that can't be compared are
+    /// there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] naming the object when a page can't be read, [`ErrorKind::Usage`]
+    /// when the filter is no expression of a table's, [`ErrorKind::Interrupted`]; what `take`
+    /// answers.
+    pub fn rows(&self, take: Take<'_>, monitor: &dyn Monitor) -> Result<Vec<TableDiff>> {
+        let mut tables = Vec::new();
+        for pair in &self.plan.pairs {
+            let table = self.rows_of(pair, take, monitor)?;
+            if !table.is_same() || table.uncompared.is_some() {
+                tables.push(table);
+            }
+        }
+        Ok(tables)
+    }
+
+    /// Gives every row of a table that differs.
+    pub(super) fn rows_of(
+        &self,
+        pair: &Pair,
+        take: Take<'_>,
+        monitor: &dyn Monitor,
+    ) -> Result<TableDiff> {
+        check_cancelled(monitor)?;
+        let mut told = TableDiff {
+            name: pair.name.clone(),
+            fate: pair.fate.clone(),
+            uncompared: pair.why_not().map(str::to_owned),
+            inserted: 0,
+            updated: 0,
+            deleted: 0,
+        };
+        if told.uncompared.is_some() {
+            return Ok(told);
+        }
+        let (old, new) = (pair.old.as_ref(), pair.new.as_ref());
+        let turns = match pair.fate {
+            TableFate::Replaced => vec![(old, None), (None, new)],
+            _ => vec![(old, new)],
+        };
+        for (old, new) in turns {
+            let compared = Compared { diff: self, name: &pair.name, old, new };
+            let mut take = |change: RowChange| {
+                match change.operation {
+                    Operation::Insert => told.inserted += 1,
+                    Operation::Update => told.updated += 1,
+                    Operation::Delete => told.deleted += 1,
+                }
+                take(change)
+            };
+            if let Some(why) = compared.run(&mut take, monitor)? {
+                told.uncompared = Some(why);
+                return Ok(told);
+            }
+        }
+        Ok(told)
+    }
+}
+
+/// A table, or what one moment has of it.
+struct Compared<'d, 's> {
+    diff: &'d Diff<'s>,
+    name: &'d Arc<str>,
+    old: Option<&'d Table>,
+    new: Option<&'d Table>,
+}
+
+impl Compared<'_, '_> {
+    /// Compares the rows. Returns why that is not possible, if it is not.
+    fn run(&self, take: Take<'_>, monitor: &dyn Monitor) -> Result<Option<String>> {
+        let Some(table) = self.new.or(self.old) else { return Ok(None) };
+        let (a, b) = (&self.diff.old, &self.diff.new);
+        let columns = self.columns();
+        let (mut old, mut new) =
+            match (self.prepare(a, self.old, &columns)?, self.prepare(b, self.new, &columns)?) {
+                (Prepared::Ready(old), Prepared::Ready(new)) => (old, new),
+                (Prepared::Unknown(why), _) | (_, Prepared::Unknown(why)) => return Ok(Some(why)),
+            };
+        let mut old: Rows<'_> = old.query([]).map_err(|e| a.explain(e))?;
+        let mut new: Rows<'_> = new.query([]).map_err(|e| b.explain(e))?;
+        let shape = Shape::of(self, table, &columns);
+        let mut told = |old: Option<Entry>, new: Option<Entry>| {
+            // A module may hide that a page could not be read, and then this row is none.
+            a.check().and_then(|()| b.check())?;
+            shape.change(old, new).map_or(Ok(()), &mut *take)
+        };
+        let go_on = || check_cancelled(monitor);
+        let order = Order::of(&table.key);
+        match merge(&mut old, &mut new, &order, columns.len(), &go_on, &mut told) {
+            Ok(()) => a.check().and_then(|()| b.check()).map(|()| None),
+            Err(Stopped::Old(e)) => Err(self.of_table(a.explain(e))),
+            Err(Stopped::New(e)) => Err(self.of_table(b.explain(e))),
+            Err(Stopped::Taker(e)) => Err(e),
+            Err(Stopped::Disorder) => {
+                let what = "its rows do not come in the order of their keys";
+                Err(self.of_table(Error::new(ErrorKind::Source, what)))
+            }
+        }
+    }
+
+    /// All columns: those of the new moment, and then those that only the old one has.
+    fn columns(&self) -> Vec<String> {
+        let mut columns = self.new.map_or_else(Vec::new, |table| table.columns.clone());
+        let more = self.old.into_iter().flat_map(|table| &table.columns);
+        let more: Vec<String> = more.filter(|name| !columns.contains(name)).cloned().collect();
+        columns.extend(more);
+        columns
+    }
+
+    fn prepare<'c>(
+        &self,
+        side: &'c Side<'_>,
+        table: Option<&Table>,
+        columns: &[String],
+    ) -> Result<Prepared<'c>> {
+        let prepare = |sql: &str| side.connection().prepare(sql);
+        let Some(table) = table else {
+            return prepare("SELECT 1 WHERE 0").map(Prepared::Ready).map_err(|e| side.explain(e));
+        };
+        match prepare(&select(table, columns, None, false)) {
+            Err(e) if UNKNOWN.iter().any(|text| message(&e).contains(text)) => {
+                return Ok(Prepared::Unknown(message(&e)));
+            }
+            Err(e) => return Err(self.of_table(side.explain(e))),
+            Ok(statement) if self.diff.filter.is_none() => return Ok(Prepared::Ready(statement)),
+            Ok(_) => {}
+        }
+        // Without the filter SQLite takes it.
+        let filter = self.diff.filter.as_deref();
+        let prepared = prepare(&select(table, columns, filter, false));
+        prepared.map(Prepared::Ready).map_err(|e| {
+            let hint = "the filter has to be an expression of every table that is compared";
+            self.of_table(side.explain(e)).with_hint(hint)
+        })
+    }
+
+    fn of_table(&self, e: Error) -> Error {
+        match e.object() {
+            None | Some("SQL") => e.with_object(format!("table {:?}", &**self.name)),
+            Some(_) => e,
+        }
+    }
+}
+
+/// A statement that selects the rows of a table.
+enum Prepared<'c> {
+    Ready(Statement<'c>),
+    /// It needs something that only the application knows.
+    Unknown(String),
+}
+
+/// The names that go with the values of rows.
+struct Shape {
+    table: Arc<str>,
+    key: Arc<[String]>,
+    old: Columns,
+    new: Columns,
+}
+
+/// The columns of one moment, and where they are among those that were selected.
+struct Columns {
+    names: Arc<[String]>,
+    places: Vec<usize>,
+}
+
+impl Shape {
+    fn of(compared: &Compared<'_, '_>, table: &Table, columns: &[String]) -> Self {
+        let of = |table: Option<&Table>| {
+            let names = table.map_or_else(Vec::new, |table| table.columns.clone());
+            let place = |name: &String| columns.iter().position(|column| column == name);
+            Columns { places: names.iter().filter_map(place).collect(), names: names.into() }
+        };
+        Self {
+            table: compared.name.clone(),
+            key: table.key_names().into(),
+            old: of(compared.old),
+            new: of(compared.new),
+        }
+    }
+
+    fn change(&self, old: Option<Entry>, new: Option<Entry>) -> Option<RowChange> {
+        let operation = match (&old, &new) {
+            (Some(_), Some(_)) => Operation::Update,
+            (None, Some(_)) => Operation::Insert,
+            (Some(_), None) => Operation::Delete,
+            (None, None) => return None,
+        };
+        let key = new.as_ref().or(old.as_ref()).map(|entry| entry.key.clone())?;
+        let table = self.table.clone();
+        Some(RowChange {
+            table,
+            operation,
+            key: Named { columns: self.key.clone(), values: key },
+            before: old.map(|entry| self.old.named(entry)),
+            after: new.map(|entry| self.new.named(entry)),
+        })
+    }
+}
+
+impl Columns {
+    fn named(&self, entry: Entry) -> Named {
+        let values = match self.places.len() == entry.values.len()
+            && self.places.iter().enumerate().all(|(i, place)| i == *place)
+        {
+            true => entry.values,
+            false => {
+                let value = |place: &usize| entry.values.get(*place).cloned();
+                self.places.iter().map(|place| value(place).unwrap_or(Cell::Null)).collect()
+            }
+        };
+        Named { columns: self.names.clone(), values }
+    }
+}

@@ -1,0 +1,12 @@
+//! The rows of a database, as values and in the order of their keys: what a table is to whoever
+//! compares two states of it.
+//!
+//! [`cell`] has the values, [`literal`] writes them as SQL, and [`collation`] has their order.
+//! [`table`] reads from a schema which tables there are and what tells their rows apart. [`merge`]
+//! walks through a table of two databases side by side. Nothing here knows of repositories.
+
+pub mod cell;
+pub(crate) mod collation;
+pub(crate) mod literal;
+pub(crate) mod merge;
+pub(crate) mod table;
