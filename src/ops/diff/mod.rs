@@ -1,8 +1,8 @@
 //! What differs between two moments of a database, row by row.
 //!
 //! [`change`] is the model: one row that came, went or has other values. [`plan`] pairs the tables
-//! of two schemas and says how each pair is compared. [`run`] walks through them, and [`sql`] writes
-//! what turns one moment into the other.
+//! of two schemas and says how each pair is compared. [`run`] walks through them, and [`sql`]
+//! writes what turns one moment into the other.
 //!
 //! Invariants:
 //! - Nothing is written to either moment.
