@@ -105,6 +105,14 @@ impl Asked {
     /// does not only read, [`ErrorKind::Interrupted`] when a stop was asked for; what keeps a page
     /// from being read, such as [`ErrorKind::Damaged`].
     pub fn run(&self, sql: &str, answers: &mut dyn Answers) -> Result<()> {
+        if sql.contains('\0') {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "has a NUL character, where SQLite would end it",
+            )
+            .with_object("SQL")
+            .with_hint("take it out; nothing was asked"));
+        }
         let mut batch = Batch::new(&self.view, sql);
         loop {
             self.watch.begin(self.limits.time);

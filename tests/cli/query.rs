@@ -155,6 +155,34 @@ fn standard_input_is_asked_where_nobody_types() {
     assert_eq!((ended.code, &*ended.stdout), (Some(0), "one\n1\nn\n2\n"), "{ended:?}");
 }
 
+/// Half of a statement is another statement.
+#[test]
+fn sql_is_asked_whole_or_not_at_all() {
+    let lab = shop();
+    let mut long = b"SELECT count(*) FROM orders WHERE id > 0".to_vec();
+    long.resize(1024 * 1024, b' ');
+    long.extend_from_slice(b" AND id < 0;");
+    let nul = b"SELECT count(*) FROM orders \0 WHERE id < 0;".to_vec();
+    for (sql, told) in [(long, "has more than 1.0 MiB of SQL"), (nul, "has a NUL character")] {
+        let mut child = lab.command(&["query", "app"]).stdin(Stdio::piped()).spawn().unwrap();
+        // It may be told no before it read all.
+        let _ = child.stdin.take().unwrap().write_all(&sql);
+        let ended = Ended::from(child.wait_with_output().unwrap());
+        ended.failed(2, &[told]);
+        assert_eq!(ended.stdout, "", "{ended:?}");
+    }
+}
+
+/// An answer without an end is given up once nobody gets it.
+#[test]
+fn an_answer_that_cant_be_written_ends() {
+    let lab = shop();
+    let endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c) SELECT x FROM c";
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = lab.command(&["query", "app", endless, "--timeout", "0"]);
+    Ended::from(command.stdout(full).output().unwrap()).failed(14, &["standard output"]);
+}
+
 #[test]
 fn a_prompt_answers_statement_by_statement() {
     let lab = shop();

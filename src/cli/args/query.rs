@@ -43,7 +43,7 @@ pub(crate) struct QueryArgs {
     #[arg(long, value_name = "SIZE", value_parser = parse_memory, default_value = "256MiB")]
     pub(crate) memory: u64,
     /// How much memory may hold pages and what finds them, of all moments together
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "32MiB")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory, default_value = "32MiB")]
     pub(crate) cache: u64,
 }
 

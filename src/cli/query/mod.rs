@@ -12,9 +12,10 @@ use rusqlite::Row;
 use self::format::Printer;
 use super::args::{FormatArg, QueryArgs};
 use super::context::{Context, Selected};
-use super::output::{Output, ago, counted, time};
+use super::output::{Output, ago, bytes, counted, time};
 use super::progress::stop_requested;
 use crate::api::query::QuerySummary;
+use crate::count::number;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::query::{Answers, Asked, Limits, Next};
 use crate::ops::view::{DatabaseView, ViewOptions};
@@ -73,7 +74,14 @@ fn open(
 fn from_stdin() -> Result<String> {
     let mut sql = String::new();
     let failed = |e| Error::io(e, "cannot be read", "standard input").with_kind(ErrorKind::Usage);
-    std::io::stdin().take(STDIN_BYTES).read_to_string(&mut sql).map_err(failed)?;
+    // One more, which tells that there is too much: half of a statement means something else.
+    std::io::stdin().take(STDIN_BYTES + 1).read_to_string(&mut sql).map_err(failed)?;
+    if number(sql.len()) > STDIN_BYTES {
+        let most = bytes(STDIN_BYTES);
+        return Err(Error::new(ErrorKind::Usage, format!("has more than {most} of SQL"))
+            .with_object("standard input")
+            .with_hint("ask in several runs; nothing was asked"));
+    }
     Ok(sql)
 }
 
@@ -154,7 +162,9 @@ impl Answers for Printed<'_> {
         self.left = left;
         self.rows += 1;
         self.printer.row(row)?;
-        Ok(if self.out.is_unread() { Next::Enough } else { Next::Row })
+        // An answer that can't be written is nobody's.
+        let is_over = self.out.is_unread() || self.out.lost().is_some();
+        Ok(if is_over { Next::Enough } else { Next::Row })
     }
 
     fn end(&mut self) {
