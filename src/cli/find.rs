@@ -72,11 +72,11 @@ fn found(context: &Context, history: &History, search: &Search, turn: &Turn) -> 
         counted(search.restore_points, "restore point")
     ));
     if let Some(before) = &turn.before {
-        let (old, new) = (format!("{name}@seq:{}", before.seq), format!("@seq:{after}"));
+        let of = |seq| quote(&format!("{name}@seq:{seq}"));
         out.advice(&format!(
-            "`pagekeep diff {} {new}` shows the rows that differ, `pagekeep query {}` asks the last commit before",
-            quote(&old),
-            quote(&old)
+            "`pagekeep query {}` asks the last commit before, `pagekeep query {}` the first one with the new answer",
+            of(before.seq),
+            of(after)
         ));
     }
     Ok(())

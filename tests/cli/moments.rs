@@ -26,7 +26,7 @@ fn find_says_each_step_and_the_two_commits() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     ended.says(&["app@seq:4", "seq:3", "no rows", "Al\\u{1b}[31man"]);
     assert!(!ended.stdout.contains('\x1b') && !ended.stderr.contains('\x1b'), "{ended:?}");
-    for part in ["seq:2 of ", "seq:5 of ", "asked 4 of 4", "pagekeep diff app@seq:3 @seq:4"] {
+    for part in ["seq:2 of ", "seq:5 of ", "asked 4 of 4", "pagekeep query app@seq:3"] {
         assert!(ended.stderr.contains(part), "{part}: {ended:?}");
     }
     let lines = lab.run(&["find", "app", "SELECT count(*) FROM orders", "--json"]).objects();
