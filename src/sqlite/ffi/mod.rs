@@ -14,6 +14,7 @@
 //! - the VFS of views is never unregistered, and an open file keeps what it reads from.
 #![allow(unsafe_code)]
 
+mod callbacks;
 mod file;
 mod result;
 mod sink;

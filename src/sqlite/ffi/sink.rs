@@ -1,13 +1,14 @@
 //! The destination of an online backup that gives every page away instead of keeping it: a VFS of
 //! its own for every sink, so that no state is global.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, OpenFlags, ffi};
 
+use super::callbacks::{full_pathname, no_file_beside};
 use super::result::{check, unsupported};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{random_bytes, write_hex};
@@ -132,8 +133,8 @@ impl SinkVfs {
             pAppData: (&raw const *sink).cast_mut().cast::<c_void>(),
             xOpen: Some(sink_open),
             xDelete: Some(sink_delete),
-            xAccess: Some(sink_access),
-            xFullPathname: Some(sink_full_pathname),
+            xAccess: Some(no_file_beside),
+            xFullPathname: Some(full_pathname),
             xDlOpen: None,
             xDlError: None,
             xDlSym: None,
@@ -231,34 +232,6 @@ unsafe extern "C" fn sink_open(
 
 unsafe extern "C" fn sink_delete(_: *mut ffi::sqlite3_vfs, _: *const c_char, _: c_int) -> c_int {
     ffi::SQLITE_OK
-}
-
-unsafe extern "C" fn sink_access(
-    _: *mut ffi::sqlite3_vfs,
-    _: *const c_char,
-    _: c_int,
-    out: *mut c_int,
-) -> c_int {
-    // SAFETY: SQLite passes a place for the answer. No file but the sink exists.
-    unsafe { *out = 0 };
-    ffi::SQLITE_OK
-}
-
-unsafe extern "C" fn sink_full_pathname(
-    _: *mut ffi::sqlite3_vfs,
-    name: *const c_char,
-    room: c_int,
-    out: *mut c_char,
-) -> c_int {
-    // SAFETY: SQLite passes a terminated name and `room` bytes for the answer.
-    unsafe {
-        let name = CStr::from_ptr(name).to_bytes_with_nul();
-        if usize::try_from(room).is_ok_and(|room| name.len() <= room) {
-            ptr::copy_nonoverlapping(name.as_ptr().cast::<c_char>(), out, name.len());
-            return ffi::SQLITE_OK;
-        }
-    }
-    ffi::SQLITE_CANTOPEN
 }
 
 unsafe extern "C" fn sink_randomness(_: *mut ffi::sqlite3_vfs, _: c_int, _: *mut c_char) -> c_int {

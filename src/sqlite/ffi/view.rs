@@ -20,6 +20,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rusqlite::ffi;
 
+use super::callbacks::{full_pathname, no_file_beside};
 use super::result::check;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sqlite::provider::PageProvider;
@@ -161,8 +162,8 @@ impl Vfs {
             pAppData: unix.cast::<c_void>(),
             xOpen: Some(view_open),
             xDelete: Some(view_delete),
-            xAccess: Some(view_access),
-            xFullPathname: Some(view_full_pathname),
+            xAccess: Some(no_file_beside),
+            xFullPathname: Some(full_pathname),
             xDlOpen: Some(view_dl_open),
             xDlError: Some(view_dl_error),
             xDlSym: Some(view_dl_sym),
@@ -354,34 +355,6 @@ unsafe extern "C" fn view_sector_size(_: *mut ffi::sqlite3_file) -> c_int {
 
 unsafe extern "C" fn view_delete(_: *mut ffi::sqlite3_vfs, _: *const c_char, _: c_int) -> c_int {
     ffi::SQLITE_READONLY
-}
-
-unsafe extern "C" fn view_access(
-    _: *mut ffi::sqlite3_vfs,
-    _: *const c_char,
-    _: c_int,
-    out: *mut c_int,
-) -> c_int {
-    // SAFETY: SQLite passes a place for the answer. There is no file beside a view.
-    unsafe { *out = 0 };
-    ffi::SQLITE_OK
-}
-
-unsafe extern "C" fn view_full_pathname(
-    _: *mut ffi::sqlite3_vfs,
-    name: *const c_char,
-    room: c_int,
-    out: *mut c_char,
-) -> c_int {
-    // SAFETY: SQLite passes a terminated name and `room` bytes for the answer.
-    unsafe {
-        let name = CStr::from_ptr(name).to_bytes_with_nul();
-        if usize::try_from(room).is_ok_and(|room| name.len() <= room) {
-            ptr::copy_nonoverlapping(name.as_ptr().cast::<c_char>(), out, name.len());
-            return ffi::SQLITE_OK;
-        }
-    }
-    ffi::SQLITE_CANTOPEN
 }
 
 unsafe extern "C" fn view_dl_open(_: *mut ffi::sqlite3_vfs, _: *const c_char) -> *mut c_void {
