@@ -68,26 +68,28 @@ impl Stat {
     /// # Errors
     /// [`ErrorKind::Source`] when there is none, or it can't be looked at.
     pub(crate) fn at(path: &Path) -> Result<Self> {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // Before and after: however long this takes, the file was looked at in between.
+        let before = now();
         // stat opens nothing, so it drops no locks.
         let meta = std::fs::metadata(path).map_err(|e| {
             Error::io(e, "cannot be looked at", path.display().to_string())
                 .with_kind(ErrorKind::Source)
         })?;
         let modified = (meta.mtime(), meta.mtime_nsec());
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let then = Duration::new(
             u64::try_from(modified.0).unwrap_or(0),
             u32::try_from(modified.1).unwrap_or(0),
         );
         let coarse = then.subsec_nanos() == 0;
         // A time that lies ahead says nothing of how long ago it was.
-        let age = now.checked_sub(then);
+        let age = before.checked_sub(then);
         Ok(Self {
             file: FileIdentity::of_meta(&meta),
             bytes: meta.len(),
             modified,
             fresh: age.is_none_or(|age| age < TICK),
-            ahead: age.is_none(),
+            ahead: now() < then,
             settled: age.is_some_and(|age| age > if coarse { SETTLED_COARSE } else { SETTLED }),
         })
     }
@@ -178,6 +180,8 @@ pub(crate) struct Sentinels {
     written: HashMap<PageNo, Option<blake3::Hash>>,
     /// How many of those are watched.
     watched: usize,
+    /// How many pages the database had when they were chosen.
+    database: u32,
     /// What watched pages were written with since they were last settled. Most pages that are
     /// written are written again soon, and only what they come to be is hashed.
     fresh: HashMap<PageNo, Vec<u8>>,
@@ -232,6 +236,7 @@ impl Sentinels {
 
     /// The database has so many pages; a checkpoint cuts off those beyond.
     pub(crate) fn resized(&mut self, pages: u32) {
+        self.database = self.database.min(pages);
         self.pages.retain(|page, _| page.0 <= pages);
         // Those that are written are kept, without their content: a checkpoint writes them, and
         // cuts them off.
@@ -257,9 +262,9 @@ impl Sentinels {
         self.watched = 0;
     }
 
-    /// Whether there are enough to tell, for a database of so many pages.
-    pub(crate) fn suffice(&self, pages: u32) -> bool {
-        let all = usize::try_from(pages).unwrap_or(usize::MAX).min(SENTINELS);
+    /// Whether there are enough to tell.
+    pub(crate) fn suffice(&self) -> bool {
+        let all = usize::try_from(self.database).unwrap_or(usize::MAX).min(SENTINELS);
         self.pages.len() + self.written.len() >= all / 2
     }
 
@@ -301,6 +306,7 @@ impl Sentinels {
         pages: u32,
         at_once: usize,
     ) -> Result<()> {
+        self.database = pages;
         let wanted = usize::try_from(pages).unwrap_or(usize::MAX).min(SENTINELS);
         let free = wanted.saturating_sub(self.pages.len());
         if self.seed == 0 {
@@ -323,6 +329,12 @@ impl Sentinels {
             self.pages.insert(page, read(file, page_size, page)?);
         }
         Ok(())
+    }
+
+    /// A page that is watched.
+    #[cfg(test)]
+    pub(crate) fn watched_page(&self) -> PageNo {
+        *self.pages.keys().max().unwrap()
     }
 
     /// A page of a small database that is not watched and could be.
@@ -446,7 +458,7 @@ mod tests {
             }
             sentinels.next_generation();
             assert_eq!(sentinels.pages.len(), SENTINELS);
-            assert!(sentinels.suffice(10_000) && sentinels.written.is_empty());
+            assert!(sentinels.suffice() && sentinels.written.is_empty());
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::sqlite::ffi::FileRef;
 use crate::sqlite::overlay::{has_uncounted, walk};
 use crate::sqlite::wal::WalIndex;
-use crate::sqlite::witness::{AT_ONCE, Look, SENTINELS, Stat, TICK, Touched};
+use crate::sqlite::witness::{AT_ONCE, Look, SENTINELS, Sentinels, Stat, TICK, Touched};
 use crate::types::PageNo;
 
 /// How often in a row a commit has to be found that is not counted. Its writer may wait for the
@@ -29,7 +29,8 @@ impl Tail {
         let touched = match self.look.until(&now, self.at.frame) {
             // Without witnesses the worst is believed.
             Touched::Perhaps
-                if !self.look.stat().same_as(now.stat()) && !self.sentinels.suffice(self.pages) =>
+                if !self.look.stat().same_as(now.stat())
+                    && (self.sentinels_of.is_none() || !self.sentinels.suffice()) =>
             {
                 Touched::ByOthers
             }
@@ -40,11 +41,7 @@ impl Tail {
         let is_ours = match touched {
             Touched::No => true,
             Touched::Perhaps => {
-                // Until all is in the file, those that have frames are read from the WAL, whatever
-                // the file has of them. Of another generation nothing that it has is in the file
-                // yet, and all of the one before is.
-                let whole = self.is_captured(index) && index.backfilled >= index.frames;
-                let with_written = whole || index.salts != self.at.salts;
+                let with_written = self.has_written(index);
                 // While the time is fresh the next look asks again, and `vouch` asks all.
                 let hasty = now.stat().is_fresh() && self.asked.elapsed() < TICK;
                 if !hasty {
@@ -59,8 +56,8 @@ impl Tail {
         };
         if is_ours {
             self.look = now;
-            if !self.sentinels_know {
-                self.sentinels_know = self.learn_written(index)?;
+            if self.sentinels_of.is_none() {
+                self.learn_written(index)?;
             } else if index.salts == self.at.salts {
                 self.sentinels.draw(&file, self.page_size, self.pages, AT_ONCE)?;
             }
@@ -68,13 +65,23 @@ impl Tail {
         Ok(Some(is_ours))
     }
 
+    /// Whether the file has what the sentinels know to be written. Until all is in the file, pages
+    /// that have frames are read from the WAL, whatever the file has of them. Of a later generation
+    /// than theirs nothing is in the file yet, and all of theirs is.
+    fn has_written(&self, index: &WalIndex) -> bool {
+        if self.sentinels_of != Some(index.salts) {
+            return true;
+        }
+        let known = self.is_captured(index) || self.pinned_at == (index.salts, index.frames);
+        known && index.backfilled >= index.frames
+    }
+
     /// Whether the file stands that has the path no more: only if something of it was captured in
     /// haste that has to be asked.
     fn stands_apart(&mut self, index: &WalIndex) -> Result<bool> {
         let gate = self.gate.as_ref().ok_or_else(closed)?;
         let Some(file) = FileRef::database(gate)?.filter(|_| self.hasty) else { return Ok(true) };
-        let whole = self.is_captured(index) && index.backfilled >= index.frames;
-        let with_written = whole || index.salts != self.at.salts;
+        let with_written = self.has_written(index);
         self.sentinels.stand(&file, self.page_size, with_written, false)
     }
 
@@ -122,30 +129,41 @@ impl Tail {
     }
 
     /// Tells the sentinels which pages have frames before the position.
-    pub(super) fn learn_written(&mut self, index: &WalIndex) -> Result<bool> {
+    pub(super) fn learn_written(&mut self, index: &WalIndex) -> Result<()> {
         if index.salts != self.at.salts {
             // The next generation is seen from its first frame on.
-            return Ok(false);
+            return Ok(());
         }
         let gate = self.gate.as_ref().ok_or_else(closed)?;
-        let Some(wal) = FileRef::journal(gate)? else { return Ok(index.frames == 0) };
-        if index.frames == 0 {
-            return Ok(true);
+        let learned = match FileRef::journal(gate)? {
+            _ if index.frames == 0 => true,
+            None => false,
+            Some(wal) => {
+                let (size, buffer) = (self.page_size, &mut self.buffer);
+                let sentinels = &mut self.sentinels;
+                let sound = walk(&wal, size, index, None, buffer, &mut |frame| {
+                    sentinels.wrote(PageNo(frame.header.page), frame.page);
+                    Ok(())
+                })?;
+                sentinels.settle();
+                // A checkpoint cuts off what lies beyond the end, whatever was written there.
+                sentinels.resized(index.pages);
+                sound
+            }
+        };
+        match learned {
+            true => self.sentinels_of = Some(index.salts),
+            // Somebody resets the WAL: the last frames of some pages were not seen.
+            false => self.sentinels = Sentinels::default(),
         }
-        let sentinels = &mut self.sentinels;
-        let walked = walk(&wal, self.page_size, index, None, &mut self.buffer, &mut |frame| {
-            sentinels.wrote(PageNo(frame.header.page), frame.page);
-            Ok(())
-        });
-        sentinels.settle();
-        walked
+        Ok(())
     }
 
     /// Begins to watch as many pages as there may be.
     pub(super) fn draw_all(&mut self) -> Result<()> {
         let gate = self.gate.as_ref().ok_or_else(closed)?;
         match FileRef::database(gate)? {
-            Some(file) if self.sentinels_know => {
+            Some(file) if self.sentinels_of.is_some() => {
                 self.sentinels.draw(&file, self.page_size, self.pages, SENTINELS)
             }
             _ => Ok(()),

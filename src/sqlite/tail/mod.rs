@@ -134,8 +134,9 @@ pub(crate) struct Tail {
     asked: Instant,
     /// Whether only some of them were asked since.
     hasty: bool,
-    /// Whether the sentinels know which pages the present generation has frames of.
-    sentinels_know: bool,
+    /// The generation of which the sentinels know what pages it has frames of, up to the pin at
+    /// least. Beside a position that is taken up it may be the one that is to come.
+    sentinels_of: Option<[u8; 8]>,
     /// What the header said when a commit stood in the WAL that it does not count.
     uncounted: Option<(WalIndex, u32)>,
     /// Whether it came to rest: see `rest`.
@@ -197,7 +198,7 @@ impl Tail {
             sentinels: Sentinels::default(),
             asked: Instant::now(),
             hasty: false,
-            sentinels_know: false,
+            sentinels_of: None,
             uncounted: None,
             rests: false,
             buffer: Vec::new(),
@@ -206,7 +207,7 @@ impl Tail {
         };
         // Before anything is read of it by others: what they read, and what is looked at later, is
         // compared with this.
-        tail.sentinels_know = tail.learn_written(&index)?;
+        tail.learn_written(&index)?;
         if index.backfilled >= index.frames
             && let Some(file) = FileRef::database(tail.gate.as_ref().ok_or_else(closed)?)?
         {
@@ -308,10 +309,6 @@ impl Tail {
 
     /// Begins at the position of a snapshot that is scanned, and that somebody still pins.
     pub(crate) fn start_at(&mut self, at: WalPosition, pages: u32) {
-        if at.salts != self.at.salts {
-            // They know the generation that is to come.
-            (self.sentinels, self.sentinels_know) = (Sentinels::default(), false);
-        }
         self.at = at;
         self.pages = pages;
     }
@@ -399,11 +396,12 @@ impl Tail {
             checksum: [0; 2],
             changes: index.changes.wrapping_sub(commits),
         };
-        self.sentinels.next_generation();
-        if !self.sentinels_know {
-            self.sentinels_know = true;
-            // If the file can't be read, that shows again soon.
-            let _ = self.draw_all();
+        if self.sentinels_of != Some(index.salts) {
+            self.sentinels.next_generation();
+            if self.sentinels_of.replace(index.salts).is_none() {
+                // If the file can't be read, that shows again soon.
+                let _ = self.draw_all();
+            }
         }
         self.stats.generations += 1;
         Ok(())
@@ -436,7 +434,7 @@ impl Tail {
             return Ok(true);
         }
         let (mut at, mut pages, mut stats) = (self.at, self.pages, self.stats);
-        let sentinels = &mut self.sentinels;
+        let (sentinels, mut shrank) = (&mut self.sentinels, false);
         // Pages beyond the present size that the transaction wrote.
         let mut added: Vec<u32> = Vec::new();
         let sound = walk(&wal, page_size, index, from, &mut self.buffer, &mut |frame| {
@@ -467,6 +465,7 @@ impl Tail {
                 };
                 if header.commit_size < pages {
                     sentinels.resized(header.commit_size);
+                    shrank = true;
                 }
                 pages = header.commit_size;
                 stats.commits += 1;
@@ -476,6 +475,11 @@ impl Tail {
         });
         self.sentinels.settle();
         (self.at, self.pages, self.stats) = (at, pages, stats);
+        if shrank {
+            // Few may be left, and a checkpoint may come before the next look. If the file can't be
+            // read, that shows again soon.
+            let _ = self.draw_all();
+        }
         if sound.is_ok() && self.is_captured(index) {
             self.adopt_count(index);
         }
@@ -598,3 +602,6 @@ fn read_unwritten(
     }
     Ok(content)
 }
+
+#[cfg(test)]
+mod tests;
