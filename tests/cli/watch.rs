@@ -339,8 +339,11 @@ fn peak(child: &Child) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// A `watch` runs for months: what it takes after a while of load is what it takes.
-/// `PAGEKEEP_MEMORY_SECONDS` says how long the load lasts (6).
+/// A `watch` runs for months: what it takes after a while of load is what it takes, and there is a
+/// bound to it. How much of that a load of seconds needs depends on what else the machine does: of
+/// two groups each may have 24 MiB in memory, beside what is packed and merged at that moment.
+/// `PAGEKEEP_MEMORY_SECONDS` says how long the load lasts (6); from 60 on its first third has to
+/// show how much it is.
 #[test]
 fn the_memory_of_a_watch_flattens() {
     let _heavy = heavy();
@@ -369,7 +372,8 @@ fn the_memory_of_a_watch_flattens() {
     load(began + Duration::from_secs(seconds));
     let late = peak(&watch.0);
     println!("{early} KiB after a third, {late} KiB in the end");
-    assert!(late < early + early / 2 + 16 * 1024, "{early} KiB, then {late} KiB");
+    assert!(late < 384 * 1024, "{late} KiB");
+    assert!(seconds < 60 || late < early + early / 2, "{early} KiB, then {late} KiB");
     cli::signal("-TERM", &watch.0.id().to_string());
     assert_eq!(watch.0.wait().unwrap().code(), Some(0));
 }
