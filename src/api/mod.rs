@@ -26,6 +26,7 @@ pub(crate) mod query;
 pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod retention;
+pub(crate) mod rows;
 mod scalar;
 pub(crate) mod schema;
 pub(crate) mod stats;
@@ -134,6 +135,10 @@ answers! {
     retention::HoldSummary = SUMMARY;
     retention::HoldRemovedSummary = SUMMARY;
     retention::Deleted = "deleted";
+    rows::RowChange = "row-change";
+    rows::SchemaChange = "schema-change";
+    rows::TableDiff = "table-diff";
+    rows::DiffSummary = SUMMARY;
     stats::Period = "period";
     stats::AgeShare = "age";
     stats::RuleCost = "rule";

@@ -2,6 +2,7 @@
 
 mod capture;
 mod copy;
+mod diff;
 mod global;
 mod key;
 mod moments;
@@ -20,6 +21,7 @@ use when::when;
 
 pub(crate) use capture::{BackupArgs, Reader, WatchArgs, compression, priority};
 pub(crate) use copy::CopyArgs;
+pub(crate) use diff::{DiffArgs, DiffFormat};
 pub(crate) use global::{Color, Global};
 pub(crate) use key::{KeyCommand, NewKeyArgs, RotateArgs};
 pub(crate) use moments::{BoundsArgs, FindArgs};
@@ -69,6 +71,7 @@ pub(crate) enum Command {
     Show(ShowArgs),
     Restore(RestoreArgs),
     Query(QueryArgs),
+    Diff(DiffArgs),
     Find(FindArgs),
     Rewind(RewindArgs),
     Drift(DriftArgs),

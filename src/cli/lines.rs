@@ -7,7 +7,7 @@ use super::args::Cli;
 use crate::api::schema::{definitions, reference};
 use crate::api::{
     Described, backup, commit, demo, described, find, follow, keys, live, problem, progress, query,
-    repair, restore, retention, stats, status, verify,
+    repair, restore, retention, rows, stats, status, verify,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -57,6 +57,13 @@ fn lines(command: &str) -> Option<&'static [Described]> {
             verify::Refuted,
             verify::Verified,
             verify::VerifySummary,
+        ],
+        "diff" => lines![
+            rows::SchemaChange,
+            progress::Progress,
+            rows::RowChange,
+            rows::TableDiff,
+            rows::DiffSummary,
         ],
         "find" => lines![find::Reply, progress::Progress, find::FindSummary],
         "query" => lines![query::Row, query::QuerySummary],

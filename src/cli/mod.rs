@@ -11,6 +11,7 @@ mod context;
 mod copy;
 mod demo;
 mod describe;
+mod diff;
 mod echo;
 mod ended;
 mod find;
@@ -29,6 +30,7 @@ mod repair;
 mod restore;
 mod retention;
 mod rewind;
+mod rows;
 mod secrets;
 mod shell;
 mod shop;
@@ -184,6 +186,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
         Command::Show(args) => list::show(context, &args),
         Command::Restore(args) => restore::restore(context, &args),
         Command::Query(args) => query::query(context, &args),
+        Command::Diff(args) => diff::diff(context, &args),
         Command::Find(args) => find::find(context, &args),
         Command::Rewind(args) => rewind::rewind(context, &args),
         Command::Drift(args) => return rewind::drift(context, &args),

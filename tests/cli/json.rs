@@ -117,6 +117,9 @@ fn commits(of: &mut Checked) {
     of.run(&["restore", "app", "other.db", "--dry-run"], 0);
     of.run(&["query", "app@seq:1", "SELECT count(*) AS rows FROM sqlite_schema"], 0);
     of.run(&["find", "app", "SELECT x FROM t WHERE id = 7"], 0);
+    of.lab.sql("app.db", "CREATE TABLE more(x)");
+    of.run(&["diff", "app@seq:1", "--live", "app.db"], 0);
+    of.lab.sql("app.db", "DROP TABLE more");
     of.run(&["stats", "--keep-daily", "7", "--top", "1"], 0);
     of.run(&["status"], 0);
 }

@@ -11,6 +11,7 @@ mod commands;
 mod complete;
 mod damage;
 mod demo;
+mod diff;
 mod doubt;
 mod edges;
 mod errors;

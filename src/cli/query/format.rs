@@ -211,7 +211,7 @@ pub(in crate::cli) fn cell(value: ValueRef<'_>) -> String {
 }
 
 /// A value as a field of CSV: NULL is nothing, and an empty text is two quotes.
-fn field(value: ValueRef<'_>) -> String {
+pub(in crate::cli) fn field(value: ValueRef<'_>) -> String {
     match value {
         ValueRef::Null => String::new(),
         ValueRef::Text([]) => "\"\"".to_owned(),
@@ -219,7 +219,8 @@ fn field(value: ValueRef<'_>) -> String {
     }
 }
 
-fn quoted(text: &str) -> String {
+/// A text as a field of CSV.
+pub(in crate::cli) fn quoted(text: &str) -> String {
     match text.contains(['"', ',', '\n', '\r']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),
         false => text.to_owned(),

@@ -1,0 +1,161 @@
+//! Rows that differ between two moments, and what became of their tables.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::query::as_json;
+use crate::ops::diff::change::{self, Named};
+use crate::types::{Seq, Timestamp};
+
+/// A row that differs.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RowChange {
+    /// The table.
+    table: String,
+    /// `insert`, `update` or `delete`.
+    operation: &'static str,
+    /// What tells the row from others of its table: columns by name. Values are as those of `row`.
+    #[schema(value_type = Object)]
+    key: Map<String, Value>,
+    /// The row before; null if it was not there. Of generated columns there are none.
+    #[schema(value_type = Option<Object>)]
+    before: Option<Map<String, Value>>,
+    /// The row after; null if it is not there.
+    #[schema(value_type = Option<Object>)]
+    after: Option<Map<String, Value>>,
+}
+
+impl RowChange {
+    /// A row that differs.
+    pub(crate) fn of(change: &change::RowChange) -> Self {
+        Self {
+            table: change.table.to_string(),
+            operation: change.operation.name(),
+            key: object(&change.key),
+            before: change.before.as_ref().map(object),
+            after: change.after.as_ref().map(object),
+        }
+    }
+}
+
+/// Columns by name.
+fn object(named: &Named) -> Map<String, Value> {
+    named.iter().map(|(name, cell)| (name.to_owned(), as_json(cell.as_ref()))).collect()
+}
+
+/// A table, an index, a trigger or a view that came, went, or is defined otherwise.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SchemaChange {
+    /// `table`, `index`, `trigger` or `view`.
+    kind: String,
+    /// Its name.
+    name: String,
+    /// `created`, `dropped` or `redefined`.
+    operation: &'static str,
+    /// The statement that made it before; null if it was not there.
+    before: Option<String>,
+    /// The statement that made it after; null if it is not there.
+    after: Option<String>,
+}
+
+impl SchemaChange {
+    /// Something of a schema that differs.
+    pub(crate) fn of(change: &change::SchemaChange) -> Self {
+        Self {
+            kind: change.kind.clone(),
+            name: change.name.clone(),
+            operation: change.operation(),
+            before: change.before.clone(),
+            after: change.after.clone(),
+        }
+    }
+}
+
+/// How a table differs.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TableDiff {
+    /// Its name.
+    table: String,
+    /// `same`, `redefined`, `replaced`, `created` or `dropped`.
+    definition: &'static str,
+    /// How many rows came.
+    inserted: u64,
+    /// How many rows have other values.
+    updated: u64,
+    /// How many rows went.
+    deleted: u64,
+    /// Why its rows were not compared; null if they were.
+    uncompared: Option<String>,
+}
+
+impl TableDiff {
+    /// A table that differs, or could not be compared.
+    pub(crate) fn of(table: &change::TableDiff) -> Self {
+        Self {
+            table: table.name.to_string(),
+            definition: table.fate.name(),
+            inserted: table.inserted,
+            updated: table.updated,
+            deleted: table.deleted,
+            uncompared: table.uncompared.clone(),
+        }
+    }
+}
+
+/// One of two moments: a commit, or a live database.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Moment {
+    /// The history of the commit; null for a live database.
+    history: Option<String>,
+    /// The commit; null for a live database.
+    seq: Option<Seq>,
+    /// When it was captured; null for a live database.
+    time: Option<Timestamp>,
+    /// The path of a live database; null for a commit.
+    database: Option<String>,
+}
+
+impl Moment {
+    /// A commit of a history.
+    pub(crate) fn commit(history: &str, seq: Seq, time: Timestamp) -> Self {
+        let (history, seq, time) = (Some(history.to_owned()), Some(seq), Some(time));
+        Self { history, seq, time, database: None }
+    }
+
+    /// A live database.
+    pub(crate) fn live(database: String) -> Self {
+        Self { history: None, seq: None, time: None, database: Some(database) }
+    }
+}
+
+/// What a comparison came to.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DiffSummary {
+    /// The moment that rows go from.
+    from: Moment,
+    /// The moment that rows come to.
+    to: Moment,
+    /// How many rows differ.
+    rows: u64,
+    /// How many tables differ, or could not be compared.
+    tables: u64,
+    /// How many things of the schema differ.
+    schema: u64,
+    /// How long it took, in seconds.
+    seconds: f64,
+}
+
+impl DiffSummary {
+    /// Two moments, and how many rows, tables and things of the schema differ between them.
+    pub(crate) fn of(
+        (from, to): (Moment, Moment),
+        tables: &[change::TableDiff],
+        schema: u64,
+        seconds: f64,
+    ) -> Self {
+        let rows = tables.iter().map(|t| t.inserted + t.updated + t.deleted).sum();
+        let tables = u64::try_from(tables.len()).unwrap_or(u64::MAX);
+        Self { from, to, rows, tables, schema, seconds }
+    }
+}

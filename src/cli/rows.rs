@@ -1,0 +1,121 @@
+//! Row changes, as people read them: a line for each, and a table of counts.
+//!
+//! Values are written as SQL has them, so that `1`, `1.0` and `'1'` are told apart; what is long is
+//! cut, and says so.
+
+use rusqlite::types::ValueRef;
+
+use super::query::format::cell;
+use super::table::table;
+use crate::ops::diff::change::{Named, Operation, RowChange, SchemaChange, TableDiff, TableFate};
+use crate::sqlite::rows::cell::Cell;
+
+/// A value as SQL writes it, cut where it is long.
+pub(crate) fn value(cell_of: &Cell) -> String {
+    match cell_of.as_ref() {
+        text @ ValueRef::Text(bytes) if std::str::from_utf8(bytes).is_ok() => {
+            format!("'{}'", cell(text).replace('\'', "''"))
+        }
+        other => cell(other),
+    }
+}
+
+/// A row change in a line: what came has `+`, what went `-`, what changed `~`.
+pub(crate) fn line(change: &RowChange) -> String {
+    let key = named(change.key.iter());
+    let is_key = |column: &str| change.key.columns.iter().any(|name| name == column);
+    let rest = |row: &Option<Named>| {
+        named(row.iter().flat_map(Named::iter).filter(|(column, _)| !is_key(column)))
+    };
+    let (sign, rest) = match change.operation {
+        Operation::Insert => ("+", rest(&change.after)),
+        Operation::Delete => ("-", rest(&change.before)),
+        Operation::Update => {
+            let changed = change.changed().map(|(column, old, new)| {
+                let old = old.map_or_else(|| "nothing".to_owned(), value);
+                format!("{column}: {old} -> {}", value(new))
+            });
+            ("~", changed.collect::<Vec<_>>().join(", "))
+        }
+    };
+    let colon = if rest.is_empty() { "" } else { ": " };
+    format!("{sign} {key}{colon}{rest}")
+}
+
+fn named<'c>(values: impl Iterator<Item = (&'c str, &'c Cell)>) -> String {
+    values.map(|(name, cell)| format!("{name}={}", value(cell))).collect::<Vec<_>>().join(", ")
+}
+
+/// Something of a schema that differs, in a line.
+pub(crate) fn schema_line(change: &SchemaChange) -> String {
+    let sign = match change.operation() {
+        "created" => '+',
+        "dropped" => '-',
+        _ => '~',
+    };
+    let (kind, name) = (&change.kind, &change.name);
+    match (change.operation(), &change.after) {
+        ("redefined", Some(sql)) => format!("{sign} {kind} {name} redefined: {}", one_line(sql)),
+        (operation, _) => format!("{sign} {kind} {name} {operation}"),
+    }
+}
+
+/// A statement in a line, cut where it is long.
+fn one_line(sql: &str) -> String {
+    let words = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+    cell(ValueRef::Text(words.as_bytes()))
+}
+
+/// How many rows of each table differ.
+pub(crate) fn counts(tables: &[TableDiff]) -> Vec<String> {
+    let cells: Vec<Vec<String>> = tables
+        .iter()
+        .map(|table| {
+            let note = match (&table.uncompared, &table.fate) {
+                (Some(why), _) => format!("not compared: {why}"),
+                (None, TableFate::Same) => String::new(),
+                (None, fate) => fate.name().to_owned(),
+            };
+            let count = |n: u64| match &table.uncompared {
+                Some(_) => "?".to_owned(),
+                None => n.to_string(),
+            };
+            let (came, changed, went) =
+                (count(table.inserted), count(table.updated), count(table.deleted));
+            vec![table.name.to_string(), came, changed, went, note]
+        })
+        .collect();
+    table(&["TABLE", "INSERTED", "UPDATED", "DELETED", ""], &cells, &[1, 2, 3])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named_of(values: &[(&str, Cell)]) -> Named {
+        Named {
+            columns: values.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            values: values.iter().map(|(_, value)| value.clone()).collect(),
+        }
+    }
+
+    fn text(text: &str) -> Cell {
+        Cell::Text(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn values_that_look_alike_are_told_apart() {
+        let values = [
+            (Cell::Null, "NULL"),
+            (Cell::Integer(1), "1"),
+            (Cell::Real(1.0), "1.0"),
+            (text("1"), "'1'"),
+            (text("it's"), "'it''s'"),
+            (Cell::Text(vec![0xff]), "x'ff'"),
+            (Cell::Blob(vec![0, 255]), "x'00ff'"),
+        ];
+        for (cell, shown) in values {
+            assert_eq!(value(&cell), shown);
+        }
+    }
+}
