@@ -13,10 +13,26 @@ use crate::sqlite::rows::cell::Cell;
 /// A value as SQL writes it, cut where it is long.
 pub(crate) fn value(cell_of: &Cell) -> String {
     match cell_of.as_ref() {
-        text @ ValueRef::Text(bytes) if std::str::from_utf8(bytes).is_ok() => {
-            format!("'{}'", cell(text).replace('\'', "''"))
-        }
+        ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => quoted(text),
+            Err(_) => cell(ValueRef::Blob(bytes)),
+        },
         other => cell(other),
+    }
+}
+
+/// How many characters of a text are shown.
+const CHARS: usize = 100;
+
+/// A text as SQL writes it, cut where it is long.
+fn quoted(text: &str) -> String {
+    let sql = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    match text.char_indices().nth(CHARS) {
+        None => sql(text),
+        Some((end, _)) => {
+            let first = sql(text.get(..end).unwrap_or_default());
+            format!("{first}… ({} characters)", text.chars().count())
+        }
     }
 }
 
@@ -92,13 +108,6 @@ pub(crate) fn counts(tables: &[TableDiff]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn named_of(values: &[(&str, Cell)]) -> Named {
-        Named {
-            columns: values.iter().map(|(name, _)| (*name).to_owned()).collect(),
-            values: values.iter().map(|(_, value)| value.clone()).collect(),
-        }
-    }
-
     fn text(text: &str) -> Cell {
         Cell::Text(text.as_bytes().to_vec())
     }
@@ -113,6 +122,7 @@ mod tests {
             (text("it's"), "'it''s'"),
             (Cell::Text(vec![0xff]), "x'ff'"),
             (Cell::Blob(vec![0, 255]), "x'00ff'"),
+            (text(&"é".repeat(101)), &format!("'{}'… (101 characters)", "é".repeat(100))),
         ];
         for (cell, shown) in values {
             assert_eq!(value(&cell), shown);

@@ -23,7 +23,7 @@ use crate::repo::chain::{Chain, Commit, retry_on_merge};
 use crate::repo::history::handle::History;
 use crate::sqlite::provider::PageProvider;
 use crate::sqlite::view::View;
-use crate::types::{PageNo, PageSize};
+use crate::types::{Digest, PageNo, PageSize};
 
 /// How to look into a restore point.
 #[derive(Clone, Copy, Debug, Setters)]
@@ -88,23 +88,32 @@ impl RestorePoint {
     /// pruned meanwhile; [`ErrorKind::Source`] when it is a commit that SQLite can't open; store
     /// errors.
     pub fn open(&self, options: &ViewOptions) -> Result<DatabaseView> {
-        let view = View::open(Box::new(Moment::of(self, options)?), options.of_sqlite());
-        let view = view.map_err(|e| match e.object() {
-            Some(_) => e,
-            None => e.with_object(format!("{}@seq:{}", self.history.name(), self.seq())),
-        })?;
-        Ok(DatabaseView { view, options: *options })
+        DatabaseView::over(Arc::new(Moment::of(self, options)?), options)
     }
 }
 
 impl DatabaseView {
+    /// Opens the pages of a restore point.
+    ///
+    /// # Errors
+    /// As [`RestorePoint::open`].
+    pub(super) fn over(moment: Arc<Moment>, options: &ViewOptions) -> Result<Self> {
+        let object = format!("{}@seq:{}", moment.history.name(), moment.commit.seq);
+        let view = View::open(Box::new(moment), options.of_sqlite());
+        let view = view.map_err(|e| match e.object() {
+            Some(_) => e,
+            None => e.with_object(object),
+        })?;
+        Ok(Self { view, options: *options })
+    }
+
     /// Attaches another restore point under a name, by which SQL calls it: `then.orders`.
     ///
     /// # Errors
     /// As [`RestorePoint::open`]; [`ErrorKind::Usage`] when the name is taken, there are ten
     /// already, or the text encoding is another one.
     pub fn attach(&mut self, name: &str, point: &RestorePoint) -> Result<()> {
-        let moment = Moment::of(point, &self.options)?;
+        let moment = Arc::new(Moment::of(point, &self.options)?);
         self.view.attach(name, Box::new(moment), self.options.of_sqlite())
     }
 
@@ -188,7 +197,7 @@ fn told(error: rusqlite::Error) -> Error {
 }
 
 /// The pages of a restore point, wherever its segments are now.
-struct Moment {
+pub(super) struct Moment {
     history: History,
     commit: Commit,
     bounds: Bounds,
@@ -202,13 +211,22 @@ struct Chained {
 }
 
 impl Moment {
-    fn of(point: &RestorePoint, options: &ViewOptions) -> Result<Self> {
+    pub(super) fn of(point: &RestorePoint, options: &ViewOptions) -> Result<Self> {
         let RestorePoint { history, chain, commit } = point;
         let bounds = options.bounds(history.repository().threads());
         check_above_hole(history, chain, commit)?;
         let now = Arc::new(Chained::over(history, chain.clone(), commit, bounds)?);
         let (history, commit) = (history.clone(), commit.clone());
         Ok(Self { history, commit, bounds, now: RwLock::new(now) })
+    }
+
+    /// The digest of each of these pages, which ascend; `None` for the page of the lock byte.
+    ///
+    /// # Errors
+    /// As [`RestorePoint::open`]; also when a merge has replaced what leads to them.
+    pub(super) fn digests(&self, pages: &[PageNo]) -> Result<Vec<Option<Digest>>> {
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner).clone();
+        now.pages.digests(pages)
     }
 
     /// Reads a page that could not be read: with the chain as it is now, if a merge replaced some

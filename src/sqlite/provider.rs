@@ -1,5 +1,7 @@
 //! What a view of a database reads from.
 
+use std::sync::Arc;
+
 use crate::error::Result;
 use crate::types::{PageNo, PageSize};
 
@@ -18,4 +20,19 @@ pub(crate) trait PageProvider: Send + Sync {
     /// Whatever keeps it from giving that page's content: there is no half of a page, and no other
     /// one.
     fn read(&self, page: PageNo, into: &mut [u8]) -> Result<()>;
+}
+
+/// A provider that several read from.
+impl<P: PageProvider + ?Sized> PageProvider for Arc<P> {
+    fn page_size(&self) -> PageSize {
+        (**self).page_size()
+    }
+
+    fn pages(&self) -> u32 {
+        (**self).pages()
+    }
+
+    fn read(&self, page: PageNo, into: &mut [u8]) -> Result<()> {
+        (**self).read(page, into)
+    }
 }

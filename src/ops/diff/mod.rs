@@ -1,7 +1,7 @@
 //! What differs between two moments of a database, row by row.
 //!
 //! [`change`] is the model: one row that came, went or has other values. [`plan`] pairs the tables
-//! of two schemas and says how each pair is compared. [`run`] walks through them, and [`sql`]
+//! of two schemas and says how each pair is compared; [`pages`] which rows of them. [`run`] walks through them, and [`sql`]
 //! writes what turns one moment into the other.
 //!
 //! Invariants:
@@ -10,6 +10,7 @@
 //! - A table that can't be compared is named, with the reason. It is never passed over as equal.
 
 pub mod change;
+mod pages;
 mod plan;
 pub mod run;
 mod side;

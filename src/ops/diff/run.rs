@@ -1,5 +1,6 @@
 //! Two moments side by side: table after table, row after row.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,16 +8,18 @@ use derive_setters::Setters;
 use rusqlite::{Rows, Statement};
 
 use super::change::{Named, Operation, RowChange, SchemaChange, TableDiff, TableFate};
+use super::pages::Differing;
 use super::plan::{Pair, Plan};
 use super::side::Side;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::point::RestorePoint;
-use crate::ops::view::ViewOptions;
+use crate::ops::view::{DatabaseView, Moment, ViewOptions};
 use crate::progress::{Monitor, check_cancelled};
 use crate::sqlite::answer::message;
 use crate::sqlite::rows::cell::Cell;
 use crate::sqlite::rows::merge::{Entry, Order, Stopped, merge};
 use crate::sqlite::rows::table::{Table, schema, select};
+use crate::sqlite::rows::trees::Extent;
 use crate::sqlite::source::Source;
 
 /// What to compare, and how.
@@ -52,6 +55,8 @@ pub struct Diff<'s> {
     pub(super) new: Side<'s>,
     pub(super) plan: Plan,
     filter: Option<String>,
+    /// How much of each table may differ; of those that are not there, all of it.
+    extents: HashMap<Arc<str>, Extent>,
 }
 
 impl RestorePoint {
@@ -60,8 +65,18 @@ impl RestorePoint {
     /// # Errors
     /// As [`RestorePoint::open`]; [`ErrorKind::NotFound`] when neither has a table that is named.
     pub fn diff(&self, later: &Self, options: &DiffOptions) -> Result<Diff<'static>> {
-        let side = |point: &Self| Ok(Side::Point(Box::new(point.open(&options.view)?)));
-        Diff::of(side(self)?, side(later)?, options)
+        let moment = |point: &Self| Moment::of(point, &options.view).map(Arc::new);
+        let (old, new) = ((self, &moment(self)?), (later, &moment(later)?));
+        let (old, new) = if options.reverse { (new, old) } else { (old, new) };
+        let differing = Differing::between(old, new)?;
+        let side = |moment: &Arc<Moment>| {
+            DatabaseView::over(moment.clone(), &options.view).map(|v| Side::Point(Box::new(v)))
+        };
+        let mut diff = Diff::between(side(old.1)?, side(new.1)?, options)?;
+        if let Some(differing) = differing {
+            diff.extents = differing.extents(&diff.plan, (&diff.old, &diff.new))?;
+        }
+        Ok(diff)
     }
 
     /// Compares it with a live database at one moment: the rows that turn this one into that. The
@@ -107,9 +122,15 @@ impl LiveDatabase {
 impl<'s> Diff<'s> {
     fn of(old: Side<'s>, new: Side<'s>, options: &DiffOptions) -> Result<Self> {
         let (old, new) = if options.reverse { (new, old) } else { (old, new) };
+        Self::between(old, new, options)
+    }
+
+    /// Two moments in the order in which rows go.
+    fn between(old: Side<'s>, new: Side<'s>, options: &DiffOptions) -> Result<Self> {
         let read = |side: &Side<'_>| schema(side.connection()).map_err(|e| side.explain(e));
         let plan = Plan::of(read(&old)?, read(&new)?, &options.tables, options.replace_redefined)?;
-        Ok(Self { old, new, plan, filter: options.filter.clone() })
+        let filter = options.filter.clone();
+        Ok(Self { old, new, plan, filter, extents: HashMap::new() })
     }
 
     /// What of the schema differs: tables first, then indexes, triggers and views.
@@ -193,13 +214,18 @@ impl Compared<'_, '_> {
         let Some(table) = self.new.or(self.old) else { return Ok(None) };
         let (a, b) = (&self.diff.old, &self.diff.new);
         let columns = self.columns();
-        let (mut old, mut new) =
-            match (self.prepare(a, self.old, &columns)?, self.prepare(b, self.new, &columns)?) {
-                (Prepared::Ready(old), Prepared::Ready(new)) => (old, new),
-                (Prepared::Unknown(why), _) | (_, Prepared::Unknown(why)) => return Ok(Some(why)),
-            };
-        let mut old: Rows<'_> = old.query([]).map_err(|e| a.explain(e))?;
-        let mut new: Rows<'_> = new.query([]).map_err(|e| b.explain(e))?;
+        let ranges = match self.diff.extents.get(self.name) {
+            Some(Extent::Ranges(ranges)) if ranges.is_empty() => return Ok(None),
+            Some(Extent::Ranges(ranges)) => Some(&ranges[..]),
+            Some(Extent::Whole) | None => None,
+        };
+        let (mut old, mut new) = match (
+            self.prepare(a, self.old, &columns, ranges.is_some())?,
+            self.prepare(b, self.new, &columns, ranges.is_some())?,
+        ) {
+            (Prepared::Ready(old), Prepared::Ready(new)) => (old, new),
+            (Prepared::Unknown(why), _) | (_, Prepared::Unknown(why)) => return Ok(Some(why)),
+        };
         let shape = Shape::of(self, table, &columns);
         let mut told = |old: Option<Entry>, new: Option<Entry>| {
             // A module may hide that a page could not be read, and then this row is none.
@@ -208,16 +234,25 @@ impl Compared<'_, '_> {
         };
         let go_on = || check_cancelled(monitor);
         let order = Order::of(&table.key);
-        match merge(&mut old, &mut new, &order, columns.len(), &go_on, &mut told) {
-            Ok(()) => a.check().and_then(|()| b.check()).map(|()| None),
-            Err(Stopped::Old(e)) => Err(self.of_table(a.explain(e))),
-            Err(Stopped::New(e)) => Err(self.of_table(b.explain(e))),
-            Err(Stopped::Taker(e)) => Err(e),
-            Err(Stopped::Disorder) => {
-                let what = "its rows do not come in the order of their keys";
-                Err(self.of_table(Error::new(ErrorKind::Source, what)))
+        let mut compare = |range: Option<(i64, i64)>| {
+            let mut old = rows(&mut old, range).map_err(|e| a.explain(e))?;
+            let mut new = rows(&mut new, range).map_err(|e| b.explain(e))?;
+            match merge(&mut old, &mut new, &order, columns.len(), &go_on, &mut told) {
+                Ok(()) => a.check().and_then(|()| b.check()),
+                Err(Stopped::Old(e)) => Err(self.of_table(a.explain(e))),
+                Err(Stopped::New(e)) => Err(self.of_table(b.explain(e))),
+                Err(Stopped::Taker(e)) => Err(e),
+                Err(Stopped::Disorder) => {
+                    let what = "its rows do not come in the order of their keys";
+                    Err(self.of_table(Error::new(ErrorKind::Source, what)))
+                }
             }
+        };
+        match ranges {
+            None => compare(None)?,
+            Some(ranges) => ranges.iter().try_for_each(|range| compare(Some(*range)))?,
         }
+        Ok(None)
     }
 
     /// All columns: those of the new moment, and then those that only the old one has.
@@ -234,12 +269,13 @@ impl Compared<'_, '_> {
         side: &'c Side<'_>,
         table: Option<&Table>,
         columns: &[String],
+        within: bool,
     ) -> Result<Prepared<'c>> {
         let prepare = |sql: &str| side.connection().prepare(sql);
         let Some(table) = table else {
             return prepare("SELECT 1 WHERE 0").map(Prepared::Ready).map_err(|e| side.explain(e));
         };
-        match prepare(&select(table, columns, None, false)) {
+        match prepare(&select(table, columns, None, within)) {
             Err(e) if UNKNOWN.iter().any(|text| message(&e).contains(text)) => {
                 return Ok(Prepared::Unknown(message(&e)));
             }
@@ -249,7 +285,7 @@ impl Compared<'_, '_> {
         }
         // Without the filter SQLite takes it.
         let filter = self.diff.filter.as_deref();
-        let prepared = prepare(&select(table, columns, filter, false));
+        let prepared = prepare(&select(table, columns, filter, within));
         prepared.map(Prepared::Ready).map_err(|e| {
             let hint = "the filter has to be an expression of every table that is compared";
             self.of_table(side.explain(e)).with_hint(hint)
@@ -261,6 +297,17 @@ impl Compared<'_, '_> {
             None | Some("SQL") => e.with_object(format!("table {:?}", &**self.name)),
             Some(_) => e,
         }
+    }
+}
+
+/// The rows that a statement selects, all or within a range of rowids.
+fn rows<'r>(
+    statement: &'r mut Statement<'_>,
+    range: Option<(i64, i64)>,
+) -> rusqlite::Result<Rows<'r>> {
+    match range {
+        Some((first, last)) => statement.query([first, last]),
+        None => statement.query([]),
     }
 }
 

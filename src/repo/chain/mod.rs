@@ -19,6 +19,7 @@
 //! - A commit is a restore point if a segment on the chain has it, does not merely carry it, and no
 //!   expiry lists it.
 
+mod changed;
 mod finding;
 pub(crate) mod links;
 mod listing;
@@ -33,6 +34,7 @@ mod tolerant;
 mod view;
 mod walk;
 
+pub(crate) use changed::written_between;
 pub use finding::{Hole, Problem};
 pub(crate) use load::{replaced_too_fast, retry_on_merge, until_still};
 pub use segment::Segment;

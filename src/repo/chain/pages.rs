@@ -23,7 +23,7 @@ use crate::codec::digest::PageHasher;
 use crate::error::{Error, Result};
 use crate::format::segment::Location;
 use crate::repo::history::handle::History;
-use crate::types::{PageNo, PageSize, SegmentId};
+use crate::types::{Digest, PageNo, PageSize, SegmentId};
 
 /// How much memory pages may take, and how many threads read ahead of a scan.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +127,15 @@ impl Pages {
     /// How many pages the database has.
     pub(crate) fn count(&self) -> u32 {
         self.shared.lookup.commit().record.pages
+    }
+
+    /// The digest of each of these pages, which ascend; `None` for the page of the lock byte.
+    ///
+    /// # Errors
+    /// As [`Pages::read`], of what leads to the pages.
+    pub(crate) fn digests(&self, pages: &[PageNo]) -> Result<Vec<Option<Digest>>> {
+        let found = self.shared.lookup.find(pages)?;
+        Ok(found.into_iter().map(|version| Some(version?.digest)).collect())
     }
 
     /// Reads a page into a buffer of its size.

@@ -9,4 +9,6 @@ pub mod cell;
 pub(crate) mod collation;
 pub(crate) mod literal;
 pub(crate) mod merge;
+mod ranges;
 pub(crate) mod table;
+pub(crate) mod trees;
