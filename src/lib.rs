@@ -39,6 +39,7 @@
 //! | look into a moment without restoring it | [`RestorePoint::open`] |
 //! | find the commit that changed an answer | [`History::find_change`] |
 //! | compare two moments, row by row | [`RestorePoint::diff`], [`RestorePoint::diff_live`] |
+//! | what each commit did to the rows | [`History::feed`] |
 //! | restore, or put a live database back | [`RestorePoint::restore`], [`RestorePoint::rewind`] |
 //! | prove that it can be restored | [`History::verify`] |
 //! | keep what matters, drop the rest | [`History::prune`], [`RestorePoint::label`], [`RestorePoint::hold`] |
@@ -107,6 +108,7 @@ pub use codec::batch::{Compression, SelfCheck};
 pub use ops::backup::{BackupOptions, BackupReport};
 pub use ops::copy::{CopyOptions, CopyReport};
 pub use ops::diff::change::{Named, Operation, RowChange, SchemaChange, TableDiff, TableFate};
+pub use ops::diff::feed::{Feed, FeedEvent, FeedOptions, TakeEvent};
 pub use ops::diff::run::{Diff, DiffOptions, LiveDatabase};
 pub use ops::difference::{Difference, Fate, TableDifference};
 pub use ops::drift::{Drift, Since, Verdict};

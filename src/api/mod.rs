@@ -139,6 +139,9 @@ answers! {
     rows::SchemaChange = "schema-change";
     rows::TableDiff = "table-diff";
     rows::DiffSummary = SUMMARY;
+    rows::SchemaStep = "schema";
+    rows::RowStep = "change";
+    rows::CommitEnd = "commit-end";
     stats::Period = "period";
     stats::AgeShare = "age";
     stats::RuleCost = "rule";

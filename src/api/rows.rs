@@ -159,3 +159,62 @@ impl DiffSummary {
         Self { from, to, rows, tables, schema, seconds }
     }
 }
+
+/// What a commit did to one row.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RowStep {
+    /// The commit.
+    seq: Seq,
+    /// When it was captured.
+    time: Timestamp,
+    #[serde(flatten)]
+    change: RowChange,
+}
+
+impl RowStep {
+    /// A row that a commit changed.
+    pub(crate) fn of(seq: Seq, time: Timestamp, change: &change::RowChange) -> Self {
+        Self { seq, time, change: RowChange::of(change) }
+    }
+}
+
+/// What a commit did to the schema.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SchemaStep {
+    /// The commit.
+    seq: Seq,
+    /// When it was captured.
+    time: Timestamp,
+    #[serde(flatten)]
+    change: SchemaChange,
+}
+
+impl SchemaStep {
+    /// Something of the schema that a commit changed.
+    pub(crate) fn of(seq: Seq, time: Timestamp, change: &change::SchemaChange) -> Self {
+        Self { seq, time, change: SchemaChange::of(change) }
+    }
+}
+
+/// All that a commit did was told.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CommitEnd {
+    /// The commit: what to go on behind.
+    seq: Seq,
+    /// When it was captured.
+    time: Timestamp,
+    /// How many rows it changed.
+    rows: u64,
+    /// The tables whose rows could not be compared.
+    uncompared: Vec<String>,
+}
+
+impl CommitEnd {
+    /// A commit, and how its tables differ from those before.
+    pub(crate) fn of(seq: Seq, time: Timestamp, tables: &[change::TableDiff]) -> Self {
+        let rows = tables.iter().map(|t| t.inserted + t.updated + t.deleted).sum();
+        let uncompared = tables.iter().filter(|table| table.uncompared.is_some());
+        let uncompared = uncompared.map(|table| table.name.to_string()).collect();
+        Self { seq, time, rows, uncompared }
+    }
+}

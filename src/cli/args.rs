@@ -21,7 +21,7 @@ use when::when;
 
 pub(crate) use capture::{BackupArgs, Reader, WatchArgs, compression, priority};
 pub(crate) use copy::CopyArgs;
-pub(crate) use diff::{DiffArgs, DiffFormat};
+pub(crate) use diff::{ChangesArgs, DiffArgs, DiffFormat};
 pub(crate) use global::{Color, Global};
 pub(crate) use key::{KeyCommand, NewKeyArgs, RotateArgs};
 pub(crate) use moments::{BoundsArgs, FindArgs};
@@ -72,6 +72,7 @@ pub(crate) enum Command {
     Restore(RestoreArgs),
     Query(QueryArgs),
     Diff(DiffArgs),
+    Changes(ChangesArgs),
     Find(FindArgs),
     Rewind(RewindArgs),
     Drift(DriftArgs),

@@ -65,6 +65,7 @@ fn lines(command: &str) -> Option<&'static [Described]> {
             rows::TableDiff,
             rows::DiffSummary,
         ],
+        "changes" => lines![rows::SchemaStep, rows::RowStep, rows::CommitEnd],
         "find" => lines![find::Reply, progress::Progress, find::FindSummary],
         "query" => lines![query::Row, query::QuerySummary],
         "label" => lines![commit::LabelSummary, commit::UnlabelSummary],

@@ -6,6 +6,7 @@
 mod args;
 mod backup;
 mod bar;
+mod changes;
 mod complete;
 mod context;
 mod copy;
@@ -186,6 +187,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
         Command::Show(args) => list::show(context, &args),
         Command::Restore(args) => restore::restore(context, &args),
         Command::Query(args) => query::query(context, &args),
+        Command::Changes(args) => changes::changes(context, &args),
         Command::Diff(args) => diff::diff(context, &args),
         Command::Find(args) => find::find(context, &args),
         Command::Rewind(args) => rewind::rewind(context, &args),

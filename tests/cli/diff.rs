@@ -1,9 +1,11 @@
 //! `diff` through the real binary, as a user runs it.
 
+use std::io::{BufRead, BufReader};
+
 use rusqlite::Connection;
 use serde_json::json;
 
-use crate::support::cli::{Ended, Lab, last};
+use crate::support::cli::{Ended, Lab, last, signal};
 
 /// Three commits: a table fills; rows come, go and change; the schema changes.
 fn shop() -> Lab {
@@ -149,4 +151,52 @@ fn what_can_not_be_compared_is_refused_or_named() {
     let told = lab.run(&["diff", "app@seq:3", "--format", "sql"]);
     assert_eq!(told.code, Some(3), "{told:?}");
     assert!(told.stderr.contains("words is not compared"), "{told:?}");
+}
+
+#[test]
+fn the_change_feed_goes_on_where_it_was_left() {
+    let lab = shop();
+    let all = lab.ok(&["changes", "app"]).objects();
+    let ends: Vec<_> = all.iter().filter(|l| l["type"] == "commit-end").collect();
+    assert_eq!(ends.iter().map(|end| end["seq"].as_u64()).collect::<Vec<_>>(), [1, 2, 3].map(Some));
+    assert_eq!(
+        ends.iter().map(|end| end["rows"].as_u64()).collect::<Vec<_>>(),
+        [5, 4, 0].map(Some)
+    );
+    let first = all.iter().find(|line| line["type"] == "change").unwrap();
+    assert_eq!((&first["seq"], &first["operation"]), (&json!(1), &json!("insert")));
+    assert_eq!((&first["before"], &first["after"]["who"]), (&json!(null), &json!("Ada")));
+    let at = all.iter().position(|line| line == ends[0]).unwrap();
+    assert_eq!(lab.ok(&["changes", "app", "--from", "seq:1"]).objects(), all[at + 1..]);
+    assert_eq!(lab.ok(&["changes", "app", "--to", "seq:1", "--json"]).objects(), all[..=at]);
+    let some = lab.ok(&["changes", "app", "--table", "pairs"]).objects();
+    let rows: Vec<_> = some.iter().filter(|line| line["type"] == "change").collect();
+    assert!(rows.len() == 3 && rows.iter().all(|row| row["table"] == "pairs"), "{some:?}");
+
+    lab.run(&["changes", "app", "--table", "none"]).failed(16, &["none"]);
+    lab.fails(&["changes", "app", "--from", "seq:9"], 16, &["seq:9"]);
+    lab.fails(&["changes", "app", "--from", "seq:3", "--to", "seq:1"], 2, &["seq:3"]);
+    lab.misused(&["changes", "app", "--to", "seq:2", "--follow"], &["--follow"]);
+}
+
+#[test]
+fn the_change_feed_follows_until_it_is_stopped() {
+    let lab = shop();
+    let args = ["changes", "app", "--from", "latest", "--follow", "--interval", "50ms"];
+    let mut child = lab.command(&args).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for n in 5..8 {
+        lab.sql("app.db", &format!("INSERT INTO orders(id, who) VALUES({n}, 'later')"));
+        lab.ok(&["backup", "app.db"]);
+        let mut next = || -> serde_json::Value {
+            serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap()
+        };
+        let (row, end) = (next(), next());
+        assert_eq!((&row["type"], &row["key"]), (&json!("change"), &json!({"id": n})), "{row}");
+        assert_eq!((&end["type"], &end["seq"]), (&json!("commit-end"), &json!(n - 1)), "{end}");
+    }
+    signal("-TERM", &child.id().to_string());
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert!(lines.next().is_none());
 }

@@ -1,10 +1,11 @@
-//! The flags of `diff`.
+//! The flags of `diff` and `changes`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::parse::parse_size;
+use super::parse::{parse_interval, parse_size};
 use super::when::when;
 
 /// Show which rows differ between two moments
@@ -43,6 +44,40 @@ pub(crate) struct DiffArgs {
     #[arg(long, value_enum, conflicts_with_all = ["json", "stat"])]
     pub(crate) format: Option<DiffFormat>,
     /// How much memory may hold pages and what finds them, of both moments together
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "32MiB")]
+    pub(crate) cache: u64,
+}
+
+/// Print what each commit did to the rows, for programs
+///
+/// One line of JSON for each change, in order: what became of the schema, the rows, and then the
+/// end of the commit. Keep the number of the last commit that ended, and go on behind it with
+/// --from: nothing is missed and nothing comes twice. Without --from it begins with all rows of the
+/// oldest commit. Where a policy let commits go, a change is told with the next one that is kept.
+#[derive(Args, Debug)]
+#[command(after_help = when!("Examples:
+  pagekeep changes app                                # from the beginning
+  pagekeep changes app --from seq:17 --table orders
+  pagekeep changes app --from latest --follow         # as commits come"))]
+pub(crate) struct ChangesArgs {
+    /// The history
+    pub(crate) name: String,
+    /// The commit to go on behind [default: begin with the oldest]
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) from: Option<String>,
+    /// The commit to end with [default: the newest]
+    #[arg(long, value_name = "WHEN", conflicts_with = "follow")]
+    pub(crate) to: Option<String>,
+    /// Go on as commits come, until stopped
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// How often to look for new commits with --follow
+    #[arg(long, value_name = "TIME", value_parser = parse_interval, default_value = "1s")]
+    pub(crate) interval: Duration,
+    /// Only this table; may be repeated
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) table: Vec<String>,
+    /// How much memory may hold pages and what finds them
     #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "32MiB")]
     pub(crate) cache: u64,
 }

@@ -10,6 +10,8 @@
 //! - A table that can't be compared is named, with the reason. It is never passed over as equal.
 
 pub mod change;
+pub mod feed;
+mod opened;
 mod pages;
 mod plan;
 pub mod run;

@@ -31,65 +31,57 @@ const MANY: usize = 4;
 /// But so many pages may.
 const FEW: usize = 16;
 
-/// Both commits, and which of their pages differ.
-pub(super) struct Differing {
-    old: Arc<Moment>,
-    new: Arc<Moment>,
-    pages: Vec<PageNo>,
+/// The trees of two restore points, by the pages in which they differ; `None` if all rows have to
+/// be compared. They are of one history, and go from the first one to the second.
+///
+/// # Errors
+/// Store errors. What is damaged or was merged away is no error here: whoever reads the rows finds
+/// it, and reads around it where that can be done.
+pub(super) fn trees_between(
+    (old, of_old): (&RestorePoint, &Arc<Moment>),
+    (new, of_new): (&RestorePoint, &Arc<Moment>),
+) -> Result<Option<Trees>> {
+    let ids = |point: &RestorePoint| (point.history.repository().id(), point.history.id());
+    if ids(old) != ids(new) || of_old.page_size() != of_new.page_size() {
+        return Ok(None);
+    }
+    let all = usize::try_from(of_old.pages().max(of_new.pages())).unwrap_or(usize::MAX);
+    let most = (all / MANY).max(FEW);
+    let (first, last) = if old.seq() <= new.seq() { (old, new) } else { (new, old) };
+    let found = still(&last.chain, &first.commit)
+        .and_then(|first| written_between(&last.chain, &first, &last.commit))
+        .and_then(|written| differing(written, of_old, of_new))
+        .and_then(|pages| match pages.len() <= most {
+            true => Trees::new(of_old.clone(), of_new.clone(), &pages).map(Some),
+            false => Ok(None),
+        });
+    match found {
+        Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => Ok(None),
+        found => found,
+    }
 }
 
-impl Differing {
-    /// The pages in which two restore points differ; `None` if all rows have to be compared.
-    ///
-    /// # Errors
-    /// Store errors. What is damaged or was merged away is no error here: whoever reads the rows
-    /// finds it, and reads around it where that can be done.
-    pub(super) fn between(
-        (old, of_old): (&RestorePoint, &Arc<Moment>),
-        (new, of_new): (&RestorePoint, &Arc<Moment>),
-    ) -> Result<Option<Self>> {
-        let ids = |point: &RestorePoint| (point.history.repository().id(), point.history.id());
-        if ids(old) != ids(new) || of_old.page_size() != of_new.page_size() {
-            return Ok(None);
-        }
-        let (first, last) = if old.seq() <= new.seq() { (old, new) } else { (new, old) };
-        let found = still(&last.chain, &first.commit)
-            .and_then(|first| written_between(&last.chain, &first, &last.commit))
-            .and_then(|written| differing(written, of_old, of_new));
-        let pages = match found {
-            Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => None,
-            found => Some(found?),
-        };
-        let all = usize::try_from(of_old.pages().max(of_new.pages())).unwrap_or(usize::MAX);
-        let most = (all / MANY).max(FEW);
-        let pages = pages.filter(|pages| pages.len() <= most);
-        Ok(pages.map(|pages| Self { old: of_old.clone(), new: of_new.clone(), pages }))
-    }
-
-    /// How much of each table may differ, by its name; of those that are not there, all of it.
-    ///
-    /// # Errors
-    /// As [`Differing::between`].
-    pub(super) fn extents(
-        &self,
-        plan: &Plan,
-        (old, new): (&Side<'_>, &Side<'_>),
-    ) -> Result<HashMap<Arc<str>, Extent>> {
-        let found = Trees::new(&self.old, &self.new, &self.pages).and_then(|trees| {
-            let mut extents = HashMap::new();
-            for pair in &plan.pairs {
-                let roots = (old.connection(), new.connection());
-                extents.insert(pair.name.clone(), extent(&trees, pair, roots)?);
+/// How much of each table may differ, by its name; of those that are not there, all of it.
+///
+/// # Errors
+/// As [`trees_between`].
+pub(super) fn extents(
+    trees: &Trees,
+    plan: &Plan,
+    (old, new): (&Side<'_>, &Side<'_>),
+) -> Result<HashMap<Arc<str>, Extent>> {
+    let roots = (old.connection(), new.connection());
+    let mut extents = HashMap::new();
+    for pair in &plan.pairs {
+        match extent(trees, pair, roots) {
+            // Whoever reads its rows finds it.
+            Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => {}
+            found => {
+                extents.insert(pair.name.clone(), found?);
             }
-            Ok(extents)
-        });
-        match found {
-            Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => {
-                Ok(HashMap::new())
-            }
-            found => found,
         }
     }
+    Ok(extents)
 }
 
 /// The pages that have other digests, and those that only one of the two has.
@@ -108,7 +100,7 @@ fn differing(written: Vec<PageNo>, old: &Arc<Moment>, new: &Arc<Moment>) -> Resu
 
 /// How much of a table may differ.
 fn extent(
-    trees: &Trees<'_>,
+    trees: &Trees,
     pair: &Pair,
     (old_db, new_db): (&Connection, &Connection),
 ) -> Result<Extent> {
@@ -132,7 +124,7 @@ fn extent(
 
 /// Of a virtual table: nothing if nothing differs of the tables that it keeps its data in.
 fn of_virtual(
-    trees: &Trees<'_>,
+    trees: &Trees,
     (old, old_db): (&Table, &Connection),
     (new, new_db): (&Table, &Connection),
 ) -> Result<Extent> {

@@ -40,7 +40,7 @@ impl Plan {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when neither has a table that is named.
-    pub(crate) fn of(old: Schema, new: Schema, named: &[String], replaces: bool) -> Result<Self> {
+    pub(crate) fn of(old: &Schema, new: &Schema, named: &[String], replaces: bool) -> Result<Self> {
         let is_named = |name: &str| {
             named.is_empty() || named.iter().any(|other| other.eq_ignore_ascii_case(name))
         };
@@ -66,8 +66,8 @@ impl Plan {
         let of_named = |object: &Object| {
             named.is_empty() || (object.kind != "view" && is_named(&object.table))
         };
-        let objects = |of: Vec<Object>| of.into_iter().filter(of_named).collect();
-        Ok(Self { pairs, old: objects(old.objects), new: objects(new.objects) })
+        let objects = |of: &[Object]| of.iter().filter(|o| of_named(o)).cloned().collect();
+        Ok(Self { pairs, old: objects(&old.objects), new: objects(&new.objects) })
     }
 
     /// What of the schema differs: tables first.

@@ -8,18 +8,19 @@ use derive_setters::Setters;
 use rusqlite::{Rows, Statement};
 
 use super::change::{Named, Operation, RowChange, SchemaChange, TableDiff, TableFate};
-use super::pages::Differing;
+use super::opened::Opened;
+use super::pages::extents;
 use super::plan::{Pair, Plan};
 use super::side::Side;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::point::RestorePoint;
-use crate::ops::view::{DatabaseView, Moment, ViewOptions};
+use crate::ops::view::ViewOptions;
 use crate::progress::{Monitor, check_cancelled};
 use crate::sqlite::answer::message;
 use crate::sqlite::rows::cell::Cell;
 use crate::sqlite::rows::merge::{Entry, Order, Stopped, merge};
 use crate::sqlite::rows::table::{Table, schema, select};
-use crate::sqlite::rows::trees::Extent;
+use crate::sqlite::rows::trees::{Extent, Trees};
 use crate::sqlite::source::Source;
 
 /// What to compare, and how.
@@ -65,18 +66,10 @@ impl RestorePoint {
     /// # Errors
     /// As [`RestorePoint::open`]; [`ErrorKind::NotFound`] when neither has a table that is named.
     pub fn diff(&self, later: &Self, options: &DiffOptions) -> Result<Diff<'static>> {
-        let moment = |point: &Self| Moment::of(point, &options.view).map(Arc::new);
-        let (old, new) = ((self, &moment(self)?), (later, &moment(later)?));
-        let (old, new) = if options.reverse { (new, old) } else { (old, new) };
-        let differing = Differing::between(old, new)?;
-        let side = |moment: &Arc<Moment>| {
-            DatabaseView::over(moment.clone(), &options.view).map(|v| Side::Point(Box::new(v)))
-        };
-        let mut diff = Diff::between(side(old.1)?, side(new.1)?, options)?;
-        if let Some(differing) = differing {
-            diff.extents = differing.extents(&diff.plan, (&diff.old, &diff.new))?;
-        }
-        Ok(diff)
+        let (old, new) = if options.reverse { (later, self) } else { (self, later) };
+        let old = Opened::open(old, &options.view)?;
+        let (new, trees) = Opened::open_beside(new, &old, &options.view)?;
+        Diff::opened(old, new, trees.as_ref(), options)
     }
 
     /// Compares it with a live database at one moment: the rows that turn this one into that. The
@@ -119,6 +112,24 @@ impl LiveDatabase {
     }
 }
 
+impl Diff<'static> {
+    /// Two restore points that are open, and how their pages differ, if that is known.
+    pub(super) fn opened(
+        old: Opened,
+        new: Opened,
+        trees: Option<&Trees>,
+        options: &DiffOptions,
+    ) -> Result<Self> {
+        let plan = Plan::of(&old.schema, &new.schema, &options.tables, options.replace_redefined)?;
+        let extents = match trees {
+            Some(trees) => extents(trees, &plan, (&old.side, &new.side))?,
+            None => HashMap::new(),
+        };
+        let filter = options.filter.clone();
+        Ok(Self { old: old.side, new: new.side, plan, filter, extents })
+    }
+}
+
 impl<'s> Diff<'s> {
     fn of(old: Side<'s>, new: Side<'s>, options: &DiffOptions) -> Result<Self> {
         let (old, new) = if options.reverse { (new, old) } else { (old, new) };
@@ -128,7 +139,8 @@ impl<'s> Diff<'s> {
     /// Two moments in the order in which rows go.
     fn between(old: Side<'s>, new: Side<'s>, options: &DiffOptions) -> Result<Self> {
         let read = |side: &Side<'_>| schema(side.connection()).map_err(|e| side.explain(e));
-        let plan = Plan::of(read(&old)?, read(&new)?, &options.tables, options.replace_redefined)?;
+        let plan =
+            Plan::of(&read(&old)?, &read(&new)?, &options.tables, options.replace_redefined)?;
         let filter = options.filter.clone();
         Ok(Self { old, new, plan, filter, extents: HashMap::new() })
     }

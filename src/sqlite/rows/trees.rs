@@ -12,6 +12,7 @@
 //!   explained otherwise makes all rows of all tables differ.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use super::ranges::Ranges;
 use crate::error::Result;
@@ -40,8 +41,8 @@ pub(crate) enum Extent {
 }
 
 /// Two states of a database, and which pages differ.
-pub(crate) struct Trees<'p> {
-    sides: [Side<'p>; 2],
+pub(crate) struct Trees {
+    sides: [Side; 2],
     differing: HashSet<u32>,
     /// Whether all rows may differ, since a page that differs can't be explained.
     is_blind: bool,
@@ -50,8 +51,8 @@ pub(crate) struct Trees<'p> {
 }
 
 /// One state.
-struct Side<'p> {
-    pages: &'p dyn PageProvider,
+struct Side {
+    pages: Arc<dyn PageProvider>,
     /// A rowid of each page of tables that differs.
     hints: BTreeSet<i64>,
 }
@@ -62,14 +63,14 @@ struct Place {
     ranges: [(i64, i64); 2],
 }
 
-impl<'p> Trees<'p> {
+impl Trees {
     /// Two states of one page size, and all pages that differ between them, or that only one has.
     ///
     /// # Errors
     /// What reading pages answers.
     pub(crate) fn new(
-        old: &'p dyn PageProvider,
-        new: &'p dyn PageProvider,
+        old: Arc<dyn PageProvider>,
+        new: Arc<dyn PageProvider>,
         differing: &[PageNo],
     ) -> Result<Self> {
         let side = |pages| Side { pages, hints: BTreeSet::new() };
@@ -146,7 +147,7 @@ impl<'p> Trees<'p> {
 
     /// Takes note of what a page that differs is on one side.
     fn learn(&mut self, side: usize, page: u32) -> Result<Kind> {
-        let Some(pages) = self.sides.get(side).map(|side| side.pages) else {
+        let Some(pages) = self.sides.get(side).map(|side| side.pages.clone()) else {
             return Ok(Kind::Missing);
         };
         if page > pages.pages() || PageNo(page) == pages.page_size().lock_page() {

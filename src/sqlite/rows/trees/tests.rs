@@ -11,7 +11,7 @@ use crate::types::PageSize;
 
 /// A database's file as it was once.
 struct Snapshot {
-    image: Image,
+    image: Arc<Image>,
     _dir: tempfile::TempDir,
     db: Connection,
 }
@@ -46,7 +46,7 @@ impl Snapshot {
         let bytes = std::fs::read(&copy).unwrap();
         let size: u32 = db.query_row("PRAGMA page_size", [], |row| row.get(0)).unwrap();
         let page_size = PageSize::new(size).unwrap();
-        let image = Image { bytes, page_size };
+        let image = Arc::new(Image { bytes, page_size });
         Self { image, db: Connection::open(copy).unwrap(), _dir: dir }
     }
 
@@ -85,7 +85,7 @@ fn judge(old: &Snapshot, new: &Snapshot, table: &str) -> Option<(usize, usize)> 
         return None;
     }
     let pages = differing(&old.image, &new.image);
-    let trees = Trees::new(&old.image, &new.image, &pages).unwrap();
+    let trees = Trees::new(old.image.clone(), new.image.clone(), &pages).unwrap();
     if table == "keyed" {
         let (a, b) = (old.rows(table, "rowno"), new.rows(table, "rowno"));
         assert!(a == b || trees.touches_index(root).unwrap(), "{table}");
@@ -207,7 +207,7 @@ fn few_rows_are_told_of_where_few_differ() {
         assert!(differ == 1 && told < 60, "{told} of {table}");
     }
     let pages = differing(&old.image, &new.image);
-    let trees = Trees::new(&old.image, &new.image, &pages).unwrap();
+    let trees = Trees::new(old.image.clone(), new.image.clone(), &pages).unwrap();
     assert!(!trees.touches_index(new.root("keyed").unwrap()).unwrap());
     // A long row that comes, goes, or is another one has overflow pages that are explained.
     db.execute_batch("UPDATE t SET x = hex(randomblob(8000)) WHERE id = 30000").unwrap();
@@ -233,10 +233,10 @@ fn no_bytes_stop_it() {
         for _ in 0..6 {
             dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let at = usize::try_from(dice >> 33).unwrap() % (new.image.bytes.len() - 100) + 100;
-            new.image.bytes[at] = u8::try_from(dice >> 56).unwrap();
+            Arc::get_mut(&mut new.image).unwrap().bytes[at] = u8::try_from(dice >> 56).unwrap();
         }
         let pages = differing(&old.image, &new.image);
-        let trees = Trees::new(&old.image, &new.image, &pages).unwrap();
+        let trees = Trees::new(old.image.clone(), new.image.clone(), &pages).unwrap();
         for root in [0, 1, 2, 3, 4, 5, u32::MAX] {
             trees.table(root).unwrap();
             trees.touches_index(root).unwrap();

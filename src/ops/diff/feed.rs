@@ -1,0 +1,169 @@
+//! The change feed of a history: what each commit did to the rows, in order.
+//!
+//! Invariants:
+//! - Commits come in order, each once: its schema, its rows, and then its end. Whoever keeps the
+//!   number of the last commit that ended goes on behind it, and misses and repeats nothing.
+//! - Between two neighbouring restore points lies what both differ in, whatever commits lay there
+//!   before a policy let them go.
+//! - The newest restore point that was told stays open for the next one, and so does its schema.
+
+use std::collections::BTreeSet;
+
+use derive_setters::Setters;
+
+use super::change::{RowChange, SchemaChange, TableDiff};
+use super::opened::Opened;
+use super::run::{Diff, DiffOptions};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ops::point::RestorePoint;
+use crate::ops::view::ViewOptions;
+use crate::progress::{Monitor, check_cancelled};
+use crate::repo::history::handle::History;
+use crate::types::{Seq, Timestamp};
+
+/// What a change feed tells of.
+#[derive(Clone, Debug, Default, Setters)]
+#[setters(strip_option)]
+#[non_exhaustive]
+pub struct FeedOptions {
+    /// The commit to go on behind; `None` to begin with all rows of the oldest restore point.
+    pub from: Option<Seq>,
+    /// The commit to end with; `None` for the newest.
+    pub to: Option<Seq>,
+    /// Only these tables; all if empty.
+    pub tables: Vec<String>,
+    /// How the moments are looked into.
+    pub view: ViewOptions,
+}
+
+/// Something that a commit did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FeedEvent {
+    /// It made, dropped or redefined a table, an index, a trigger or a view.
+    Schema(SchemaChange),
+    /// It changed a row.
+    Row(RowChange),
+    /// It did nothing else. Of each table that differs it tells how; tables that can't be compared
+    /// are there, with the reason.
+    End(Vec<TableDiff>),
+}
+
+/// Takes what commits did, with the number and the time of each.
+pub type TakeEvent<'t> = &'t mut dyn FnMut(Seq, Timestamp, FeedEvent) -> Result<()>;
+
+/// A change feed, as far as it was told.
+pub struct Feed {
+    history: History,
+    options: FeedOptions,
+    last: Option<Opened>,
+    /// The tables that were asked for and not met yet.
+    unmet: BTreeSet<String>,
+}
+
+impl History {
+    /// The change feed of the history. Nothing is told before [`Feed::advance`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when an end of it names no restore point; as [`RestorePoint::open`].
+    pub fn feed(&self, options: &FeedOptions) -> Result<Feed> {
+        let last = match options.from {
+            Some(seq) => Some(Opened::open(&self.point(seq)?, &options.view)?),
+            None => None,
+        };
+        if let Some(seq) = options.to {
+            self.point(seq)?;
+        }
+        let unmet = options.tables.iter().cloned().collect();
+        Ok(Feed { history: self.clone(), options: options.clone(), last, unmet })
+    }
+}
+
+impl Feed {
+    /// Tells of every commit behind the last one that was told, up to the newest that is there.
+    /// Returns how many these were. An error of `take` may leave a commit told in part: a new feed
+    /// from the last one that ended tells of it again, from its beginning.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when the last commit that was told is no restore point any more;
+    /// [`ErrorKind::Damaged`] naming the object when a page can't be read;
+    /// [`ErrorKind::Interrupted`]; store errors; what `take` answers.
+    pub fn advance(&mut self, take: TakeEvent<'_>, monitor: &dyn Monitor) -> Result<u64> {
+        let last = self.seq();
+        let is_wanted = |point: &RestorePoint| {
+            last.is_none_or(|last| point.seq() > last)
+                && self.options.to.is_none_or(|to| point.seq() <= to)
+        };
+        let mut points = self.history.restore_points()?;
+        if let Some(last) = last
+            && !points.iter().any(|point| point.seq() == last)
+        {
+            return Err(Error::new(ErrorKind::NotFound, "is no restore point any more")
+                .with_object(format!("commit {last}"))
+                .with_hint("what came behind it can't be told from it; begin at another commit"));
+        }
+        points.retain(is_wanted);
+        let mut told = 0;
+        for point in points {
+            check_cancelled(monitor)?;
+            self.tell(&point, take, monitor)?;
+            told += 1;
+        }
+        Ok(told)
+    }
+
+    /// The last commit that was told.
+    pub fn seq(&self) -> Option<Seq> {
+        self.last.as_ref().map(|last| last.point.seq())
+    }
+
+    /// The tables that were asked for, and that no commit had so far.
+    pub fn unmet(&self) -> impl Iterator<Item = &str> {
+        self.unmet.iter().map(String::as_str)
+    }
+
+    fn tell(
+        &mut self,
+        point: &RestorePoint,
+        take: TakeEvent<'_>,
+        monitor: &dyn Monitor,
+    ) -> Result<()> {
+        let (seq, time) = (point.seq(), point.time());
+        let view = self.options.view;
+        // It is taken out: told in part it is no place to go on from.
+        let (new, old, trees) = match self.last.take() {
+            Some(old) => {
+                let (new, trees) = Opened::open_beside(point, &old, &view)?;
+                (new, old, trees)
+            }
+            None => (Opened::open(point, &view)?, Opened::nothing(point, &view)?, None),
+        };
+        let is_there = |name: &String| {
+            let mut tables = old.schema.tables.keys().chain(new.schema.tables.keys());
+            tables.any(|table| table.eq_ignore_ascii_case(name))
+        };
+        let tables: Vec<String> =
+            self.options.tables.iter().filter(|t| is_there(t)).cloned().collect();
+        tables.iter().for_each(|table| {
+            self.unmet.remove(table);
+        });
+        let has_any = self.options.tables.is_empty() || !tables.is_empty();
+        let options = DiffOptions { tables, view, ..DiffOptions::default() };
+        let kept = new.kept();
+        let side = if has_any {
+            let diff = Diff::opened(old, new, trees.as_ref(), &options)?;
+            for change in diff.schema() {
+                take(seq, time, FeedEvent::Schema(change))?;
+            }
+            let mut row = |change: RowChange| take(seq, time, FeedEvent::Row(change));
+            let differing = diff.rows(&mut row, monitor)?;
+            take(seq, time, FeedEvent::End(differing))?;
+            diff.new
+        } else {
+            take(seq, time, FeedEvent::End(Vec::new()))?;
+            new.side
+        };
+        self.last = Some(kept.with(side));
+        Ok(())
+    }
+}

@@ -1,0 +1,76 @@
+//! The change feed tells of each commit what a diff with the one before tells.
+
+use pagekeep::{
+    DiffOptions, FeedEvent, FeedOptions, History, RestorePoint, RowChange, SchemaChange, Seq,
+    Silent, TableDiff,
+};
+
+use super::history;
+use crate::support::Lab;
+use crate::support::dice::number;
+
+/// What was told of a commit.
+#[derive(Debug, Default, PartialEq)]
+struct Told {
+    schema: Vec<SchemaChange>,
+    rows: Vec<RowChange>,
+    tables: Vec<TableDiff>,
+}
+
+fn feed(history: &History, options: &FeedOptions) -> Vec<(Seq, Told)> {
+    let (mut ended, mut open) = (Vec::new(), Told::default());
+    let mut take = |seq, _, event| {
+        match event {
+            FeedEvent::Schema(change) => open.schema.push(change),
+            FeedEvent::Row(change) => open.rows.push(change),
+            FeedEvent::End(tables) => {
+                open.tables = tables;
+                ended.push((seq, std::mem::take(&mut open)));
+            }
+            other => panic!("{other:?}"),
+        }
+        Ok(())
+    };
+    history.feed(options).unwrap().advance(&mut take, &Silent).unwrap();
+    assert_eq!(open, Told::default());
+    ended
+}
+
+fn between(old: Option<&RestorePoint>, new: &RestorePoint) -> Told {
+    let options = DiffOptions::default();
+    let diff = match old {
+        Some(old) => old.diff(new, &options).unwrap(),
+        None => new.diff_from_nothing(&options).unwrap(),
+    };
+    let (mut rows, schema) = (Vec::new(), diff.schema());
+    let mut take = |change| {
+        rows.push(change);
+        Ok(())
+    };
+    let tables = diff.rows(&mut take, &Silent).unwrap();
+    Told { schema, rows, tables }
+}
+
+#[test]
+fn each_commit_is_told_once_and_as_its_diff_tells_it() {
+    for seed in 200..200 + number("PAGEKEEP_DIFF_ROUNDS", 4) {
+        let lab = Lab::quick();
+        let (history, _) = history(&lab, seed, 10);
+        let points = history.restore_points().unwrap();
+        let mut before: Option<&RestorePoint> = None;
+        let all = feed(&history, &FeedOptions::default());
+        assert_eq!(all.len(), points.len());
+        for (point, (seq, told)) in points.iter().zip(&all) {
+            assert_eq!(*seq, point.seq());
+            assert_eq!(*told, between(before, point), "seed {seed}, commit {seq}");
+            before = Some(point);
+        }
+        // From wherever it is gone on from, the rest is the same.
+        for n in 1..points.len() {
+            let options = FeedOptions::default().from(points[n - 1].seq());
+            assert_eq!(feed(&history, &options), all[n..], "seed {seed}, from {n}");
+            let options = options.to(points[n].seq());
+            assert_eq!(feed(&history, &options), all[n..=n], "seed {seed}, {n}");
+        }
+    }
+}
