@@ -31,6 +31,11 @@ impl RestorePoint {
         Self { history: history.clone(), chain, commit: commit.clone() }
     }
 
+    /// A commit of a chain that several points share.
+    pub(super) fn on(history: &History, chain: &Arc<Chain>, commit: Commit) -> Self {
+        Self { history: history.clone(), chain: chain.clone(), commit }
+    }
+
     /// The history that it belongs to.
     pub fn history(&self) -> &History {
         &self.history

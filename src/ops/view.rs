@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ops::point::RestorePoint;
 use crate::ops::restore::{around, check_above_hole, still};
 use crate::progress::Silent;
-use crate::repo::chain::pages::{Bounds, Pages};
+use crate::repo::chain::pages::{Bounds, Cache, Pages};
 use crate::repo::chain::{Chain, Commit, retry_on_merge};
 use crate::repo::history::handle::History;
 use crate::sqlite::provider::PageProvider;
@@ -200,7 +200,7 @@ fn told(error: rusqlite::Error) -> Error {
 pub(super) struct Moment {
     history: History,
     commit: Commit,
-    bounds: Bounds,
+    cache: Arc<Cache>,
     now: RwLock<Arc<Chained>>,
 }
 
@@ -212,12 +212,22 @@ struct Chained {
 
 impl Moment {
     pub(super) fn of(point: &RestorePoint, options: &ViewOptions) -> Result<Self> {
+        let threads = point.history.repository().threads();
+        Self::within(point, Cache::within(options.bounds(threads))?)
+    }
+
+    /// Another restore point of the same history, beside this one: what either of them read serves
+    /// both.
+    pub(super) fn beside(&self, point: &RestorePoint) -> Result<Self> {
+        Self::within(point, self.cache.clone())
+    }
+
+    fn within(point: &RestorePoint, cache: Arc<Cache>) -> Result<Self> {
         let RestorePoint { history, chain, commit } = point;
-        let bounds = options.bounds(history.repository().threads());
         check_above_hole(history, chain, commit)?;
-        let now = Arc::new(Chained::over(history, chain.clone(), commit, bounds)?);
+        let now = Arc::new(Chained::over(history, chain.clone(), commit, &cache)?);
         let (history, commit) = (history.clone(), commit.clone());
-        Ok(Self { history, commit, bounds, now: RwLock::new(now) })
+        Ok(Self { history, commit, cache, now: RwLock::new(now) })
     }
 
     /// The digest of each of these pages, which ascend; `None` for the page of the lock byte.
@@ -237,7 +247,7 @@ impl Moment {
         let read = |chain: &Chain| {
             let commit = still(chain, &self.commit)?;
             let chained =
-                Chained::over(&self.history, Arc::new(chain.clone()), &commit, self.bounds)?;
+                Chained::over(&self.history, Arc::new(chain.clone()), &commit, &self.cache)?;
             chained.pages.read(page, &mut room.borrow_mut())?;
             *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(chained);
             Ok(())
@@ -254,8 +264,13 @@ impl Moment {
 }
 
 impl Chained {
-    fn over(history: &History, chain: Arc<Chain>, commit: &Commit, bounds: Bounds) -> Result<Self> {
-        let pages = Pages::new(history, &chain, commit, bounds)?;
+    fn over(
+        history: &History,
+        chain: Arc<Chain>,
+        commit: &Commit,
+        cache: &Arc<Cache>,
+    ) -> Result<Self> {
+        let pages = Pages::new(history, &chain, commit, cache)?;
         Ok(Self { chain, pages })
     }
 }

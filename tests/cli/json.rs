@@ -119,7 +119,7 @@ fn commits(of: &mut Checked) {
     of.run(&["find", "app", "SELECT x FROM t WHERE id = 7"], 0);
     of.lab.sql("app.db", "CREATE TABLE more(x)");
     of.run(&["diff", "app@seq:1", "--live", "app.db"], 0);
-    of.run(&["changes", "app", "--from", "seq:1"], 0);
+    of.run(&["changes", "app", "--to", "seq:1"], 0);
     of.lab.sql("app.db", "DROP TABLE more");
     of.run(&["stats", "--keep-daily", "7", "--top", "1"], 0);
     of.run(&["status"], 0);

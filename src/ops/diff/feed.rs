@@ -8,6 +8,7 @@
 //! - The newest restore point that was told stays open for the next one, and so does its schema.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use derive_setters::Setters;
 
@@ -18,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ops::point::RestorePoint;
 use crate::ops::view::ViewOptions;
 use crate::progress::{Monitor, check_cancelled};
+use crate::repo::chain::Written;
 use crate::repo::history::handle::History;
 use crate::types::{Seq, Timestamp};
 
@@ -57,6 +59,7 @@ pub struct Feed {
     history: History,
     options: FeedOptions,
     last: Option<Opened>,
+    written: Written,
     /// The tables that were asked for and not met yet.
     unmet: BTreeSet<String>,
 }
@@ -75,7 +78,8 @@ impl History {
             self.point(seq)?;
         }
         let unmet = options.tables.iter().cloned().collect();
-        Ok(Feed { history: self.clone(), options: options.clone(), last, unmet })
+        let written = Written::default();
+        Ok(Feed { history: self.clone(), options: options.clone(), last, written, unmet })
     }
 }
 
@@ -90,23 +94,24 @@ impl Feed {
     /// [`ErrorKind::Interrupted`]; store errors; what `take` answers.
     pub fn advance(&mut self, take: TakeEvent<'_>, monitor: &dyn Monitor) -> Result<u64> {
         let last = self.seq();
-        let is_wanted = |point: &RestorePoint| {
-            last.is_none_or(|last| point.seq() > last)
-                && self.options.to.is_none_or(|to| point.seq() <= to)
-        };
-        let mut points = self.history.restore_points()?;
+        let to = self.options.to;
+        let is_wanted =
+            |seq: Seq| last.is_none_or(|last| seq > last) && to.is_none_or(|to| seq <= to);
+        let chain = Arc::new(self.history.chain()?);
         if let Some(last) = last
-            && !points.iter().any(|point| point.seq() == last)
+            && chain.commit(last).is_none()
         {
             return Err(Error::new(ErrorKind::NotFound, "is no restore point any more")
                 .with_object(format!("commit {last}"))
                 .with_hint("what came behind it can't be told from it; begin at another commit"));
         }
-        points.retain(is_wanted);
-        let mut told = 0;
-        for point in points {
+        let (history, mut told) = (self.history.clone(), 0);
+        for commit in chain.commits() {
+            if !is_wanted(commit.seq) {
+                continue;
+            }
             check_cancelled(monitor)?;
-            self.tell(&point, take, monitor)?;
+            self.tell(&RestorePoint::on(&history, &chain, commit), take, monitor)?;
             told += 1;
         }
         Ok(told)
@@ -133,7 +138,7 @@ impl Feed {
         // It is taken out: told in part it is no place to go on from.
         let (new, old, trees) = match self.last.take() {
             Some(old) => {
-                let (new, trees) = Opened::open_beside(point, &old, &view)?;
+                let (new, trees) = Opened::open_beside(point, &old, &view, &mut self.written)?;
                 (new, old, trees)
             }
             None => (Opened::open(point, &view)?, Opened::nothing(point, &view)?, None),

@@ -7,6 +7,7 @@ use super::side::Side;
 use crate::error::Result;
 use crate::ops::point::RestorePoint;
 use crate::ops::view::{DatabaseView, Moment, ViewOptions};
+use crate::repo::chain::Written;
 use crate::sqlite::rows::table::{Schema, schema};
 use crate::sqlite::rows::trees::{Extent, Trees};
 
@@ -40,9 +41,14 @@ impl Opened {
         point: &RestorePoint,
         other: &Self,
         options: &ViewOptions,
+        written: &mut Written,
     ) -> Result<(Self, Option<Trees>)> {
-        let moment = Arc::new(Moment::of(point, options)?);
-        let trees = trees_between((&other.point, &other.moment), (point, &moment))?;
+        let ids = |point: &RestorePoint| (point.history.repository().id(), point.history.id());
+        let moment = Arc::new(match ids(point) == ids(&other.point) {
+            true => other.moment.beside(point)?,
+            false => Moment::of(point, options)?,
+        });
+        let trees = trees_between((&other.point, &other.moment), (point, &moment), written)?;
         // What can't be read shows again when the schema is.
         let same = trees.as_ref().is_some_and(|trees| {
             trees.table(SCHEMA).is_ok_and(|extent| extent == Extent::Ranges(Vec::new()))

@@ -17,7 +17,7 @@ use crate::ops::diff::change::TableFate;
 use crate::ops::point::RestorePoint;
 use crate::ops::restore::still;
 use crate::ops::view::Moment;
-use crate::repo::chain::written_between;
+use crate::repo::chain::Written;
 use crate::sqlite::provider::PageProvider;
 use crate::sqlite::rows::table::{Key, SEQUENCES, Table};
 use crate::sqlite::rows::trees::{Extent, Trees};
@@ -40,6 +40,7 @@ const FEW: usize = 16;
 pub(super) fn trees_between(
     (old, of_old): (&RestorePoint, &Arc<Moment>),
     (new, of_new): (&RestorePoint, &Arc<Moment>),
+    written: &mut Written,
 ) -> Result<Option<Trees>> {
     let ids = |point: &RestorePoint| (point.history.repository().id(), point.history.id());
     if ids(old) != ids(new) || of_old.page_size() != of_new.page_size() {
@@ -49,7 +50,7 @@ pub(super) fn trees_between(
     let most = (all / MANY).max(FEW);
     let (first, last) = if old.seq() <= new.seq() { (old, new) } else { (new, old) };
     let found = still(&last.chain, &first.commit)
-        .and_then(|first| written_between(&last.chain, &first, &last.commit))
+        .and_then(|first| written.between(&last.chain, &first, &last.commit))
         .and_then(|written| differing(written, of_old, of_new))
         .and_then(|pages| match pages.len() <= most {
             true => Trees::new(of_old.clone(), of_new.clone(), &pages).map(Some),

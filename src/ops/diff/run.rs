@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ops::point::RestorePoint;
 use crate::ops::view::ViewOptions;
 use crate::progress::{Monitor, check_cancelled};
+use crate::repo::chain::Written;
 use crate::sqlite::answer::message;
 use crate::sqlite::rows::cell::Cell;
 use crate::sqlite::rows::merge::{Entry, Order, Stopped, merge};
@@ -68,7 +69,7 @@ impl RestorePoint {
     pub fn diff(&self, later: &Self, options: &DiffOptions) -> Result<Diff<'static>> {
         let (old, new) = if options.reverse { (later, self) } else { (self, later) };
         let old = Opened::open(old, &options.view)?;
-        let (new, trees) = Opened::open_beside(new, &old, &options.view)?;
+        let (new, trees) = Opened::open_beside(new, &old, &options.view, &mut Written::default())?;
         Diff::opened(old, new, trees.as_ref(), options)
     }
 

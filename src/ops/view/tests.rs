@@ -7,7 +7,7 @@ use crate::chance::Random;
 use crate::format::segment::Location;
 use crate::ops::trial::{Bench, HOUR};
 use crate::policy::retention::Policy;
-use crate::repo::chain::lookup::Lookup;
+use crate::repo::chain::lookup::{Blocks, Lookup};
 use crate::repo::chain::page_map::PageMap;
 use crate::types::{Digest, SegmentId, Seq};
 
@@ -71,7 +71,7 @@ fn a_lookup_finds_the_versions_that_a_page_map_finds() {
             }
             // Blocks that are read again, and ones that are kept.
             for bound in [0, 1 << 20] {
-                let lookup = Lookup::new(&chain, &commit, bound).unwrap();
+                let lookup = Lookup::new(&chain, &commit, Blocks::within(bound).unwrap());
                 let pages: Vec<PageNo> = expected
                     .keys()
                     .copied()
@@ -135,7 +135,13 @@ fn a_view_goes_on_when_a_prune_replaces_all_that_it_reads_from() {
 fn threads_that_read_ahead_end_with_the_view() {
     let bench = bench(3, 6, false);
     let commit = bench.history.latest().unwrap().unwrap();
-    let pages = Pages::new(&bench.history, &commit.chain, &commit.commit, bounds(4)).unwrap();
+    let pages = Pages::new(
+        &bench.history,
+        &commit.chain,
+        &commit.commit,
+        &Cache::within(bounds(4)).unwrap(),
+    )
+    .unwrap();
     let mut page = vec![0; pages.page_size().bytes()];
     for at in 1..=pages.count() {
         pages.read(PageNo(at), &mut page).unwrap();

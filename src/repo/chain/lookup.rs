@@ -34,28 +34,32 @@ pub(crate) struct Version {
 pub(crate) struct Lookup {
     commit: Commit,
     lineage: Vec<Arc<Segment>>,
-    blocks: Mutex<Blocks>,
+    blocks: Arc<Blocks>,
 }
 
-/// The index blocks that were used last.
-struct Blocks {
+/// The index blocks of a history that were used last, by whatever commit.
+pub(crate) struct Blocks(Mutex<Used>);
+
+struct Used {
     recent: Recent<(SegmentId, usize), IndexBlock>,
     decoder: Decoder,
 }
 
-impl Lookup {
-    /// The pages of a commit of a chain. Index blocks take no more than `bound` bytes, or as many
-    /// as the largest one of them.
+impl Blocks {
+    /// Room for index blocks of so many bytes, or for the largest one of them.
     ///
     /// # Errors
     /// [`crate::error::ErrorKind::Failure`] when zstd gets no memory.
-    pub(crate) fn new(chain: &Chain, commit: &Commit, bound: usize) -> Result<Self> {
-        let blocks = Blocks { recent: Recent::within(bound), decoder: Decoder::new()? };
-        Ok(Self {
-            commit: commit.clone(),
-            lineage: chain.lineage(commit.seq).to_vec(),
-            blocks: Mutex::new(blocks),
-        })
+    pub(crate) fn within(bound: usize) -> Result<Arc<Self>> {
+        let used = Used { recent: Recent::within(bound), decoder: Decoder::new()? };
+        Ok(Arc::new(Self(Mutex::new(used))))
+    }
+}
+
+impl Lookup {
+    /// The pages of a commit of a chain. Index blocks are kept in `blocks`.
+    pub(crate) fn new(chain: &Chain, commit: &Commit, blocks: Arc<Blocks>) -> Self {
+        Self { commit: commit.clone(), lineage: chain.lineage(commit.seq).to_vec(), blocks }
     }
 
     /// The commit.
@@ -130,8 +134,8 @@ impl Lookup {
     }
 
     fn block(&self, segment: &Segment, number: usize, block: &BlockRef) -> Result<Arc<IndexBlock>> {
-        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
-        let Blocks { recent, decoder } = &mut *blocks;
+        let mut used = self.blocks.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Used { recent, decoder } = &mut *used;
         let key = (segment.reference.id, number);
         if let Some(index) = recent.get(&key) {
             return Ok(index);

@@ -34,7 +34,7 @@ mod tolerant;
 mod view;
 mod walk;
 
-pub(crate) use changed::written_between;
+pub(crate) use changed::Written;
 pub use finding::{Hole, Problem};
 pub(crate) use load::{replaced_too_fast, retry_on_merge, until_still};
 pub use segment::Segment;

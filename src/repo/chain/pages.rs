@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::lookup::{Lookup, Version};
+use super::lookup::{Blocks, Lookup, Version};
 use super::reader::{BatchReader, page_of};
 use super::recent::Recent;
 use super::{Chain, Commit};
@@ -57,9 +57,28 @@ struct Shared {
     history: History,
     lookup: Lookup,
     hasher: PageHasher,
+    cache: Arc<Cache>,
+}
+
+/// What was read last of a history, for all commits that are looked into side by side.
+pub(crate) struct Cache {
+    blocks: Arc<Blocks>,
     decoded: Mutex<Decoded>,
     /// Rings whenever a batch is not under way any more.
     arrived: Condvar,
+    bounds: Bounds,
+}
+
+impl Cache {
+    /// An empty cache.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Failure`] when zstd gets no memory.
+    pub(crate) fn within(bounds: Bounds) -> Result<Arc<Self>> {
+        let decoded = Decoded { recent: Recent::within(bounds.batches), under_way: HashSet::new() };
+        let (decoded, arrived) = (Mutex::new(decoded), Condvar::new());
+        Ok(Arc::new(Self { blocks: Blocks::within(bounds.index)?, decoded, arrived, bounds }))
+    }
 }
 
 /// A batch, wherever it is listed.
@@ -90,7 +109,7 @@ struct Ahead {
 }
 
 impl Pages {
-    /// The pages of a commit of a chain.
+    /// The pages of a commit of a chain of the history that the cache is of.
     ///
     /// # Errors
     /// [`crate::error::ErrorKind::Failure`] when zstd gets no memory.
@@ -98,15 +117,14 @@ impl Pages {
         history: &History,
         chain: &Chain,
         commit: &Commit,
-        bounds: Bounds,
+        cache: &Arc<Cache>,
     ) -> Result<Self> {
-        let decoded = Decoded { recent: Recent::within(bounds.batches), under_way: HashSet::new() };
+        let bounds = cache.bounds;
         let shared = Shared {
             history: history.clone(),
-            lookup: Lookup::new(chain, commit, bounds.index)?,
+            lookup: Lookup::new(chain, commit, cache.blocks.clone()),
             hasher: history.hasher(),
-            decoded: Mutex::new(decoded),
-            arrived: Condvar::new(),
+            cache: cache.clone(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -256,14 +274,14 @@ impl Shared {
     }
 
     fn has(&self, key: &Key) -> bool {
-        let decoded = lock(&self.decoded);
+        let decoded = lock(&self.cache.decoded);
         decoded.recent.has(key) || decoded.under_way.contains(key)
     }
 
     /// The plain bytes of the batch that a version is in. Nothing was compared with a digest yet.
     fn batch(&self, version: &Version, reader: &Mutex<BatchReader>) -> Result<Arc<[u8]>> {
         let key = key_of(version);
-        let mut decoded = lock(&self.decoded);
+        let mut decoded = lock(&self.cache.decoded);
         loop {
             if let Some(plain) = decoded.recent.get(&key) {
                 return Ok(plain);
@@ -271,12 +289,12 @@ impl Shared {
             if decoded.under_way.insert(key) {
                 break;
             }
-            decoded = self.arrived.wait(decoded).unwrap_or_else(PoisonError::into_inner);
+            decoded = self.cache.arrived.wait(decoded).unwrap_or_else(PoisonError::into_inner);
         }
         drop(decoded);
         let _under_way = UnderWay { shared: self, key };
         let plain: Arc<[u8]> = lock(reader).plain(&version.segment, &version.batch)?.into();
-        lock(&self.decoded).recent.put(key, plain.clone(), plain.len());
+        lock(&self.cache.decoded).recent.put(key, plain.clone(), plain.len());
         Ok(plain)
     }
 }
@@ -289,8 +307,8 @@ struct UnderWay<'s> {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        lock(&self.shared.decoded).under_way.remove(&self.key);
-        self.shared.arrived.notify_all();
+        lock(&self.shared.cache.decoded).under_way.remove(&self.key);
+        self.shared.cache.arrived.notify_all();
     }
 }
 
