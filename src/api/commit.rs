@@ -3,9 +3,11 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::rows::TableDiff;
 use super::status::Proof;
 use crate::format;
 use crate::format::segment::{CommitKind, CommitRecord};
+use crate::ops::diff::change;
 use crate::repo::chain;
 use crate::repo::history::handle::History;
 use crate::repo::history::labels::Snapshot;
@@ -34,6 +36,9 @@ pub(crate) struct Commit {
     labels: Vec<String>,
     /// How it was captured.
     kind: CommitKind,
+    /// The tables that differ from those of the commit before, or could not be compared; null if
+    /// that was not asked for, and for the oldest commit.
+    tables: Option<Vec<TableDiff>>,
 }
 
 impl Commit {
@@ -56,7 +61,13 @@ impl Commit {
             label: labels.last().cloned(),
             labels,
             kind: record.kind,
+            tables: None,
         }
+    }
+
+    /// The same commit, with the tables that it touched.
+    pub(crate) fn with_tables(self, tables: Option<&[change::TableDiff]>) -> Self {
+        Self { tables: tables.map(|tables| tables.iter().map(TableDiff::of).collect()), ..self }
     }
 
     /// Its labels, each of them once.

@@ -151,6 +151,9 @@ pub(crate) struct LogArgs {
     /// Only the newest N of them
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) last: Option<usize>,
+    /// Name the tables that each commit touched, with how many rows came (+), changed (~), went (-)
+    #[arg(long)]
+    pub(crate) tables: bool,
 }
 
 /// Show one commit: what it holds, its labels, neighbours and proofs
@@ -162,6 +165,9 @@ pub(crate) struct ShowArgs {
     /// The history, and which commit of it
     #[arg(value_name = "NAME[@WHEN]")]
     pub(crate) target: String,
+    /// Name the tables that it touched, with how many rows came (+), changed (~), went (-)
+    #[arg(long)]
+    pub(crate) tables: bool,
 }
 
 /// Bring a commit back as a database file

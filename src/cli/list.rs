@@ -5,11 +5,14 @@ use super::context::{Context, Selected, asked, now, shown};
 use super::describe::{neighbours, outcome};
 use super::ended::Ended;
 use super::output::{ago, bytes, count, counted, time};
+use super::progress::Progress;
+use super::rows::in_words;
 use super::table::{table, times};
 use super::terminal::bold;
 use crate::api::commit::{self, CommitDetails, LabelSummary, UnlabelSummary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::SnapshotKind;
+use crate::ops::diff::change::TableDiff;
 use crate::ops::labels::{not_readable, passed_over};
 use crate::policy::guess::meant;
 use crate::policy::order::backwards;
@@ -18,7 +21,7 @@ use crate::repo::Repository;
 use crate::repo::chain::Commit;
 use crate::repo::history::handle::History;
 use crate::repo::history::labels::Snapshot;
-use crate::types::Timestamp;
+use crate::types::{Seq, Timestamp};
 
 /// Which commits to list, resolved.
 struct Filter {
@@ -149,17 +152,24 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
     if let Some(last) = args.last {
         commits.drain(..commits.len().saturating_sub(last));
     }
+    let touched = match args.tables {
+        true => touched(context, &history, &commits)?,
+        false => vec![None; commits.len()],
+    };
     let answers = commits.iter().map(|c| answer(&history, c, &labels_of(&snapshots, c)));
     if context.out.json {
-        answers.for_each(|commit| context.out.object(&commit));
+        let with =
+            answers.zip(&touched).map(|(answer, tables)| answer.with_tables(tables.as_deref()));
+        with.for_each(|commit| context.out.object(&commit));
         return shown(&history, &judged);
     }
     let times = times(commits.iter().map(|commit| commit.record.time));
     let rows: Vec<Vec<String>> = commits
         .iter()
         .zip(answers)
-        .map(|(commit, answer)| {
-            vec![
+        .zip(&touched)
+        .map(|((commit, answer), tables)| {
+            let mut row = vec![
                 format!("seq:{}", commit.seq),
                 times.cell(commit.record.time),
                 count(commit.record.pages.into()),
@@ -167,16 +177,33 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
                 bytes(commit.record.stored),
                 commit.record.kind.name().to_owned(),
                 answer.labels().join(", "),
-            ]
+            ];
+            if args.tables {
+                row.insert(6, in_words(tables.as_deref()));
+            }
+            row
         })
         .collect();
     let time = times.heading("TIME");
-    let header = ["COMMIT", &*time, "PAGES", "CHANGED", "STORED", "CAPTURED BY", "LABEL"];
+    let mut header = vec!["COMMIT", &*time, "PAGES", "CHANGED", "STORED", "CAPTURED BY", "LABEL"];
+    if args.tables {
+        header.insert(6, "TABLES");
+    }
     for line in table(&header, &rows, &[2, 3, 4]) {
         context.out.line(line);
     }
     tell_backwards(context, &commits);
     shown(&history, &judged)
+}
+
+/// The tables that commits touched.
+fn touched(
+    context: &Context,
+    history: &History,
+    commits: &[Commit],
+) -> Result<Vec<Option<Vec<TableDiff>>>> {
+    let seqs: Vec<Seq> = commits.iter().map(|commit| commit.seq).collect();
+    history.touched_tables(&seqs, &Progress::new(&context.out))
 }
 
 /// Tells of commits that are dated earlier than the one before them: a time may not mean there what
@@ -202,7 +229,12 @@ pub(crate) fn show(context: &Context, args: &ShowArgs) -> Result<()> {
     let Selected { history, chain, commit, selector } = selected;
     let labels = labels_of(&snapshots, &commit).into_iter().map(|s| s.label.as_str());
     let (proofs, _) = history.readable_proofs()?;
-    let details = CommitDetails::of(&history, &commit, labels, asked(&selector), &proofs);
+    let mut details = CommitDetails::of(&history, &commit, labels, asked(&selector), &proofs);
+    let tables = match args.tables {
+        true => touched(context, &history, std::slice::from_ref(&commit))?.pop().flatten(),
+        false => None,
+    };
+    details.commit = details.commit.with_tables(tables.as_deref());
     if context.out.json {
         context.out.object(&details);
         return Ok(());
@@ -221,6 +253,9 @@ pub(crate) fn show(context: &Context, args: &ShowArgs) -> Result<()> {
     row("size", format!("{}, {pages} of {} bytes", bytes(size), manifest.page_size));
     let changed = counted(commit.record.changed.into(), "page");
     row("changed", format!("{changed}, {} stored", bytes(commit.record.stored)));
+    if args.tables {
+        row("tables", in_words(tables.as_deref()));
+    }
     row("captured", format!("by {}", commit.record.kind.name()));
     row("digest", commit.record.digest.to_string());
     row("segment", commit.segment.name().to_owned());

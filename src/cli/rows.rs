@@ -82,6 +82,30 @@ fn one_line(sql: &str) -> String {
     cell(ValueRef::Text(words.as_bytes()))
 }
 
+/// The tables that a commit touched, in a line.
+pub(crate) fn in_words(tables: Option<&[TableDiff]>) -> String {
+    let Some(tables) = tables else { return "all: it is the oldest".to_owned() };
+    if tables.is_empty() {
+        return "none".to_owned();
+    }
+    let told = tables.iter().map(|table| {
+        let mut told = table.name.to_string();
+        if table.uncompared.is_some() {
+            return format!("{told} not compared");
+        }
+        if table.fate != TableFate::Same {
+            told = format!("{told} {}", table.fate.name());
+        }
+        for (sign, n) in [('+', table.inserted), ('~', table.updated), ('-', table.deleted)] {
+            if n > 0 {
+                told = format!("{told} {sign}{n}");
+            }
+        }
+        told
+    });
+    told.collect::<Vec<_>>().join(", ")
+}
+
 /// How many rows of each table differ.
 pub(crate) fn counts(tables: &[TableDiff]) -> Vec<String> {
     let cells: Vec<Vec<String>> = tables

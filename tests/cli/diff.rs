@@ -180,6 +180,29 @@ fn the_change_feed_goes_on_where_it_was_left() {
 }
 
 #[test]
+fn log_and_show_name_the_tables_that_a_commit_touched() {
+    let lab = shop();
+    let told = lab.ok(&["log", "app", "--tables"]).stdout;
+    for (seq, tables) in [
+        ("seq:1", "all: it is the oldest"),
+        ("seq:2", "orders +1 ~1 -1, pairs -1"),
+        ("seq:3", "orders redefined"),
+    ] {
+        let line = told.lines().find(|line| line.starts_with(seq)).unwrap();
+        assert!(line.contains(tables), "{told}");
+    }
+    let told = lab.ok(&["show", "app@seq:2", "--tables"]).stdout;
+    assert!(told.contains("tables     orders +1 ~1 -1, pairs -1"), "{told}");
+    assert!(!lab.ok(&["show", "app@seq:2"]).stdout.contains("tables"));
+    let lines = lab.ok(&["log", "app", "-n", "2", "--tables", "--json"]).objects();
+    let of = |line: &serde_json::Value, member: &str| line["tables"][0][member].clone();
+    assert_eq!((of(&lines[0], "table"), of(&lines[0], "updated")), (json!("orders"), json!(1)));
+    assert_eq!(of(&lines[1], "definition"), json!("redefined"));
+    let lines = lab.ok(&["log", "app", "--json"]).objects();
+    assert!(lines.iter().all(|line| line["tables"].is_null()), "{lines:?}");
+}
+
+#[test]
 fn the_change_feed_follows_until_it_is_stopped() {
     let lab = shop();
     let args = ["changes", "app", "--from", "latest", "--follow", "--interval", "50ms"];

@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ops::point::RestorePoint;
 use crate::ops::view::ViewOptions;
 use crate::progress::{Monitor, check_cancelled};
-use crate::repo::chain::Written;
+use crate::repo::chain::{Chain, Written};
 use crate::repo::history::handle::History;
 use crate::types::{Seq, Timestamp};
 
@@ -59,6 +59,8 @@ pub struct Feed {
     history: History,
     options: FeedOptions,
     last: Option<Opened>,
+    /// The history as it was read last.
+    chain: Option<Arc<Chain>>,
     written: Written,
     /// The tables that were asked for and not met yet.
     unmet: BTreeSet<String>,
@@ -79,7 +81,14 @@ impl History {
         }
         let unmet = options.tables.iter().cloned().collect();
         let written = Written::default();
-        Ok(Feed { history: self.clone(), options: options.clone(), last, written, unmet })
+        Ok(Feed {
+            history: self.clone(),
+            options: options.clone(),
+            last,
+            chain: None,
+            written,
+            unmet,
+        })
     }
 }
 
@@ -93,11 +102,38 @@ impl Feed {
     /// [`ErrorKind::Damaged`] naming the object when a page can't be read;
     /// [`ErrorKind::Interrupted`]; store errors; what `take` answers.
     pub fn advance(&mut self, take: TakeEvent<'_>, monitor: &dyn Monitor) -> Result<u64> {
+        self.advance_until(self.options.to, take, monitor)
+    }
+
+    /// As [`Feed::advance`], up to a commit.
+    ///
+    /// # Errors
+    /// As [`Feed::advance`].
+    pub fn advance_to(
+        &mut self,
+        to: Seq,
+        take: TakeEvent<'_>,
+        monitor: &dyn Monitor,
+    ) -> Result<u64> {
+        let to = self.options.to.map_or(to, |last| last.min(to));
+        self.advance_until(Some(to), take, monitor)
+    }
+
+    fn advance_until(
+        &mut self,
+        to: Option<Seq>,
+        take: TakeEvent<'_>,
+        monitor: &dyn Monitor,
+    ) -> Result<u64> {
         let last = self.seq();
-        let to = self.options.to;
-        let is_wanted =
-            |seq: Seq| last.is_none_or(|last| seq > last) && to.is_none_or(|to| seq <= to);
-        let chain = Arc::new(self.history.chain()?);
+        // As it was read last, if it has what is wanted.
+        let known =
+            self.chain.take().filter(|chain| to.is_some_and(|to| chain.commit(to).is_some()));
+        let chain = match known {
+            Some(chain) => chain,
+            None => Arc::new(self.history.chain()?),
+        };
+        self.chain = Some(chain.clone());
         if let Some(last) = last
             && chain.commit(last).is_none()
         {
@@ -106,10 +142,8 @@ impl Feed {
                 .with_hint("what came behind it can't be told from it; begin at another commit"));
         }
         let (history, mut told) = (self.history.clone(), 0);
-        for commit in chain.commits() {
-            if !is_wanted(commit.seq) {
-                continue;
-            }
+        let behind = chain.commits_behind(last.unwrap_or_default());
+        for commit in behind.take_while(|commit| to.is_none_or(|to| commit.seq <= to)) {
             check_cancelled(monitor)?;
             self.tell(&RestorePoint::on(&history, &chain, commit), take, monitor)?;
             told += 1;

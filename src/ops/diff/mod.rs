@@ -17,3 +17,4 @@ mod plan;
 pub mod run;
 mod side;
 pub mod sql;
+mod touched;

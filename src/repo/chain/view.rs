@@ -149,6 +149,21 @@ impl Chain {
         self.states().filter(|commit| !self.expired.contains(commit.seq))
     }
 
+    /// The restore points behind a number, oldest first.
+    pub(crate) fn commits_behind(&self, seq: Seq) -> impl Iterator<Item = Commit> + '_ {
+        let first = self.segments.partition_point(|segment| segment.end <= seq);
+        let segments = self.segments.get(first..).unwrap_or_default();
+        let commits = segments.iter().flat_map(|segment| {
+            let commit = |record: &CommitRecord| Commit {
+                seq: record.seq,
+                record: *record,
+                segment: segment.clone(),
+            };
+            segment.manifest.states().iter().map(commit)
+        });
+        commits.filter(move |commit| commit.seq > seq && !self.expired.contains(commit.seq))
+    }
+
     /// All commits that the segments still have, restore points or not.
     pub(crate) fn states(&self) -> impl DoubleEndedIterator<Item = Commit> + '_ {
         self.segments.iter().flat_map(|segment| {
