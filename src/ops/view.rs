@@ -23,7 +23,7 @@ use crate::repo::chain::{Chain, Commit, retry_on_merge};
 use crate::repo::history::handle::History;
 use crate::sqlite::provider::PageProvider;
 use crate::sqlite::view::View;
-use crate::types::{Digest, PageNo, PageSize};
+use crate::types::{Digest, PageNo, PageSize, Seq};
 
 /// How to look into a restore point.
 #[derive(Clone, Copy, Debug, Setters)]
@@ -230,6 +230,12 @@ impl Moment {
         Ok(Self { history, commit, cache, now: RwLock::new(now) })
     }
 
+    /// Tells which pages were written behind an earlier restore point that this one was opened
+    /// beside.
+    pub(super) fn know_written(&self, since: Seq, written: Arc<[PageNo]>) {
+        self.now.read().unwrap_or_else(PoisonError::into_inner).pages.know_written(since, written);
+    }
+
     /// The digest of each of these pages, which ascend; `None` for the page of the lock byte.
     ///
     /// # Errors
@@ -246,6 +252,7 @@ impl Moment {
         let room = std::cell::RefCell::new(into);
         let read = |chain: &Chain| {
             let commit = still(chain, &self.commit)?;
+            self.cache.forget_places();
             let chained =
                 Chained::over(&self.history, Arc::new(chain.clone()), &commit, &self.cache)?;
             chained.pages.read(page, &mut room.borrow_mut())?;

@@ -51,7 +51,14 @@ pub(super) fn trees_between(
     let (first, last) = if old.seq() <= new.seq() { (old, new) } else { (new, old) };
     let found = still(&last.chain, &first.commit)
         .and_then(|first| written.between(&last.chain, &first, &last.commit))
-        .and_then(|written| differing(written, of_old, of_new))
+        .and_then(|written| {
+            let written: Arc<[PageNo]> = written.into();
+            // Of the later one, if it was opened beside the earlier one.
+            if old.seq() < new.seq() {
+                of_new.know_written(old.seq(), written.clone());
+            }
+            differing(&written, of_old, of_new)
+        })
         .and_then(|pages| match pages.len() <= most {
             true => Trees::new(of_old.clone(), of_new.clone(), &pages).map(Some),
             false => Ok(None),
@@ -86,7 +93,7 @@ pub(super) fn extents(
 }
 
 /// The pages that have other digests, and those that only one of the two has.
-fn differing(written: Vec<PageNo>, old: &Arc<Moment>, new: &Arc<Moment>) -> Result<Vec<PageNo>> {
+fn differing(written: &[PageNo], old: &Arc<Moment>, new: &Arc<Moment>) -> Result<Vec<PageNo>> {
     let (fewer, more) = (old.pages().min(new.pages()), old.pages().max(new.pages()));
     let both = written.partition_point(|page| page.0 <= fewer);
     let mut differing = Vec::new();

@@ -21,6 +21,7 @@
 
 mod changed;
 mod finding;
+mod known;
 pub(crate) mod links;
 mod listing;
 mod load;

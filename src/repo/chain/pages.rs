@@ -9,11 +9,12 @@
 //!   gets the error.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::known::{Known, Since};
 use super::lookup::{Blocks, Lookup, Version};
 use super::reader::{BatchReader, page_of};
 use super::recent::Recent;
@@ -23,7 +24,7 @@ use crate::codec::digest::PageHasher;
 use crate::error::{Error, Result};
 use crate::format::segment::Location;
 use crate::repo::history::handle::History;
-use crate::types::{Digest, PageNo, PageSize, SegmentId};
+use crate::types::{Digest, PageNo, PageSize, SegmentId, Seq};
 
 /// How much memory pages may take, and how many threads read ahead of a scan.
 #[derive(Clone, Copy, Debug)]
@@ -58,11 +59,13 @@ struct Shared {
     lookup: Lookup,
     hasher: PageHasher,
     cache: Arc<Cache>,
+    since: OnceLock<Since>,
 }
 
 /// What was read last of a history, for all commits that are looked into side by side.
 pub(crate) struct Cache {
     blocks: Arc<Blocks>,
+    known: Known,
     decoded: Mutex<Decoded>,
     /// Rings whenever a batch is not under way any more.
     arrived: Condvar,
@@ -77,7 +80,13 @@ impl Cache {
     pub(crate) fn within(bounds: Bounds) -> Result<Arc<Self>> {
         let decoded = Decoded { recent: Recent::within(bounds.batches), under_way: HashSet::new() };
         let (decoded, arrived) = (Mutex::new(decoded), Condvar::new());
-        Ok(Arc::new(Self { blocks: Blocks::within(bounds.index)?, decoded, arrived, bounds }))
+        let (blocks, known) = (Blocks::within(bounds.index)?, Known::new());
+        Ok(Arc::new(Self { blocks, known, decoded, arrived, bounds }))
+    }
+
+    /// Forgets where pages were found: merges have moved them.
+    pub(crate) fn forget_places(&self) {
+        self.known.clear();
     }
 }
 
@@ -125,6 +134,7 @@ impl Pages {
             lookup: Lookup::new(chain, commit, cache.blocks.clone()),
             hasher: history.hasher(),
             cache: cache.clone(),
+            since: OnceLock::new(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -147,12 +157,19 @@ impl Pages {
         self.shared.lookup.commit().record.pages
     }
 
+    /// Tells which pages were written behind an earlier commit that the same cache serves. All
+    /// others are where they were then.
+    pub(crate) fn know_written(&self, since: Seq, written: Arc<[PageNo]>) {
+        // Told a second time it is no news.
+        let _ = self.shared.since.set(Since { seq: since, written });
+    }
+
     /// The digest of each of these pages, which ascend; `None` for the page of the lock byte.
     ///
     /// # Errors
     /// As [`Pages::read`], of what leads to the pages.
     pub(crate) fn digests(&self, pages: &[PageNo]) -> Result<Vec<Option<Digest>>> {
-        let found = self.shared.lookup.find(pages)?;
+        let found = self.shared.find(pages)?;
         Ok(found.into_iter().map(|version| Some(version?.digest)).collect())
     }
 
@@ -162,7 +179,7 @@ impl Pages {
     /// [`crate::error::ErrorKind::Damaged`], naming the object, when anything is not as it was
     /// stored; store errors.
     pub(crate) fn read(&self, page: PageNo, into: &mut [u8]) -> Result<()> {
-        let found = self.shared.lookup.find(&[page])?;
+        let found = self.shared.find(&[page])?;
         let Some(version) = found.into_iter().next().flatten() else {
             // The page of the lock byte has nothing in it.
             into.fill(0);
@@ -263,6 +280,25 @@ impl Ahead {
 }
 
 impl Shared {
+    /// The version of each of these pages, which ascend.
+    fn find(&self, pages: &[PageNo]) -> Result<Vec<Option<Version>>> {
+        let (known, seq) = (&self.cache.known, self.lookup.commit().seq);
+        let since = self.since.get();
+        let mut found: Vec<Option<Option<Version>>> =
+            pages.iter().map(|page| known.get(*page, seq, since)).collect();
+        let open = pages.iter().zip(&found).filter(|(_, found)| found.is_none());
+        let open: Vec<PageNo> = open.map(|(page, _)| *page).collect();
+        if !open.is_empty() {
+            let mut missing = self.lookup.find(&open)?.into_iter();
+            for (page, place) in pages.iter().zip(&mut found).filter(|(_, place)| place.is_none()) {
+                let version = missing.next().flatten();
+                known.put(*page, seq, version.clone());
+                *place = Some(version);
+            }
+        }
+        Ok(found.into_iter().map(Option::flatten).collect())
+    }
+
     fn decode_all(&self, queue: &Receiver<Version>) {
         // Without memory for one there is no reading ahead.
         let Ok(reader) = BatchReader::new(&self.history) else { return };
