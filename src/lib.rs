@@ -41,6 +41,8 @@
 //! | compare two moments, row by row | [`RestorePoint::diff`], [`RestorePoint::diff_live`] |
 //! | what each commit did to the rows | [`History::feed`] |
 //! | restore, or put a live database back | [`RestorePoint::restore`], [`RestorePoint::rewind`] |
+//! | bring back rows that were lost | [`RestorePoint::recover`] |
+//! | take back what some commits did | [`History::undo`] |
 //! | prove that it can be restored | [`History::verify`] |
 //! | keep what matters, drop the rest | [`History::prune`], [`RestorePoint::label`], [`RestorePoint::hold`] |
 //! | a second copy elsewhere | [`History::copy_to`] |
@@ -105,6 +107,9 @@ pub use repo::history::labels::Snapshot;
 
 // To do.
 pub use codec::batch::{Compression, SelfCheck};
+pub use ops::apply::report::{
+    Applied, AppliedTable, Conflict, Conflicts, Done, OnConflict, Reason as ConflictReason,
+};
 pub use ops::backup::{BackupOptions, BackupReport};
 pub use ops::copy::{CopyOptions, CopyReport};
 pub use ops::diff::change::{Named, Operation, RowChange, SchemaChange, TableDiff, TableFate};
@@ -116,6 +121,7 @@ pub use ops::find::{FindOptions, Goal, Search, Turn};
 pub use ops::finding::Finding;
 pub use ops::prune::{PruneOptions, PruneReport, RewriteReport, Usage};
 pub use ops::question::{Answer, Reply, Rows};
+pub use ops::recover::RecoverOptions;
 pub use ops::repair::{Action, Fault as RepairFault, RepairOptions, RepairPlan, RepairReport};
 pub use ops::restore::{Check, RestoreOptions};
 pub use ops::rewind::{RewindOptions, Rewound};
@@ -124,6 +130,7 @@ pub use ops::stats::{
     Age, By, Change, Period, PolicyCost, RuleCost, Stats, StatsOptions, Storage, TableChanges,
     Tables,
 };
+pub use ops::undo::UndoOptions;
 pub use ops::verify::{VerifyOptions, VerifyReport};
 pub use ops::view::{DatabaseView, ViewOptions};
 pub use policy::retention::{Kept, Periods, Point, Policy, Reason, Zone};

@@ -46,6 +46,13 @@ pub enum Remedy {
         /// The database's file.
         file: String,
     },
+    /// Take back commits: [`History::undo`](crate::History::undo).
+    Undo {
+        /// The first one's number.
+        first: u64,
+        /// The last one's number.
+        last: u64,
+    },
     /// Wait until the application has made its database.
     AwaitDatabase {
         /// The database's file.
@@ -146,6 +153,7 @@ impl Remedy {
             Self::RestoreMissing { .. } => "restore-missing",
             Self::Restore { .. } => "restore",
             Self::Rewind { .. } => "rewind",
+            Self::Undo { .. } => "undo",
             Self::AwaitDatabase { .. } => "await-database",
             Self::OtherLocation => "other-location",
             Self::CreateRepository => "create-repository",
@@ -203,6 +211,8 @@ impl Remedy {
             Self::StartEmpty,
             Self::RestoreMissing { history: "app".to_owned(), file: "app.db".to_owned() },
             Self::Rewind { file: "app.db".to_owned() },
+            Self::Undo { first: 3, last: 3 },
+            Self::Undo { first: 3, last: 7 },
             Self::AwaitDatabase { file: "app.db".to_owned() },
             Self::OtherLocation,
             Self::CreateRepository,
@@ -255,6 +265,9 @@ impl fmt::Display for Remedy {
             Self::Restore { force: true, .. } => "`RestorePoint::restore` with the option `force`",
             Self::Restore { .. } => "`RestorePoint::restore`",
             Self::Rewind { .. } => "`RestorePoint::rewind`",
+            Self::Undo { first, last } => {
+                return write!(f, "`History::undo` of seq:{first} to seq:{last}");
+            }
             Self::AwaitDatabase { .. } => "begin again once it is there",
             Self::OtherLocation => "the location",
             Self::CreateRepository => "`Repository::init`",

@@ -56,6 +56,12 @@ pub(crate) fn named(remedy: &Remedy) -> String {
             return format!("`pagekeep restore {history} {file}{force}`");
         }
         Remedy::Rewind { file } => return format!("`pagekeep rewind {} --to WHEN`", quote(file)),
+        Remedy::Undo { first, last } if first == last => {
+            return format!("`pagekeep undo DB seq:{first}`");
+        }
+        Remedy::Undo { first, last } => {
+            return format!("`pagekeep undo DB seq:{first}..seq:{last}`");
+        }
         Remedy::AwaitDatabase { file } => {
             return format!("`pagekeep watch {} --wait`", quote(file));
         }

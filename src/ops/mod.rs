@@ -1,6 +1,7 @@
 //! One use case per file: what the command line, and later the daemon and the embedding API, can do
 //! with a repository.
 
+pub mod apply;
 mod audit;
 pub mod backup;
 mod beside;
@@ -21,13 +22,16 @@ pub mod point;
 pub mod prune;
 pub mod query;
 pub mod question;
+pub mod recover;
 pub mod repair;
 pub mod restore;
 pub mod rewind;
+pub(crate) mod safety;
 mod scratch;
 pub mod select;
 pub mod soundness;
 pub mod stats;
+pub mod undo;
 pub mod verify;
 pub mod view;
 

@@ -19,11 +19,10 @@ use derive_setters::Setters;
 use rusqlite::Connection;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::snapshot::SnapshotKind;
-use crate::ops::backup::BackupOptions;
 use crate::ops::difference::{self, Difference};
 use crate::ops::point::RestorePoint;
 use crate::ops::restore::{Check, check, check_space, still, sync, write_pages};
+use crate::ops::safety::{Capture, Labelled, PATIENCE, TRIES, capture};
 use crate::ops::scratch::Scratch;
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::remedy::{Remedy, advice};
@@ -33,7 +32,7 @@ use crate::repo::history::labels::{Snapshot, sound_label};
 use crate::sqlite::check::{Checker, connect_immutable};
 use crate::sqlite::elsewhere::check_one_name;
 use crate::sqlite::image::{self, Chunk, Method};
-use crate::sqlite::install::{Image, Safety, UNDER_LOCK, install};
+use crate::sqlite::install::{Image, install};
 use crate::sqlite::pin::Pin;
 use crate::sqlite::source::Source;
 use crate::types::{PageNo, Seq};
@@ -64,15 +63,6 @@ pub struct Rewound {
     pub now: Seq,
 }
 
-/// How long to wait for a follower to catch up, while nobody waits for us.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often to let go of the lock and begin again, when a follower did not catch up under it.
-const TRIES: usize = 5;
-
-/// Makes sure that everything committed to a database so far is in its history, and answers the
-/// newest commit of it. It waits for a follower no longer than it is told.
-pub type Capture<'c> = &'c mut dyn FnMut(Duration) -> Result<Seq>;
-
 /// Rewinds the database at a path to a commit of its history.
 ///
 /// # Errors
@@ -102,33 +92,28 @@ pub fn rewind_capturing(
     capture(PATIENCE)?;
     let chain = history.chain()?;
     let scratch = scratch(history, &chain, path, to, options, monitor)?;
-    let (captured, before) = (None, None);
-    let mut safety = Labelled { history, label: &label, capture, captured, in_vain: false, before };
+    let mut safety = Labelled::new(history, &label, capture);
     let mut tries = 0;
     loop {
         tries += 1;
-        safety.in_vain = false;
+        safety.begin_again();
         let installed = install(path, &Restored(&scratch), &mut safety, monitor);
         match installed {
             Ok(()) => break,
-            // Whoever does not catch up under the lock gets its time without it.
-            Err(e) if e.kind() == ErrorKind::Busy && safety.in_vain && tries < TRIES => {
-                (safety.capture)(PATIENCE)?;
+            Err(e) if safety.was_in_vain(&e) && tries < TRIES => {
+                safety.capture_unlocked()?;
             }
             Err(e) => {
-                // Nothing was written over then. A label that can't be taken back does no harm.
-                let untouched = matches!(e.kind(), ErrorKind::Busy | ErrorKind::Interrupted);
-                if let Some(before) = safety.before.filter(|_| untouched) {
-                    let _ = history.remove_snapshot(&before);
+                // Nothing was written over then.
+                if matches!(e.kind(), ErrorKind::Busy | ErrorKind::Interrupted) {
+                    safety.take_back();
                 }
                 return Err(e);
             }
         }
     }
-    let before = safety
-        .before
-        .ok_or_else(|| Error::new(ErrorKind::Failure, "the state before was not captured"))?;
-    let newest = (safety.capture)(PATIENCE).map_err(|e| {
+    let before = safety.before()?;
+    let newest = safety.capture_unlocked().map_err(|e| {
         e.with_hint(advice![
             "the database is rewound, but that is not in the repository yet: run ",
             Remedy::Backup,
@@ -138,33 +123,6 @@ pub fn rewind_capturing(
     // since.
     let now = newest.min(before.seq.next());
     Ok(Rewound { to, before, now })
-}
-
-/// The state before is captured, and labelled as soon as it is certain that it is written over.
-struct Labelled<'a> {
-    history: &'a History,
-    label: &'a str,
-    capture: Capture<'a>,
-    captured: Option<Seq>,
-    /// Whether it could not be captured under the lock.
-    in_vain: bool,
-    before: Option<Snapshot>,
-}
-
-impl Safety for Labelled<'_> {
-    fn capture(&mut self) -> Result<()> {
-        let captured = (self.capture)(UNDER_LOCK);
-        self.in_vain = captured.is_err();
-        self.captured = Some(captured?);
-        Ok(())
-    }
-
-    fn keep(&mut self) -> Result<()> {
-        let seq =
-            self.captured.ok_or_else(|| Error::new(ErrorKind::Failure, "nothing was captured"))?;
-        self.before = Some(self.history.add_snapshot(seq, self.label, SnapshotKind::Safety)?);
-        Ok(())
-    }
 }
 
 /// A restored commit, to be installed.
@@ -258,10 +216,7 @@ impl RestorePoint {
         patience: Duration,
         monitor: &dyn Monitor,
     ) -> Result<Seq> {
-        let name = Some(self.history.name().to_owned());
-        let takeover = options.takeover;
-        let options = BackupOptions { name, patience, takeover, ..BackupOptions::default() };
-        self.history.repository().backup(database, &options, monitor).map(|report| report.seq)
+        capture(&self.history, database, options.takeover, patience, monitor)
     }
 
     /// What a rewind would change, without changing anything.

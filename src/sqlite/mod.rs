@@ -30,6 +30,7 @@ pub(crate) mod tail;
 pub(crate) mod view;
 mod wal;
 pub(crate) mod witness;
+pub(crate) mod writing;
 
 use crate::error::{Error, ErrorKind};
 use crate::remedy::{Advice, Remedy, advice};

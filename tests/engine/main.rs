@@ -13,6 +13,7 @@ mod drift;
 mod faults;
 mod find;
 mod live;
+mod lost;
 mod model;
 mod query;
 mod retention;

@@ -204,6 +204,15 @@ pub fn keep_last(last: u32, grace: Duration) -> PruneOptions {
     PruneOptions::new(policy, Zone::Utc).grace(grace)
 }
 
+/// The names of the files in a folder.
+pub fn walk_names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
+    let mut names: Vec<String> = entries.map(|entry| name(entry).into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
 /// What SQLite thinks of a database.
 pub fn integrity_check(db: &Connection) -> String {
     db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap()

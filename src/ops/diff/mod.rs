@@ -13,7 +13,7 @@ pub mod change;
 pub mod feed;
 mod opened;
 mod pages;
-mod plan;
+pub(super) mod plan;
 pub mod run;
 mod side;
 pub mod sql;

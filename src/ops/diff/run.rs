@@ -55,7 +55,7 @@ pub type Take<'t> = &'t mut dyn FnMut(RowChange) -> Result<()>;
 pub struct Diff<'s> {
     pub(super) old: Side<'s>,
     pub(super) new: Side<'s>,
-    pub(super) plan: Plan,
+    pub(in crate::ops) plan: Plan,
     filter: Option<String>,
     /// How much of each table may differ; of those that are not there, all of it.
     extents: HashMap<Arc<str>, Extent>,

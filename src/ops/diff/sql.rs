@@ -225,6 +225,48 @@ impl Script<'_, '_, '_> {
     }
 }
 
+/// Gives the changes of rows, each with the number of its table, from the first one on.
+pub(in crate::ops) type Walk<'w> =
+    &'w mut dyn FnMut(&mut dyn FnMut(usize, &RowChange) -> Result<()>) -> Result<()>;
+
+/// Writes changes of the rows of some tables as one transaction, in the order in which no row meets
+/// another one, and what builds full-text indexes anew.
+pub(in crate::ops) fn applied(
+    tables: &[Table],
+    rebuilt: &[String],
+    write: Write<'_>,
+    walk: Walk<'_>,
+) -> Result<()> {
+    let statements = Statements::new()?;
+    write("PRAGMA foreign_keys=OFF;")?;
+    write("BEGIN IMMEDIATE;")?;
+    for turn in [Turn::Leave, Turn::Come] {
+        walk(&mut |at, change| {
+            let Some(table) = tables.get(at) else { return Ok(()) };
+            let moves = moves(table, change);
+            let sql = match (change.operation, turn) {
+                (Operation::Delete, Turn::Leave) => statements.delete(table, change)?,
+                (Operation::Update, Turn::Leave) if moves => statements.delete(table, change)?,
+                (Operation::Update, Turn::Come) if moves => statements.insert(table, change)?,
+                (Operation::Update, Turn::Come) => statements.update(table, change)?,
+                (Operation::Insert, Turn::Come) => statements.insert(table, change)?,
+                _ => return Ok(()),
+            };
+            write(&sql)
+        })?;
+    }
+    for name in rebuilt {
+        write(&format!("INSERT INTO {0}({0}) VALUES('rebuild');", quoted(name)))?;
+    }
+    write("COMMIT;")
+}
+
+/// Whether an updated row may leave a unique value to another one, or take one from it.
+pub(in crate::ops) fn moves(table: &Table, change: &RowChange) -> bool {
+    let is_unique = |column: &str| table.unique.as_ref().is_none_or(|u| u.contains(column));
+    change.operation == Operation::Update && change.changed().any(|(column, ..)| is_unique(column))
+}
+
 /// Whether the old table goes, with all its rows.
 fn replaces(pair: &Pair) -> bool {
     matches!(pair.fate, TableFate::Dropped | TableFate::Replaced) && &*pair.name != SEQUENCES

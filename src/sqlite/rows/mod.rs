@@ -5,6 +5,7 @@
 //! [`table`] reads from a schema which tables there are and what tells their rows apart. [`merge`]
 //! walks through a table of two databases side by side. Nothing here knows of repositories.
 
+pub(crate) mod access;
 pub mod cell;
 pub(crate) mod collation;
 pub(crate) mod literal;

@@ -37,7 +37,8 @@ pub(crate) struct Table {
     pub(crate) columns: Vec<String>,
     /// What tells its rows apart.
     pub(crate) key: Key,
-    /// The columns of its unique indexes; `None` if there is one whose columns can't be told.
+    /// The columns that its unique indexes depend on; `None` if there is one of which they can't be
+    /// told: of an expression, of a generated column, or of a part of the rows.
     pub(crate) unique: Option<HashSet<String>>,
     /// Whether a module keeps its rows.
     pub(crate) is_virtual: bool,
@@ -200,6 +201,7 @@ fn read(db: &Connection, entry: &Listed, encoding: Encoding) -> rusqlite::Result
     } else {
         rowid(db, &entry.name, &all, is_virtual)?
     };
+    let unique = unique(db, &entry.name, &all)?;
     let stored = all.into_iter().filter(|column| column.hidden == 0);
     Ok(Table {
         name: entry.name.clone(),
@@ -207,7 +209,7 @@ fn read(db: &Connection, entry: &Listed, encoding: Encoding) -> rusqlite::Result
         root: entry.root,
         columns: stored.map(|column| column.name).collect(),
         key,
-        unique: unique(db, &entry.name)?,
+        unique,
         is_virtual,
         shadows: Vec::new(),
     })
@@ -258,20 +260,28 @@ fn primary_key(db: &Connection, table: &str, encoding: Encoding) -> rusqlite::Re
     })
 }
 
-/// The columns of all unique indexes but the primary key of a table WITHOUT ROWID.
-fn unique(db: &Connection, table: &str) -> rusqlite::Result<Option<HashSet<String>>> {
+/// The columns of all unique indexes.
+fn unique(
+    db: &Connection,
+    table: &str,
+    columns: &[Column],
+) -> rusqlite::Result<Option<HashSet<String>>> {
     let mut statement = db.prepare(
-        "SELECT x.cid, x.name FROM pragma_index_list(?1) l, pragma_index_xinfo(l.name) x
+        "SELECT x.cid, x.name, l.partial FROM pragma_index_list(?1) l, pragma_index_xinfo(l.name) x
          WHERE l.\"unique\" AND x.key",
     )?;
     let mut rows = statement.query([table])?;
     let mut found = HashSet::new();
     while let Some(row) = rows.next()? {
         // An expression has no column.
-        if row.get::<_, i64>(0)? == -2 {
+        if row.get::<_, i64>(0)? == -2 || row.get(2)? {
             return Ok(None);
         }
-        found.insert(text(row, 1)?);
+        let name = text(row, 1)?;
+        if columns.iter().any(|column| column.name == name && column.hidden != 0) {
+            return Ok(None);
+        }
+        found.insert(name);
     }
     Ok(Some(found))
 }
@@ -289,6 +299,35 @@ fn uncompared(table: &Table) -> Option<String> {
     let has_content = || table.shadows.iter().any(|name| name.eq_ignore_ascii_case(&content));
     (module.to_ascii_lowercase().starts_with("fts") && !has_content())
         .then(|| "it is an index of texts that it does not keep itself".to_owned())
+}
+
+impl Table {
+    /// The table or view whose texts this one is a full-text index of, if it keeps none itself.
+    pub(crate) fn indexed(&self) -> Option<String> {
+        let module = module(&self.sql).filter(|_| self.is_virtual)?;
+        if !["fts4", "fts5"].contains(&module.to_ascii_lowercase().as_str()) {
+            return None;
+        }
+        let lower = self.sql.to_ascii_lowercase();
+        let mut from = 0;
+        while let Some(found) = lower.get(from..)?.find("content") {
+            from += found + "content".len();
+            // The name of another option goes on.
+            let Some(value) = self.sql.get(from..)?.trim_start().strip_prefix('=') else {
+                continue;
+            };
+            let value = value.trim_start();
+            let end = match value.chars().next()? {
+                quote @ ('\'' | '"' | '`') => {
+                    let inside = value.get(1..)?;
+                    return inside.split(quote).next().filter(|s| !s.is_empty()).map(str::to_owned);
+                }
+                _ => value.find([',', ')', ' ', '\n', '\t']).unwrap_or(value.len()),
+            };
+            return value.get(..end).filter(|name| !name.is_empty()).map(str::to_owned);
+        }
+        None
+    }
 }
 
 /// The module of a virtual table, by the statement that made it.

@@ -1,0 +1,423 @@
+//! The one transaction that applies row changes to a live database.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
+
+use rusqlite::{Connection, ErrorCode};
+
+use super::foreign::Foreign;
+use super::judge::{Judged, Rule, judge};
+use super::report::{Applied, AppliedTable, Conflict, Done, OnConflict, Reason};
+use super::spool::{Entry, Spool};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::segment::CommitKind;
+use crate::ops::diff::change::{Named, Operation, RowChange};
+use crate::ops::diff::sql::moves;
+use crate::ops::safety::{Capture, Labelled, TRIES};
+use crate::progress::{Monitor, check_cancelled};
+use crate::remedy::{Remedy, advice};
+use crate::repo::history::handle::History;
+use crate::sqlite::answer::message;
+use crate::sqlite::install::Safety;
+use crate::sqlite::rows::access::Access;
+use crate::sqlite::rows::cell::quoted;
+use crate::sqlite::rows::table::{Schema, Table, schema};
+use crate::sqlite::source_error;
+use crate::sqlite::writing::Writing;
+
+/// After how many rows it asks if it shall go on.
+const LOOKED: u64 = 1024;
+
+/// Row changes that are wanted, and of what.
+#[derive(Debug)]
+pub(crate) struct Job<'j> {
+    pub(crate) history: &'j History,
+    pub(crate) database: &'j Path,
+    /// The tables as they have to be defined, and what is known of their rows already.
+    pub(crate) tables: Vec<(Table, AppliedTable)>,
+    pub(crate) wishes: Spool,
+    pub(crate) rule: Rule,
+}
+
+impl Job<'_> {
+    /// Applies the changes, and captures what was there before and what is there after.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] when a table is defined otherwise, a foreign key would be broken, or
+    /// SQLite stores something else than it was given; [`ErrorKind::Busy`] when locks can't be had,
+    /// or a follower does not catch up; what `capture` answers. Nothing was changed then, unless
+    /// the error says so.
+    pub(crate) fn run(
+        mut self,
+        label: &str,
+        capture: Capture<'_>,
+        monitor: &dyn Monitor,
+    ) -> Result<Applied> {
+        let mut writing = Writing::open(self.database)?;
+        let of = |e: Error| of_database(e, self.database);
+        check_tables(writing.connection()?, &self.tables).map_err(of)?;
+        let mut safety = Labelled::new(self.history, label, capture);
+        // Early, so that little is left to do under the lock, and trouble shows before anything.
+        safety.capture_unlocked()?;
+        let mut tries = 0;
+        let mut applied = loop {
+            tries += 1;
+            safety.begin_again();
+            match self.locked(&mut writing, &mut safety, monitor) {
+                Ok(applied) => break applied,
+                Err(e) if safety.was_in_vain(&e) && tries < TRIES => {
+                    safety.capture_unlocked()?;
+                }
+                Err(e) => {
+                    writing.rollback();
+                    if matches!(e.kind(), ErrorKind::Busy | ErrorKind::Interrupted) {
+                        safety.take_back();
+                    }
+                    return Err(of_database(e, self.database));
+                }
+            }
+        };
+        let Ok(before) = safety.before() else { return Ok(applied) };
+        let then = writing.data_version()?;
+        let newest = safety.capture_unlocked().map_err(|e| {
+            e.with_hint(advice![
+                "the rows are changed, but that is not in the repository yet: run ",
+                Remedy::Backup,
+            ])
+        })?;
+        let untouched = writing.data_version()? == then;
+        // Nobody could commit between the capture under the lock and the change itself; others may
+        // have since.
+        let now = newest.min(before.seq.next());
+        let is_one = || self.history.point(now).is_ok_and(|p| p.kind() == CommitKind::Transaction);
+        applied.done = Some(Done { alone: untouched || is_one(), before, now });
+        Ok(applied)
+    }
+
+    /// What the changes would come to: the same transaction, rolled back.
+    ///
+    /// # Errors
+    /// As [`Job::run`].
+    pub(crate) fn preview(mut self, monitor: &dyn Monitor) -> Result<Applied> {
+        let writing = Writing::open(self.database)?;
+        let database = self.database;
+        let mut tried = || {
+            writing.write_nothing_before_commit()?;
+            writing.begin()?;
+            self.perform(writing.connection()?, monitor)
+        };
+        let applied = tried().map_err(|e| of_database(e, database));
+        writing.rollback();
+        applied
+    }
+
+    fn locked(
+        &mut self,
+        writing: &mut Writing,
+        safety: &mut Labelled<'_>,
+        monitor: &dyn Monitor,
+    ) -> Result<Applied> {
+        writing.begin()?;
+        let done = safety.capture().and_then(|()| self.perform(writing.connection()?, monitor));
+        let applied = match done {
+            Ok(applied) if !applied.stopped && applied.changed() > 0 => applied,
+            done => {
+                writing.rollback();
+                return done;
+            }
+        };
+        if let Err(e) = safety.keep().and_then(|()| check_cancelled(monitor)) {
+            writing.rollback();
+            return Err(e);
+        }
+        writing.commit()?;
+        Ok(applied)
+    }
+
+    /// Does what is wanted, within a transaction.
+    fn perform(&mut self, db: &Connection, monitor: &dyn Monitor) -> Result<Applied> {
+        let now = check_tables(db, &self.tables)?;
+        // Which columns are unique is told by the indexes of today.
+        let definitions: Vec<Table> = self
+            .tables
+            .iter()
+            .map(|(table, _)| now.tables.get(&table.name).unwrap_or(table).clone())
+            .collect();
+        let access: Vec<Access> = definitions.iter().map(Access::of).collect();
+        let tables = self.tables.iter().map(|(_, told)| told.clone()).collect();
+        let mut applied = Applied::nothing(tables);
+        applied.deeds = Spool::new(&definitions);
+        applied.definitions = definitions;
+        self.judge_all(db, &access, &mut applied, monitor)?;
+        let stops = self.rule.on_conflict == OnConflict::Stop;
+        applied.stopped = stops && applied.conflicts.count > 0;
+        if applied.stopped || applied.deeds.count() == 0 {
+            applied.tables.iter_mut().for_each(undone);
+            return Ok(applied);
+        }
+        let mut work = Work { db, access, skipped: HashSet::new(), monitor };
+        let (grown, shrunk) = work.concerned(&mut applied)?;
+        let foreign = Foreign::before(db, &grown, &shrunk)?;
+        work.write(&mut applied, self.rule.on_conflict)?;
+        if applied.stopped {
+            applied.tables.iter_mut().for_each(undone);
+            return Ok(applied);
+        }
+        let touched: BTreeSet<String> = grown.union(&shrunk).cloned().collect();
+        applied.rebuilt = rebuild(db, &now, &touched)?;
+        foreign.after(db)?;
+        applied.left.extend(foreign.unchecked);
+        let of_touched = |trigger: &&crate::sqlite::rows::table::Object| {
+            trigger.kind == "trigger"
+                && touched.iter().any(|name| name.eq_ignore_ascii_case(&trigger.table))
+        };
+        applied.silent = now.objects.iter().filter(of_touched).map(|t| t.name.clone()).collect();
+        Ok(applied)
+    }
+
+    /// Compares every wish with the row that is there.
+    fn judge_all(
+        &mut self,
+        db: &Connection,
+        access: &[Access],
+        applied: &mut Applied,
+        monitor: &dyn Monitor,
+    ) -> Result<()> {
+        let rule = self.rule;
+        self.wishes.read(&mut |number, Entry { table, change: wish }| {
+            look(number, monitor)?;
+            let Some(access) = access.get(table) else { return Ok(()) };
+            let live = access.fetch(db, &wish.key.values).map_err(|e| unread(e, &wish))?;
+            let judged = judge(wish.clone(), live, &rule);
+            let Some(told) = applied.tables.get_mut(table) else { return Ok(()) };
+            match judged {
+                Judged::Already => told.already += 1,
+                Judged::Do(deed) => {
+                    *counter(told, deed.operation) += 1;
+                    applied.deeds.push(table, &deed)?;
+                }
+                Judged::Conflict(reason, live) => {
+                    told.skipped += 1;
+                    applied.conflicts.add(Conflict { change: wish, live, reason });
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+fn counter(told: &mut AppliedTable, operation: Operation) -> &mut u64 {
+    match operation {
+        Operation::Insert => &mut told.inserted,
+        Operation::Update => &mut told.updated,
+        Operation::Delete => &mut told.deleted,
+    }
+}
+
+/// Nothing was done.
+fn undone(told: &mut AppliedTable) {
+    (told.inserted, told.updated, told.deleted) = (0, 0, 0);
+}
+
+fn look(number: u64, monitor: &dyn Monitor) -> Result<()> {
+    match number.is_multiple_of(LOOKED) {
+        true => check_cancelled(monitor),
+        false => Ok(()),
+    }
+}
+
+/// Makes sure that tables are what they have to be, and that SQLite knows all that they need.
+/// Returns the schema.
+///
+/// # Errors
+/// [`ErrorKind::Refused`].
+fn check_tables(db: &Connection, tables: &[(Table, AppliedTable)]) -> Result<Schema> {
+    let now = schema(db).map_err(|e| source_error(e, "cannot be read"))?;
+    for (then, _) in tables {
+        let refused = |what: String| {
+            let e = Error::new(ErrorKind::Refused, what);
+            e.with_object(format!("table {:?}", then.name))
+        };
+        let elsewhere = || {
+            advice![
+                "bring that moment into a file of its own, and take from there what is needed: ",
+                Remedy::Restore { history: None, file: None, force: false },
+            ]
+        };
+        let Some(there) = now.tables.get(&then.name) else {
+            return Err(refused("is gone from the database".to_owned()).with_hint(elsewhere()));
+        };
+        let is_same =
+            there.sql == then.sql && there.key == then.key && there.columns == then.columns;
+        if !is_same {
+            let what = "was defined otherwise then than it is now";
+            return Err(refused(what.to_owned()).with_hint(elsewhere()));
+        }
+        Access::of(there).check(db).map_err(|e| {
+            refused(format!("needs something that only its application has: {}", message(&e)))
+                .with_hint(elsewhere())
+        })?;
+    }
+    Ok(now)
+}
+
+/// The rows as they are written.
+struct Work<'w> {
+    db: &'w Connection,
+    access: Vec<Access>,
+    /// The numbers of deeds that can't be done.
+    skipped: HashSet<u64>,
+    monitor: &'w dyn Monitor,
+}
+
+impl Work<'_> {
+    /// The tables in which rows come or change, and those in which rows go or change.
+    fn concerned(&self, applied: &mut Applied) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
+        let (mut grown, mut shrunk) = (BTreeSet::new(), BTreeSet::new());
+        for table in &applied.tables {
+            if table.inserted + table.updated > 0 {
+                grown.insert(table.name.to_string());
+            }
+            if table.deleted + table.updated > 0 {
+                shrunk.insert(table.name.to_string());
+            }
+        }
+        Ok((grown, shrunk))
+    }
+
+    /// Writes all rows: those that leave go first. Where one can't be written, all is written again
+    /// without it, or nothing is.
+    fn write(&mut self, applied: &mut Applied, on_conflict: OnConflict) -> Result<()> {
+        loop {
+            self.execute("SAVEPOINT rows")?;
+            let found = self.write_once(applied)?;
+            if found.is_empty() {
+                return self.execute("RELEASE rows");
+            }
+            self.execute("ROLLBACK TO rows; RELEASE rows")?;
+            for (number, table, conflict) in found {
+                if self.skipped.insert(number)
+                    && let Some(told) = applied.tables.get_mut(table)
+                {
+                    let count = counter(told, conflict.change.operation);
+                    *count = count.saturating_sub(1);
+                    told.skipped += 1;
+                }
+                applied.conflicts.add(conflict);
+            }
+            if on_conflict != OnConflict::Skip {
+                applied.stopped = true;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes all rows that are not skipped, and returns those that can't be written.
+    fn write_once(&self, applied: &mut Applied) -> Result<Vec<(u64, usize, Conflict)>> {
+        let Applied { deeds, definitions, .. } = applied;
+        let moved =
+            |entry: &Entry| definitions.get(entry.table).is_some_and(|t| moves(t, &entry.change));
+        deeds.read(&mut |number, entry| {
+            look(number, self.monitor)?;
+            let goes = entry.change.operation == Operation::Delete || moved(&entry);
+            let Some(access) = self.access.get(entry.table).filter(|_| goes) else { return Ok(()) };
+            if self.skipped.contains(&number) {
+                return Ok(());
+            }
+            let deleted = access.delete(self.db, &entry.change.key.values);
+            deleted.map_err(|e| unwritten(e, &entry.change))
+        })?;
+        let mut found = Vec::new();
+        deeds.read(&mut |number, entry| {
+            look(number, self.monitor)?;
+            let change = &entry.change;
+            let Some(access) = self.access.get(entry.table) else { return Ok(()) };
+            let Some(after) = &change.after else { return Ok(()) };
+            if self.skipped.contains(&number) {
+                return Ok(());
+            }
+            let written = match change.operation {
+                Operation::Update if !moved(&entry) => {
+                    let set: Vec<_> = change.changed().map(|(name, _, new)| (name, new)).collect();
+                    access.update(self.db, &change.key.values, &set)
+                }
+                _ => access.insert(self.db, &change.key.values, &after.values),
+            };
+            match written {
+                Ok(()) => self.compare(access, change, after),
+                Err(e) if is_constraint(&e) => {
+                    let reason = Reason::Constraint(message(&e));
+                    let live = change.before.clone();
+                    let conflict = Conflict { change: change.clone(), live, reason };
+                    found.push((number, entry.table, conflict));
+                    Ok(())
+                }
+                Err(e) => Err(unwritten(e, change)),
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Makes sure that a row is what was written.
+    fn compare(&self, access: &Access, change: &RowChange, after: &Named) -> Result<()> {
+        let there = access.fetch(self.db, &change.key.values).map_err(|e| unread(e, change))?;
+        if there.is_some_and(|there| there.values == after.values) {
+            return Ok(());
+        }
+        let what = "SQLite stores a row otherwise than it was given, so that it can't be brought back exactly";
+        Err(Error::new(ErrorKind::Refused, what).with_object(format!("table {:?}", &*change.table)))
+    }
+
+    fn execute(&self, sql: &str) -> Result<()> {
+        self.db.execute_batch(sql).map_err(|e| source_error(e, "cannot be written to"))
+    }
+}
+
+/// Builds the full-text indexes anew that keep no texts and are about a table that changed, or
+/// about a view, which may be about any. Returns their names.
+fn rebuild(db: &Connection, now: &Schema, touched: &BTreeSet<String>) -> Result<Vec<String>> {
+    let is_view = |name: &str| {
+        let mut views = now.objects.iter().filter(|object| object.kind == "view");
+        views.any(|view| view.name.eq_ignore_ascii_case(name))
+    };
+    let is_about = |table: &&Table| {
+        table.indexed().is_some_and(|content| {
+            touched.iter().any(|name| name.eq_ignore_ascii_case(&content)) || is_view(&content)
+        })
+    };
+    let mut rebuilt = Vec::new();
+    for table in now.tables.values().filter(is_about) {
+        let name = quoted(&table.name);
+        db.execute_batch(&format!("INSERT INTO {name}({name}) VALUES('rebuild')")).map_err(
+            |e| {
+                let what = format!(
+                    "can't be built anew, though a table that it is about changes: {}",
+                    message(&e)
+                );
+                Error::new(ErrorKind::Refused, what)
+                    .with_object(format!("full-text index {:?}", table.name))
+            },
+        )?;
+        rebuilt.push(table.name.clone());
+    }
+    Ok(rebuilt)
+}
+
+fn is_constraint(e: &rusqlite::Error) -> bool {
+    e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
+}
+
+fn unread(e: rusqlite::Error, change: &RowChange) -> Error {
+    source_error(e, "cannot be read").with_object(format!("table {:?}", &*change.table))
+}
+
+fn unwritten(e: rusqlite::Error, change: &RowChange) -> Error {
+    source_error(e, "cannot be written to").with_object(format!("table {:?}", &*change.table))
+}
+
+fn of_database(e: Error, database: &Path) -> Error {
+    match e.object() {
+        None => e.with_object(database.display().to_string()),
+        Some(_) => e,
+    }
+}
