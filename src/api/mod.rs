@@ -20,6 +20,7 @@ pub(crate) mod find;
 pub(crate) mod follow;
 pub(crate) mod keys;
 pub(crate) mod live;
+pub(crate) mod lost;
 pub(crate) mod problem;
 pub(crate) mod progress;
 pub(crate) mod query;
@@ -114,6 +115,9 @@ answers! {
     live::RewindSummary = SUMMARY;
     live::PreviewSummary = SUMMARY;
     live::DriftSummary = SUMMARY;
+    lost::Conflict = "conflict";
+    lost::RecoverSummary = SUMMARY;
+    lost::UndoSummary = SUMMARY;
     problem::Failure = "error";
     problem::Warning = "warning";
     problem::Note = "note";

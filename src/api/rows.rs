@@ -40,7 +40,7 @@ impl RowChange {
 }
 
 /// Columns by name.
-fn object(named: &Named) -> Map<String, Value> {
+pub(super) fn object(named: &Named) -> Map<String, Value> {
     named.iter().map(|(name, cell)| (name.to_owned(), as_json(cell.as_ref()))).collect()
 }
 

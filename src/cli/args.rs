@@ -5,6 +5,7 @@ mod copy;
 mod diff;
 mod global;
 mod key;
+mod lost;
 mod moments;
 mod parse;
 mod query;
@@ -24,6 +25,7 @@ pub(crate) use copy::CopyArgs;
 pub(crate) use diff::{ChangesArgs, DiffArgs, DiffFormat};
 pub(crate) use global::{Color, Global};
 pub(crate) use key::{KeyCommand, NewKeyArgs, RotateArgs};
+pub(crate) use lost::{ChangeFormat, HowArgs, RecoverArgs, UndoArgs};
 pub(crate) use moments::{BoundsArgs, FindArgs};
 pub(crate) use query::{FormatArg, QueryArgs};
 pub(crate) use repair::RepairArgs;
@@ -74,6 +76,8 @@ pub(crate) enum Command {
     Diff(DiffArgs),
     Changes(ChangesArgs),
     Find(FindArgs),
+    Recover(RecoverArgs),
+    Undo(UndoArgs),
     Rewind(RewindArgs),
     Drift(DriftArgs),
     Verify(VerifyArgs),

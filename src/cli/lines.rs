@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use super::args::Cli;
 use crate::api::schema::{definitions, reference};
 use crate::api::{
-    Described, backup, commit, demo, described, find, follow, keys, live, problem, progress, query,
-    repair, restore, retention, rows, stats, status, verify,
+    Described, backup, commit, demo, described, find, follow, keys, live, lost, problem, progress,
+    query, repair, restore, retention, rows, stats, status, verify,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -50,6 +50,10 @@ fn lines(command: &str) -> Option<&'static [Described]> {
             lines![progress::Progress, restore::RestoreSummary, restore::PresentSummary]
         }
         "rewind" => lines![progress::Progress, live::RewindSummary, live::PreviewSummary],
+        "recover" => {
+            lines![progress::Progress, rows::RowChange, lost::Conflict, lost::RecoverSummary,]
+        }
+        "undo" => lines![progress::Progress, rows::RowChange, lost::Conflict, lost::UndoSummary],
         "drift" => lines![progress::Progress, live::DriftSummary],
         "verify" => lines![
             problem::Finding,

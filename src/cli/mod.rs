@@ -21,6 +21,7 @@ mod input;
 mod keys;
 mod lines;
 mod list;
+mod lost;
 mod moments;
 mod output;
 mod process;
@@ -190,6 +191,8 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
         Command::Changes(args) => changes::changes(context, &args),
         Command::Diff(args) => diff::diff(context, &args),
         Command::Find(args) => find::find(context, &args),
+        Command::Recover(args) => lost::recover(context, &args),
+        Command::Undo(args) => lost::undo(context, &args),
         Command::Rewind(args) => rewind::rewind(context, &args),
         Command::Drift(args) => return rewind::drift(context, &args),
         Command::Verify(args) => return verify::verify(context, args),

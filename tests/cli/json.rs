@@ -131,6 +131,15 @@ fn live(of: &mut Checked) {
     of.run(&["rewind", "app.db", "--to", "seq:1"], 0);
     of.run(&["rewind", "app.db", "--to", "seq:1"], 0);
     of.run(&["drift", "app.db"], 0);
+    of.lab.sql("app.db", "DELETE FROM t WHERE id IN (101, 102)");
+    let recover = ["recover", "app.db", "--at", "seq:1", "--table", "t"];
+    of.run(&[&recover[..], &["-n"]].concat(), 0);
+    let lines = of.run(&recover, 0);
+    let seq = format!("seq:{}", lines.last().unwrap()["now"]);
+    of.lab.sql("app.db", "UPDATE t SET x = 'since' WHERE id = 101");
+    of.run(&["undo", "app.db", &seq], 17);
+    of.run(&["undo", "app.db", &seq, "-n", "--on-conflict", "skip"], 0);
+    of.run(&["undo", "app.db", &seq, "--on-conflict", "skip"], 0);
 }
 
 fn labels(of: &mut Checked) {

@@ -20,6 +20,7 @@ mod examples;
 mod inputs;
 mod json;
 mod kills;
+mod lost;
 mod missing;
 mod mixed;
 mod moments;

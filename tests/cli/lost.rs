@@ -1,0 +1,244 @@
+//! `recover` and `undo` through the real binary: the rows come back, what came later stays.
+//!
+//! `PAGEKEEP_KILL_SECONDS=300 cargo test --test cli lost::` kills them for minutes.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::support::cli::{Lab, last};
+use crate::support::dice::{Dice, number};
+use crate::support::heavy;
+use rusqlite::Connection;
+use serde_json::json;
+
+/// A shop that sold, lost orders by mistake in its second commit, and sold on.
+fn shop() -> Lab {
+    let lab = Lab::new();
+    for sql in [
+        "CREATE TABLE orders(id INTEGER PRIMARY KEY, who TEXT, total INT); CREATE TABLE log(x);
+         CREATE TRIGGER sold AFTER INSERT ON orders BEGIN INSERT INTO log VALUES(new.id); END;
+         INSERT INTO orders VALUES(1, 'Ada', 10), (2, 'Alan', 20), (3, 'Grace', 30)",
+        "DELETE FROM orders WHERE total < 25; UPDATE orders SET total = 33 WHERE id = 3",
+        "INSERT INTO orders VALUES(4, 'Edsger', 40)",
+    ] {
+        lab.sql("app.db", sql);
+        lab.ok(&["backup", "app.db"]);
+    }
+    lab
+}
+
+fn orders(lab: &Lab) -> String {
+    let db = Connection::open(lab.path("app.db")).unwrap();
+    let sql =
+        "SELECT group_concat(id || ' ' || total, ', ') FROM (SELECT * FROM orders ORDER BY id)";
+    db.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+const SOLD_ON: &str = "3 33, 4 40";
+const WHOLE: &str = "1 10, 2 20, 3 33, 4 40";
+
+#[test]
+fn lost_rows_come_back_and_later_sales_stay() {
+    let lab = shop();
+    let ended = lab.run(&["recover", "app.db", "--at", "seq:1", "--table", "orders"]);
+    assert_eq!((ended.code, orders(&lab).as_str()), (Some(0), WHOLE), "{ended:?}");
+    ended.says(&["2 rows put back from app@seq:1", "before recover from seq:1", "sold"]);
+    ended.says(&["undo: pagekeep undo app.db seq:4"]);
+    assert!(ended.stderr.contains("1 row of that moment") && ended.stderr.contains("--changed"));
+    assert_eq!(lab.number("app.db", "SELECT count(*) FROM log"), 4);
+    // Again there is nothing to do, and no label for it.
+    let ended = lab.run(&["recover", "app.db", "--at", "seq:1", "--table", "orders"]);
+    ended.says(&["nothing was done"]);
+    let told = lab.json(&["recover", "app.db", "--at", "seq:1", "--table", "orders", "--changed"]);
+    let summary = last(&told);
+    assert_eq!(
+        (&summary["at"], &summary["tables"][0]["updated"], &summary["before"], &summary["now"]),
+        (&json!(1), &json!(1), &json!(4), &json!(5))
+    );
+    assert_eq!((&summary["alone"], &summary["silent_triggers"]), (&json!(true), &json!(["sold"])));
+    assert_eq!(orders(&lab), "1 10, 2 20, 3 30, 4 40");
+    // The command that takes it back does.
+    let undo = summary["undo"].as_str().unwrap().split(' ').skip(1).collect::<Vec<_>>();
+    lab.ok(&undo);
+    assert_eq!(orders(&lab), WHOLE);
+    lab.ok(&["undo", "app.db", "seq:4"]);
+    assert_eq!(orders(&lab), SOLD_ON);
+    lab.ok(&["verify", "app", "--level", "data"]);
+}
+
+#[test]
+fn a_dry_run_shows_rows_or_sql_and_changes_nothing() {
+    let lab = shop();
+    let before = std::fs::read(lab.path("app.db")).unwrap();
+    let recover = ["recover", "app.db", "--at", "seq:1", "--table", "orders", "-n"];
+    let ended = lab.run(&recover);
+    ended.says(&["+ id=1: who='Ada', total=10", "+ id=2", "2 rows would be put back"]);
+    ended.says(&["nothing was changed"]);
+    let ended = lab.ok(&["undo", "app.db", "seq:2", "-n"]);
+    ended.says(&["+ id=1: who='Ada'", "~ id=3: total: 33 -> 30", "3 rows would be set back"]);
+    let lines = lab.json(&["undo", "app.db", "seq:2", "--dry-run"]);
+    assert_eq!((&lines[0]["type"], &lines[0]["key"]), (&json!("row-change"), &json!({"id": 1})));
+    assert_eq!((&last(&lines)["dry_run"], &last(&lines)["undo"]), (&json!(true), &json!(null)));
+    let sql = lab.ok(&["undo", "app.db", "seq:2", "-n", "--format", "sql"]).stdout;
+    assert!(std::fs::read(lab.path("app.db")).unwrap() == before);
+    assert_eq!(lab.seqs(), [1, 2, 3]);
+    assert!(lab.json(&["snapshots"]).iter().all(|commit| commit["labels"] == json!([])));
+    // The SQL is what would be done.
+    lab.sql("app.db", &format!("DROP TRIGGER sold; {sql}"));
+    assert_eq!(orders(&lab), "1 10, 2 20, 3 30, 4 40");
+}
+
+#[test]
+fn rows_that_somebody_changed_since_are_conflicts() {
+    let lab = shop();
+    lab.sql(
+        "app.db",
+        "UPDATE orders SET total = 44 WHERE id = 3; INSERT INTO orders VALUES(1, 'Ada B.', 11)",
+    );
+    let kept = "1 11, 3 44, 4 40";
+    for args in [&["undo", "app.db", "seq:2"][..], &["undo", "app.db", "seq:2", "-n"]] {
+        let ended = lab.run(args);
+        ended.failed(17, &["nothing was done", "2 rows", "--on-conflict skip"]);
+        ended.says(&[
+            "table orders",
+            "! id=3: total: 33 -> 44, since",
+            "! there is such a row again: id=1",
+        ]);
+        assert_eq!(orders(&lab), kept);
+    }
+    let lines = lab.run(&["undo", "app.db", "seq:2", "--json"]).objects();
+    let conflict = lines.iter().find(|line| line["type"] == "conflict").unwrap();
+    assert_eq!(
+        (&conflict["reason"], &conflict["live"]["who"], &conflict["after"]["who"]),
+        (&json!("present"), &json!("Ada B."), &json!("Ada"))
+    );
+    let error = lines.last().unwrap();
+    assert_eq!((&error["type"], &error["exit_code"]), (&json!("error"), &json!(17)));
+    assert_eq!(lab.seqs().len(), 4);
+    let ended = lab.ok(&["undo", "app.db", "seq:2", "--on-conflict", "skip"]);
+    ended.says(&["1 row set back: app@seq:2 is undone", "! id=3"]);
+    assert_eq!(orders(&lab), "1 11, 2 20, 3 44, 4 40");
+    lab.ok(&["undo", "app.db", "latest"]);
+    lab.ok(&["undo", "app.db", "seq:2..seq:2", "--on-conflict", "force", "--table", "ORDERS"]);
+    assert_eq!(orders(&lab), "1 10, 2 20, 3 30, 4 40");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_and_says_what_does() {
+    let lab = shop();
+    let recover = |more: &'static [&str]| [&["recover", "app.db"], more].concat();
+    lab.fails(&recover(&["--at", "seq:1", "--table", "none"]), 16, &["\"none\""]);
+    lab.fails(&recover(&["--at", "seq:9", "--table", "orders"]), 16, &["seq:9"]);
+    lab.fails(&recover(&["--at", "seq:1", "--table", "orders", "--where", "x ="]), 2, &["SQL"]);
+    lab.misused(&recover(&["--at", "seq:1"]), &["--table"]);
+    lab.misused(&recover(&["--table", "orders"]), &["--at"]);
+    lab.misused(&["undo", "app.db", "seq:2", "--format", "sql"], &["--dry-run"]);
+    lab.fails(&["undo", "app.db", "seq:1"], 17, &["before seq:1", "pagekeep log app"]);
+    lab.fails(&["undo", "app.db", "seq:3..seq:2"], 2, &["seq:3", "seq:2"]);
+    lab.fails(&["undo", "app.db", "seq:9"], 16, &["seq:9"]);
+    lab.fails(&["undo", "none.db", "seq:2"], 5, &["none.db"]);
+    lab.sql("app.db", "CREATE TABLE later(x)");
+    lab.ok(&["backup", "app.db"]);
+    lab.fails(
+        &["undo", "app.db", "latest"],
+        17,
+        &["\"later\"", "made it", "pagekeep restore app@seq:3"],
+    );
+    lab.ok(&["prune", "app", "--keep-last", "1", "--grace", "0"]);
+    lab.fails(&["undo", "app.db", "seq:3"], 17, &["before seq:3"]);
+    // The history is another database's.
+    lab.sql("other.db", "CREATE TABLE orders(x)");
+    lab.fails(&["undo", "other.db", "seq:4", "--name", "app"], 17, &["belongs to"]);
+}
+
+#[test]
+fn beside_a_watch_a_transaction_that_was_undone_is_a_commit_of_its_own() {
+    let lab = shop();
+    lab.sql("app.db", "PRAGMA journal_mode=WAL");
+    let mut watch = lab.command(&["watch", "app.db", "--interval", "0"]).spawn().unwrap();
+    let db = Connection::open(lab.path("app.db")).unwrap();
+    let wait_for = |n: usize| {
+        while lab.run(&["log", "app", "--json"]).objects().len() < n {}
+    };
+    wait_for(4);
+    db.execute_batch("DELETE FROM orders").unwrap();
+    wait_for(5);
+    db.execute_batch("INSERT INTO orders VALUES(5, 'Barbara', 50)").unwrap();
+    wait_for(6);
+    let done = lab.summary(&["undo", "app.db", "seq:5"]);
+    assert_eq!(
+        (&done["before"], &done["now"], &done["alone"]),
+        (&json!(6), &json!(7), &json!(true))
+    );
+    assert_eq!(orders(&lab), "3 33, 4 40, 5 50");
+    let show = lab.json(&["show", "app@seq:7"]);
+    assert_eq!(show[0]["kind"], "transaction");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+}
+
+/// Whatever moment a kill meets: all rows, or none.
+#[test]
+fn a_kill_leaves_all_or_nothing() {
+    let _heavy = heavy();
+    let lab = Lab::new();
+    let db = Connection::open(lab.path("app.db")).unwrap();
+    db.busy_timeout(Duration::from_secs(60)).unwrap();
+    let mut dice = Dice::new(number("PAGEKEEP_KILL_SEED", 1));
+    let journal = dice.pick(&["WAL", "DELETE"]);
+    db.execute_batch(&format!(
+        "PRAGMA journal_mode={journal}; CREATE TABLE t(id INTEGER PRIMARY KEY, x); CREATE TABLE sold(x);
+         WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+         INSERT INTO t SELECT i, hex(randomblob(200)) FROM n"
+    ))
+    .unwrap();
+    lab.ok(&["backup", "app.db"]);
+    let sum = || -> (i64, i64) {
+        let sql = "SELECT count(*), coalesce(sum(length(x)), 0) FROM t";
+        db.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+    };
+    let whole = sum();
+    db.execute_batch("DELETE FROM t WHERE id % 2").unwrap();
+    lab.ok(&["backup", "app.db"]);
+    let half = sum();
+    let until = Instant::now() + Duration::from_secs(number("PAGEKEEP_KILL_SECONDS", 10));
+    let (mut kills, mut sold, mut came) = (0, 0, 0);
+    // How long one takes that is not killed.
+    let begun = Instant::now();
+    lab.run(&["recover", "app.db", "--at", "seq:1", "--table", "t", "-n", "--quiet"]);
+    let took = u64::try_from(begun.elapsed().as_micros()).unwrap();
+    while Instant::now() < until || kills < 12 {
+        let command: &[&str] = match sum() == half {
+            true => &["recover", "app.db", "--at", "seq:1", "--table", "t"],
+            false => &["undo", "app.db", "seq:2", "--on-conflict", "force"],
+        };
+        // What was lost is lost again.
+        let command = if sum() == whole {
+            db.execute_batch("DELETE FROM t WHERE id % 2").unwrap();
+            &["recover", "app.db", "--at", "seq:1", "--table", "t"][..]
+        } else {
+            command
+        };
+        let mut child =
+            lab.command(command).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let patience = Duration::from_micros(dice.below(took * 2));
+        let begun = Instant::now();
+        while begun.elapsed() < patience {
+            db.execute("INSERT INTO sold VALUES(1)", []).unwrap();
+            sold += 1;
+            std::thread::sleep(Duration::from_millis(3));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+        let now = sum();
+        assert!(now == half || now == whole, "{now:?} after {kills} kills");
+        came += u32::from(now == whole);
+        let there: i64 = db.query_row("SELECT count(*) FROM sold", [], |row| row.get(0)).unwrap();
+        assert_eq!(there, sold, "after {kills} kills");
+    }
+    assert_eq!(crate::support::integrity_check(&db), "ok");
+    lab.ok(&["backup", "app.db"]);
+    lab.ok(&["verify", "app", "--level", "data"]);
+    println!("{kills} kills, {came} of them too late");
+}
