@@ -301,7 +301,9 @@ impl Compared<'_, '_> {
         let prepared = prepare(&select(table, columns, filter, within));
         prepared.map(Prepared::Ready).map_err(|e| {
             let hint = "the filter has to be an expression of every table that is compared";
-            self.of_table(side.explain(e)).with_hint(hint)
+            let e = self.of_table(side.explain(e)).with_hint(hint);
+            // Of a live database SQLite's errors are the source's, but this one is the filter's.
+            if e.kind() == ErrorKind::Source { e.with_kind(ErrorKind::Usage) } else { e }
         })
     }
 
