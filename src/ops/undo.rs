@@ -54,8 +54,8 @@ impl History {
     /// redefined since, when the history keeps no state from before them, when a row would refer to
     /// nothing, or when the history is another database's; [`ErrorKind::NotFound`] when there are
     /// no such commits, or no such table; [`ErrorKind::Busy`] when locks can't be had, or a
-    /// follower does not catch up; as [`RestorePoint::open`]. After an error the database is as it was,
-    /// unless the error says otherwise.
+    /// follower does not catch up; as [`RestorePoint::open`]. After an error the database is as it
+    /// was, unless the error says otherwise.
     ///
     /// # Durability
     /// When this returns, the state before, its label and the change are durable in the repository.

@@ -1,7 +1,7 @@
 //! Which pages may differ between two commits of one chain, by their index alone.
 
 use super::segment::Segment;
-use super::{Chain, Commit};
+use super::view::{Chain, Commit};
 use crate::codec::batch::Decoder;
 use crate::error::Result;
 use crate::types::{PageNo, SegmentId};

@@ -1,5 +1,5 @@
-//! Where pages were found last, for whoever goes from commit to commit: a page that nothing wrote in
-//! between is where it was.
+//! Where pages were found last, for whoever goes from commit to commit: a page that nothing wrote
+//! in between is where it was.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -40,6 +40,7 @@
 pub(crate) mod handoff;
 mod inspect;
 mod rest;
+mod unwritten;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -452,7 +453,7 @@ impl Tail {
                         *p != page_size.lock_page() && added.binary_search(&p.0).is_err()
                     });
                     for page in missing {
-                        let content = read_unwritten(gate, page_size, index, frame.number, page)?;
+                        let content = unwritten::read(gate, page_size, index, frame.number, page)?;
                         sink.page(page, &content)?;
                     }
                 }
@@ -571,36 +572,6 @@ fn resets_between(old: [u8; 8], new: [u8; 8]) -> u32 {
         u32::from_be_bytes([a, b, c, d])
     };
     first(new).wrapping_sub(first(old))
-}
-
-/// The content of a page by which the database grew in a commit without writing it: what SQLite
-/// would read. It is a page of the freelist, whose content means nothing, but a byte for byte copy
-/// has it.
-fn read_unwritten(
-    gate: &Connection,
-    page_size: PageSize,
-    index: &WalIndex,
-    upto: u32,
-    page: PageNo,
-) -> Result<Vec<u8>> {
-    let mut content = vec![0; page_size.bytes()];
-    if let Some(wal) = FileRef::journal(gate)? {
-        // An older frame of the generation counts, unless it was backfilled.
-        for number in (index.backfilled.saturating_add(1)..=upto).rev() {
-            let mut header = [0; FRAME_HEADER_LEN];
-            let at = WalHeader::frame_offset(page_size, number);
-            wal.read_at(&mut header, at)?;
-            if FrameHeader::parse(&header).is_some_and(|h| h.page == page.0) {
-                wal.read_at(&mut content, at + FRAME_HEADER_LEN as u64)?;
-                return Ok(content);
-            }
-        }
-    }
-    if let Some(file) = FileRef::database(gate)? {
-        // Beyond the end of the file it reads zeros.
-        file.read_at(&mut content, page_size.offset(page))?;
-    }
-    Ok(content)
 }
 
 #[cfg(test)]
