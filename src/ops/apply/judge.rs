@@ -43,7 +43,7 @@ pub(crate) fn judge(wish: RowChange, live: Option<Entry>, rule: &Rule) -> Judged
     match (wish.operation, live, wish.before, wish.after) {
         (Operation::Insert, None, _, after) => deed(Operation::Insert, None, after),
         (Operation::Insert, live, _, after) if live == after => Judged::Already,
-        (Operation::Insert, _, ..) if rule.may_be_there => Judged::Already,
+        (Operation::Insert, ..) if rule.may_be_there => Judged::Already,
         (Operation::Insert, live, _, after) if forced => deed(Operation::Update, live, after),
         (Operation::Insert, live, ..) => Judged::Conflict(Reason::Present, live),
         (Operation::Delete, None, ..) => Judged::Already,

@@ -173,7 +173,7 @@ mod tests {
             access.insert(&db, &one, &[Cell::Integer(1), text("z"), Cell::Integer(1)]).is_err()
         );
         assert!(access.update(&db, &one, &[("x", &text("b"))]).is_err());
-        let count: u64 = db.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+        let count: i64 = db.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
         assert_eq!(count, 2);
     }
 
