@@ -38,6 +38,7 @@
 //! | find a moment | [`History::find`], [`History::restore_points`], [`RestorePoint`] |
 //! | look into a moment without restoring it | [`RestorePoint::open`] |
 //! | find the commit that changed an answer | [`History::find_change`] |
+//! | tell which moments can be reached | [`History::coverage`] |
 //! | compare two moments, row by row | [`RestorePoint::diff`], [`RestorePoint::diff_live`] |
 //! | what each commit did to the rows | [`History::feed`] |
 //! | restore, or put a live database back | [`RestorePoint::restore`], [`RestorePoint::rewind`] |
@@ -112,6 +113,7 @@ pub use ops::apply::report::{
 };
 pub use ops::backup::{BackupOptions, BackupReport};
 pub use ops::copy::{CopyOptions, CopyReport};
+pub use ops::coverage::{Coverage, Loss, Mark, Proven, Stretch, StretchKind};
 pub use ops::diff::change::{Named, Operation, RowChange, SchemaChange, TableDiff, TableFate};
 pub use ops::diff::feed::{Feed, FeedEvent, FeedOptions, TakeEvent};
 pub use ops::diff::run::{Diff, DiffOptions, LiveDatabase};

@@ -15,6 +15,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod commit;
+pub(crate) mod coverage;
 pub(crate) mod demo;
 pub(crate) mod find;
 pub(crate) mod follow;
@@ -94,6 +95,8 @@ answers! {
     commit::CommitDetails = "commit";
     commit::LabelSummary = SUMMARY;
     commit::UnlabelSummary = SUMMARY;
+    coverage::Stretch = "stretch";
+    coverage::CoverageSummary = SUMMARY;
     demo::Step = "step";
     demo::DemoSummary = SUMMARY;
     find::Reply = "reply";

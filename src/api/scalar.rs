@@ -13,6 +13,7 @@ use crate::error::ErrorKind;
 use crate::format::proof::Level;
 use crate::format::segment::CommitKind;
 use crate::format::slot::SecretKind;
+use crate::ops::coverage::StretchKind;
 use crate::ops::difference::Fate;
 use crate::ops::drift::{Since, Verdict};
 use crate::ops::repair::Action;
@@ -108,6 +109,7 @@ words! {
     CommitKind { Scan, Wal, Transaction } "How a commit was captured: `scan` by reading the whole database, `wal` by reading what transactions had added to the WAL, `transaction` as exactly one transaction.";
     Level { Chain, Data, Restore } "How deep a verification looks: `chain` at the objects, `data` at every page, `restore` at a restored database.";
     About { Backup, Database, Data } "What a failed verification is about: `backup` for what is stored, `database` for a database that was unsound when it was captured, `data` for an assertion that does not hold.";
+    StretchKind { EveryTransaction, Scheduled, Thinned, Gap, Lost } "How a stretch of a history is covered: `every-transaction` is a restore point; `scheduled` backups may be what several came to; of `thinned` ones some are restore points no more; in a `gap` capture had lost its place; `lost` ones can't be read.";
     Check { None, Quick, Full } "What SQLite is asked about a restored database: `quick` is `quick_check`, `full` is `integrity_check`.";
     Verdict { Same, Drifted, Unknown } "Whether a live database is what was captured, but for what transactions changed.";
     Since { Nothing, Known, Unknown } "What is known of the time since the newest commit: `nothing` was committed, it is `known` which pages transactions changed, or that is `unknown`.";

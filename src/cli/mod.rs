@@ -10,6 +10,7 @@ mod changes;
 mod complete;
 mod context;
 mod copy;
+mod coverage;
 mod demo;
 mod describe;
 mod diff;
@@ -193,6 +194,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
         Command::Find(args) => find::find(context, &args),
         Command::Recover(args) => lost::recover(context, &args),
         Command::Undo(args) => lost::undo(context, &args),
+        Command::Coverage(args) => return coverage::coverage(context, &args),
         Command::Rewind(args) => rewind::rewind(context, &args),
         Command::Drift(args) => return rewind::drift(context, &args),
         Command::Verify(args) => return verify::verify(context, args),

@@ -13,12 +13,20 @@
 //! | a later number | | commits that a policy or a repair let go |
 //! | above what can't be read | | lost, until a repair says how much |
 //!
-//! Invariant: stretches are in order, and each begins where the one before ends.
+//! A stretch that is lost may have no restore point below it, or none above: then it has no
+//! beginning, or no end.
+//!
+//! Invariants:
+//! - Stretches are in order, and each begins where the one before ends.
+//! - A restore point that is counted has all its pages, as far as segments and indexes tell: a
+//!   commit above a hole that needs pages of the hole is part of what is lost.
 
-use crate::error::Result;
+use crate::count::number;
+use crate::error::{ErrorKind, Result};
 use crate::format::proof::{Level, Proof};
 use crate::format::segment::CommitKind;
-use crate::ops::freshness::freshness;
+use crate::ops::freshness::{freshness, has_looked};
+use crate::ops::restore::check_above_hole;
 use crate::repo::chain::{Chain, Commit, Hole};
 use crate::repo::history::handle::History;
 use crate::types::{Seq, Timestamp};
@@ -27,26 +35,37 @@ use crate::types::{Seq, Timestamp};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Coverage {
-    /// From the oldest restore point to the newest, without a break. Empty when there is at most
-    /// one restore point.
+    /// From the oldest restore point to the newest, without a break, and what is lost before and
+    /// behind them. Empty when nothing is lost and there is at most one restore point.
     pub stretches: Vec<Stretch>,
     /// How many moments can be restored.
     pub restore_points: u64,
     /// The oldest of them.
-    pub oldest: Option<Moment>,
+    pub oldest: Option<Mark>,
     /// The newest of them.
-    pub newest: Option<Moment>,
+    pub newest: Option<Mark>,
     /// When everything in the database was last known to be stored: what was committed after that
     /// may be lost with this machine.
     pub stored: Option<Timestamp>,
-    /// The newest verification of each level that passed, the weakest level first.
-    pub proofs: Vec<Proof>,
+    /// The newest verification of each level that passed and looked at something, the weakest level
+    /// first.
+    pub proofs: Vec<Proven>,
+}
+
+/// A verification that passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Proven {
+    /// What it said.
+    pub proof: Proof,
+    /// How many restore points are newer than those that it looked at.
+    pub newer: u64,
 }
 
 /// A restore point, by number and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Moment {
+pub struct Mark {
     /// The commit.
     pub seq: Seq,
     /// When it was captured.
@@ -58,23 +77,34 @@ pub struct Moment {
 #[non_exhaustive]
 pub struct Stretch {
     /// How it is covered.
-    pub kind: Kind,
-    /// The restore point that it begins at.
-    pub from: Moment,
-    /// The restore point that it ends at.
-    pub to: Moment,
+    pub kind: StretchKind,
+    /// The restore point that it begins at; `None` if what is lost has none below it.
+    pub from: Option<Mark>,
+    /// The restore point that it ends at; `None` if what is lost has none above it.
+    pub to: Option<Mark>,
     /// How many restore points it has, both ends included.
     pub restore_points: u64,
-    /// How many numbers between its ends name no restore point.
-    pub missing: u64,
-    /// What can't be read, or was deleted, and makes it [`Kind::Lost`].
-    pub object: Option<String>,
+    /// How many numbers between its ends name no restore point; `None` where that can't be told,
+    /// since it has no end.
+    pub missing: Option<u64>,
+    /// What makes it [`StretchKind::Lost`].
+    pub loss: Option<Loss>,
+}
+
+/// Why moments are lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Loss {
+    /// The object that can't be read, or is missing.
+    pub object: String,
+    /// What is wrong with it.
+    pub message: String,
 }
 
 /// How a stretch is covered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum StretchKind {
     /// Each transaction is a restore point.
     EveryTransaction,
     /// A restore point may be what several transactions came to: backups took it by schedule.
@@ -89,7 +119,7 @@ pub enum Kind {
     Lost,
 }
 
-impl Kind {
+impl StretchKind {
     /// A stable lower-case name.
     pub const fn name(self) -> &'static str {
         match self {
@@ -106,134 +136,138 @@ impl History {
     /// Which moments can be reached, and how well that is proven. Damage is part of the answer.
     ///
     /// # Errors
-    /// Store errors.
+    /// Store errors; [`ErrorKind::Damaged`] when an index block can't be opened that tells which
+    /// pages a commit above a hole needs.
     pub fn coverage(&self) -> Result<Coverage> {
         let chain = self.readable_chain()?;
         let fresh = freshness(self, &chain, self.repository().now())?;
+        let commits = reachable(self, &chain)?;
         let (proofs, _) = self.readable_proofs()?;
         let newest_of = |level: Level| {
             let passed = proofs.iter().filter(|p| p.level == level && p.failure.is_none());
-            passed.max_by_key(|p| p.started).cloned()
+            let proof = passed.filter(|p| has_looked(p)).max_by_key(|p| p.started)?.clone();
+            let newer = number(commits.iter().filter(|commit| commit.seq > proof.seq).count());
+            Some(Proven { proof, newer })
         };
         let levels = [Level::Chain, Level::Data, Level::Restore];
-        let moments = || chain.commits();
         Ok(Coverage {
-            stretches: stretches(&chain),
-            restore_points: u64::try_from(moments().count()).unwrap_or(u64::MAX),
-            oldest: moments().next().as_ref().map(Moment::of),
-            newest: moments().next_back().as_ref().map(Moment::of),
+            stretches: stretches(&chain, &commits),
+            restore_points: number(commits.len()),
+            oldest: commits.first().map(Mark::of),
+            newest: commits.last().map(Mark::of),
             stored: fresh.stored,
             proofs: levels.into_iter().filter_map(newest_of).collect(),
         })
     }
 }
 
-impl Moment {
+impl Mark {
     fn of(commit: &Commit) -> Self {
         Self { seq: commit.seq, time: commit.record.time }
     }
 }
 
-fn stretches(chain: &Chain) -> Vec<Stretch> {
-    let mut found: Vec<Stretch> = Vec::new();
-    let mut before: Option<Commit> = None;
-    for commit in chain.commits() {
-        if let Some(before) = before.replace(commit.clone()) {
-            let object = lost_between(chain, &before, &commit);
-            let kind = match &object {
-                Some(_) => Kind::Lost,
-                None => between(&before, &commit),
-            };
-            let missing = commit.seq.0.saturating_sub(before.seq.0).saturating_sub(1);
-            match found.last_mut().filter(|last| last.kind == kind && kind < Kind::Gap) {
-                Some(last) => {
-                    last.to = Moment::of(&commit);
-                    last.restore_points = last.restore_points.saturating_add(1);
-                    last.missing = last.missing.saturating_add(missing);
-                }
-                None => found.push(Stretch {
-                    kind,
-                    from: Moment::of(&before),
-                    to: Moment::of(&commit),
-                    restore_points: 2,
-                    missing,
-                    object,
-                }),
+/// The commits that have all their pages. Above a hole each one has that is newer than one which
+/// has: so it takes few looks into the indexes.
+fn reachable(history: &History, chain: &Chain) -> Result<Vec<Commit>> {
+    let mut commits: Vec<Commit> = chain.commits().collect();
+    for hole in chain.holes() {
+        let of_hole = |commit: &Commit| chain.hole_below(commit.seq) == Some(hole);
+        let Some(first) = commits.iter().position(of_hole) else { continue };
+        let count = commits.iter().skip(first).take_while(|commit| of_hole(commit)).count();
+        let (mut low, mut high) = (first, first.saturating_add(count));
+        while low < high {
+            let middle = low.midpoint(high);
+            let Some(commit) = commits.get(middle) else { break };
+            match check_above_hole(history, chain, commit) {
+                Ok(()) => high = middle,
+                Err(e) if e.kind() == ErrorKind::Damaged => low = middle.saturating_add(1),
+                Err(e) => return Err(e),
             }
         }
+        commits.drain(first..low);
+    }
+    Ok(commits)
+}
+
+fn stretches(chain: &Chain, commits: &[Commit]) -> Vec<Stretch> {
+    let mut found: Vec<Stretch> = Vec::new();
+    let ends = (commits.first(), commits.last());
+    found.extend(lost(chain, None, ends.0));
+    for pair in commits.windows(2) {
+        let [before, commit] = pair else { continue };
+        if let Some(lost) = lost(chain, Some(before), Some(commit)) {
+            found.push(lost);
+            continue;
+        }
+        let kind = between(before, commit);
+        let missing = numbers_between(before, commit);
+        match found.last_mut().filter(|last| last.kind == kind && kind < StretchKind::Gap) {
+            Some(last) => {
+                last.to = Some(Mark::of(commit));
+                last.restore_points = last.restore_points.saturating_add(1);
+                last.missing = last.missing.map(|sum| sum.saturating_add(missing));
+            }
+            None => found.push(Stretch {
+                kind,
+                from: Some(Mark::of(before)),
+                to: Some(Mark::of(commit)),
+                restore_points: 2,
+                missing: Some(missing),
+                loss: None,
+            }),
+        }
+    }
+    if ends.1.is_some() {
+        found.extend(lost(chain, ends.1, None));
     }
     found
 }
 
+/// How many numbers lie between two commits.
+fn numbers_between(before: &Commit, commit: &Commit) -> u64 {
+    commit.seq.0.saturating_sub(before.seq.0).saturating_sub(1)
+}
+
 /// What lies between two neighbours when everything can be read.
-fn between(before: &Commit, commit: &Commit) -> Kind {
+fn between(before: &Commit, commit: &Commit) -> StretchKind {
     if before.seq.next() != commit.seq {
-        return Kind::Thinned;
+        return StretchKind::Thinned;
     }
     match (commit.record.kind, before.record.kind) {
-        (CommitKind::Transaction, _) => Kind::EveryTransaction,
+        (CommitKind::Transaction, _) => StretchKind::EveryTransaction,
         // The same content once more: nobody committed anything.
         (_, CommitKind::Transaction) if commit.record.digest == before.record.digest => {
-            Kind::EveryTransaction
+            StretchKind::EveryTransaction
         }
-        (CommitKind::Scan, CommitKind::Transaction) => Kind::Gap,
-        _ => Kind::Scheduled,
+        (CommitKind::Scan, CommitKind::Transaction) => StretchKind::Gap,
+        _ => StretchKind::Scheduled,
     }
 }
 
-/// What is missing or can't be read between two neighbours.
-fn lost_between(chain: &Chain, before: &Commit, commit: &Commit) -> Option<String> {
+/// The stretch between two neighbours, or before the first one, or behind the last one, if
+/// something there is missing or can't be read.
+fn lost(chain: &Chain, before: Option<&Commit>, commit: Option<&Commit>) -> Option<Stretch> {
     let inside = |hole: &&Hole| {
-        hole.below.is_none_or(|below| below <= before.seq)
-            && hole.above.is_some_and(|above| above <= commit.seq && above > before.seq)
+        let begins = hole.below.is_none_or(|below| commit.is_none_or(|c| below < c.seq));
+        let ends = hole.above.is_none_or(|above| before.is_none_or(|b| above > b.seq));
+        begins && ends
     };
-    chain.holes().iter().find(inside).map(|hole| hole.problem.object.clone())
+    let problem = &chain.holes().iter().find(inside)?.problem;
+    Some(Stretch {
+        kind: StretchKind::Lost,
+        from: before.map(Mark::of),
+        to: commit.map(Mark::of),
+        restore_points: number(before.iter().chain(&commit).count()),
+        missing: match (before, commit) {
+            (Some(before), Some(commit)) => Some(numbers_between(before, commit)),
+            // The first commit of a history has the number 1.
+            (None, Some(commit)) => Some(commit.seq.0.saturating_sub(1)),
+            (_, None) => None,
+        },
+        loss: Some(Loss { object: problem.object.clone(), message: problem.message.clone() }),
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ops::trial::{Bench, HOUR};
-    use crate::store::Store;
-
-    fn told(bench: &Bench) -> Vec<(&'static str, u64, u64, u64)> {
-        let coverage = bench.history.coverage().unwrap();
-        let row = |s: &Stretch| (s.kind.name(), s.from.seq.0, s.to.seq.0, s.missing);
-        let rows: Vec<_> = coverage.stretches.iter().map(row).collect();
-        for pair in coverage.stretches.windows(2) {
-            assert_eq!(pair[0].to, pair[1].from);
-        }
-        rows
-    }
-
-    fn bench(commits: u64) -> Bench {
-        let mut bench = Bench::with_page_size(7, 512);
-        for _ in 0..commits {
-            bench.pass(HOUR);
-            bench.app.execute_batch("INSERT INTO t(x) VALUES(randomblob(700))").unwrap();
-            bench.capture();
-        }
-        bench
-    }
-
-    #[test]
-    fn backups_by_schedule_thinned_and_with_a_hole_say_so() {
-        let bench = bench(6);
-        assert_eq!(told(&bench), [("scheduled", 1, 6, 0)]);
-        let chain = bench.history.chain().unwrap();
-        let without = chain.without([Seq(3), Seq(4)].into_iter());
-        let rows: Vec<_> =
-            stretches(&without).iter().map(|s| (s.kind.name(), s.from.seq.0, s.to.seq.0)).collect();
-        assert_eq!(rows, [("scheduled", 1, 2), ("thinned", 2, 5), ("scheduled", 5, 6)]);
-        let victim = chain.commit(Seq(4)).unwrap().segment.name().to_owned();
-        bench.store.delete(&victim).unwrap();
-        assert_eq!(
-            told(&bench),
-            [("scheduled", 1, 3, 0), ("lost", 3, 5, 1), ("scheduled", 5, 6, 0)]
-        );
-        let coverage = bench.history.coverage().unwrap();
-        assert!(coverage.stretches[1].object.is_some());
-        assert_eq!(coverage.restore_points, 5);
-        assert_eq!((coverage.oldest.unwrap().seq, coverage.newest.unwrap().seq), (Seq(1), Seq(6)));
-    }
-}
+mod tests;

@@ -38,16 +38,19 @@ pub fn freshness(history: &History, chain: &Chain, now: Timestamp) -> Result<Fre
     let commit = chain.commits().rev().map(|commit| commit.record.time).find(believed);
     let run = last_run_here(history)?.filter(believed);
     let (proofs, _) = history.readable_proofs()?;
-    // A sample of nothing proves nothing.
-    let looked = |p: &&Proof| p.level == Level::Restore || p.coverage_ppm > 0;
     let passed = proofs.iter().filter(|p| p.failure.is_none() && p.level >= Level::Data);
-    let passed = passed.filter(looked);
+    let passed = passed.filter(|p| has_looked(p));
     let refuted = refuted(history, &proofs);
     Ok(Freshness {
         stored: commit.max(run).max(sign(history)?.filter(believed)),
         proven: passed.map(|p| p.started).filter(believed).max(),
         refuted: refuted.map(|p| (p.failure.clone().unwrap_or_default(), p.started)),
     })
+}
+
+/// Whether a verification looked at anything: a sample of nothing proves nothing.
+pub(super) fn has_looked(proof: &Proof) -> bool {
+    proof.level != Level::Data || proof.coverage_ppm > 0
 }
 
 /// How far clocks of machines may be apart.

@@ -27,8 +27,10 @@ fn names_of_histories_are_completed() {
     let lab = orchard();
     for shell in ["bash", "fish", "zsh"] {
         let space = if shell == "bash" { "apple\\ pie" } else { "apple pie" };
-        for command in ["log", "show", "restore", "verify", "label", "prune", "undelete", "status"]
-        {
+        for command in [
+            "log", "find", "coverage", "show", "restore", "verify", "label", "prune", "undelete",
+            "status",
+        ] {
             assert_eq!(
                 asked(&lab, shell, &[command, "ap"], &[]),
                 ["app", space],

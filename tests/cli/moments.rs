@@ -69,3 +69,36 @@ fn find_refuses_what_leads_nowhere() {
     lab.fails(&["find", "app", "SELECT 1", "--from", "seq:4", "--to", "seq:2"], 2, &["seq:4"]);
     lab.misused(&["find", "app", "SELECT 1", "--last", "--when-true"], &["--when-true"]);
 }
+
+#[test]
+fn coverage_shows_stretches_what_may_be_lost_and_proofs() {
+    let lab = shop();
+    let ended = lab.ok(&["coverage", "app"]);
+    ended.says(&["app", "5 restore points", "KEPT", "backups", "seq:1", "seq:5", "may be lost"]);
+    ended.says(&["chain proof", "data proof    never"]);
+    lab.ok(&["verify", "app", "--level", "data", "-q"]);
+    lab.sql("app.db", "DELETE FROM orders");
+    lab.ok(&["backup", "app.db"]);
+    lab.ok(&["coverage", "app"]).says(&["up to seq:5; 1 restore point is newer"]);
+    let lines = lab.json(&["coverage", "app"]);
+    let summary = last(&lines);
+    assert_eq!(summary["restore_points"], json!(lab.seqs().len()));
+    assert_eq!(summary["newest"]["seq"], 6);
+    assert!(summary["age_seconds"].is_u64() && summary["stored"].is_string(), "{summary}");
+    assert_eq!(summary["proofs"][0]["level"], "data");
+}
+
+#[test]
+fn coverage_names_what_is_lost_and_ends_as_damage_does() {
+    let lab = shop();
+    std::fs::remove_file(lab.segment_of(3)).unwrap();
+    let ended = lab.run(&["coverage", "app"]);
+    assert_eq!(ended.code, Some(4), "{ended:?}");
+    ended.says(&["WHY", "LOST", "seq:2", "the end", "that is missing"]);
+    let ended = lab.run(&["coverage", "app", "--json"]);
+    let lost: Vec<_> = ended.objects().into_iter().filter(|line| line["kind"] == "lost").collect();
+    assert_eq!((lost.len(), &lost[0]["from"]["seq"]), (1, &json!(2)), "{ended:?}");
+    assert!(lost[0]["loss"]["object"].is_string(), "{lost:?}");
+    lab.fails(&["coverage", "none"], 16, &["none"]);
+    lab.misused(&["coverage"], &["<NAME>"]);
+}

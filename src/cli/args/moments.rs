@@ -40,6 +40,20 @@ pub(crate) struct FindArgs {
     pub(crate) bounds: BoundsArgs,
 }
 
+/// Show which moments of a history can be reached
+///
+/// Stretches where every transaction is kept, where backups were taken now and then, where a policy
+/// let commits go, gaps, and what is lost; how much could be lost now; and how old the proofs are.
+/// Exit code 4 if something is lost or damaged.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  pagekeep coverage app
+  pagekeep coverage app --json")]
+pub(crate) struct CoverageArgs {
+    /// The history
+    pub(crate) name: String,
+}
+
 /// What a question may take.
 #[derive(Args, Debug)]
 pub(crate) struct BoundsArgs {
