@@ -38,6 +38,7 @@
 //! | find a moment | [`History::find`], [`History::restore_points`], [`RestorePoint`] |
 //! | look into a moment without restoring it | [`RestorePoint::open`] |
 //! | find the commit that changed an answer | [`History::find_change`] |
+//! | find every version of a row | [`History::trace`] |
 //! | tell which moments can be reached | [`History::coverage`] |
 //! | compare two moments, row by row | [`RestorePoint::diff`], [`RestorePoint::diff_live`] |
 //! | what each commit did to the rows | [`History::feed`] |
@@ -133,6 +134,7 @@ pub use ops::stats::{
     Tables,
 };
 pub use ops::undo::UndoOptions;
+pub use ops::trace::{KeyValue, Trace, TraceOptions, Version};
 pub use ops::verify::{VerifyOptions, VerifyReport};
 pub use ops::view::{DatabaseView, ViewOptions};
 pub use policy::retention::{Kept, Periods, Point, Policy, Reason, Zone};

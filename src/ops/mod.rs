@@ -32,6 +32,7 @@ pub mod select;
 pub mod soundness;
 pub mod stats;
 pub mod undo;
+pub mod trace;
 pub mod verify;
 pub mod view;
 

@@ -88,7 +88,7 @@ impl RestorePoint {
     /// pruned meanwhile; [`ErrorKind::Source`] when it is a commit that SQLite can't open; store
     /// errors.
     pub fn open(&self, options: &ViewOptions) -> Result<DatabaseView> {
-        DatabaseView::over(Arc::new(Moment::of(self, options)?), options)
+        DatabaseView::of(Arc::new(Moment::of(self, options)?), options)
     }
 }
 
@@ -97,13 +97,20 @@ impl DatabaseView {
     ///
     /// # Errors
     /// As [`RestorePoint::open`].
-    pub(super) fn over(moment: Arc<Moment>, options: &ViewOptions) -> Result<Self> {
+    pub(super) fn of(moment: Arc<Moment>, options: &ViewOptions) -> Result<Self> {
         let object = format!("{}@seq:{}", moment.history.name(), moment.commit.seq);
-        let view = View::open(Box::new(moment), options.of_sqlite());
-        let view = view.map_err(|e| match e.object() {
+        Self::over(Box::new(moment), options).map_err(|e| match e.object() {
             Some(_) => e,
             None => e.with_object(object),
-        })?;
+        })
+    }
+
+    /// Opens a database by whatever provides its pages.
+    ///
+    /// # Errors
+    /// What the provider answers; [`ErrorKind::Source`] when SQLite can't open it.
+    pub(super) fn over(pages: Box<dyn PageProvider>, options: &ViewOptions) -> Result<Self> {
+        let view = View::open(pages, options.of_sqlite())?;
         Ok(Self { view, options: *options })
     }
 

@@ -5,14 +5,20 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::types::{PageNo, PageSize};
 
-/// Gives single pages of a database that never changes, in whatever order they are asked for, to
-/// several threads.
+/// Gives single pages of a database that does not change during a statement, in whatever order they
+/// are asked for, to several threads.
 pub(crate) trait PageProvider: Send + Sync {
     /// The size of each page.
     fn page_size(&self) -> PageSize;
 
     /// How many pages there are.
     fn pages(&self) -> u32;
+
+    /// Whether it becomes another database between statements, and says so by the change counter of
+    /// page 1, as any file does that somebody writes to.
+    fn moves(&self) -> bool {
+        false
+    }
 
     /// Reads a page into a buffer of its size.
     ///

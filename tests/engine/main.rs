@@ -20,4 +20,5 @@ mod retention;
 mod rewind;
 mod rotation;
 mod stats;
+mod trace;
 mod writers;

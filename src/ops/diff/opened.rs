@@ -79,7 +79,7 @@ impl Opened {
         options: &ViewOptions,
         known: Option<Arc<Schema>>,
     ) -> Result<Self> {
-        let view = DatabaseView::over(moment.clone(), options)?;
+        let view = DatabaseView::of(moment.clone(), options)?;
         let side = Side::Point(Box::new(view));
         let schema = match known {
             Some(schema) => schema,

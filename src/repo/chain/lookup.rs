@@ -148,7 +148,11 @@ impl Lookup {
 }
 
 /// The last version of a page in a block, of those that the first `upto` commits wrote.
-fn newest(index: &IndexBlock, page: PageNo, upto: usize) -> Option<(BatchRef, &IndexEntry)> {
+pub(super) fn newest(
+    index: &IndexBlock,
+    page: PageNo,
+    upto: usize,
+) -> Option<(BatchRef, &IndexEntry)> {
     let end = index.entries.partition_point(|e| {
         e.page < page || (e.page == page && usize::try_from(e.commit).is_ok_and(|c| c < upto))
     });

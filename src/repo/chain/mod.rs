@@ -32,6 +32,7 @@ pub(crate) mod reader;
 mod recent;
 pub(crate) mod segment;
 mod tolerant;
+pub(crate) mod trail;
 mod view;
 mod walk;
 

@@ -7,7 +7,9 @@
 //!
 //! The device says of itself that nothing on it ever changes (`SQLITE_IOCAP_IMMUTABLE`). So SQLite
 //! takes no locks, looks for no journal, and opens a database in WAL mode without a wal-index:
-//! page 1 is shown as it was captured.
+//! page 1 is shown as it was captured. Of a database that moves ([`PageProvider::moves`]) it does
+//! not say so: SQLite takes locks, which are nothing here, and looks at the change counter with
+//! each transaction.
 //!
 //! SQLite's temporary files do not come here: the VFS "unix" opens them, as for any connection.
 
@@ -314,8 +316,13 @@ unsafe extern "C" fn view_file_size(file: *mut ffi::sqlite3_file, out: *mut i64)
     ffi::SQLITE_OK
 }
 
-unsafe extern "C" fn view_characteristics(_: *mut ffi::sqlite3_file) -> c_int {
-    ffi::SQLITE_IOCAP_IMMUTABLE
+unsafe extern "C" fn view_characteristics(file: *mut ffi::sqlite3_file) -> c_int {
+    // SAFETY: the file is ours and open.
+    let provider = unsafe { &(*(*file.cast::<ViewFile>()).database).provider };
+    match catch_unwind(AssertUnwindSafe(|| provider.moves())) {
+        Ok(true) => 0,
+        _ => ffi::SQLITE_IOCAP_IMMUTABLE,
+    }
 }
 
 unsafe extern "C" fn view_write(

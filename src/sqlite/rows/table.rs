@@ -137,6 +137,21 @@ pub(crate) fn schema(db: &Connection) -> rusqlite::Result<Schema> {
     Ok(Schema { tables, objects: objects(db)? })
 }
 
+/// Reads a table by its name, which is the same in upper and lower case; `None` if there is none.
+/// Of a virtual table the tables that it keeps its data in are left out.
+///
+/// # Errors
+/// SQLite's.
+pub(crate) fn named(db: &Connection, name: &str) -> rusqlite::Result<Option<Table>> {
+    let encoding: String = db.query_row("PRAGMA encoding", [], |row| row.get(0))?;
+    let encoding = Encoding::named(&encoding).unwrap_or(Encoding::Utf8);
+    let listed = listed(db)?;
+    let is_it = |entry: &&Listed| entry.name.eq_ignore_ascii_case(name);
+    let is_table = |entry: &&Listed| entry.kind == "table" || entry.kind == "virtual";
+    let found = listed.iter().filter(is_table).find(is_it);
+    found.map(|entry| read(db, entry, encoding)).transpose()
+}
+
 /// A table as SQLite lists it.
 struct Listed {
     name: String,
