@@ -33,6 +33,7 @@ mod scalar;
 pub(crate) mod schema;
 pub(crate) mod stats;
 pub(crate) mod status;
+pub(crate) mod trace;
 pub(crate) mod verify;
 
 use std::borrow::Cow;
@@ -158,6 +159,8 @@ answers! {
     stats::Stats = "stats";
     stats::StatsSummary = SUMMARY;
     status::HistoryStatus = "status";
+    trace::Version = "version";
+    trace::TraceSummary = SUMMARY;
     verify::Verified = "verified";
     verify::Refuted = "refuted";
     verify::VerifySummary = SUMMARY;

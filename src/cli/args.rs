@@ -26,7 +26,7 @@ pub(crate) use diff::{ChangesArgs, DiffArgs, DiffFormat};
 pub(crate) use global::{Color, Global};
 pub(crate) use key::{KeyCommand, NewKeyArgs, RotateArgs};
 pub(crate) use lost::{ChangeFormat, HowArgs, RecoverArgs, UndoArgs};
-pub(crate) use moments::{BoundsArgs, CoverageArgs, FindArgs};
+pub(crate) use moments::{BoundsArgs, CoverageArgs, FindArgs, TraceArgs};
 pub(crate) use query::{FormatArg, QueryArgs};
 pub(crate) use repair::RepairArgs;
 pub(crate) use retention::{HoldCommand, PolicyArgs, PruneArgs, UndeleteArgs};
@@ -78,6 +78,7 @@ pub(crate) enum Command {
     Find(FindArgs),
     Recover(RecoverArgs),
     Undo(UndoArgs),
+    Trace(TraceArgs),
     Coverage(CoverageArgs),
     Rewind(RewindArgs),
     Drift(DriftArgs),

@@ -6,6 +6,10 @@ use serde_json::{Map, Value, json};
 use super::args::Cli;
 use crate::api::schema::{definitions, reference};
 use crate::api::{Described, backup, commit, coverage, demo, described, find, follow, keys, live, lost, problem, progress, query, repair, restore, retention, rows, stats, status, verify};
+use crate::api::{
+    Described, backup, commit, coverage, demo, described, find, follow, keys, live, problem,
+    progress, query, repair, restore, retention, stats, status, trace, verify,
+};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What any command may print between its lines, and the error that ends it.
@@ -69,6 +73,7 @@ fn lines(command: &str) -> Option<&'static [Described]> {
         "changes" => lines![rows::SchemaStep, rows::RowStep, rows::CommitEnd],
         "coverage" => lines![coverage::Stretch, coverage::CoverageSummary],
         "find" => lines![find::Reply, progress::Progress, find::FindSummary],
+        "trace" => lines![trace::Version, progress::Progress, trace::TraceSummary],
         "query" => lines![query::Row, query::QuerySummary],
         "label" => lines![commit::LabelSummary, commit::UnlabelSummary],
         "prune" => lines![

@@ -42,6 +42,7 @@ mod status;
 mod table;
 mod terminal;
 mod tips;
+mod trace;
 mod verify;
 mod watch;
 
@@ -194,6 +195,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
         Command::Find(args) => find::find(context, &args),
         Command::Recover(args) => lost::recover(context, &args),
         Command::Undo(args) => lost::undo(context, &args),
+        Command::Trace(args) => trace::trace(context, &args),
         Command::Coverage(args) => return coverage::coverage(context, &args),
         Command::Rewind(args) => rewind::rewind(context, &args),
         Command::Drift(args) => return rewind::drift(context, &args),

@@ -28,8 +28,8 @@ fn names_of_histories_are_completed() {
     for shell in ["bash", "fish", "zsh"] {
         let space = if shell == "bash" { "apple\\ pie" } else { "apple pie" };
         for command in [
-            "log", "find", "coverage", "show", "restore", "verify", "label", "prune", "undelete",
-            "status",
+            "log", "find", "trace", "coverage", "show", "restore", "verify", "label", "prune",
+            "undelete", "status",
         ] {
             assert_eq!(
                 asked(&lab, shell, &[command, "ap"], &[]),

@@ -121,6 +121,7 @@ fn commits(of: &mut Checked) {
     of.run(&["diff", "app@seq:1", "--live", "app.db"], 0);
     of.run(&["changes", "app", "--to", "seq:1"], 0);
     of.lab.sql("app.db", "DROP TABLE more");
+    of.run(&["trace", "app", "t", "7"], 0);
     of.run(&["coverage", "app"], 0);
     of.run(&["stats", "--keep-daily", "7", "--top", "1"], 0);
     of.run(&["status"], 0);

@@ -71,6 +71,102 @@ fn find_refuses_what_leads_nowhere() {
 }
 
 #[test]
+fn trace_shows_every_version_of_a_row_the_newest_last() {
+    let lab = shop();
+    let ended = lab.run(&["trace", "app", "orders", "1"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    assert_eq!(lines.len(), 3, "{ended:?}");
+    for (line, parts) in lines.iter().zip([
+        &["COMMIT", "TIME", "ROW", "VALUES"][..],
+        &["seq:2", "inserted", "id: 1, who: 'Ada'"],
+        &["seq:5", "changed", "who: 'Ada' -> 'Ada L.'"],
+    ]) {
+        assert!(parts.iter().all(|part| line.contains(part)), "{parts:?}: {ended:?}");
+    }
+    assert!(ended.stderr.contains(" of 5 restore points"), "{ended:?}");
+    // A value may have what a terminal would obey.
+    let ended = lab.run(&["trace", "app", "ORDERS", "2"]);
+    ended.says(&["seq:2", "Al\\u{1b}[31man", "seq:4", "deleted"]);
+    assert!(!ended.stdout.contains('\x1b') && !ended.stderr.contains('\x1b'), "{ended:?}");
+    let ended = lab.run(&["trace", "app", "orders", "1", "--limit", "1"]);
+    assert!(!ended.stdout.contains("seq:2") && ended.stderr.contains("--limit 0"), "{ended:?}");
+    let ended = lab.run(&["trace", "app", "orders", "1", "--from", "seq:3", "-n", "0"]);
+    ended.says(&["seq:3", "there", "seq:5"]);
+    assert!(ended.stderr.contains("app@seq:3, the first"), "{ended:?}");
+}
+
+#[test]
+fn trace_tells_programs_the_whole_row_before_and_after() {
+    let lab = shop();
+    let lines = lab.run(&["trace", "app", "orders", "1", "--json"]).objects();
+    let [inserted, changed, summary] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(inserted["before"], json!(null));
+    assert_eq!(
+        (&inserted["type"], &inserted["operation"], &inserted["seq"], &inserted["after"]),
+        (&json!("version"), &json!("insert"), &json!(2), &json!({"id": 1, "who": "Ada"}))
+    );
+    assert_eq!(
+        (&changed["operation"], &changed["changed"], &changed["key"]),
+        (&json!("update"), &json!(["who"]), &json!({"id": 1}))
+    );
+    assert_eq!(
+        (&summary["versions"], &summary["more"], &summary["restore_points"]),
+        (&json!(2), &json!(false), &json!(5))
+    );
+    let lines = lab.run(&["trace", "app", "orders", "1", "--from", "seq:3", "--json"]).objects();
+    assert_eq!(lines[0]["operation"], "present");
+}
+
+#[test]
+fn trace_takes_keys_of_several_columns_blobs_and_numbers_that_are_texts() {
+    let lab = Lab::new();
+    lab.sql(
+        "app.db",
+        "CREATE TABLE stock(town TEXT COLLATE NOCASE, item INT, n, PRIMARY KEY(town, item)) WITHOUT ROWID;
+         INSERT INTO stock VALUES('Ulm', -7, 1); CREATE TABLE b(k BLOB PRIMARY KEY, x) WITHOUT ROWID;
+         INSERT INTO b VALUES(x'00ff', 1), ('007', 2); CREATE TABLE s(k TEXT PRIMARY KEY, x) WITHOUT ROWID;
+         INSERT INTO s VALUES('007', 1), ('it''s', 2)",
+    );
+    lab.ok(&["backup", "app.db"]);
+    for args in [
+        &["stock", "ULM", "-7"][..],
+        &["b", "x'00ff'"],
+        &["b", "'007'"],
+        &["s", "007"],
+        &["s", "it's"],
+        &["s", "'it''s'"],
+    ] {
+        let ended = lab.run(&[&["trace", "app"], args].concat());
+        assert_eq!(ended.code, Some(0), "{args:?}: {ended:?}");
+        ended.says(&["seq:1", "there"]);
+    }
+    fails(&lab, &["trace", "app", "b", "007"], 16, &["no row of \"b\"", "1 restore point"]);
+}
+
+#[test]
+fn trace_refuses_what_leads_nowhere() {
+    let lab = shop();
+    lab.sql("app.db", "CREATE VIRTUAL TABLE f USING fts5(x); CREATE TABLE h(rowid, _rowid_, oid)");
+    lab.run(&["backup", "app.db"]);
+    fails(
+        &lab,
+        &["trace", "app", "orders", "77"],
+        16,
+        &["no row of \"orders\"", "6 restore points"],
+    );
+    fails(&lab, &["trace", "app", "none", "1"], 16, &["table \"none\""]);
+    fails(&lab, &["trace", "app", "orders", "Ada"], 2, &["table \"orders\"", "id, an integer"]);
+    fails(&lab, &["trace", "app", "orders", "1", "2"], 2, &["(id)", "1 value"]);
+    fails(&lab, &["trace", "app", "f", "1"], 17, &["table \"f\"", "virtual"]);
+    fails(&lab, &["trace", "app", "h", "1"], 17, &["table \"h\"", "hide the rowid"]);
+    lab.fails(&["trace", "none", "t", "1"], 16, &["none"]);
+    lab.fails(&["trace", "app", "t", "1", "--from", "seq:77"], 16, &["seq:77"]);
+    lab.fails(&["trace", "app", "t", "1", "--from", "seq:4", "--to", "seq:2"], 2, &["seq:4"]);
+    lab.misused(&["trace", "app", "orders"], &["<KEY>"]);
+}
+
+#[test]
 fn coverage_shows_stretches_what_may_be_lost_and_proofs() {
     let lab = shop();
     let ended = lab.ok(&["coverage", "app"]);

@@ -40,6 +40,36 @@ pub(crate) struct FindArgs {
     pub(crate) bounds: BoundsArgs,
 }
 
+/// Show every version of a row, newest last
+///
+/// A row is named by its key: the INTEGER PRIMARY KEY, else the rowid, else all columns of the
+/// primary key of a table WITHOUT ROWID, in their order. A KEY of a text column is that text;
+/// elsewhere it is a number if it looks like one. 'quoted' is a text, x'00ff' a blob. Commits that
+/// wrote no page that leads to the row are not asked.
+#[derive(Args, Debug)]
+#[command(after_help = when!("Examples:
+  pagekeep trace app orders 17
+  pagekeep trace app orders 17 --from yesterday --limit 0
+  pagekeep trace app stock Berlin 4711               # a key of two columns"))]
+pub(crate) struct TraceArgs {
+    /// The history
+    pub(crate) name: String,
+    /// The table
+    pub(crate) table: String,
+    /// The values of the row's key
+    #[arg(required = true, allow_negative_numbers = true)]
+    pub(crate) key: Vec<String>,
+    /// Where to begin [default: the oldest commit]
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) from: Option<String>,
+    /// Where to end [default: the newest commit]
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) to: Option<String>,
+    /// Only the newest N versions; 0 for all
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    pub(crate) limit: u64,
+}
+
 /// Show which moments of a history can be reached
 ///
 /// Stretches where every transaction is kept, where backups were taken now and then, where a policy
