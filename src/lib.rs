@@ -133,8 +133,8 @@ pub use ops::stats::{
     Age, By, Change, Period, PolicyCost, RuleCost, Stats, StatsOptions, Storage, TableChanges,
     Tables,
 };
-pub use ops::undo::UndoOptions;
 pub use ops::trace::{KeyValue, Trace, TraceOptions, Version};
+pub use ops::undo::UndoOptions;
 pub use ops::verify::{VerifyOptions, VerifyReport};
 pub use ops::view::{DatabaseView, ViewOptions};
 pub use policy::retention::{Kept, Periods, Point, Policy, Reason, Zone};

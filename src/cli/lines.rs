@@ -5,10 +5,9 @@ use serde_json::{Map, Value, json};
 
 use super::args::Cli;
 use crate::api::schema::{definitions, reference};
-use crate::api::{Described, backup, commit, coverage, demo, described, find, follow, keys, live, lost, problem, progress, query, repair, restore, retention, rows, stats, status, verify};
 use crate::api::{
-    Described, backup, commit, coverage, demo, described, find, follow, keys, live, problem,
-    progress, query, repair, restore, retention, stats, status, trace, verify,
+    Described, backup, commit, coverage, demo, described, find, follow, keys, live, lost, problem,
+    progress, query, repair, restore, retention, rows, stats, status, trace, verify,
 };
 use crate::error::{Error, ErrorKind, Result};
 

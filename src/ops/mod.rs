@@ -31,8 +31,8 @@ mod scratch;
 pub mod select;
 pub mod soundness;
 pub mod stats;
-pub mod undo;
 pub mod trace;
+pub mod undo;
 pub mod verify;
 pub mod view;
 

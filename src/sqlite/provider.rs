@@ -38,6 +38,10 @@ impl<P: PageProvider + ?Sized> PageProvider for Arc<P> {
         (**self).pages()
     }
 
+    fn moves(&self) -> bool {
+        (**self).moves()
+    }
+
     fn read(&self, page: PageNo, into: &mut [u8]) -> Result<()> {
         (**self).read(page, into)
     }
