@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind};
 use crate::ops::trial::{Bench, HOUR};
 use crate::policy::retention::Policy;
 use crate::progress::Silent;
-use crate::repo::chain::lookup::Lookup;
+use crate::repo::chain::lookup::{Blocks, Lookup};
 use crate::repo::chain::trail::Trail;
 use crate::store::Store;
 use crate::types::PageNo;
@@ -43,7 +43,7 @@ fn a_trail_finds_the_versions_that_a_lookup_of_each_commit_finds() {
             trail.go_back(commit);
             let all = 1..=commit.record.pages;
             let pages: Vec<PageNo> = all.filter(|_| random.below(3) > 0).map(PageNo).collect();
-            let lookup = Lookup::new(&chain, commit, 1 << 20).unwrap();
+            let lookup = Lookup::new(&chain, commit, Blocks::within(1 << 20).unwrap());
             let expected = lookup.find(&pages).unwrap();
             let found = trail.find(&pages).unwrap();
             let page_len = commit.segment.manifest.page_size.bytes();
