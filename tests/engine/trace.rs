@@ -309,7 +309,7 @@ fn what_has_no_key_and_what_is_not_there_is_refused() {
 
 #[test]
 fn a_prune_meanwhile_gives_no_other_version() {
-    let (mut whole, mut cut) = (0, 0);
+    let (mut whole, mut cut, mut pruned) = (0, 0, 0);
     for seed in 0..10 {
         let lab = Lab::quick();
         let history = history(&lab, seed, 40);
@@ -327,6 +327,7 @@ fn a_prune_meanwhile_gives_no_other_version() {
             Ok(())
         });
         assert!(expected.starts_with(&found), "seed {seed}");
+        pruned += u32::from(is_pruned);
         match ended {
             Ok(_) => whole += 1,
             Err(e) => {
@@ -335,5 +336,5 @@ fn a_prune_meanwhile_gives_no_other_version() {
             }
         }
     }
-    assert_eq!(whole + cut, 10);
+    assert!(pruned > 2 && cut > 0, "{pruned} pruned, {cut} cut, {whole} whole");
 }
