@@ -10,6 +10,7 @@ use super::apply::run::Job;
 use super::apply::spool::Spool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::diff::change::{RowChange, TableDiff, TableFate};
+use crate::ops::diff::plan::Pair;
 use crate::ops::diff::run::{Diff, DiffOptions};
 use crate::ops::locate::Database;
 use crate::ops::point::RestorePoint;
@@ -80,6 +81,7 @@ impl History {
                 job.run(&label, &mut capture, monitor)?
             }
         };
+        applied.tables.retain(is_concerned);
         applied.left.extend(left.uncompared);
         applied.notes.extend(left.schema);
         Ok(applied)
@@ -102,6 +104,7 @@ impl History {
             0 => nothing(job),
             _ => job.preview(monitor)?,
         };
+        applied.tables.retain(is_concerned);
         applied.left.extend(left.uncompared);
         applied.notes.extend(left.schema);
         Ok(applied)
@@ -121,36 +124,23 @@ impl History {
         let mut diffed = DiffOptions::default().tables(options.tables.clone()).reverse(true);
         diffed.view = options.view;
         let diff = before.diff(&after, &diffed)?;
+        for pair in diff.plan.pairs.iter().filter(|pair| &*pair.name != SEQUENCES) {
+            only_rows(pair, (&before, ends))?;
+        }
         let pairs = diff.plan.pairs.iter().filter(|pair| &*pair.name != SEQUENCES);
         let tables: Vec<Table> = pairs.filter_map(|pair| pair.new.clone()).collect();
         let mut wishes = Spool::new(&tables);
-        let mut take = |change: RowChange| {
-            match tables.iter().position(|table| *table.name == *change.table) {
-                // Refused below, where its columns differ.
-                Some(at)
-                    if change.before.as_ref().is_none_or(|row| has_columns(row, &tables, at)) =>
-                {
-                    wishes.push(at, &change)
-                }
-                _ => Ok(()),
-            }
+        let mut take = |change: RowChange| match tables
+            .iter()
+            .position(|table| *table.name == *change.table)
+        {
+            Some(at) => wishes.push(at, &change),
+            None => Ok(()),
         };
         let told = diff.rows(&mut take, monitor)?;
-        let left = kept(&diff, &told, options, (&before, ends))?;
+        let left = kept(&diff, &told, options)?;
         let rule =
             Rule { whole_rows: false, may_be_there: false, on_conflict: options.on_conflict };
-        // A table whose rows are as they were may be defined otherwise by now.
-        let changed = |name: &str| told.iter().any(|t| *t.name == *name && !t.is_same());
-        let mut all = wishes;
-        let kept: Vec<usize> = (0..tables.len())
-            .filter(|at| tables.get(*at).is_some_and(|t| changed(&t.name)))
-            .collect();
-        let tables: Vec<Table> = kept.iter().filter_map(|at| tables.get(*at).cloned()).collect();
-        let mut wishes = Spool::new(&tables);
-        all.read(&mut |_, entry| match kept.iter().position(|at| *at == entry.table) {
-            Some(at) => wishes.push(at, &entry.change),
-            None => Ok(()),
-        })?;
         let told = |table: Table| {
             let told = AppliedTable::new(&table.name);
             (table, told)
@@ -206,10 +196,6 @@ impl History {
     }
 }
 
-fn has_columns(row: &crate::ops::diff::change::Named, tables: &[Table], at: usize) -> bool {
-    tables.get(at).is_some_and(|table| *row.columns == *table.columns)
-}
-
 /// What of the commits is left as it is, in words.
 #[derive(Debug, Default)]
 struct Left {
@@ -217,55 +203,53 @@ struct Left {
     schema: Vec<String>,
 }
 
-/// What of the commits is left as it is.
+/// Makes sure that the commits left a table as it is defined.
 ///
 /// # Errors
-/// [`ErrorKind::Refused`] when a table came, went, or was defined otherwise: that is more than
-/// rows.
-fn kept(
-    diff: &Diff<'_>,
-    told: &[TableDiff],
-    options: &UndoOptions,
-    (before, (first, last)): (&RestorePoint, (Seq, Seq)),
-) -> Result<Left> {
+/// [`ErrorKind::Refused`] when it came, went, or was defined otherwise: that is more than rows.
+fn only_rows(pair: &Pair, (before, (first, last)): (&RestorePoint, (Seq, Seq))) -> Result<()> {
+    // From the later moment to the earlier one.
+    let did = match pair.fate {
+        TableFate::Same => return Ok(()),
+        TableFate::Created => "dropped it",
+        TableFate::Dropped => "made it",
+        TableFate::Redefined | TableFate::Replaced => "defined it otherwise",
+    };
     let which = match first == last {
         true => format!("seq:{first}"),
         false => format!("one of seq:{first} to seq:{last}"),
     };
+    let history = format!("{}@seq:{}", before.history().name(), before.seq());
+    let what = format!("{which} {did}, and only changes of rows can be taken back");
+    Err(Error::new(ErrorKind::Refused, what)
+        .with_object(format!("table {:?}", &*pair.name))
+        .with_hint(advice![
+            "name the other tables; or bring the state before into a file of its own, and take from there what is needed: ",
+            Remedy::Restore { history: Some(history), file: None, force: false },
+        ]))
+}
+
+/// What of the commits is left as it is.
+///
+/// # Errors
+/// [`ErrorKind::Refused`] when that is a table that was named.
+fn kept(diff: &Diff<'_>, told: &[TableDiff], options: &UndoOptions) -> Result<Left> {
     let mut left = Left::default();
-    for table in told.iter().filter(|table| &*table.name != SEQUENCES) {
-        // From the later moment to the earlier one.
-        let did = match table.fate {
-            TableFate::Same => None,
-            TableFate::Created => Some("dropped it"),
-            TableFate::Dropped => Some("made it"),
-            TableFate::Redefined | TableFate::Replaced => Some("defined it otherwise"),
-        };
-        if let Some(did) = did {
-            let history = format!("{}@seq:{}", before.history().name(), before.seq());
-            return Err(Error::new(ErrorKind::Refused, format!("{which} {did}, and only changes of rows can be taken back"))
-                .with_object(format!("table {:?}", &*table.name))
-                .with_hint(advice![
-                    "name the other tables; or bring the state before into a file of its own, and take from there what is needed: ",
-                    Remedy::Restore { history: Some(history), file: None, force: false },
-                ]));
+    let uncompared =
+        told.iter().filter_map(|table| Some((&table.name, table.uncompared.as_ref()?)));
+    for (name, why) in uncompared {
+        if !options.tables.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                format!("its rows can't be compared: {why}"),
+            )
+            .with_object(format!("table {:?}", &**name))
+            .with_hint("name the other tables"));
         }
-        if let Some(why) = &table.uncompared {
-            let is_named = !options.tables.is_empty();
-            let definition = diff.plan.pairs.iter().find(|pair| pair.name == table.name);
-            let follows =
-                definition.and_then(|p| p.new.as_ref()).and_then(Table::indexed).is_some();
-            if is_named {
-                return Err(Error::new(
-                    ErrorKind::Refused,
-                    format!("its rows can't be compared: {why}"),
-                )
-                .with_object(format!("table {:?}", &*table.name))
-                .with_hint("name the other tables"));
-            }
-            if !follows {
-                left.uncompared.push(format!("table {}: {why}", table.name));
-            }
+        let definition = diff.plan.pairs.iter().find(|pair| pair.name == *name);
+        // An index that is built anew is not left as it is.
+        if definition.and_then(|pair| pair.new.as_ref()).and_then(Table::indexed).is_none() {
+            left.uncompared.push(format!("table {name}: {why}"));
         }
     }
     let others = diff.schema().into_iter().filter(|change| change.kind != "table");
@@ -279,6 +263,11 @@ fn kept(
         format!("{} {}, which was {did}", change.kind, change.name)
     }));
     Ok(left)
+}
+
+/// Whether there was anything to do with a table.
+fn is_concerned(table: &AppliedTable) -> bool {
+    table.changed() + table.already + table.skipped > 0
 }
 
 fn nothing(job: Job<'_>) -> Applied {

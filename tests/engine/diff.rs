@@ -5,7 +5,7 @@
 #![allow(clippy::cast_precision_loss)]
 
 mod feed;
-mod work;
+pub mod work;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

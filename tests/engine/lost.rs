@@ -3,14 +3,12 @@
 //! A model decides beside the engine what an undo or a recover has to come to, row by row. Random
 //! work on every kind of table says that undoing is exact. `PAGEKEEP_LOST_ROUNDS` sets how much.
 
-#[path = "diff/work.rs"]
-mod work;
-
 mod cases;
 mod model;
 
 use std::path::{Path, PathBuf};
 
+use crate::diff::work;
 use crate::support::Lab;
 use crate::support::dice::{Dice, number};
 use pagekeep::internals::types::Seq;
@@ -86,7 +84,9 @@ fn undoing_the_newest_commit_gives_the_rows_of_its_parent_and_undoing_that_gives
             // Indexes, views and triggers stay.
             wanted.insert("(schema)".to_owned(), after["(schema)"].clone());
             same(&path, &wanted, &what);
-            assert_eq!(crate::support::integrity_check(&db), "ok", "{what}");
+            // FTS5 takes an index for wrong through a connection that looked at it before.
+            let fresh = Connection::open(&path).unwrap();
+            assert_eq!(crate::support::integrity_check(&fresh), "ok", "{what}");
             db.execute_batch("INSERT INTO words(words) VALUES('integrity-check')").unwrap();
             let Some(done) = applied.done else {
                 assert_eq!(applied.changed(), 0, "{what}");
@@ -97,7 +97,15 @@ fn undoing_the_newest_commit_gives_the_rows_of_its_parent_and_undoing_that_gives
             assert_eq!((done.now.0, done.alone), (parent + 1, true), "{what}");
             let label = format!("before undo of seq:{seq}");
             assert_eq!((done.before.seq.0, done.before.label), (seq, label), "{what}");
-            let again = undo(&history, &path, (done.now.0, done.now.0), OnConflict::Stop).unwrap();
+            let again = match undo(&history, &path, (done.now.0, done.now.0), OnConflict::Stop) {
+                // The application had rows that refer to nothing, and they would come again.
+                Err(e) if e.message().contains("would refer to") => {
+                    refused += 1;
+                    same(&path, &wanted, &what);
+                    continue;
+                }
+                again => again.unwrap_or_else(|e| panic!("{what}: {e:?}")),
+            };
             assert_eq!(again.conflicts.count, 0, "{what}");
             same(&path, &after, &format!("{what}, undone again"));
         }
@@ -143,6 +151,7 @@ fn recovered_rows_come_back_as_they_were_in_every_kind_of_table_and_nothing_else
         let mut wanted = all;
         wanted.insert("log".to_owned(), log);
         same(&path, &wanted, &format!("seed {seed}"));
+        let db = Connection::open(&path).unwrap();
         assert_eq!(crate::support::integrity_check(&db), "ok");
         db.execute_batch("INSERT INTO words(words) VALUES('integrity-check')").unwrap();
     }

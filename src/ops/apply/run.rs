@@ -55,7 +55,7 @@ impl Job<'_> {
     ) -> Result<Applied> {
         let mut writing = Writing::open(self.database)?;
         let of = |e: Error| of_database(e, self.database);
-        check_tables(writing.connection()?, &self.tables).map_err(of)?;
+        self.check_tables(writing.connection()?).map_err(of)?;
         let mut safety = Labelled::new(self.history, label, capture);
         // Early, so that little is left to do under the lock, and trouble shows before anything.
         safety.capture_unlocked()?;
@@ -136,7 +136,7 @@ impl Job<'_> {
 
     /// Does what is wanted, within a transaction.
     fn perform(&mut self, db: &Connection, monitor: &dyn Monitor) -> Result<Applied> {
-        let now = check_tables(db, &self.tables)?;
+        let now = self.check_tables(db)?;
         // Which columns are unique is told by the indexes of today.
         let definitions: Vec<Table> = self
             .tables
@@ -173,6 +173,42 @@ impl Job<'_> {
         };
         applied.silent = now.objects.iter().filter(of_touched).map(|t| t.name.clone()).collect();
         Ok(applied)
+    }
+
+    /// Makes sure that the tables with changes are what they have to be, and that SQLite knows all
+    /// that they need. Returns the schema.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`].
+    fn check_tables(&self, db: &Connection) -> Result<Schema> {
+        let now = schema(db).map_err(|e| source_error(e, "cannot be read"))?;
+        let concerned = self.tables.iter().enumerate().filter(|(at, _)| self.wishes.has(*at));
+        for (_, (then, _)) in concerned {
+            let refused = |what: String| {
+                let e = Error::new(ErrorKind::Refused, what);
+                e.with_object(format!("table {:?}", then.name))
+            };
+            let elsewhere = || {
+                advice![
+                    "bring that moment into a file of its own, and take from there what is needed: ",
+                    Remedy::Restore { history: None, file: None, force: false },
+                ]
+            };
+            let Some(there) = now.tables.get(&then.name) else {
+                return Err(refused("is gone from the database".to_owned()).with_hint(elsewhere()));
+            };
+            let is_same =
+                there.sql == then.sql && there.key == then.key && there.columns == then.columns;
+            if !is_same {
+                let what = "was defined otherwise then than it is now";
+                return Err(refused(what.to_owned()).with_hint(elsewhere()));
+            }
+            Access::of(there).check(db).map_err(|e| {
+                refused(format!("needs something that only its application has: {}", message(&e)))
+                    .with_hint(elsewhere())
+            })?;
+        }
+        Ok(now)
     }
 
     /// Compares every wish with the row that is there.
@@ -224,41 +260,6 @@ fn look(number: u64, monitor: &dyn Monitor) -> Result<()> {
         true => check_cancelled(monitor),
         false => Ok(()),
     }
-}
-
-/// Makes sure that tables are what they have to be, and that SQLite knows all that they need.
-/// Returns the schema.
-///
-/// # Errors
-/// [`ErrorKind::Refused`].
-fn check_tables(db: &Connection, tables: &[(Table, AppliedTable)]) -> Result<Schema> {
-    let now = schema(db).map_err(|e| source_error(e, "cannot be read"))?;
-    for (then, _) in tables {
-        let refused = |what: String| {
-            let e = Error::new(ErrorKind::Refused, what);
-            e.with_object(format!("table {:?}", then.name))
-        };
-        let elsewhere = || {
-            advice![
-                "bring that moment into a file of its own, and take from there what is needed: ",
-                Remedy::Restore { history: None, file: None, force: false },
-            ]
-        };
-        let Some(there) = now.tables.get(&then.name) else {
-            return Err(refused("is gone from the database".to_owned()).with_hint(elsewhere()));
-        };
-        let is_same =
-            there.sql == then.sql && there.key == then.key && there.columns == then.columns;
-        if !is_same {
-            let what = "was defined otherwise then than it is now";
-            return Err(refused(what.to_owned()).with_hint(elsewhere()));
-        }
-        Access::of(there).check(db).map_err(|e| {
-            refused(format!("needs something that only its application has: {}", message(&e)))
-                .with_hint(elsewhere())
-        })?;
-    }
-    Ok(now)
 }
 
 /// The rows as they are written.

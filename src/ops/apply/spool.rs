@@ -39,6 +39,8 @@ pub(crate) struct Spool {
     file: Option<BufWriter<SpooledTempFile>>,
     names: Vec<Names>,
     count: u64,
+    /// Whether there are changes of each table.
+    has: Vec<bool>,
 }
 
 impl Spool {
@@ -50,11 +52,17 @@ impl Spool {
             columns: table.columns.clone().into(),
         };
         let file = Some(BufWriter::new(SpooledTempFile::new(MEMORY)));
-        Self { file, names: tables.iter().map(names).collect(), count: 0 }
+        let names: Vec<Names> = tables.iter().map(names).collect();
+        Self { file, has: vec![false; names.len()], names, count: 0 }
     }
 
     pub(crate) fn count(&self) -> u64 {
         self.count
+    }
+
+    /// Whether there are changes of a table.
+    pub(crate) fn has(&self, table: usize) -> bool {
+        self.has.get(table).copied().unwrap_or(false)
     }
 
     /// Adds a change, whose rows have the columns of its table.
@@ -81,6 +89,9 @@ impl Spool {
         };
         write().map_err(failed)?;
         self.count += 1;
+        if let Some(has) = self.has.get_mut(table) {
+            *has = true;
+        }
         Ok(())
     }
 

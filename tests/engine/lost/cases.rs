@@ -253,8 +253,9 @@ fn beside_an_application_that_writes_its_rows_all_stay() {
         db.execute_batch("DELETE FROM t WHERE id % 3 = 0").unwrap();
         let history = lab.repository.history("app").unwrap();
         let over = AtomicBool::new(false);
-        let sold = std::thread::scope(|scope| {
-            let seller = scope.spawn(|| {
+        let (db, sold) = std::thread::scope(|scope| {
+            let over = &over;
+            let seller = scope.spawn(move || {
                 let mut sold = 0_i64;
                 while !over.load(Ordering::Relaxed) {
                     db.execute("INSERT INTO sold(x) VALUES('sold')", []).unwrap();
@@ -262,13 +263,13 @@ fn beside_an_application_that_writes_its_rows_all_stay() {
                     // With a rollback journal others have to get a turn.
                     std::thread::sleep(Duration::from_millis(2));
                 }
-                sold
+                (db, sold)
             });
             let applied = recover(&history, &path, 1, &of("t"));
             over.store(true, Ordering::Relaxed);
-            let sold = seller.join().unwrap();
+            let ended = seller.join().unwrap();
             assert_eq!(applied.unwrap().changed(), 100);
-            sold
+            ended
         });
         let count = |table: &str| -> i64 {
             db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()

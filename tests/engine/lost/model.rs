@@ -184,5 +184,5 @@ fn an_undo_and_a_recover_come_to_what_the_model_says() {
             states.insert(seq, read(&path).0);
         }
     }
-    assert!(met > 20 && plain > 20, "{met} conflicts, {plain} undone");
+    assert!(met > 5 && plain > 20, "{met} conflicts, {plain} undone");
 }
