@@ -125,7 +125,12 @@ fn history(lab: &Lab, seed: u64, commits: u64) -> History {
                     point.hold("kept").unwrap();
                 }
             }
-            history.prune(&keep_last(1 + dice.below(9) as u32, Duration::ZERO), &Silent).unwrap();
+            history
+                .prune(
+                    &keep_last(1 + u32::try_from(dice.below(9)).unwrap(), Duration::ZERO),
+                    &Silent,
+                )
+                .unwrap();
         }
     }
     lab.repository.history("app").unwrap()
@@ -148,7 +153,7 @@ fn at(point: &RestorePoint, row: &Followed) -> Option<Row> {
     let columns: Option<String> = view.query_row(sql, [row.table], |row| row.get(0)).unwrap();
     let sql = format!("SELECT {} FROM {} WHERE {}", columns?, row.table, row.find);
     let mut statement = view.prepare(&sql).unwrap();
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     statement
         .query_row([], |row| {
             let values = (0..names.len()).map(|i| row.get_ref(i).map(Cell::from));
