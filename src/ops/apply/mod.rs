@@ -1,9 +1,9 @@
 //! Row changes of the past, applied to a live database beside its application: what `recover` and
 //! `undo` share.
 //!
-//! [`spool`] keeps row changes out of memory. [`judge`] compares what is wanted with the row that
-//! is there now. [`run`] is the one transaction, [`foreign`] its look at foreign keys, and
-//! [`report`] what it came to.
+//! `spool` keeps row changes out of memory. `judge` compares what is wanted with the row that
+//! is there now. `run` is the one transaction, `foreign` its look at foreign keys, and
+//! `report` what it came to.
 //!
 //! Invariants:
 //! - All or nothing: one transaction of SQLite's, and before its commit everything that was there

@@ -2,7 +2,7 @@
 //! whatever brings rows back share.
 //!
 //! A row is known by its key: the INTEGER PRIMARY KEY, else the rowid, else the primary key of a
-//! table WITHOUT ROWID ([`crate::sqlite::rows::table`] has the whole of it). A row of the same key
+//! table WITHOUT ROWID (`crate::sqlite::rows::table` has the whole of it). A row of the same key
 //! with other values is an update; a row whose key changed is a delete and an insert.
 
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! What differs between two moments of a database, row by row.
 //!
-//! [`change`] is the model: one row that came, went or has other values. [`opened`] is one of the
-//! moments. [`plan`] pairs the tables of two schemas and says how each pair is compared; [`pages`]
+//! [`change`] is the model: one row that came, went or has other values. `opened` is one of the
+//! moments. `plan` pairs the tables of two schemas and says how each pair is compared; `pages`
 //! tells which rows of them. [`run`] walks through them, [`sql`] writes what turns one moment into
-//! the other, and [`feed`] goes from commit to commit; [`touched`] tells of their tables alone.
+//! the other, and [`feed`] goes from commit to commit; `touched` tells of their tables alone.
 //!
 //! Invariants:
 //! - Nothing is written to either moment.

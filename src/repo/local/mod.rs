@@ -2,8 +2,8 @@
 //! scan and a warning less.
 //!
 //! - `files` reads and writes it, and trusts nothing that another user may have put there.
-//! - [`state`] is where a writer of this machine stands, `digests` the page digests of its head.
-//! - [`seen`] is which commits it saw, [`place`] which repository it found where; `rollback`
+//! - `state` is where a writer of this machine stands, `digests` the page digests of its head.
+//! - `rollback_guard` is which commits it saw, `place` which repository it found where; `rollback`
 //!   compares a chain with that.
 
 pub(crate) mod digests;
