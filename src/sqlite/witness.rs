@@ -236,7 +236,7 @@ impl Sentinels {
 
     /// The database has so many pages; a checkpoint cuts off those beyond.
     pub(crate) fn resized(&mut self, pages: u32) {
-        self.database = self.database.min(pages);
+        self.database = pages;
         self.pages.retain(|page, _| page.0 <= pages);
         // Those that are written are kept, without their content: a checkpoint writes them, and
         // cuts them off.

@@ -120,6 +120,41 @@ fn two(lab: &Lab, first: &str, second: &str) -> (RestorePoint, RestorePoint) {
     (commit(first), commit(second))
 }
 
+/// Each kind of table, where a commit wrote to it alone.
+#[test]
+fn a_commit_that_wrote_to_one_table_alone_is_seen() {
+    let kinds = [
+        ("t(id INTEGER PRIMARY KEY, x)", "INSERT INTO t VALUES(9, 'x')"),
+        ("t(a, b)", "UPDATE t SET b = 'y' WHERE rowid = 2"),
+        ("t(a, b, PRIMARY KEY(a)) WITHOUT ROWID", "DELETE FROM t WHERE a = 2"),
+        ("VIRTUAL t USING rtree(id, x0, x1)", "INSERT INTO t VALUES(9, 0, 1)"),
+        ("VIRTUAL t USING rtree_i32(id, x0, x1)", "UPDATE t SET x1 = 50 WHERE id = 2"),
+        ("VIRTUAL t USING fts5(a, b UNINDEXED)", "UPDATE t SET b = 'z' WHERE rowid = 2"),
+        ("VIRTUAL t USING fts5(a, b)", "INSERT INTO t VALUES('new', 'word')"),
+        ("VIRTUAL t USING fts4(a, b)", "DELETE FROM t WHERE rowid = 1"),
+    ];
+    for (kind, change) in kinds {
+        let lab = Lab::quick();
+        let (word, rest) = match kind.strip_prefix("VIRTUAL ") {
+            Some(rest) => ("VIRTUAL TABLE", rest),
+            None => ("TABLE", kind),
+        };
+        let insert = if kind.contains("rtree") {
+            "INSERT INTO t VALUES(1, 0, 1), (2, 3, 9)"
+        } else {
+            "INSERT INTO t VALUES(1, 'one'), (2, 'two')"
+        };
+        let first = format!("CREATE {word} {rest}; {insert}; CREATE TABLE other(x)");
+        let (a, b) = two(&lab, &first, change);
+        let (planned, _) = rows(&a, &b, &DiffOptions::default());
+        let (all, _) = rows(&a, &b, &DiffOptions::default().all_rows(true));
+        assert_eq!(planned, all, "{kind}");
+        assert_eq!(planned.len(), 1, "{kind}: {planned:?}");
+        let (none, tables) = rows(&b, &b, &DiffOptions::default());
+        assert!(none.is_empty() && tables.is_empty(), "{kind}");
+    }
+}
+
 fn rows(
     a: &RestorePoint,
     b: &RestorePoint,
@@ -220,8 +255,12 @@ fn tables_that_only_their_application_can_read_are_named() {
         "CREATE TABLE t(x); CREATE VIRTUAL TABLE outside USING fts5(x, content='t');
          CREATE VIRTUAL TABLE empty USING fts5(x, content='');
          CREATE TABLE all_names(rowid, oid, _rowid_); INSERT INTO all_names VALUES(1, 2, 3)",
-        "INSERT INTO t VALUES(1)",
+        "INSERT INTO t VALUES(1); UPDATE all_names SET oid = 5;
+         INSERT INTO outside(rowid, x) VALUES(1, '1'); INSERT INTO empty(rowid, x) VALUES(1, 'a')",
     );
+    // Of what nothing was written to no row can differ.
+    let (changes, tables) = rows(&b, &b, &DiffOptions::default());
+    assert!(changes.is_empty() && tables.is_empty(), "{tables:?}");
     let (changes, tables) = rows(&a, &b, &DiffOptions::default());
     assert_eq!(told(&changes), ["t insert Integer(1)"]);
     let named: Vec<_> =

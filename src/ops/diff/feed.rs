@@ -58,6 +58,9 @@ pub type TakeEvent<'t> = &'t mut dyn FnMut(Seq, Timestamp, FeedEvent) -> Result<
 pub struct Feed {
     history: History,
     options: FeedOptions,
+    /// The last commit that was told whole, or that it goes on behind.
+    ended: Option<Seq>,
+    /// The same, open; `None` after an error.
     last: Option<Opened>,
     /// The history as it was read last.
     chain: Option<Arc<Chain>>,
@@ -84,6 +87,7 @@ impl History {
         Ok(Feed {
             history: self.clone(),
             options: options.clone(),
+            ended: options.from,
             last,
             chain: None,
             written,
@@ -94,8 +98,8 @@ impl History {
 
 impl Feed {
     /// Tells of every commit behind the last one that was told, up to the newest that is there.
-    /// Returns how many these were. An error of `take` may leave a commit told in part: a new feed
-    /// from the last one that ended tells of it again, from its beginning.
+    /// Returns how many these were. An error may leave a commit told in part: the next call tells
+    /// of it again, from its beginning.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when the last commit that was told is no restore point any more;
@@ -151,9 +155,9 @@ impl Feed {
         Ok(told)
     }
 
-    /// The last commit that was told.
+    /// The last commit that was told whole.
     pub fn seq(&self) -> Option<Seq> {
-        self.last.as_ref().map(|last| last.point.seq())
+        self.ended
     }
 
     /// The tables that were asked for, and that no commit had so far.
@@ -170,7 +174,11 @@ impl Feed {
         let (seq, time) = (point.seq(), point.time());
         let view = self.options.view;
         // It is taken out: told in part it is no place to go on from.
-        let (new, old, trees) = match self.last.take() {
+        let last = match (self.last.take(), self.ended) {
+            (None, Some(seq)) => Some(Opened::open(&self.history.point(seq)?, &view)?),
+            (last, _) => last,
+        };
+        let (new, old, trees) = match last {
             Some(old) => {
                 let (new, trees) = Opened::open_beside(point, &old, &view, &mut self.written)?;
                 (new, old, trees)
@@ -202,7 +210,7 @@ impl Feed {
             take(seq, time, FeedEvent::End(Vec::new()))?;
             new.side
         };
-        self.last = Some(kept.with(side));
+        (self.ended, self.last) = (Some(seq), Some(kept.with(side)));
         Ok(())
     }
 }

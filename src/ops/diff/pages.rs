@@ -124,9 +124,8 @@ fn extent(
     }
     match &new.key {
         Key::Rowid(_) => trees.table(new.root),
-        Key::Columns(_) if trees.touches_index(new.root)? => Ok(Extent::Whole),
-        Key::Columns(_) => Ok(Extent::Ranges(Vec::new())),
-        Key::None(_) => Ok(Extent::Whole),
+        Key::Columns(_) | Key::None(_) if trees.touches(new.root)? => Ok(Extent::Whole),
+        Key::Columns(_) | Key::None(_) => Ok(Extent::Ranges(Vec::new())),
     }
 }
 
@@ -136,7 +135,6 @@ fn of_virtual(
     (old, old_db): (&Table, &Connection),
     (new, new_db): (&Table, &Connection),
 ) -> Result<Extent> {
-    let nothing = Extent::Ranges(Vec::new());
     if old.shadows != new.shadows || new.shadows.is_empty() {
         return Ok(Extent::Whole);
     }
@@ -147,9 +145,9 @@ fn of_virtual(
             db.query_row(sql, [shadow], |row| row.get::<_, u32>(0)).ok()
         };
         let (Some(a), Some(b)) = (root(old_db), root(new_db)) else { return Ok(Extent::Whole) };
-        if a != b || (trees.table(b)? != nothing && trees.touches_index(b)?) {
+        if a != b || trees.touches(b)? {
             return Ok(Extent::Whole);
         }
     }
-    Ok(nothing)
+    Ok(Extent::Ranges(Vec::new()))
 }

@@ -36,6 +36,9 @@ pub struct DiffOptions {
     pub filter: Option<String>,
     /// From the new moment to the old one.
     pub reverse: bool,
+    /// All rows of all tables are compared, also those of pages that are the same: the result is
+    /// the same, and takes longer.
+    pub all_rows: bool,
     /// A table that is defined otherwise is dropped and created anew with all its rows, and not
     /// compared by the names of its columns.
     pub replace_redefined: bool,
@@ -70,6 +73,7 @@ impl RestorePoint {
         let (old, new) = if options.reverse { (later, self) } else { (self, later) };
         let old = Opened::open(old, &options.view)?;
         let (new, trees) = Opened::open_beside(new, &old, &options.view, &mut Written::default())?;
+        let trees = trees.filter(|_| !options.all_rows);
         Diff::opened(old, new, trees.as_ref(), options)
     }
 
@@ -170,6 +174,12 @@ impl<'s> Diff<'s> {
         Ok(tables)
     }
 
+    /// Whether no page of a table differs, so that its rows can't.
+    fn is_untouched(&self, pair: &Pair) -> bool {
+        let extent = self.extents.get(&pair.name);
+        extent.is_some_and(|extent| *extent == Extent::Ranges(Vec::new()))
+    }
+
     /// Gives every row of a table that differs.
     pub(super) fn rows_of(
         &self,
@@ -187,6 +197,9 @@ impl<'s> Diff<'s> {
             deleted: 0,
         };
         if told.uncompared.is_some() {
+            if self.is_untouched(pair) {
+                told.uncompared = None;
+            }
             return Ok(told);
         }
         let (old, new) = (pair.old.as_ref(), pair.new.as_ref());
@@ -228,7 +241,10 @@ impl Compared<'_, '_> {
         let (a, b) = (&self.diff.old, &self.diff.new);
         let columns = self.columns();
         let ranges = match self.diff.extents.get(self.name) {
-            Some(Extent::Ranges(ranges)) if ranges.is_empty() => return Ok(None),
+            // A filter is judged all the same.
+            Some(Extent::Ranges(ranges)) if ranges.is_empty() && self.diff.filter.is_none() => {
+                return Ok(None);
+            }
             Some(Extent::Ranges(ranges)) => Some(&ranges[..]),
             Some(Extent::Whole) | None => None,
         };

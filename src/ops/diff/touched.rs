@@ -2,7 +2,7 @@
 
 use super::change::TableDiff;
 use super::feed::{Feed, FeedEvent, FeedOptions};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Monitor;
 use crate::repo::history::handle::History;
 use crate::types::Seq;
@@ -43,7 +43,12 @@ impl History {
                 Ok(())
             };
             open.advance_to(*seq, &mut take, monitor)?;
-            touched.push(tables);
+            let Some(tables) = tables else {
+                return Err(Error::new(ErrorKind::NotFound, "was pruned meanwhile")
+                    .with_object(format!("commit {seq}"))
+                    .with_hint("ask again"));
+            };
+            touched.push(Some(tables));
             feed = Some(open);
         }
         Ok(touched)

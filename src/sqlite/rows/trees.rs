@@ -11,7 +11,7 @@
 //! - An overflow page that was written in place leaves its row's page as it was. What can't be
 //!   explained otherwise makes all rows of all tables differ.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::ranges::Ranges;
@@ -55,6 +55,13 @@ struct Side {
     pages: Arc<dyn PageProvider>,
     /// A rowid of each page of tables that differs.
     hints: BTreeSet<i64>,
+}
+
+/// What a walk found, and the pages that it met.
+#[derive(Default)]
+struct Walked {
+    found: Ranges,
+    seen: HashSet<u32>,
 }
 
 /// A page, and the rowids that it stands for on each side.
@@ -108,29 +115,42 @@ impl Trees {
         if height != new {
             return Ok(Extent::Whole);
         }
-        let mut found = Ranges::default();
+        let mut walked = Walked::default();
         let place = Place { page: root, ranges: [everything; 2] };
-        let sound = self.walk(&place, height, &mut found)?;
+        let sound = self.walk(&place, height, &mut walked)?;
+        let found = walked.found;
         Ok(if sound { Extent::Ranges(found.into_sorted()) } else { Extent::Whole })
     }
 
-    /// Whether any page of a table WITHOUT ROWID may differ that has this root in both states.
+    /// Whether any row may differ of a table that has this root in both states, with rowids or
+    /// without.
     ///
     /// # Errors
     /// What reading pages answers.
-    pub(crate) fn touches_index(&self, root: u32) -> Result<bool> {
-        if self.is_blind {
+    pub(crate) fn touches(&self, root: u32) -> Result<bool> {
+        let last = self.sides.iter().map(|side| side.pages.pages()).min().unwrap_or(0);
+        if self.is_blind || !(1..=last).contains(&root) {
             return Ok(true);
         }
+        match kind(&self.read(1, root)?, root) {
+            TABLE_LEAF | TABLE_INTERIOR => Ok(self.table(root)? != Extent::Ranges(Vec::new())),
+            INDEX_LEAF | INDEX_INTERIOR => self.touches_index(root),
+            _ => Ok(true),
+        }
+    }
+
+    /// Whether any page of a table WITHOUT ROWID may differ.
+    fn touches_index(&self, root: u32) -> Result<bool> {
         if !self.has_index_pages {
             return Ok(false);
         }
         let Some(height) = self.height(1, root, INDEX_INTERIOR, INDEX_LEAF)? else {
             return Ok(true);
         };
-        let mut open = vec![(root, height)];
+        let (mut open, mut seen) = (vec![(root, height)], HashSet::new());
         while let Some((page, height)) = open.pop() {
-            if self.differing.contains(&page) {
+            // A page that two others lead to is no part of a tree.
+            if self.differing.contains(&page) || !seen.insert(page) {
                 return Ok(true);
             }
             // A page that is the same leads to the same pages in both states.
@@ -180,7 +200,7 @@ impl Trees {
         if unclear.is_empty() {
             return Ok(false);
         }
-        // What a page has that is free by now owns nothing.
+        // Cells left on a page that is free by now lead to no row.
         let mut free = HashSet::new();
         for side in [0, 1] {
             let map = PointerMap::of(&self.read(side, 1)?);
@@ -202,27 +222,35 @@ impl Trees {
             }
         }
         // What belongs to a row whose own page differs is found with that.
+        let mut seen = HashSet::new();
         for page in self.differing.iter().filter(|page| !free.contains(page)) {
             if unclear.is_empty() {
                 break;
             }
             if self.sides.get(1).is_some_and(|new| *page <= new.pages.pages()) {
-                self.follow_overflow(*page, &mut unclear)?;
+                self.follow_overflow(*page, &mut unclear, &mut seen)?;
             }
         }
         Ok(!unclear.is_empty())
     }
 
     /// Removes the overflow pages of a page's cells, as the new state has them.
-    fn follow_overflow(&self, page: u32, unclear: &mut HashSet<u32>) -> Result<()> {
+    fn follow_overflow(
+        &self,
+        page: u32,
+        unclear: &mut HashSet<u32>,
+        seen: &mut HashSet<u32>,
+    ) -> Result<()> {
         let content = self.read(1, page)?;
         let reserved = self.read(1, 1)?.get(20).copied().unwrap_or(0);
         let usable = content.len().saturating_sub(usize::from(reserved));
+        let last = self.sides.get(1).map_or(0, |new| new.pages.pages());
         for (first, count) in overflows(&content, page, usable) {
             let mut next = first;
             for _ in 0..count {
-                let last = self.sides.get(1).map_or(0, |new| new.pages.pages());
-                if next == 0 || next > last || unclear.is_empty() {
+                // One that was met before leads where it led then, perhaps in a circle.
+                let is_over = next == 0 || next > last || unclear.is_empty();
+                if is_over || !seen.insert(next) {
                     break;
                 }
                 unclear.remove(&next);
@@ -255,11 +283,15 @@ impl Trees {
 
     /// Walks through a page that belongs to the tree on both sides, `height` levels above its
     /// leaves. Returns whether all that it met was sound.
-    fn walk(&self, place: &Place, height: usize, found: &mut Ranges) -> Result<bool> {
+    fn walk(&self, place: &Place, height: usize, walked: &mut Walked) -> Result<bool> {
+        // A page that two others lead to is no part of a tree.
+        if !walked.seen.insert(place.page) {
+            return Ok(false);
+        }
         let differs = self.differing.contains(&place.page);
         let Some(below) = height.checked_sub(1) else {
             if differs {
-                place.ranges.iter().for_each(|range| found.add(*range));
+                place.ranges.iter().for_each(|range| walked.found.add(*range));
             }
             return Ok(true);
         };
@@ -274,25 +306,29 @@ impl Trees {
             // The same children in the same order: but the ends may be others.
             for ((page, of_old), (_, of_new)) in old.into_iter().zip(new) {
                 let child = Place { page, ranges: [of_old, of_new] };
-                if self.is_wanted(&child, below) && !self.walk(&child, below, found)? {
+                if self.is_wanted(&child, below) && !self.walk(&child, below, walked)? {
                     return Ok(false);
                 }
             }
             return Ok(true);
         }
-        for (page, of_old) in &old {
-            match new.iter().find(|(other, _)| other == page) {
-                Some((_, of_new)) => {
-                    let child = Place { page: *page, ranges: [*of_old, *of_new] };
-                    if self.is_wanted(&child, below) && !self.walk(&child, below, found)? {
+        let children = new.len();
+        let mut come: HashMap<u32, (i64, i64)> = new.into_iter().collect();
+        if come.len() != children {
+            return Ok(false);
+        }
+        for (page, of_old) in old {
+            match come.remove(&page) {
+                Some(of_new) => {
+                    let child = Place { page, ranges: [of_old, of_new] };
+                    if self.is_wanted(&child, below) && !self.walk(&child, below, walked)? {
                         return Ok(false);
                     }
                 }
-                None => found.add(*of_old),
+                None => walked.found.add(of_old),
             }
         }
-        let come = new.iter().filter(|(page, _)| !old.iter().any(|(other, _)| other == page));
-        come.for_each(|(_, range)| found.add(*range));
+        come.into_values().for_each(|range| walked.found.add(range));
         Ok(true)
     }
 

@@ -58,6 +58,7 @@ impl Tail {
             self.look = now;
             if self.sentinels_of.is_none() {
                 self.learn_written(index)?;
+                self.draw_all()?;
             } else if index.salts == self.at.salts {
                 self.sentinels.draw(&file, self.page_size, self.pages, AT_ONCE)?;
             }

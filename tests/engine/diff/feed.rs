@@ -23,7 +23,8 @@ fn feed(history: &History, options: &FeedOptions) -> Vec<(Seq, Told)> {
         match event {
             FeedEvent::Schema(change) => open.schema.push(change),
             FeedEvent::Row(change) => open.rows.push(change),
-            FeedEvent::End(tables) => {
+            FeedEvent::End(mut tables) => {
+                tables.retain(|table| table.uncompared.is_none());
                 open.tables = tables;
                 ended.push((seq, std::mem::take(&mut open)));
             }
@@ -37,7 +38,8 @@ fn feed(history: &History, options: &FeedOptions) -> Vec<(Seq, Told)> {
 }
 
 fn between(old: Option<&RestorePoint>, new: &RestorePoint) -> Told {
-    let options = DiffOptions::default();
+    // By all rows, and not by pages as the feed goes.
+    let options = DiffOptions::default().all_rows(true);
     let diff = match old {
         Some(old) => old.diff(new, &options).unwrap(),
         None => new.diff_from_nothing(&options).unwrap(),
@@ -47,7 +49,9 @@ fn between(old: Option<&RestorePoint>, new: &RestorePoint) -> Told {
         rows.push(change);
         Ok(())
     };
-    let tables = diff.rows(&mut take, &Silent).unwrap();
+    let mut tables = diff.rows(&mut take, &Silent).unwrap();
+    // Of what can't be compared the feed knows more: that nothing of it was touched.
+    tables.retain(|table| table.uncompared.is_none());
     Told { schema, rows, tables }
 }
 
