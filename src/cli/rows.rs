@@ -23,6 +23,8 @@ pub(crate) fn value(cell_of: &Cell) -> String {
 
 /// How many characters of a text are shown.
 const CHARS: usize = 100;
+/// How many characters are shown before the place where two long texts part.
+const BEFORE: usize = 10;
 
 /// A text as SQL writes it, cut where it is long.
 fn quoted(text: &str) -> String {
@@ -48,14 +50,36 @@ pub(crate) fn line(change: &RowChange) -> String {
         Operation::Delete => ("-", rest(&change.before)),
         Operation::Update => {
             let changed = change.changed().map(|(column, old, new)| {
-                let old = old.map_or_else(|| "nothing".to_owned(), value);
-                format!("{column}: {old} -> {}", value(new))
+                let (old, new) = match old {
+                    Some(old) => both(old, new),
+                    None => ("nothing".to_owned(), value(new)),
+                };
+                format!("{column}: {old} -> {new}")
             });
             ("~", changed.collect::<Vec<_>>().join(", "))
         }
     };
     let colon = if rest.is_empty() { "" } else { ": " };
     format!("{sign} {key}{colon}{rest}")
+}
+
+/// Two values, one in the place of the other. Of long texts it is shown where they part.
+fn both(old: &Cell, new: &Cell) -> (String, String) {
+    let text = |cell: &Cell| match cell {
+        Cell::Text(bytes) => std::str::from_utf8(bytes).ok().map(str::to_owned),
+        _ => None,
+    };
+    let (Some(a), Some(b)) = (text(old), text(new)) else { return (value(old), value(new)) };
+    let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
+    if same < CHARS {
+        return (value(old), value(new));
+    }
+    let from = same - BEFORE;
+    let part = |text: &str| {
+        let rest: String = text.chars().skip(from).collect();
+        format!("…{}", quoted(&rest))
+    };
+    (format!("from character {}: {}", from + 1, part(&a)), part(&b))
 }
 
 fn named<'c>(values: impl Iterator<Item = (&'c str, &'c Cell)>) -> String {
@@ -134,6 +158,16 @@ mod tests {
 
     fn text(text: &str) -> Cell {
         Cell::Text(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn long_texts_are_shown_where_they_part() {
+        let (a, b) = (format!("{}one", "x".repeat(500)), format!("{}two", "x".repeat(500)));
+        let (old, new) = both(&text(&a), &text(&b));
+        assert_eq!(old, "from character 491: …'xxxxxxxxxxone'");
+        assert_eq!(new, "…'xxxxxxxxxxtwo'");
+        let (old, new) = both(&text("one"), &Cell::Null);
+        assert_eq!((&*old, &*new), ("'one'", "NULL"));
     }
 
     #[test]
