@@ -53,6 +53,9 @@ pub enum Remedy {
         /// The last one's number.
         last: u64,
     },
+    /// Set back rows that have other values, too:
+    /// [`RecoverOptions::changed`](crate::RecoverOptions::changed).
+    SetBackChanged,
     /// Wait until the application has made its database.
     AwaitDatabase {
         /// The database's file.
@@ -154,6 +157,7 @@ impl Remedy {
             Self::Restore { .. } => "restore",
             Self::Rewind { .. } => "rewind",
             Self::Undo { .. } => "undo",
+            Self::SetBackChanged => "set-back-changed",
             Self::AwaitDatabase { .. } => "await-database",
             Self::OtherLocation => "other-location",
             Self::CreateRepository => "create-repository",
@@ -213,6 +217,7 @@ impl Remedy {
             Self::Rewind { file: "app.db".to_owned() },
             Self::Undo { first: 3, last: 3 },
             Self::Undo { first: 3, last: 7 },
+            Self::SetBackChanged,
             Self::AwaitDatabase { file: "app.db".to_owned() },
             Self::OtherLocation,
             Self::CreateRepository,
@@ -268,6 +273,7 @@ impl fmt::Display for Remedy {
             Self::Undo { first, last } => {
                 return write!(f, "`History::undo` of seq:{first} to seq:{last}");
             }
+            Self::SetBackChanged => "`RecoverOptions::changed`",
             Self::AwaitDatabase { .. } => "begin again once it is there",
             Self::OtherLocation => "the location",
             Self::CreateRepository => "`Repository::init`",

@@ -34,6 +34,7 @@ pub(crate) fn named(remedy: &Remedy) -> String {
         Remedy::SayPolicy => "--keep-window 24h --keep-daily 7 --keep-monthly 12",
         Remedy::SkipCheck => "--check none",
         Remedy::OtherScratch => "--scratch",
+        Remedy::SetBackChanged => "--changed",
         Remedy::SkipTables => "--no-tables",
         Remedy::MoreTime => "--timeout",
         Remedy::MoreMemory => "--memory",

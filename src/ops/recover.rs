@@ -55,7 +55,8 @@ impl RestorePoint {
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] when a table is gone or defined otherwise, when its rows can't be
-    /// compared, when a row would refer to nothing, or when the history is another database's;
+    /// compared, when rows may have other rowids than they had and `changed` is not asked for, when
+    /// a row would refer to nothing, or when the history is another database's;
     /// [`ErrorKind::NotFound`] when there is no such table; [`ErrorKind::Busy`] when locks can't be
     /// had, or a follower does not catch up; as [`RestorePoint::open`]. After an error the database
     /// is as it was, unless the error says otherwise.
@@ -112,6 +113,21 @@ impl RestorePoint {
         Database::at(database, Some(self.history.name()))?.check(&self.history, false)?;
         check_one_name(&Source::open(database)?.pin()?, database, monitor)?;
         let mut live = LiveDatabase::open(database)?;
+        if options.filter.is_some() && !options.changed {
+            // Rows that moved may be others than those that are asked for.
+            let mut diffed = DiffOptions::default().tables(options.tables.clone()).reverse(true);
+            diffed.view = options.view;
+            let diff = self.diff_live(&mut live, &diffed)?;
+            let mut take = |change: RowChange| {
+                let pairs = diff.plan.pairs.iter().filter_map(|pair| pair.new.as_ref());
+                let mut moving = pairs.filter(|table| table.rowids_may_move());
+                match moving.any(|table| *table.name == *change.table) {
+                    true if change.operation == Operation::Update => Err(self.moved(&change.table)),
+                    _ => Ok(()),
+                }
+            };
+            diff.rows(&mut take, monitor)?;
+        }
         let mut diffed = DiffOptions::default().tables(options.tables.clone()).reverse(true);
         diffed.filter.clone_from(&options.filter);
         diffed.view = options.view;
@@ -130,6 +146,9 @@ impl RestorePoint {
             match (change.operation, told.get_mut(at)) {
                 (Operation::Insert, _) => wishes.push(at, &change),
                 (Operation::Update, _) if options.changed => wishes.push(at, &change),
+                (Operation::Update, _) if tables.get(at).is_some_and(Table::rowids_may_move) => {
+                    Err(self.moved(&change.table))
+                }
                 (Operation::Update, Some(told)) => {
                     told.differing += 1;
                     Ok(())
@@ -149,6 +168,23 @@ impl RestorePoint {
         let rule = Rule { whole_rows: true, may_be_there: true, on_conflict };
         let tables = tables.into_iter().zip(told).collect();
         Ok(Job { history: &self.history, database, tables, wishes, rule })
+    }
+
+    /// A table has rows with the rowids of others: nobody can tell which rows are lost.
+    fn moved(&self, table: &str) -> Error {
+        let history = format!("{}@seq:{}", self.history.name(), self.seq());
+        let what = "has rows with other values under the same rowids, which are no column of it: `VACUUM`, or rows that \
+                    went and came, may have given its rows other rowids, so nobody can tell which are lost";
+        Error::new(ErrorKind::Refused, what).with_object(format!("table {table:?}")).with_hint(
+            advice![
+                "compare that moment with the database to see which rows differ; query both in one statement, or \
+                 bring the moment into a file of its own, and take the lost rows from there: ",
+                Remedy::Restore { history: Some(history), file: None, force: false },
+                "; or set back the rows that have other values, too: each rowid of that moment has its row again then, and what is \
+                 there now under it goes: ",
+                Remedy::SetBackChanged,
+            ],
+        )
     }
 
     /// The table of a pair, if its rows can be put back as they were.

@@ -13,6 +13,10 @@ use crate::sqlite::source_error;
 /// How many rows that refer to nothing are named.
 const NAMED: u32 = 5;
 
+/// What referred to nothing before. A temporary table hides one of the database's that has the same
+/// name, so no application may have this one.
+const BEFORE: &str = "temp.\"pagekeep: rows that referred to nothing before\"";
+
 /// The tables whose rows may come to refer to nothing.
 #[derive(Debug)]
 pub(crate) struct Foreign {
@@ -35,14 +39,14 @@ impl Foreign {
         let mut tables = concerned(db, grown, shrunk).map_err(failed)?;
         let mut unchecked = Vec::new();
         if !tables.is_empty() {
-            db.execute_batch(
-                "CREATE TEMP TABLE IF NOT EXISTS refers(child, parent, key, row, n);
-                 DELETE FROM temp.refers",
-            )
+            db.execute_batch(&format!(
+                "CREATE TABLE IF NOT EXISTS {BEFORE}(child, parent, key, row, n);
+                 DELETE FROM {BEFORE}"
+            ))
             .map_err(failed)?;
         }
         tables.retain(|table| {
-            let sql = format!("INSERT INTO temp.refers {COUNTED}");
+            let sql = format!("INSERT INTO {BEFORE} {COUNTED}");
             match db.execute(&sql, [table]) {
                 Ok(_) => true,
                 Err(e) => {
@@ -82,7 +86,7 @@ impl Foreign {
     fn new_of(&self, db: &Connection, table: &str) -> rusqlite::Result<Vec<(String, String)>> {
         let sql = format!(
             "SELECT parent, coalesce('rowid ' || row, 'one without a rowid') FROM
-             (SELECT * FROM ({COUNTED}) EXCEPT SELECT * FROM temp.refers) LIMIT {NAMED}"
+             (SELECT * FROM ({COUNTED}) EXCEPT SELECT * FROM {BEFORE}) LIMIT {NAMED}"
         );
         let mut statement = db.prepare(&sql)?;
         let read = |row: &rusqlite::Row<'_>| Ok((text(row, 0)?, text(row, 1)?));

@@ -1,5 +1,6 @@
 //! What came of row changes that were applied to a live database.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::spool::Spool;
@@ -159,6 +160,8 @@ pub struct Applied {
     /// words.
     pub notes: Vec<String>,
     pub(super) deeds: Spool,
+    /// The numbers of deeds that could not be done.
+    pub(super) skipped: HashSet<u64>,
     pub(super) definitions: Vec<Table>,
 }
 
@@ -174,8 +177,17 @@ impl Applied {
             left: Vec::new(),
             notes: Vec::new(),
             deeds: Spool::new(&[]),
+            skipped: HashSet::new(),
             definitions: Vec::new(),
         }
+    }
+
+    /// No row is changed after all.
+    pub(super) fn leave(&mut self) {
+        for told in &mut self.tables {
+            (told.inserted, told.updated, told.deleted) = (0, 0, 0);
+        }
+        self.deeds = Spool::new(&[]);
     }
 
     /// How many rows changed, or would.
@@ -188,7 +200,11 @@ impl Applied {
     /// # Errors
     /// When the temporary file with them can't be read; what `take` answers.
     pub fn rows(&mut self, take: Take<'_>) -> Result<()> {
-        self.deeds.read(&mut |_, entry| take(entry.change))
+        let Self { deeds, skipped, .. } = self;
+        deeds.read(&mut |number, entry| match skipped.contains(&number) {
+            true => Ok(()),
+            false => take(entry.change),
+        })
     }
 
     /// Writes the same as SQL, as one transaction. `write` gets statements. Triggers are not kept
@@ -197,7 +213,7 @@ impl Applied {
     /// # Errors
     /// As [`Applied::rows`].
     pub fn sql(&mut self, write: Write<'_>) -> Result<()> {
-        let Self { deeds, definitions, rebuilt, silent, .. } = self;
+        let Self { deeds, skipped, definitions, rebuilt, silent, .. } = self;
         if !silent.is_empty() {
             let names = silent.join(", ").replace(|c: char| c.is_control(), " ");
             write(&format!(
@@ -205,7 +221,10 @@ impl Applied {
             ))?;
         }
         applied(definitions, rebuilt, write, &mut |take| {
-            deeds.read(&mut |_, entry| take(entry.table, &entry.change))
+            deeds.read(&mut |number, entry| match skipped.contains(&number) {
+                true => Ok(()),
+                false => take(entry.table, &entry.change),
+            })
         })
     }
 }

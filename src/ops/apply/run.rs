@@ -1,11 +1,12 @@
 //! The one transaction that applies row changes to a live database.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode};
 
 use super::foreign::Foreign;
+use super::indexes::Indexes;
 use super::judge::{Judged, Rule, judge};
 use super::report::{Applied, AppliedTable, Conflict, Done, OnConflict, Reason};
 use super::spool::{Entry, Spool};
@@ -20,7 +21,6 @@ use crate::repo::history::handle::History;
 use crate::sqlite::answer::message;
 use crate::sqlite::install::Safety;
 use crate::sqlite::rows::access::Access;
-use crate::sqlite::rows::cell::quoted;
 use crate::sqlite::rows::table::{Schema, Table, schema};
 use crate::sqlite::source_error;
 use crate::sqlite::writing::Writing;
@@ -60,11 +60,11 @@ impl Job<'_> {
         // Early, so that little is left to do under the lock, and trouble shows before anything.
         safety.capture_unlocked()?;
         let mut tries = 0;
-        let mut applied = loop {
+        let (mut applied, then) = loop {
             tries += 1;
             safety.begin_again();
             match self.locked(&mut writing, &mut safety, monitor) {
-                Ok(applied) => break applied,
+                Ok(done) => break done,
                 Err(e) if safety.was_in_vain(&e) && tries < TRIES => {
                     safety.capture_unlocked()?;
                 }
@@ -78,14 +78,13 @@ impl Job<'_> {
             }
         };
         let Ok(before) = safety.before() else { return Ok(applied) };
-        let then = writing.data_version()?;
         let newest = safety.capture_unlocked().map_err(|e| {
             e.with_hint(advice![
                 "the rows are changed, but that is not in the repository yet: run ",
                 Remedy::Backup,
             ])
         })?;
-        let untouched = writing.data_version()? == then;
+        let untouched = Some(writing.data_version()?) == then;
         // Nobody could commit between the capture under the lock and the change itself; others may
         // have since.
         let now = newest.min(before.seq.next());
@@ -111,27 +110,33 @@ impl Job<'_> {
         applied
     }
 
+    /// Does it under the write lock. Returns the database's version as well, if it was changed.
     fn locked(
         &mut self,
         writing: &mut Writing,
         safety: &mut Labelled<'_>,
         monitor: &dyn Monitor,
-    ) -> Result<Applied> {
+    ) -> Result<(Applied, Option<i64>)> {
         writing.begin()?;
         let done = safety.capture().and_then(|()| self.perform(writing.connection()?, monitor));
         let applied = match done {
             Ok(applied) if !applied.stopped && applied.changed() > 0 => applied,
             done => {
                 writing.rollback();
-                return done;
+                return done.map(|applied| (applied, None));
             }
         };
-        if let Err(e) = safety.keep().and_then(|()| check_cancelled(monitor)) {
-            writing.rollback();
-            return Err(e);
-        }
+        // Once the lock is gone, others may commit at once. One's own commit changes no number.
+        let version = || check_cancelled(monitor).and_then(|()| writing.data_version());
+        let version = match safety.keep().and_then(|()| version()) {
+            Ok(version) => version,
+            Err(e) => {
+                writing.rollback();
+                return Err(e);
+            }
+        };
         writing.commit()?;
-        Ok(applied)
+        Ok((applied, Some(version)))
     }
 
     /// Does what is wanted, within a transaction.
@@ -152,19 +157,21 @@ impl Job<'_> {
         let stops = self.rule.on_conflict == OnConflict::Stop;
         applied.stopped = stops && applied.conflicts.count > 0;
         if applied.stopped || applied.deeds.count() == 0 {
-            applied.tables.iter_mut().for_each(undone);
+            applied.leave();
             return Ok(applied);
         }
-        let mut work = Work { db, access, skipped: HashSet::new(), monitor };
-        let (grown, shrunk) = work.concerned(&mut applied)?;
-        let foreign = Foreign::before(db, &grown, &shrunk)?;
-        work.write(&mut applied, self.rule.on_conflict)?;
-        if applied.stopped {
-            applied.tables.iter_mut().for_each(undone);
-            return Ok(applied);
-        }
+        let (grown, shrunk) = concerned(&applied.tables);
         let touched: BTreeSet<String> = grown.union(&shrunk).cloned().collect();
-        applied.rebuilt = rebuild(db, &now, &touched)?;
+        let indexes = Indexes::before(db, &now, &touched)?;
+        let foreign = Foreign::before(db, &grown, &shrunk)?;
+        Work { db, access, monitor }.write(&mut applied, self.rule.on_conflict)?;
+        if applied.stopped || applied.changed() == 0 {
+            applied.leave();
+            return Ok(applied);
+        }
+        indexes.rebuild(db)?;
+        applied.rebuilt = indexes.exact;
+        applied.left.extend(indexes.left);
         foreign.after(db)?;
         applied.left.extend(foreign.unchecked);
         let of_touched = |trigger: &&crate::sqlite::rows::table::Object| {
@@ -224,7 +231,10 @@ impl Job<'_> {
             look(number, monitor)?;
             let Some(access) = access.get(table) else { return Ok(()) };
             let live = access.fetch(db, &wish.key.values).map_err(|e| unread(e, &wish))?;
-            let judged = judge(wish.clone(), live, &rule);
+            // Another row may have the rowid by now.
+            let moves = applied.definitions.get(table).is_some_and(Table::rowids_may_move);
+            let whole_rows = rule.whole_rows || (moves && rule.on_conflict != OnConflict::Force);
+            let judged = judge(wish.clone(), live, &Rule { whole_rows, ..rule });
             let Some(told) = applied.tables.get_mut(table) else { return Ok(()) };
             match judged {
                 Judged::Already => told.already += 1,
@@ -250,9 +260,13 @@ fn counter(told: &mut AppliedTable, operation: Operation) -> &mut u64 {
     }
 }
 
-/// Nothing was done.
-fn undone(told: &mut AppliedTable) {
-    (told.inserted, told.updated, told.deleted) = (0, 0, 0);
+/// The tables in which rows come or change, and those in which rows go or change.
+fn concerned(tables: &[AppliedTable]) -> (BTreeSet<String>, BTreeSet<String>) {
+    let names = |of: fn(&AppliedTable) -> u64| {
+        let some = tables.iter().filter(|table| of(table) > 0);
+        some.map(|table| table.name.to_string()).collect()
+    };
+    (names(|t| t.inserted + t.updated), names(|t| t.deleted + t.updated))
 }
 
 fn look(number: u64, monitor: &dyn Monitor) -> Result<()> {
@@ -266,29 +280,13 @@ fn look(number: u64, monitor: &dyn Monitor) -> Result<()> {
 struct Work<'w> {
     db: &'w Connection,
     access: Vec<Access>,
-    /// The numbers of deeds that can't be done.
-    skipped: HashSet<u64>,
     monitor: &'w dyn Monitor,
 }
 
 impl Work<'_> {
-    /// The tables in which rows come or change, and those in which rows go or change.
-    fn concerned(&self, applied: &mut Applied) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
-        let (mut grown, mut shrunk) = (BTreeSet::new(), BTreeSet::new());
-        for table in &applied.tables {
-            if table.inserted + table.updated > 0 {
-                grown.insert(table.name.to_string());
-            }
-            if table.deleted + table.updated > 0 {
-                shrunk.insert(table.name.to_string());
-            }
-        }
-        Ok((grown, shrunk))
-    }
-
     /// Writes all rows: those that leave go first. Where one can't be written, all is written again
     /// without it, or nothing is.
-    fn write(&mut self, applied: &mut Applied, on_conflict: OnConflict) -> Result<()> {
+    fn write(&self, applied: &mut Applied, on_conflict: OnConflict) -> Result<()> {
         loop {
             self.execute("SAVEPOINT rows")?;
             let found = self.write_once(applied)?;
@@ -297,7 +295,7 @@ impl Work<'_> {
             }
             self.execute("ROLLBACK TO rows; RELEASE rows")?;
             for (number, table, conflict) in found {
-                if self.skipped.insert(number)
+                if applied.skipped.insert(number)
                     && let Some(told) = applied.tables.get_mut(table)
                 {
                     let count = counter(told, conflict.change.operation);
@@ -315,18 +313,25 @@ impl Work<'_> {
 
     /// Writes all rows that are not skipped, and returns those that can't be written.
     fn write_once(&self, applied: &mut Applied) -> Result<Vec<(u64, usize, Conflict)>> {
-        let Applied { deeds, definitions, .. } = applied;
+        let Applied { deeds, definitions, skipped, .. } = applied;
         let moved =
             |entry: &Entry| definitions.get(entry.table).is_some_and(|t| moves(t, &entry.change));
         deeds.read(&mut |number, entry| {
             look(number, self.monitor)?;
             let goes = entry.change.operation == Operation::Delete || moved(&entry);
             let Some(access) = self.access.get(entry.table).filter(|_| goes) else { return Ok(()) };
-            if self.skipped.contains(&number) {
+            if skipped.contains(&number) {
                 return Ok(());
             }
             let deleted = access.delete(self.db, &entry.change.key.values);
-            deleted.map_err(|e| unwritten(e, &entry.change))
+            match deleted.map_err(|e| unwritten(e, &entry.change))? {
+                1 => Ok(()),
+                n => {
+                    let what = format!("{n} rows went instead of one, so that nothing is changed");
+                    let e = Error::new(ErrorKind::Refused, what);
+                    Err(e.with_object(format!("table {:?}", &*entry.change.table)))
+                }
+            }
         })?;
         let mut found = Vec::new();
         deeds.read(&mut |number, entry| {
@@ -334,7 +339,7 @@ impl Work<'_> {
             let change = &entry.change;
             let Some(access) = self.access.get(entry.table) else { return Ok(()) };
             let Some(after) = &change.after else { return Ok(()) };
-            if self.skipped.contains(&number) {
+            if skipped.contains(&number) {
                 return Ok(());
             }
             let written = match change.operation {
@@ -372,36 +377,6 @@ impl Work<'_> {
     fn execute(&self, sql: &str) -> Result<()> {
         self.db.execute_batch(sql).map_err(|e| source_error(e, "cannot be written to"))
     }
-}
-
-/// Builds the full-text indexes anew that keep no texts and are about a table that changed, or
-/// about a view, which may be about any. Returns their names.
-fn rebuild(db: &Connection, now: &Schema, touched: &BTreeSet<String>) -> Result<Vec<String>> {
-    let is_view = |name: &str| {
-        let mut views = now.objects.iter().filter(|object| object.kind == "view");
-        views.any(|view| view.name.eq_ignore_ascii_case(name))
-    };
-    let is_about = |table: &&Table| {
-        table.indexed().is_some_and(|content| {
-            touched.iter().any(|name| name.eq_ignore_ascii_case(&content)) || is_view(&content)
-        })
-    };
-    let mut rebuilt = Vec::new();
-    for table in now.tables.values().filter(is_about) {
-        let name = quoted(&table.name);
-        db.execute_batch(&format!("INSERT INTO {name}({name}) VALUES('rebuild')")).map_err(
-            |e| {
-                let what = format!(
-                    "can't be built anew, though a table that it is about changes: {}",
-                    message(&e)
-                );
-                Error::new(ErrorKind::Refused, what)
-                    .with_object(format!("full-text index {:?}", table.name))
-            },
-        )?;
-        rebuilt.push(table.name.clone());
-    }
-    Ok(rebuilt)
 }
 
 fn is_constraint(e: &rusqlite::Error) -> bool {

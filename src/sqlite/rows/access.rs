@@ -4,6 +4,7 @@
 //! - A row is written as it is given, or SQLite's error says why not. No row makes room for another
 //!   one, whatever the table's own `ON CONFLICT` clauses say.
 //! - A key finds the row whose key is equal by the table's collations.
+//! - The table is the database's own, whatever temporary tables there are.
 
 use rusqlite::{Connection, OptionalExtension, ToSql, params_from_iter};
 
@@ -28,7 +29,7 @@ pub(crate) struct Access {
 impl Access {
     pub(crate) fn of(table: &Table) -> Self {
         let keys = table.key_names();
-        let name = quoted(&table.name);
+        let name = format!("main.{}", quoted(&table.name));
         let condition = match &table.key {
             Key::Columns(parts) => {
                 let term = |(i, part): (usize, &super::table::Part)| {
@@ -40,7 +41,7 @@ impl Access {
             Key::Rowid(rowid) => format!("{}=?1", quoted(rowid)),
             Key::None(_) => "0".to_owned(),
         };
-        let has_own_rowid = matches!(&table.key, Key::Rowid(name) if !table.columns.contains(name));
+        let has_own_rowid = table.has_own_rowid();
         let list = |names: &mut dyn Iterator<Item = &String>| {
             names.map(|name| quoted(name)).collect::<Vec<_>>().join(",")
         };
@@ -101,12 +102,12 @@ impl Access {
         db.prepare_cached(&self.insert)?.execute(all).map(drop)
     }
 
-    /// Takes the row of a key away.
+    /// Takes the row of a key away. Returns how many rows went.
     ///
     /// # Errors
     /// SQLite's.
-    pub(crate) fn delete(&self, db: &Connection, key: &[Cell]) -> rusqlite::Result<()> {
-        db.prepare_cached(&self.delete_sql())?.execute(params_from_iter(key)).map(drop)
+    pub(crate) fn delete(&self, db: &Connection, key: &[Cell]) -> rusqlite::Result<usize> {
+        db.prepare_cached(&self.delete_sql())?.execute(params_from_iter(key))
     }
 
     /// Gives some columns of the row of a key other values.
@@ -178,6 +179,22 @@ mod tests {
     }
 
     #[test]
+    fn a_temporary_table_of_the_same_name_is_another_one() {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, x); INSERT INTO t VALUES(1, 'a')")
+            .unwrap();
+        let access = access(&db, "t");
+        db.execute_batch("CREATE TEMP TABLE t(y)").unwrap();
+        let one = [Cell::Integer(1)];
+        assert!(access.fetch(&db, &one).unwrap().is_some());
+        access.update(&db, &one, &[("x", &text("b"))]).unwrap();
+        assert_eq!(access.delete(&db, &one).unwrap(), 1);
+        access.insert(&db, &one, &[Cell::Integer(1), text("c")]).unwrap();
+        let x: String = db.query_row("SELECT x FROM main.t", [], |row| row.get(0)).unwrap();
+        assert_eq!(x, "c");
+    }
+
+    #[test]
     fn a_key_finds_its_row_by_the_collations_of_the_table() {
         let db = Connection::open_in_memory().unwrap();
         db.execute_batch(
@@ -193,7 +210,8 @@ mod tests {
         of_t.update(&db, &key, &[("k", &text("AB")), ("v", &Cell::Null)]).unwrap();
         let found = of_t.fetch(&db, &key).unwrap().unwrap();
         assert_eq!(found.values, [text("AB"), Cell::Integer(1), Cell::Null]);
-        of_t.delete(&db, &key).unwrap();
+        assert_eq!(of_t.delete(&db, &key).unwrap(), 1);
+        assert_eq!(of_t.delete(&db, &key).unwrap(), 0);
         assert!(of_t.fetch(&db, &key).unwrap().is_none());
         let of_u = access(&db, "u");
         let found = of_u.fetch(&db, &[Cell::Integer(9)]).unwrap().unwrap();

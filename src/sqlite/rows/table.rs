@@ -80,6 +80,17 @@ impl Table {
         }
     }
 
+    /// Whether rows are told apart by a rowid that is none of the columns.
+    pub(crate) fn has_own_rowid(&self) -> bool {
+        matches!(&self.key, Key::Rowid(name) if !self.columns.contains(name))
+    }
+
+    /// Whether `VACUUM` may give its rows other rowids.
+    /// Modules keep theirs as integer primary keys.
+    pub(crate) fn rowids_may_move(&self) -> bool {
+        self.has_own_rowid() && !self.is_virtual
+    }
+
     /// Why its rows can't be compared; `None` if they can.
     pub(crate) fn why_not(&self) -> Option<&str> {
         match &self.key {
@@ -346,7 +357,7 @@ impl Table {
 }
 
 /// The module of a virtual table, by the statement that made it.
-fn module(sql: &str) -> Option<&str> {
+pub(crate) fn module(sql: &str) -> Option<&str> {
     let rest = sql.get("CREATE VIRTUAL TABLE".len()..)?.trim_start();
     let rest = match rest.chars().next()? {
         '[' => rest.split_once(']')?.1,

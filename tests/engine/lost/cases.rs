@@ -6,7 +6,10 @@ use std::time::Duration;
 use super::{history_of, recover, undo};
 use crate::support::{Lab, integrity_check, walk_names};
 use pagekeep::internals::types::Seq;
-use pagekeep::{ConflictReason, ErrorKind, OnConflict, RecoverOptions, Silent, UndoOptions};
+use pagekeep::{
+    ConflictReason, DiffOptions, ErrorKind, OnConflict, RecoverOptions, RowChange, Silent,
+    UndoOptions,
+};
 use rusqlite::Connection;
 
 fn of(table: &str) -> RecoverOptions {
@@ -268,7 +271,18 @@ fn beside_an_application_that_writes_its_rows_all_stay() {
             let applied = recover(&history, &path, 1, &of("t"));
             over.store(true, Ordering::Relaxed);
             let ended = seller.join().unwrap();
-            assert_eq!(applied.unwrap().changed(), 100);
+            let applied = applied.unwrap();
+            assert_eq!(applied.changed(), 100);
+            let done = applied.done.unwrap();
+            let point = |seq: Seq| history.point(seq).unwrap();
+            let (before, now) = (point(done.before.seq), point(done.now));
+            let mut others = 0;
+            let mut take = |change: RowChange| {
+                others += u32::from(&*change.table != "t");
+                Ok(())
+            };
+            before.diff(&now, &DiffOptions::default()).unwrap().rows(&mut take, &Silent).unwrap();
+            assert!(!done.alone || others == 0, "{journal}: {others} rows of the application");
             ended
         });
         let count = |table: &str| -> i64 {
