@@ -64,10 +64,14 @@ pub(crate) fn recover(context: &Context, args: &RecoverArgs) -> Result<()> {
         of.tell(
             &applied,
             &[
-                format!("no row of {} is missing that {moment} has", args.table.join(", ")),
+                format!(
+                    "nothing is missing from {} that was there at {moment}",
+                    args.table.join(", ")
+                ),
                 format!("put back from {moment}"),
                 format!("would be put back from {moment}"),
             ],
+            in_the_way_of_lost,
             undo.as_deref(),
             began,
         );
@@ -84,7 +88,7 @@ pub(crate) fn recover(context: &Context, args: &RecoverArgs) -> Result<()> {
             ));
         }
     }
-    of.end(&applied, "another row, or a rule of the table, is in the way of")
+    of.end(&applied, in_the_way_of_lost)
 }
 
 pub(crate) fn undo(context: &Context, args: &UndoArgs) -> Result<()> {
@@ -125,11 +129,34 @@ pub(crate) fn undo(context: &Context, args: &UndoArgs) -> Result<()> {
                 format!("set back: {which} is undone"),
                 format!("would be set back to undo {which}"),
             ],
+            in_the_way_of_undo,
             undo.as_deref(),
             began,
         );
     }
-    of.end(&applied, "somebody changed since, or another row is in the way of,")
+    of.end(&applied, in_the_way_of_undo)
+}
+
+/// That lost rows can't be put back.
+fn in_the_way_of_lost(rows: u64) -> String {
+    let counted = counted(rows, "row");
+    match rows {
+        1 => format!(
+            "{counted} can't be put back, since another row or a rule of the table is in its way"
+        ),
+        _ => format!(
+            "{counted} can't be put back, since other rows or rules of the table are in their way"
+        ),
+    }
+}
+
+/// That rows can't be set back.
+fn in_the_way_of_undo(rows: u64) -> String {
+    let counted = counted(rows, "row");
+    match rows {
+        1 => format!("{counted} was changed since, or another row is in its way"),
+        _ => format!("{counted} were changed since, or other rows are in their way"),
+    }
 }
 
 fn view(how: &HowArgs) -> ViewOptions {
@@ -253,11 +280,20 @@ impl Of<'_> {
         &self,
         applied: &Applied,
         [nothing, did, would]: &[String; 3],
+        in_the_way: fn(u64) -> String,
         undo: Option<&str>,
         began: Instant,
     ) {
         let out = &self.context.out;
         let changed = applied.changed();
+        let skipped: u64 = applied.tables.iter().map(|table| table.skipped).sum();
+        if changed == 0 && skipped > 0 {
+            out.summary(format_args!("nothing was done: {}", in_the_way(skipped)));
+            for line in counts(applied) {
+                out.summary(format_args!("  {line}"));
+            }
+            return;
+        }
         if changed == 0 {
             out.summary(format_args!("{nothing}; nothing was done"));
             return;
@@ -269,6 +305,9 @@ impl Of<'_> {
         }
         for line in counts(applied) {
             out.summary(format_args!("  {line}"));
+        }
+        if skipped > 0 {
+            out.summary(format_args!("  left as they are: {}", in_the_way(skipped)));
         }
         for name in &applied.rebuilt {
             let verb = if self.how.dry_run { "would be" } else { "was" };
@@ -302,21 +341,14 @@ impl Of<'_> {
     }
 
     /// The error of conflicts that stop everything.
-    fn end(&self, applied: &Applied, what: &str) -> Result<()> {
+    fn end(&self, applied: &Applied, in_the_way: fn(u64) -> String) -> Result<()> {
         if !applied.stopped {
             return Ok(());
         }
-        let rows = counted(applied.conflicts.count, "row");
-        let e = Error::new(
-            ErrorKind::Refused,
-            format!("nothing was done: there is {rows} that {what} it"),
-        );
-        let plural = format!("nothing was done: there are {rows} that {what} them");
-        let e =
-            if applied.conflicts.count == 1 { e } else { Error::new(ErrorKind::Refused, plural) };
-        Err(e
+        let what = format!("nothing was done: {}", in_the_way(applied.conflicts.count));
+        Err(Error::new(ErrorKind::Refused, what)
             .with_object(&*self.database.place)
-            .with_hint("--on-conflict skip does the rest and leaves these as they are"))
+            .with_hint("--on-conflict skip leaves such rows as they are and does the rest"))
     }
 }
 
