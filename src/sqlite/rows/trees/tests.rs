@@ -254,7 +254,7 @@ fn circles_end() {
         // A cell of 2^62 bytes, whose first overflow page is 3, which leads to itself.
         let mut cell = vec![0xc0, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00, 1];
         cell.extend(vec![fill; 40]);
-        cell.extend(vec![0, 0, 0, 3].repeat(120));
+        cell.extend([0, 0, 0, 3].repeat(120));
         cell.truncate(LEN - 20);
         bytes[LEN] = leaf;
         bytes[LEN + 3..LEN + 5].copy_from_slice(&1u16.to_be_bytes());
