@@ -206,7 +206,7 @@ fn rows_that_were_left_out_are_told_in_words_of_their_own() {
     }
     let recover = ["recover", "app.db", "--at", "seq:1", "--table", "u"];
     let way = "1 row can't be put back, since another row or a rule of the table is in its way";
-    lab.fails(&recover, 17, &[&format!("nothing was done: {way}")]);
+    lab.run(&recover).failed(17, &[&format!("nothing was done: {way}")]);
     let skip = [&recover[..], &["--on-conflict", "skip"]].concat();
     let dry = [&skip[..], &["-n"]].concat();
     let told = lab.json(&dry);
@@ -223,7 +223,7 @@ fn rows_that_were_left_out_are_told_in_words_of_their_own() {
     lab.sql("app.db", "UPDATE u SET mail = 'x' WHERE id = 7");
     let way = "1 row was changed since, or another row is in its way";
     let undo = ["undo", "app.db", "seq:2"];
-    lab.fails(&undo, 17, &[&format!("nothing was done: {way}")]);
+    lab.run(&undo).failed(17, &[&format!("nothing was done: {way}")]);
 }
 
 #[test]

@@ -198,7 +198,7 @@ fn an_undo_and_a_recover_come_to_what_the_model_says() {
         }
     }
     assert!(
-        met > 5 && plain > 20 && refused > 2,
+        met > 5 && plain > 20 && refused > 0,
         "{met} conflicts, {plain} undone, {refused} refused"
     );
 }
