@@ -110,6 +110,7 @@ fn the_log_has_exactly_the_fields_that_are_promised() {
         "label",
         "labels",
         "kind",
+        "tables",
     ];
     assert_eq!(objects.len(), 2);
     for object in &objects {
