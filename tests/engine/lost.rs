@@ -27,10 +27,12 @@ fn recover(history: &History, path: &Path, seq: u64, options: &RecoverOptions) -
     history.point(Seq(seq)).unwrap().recover(path, options, &Silent)
 }
 
-/// All rows, without the largest rowids of AUTOINCREMENT tables: those never go back.
+/// All rows, without the largest rowids of AUTOINCREMENT tables: those never go back. An R-tree
+/// gives its rows in an order that depends on how they came, so each table's are sorted.
 fn rows(path: &Path) -> std::collections::BTreeMap<String, Vec<String>> {
     let mut dump = work::dump(&Connection::open(path).unwrap());
     dump.remove("(sequences)");
+    dump.values_mut().for_each(|lines| lines.sort());
     dump
 }
 

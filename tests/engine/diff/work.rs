@@ -127,8 +127,8 @@ fn step(db: &Connection, dice: &mut Dice) {
         }
         13 => {
             // Two rows exchange a unique value.
-            run("UPDATE places SET place = -place - 1 WHERE place >= 0;
-                 UPDATE places SET place = (-place) % 60 + 60 * (id % 2) WHERE place < 0 AND
+            run("UPDATE OR IGNORE places SET place = -place - 1 WHERE place >= 0;
+                 UPDATE OR IGNORE places SET place = (-place) % 60 + 60 * (id % 2) WHERE place < 0 AND
                    NOT EXISTS(SELECT 1 FROM places b WHERE b.place = (-places.place) % 60 + 60 * (places.id % 2))");
         }
         14 => {

@@ -124,7 +124,8 @@ fn an_undo_and_a_recover_come_to_what_the_model_says() {
         .unwrap();
         // The state of each commit, by its number.
         let mut states = BTreeMap::new();
-        for _ in 0..8 {
+        // Some changes come to nothing.
+        while states.len() < 6 {
             change(&db, &mut dice);
             let seq = lab.backup(&path).seq.0;
             states.insert(seq, read(&path).0);
