@@ -117,18 +117,10 @@ impl Printer<'_> {
                 false => out.line(rows::schema_line(change)),
             }
         }
-        let mut table = None;
+        let mut rows = rows::Printer::new(out);
         let mut told = |change: RowChange| {
             self.go_on()?;
-            if out.json {
-                out.object(&answers::RowChange::of(&change));
-                return Ok(());
-            }
-            if table.as_ref() != Some(&change.table) {
-                out.line(format_args!("table {}", change.table));
-                table = Some(change.table.clone());
-            }
-            out.line(format_args!("  {}", rows::line(&change)));
+            rows.print(&change);
             Ok(())
         };
         let mut untold = |_| Ok(());

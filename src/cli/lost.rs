@@ -202,18 +202,10 @@ impl Of<'_> {
                 Ok(())
             }),
             (_, true) => {
-                let mut table = None;
+                let mut rows = rows::Printer::new(out);
                 applied.rows(&mut |change| {
                     go_on()?;
-                    if out.json {
-                        out.object(&api::rows::RowChange::of(&change));
-                        return Ok(());
-                    }
-                    if table.as_ref() != Some(&change.table) {
-                        out.line(format_args!("table {}", change.table));
-                        table = Some(change.table.clone());
-                    }
-                    out.line(format_args!("  {}", rows::line(&change)));
+                    rows.print(&change);
                     Ok(())
                 })
             }

@@ -3,10 +3,14 @@
 //! Values are written as SQL has them, so that `1`, `1.0` and `'1'` are told apart; what is long is
 //! cut, and says so.
 
+use std::sync::Arc;
+
 use rusqlite::types::ValueRef;
 
+use super::output::Output;
 use super::query::format::cell;
 use super::table::table;
+use crate::api::rows as answers;
 use crate::ops::diff::change::{Named, Operation, RowChange, SchemaChange, TableDiff, TableFate};
 use crate::sqlite::rows::cell::Cell;
 
@@ -84,6 +88,29 @@ fn both(old: &Cell, new: &Cell) -> (String, String) {
 
 fn named<'c>(values: impl Iterator<Item = (&'c str, &'c Cell)>) -> String {
     values.map(|(name, cell)| format!("{name}={}", value(cell))).collect::<Vec<_>>().join(", ")
+}
+
+/// Prints row changes as they come, each table under its name.
+pub(crate) struct Printer<'o> {
+    out: &'o Output,
+    table: Option<Arc<str>>,
+}
+
+impl<'o> Printer<'o> {
+    pub(crate) fn new(out: &'o Output) -> Self {
+        Self { out, table: None }
+    }
+
+    pub(crate) fn print(&mut self, change: &RowChange) {
+        if self.out.json {
+            return self.out.object(&answers::RowChange::of(change));
+        }
+        if self.table.as_ref() != Some(&change.table) {
+            self.out.line(format_args!("table {}", change.table));
+            self.table = Some(change.table.clone());
+        }
+        self.out.line(format_args!("  {}", line(change)));
+    }
 }
 
 /// Something of a schema that differs, in a line.

@@ -36,6 +36,12 @@ impl RestorePoint {
         Self { history: history.clone(), chain: chain.clone(), commit }
     }
 
+    /// Whether it is of the same history as another one.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        let ids = |point: &Self| (point.history.repository().id(), point.history.id());
+        ids(self) == ids(other)
+    }
+
     /// The history that it belongs to.
     pub fn history(&self) -> &History {
         &self.history

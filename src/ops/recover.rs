@@ -75,7 +75,7 @@ impl RestorePoint {
         };
         let job = self.lost(database, options, monitor)?;
         if job.wishes.count() == 0 {
-            return Ok(nothing(job));
+            return Ok(job.nothing());
         }
         let mut capture =
             |patience| capture(&self.history, database, options.takeover, patience, monitor);
@@ -95,7 +95,7 @@ impl RestorePoint {
     ) -> Result<Applied> {
         let job = self.lost(database, options, monitor)?;
         match job.wishes.count() {
-            0 => Ok(nothing(job)),
+            0 => Ok(job.nothing()),
             _ => job.preview(monitor),
         }
     }
@@ -229,8 +229,4 @@ fn uncompared(table: &str, why: &str) -> Error {
     Error::new(ErrorKind::Refused, format!("its rows can't be compared: {why}"))
         .with_object(format!("table {table:?}"))
         .with_hint("bring back the rows of the tables that it is made from, and let the application make it anew")
-}
-
-fn nothing(job: Job<'_>) -> Applied {
-    Applied::nothing(job.tables.into_iter().map(|(_, told)| told).collect())
 }

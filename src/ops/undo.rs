@@ -74,7 +74,7 @@ impl History {
         };
         let (job, left) = self.reversed(database, (first, last), options, monitor)?;
         let mut applied = match job.wishes.count() {
-            0 => nothing(job),
+            0 => job.nothing(),
             _ => {
                 let mut capture =
                     |patience| capture(self, database, options.takeover, patience, monitor);
@@ -101,7 +101,7 @@ impl History {
     ) -> Result<Applied> {
         let (job, left) = self.reversed(database, (first, last), options, monitor)?;
         let mut applied = match job.wishes.count() {
-            0 => nothing(job),
+            0 => job.nothing(),
             _ => job.preview(monitor)?,
         };
         applied.tables.retain(is_concerned);
@@ -268,8 +268,4 @@ fn kept(diff: &Diff<'_>, told: &[TableDiff], options: &UndoOptions) -> Result<Le
 /// Whether there was anything to do with a table.
 fn is_concerned(table: &AppliedTable) -> bool {
     table.changed() + table.already + table.skipped > 0
-}
-
-fn nothing(job: Job<'_>) -> Applied {
-    Applied::nothing(job.tables.into_iter().map(|(_, told)| told).collect())
 }

@@ -27,6 +27,19 @@ fn recover(history: &History, path: &Path, seq: u64, options: &RecoverOptions) -
     history.point(Seq(seq)).unwrap().recover(path, options, &Silent)
 }
 
+/// A recover of one table.
+fn of(table: &str) -> RecoverOptions {
+    RecoverOptions::default().tables(vec![table.to_owned()])
+}
+
+/// The texts that a question answers.
+fn texts(path: &Path, sql: &str) -> Vec<String> {
+    let db = Connection::open(path).unwrap();
+    let mut statement = db.prepare(sql).unwrap();
+    let rows = statement.query_map([], |row| row.get(0)).unwrap();
+    rows.collect::<rusqlite::Result<_>>().unwrap()
+}
+
 /// All rows, without the largest rowids of AUTOINCREMENT tables: those never go back. An R-tree
 /// gives its rows in an order that depends on how they came, so each table's are sorted.
 fn rows(path: &Path) -> std::collections::BTreeMap<String, Vec<String>> {

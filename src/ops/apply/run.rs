@@ -40,6 +40,11 @@ pub(crate) struct Job<'j> {
 }
 
 impl Job<'_> {
+    /// What comes of it where there is nothing to do.
+    pub(crate) fn nothing(self) -> Applied {
+        Applied::nothing(self.tables.into_iter().map(|(_, told)| told).collect())
+    }
+
     /// Applies the changes, and captures what was there before and what is there after.
     ///
     /// # Errors

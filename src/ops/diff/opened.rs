@@ -43,8 +43,7 @@ impl Opened {
         options: &ViewOptions,
         written: &mut Written,
     ) -> Result<(Self, Option<Trees>)> {
-        let ids = |point: &RestorePoint| (point.history.repository().id(), point.history.id());
-        let moment = Arc::new(match ids(point) == ids(&other.point) {
+        let moment = Arc::new(match point.is_beside(&other.point) {
             true => other.moment.beside(point)?,
             false => Moment::of(point, options)?,
         });

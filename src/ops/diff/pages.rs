@@ -42,8 +42,7 @@ pub(super) fn trees_between(
     (new, of_new): (&RestorePoint, &Arc<Moment>),
     written: &mut Written,
 ) -> Result<Option<Trees>> {
-    let ids = |point: &RestorePoint| (point.history.repository().id(), point.history.id());
-    if ids(old) != ids(new) || of_old.page_size() != of_new.page_size() {
+    if !old.is_beside(new) || of_old.page_size() != of_new.page_size() {
         return Ok(None);
     }
     let all = usize::try_from(of_old.pages().max(of_new.pages())).unwrap_or(usize::MAX);

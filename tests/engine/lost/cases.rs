@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{history_of, recover, undo};
+use super::{history_of, of, recover, texts, undo};
 use crate::support::{Lab, integrity_check, walk_names};
 use pagekeep::internals::types::Seq;
 use pagekeep::{
@@ -11,17 +11,6 @@ use pagekeep::{
     UndoOptions,
 };
 use rusqlite::Connection;
-
-fn of(table: &str) -> RecoverOptions {
-    RecoverOptions::default().tables(vec![table.to_owned()])
-}
-
-fn texts(path: &std::path::Path, sql: &str) -> Vec<String> {
-    let db = Connection::open(path).unwrap();
-    let mut statement = db.prepare(sql).unwrap();
-    let rows = statement.query_map([], |row| row.get(0)).unwrap();
-    rows.collect::<rusqlite::Result<_>>().unwrap()
-}
 
 #[test]
 fn a_row_that_meets_the_unique_value_of_another_one_is_named_and_the_other_one_stays() {

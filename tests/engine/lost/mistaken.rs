@@ -1,21 +1,10 @@
 //! Rows that must not be taken for others, and what is told of rows that were left out.
 
-use super::{history_of, recover, undo};
+use super::{history_of, of, recover, texts, undo};
 use crate::support::Lab;
 use pagekeep::internals::types::Seq;
 use pagekeep::{Applied, ErrorKind, OnConflict, RecoverOptions, Silent};
 use rusqlite::Connection;
-
-fn of(table: &str) -> RecoverOptions {
-    RecoverOptions::default().tables(vec![table.to_owned()])
-}
-
-fn texts(path: &std::path::Path, sql: &str) -> Vec<String> {
-    let db = Connection::open(path).unwrap();
-    let mut statement = db.prepare(sql).unwrap();
-    let rows = statement.query_map([], |row| row.get(0)).unwrap();
-    rows.collect::<rusqlite::Result<_>>().unwrap()
-}
 
 /// The rows and the SQL that are told.
 fn told(applied: &mut Applied) -> (Vec<String>, String) {
