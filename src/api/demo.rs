@@ -21,6 +21,12 @@ pub(crate) struct DemoSummary {
     pub(crate) orders_before: u32,
     /// How many of them the restored database has.
     pub(crate) orders_rescued: u32,
+    /// How many orders the second mistake deleted.
+    pub(crate) orders_lost: u32,
+    /// How many of them are in the live database again.
+    pub(crate) orders_recovered: u32,
+    /// How many orders were sold after it, all of which are still there.
+    pub(crate) orders_sold_since: u32,
     /// Whether the folder is still there.
     pub(crate) kept: bool,
 }

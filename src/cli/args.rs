@@ -357,7 +357,7 @@ pub(crate) struct StatusArgs {
     pub(crate) max_proof_age: Option<std::time::Duration>,
 }
 
-/// See it work: a database, a busy application, a disaster, and the way back
+/// See it work: a database, a busy application, two mistakes, and the ways back
 ///
 /// Everything happens in a temporary folder, which stays so that you can look around and repeat
 /// each command.

@@ -70,7 +70,7 @@ const LATE: u8 = 6;
 /// Parses the arguments of the process, runs the command, and answers the exit code.
 pub fn run() -> ExitCode {
     process::prepare();
-    let args: Vec<OsString> = std::env::args_os().collect();
+    let mut args: Vec<OsString> = std::env::args_os().collect();
     if complete::answered(&args) {
         return ExitCode::SUCCESS;
     }
@@ -86,6 +86,10 @@ pub fn run() -> ExitCode {
                 ExitCode::from(e.kind().exit_code())
             }
         };
+    }
+    if let Some(word) = args.get_mut(1).filter(|word| *word == demo::WATCHER) {
+        *word = "watch".into();
+        demo::stop_with_input();
     }
     let cli = match parse(&args) {
         Ok(cli) => cli,

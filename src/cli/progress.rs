@@ -30,6 +30,11 @@ pub(crate) fn stop_requested() -> bool {
     STOP.load(Ordering::Relaxed)
 }
 
+/// Asks for a stop, as Ctrl-C does.
+pub(crate) fn request_stop() {
+    STOP.store(true, Ordering::SeqCst);
+}
+
 /// Whether a stop was asked for; it is obeyed then, and the next one is another.
 pub(crate) fn take_stop() -> bool {
     STOP.swap(false, Ordering::SeqCst)

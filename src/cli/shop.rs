@@ -5,10 +5,14 @@
 //! is an order at all.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, params};
 
 use crate::error::{Error, ErrorKind, Result};
+
+/// How long to wait for others who write.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the demo asserts.
 pub(crate) const INVARIANT: &str = "SELECT (SELECT count(*) FROM orders) > 0 AND \
@@ -16,6 +20,9 @@ pub(crate) const INVARIANT: &str = "SELECT (SELECT count(*) FROM orders) > 0 AND
 
 /// What somebody runs on the wrong database.
 pub(crate) const MISTAKE: &str = "DELETE FROM orders; DROP TABLE customers";
+
+/// What somebody else runs to make room.
+pub(crate) const TIDYING: &str = "DELETE FROM orders WHERE id <= 1000";
 
 const FIRST: [&str; 12] = [
     "Ada", "Grace", "Edsger", "Barbara", "Alan", "Radia", "Donald", "Frances", "Niklaus", "Karen",
@@ -94,7 +101,7 @@ fn order(transaction: &Transaction<'_>, n: u32) -> rusqlite::Result<()> {
 
 /// Sells something, in a transaction of its own.
 pub(crate) fn sell(connection: &mut Connection, n: u32) -> rusqlite::Result<()> {
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.busy_timeout(PATIENCE)?;
     let transaction = connection.transaction()?;
     order(&transaction, n)?;
     transaction.commit()
@@ -104,10 +111,31 @@ pub(crate) fn sell(connection: &mut Connection, n: u32) -> rusqlite::Result<()> 
 pub(crate) fn count(database: &Path, table: &str) -> Result<u32> {
     let read = || {
         let connection = Connection::open(database)?;
-        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        connection.busy_timeout(PATIENCE)?;
         connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
     };
     read().map_err(|e| sql_failed(database, &e))
+}
+
+/// The number of the newest order; 0 if there is none.
+pub(crate) fn newest_order(database: &Path) -> Result<u32> {
+    let read = || {
+        let connection = Connection::open(database)?;
+        connection.busy_timeout(PATIENCE)?;
+        connection.query_row("SELECT coalesce(max(id), 0) FROM orders", [], |row| row.get(0))
+    };
+    read().map_err(|e| sql_failed(database, &e))
+}
+
+/// Deletes the oldest orders, and answers how many these were.
+pub(crate) fn tidy(database: &Path) -> Result<u32> {
+    let delete = || {
+        let connection = Connection::open(database)?;
+        connection.busy_timeout(PATIENCE)?;
+        let deleted = connection.execute(TIDYING, [])?;
+        Ok(u32::try_from(deleted).unwrap_or(u32::MAX))
+    };
+    delete().map_err(|e| sql_failed(database, &e))
 }
 
 /// Runs SQL on the database.
