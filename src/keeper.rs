@@ -20,10 +20,13 @@ use crate::capture::commit::CaptureOptions;
 use crate::capture::follow::{Event, FollowOptions, Follower, Listener, Priority, Status};
 use crate::codec::batch::Compression;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ops::apply::report::Applied;
 use crate::ops::follow::WatchOptions;
 use crate::ops::missing::if_missing;
 use crate::ops::point::RestorePoint;
+use crate::ops::recover::RecoverOptions;
 use crate::ops::rewind::{RewindOptions, Rewound, rewind_capturing};
+use crate::ops::undo::UndoOptions;
 use crate::progress::{Monitor, Silent};
 use crate::repo::Repository;
 use crate::repo::history::handle::History;
@@ -256,10 +259,7 @@ impl Keeper {
     /// # Errors
     /// As [`RestorePoint::rewind`]; after an error the database is as it was.
     pub fn rewind(&self, point: &RestorePoint) -> Result<Rewound> {
-        if point.history().id() != self.history.id() {
-            return Err(Error::new(ErrorKind::Usage, "is a restore point of another history")
-                .with_object(format!("{}@seq:{}", point.history().name(), point.seq())));
-        }
+        self.check_own(point)?;
         rewind_capturing(
             &self.history,
             &self.path,
@@ -268,6 +268,42 @@ impl Keeper {
             &mut |at_most| self.wait_durable(self.patience.min(at_most)),
             &Silent,
         )
+    }
+
+    /// Puts back the rows that a point has and the database has not, as one transaction beside the
+    /// application, and keeps all that came since. The state before is labelled first, and
+    /// [`Keeper::undo`] of the commit that this makes undoes it. Triggers do not run.
+    ///
+    /// The calling thread must not have a transaction open on the database.
+    ///
+    /// # Errors
+    /// As [`RestorePoint::recover`].
+    pub fn recover(&self, point: &RestorePoint, options: &RecoverOptions) -> Result<Applied> {
+        self.check_own(point)?;
+        let mut capture = |at_most| self.wait_durable(self.patience.min(at_most));
+        point.recover_capturing(&self.path, options, &mut capture, &Silent)
+    }
+
+    /// Takes back what the commits from one number to another did to rows, as one transaction
+    /// beside the application, and keeps all that came since. The state before is labelled first.
+    /// Triggers do not run.
+    ///
+    /// The calling thread must not have a transaction open on the database.
+    ///
+    /// # Errors
+    /// As [`History::undo`].
+    pub fn undo(&self, commits: (Seq, Seq), options: &UndoOptions) -> Result<Applied> {
+        let mut capture = |at_most| self.wait_durable(self.patience.min(at_most));
+        self.history.undo_capturing(&self.path, commits, options, &mut capture, &Silent)
+    }
+
+    /// Points of other histories are of other databases.
+    fn check_own(&self, point: &RestorePoint) -> Result<()> {
+        if point.history().id() == self.history.id() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Usage, "is a restore point of another history")
+            .with_object(format!("{}@seq:{}", point.history().name(), point.seq())))
     }
 
     /// How capture stands.

@@ -15,7 +15,7 @@ use crate::ops::diff::plan::Pair;
 use crate::ops::diff::run::{DiffOptions, LiveDatabase};
 use crate::ops::locate::Database;
 use crate::ops::point::RestorePoint;
-use crate::ops::safety::capture;
+use crate::ops::safety::{Capture, capture};
 use crate::ops::view::ViewOptions;
 use crate::progress::Monitor;
 use crate::remedy::{Advice, Remedy, advice};
@@ -69,17 +69,29 @@ impl RestorePoint {
         options: &RecoverOptions,
         monitor: &dyn Monitor,
     ) -> Result<Applied> {
+        let mut capture =
+            |patience| capture(&self.history, database, options.takeover, patience, monitor);
+        self.recover_capturing(database, options, &mut capture, monitor)
+    }
+
+    /// As [`RestorePoint::recover`], with another way of making sure that what is in the database
+    /// is in its history.
+    pub(crate) fn recover_capturing(
+        &self,
+        database: &Path,
+        options: &RecoverOptions,
+        capture: Capture<'_>,
+        monitor: &dyn Monitor,
+    ) -> Result<Applied> {
         let label = match options.label.as_deref() {
             Some(label) => sound_label(label)?.to_owned(),
             None => format!("before recover from seq:{}", self.seq()),
         };
         let job = self.lost(database, options, monitor)?;
-        if job.wishes.count() == 0 {
-            return Ok(job.nothing());
+        match job.wishes.count() {
+            0 => Ok(job.nothing()),
+            _ => job.run(&label, capture, monitor),
         }
-        let mut capture =
-            |patience| capture(&self.history, database, options.takeover, patience, monitor);
-        job.run(&label, &mut capture, monitor)
     }
 
     /// What [`RestorePoint::recover`] would do. It takes the database's write lock for as long as

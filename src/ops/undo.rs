@@ -14,7 +14,7 @@ use crate::ops::diff::plan::Pair;
 use crate::ops::diff::run::{Diff, DiffOptions};
 use crate::ops::locate::Database;
 use crate::ops::point::RestorePoint;
-use crate::ops::safety::capture;
+use crate::ops::safety::{Capture, capture};
 use crate::ops::view::ViewOptions;
 use crate::progress::Monitor;
 use crate::remedy::{Remedy, advice};
@@ -67,24 +67,31 @@ impl History {
         options: &UndoOptions,
         monitor: &dyn Monitor,
     ) -> Result<Applied> {
+        let mut capture = |patience| capture(self, database, options.takeover, patience, monitor);
+        self.undo_capturing(database, (first, last), options, &mut capture, monitor)
+    }
+
+    /// As [`History::undo`], with another way of making sure that what is in the database is in
+    /// its history.
+    pub(crate) fn undo_capturing(
+        &self,
+        database: &Path,
+        (first, last): (Seq, Seq),
+        options: &UndoOptions,
+        capture: Capture<'_>,
+        monitor: &dyn Monitor,
+    ) -> Result<Applied> {
         let label = match options.label.as_deref() {
             Some(label) => sound_label(label)?.to_owned(),
             None if first == last => format!("before undo of seq:{first}"),
             None => format!("before undo of seq:{first} to seq:{last}"),
         };
         let (job, left) = self.reversed(database, (first, last), options, monitor)?;
-        let mut applied = match job.wishes.count() {
+        let applied = match job.wishes.count() {
             0 => job.nothing(),
-            _ => {
-                let mut capture =
-                    |patience| capture(self, database, options.takeover, patience, monitor);
-                job.run(&label, &mut capture, monitor)?
-            }
+            _ => job.run(&label, capture, monitor)?,
         };
-        applied.tables.retain(is_concerned);
-        applied.left.extend(left.uncompared);
-        applied.notes.extend(left.schema);
-        Ok(applied)
+        Ok(left.told_with(applied))
     }
 
     /// What [`History::undo`] would do. It takes the database's write lock for as long as that
@@ -100,14 +107,11 @@ impl History {
         monitor: &dyn Monitor,
     ) -> Result<Applied> {
         let (job, left) = self.reversed(database, (first, last), options, monitor)?;
-        let mut applied = match job.wishes.count() {
+        let applied = match job.wishes.count() {
             0 => job.nothing(),
             _ => job.preview(monitor)?,
         };
-        applied.tables.retain(is_concerned);
-        applied.left.extend(left.uncompared);
-        applied.notes.extend(left.schema);
-        Ok(applied)
+        Ok(left.told_with(applied))
     }
 
     /// The reverse of what the commits did, and what of it is left as it is.
@@ -201,6 +205,16 @@ impl History {
 struct Left {
     uncompared: Vec<String>,
     schema: Vec<String>,
+}
+
+impl Left {
+    /// What was done, with what was left.
+    fn told_with(self, mut applied: Applied) -> Applied {
+        applied.tables.retain(is_concerned);
+        applied.left.extend(self.uncompared);
+        applied.notes.extend(self.schema);
+        applied
+    }
 }
 
 /// Makes sure that the commits left a table as it is defined.

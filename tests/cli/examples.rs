@@ -55,6 +55,22 @@ fn restore_at_brings_back_the_moment_and_the_label() {
 }
 
 #[test]
+fn lost_rows_brings_back_what_is_missing_and_the_sale_stays() {
+    let lines = run("lost_rows");
+    assert_eq!(
+        lines[..2],
+        ["before the mistake: 4 orders", "after the mistake and a sale: 3 orders"]
+    );
+    assert!(has(&lines[2], &["seq:", " is the last commit that has order 1; "]), "{lines:#?}");
+    let rest = [
+        "order 1 was for 1000 cents",
+        "after recover: 5 orders",
+        "after the undo of that: 3 orders",
+    ];
+    assert_eq!(lines[3..], rest);
+}
+
+#[test]
 fn verify_with_assertion_tells_what_holds_from_what_does_not() {
     let lines = run("verify_with_assertion");
     assert_eq!(

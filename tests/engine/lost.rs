@@ -4,6 +4,7 @@
 //! work on every kind of table says that undoing is exact. `PAGEKEEP_LOST_ROUNDS` sets how much.
 
 mod cases;
+mod keeper;
 mod mistaken;
 mod model;
 
