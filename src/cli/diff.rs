@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::args::{DiffArgs, DiffFormat};
 use super::context::{Context, Selected};
 use super::moments::limit_heap;
-use super::output::{Output, counted, quote};
+use super::output::{Output, counted, quote, stdout_is_terminal};
 use super::progress::Progress;
 use super::query::format::{field, quoted};
 use super::rows;
@@ -43,6 +43,12 @@ pub(crate) fn diff(context: &Context, args: &DiffArgs) -> Result<()> {
         .replace_redefined(args.format == Some(DiffFormat::Sql))
         .view(ViewOptions::default().cache_bytes(cache));
     options.filter.clone_from(&args.filter);
+    if args.format == Some(DiffFormat::Changeset) && stdout_is_terminal() {
+        let what = "a changeset is bytes, which no terminal can show";
+        return Err(Error::new(ErrorKind::Usage, what)
+            .with_object("standard output")
+            .with_hint("send it to a file: add > FILE, or to a program: | PROGRAM"));
+    }
     let mut live = args.live.as_deref().map(LiveDatabase::open).transpose()?;
     let opened = match (&mut live, &to) {
         (Some(live), _) => from.point().diff_live(live, &options)?,
@@ -54,6 +60,7 @@ pub(crate) fn diff(context: &Context, args: &DiffArgs) -> Result<()> {
     let printed = match args.format {
         Some(DiffFormat::Sql) => printer.sql(&opened),
         Some(DiffFormat::Csv) => printer.csv(&opened),
+        Some(DiffFormat::Changeset) => printer.changeset(&opened),
         Some(DiffFormat::Text) | None => printer.text(&opened),
     };
     // Nobody reads the rest.
@@ -143,6 +150,28 @@ impl Printer<'_> {
         let progress = Progress::new(self.out);
         let tables = diff.sql(&mut write, &progress)?;
         drop(progress);
+        self.warn_of_uncompared(&tables);
+        Ok(())
+    }
+
+    fn changeset(&self, diff: &Diff<'_>) -> Result<()> {
+        let mut write = |part: &[u8]| {
+            self.go_on()?;
+            self.out.raw(part);
+            Ok(())
+        };
+        let progress = Progress::new(self.out);
+        let tables = diff.changeset(&mut write, &progress)?;
+        self.out.flush();
+        drop(progress);
+        let schema = diff.schema();
+        if !schema.is_empty() {
+            let named: Vec<String> = schema
+                .iter()
+                .map(|change| format!("{} {} {}", change.kind, change.name, change.operation()))
+                .collect();
+            self.out.warn(&format!("a changeset has rows alone, and not: {}", named.join(", ")));
+        }
         self.warn_of_uncompared(&tables);
         Ok(())
     }

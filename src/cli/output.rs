@@ -1,7 +1,7 @@
 //! What a command prints: data on stdout, everything else on stderr; tables for people, lines of
 //! JSON for programs.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -83,10 +83,20 @@ impl Output {
 
     /// Text for programs, with line ends of its own: as it is, but on a terminal.
     pub(crate) fn data(&self, text: &str) {
-        if io::stdout().is_terminal() {
+        if stdout_is_terminal() {
             return text.split('\n').for_each(|line| self.line(line));
         }
         self.written(write_raw(&mut io::stdout(), text));
+    }
+
+    /// Bytes for programs. Never to a terminal.
+    pub(crate) fn raw(&self, bytes: &[u8]) {
+        self.written(io::stdout().write_all(bytes));
+    }
+
+    /// Sees to it that all bytes are with the reader.
+    pub(crate) fn flush(&self) {
+        self.written(io::stdout().flush());
     }
 
     /// Lines of data that the user has to get before the command goes on.
@@ -336,6 +346,11 @@ fn hint(text: &str) -> Line {
 /// A line on stderr. There is nobody to tell when that fails.
 fn tell(line: impl Into<Line>) {
     let _ = write_line(&mut anstream::stderr(), &line.into());
+}
+
+/// Whether a person reads the data.
+pub(crate) fn stdout_is_terminal() -> bool {
+    io::stdout().is_terminal()
 }
 
 /// Whether progress can be drawn.

@@ -223,3 +223,28 @@ fn the_change_feed_follows_until_it_is_stopped() {
     assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
     assert!(lines.next().is_none());
 }
+
+#[test]
+fn a_changeset_is_bytes_for_programs_and_says_what_it_has_not() {
+    let lab = shop();
+    let file = lab.path("app.changeset");
+    let write = |args: &[&str]| {
+        let mut command = lab.command(&[&["diff", "--format", "changeset"], args].concat());
+        command.stdout(std::fs::File::create(&file).unwrap());
+        let ended = command.output().unwrap();
+        (
+            ended.status.code(),
+            String::from_utf8(ended.stderr).unwrap(),
+            std::fs::read(&file).unwrap(),
+        )
+    };
+    let (code, said, bytes) = write(&["app@seq:1", "@seq:2"]);
+    assert_eq!((code, &*said), (Some(0), ""));
+    assert!(bytes.starts_with(b"T\x03\x01\x00\x00orders\0"), "{bytes:?}");
+    assert!(bytes.windows(10).any(|w| w == b"T\x02\x01\x02pairs\0"), "{bytes:?}");
+    let (code, said, bytes) = write(&["app@seq:2", "@seq:3"]);
+    let what = "a changeset has rows alone, and not: table orders redefined, index by_who created";
+    assert!(code == Some(3) && said.contains(what) && bytes.is_empty(), "{code:?} {said}");
+    let both = lab.run(&["diff", "app@seq:1", "--format", "changeset", "--json"]);
+    assert_eq!(both.code, Some(2), "{both:?}");
+}

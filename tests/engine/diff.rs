@@ -4,6 +4,7 @@
 //! `PAGEKEEP_DIFF_ROUNDS` sets how much random work there is.
 #![allow(clippy::cast_precision_loss)]
 
+mod changeset;
 mod feed;
 pub mod work;
 

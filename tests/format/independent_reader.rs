@@ -12,6 +12,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use crate::support::python::{self, in_package};
+use crate::support::python::{self, in_package};
 use crate::support::twins::{Twins, set};
 use crate::support::{CHEAP, keep_last, noise, objects, quick_dir, reference, restored};
 use pagekeep::internals::capture::follow::FollowOptions;
@@ -32,10 +34,6 @@ use pagekeep::internals::store::create_store;
 use pagekeep::internals::types::{Seq, Timestamp};
 use rusqlite::Connection;
 use serde_json::{Value, json};
-
-const HOW_TO_GET_ONE: &str = "there is no Python for the independent reader; to make one:
-    python3 -m venv target/reader-venv
-    target/reader-venv/bin/pip install -r tests/reader/requirements.txt";
 
 /// Taken to write by who starts a process, and to read by who writes to a history: until it becomes another program, a new process
 /// has a copy of the descriptor whose lock says that somebody writes.
@@ -63,21 +61,11 @@ struct Reader {
 impl Reader {
     /// The reader, if there is a Python for it.
     fn find() -> Option<Self> {
-        let named = std::env::var_os("PAGEKEEP_READER_PYTHON").filter(|value| !value.is_empty());
-        let made = in_package("target/reader-venv/bin/python");
-        let python = named.map(PathBuf::from).or_else(|| made.exists().then_some(made));
-        let required = std::env::var_os("PAGEKEEP_REQUIRE_READER").is_some_and(|v| v == "1");
-        assert!(python.is_some() || !required, "{HOW_TO_GET_ONE}");
-        if python.is_none() {
-            eprintln!("not run: {HOW_TO_GET_ONE}");
-        }
-        python.map(|python| Self { python })
+        python::find().map(|python| Self { python })
     }
 
     fn python(&self, script: &str) -> Command {
-        let mut command = Command::new(&self.python);
-        command.arg("-B").arg(in_package("tests/reader").join(script));
-        command
+        python::script(&self.python, script)
     }
 
     /// Runs a command on a repository. `secret` is the option and the file of a key.
@@ -118,10 +106,6 @@ impl Reader {
         }
         found
     }
-}
-
-fn in_package(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 fn golden(name: &str) -> PathBuf {

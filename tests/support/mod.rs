@@ -10,6 +10,7 @@ pub mod exhibit;
 pub mod followed;
 pub mod hooked;
 pub mod process;
+pub mod python;
 #[cfg(feature = "cli")]
 pub mod terminal;
 pub mod twins;

@@ -17,7 +17,8 @@ use super::when::when;
   pagekeep diff \"app@2h ago\"                        # from then to the newest commit
   pagekeep diff app@seq:17 @seq:18 --table orders
   pagekeep diff app@yesterday --live app.db --stat
-  pagekeep diff app@seq:17 @seq:18 --format sql --reverse > undo.sql"))]
+  pagekeep diff app@seq:17 @seq:18 --format sql --reverse > undo.sql
+  pagekeep diff app@seq:17 @seq:18 --format changeset > app.changeset"))]
 pub(crate) struct DiffArgs {
     /// The history, and the commit to begin at
     #[arg(value_name = "NAME@WHEN")]
@@ -91,4 +92,6 @@ pub(crate) enum DiffFormat {
     Csv,
     /// SQL that turns the first moment into the second, in one transaction
     Sql,
+    /// A changeset, as SQLite's session extension takes it; bytes, and rows alone
+    Changeset,
 }

@@ -3,7 +3,8 @@
 //! [`change`] is the model: one row that came, went or has other values. `opened` is one of the
 //! moments. `plan` pairs the tables of two schemas and says how each pair is compared; `pages`
 //! tells which rows of them. [`run`] walks through them, [`sql`] writes what turns one moment into
-//! the other, and [`feed`] goes from commit to commit; `touched` tells of their tables alone.
+//! the other, [`changeset`] the same in SQLite's own format, and [`feed`] goes from commit to
+//! commit; `touched` tells of their tables alone.
 //!
 //! Invariants:
 //! - Nothing is written to either moment.
@@ -11,6 +12,7 @@
 //! - A table that can't be compared is named, with the reason. It is never passed over as equal.
 
 pub mod change;
+pub mod changeset;
 pub mod feed;
 mod opened;
 mod pages;

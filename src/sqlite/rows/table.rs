@@ -37,6 +37,8 @@ pub(crate) struct Table {
     pub(crate) columns: Vec<String>,
     /// What tells its rows apart.
     pub(crate) key: Key,
+    /// The columns of the primary key that it was declared with, in their order.
+    pub(crate) primary: Vec<String>,
     /// The columns that its unique indexes depend on; `None` if there is one of which they can't be
     /// told: of an expression, of a generated column, or of a part of the rows.
     pub(crate) unique: Option<HashSet<String>>,
@@ -228,6 +230,9 @@ fn read(db: &Connection, entry: &Listed, encoding: Encoding) -> rusqlite::Result
         rowid(db, &entry.name, &all, is_virtual)?
     };
     let unique = unique(db, &entry.name, &all)?;
+    let mut declared: Vec<&Column> = all.iter().filter(|column| column.key > 0).collect();
+    declared.sort_by_key(|column| column.key);
+    let primary = declared.into_iter().map(|column| column.name.clone()).collect();
     let stored = all.into_iter().filter(|column| column.hidden == 0);
     Ok(Table {
         name: entry.name.clone(),
@@ -235,6 +240,7 @@ fn read(db: &Connection, entry: &Listed, encoding: Encoding) -> rusqlite::Result
         root: entry.root,
         columns: stored.map(|column| column.name).collect(),
         key,
+        primary,
         unique,
         is_virtual,
         shadows: Vec::new(),
