@@ -118,7 +118,6 @@ pub use ops::coverage::{Coverage, Loss, Mark, Proven, Stretch, StretchKind};
 pub use ops::diff::change::{Named, Operation, RowChange, SchemaChange, TableDiff, TableFate};
 pub use ops::diff::feed::{Feed, FeedEvent, FeedOptions, TakeEvent};
 pub use ops::diff::run::{Diff, DiffOptions, LiveDatabase};
-pub use ops::difference::{Difference, Fate, TableDifference};
 pub use ops::drift::{Drift, Since, Verdict};
 pub use ops::find::{FindOptions, Goal, Search, Turn};
 pub use ops::finding::Finding;
@@ -127,7 +126,7 @@ pub use ops::question::{Answer, Reply, Rows};
 pub use ops::recover::RecoverOptions;
 pub use ops::repair::{Action, Fault as RepairFault, RepairOptions, RepairPlan, RepairReport};
 pub use ops::restore::{Check, RestoreOptions};
-pub use ops::rewind::{RewindOptions, Rewound};
+pub use ops::rewind::{RewindOptions, RewindPreview, Rewound};
 
 pub use ops::stats::{
     Age, By, Change, Period, PolicyCost, RuleCost, Stats, StatsOptions, Storage, TableChanges,

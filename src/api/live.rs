@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::ops::difference::{Difference, Fate, TableDifference};
+use super::rows::{SchemaChange, TableDiff};
 use crate::ops::drift::{Drift, Since, Verdict};
-use crate::ops::rewind::Rewound;
+use crate::ops::rewind::{RewindPreview, Rewound};
 use crate::repo::history::handle::History;
 use crate::types::{Seq, Timestamp};
 
@@ -91,36 +91,9 @@ pub(crate) struct PreviewSummary {
     /// How many pages would change.
     pages: u64,
     /// The tables that would change, by name.
-    tables: Vec<ChangedTable>,
-    /// Indexes, triggers and views that would change, in words.
-    schema: Vec<String>,
-}
-
-/// How a rewind would change a table.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct ChangedTable {
-    /// Its name.
-    table: String,
-    /// What would become of it.
-    fate: Fate,
-    /// How many rows would come back.
-    rows_added: u64,
-    /// How many rows would go.
-    rows_removed: u64,
-    /// How many rows would have other values.
-    rows_changed: u64,
-}
-
-impl From<&TableDifference> for ChangedTable {
-    fn from(table: &TableDifference) -> Self {
-        Self {
-            table: table.name.clone(),
-            fate: table.fate.clone(),
-            rows_added: table.added,
-            rows_removed: table.removed,
-            rows_changed: table.changed,
-        }
-    }
+    tables: Vec<TableDiff>,
+    /// What of the schema would change.
+    schema: Vec<SchemaChange>,
 }
 
 impl PreviewSummary {
@@ -129,16 +102,16 @@ impl PreviewSummary {
         history: &History,
         to: Seq,
         asked_time: Option<Timestamp>,
-        difference: &Difference,
+        preview: &RewindPreview,
     ) -> Self {
         Self {
             history: history.name().to_owned(),
             to,
             asked_time,
             dry_run: true,
-            pages: difference.pages,
-            tables: difference.tables.iter().map(Into::into).collect(),
-            schema: difference.schema.clone(),
+            pages: preview.pages,
+            tables: preview.tables.iter().map(TableDiff::of).collect(),
+            schema: preview.schema.iter().map(SchemaChange::of).collect(),
         }
     }
 }

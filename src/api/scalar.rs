@@ -14,7 +14,6 @@ use crate::format::proof::Level;
 use crate::format::segment::CommitKind;
 use crate::format::slot::SecretKind;
 use crate::ops::coverage::StretchKind;
-use crate::ops::difference::Fate;
 use crate::ops::drift::{Since, Verdict};
 use crate::ops::repair::Action;
 use crate::ops::restore::Check;
@@ -113,7 +112,6 @@ words! {
     Check { None, Quick, Full } "What SQLite is asked about a restored database: `quick` is `quick_check`, `full` is `integrity_check`.";
     Verdict { Same, Drifted, Unknown } "Whether a live database is what was captured, but for what transactions changed.";
     Since { Nothing, Known, Unknown } "What is known of the time since the newest commit: `nothing` was committed, it is `known` which pages transactions changed, or that is `unknown`.";
-    Fate { Created, Dropped, Redefined, Uncompared, Changed } "What would become of a table; the rows of a `redefined` or `uncompared` one are not compared.";
     Action { Quarantine, PutBack, Expire, Bridge, Replace, Leave } "What a repair does: `quarantine` moves the object away, `put-back` takes the other copy of it, `expire` and `bridge` offer commits no more that need it, `replace` writes it anew, `leave` does nothing.";
     By { Day, Week, Month } "The length of a period.";
     Age { Day, Week, Month, Year, Older, Unneeded } "The age of the newest commit that needs something: under 1, 7, 30 or 365 days, or older; `unneeded` is what no commit needs.";

@@ -7,15 +7,15 @@ use super::context::{Context, asked, now};
 use super::ended::Ended;
 use super::output::{count, counted, quote, time};
 use super::progress::Progress;
+use super::rows;
 use super::table::table;
 use super::terminal::{Line, red};
 use crate::api::live::{DriftSummary, PreviewSummary, RewindSummary};
 use crate::error::Result;
-use crate::ops::difference::Difference;
 use crate::ops::drift::{Drift, Verdict};
 use crate::ops::locate::Database;
 use crate::ops::point::RestorePoint;
-use crate::ops::rewind::RewindOptions;
+use crate::ops::rewind::{RewindOptions, RewindPreview};
 use crate::policy::selector::Selector;
 use crate::repo::chain::Commit;
 use crate::repo::history::handle::History;
@@ -37,9 +37,9 @@ pub(crate) fn rewind(context: &Context, args: &RewindArgs) -> Result<()> {
     let point = RestorePoint::of(&history, &chain, &commit);
     if args.dry_run {
         let progress = Progress::new(&context.out);
-        let difference = point.preview_rewind(&args.database, &options, &progress)?;
+        let preview = point.preview_rewind(&args.database, &options, &progress)?;
         drop(progress);
-        print_preview(context, &history, &commit, asked(&selector), &difference);
+        print_preview(context, &history, &commit, asked(&selector), &preview);
         return Ok(());
     }
     let progress = Progress::new(&context.out);
@@ -109,10 +109,10 @@ fn print_preview(
     history: &History,
     commit: &Commit,
     asked: Option<Timestamp>,
-    difference: &Difference,
+    preview: &RewindPreview,
 ) {
     if context.out.json {
-        let summary = PreviewSummary::of(history, commit.seq, asked, difference);
+        let summary = PreviewSummary::of(history, commit.seq, asked, preview);
         context.out.object(&summary);
         return;
     }
@@ -121,26 +121,16 @@ fn print_preview(
         history.name(),
         commit.seq,
         time(commit.record.time),
-        counted(difference.pages, "page")
+        counted(preview.pages, "page")
     ));
     tell_asked(context, asked);
-    let rows: Vec<Vec<String>> = difference
-        .tables
-        .iter()
-        .map(|t| {
-            let name = t.name.clone();
-            vec![name, t.fate.name().to_owned(), count(t.added), count(t.removed), count(t.changed)]
-        })
-        .collect();
-    if rows.is_empty() {
-        context.out.summary("  no row of any table differs");
-    } else {
-        let header = ["TABLE", "WOULD BE", "ROWS ADDED", "REMOVED", "CHANGED"];
-        for line in table(&header, &rows, &[2, 3, 4]) {
-            context.out.summary(format_args!("  {line}"));
-        }
+    for change in &preview.schema {
+        context.out.summary(format_args!("  {}", rows::schema_line(change)));
     }
-    for line in &difference.schema {
+    if preview.tables.is_empty() {
+        context.out.summary("  no row of any table differs");
+    }
+    for line in rows::counts(&preview.tables) {
         context.out.summary(format_args!("  {line}"));
     }
     context.out.summary("nothing was changed");

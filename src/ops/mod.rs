@@ -8,7 +8,6 @@ mod beside;
 pub mod copy;
 pub mod coverage;
 pub mod diff;
-pub mod difference;
 pub mod drift;
 pub mod find;
 pub mod finding;

@@ -18,8 +18,10 @@ use std::time::Duration;
 use derive_setters::Setters;
 use rusqlite::Connection;
 
+use crate::count::number;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ops::difference::{self, Difference};
+use crate::ops::diff::change::{SchemaChange, TableDiff};
+use crate::ops::diff::run::Diff;
 use crate::ops::point::RestorePoint;
 use crate::ops::restore::{Check, check, check_space, still, sync, write_pages};
 use crate::ops::safety::{Capture, Labelled, PATIENCE, TRIES, capture};
@@ -29,10 +31,11 @@ use crate::remedy::{Remedy, advice};
 use crate::repo::chain::{Chain, retry_on_merge};
 use crate::repo::history::handle::History;
 use crate::repo::history::labels::{Snapshot, sound_label};
-use crate::sqlite::check::{Checker, connect_immutable};
+use crate::sqlite::check::connect_immutable;
 use crate::sqlite::elsewhere::check_one_name;
 use crate::sqlite::image::{self, Chunk, Method};
 use crate::sqlite::install::{Image, install};
+use crate::sqlite::layout;
 use crate::sqlite::pin::Pin;
 use crate::sqlite::source::Source;
 use crate::types::{PageNo, Seq};
@@ -61,6 +64,18 @@ pub struct Rewound {
     pub before: Snapshot,
     /// The commit that the rewind made.
     pub now: Seq,
+}
+
+/// What a rewind would change: from what is there to the commit's content.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RewindPreview {
+    /// Pages that differ, or are only in one of them.
+    pub pages: u64,
+    /// The tables whose definition or rows differ, by name.
+    pub tables: Vec<TableDiff>,
+    /// What else of the schema differs, and the definitions of tables.
+    pub schema: Vec<SchemaChange>,
 }
 
 /// Rewinds the database at a path to a commit of its history.
@@ -228,13 +243,19 @@ impl RestorePoint {
         database: &Path,
         options: &RewindOptions,
         monitor: &dyn Monitor,
-    ) -> Result<Difference> {
+    ) -> Result<RewindPreview> {
         let scratch = scratch(&self.history, &self.chain, database, self.seq(), options, monitor)?;
         let mut source = Source::open(database)?;
         let mut pin = source.pin()?;
         let pages = differing_pages(&mut pin, scratch.file(), monitor)?;
-        let image = scratch.opened(Checker::open)?;
-        difference::compare(pin.connection(), image.connection(), &pages, monitor)
+        let image = scratch.opened(connect_immutable)?;
+        let mut touched = HashSet::new();
+        for database in [pin.connection(), &image] {
+            touched.extend(layout::by_table(database, &pages)?.into_keys());
+        }
+        let diff = Diff::with_file(pin, image, &touched)?;
+        let tables = diff.rows(&mut |_| Ok(()), monitor)?;
+        Ok(RewindPreview { pages: number(pages.len()), tables, schema: diff.schema() })
     }
 }
 

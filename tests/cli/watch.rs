@@ -151,14 +151,15 @@ fn a_wrong_turn_is_previewed_rewound_and_undone() {
     let dry = lab.ok(&["rewind", "app.db", "--to", "latest~1", "-n"]);
     dry.says(&[
         "would rewind to app@seq:1",
-        "t      changed          200        0        0",
+        "TABLE  INSERTED  UPDATED  DELETED",
+        "t           200        0        0",
         "nothing was changed",
     ]);
     assert_eq!(count(), 100);
     let told = lab.summary(&["rewind", "app.db", "--to", "latest~1", "-n"]);
     let tables = &told["tables"];
     assert_eq!(
-        (tables[0]["table"].as_str(), tables[0]["rows_added"].as_u64()),
+        (tables[0]["table"].as_str(), tables[0]["inserted"].as_u64()),
         (Some("t"), Some(200))
     );
 

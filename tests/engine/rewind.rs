@@ -8,14 +8,13 @@ use crate::support::{Lab, integrity_check, noise, objects, reference, restored};
 use pagekeep::internals::format::snapshot::SnapshotKind;
 use pagekeep::internals::keeper::{Keeper, KeeperOptions};
 use pagekeep::internals::ops::backup::BackupOptions;
-use pagekeep::internals::ops::difference::Fate;
 use pagekeep::internals::ops::rewind::{RewindOptions, Rewound, rewind_capturing};
 use pagekeep::internals::progress::{Monitor, Silent};
 use pagekeep::internals::repo::Repository;
 use pagekeep::internals::repo::history::handle::History;
 use pagekeep::internals::repo::write::writer::Writer;
 use pagekeep::internals::types::Seq;
-use pagekeep::{Error, ErrorKind};
+use pagekeep::{Error, ErrorKind, TableFate};
 use rusqlite::{Connection, params};
 
 fn open(path: &Path, journal: &str) -> Connection {
@@ -292,21 +291,33 @@ fn a_dry_run_tells_what_would_change_and_changes_nothing() {
     assert!(reference(&path) == before && objects(&lab.store) == stored);
     assert!(std::fs::read(lab.path("app.db-wal")).unwrap() == wal);
 
-    let of = |name: &str| found.tables.iter().find(|t| t.name == name);
+    let of = |name: &str| found.tables.iter().find(|t| &*t.name == name);
     for ((name, _), (then, now)) in keyed.iter().zip(then.iter().zip(&now)) {
         let (old, new): (BTreeSet<_>, BTreeSet<_>) = (now.keys().collect(), then.keys().collect());
         let changed = old.intersection(&new).filter(|k| now[**k] != then[**k]).count() as u64;
         let table = of(name).unwrap();
         let expected =
             (new.difference(&old).count() as u64, old.difference(&new).count() as u64, changed);
-        assert_eq!((table.added, table.removed, table.changed), expected, "{name}");
-        assert_eq!(table.fate, Fate::Changed);
+        assert_eq!((table.inserted, table.deleted, table.updated), expected, "{name}");
+        assert_eq!(table.fate, TableFate::Same);
     }
     assert_eq!(of("same"), None);
-    assert_eq!((of("gone").unwrap().fate.clone(), of("gone").unwrap().added), (Fate::Created, 2));
-    assert_eq!(of("fresh").unwrap().fate, Fate::Dropped);
-    assert_eq!(of("shape").unwrap().fate, Fate::Redefined);
-    assert_eq!(found.schema, ["index t_x created", "view v dropped"]);
+    let gone = of("gone").unwrap();
+    assert_eq!((&gone.fate, gone.inserted), (&TableFate::Created, 2));
+    assert_eq!(of("fresh").unwrap().fate, TableFate::Dropped);
+    assert_eq!(of("shape").unwrap().fate, TableFate::Redefined);
+    let schema: Vec<String> =
+        found.schema.iter().map(|s| format!("{} {} {}", s.kind, s.name, s.operation())).collect();
+    assert_eq!(
+        schema,
+        [
+            "table fresh dropped",
+            "table gone created",
+            "table shape redefined",
+            "view v dropped",
+            "index t_x created"
+        ]
+    );
     assert!(found.pages > 0);
 
     back(&lab, &history, &path, 1).unwrap();
@@ -396,12 +407,9 @@ fn a_dry_run_copes_with_what_only_the_application_understands() {
         .unwrap()
         .preview_rewind(&path, &RewindOptions::default(), &Silent)
         .unwrap();
-    let fates: Vec<(&str, &Fate, u64)> =
-        found.tables.iter().map(|t| (t.name.as_str(), &t.fate, t.changed)).collect();
-    assert_eq!(
-        fates,
-        [("odd", &Fate::Uncompared, 0), ("own", &Fate::Uncompared, 0), ("t", &Fate::Changed, 1)]
-    );
+    let told: Vec<(&str, bool, u64)> =
+        found.tables.iter().map(|t| (&*t.name, t.uncompared.is_some(), t.updated)).collect();
+    assert_eq!(told, [("odd", true, 0), ("own", true, 0), ("t", false, 1)]);
     back(&lab, &history, &path, 1).unwrap();
     assert_eq!(db.query_row("SELECT count(*) FROM own", [], |row| row.get(0)), Ok(2));
 }

@@ -13,7 +13,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::support::python::{self, in_package};
-use crate::support::python::{self, in_package};
 use crate::support::twins::{Twins, set};
 use crate::support::{CHEAP, keep_last, noise, objects, quick_dir, reference, restored};
 use pagekeep::internals::capture::follow::FollowOptions;

@@ -1,11 +1,11 @@
 //! Two moments side by side: table after table, row after row.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use derive_setters::Setters;
-use rusqlite::{Rows, Statement};
+use rusqlite::{Connection, Rows, Statement};
 
 use super::change::{Named, Operation, RowChange, SchemaChange, TableDiff, TableFate};
 use super::opened::Opened;
@@ -18,6 +18,7 @@ use crate::ops::view::ViewOptions;
 use crate::progress::{Monitor, check_cancelled};
 use crate::repo::chain::Written;
 use crate::sqlite::answer::message;
+use crate::sqlite::pin::Pin;
 use crate::sqlite::rows::cell::Cell;
 use crate::sqlite::rows::merge::{Entry, Order, Stopped, merge};
 use crate::sqlite::rows::table::{Table, schema, select};
@@ -148,6 +149,28 @@ impl<'s> Diff<'s> {
             Plan::of(&read(&old)?, &read(&new)?, &options.tables, options.replace_redefined)?;
         let filter = options.filter.clone();
         Ok(Self { old, new, plan, filter, extents: HashMap::new() })
+    }
+
+    /// A live database and a file that nobody changes. Of tables that are not `touched` no page
+    /// differs, and no row is read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Source`] when a schema can't be read.
+    pub(in crate::ops) fn with_file(
+        live: Pin<'s>,
+        file: Connection,
+        touched: &HashSet<String>,
+    ) -> Result<Self> {
+        let mut diff = Self::between(Side::Live(live), Side::Own(file), &DiffOptions::default())?;
+        let is_touched = |pair: &&Pair| {
+            let tables = pair.old.iter().chain(&pair.new);
+            // The rows of a virtual table lie in its shadow tables.
+            let mut names = tables.flat_map(|table| table.shadows.iter().chain([&table.name]));
+            names.any(|name| touched.contains(name))
+        };
+        let pairs = diff.plan.pairs.iter().filter(|pair| !is_touched(pair));
+        diff.extents = pairs.map(|pair| (pair.name.clone(), Extent::Ranges(Vec::new()))).collect();
+        Ok(diff)
     }
 
     /// What of the schema differs: tables first, then indexes, triggers and views.

@@ -1,4 +1,5 @@
-//! One of the two moments that are compared: a restore point, a live database, or nothing.
+//! One of the two moments that are compared: a restore point, a live database, a file of our own,
+//! or nothing.
 
 use std::fmt;
 
@@ -15,8 +16,8 @@ pub(crate) enum Side<'s> {
     Point(Box<DatabaseView>),
     /// A live database.
     Live(Pin<'s>),
-    /// What is before the first commit.
-    Nothing(Connection),
+    /// A file that nobody changes, or in memory what is before the first commit: nothing.
+    Own(Connection),
 }
 
 impl Side<'_> {
@@ -26,14 +27,14 @@ impl Side<'_> {
     /// [`ErrorKind::Failure`] when SQLite makes no database in memory.
     pub(crate) fn nothing() -> Result<Self> {
         let failed = |e| Error::new(ErrorKind::Failure, "SQLite opens nothing").with_source(e);
-        Connection::open_in_memory().map(Self::Nothing).map_err(failed)
+        Connection::open_in_memory().map(Self::Own).map_err(failed)
     }
 
     pub(crate) fn connection(&self) -> &Connection {
         match self {
             Self::Point(view) => view,
             Self::Live(pin) => pin.connection(),
-            Self::Nothing(connection) => connection,
+            Self::Own(connection) => connection,
         }
     }
 
@@ -41,7 +42,7 @@ impl Side<'_> {
     pub(crate) fn explain(&self, error: rusqlite::Error) -> Error {
         match self {
             Self::Point(view) => view.explain(error),
-            Self::Live(_) | Self::Nothing(_) => source_error(error, "cannot be compared"),
+            Self::Live(_) | Self::Own(_) => source_error(error, "cannot be compared"),
         }
     }
 
@@ -49,7 +50,7 @@ impl Side<'_> {
     pub(crate) fn check(&self) -> Result<()> {
         match self {
             Self::Point(view) => view.take_cause().map_or(Ok(()), Err),
-            Self::Live(_) | Self::Nothing(_) => Ok(()),
+            Self::Live(_) | Self::Own(_) => Ok(()),
         }
     }
 }
@@ -59,7 +60,7 @@ impl fmt::Debug for Side<'_> {
         f.write_str(match self {
             Self::Point(_) => "Point",
             Self::Live(_) => "Live",
-            Self::Nothing(_) => "Nothing",
+            Self::Own(_) => "Own",
         })
     }
 }
