@@ -5,6 +5,7 @@
 #![allow(clippy::cast_precision_loss)]
 
 mod changeset;
+mod damage;
 mod feed;
 pub mod work;
 

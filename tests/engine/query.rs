@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::support::dice::{Dice, number};
-use crate::support::{Lab, noise, objects, quick_dir, store_of};
+use crate::support::{Lab, noise, objects, quick_dir, store_of, ways_to_damage};
 use pagekeep::internals::policy::retention::{Policy, Zone};
 use pagekeep::{
     BackupOptions, DatabaseView, ErrorKind, History, KdfParams, PruneOptions, Repository,
@@ -213,17 +213,7 @@ fn damage_is_an_error_that_names_the_object_or_does_no_harm() {
     let all = number("PAGEKEEP_FULL_MATRIX", 0) == 1;
     let (mut named, mut harmless) = (0, 0);
     for (name, bytes) in &whole {
-        // The front, the end, and some places between.
-        let few = [0, 9, 20, 45, bytes.len() / 3, bytes.len() / 2, bytes.len() - 1];
-        let places: Vec<usize> =
-            if all { (0..bytes.len()).collect() } else { few.into_iter().collect() };
-        let flipped = places.into_iter().filter(|at| *at < bytes.len()).map(|at| {
-            let mut bad = bytes.clone();
-            bad[at] ^= 0x40;
-            Some(bad)
-        });
-        let cut = Some(bytes[..bytes.len() / 2].to_vec());
-        for bad in flipped.chain([cut, None]) {
+        for bad in ways_to_damage(bytes, all) {
             let mut objects = whole.clone();
             match bad {
                 Some(bad) => objects.insert(name.clone(), bad),

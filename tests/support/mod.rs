@@ -250,3 +250,16 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     bytes.truncate(len);
     bytes
 }
+
+/// An object with a bit flipped at some places, or at all of them, cut in half, and gone (`None`).
+pub fn ways_to_damage(bytes: &[u8], all: bool) -> Vec<Option<Vec<u8>>> {
+    // The front, the end, and some places between.
+    let few = vec![0, 9, 20, 45, bytes.len() / 3, bytes.len() / 2, bytes.len().saturating_sub(1)];
+    let places = if all { (0..bytes.len()).collect() } else { few };
+    let flipped = places.into_iter().filter(|at| *at < bytes.len()).map(|at| {
+        let mut bad = bytes.to_vec();
+        bad[at] ^= 0x40;
+        Some(bad)
+    });
+    flipped.chain([Some(bytes[..bytes.len() / 2].to_vec()), None]).collect()
+}

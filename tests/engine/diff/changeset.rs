@@ -71,7 +71,9 @@ fn sqlite_applies_a_changeset_and_takes_it_back() {
         let lab = Lab::quick();
         let (history, _) = history(&lab, seed + 4000, 6);
         let points = history.restore_points().unwrap();
-        ["a", "b"].map(|dir| std::fs::create_dir(lab.path(dir)).unwrap());
+        for dir in ["a", "b"] {
+            std::fs::create_dir(lab.path(dir)).unwrap();
+        }
         for (old, new) in points.iter().zip(&points[1..]) {
             let (bytes, told) = written(old, new, &exact(false));
             left_out += told.iter().filter(|table| table.uncompared.is_some()).count();
