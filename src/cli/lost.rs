@@ -337,6 +337,12 @@ impl Of<'_> {
         if !applied.stopped {
             return Ok(());
         }
+        if let Some(seq) = applied.captured {
+            let name = self.history.name();
+            self.context
+                .out
+                .remark(&format!("what is there was captured first, as {name}@seq:{seq}"));
+        }
         let what = format!("nothing was done: {}", in_the_way(applied.conflicts.count));
         Err(Error::new(ErrorKind::Refused, what)
             .with_object(&*self.database.place)

@@ -179,7 +179,7 @@ impl RestorePoint {
         };
         let rule = Rule { whole_rows: true, may_be_there: true, on_conflict };
         let tables = tables.into_iter().zip(told).collect();
-        Ok(Job { history: &self.history, database, tables, wishes, rule })
+        Ok(Job { history: &self.history, database, then: self.seq(), tables, wishes, rule })
     }
 
     /// A table has rows with the rowids of others: nobody can tell which rows are lost.

@@ -69,6 +69,11 @@ impl<'a> Labelled<'a> {
         e.kind() == ErrorKind::Busy && self.in_vain
     }
 
+    /// The newest commit when it was captured under the lock.
+    pub(crate) const fn captured(&self) -> Option<Seq> {
+        self.captured
+    }
+
     /// The label of the state before.
     ///
     /// # Errors

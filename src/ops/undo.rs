@@ -150,7 +150,7 @@ impl History {
             (table, told)
         };
         let tables = tables.into_iter().map(told).collect();
-        Ok((Job { history: self, database, tables, wishes, rule }, left))
+        Ok((Job { history: self, database, then: before.seq(), tables, wishes, rule }, left))
     }
 
     /// The restore points before and behind commits.

@@ -96,6 +96,7 @@ fn rows_that_somebody_changed_since_are_conflicts() {
         "UPDATE orders SET total = 44 WHERE id = 3; INSERT INTO orders VALUES(1, 'Ada B.', 11)",
     );
     let kept = "1 11, 3 44, 4 40";
+    lab.run(&["undo", "app.db", "seq:2"]).failed(17, &["captured first, as app@seq:4"]);
     for args in [&["undo", "app.db", "seq:2"][..], &["undo", "app.db", "seq:2", "-n"]] {
         let ended = lab.run(args);
         ended.failed(17, &["nothing was done", "2 rows", "--on-conflict skip"]);

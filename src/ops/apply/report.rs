@@ -143,6 +143,8 @@ pub struct Done {
 pub struct Applied {
     /// What was committed; `None` if nothing was.
     pub done: Option<Done>,
+    /// The commit that has what was there, where that was captured and then nothing was done.
+    pub captured: Option<Seq>,
     /// The tables with rows that were asked for, by name.
     pub tables: Vec<AppliedTable>,
     /// Rows that are not as they should be.
@@ -169,6 +171,7 @@ impl Applied {
     pub(crate) fn nothing(tables: Vec<AppliedTable>) -> Self {
         Self {
             done: None,
+            captured: None,
             tables,
             conflicts: Conflicts::default(),
             stopped: false,

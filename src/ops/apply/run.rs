@@ -24,7 +24,11 @@ use crate::sqlite::rows::access::Access;
 use crate::sqlite::rows::table::{Schema, Table, schema};
 use crate::sqlite::source_error;
 use crate::sqlite::writing::Writing;
+use crate::types::Seq;
 
+/// How often all rows are written again under the application's lock, each time without those that
+/// can't be written.
+const ROUNDS: usize = 100;
 /// After how many rows it asks if it shall go on.
 const LOOKED: u64 = 1024;
 
@@ -33,6 +37,8 @@ const LOOKED: u64 = 1024;
 pub(crate) struct Job<'j> {
     pub(crate) history: &'j History,
     pub(crate) database: &'j Path,
+    /// The restore point that has the rows.
+    pub(crate) then: Seq,
     /// The tables as they have to be defined, and what is known of their rows already.
     pub(crate) tables: Vec<(Table, AppliedTable)>,
     pub(crate) wishes: Spool,
@@ -82,7 +88,10 @@ impl Job<'_> {
                 }
             }
         };
-        let Ok(before) = safety.before() else { return Ok(applied) };
+        let Ok(before) = safety.before() else {
+            applied.captured = safety.captured();
+            return Ok(applied);
+        };
         let newest = safety.capture_unlocked().map_err(|e| {
             e.with_hint(advice![
                 "the rows are changed, but that is not in the repository yet: run ",
@@ -203,7 +212,11 @@ impl Job<'_> {
             let elsewhere = || {
                 advice![
                     "bring that moment into a file of its own, and take from there what is needed: ",
-                    Remedy::Restore { history: None, file: None, force: false },
+                    Remedy::Restore {
+                        history: Some(format!("{}@seq:{}", self.history.name(), self.then)),
+                        file: None,
+                        force: false,
+                    },
                 ]
             };
             let Some(there) = now.tables.get(&then.name) else {
@@ -292,7 +305,7 @@ impl Work<'_> {
     /// Writes all rows: those that leave go first. Where one can't be written, all is written again
     /// without it, or nothing is.
     fn write(&self, applied: &mut Applied, on_conflict: OnConflict) -> Result<()> {
-        loop {
+        for _ in 0..ROUNDS {
             self.execute("SAVEPOINT rows")?;
             let found = self.write_once(applied)?;
             if found.is_empty() {
@@ -314,6 +327,11 @@ impl Work<'_> {
                 return Ok(());
             }
         }
+        let what = format!(
+            "one row after the other keeps the next one from its value: after {ROUNDS} rounds there are still rows that can't be written"
+        );
+        Err(Error::new(ErrorKind::Refused, what)
+            .with_hint("ask for fewer rows, or for one table at a time"))
     }
 
     /// Writes all rows that are not skipped, and returns those that can't be written.

@@ -280,3 +280,32 @@ fn beside_an_application_that_writes_its_rows_all_stay() {
         assert_eq!((count("t"), count("sold")), (300, sold), "{journal}");
     }
 }
+
+#[test]
+fn rows_that_keep_each_other_from_their_values_are_skipped_while_that_takes_few_rounds() {
+    for (rows, done) in [(40, true), (150, false)] {
+        let lab = Lab::quick();
+        let fill = format!(
+            "CREATE TABLE t(id INTEGER PRIMARY KEY, place UNIQUE);
+             WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
+             INSERT INTO t SELECT i, i FROM n"
+        );
+        let shift = "UPDATE t SET place = -place; UPDATE t SET place = 1 - place";
+        let (history, path) = history_of(&lab, &[&fill, shift, "INSERT INTO t VALUES(1000, 1)"]);
+        let before = texts(&path, "SELECT id || '/' || place FROM t ORDER BY id");
+        // Each row that stays keeps the next one from its old place.
+        let undone = undo(&history, &path, (2, 2), OnConflict::Skip);
+        match done {
+            true => {
+                let undone = undone.unwrap();
+                assert_eq!((undone.changed(), undone.tables[0].skipped), (0, rows));
+            }
+            false => {
+                let refused = undone.unwrap_err();
+                assert_eq!(refused.kind(), ErrorKind::Refused, "{refused:?}");
+                assert!(refused.to_string().contains("after 100 rounds"), "{refused}");
+            }
+        }
+        assert_eq!(texts(&path, "SELECT id || '/' || place FROM t ORDER BY id"), before);
+    }
+}

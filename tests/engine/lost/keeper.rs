@@ -59,6 +59,8 @@ fn a_keeper_brings_back_rows_and_takes_commits_back_beside_its_own_connections()
     let conflict = keeper.undo((twice, twice), &options).unwrap();
     assert!(conflict.stopped && conflict.conflicts.count == 1 && conflict.done.is_none());
     assert_eq!(ids(&db), "1,2,3,4");
+    let newest = keeper.history().latest().unwrap().unwrap().seq();
+    assert_eq!(conflict.captured, Some(newest));
 
     // Points and commits that are not its own.
     let other = lab.path("other.db");
