@@ -202,6 +202,7 @@ impl Keeper {
     /// [`ErrorKind::Source`] when SQLite can't open the file.
     pub fn connect(&self) -> Result<Connection> {
         let open = || {
+            #[allow(unused_mut, reason = "the oldest rusqlite sets a hook on a shared connection")]
             let mut connection = Connection::open(&self.path)?;
             connection.busy_timeout(Duration::from_secs(5))?;
             let waker = self.follower.waker();

@@ -61,6 +61,19 @@ END
     echo "$crates: $(grep -A1 'name = "rusqlite"' "$dir/Cargo.lock" | grep version)"
 }
 
+# The versions that Cargo.toml asks for at least are enough: a program may have no newer ones.
+check_oldest_dependencies() {
+    local dir=target/oldest part
+    mkdir -p "$dir"
+    cp Cargo.toml "$dir/Cargo.toml"
+    for part in src tests benches examples README.md; do ln -sfn "../../$part" "$dir/$part"; done
+    # The option is one of nightly's; the compiler stays the pinned one.
+    RUSTC_BOOTSTRAP=1 cargo generate-lockfile --quiet -Z direct-minimal-versions --manifest-path "$dir/Cargo.toml" ||
+        fail "Cargo.toml asks for older versions than its dependencies do: raise those that cargo names"
+    cargo check --quiet --locked --lib --bins --manifest-path "$dir/Cargo.toml" --target-dir target/oldest-target
+    echo "the library and the command line build with the oldest direct dependencies"
+}
+
 # What the library promises its users is written down, so that every change of it is seen. rustdoc's JSON belongs to one version of
 # the compiler: another one's list is not compared. PAGEKEEP_WRITE_API=1 writes the list anew.
 check_public_api() {
@@ -107,6 +120,9 @@ check_library_dependencies
 
 step "Beside pools, async wrappers and migrations"
 check_neighbours
+
+step "The oldest dependencies"
+check_oldest_dependencies
 
 step "The public API"
 check_public_api
