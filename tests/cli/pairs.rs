@@ -116,6 +116,8 @@ fn a_follower_that_goes_on_in_the_turn_of_a_backup_is_seen_by_all_others() {
         &["backup", "app.db"],
         &["backup", "app.db", "--label", "mine"],
         &["rewind", "app.db", "--to", "seq:1"],
+        &["recover", "app.db", "--at", "seq:1", "--table", "t", "--changed"],
+        &["undo", "app.db", "latest"],
     ] {
         let ended = elsewhere(&lab, args);
         let pid = watch.0.id().to_string();
@@ -131,6 +133,12 @@ fn a_follower_that_goes_on_in_the_turn_of_a_backup_is_seen_by_all_others() {
         &["restore", "app", "out.db"],
         &["hold", "add", "app@seq:1", "why"],
         &["drift", "app.db"],
+        &["query", "app", "SELECT count(*) FROM t"],
+        &["diff", "app@seq:1"],
+        &["changes", "app"],
+        &["find", "app", "SELECT x FROM t WHERE id = 1"],
+        &["trace", "app", "t", "1"],
+        &["coverage", "app"],
     ] {
         let ended = elsewhere(&lab, args);
         assert_eq!(ended.code, Some(0), "{args:?}: {ended:?}");
@@ -181,6 +189,13 @@ fn a_backup_beside_a_follower_of_this_account_has_it_do_the_work() {
     }
     lab.ok(&["rewind", "app.db", "--to", "before migration 2"]);
     assert_eq!(lab.number("app.db", "SELECT count(*) FROM t WHERE x = 'now'"), 3);
+    // Rows that were set back are a commit of their own, which can be taken back.
+    let now = "SELECT count(*) FROM t WHERE x = 'now'";
+    let last = ["recover", "app.db", "--at", "before migration 4", "--table", "t", "--changed"];
+    let summary = lab.summary(&last);
+    assert_eq!((lab.number("app.db", now), &summary["alone"]), (5, &true.into()), "{summary}");
+    lab.ok(&["undo", "app.db", &format!("seq:{}", summary["now"])]);
+    assert_eq!(lab.number("app.db", now), 3);
     // A second follower of this account has nothing to do.
     lab.run(&["watch", "app.db"]).failed(11, &["app"]);
     assert!(watch.is_there());
