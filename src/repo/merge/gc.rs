@@ -111,6 +111,8 @@ struct Scene<'a> {
     chain: &'a Chain,
     /// The lengths of parts.
     lens: HashMap<&'a str, u64>,
+    /// The commits that each merged segment off the chain stands for, from the first to the last.
+    merges: Vec<(Seq, Seq)>,
     /// What other writers may build on.
     standing: Standing,
 }
@@ -129,14 +131,15 @@ pub(crate) fn find(
     let until = chain.listed().after(grace.max(FRESH));
     let mut garbage = Garbage { until, ..Garbage::default() };
     let data = history.repository().store().list(&history.names().data())?;
+    let mut strays = strays(history, chain);
     let scene = Scene {
         history,
         chain,
         lens: data.iter().map(|e| (&*e.name, e.len)).collect(),
+        merges: strays.iter().filter(|s| s.at.is_none()).map(|s| (s.first, s.last)).collect(),
         // Heads are listed after the chain was read.
         standing: Standing::of(history, chain)?,
     };
-    let mut strays = strays(history, chain);
     // The newest first.
     strays.sort_by_key(|s| std::cmp::Reverse((s.last, s.at.is_some(), s.first)));
     let (mut going, mut staying) = (Vec::new(), Vec::new());
@@ -202,13 +205,8 @@ fn is_due(scene: &Scene<'_>, stray: &Stray<'_>, now: Timestamp, grace: Duration)
 /// earlier one on it, and deletes what that covers. Then the chain leads through the earlier one
 /// again, and on from it through what the later one covers.
 fn is_undermined(scene: &Scene<'_>, cover: &Segment) -> bool {
-    let names = scene.history.names();
     let first = cover.manifest.first;
-    let readable = |e: &&Entry| !scene.chain.unreadable().contains(&e.name);
-    let strays = scene.chain.off_chain().iter().filter(readable);
-    strays
-        .filter_map(|e| names.parse_merged(&e.name))
-        .any(|(from, last, _)| from < first && first <= last && last < cover.end)
+    scene.merges.iter().any(|(from, last)| *from < first && first <= *last && *last < cover.end)
 }
 
 /// Whether a segment and all of its parts are there, as far as their lengths tell.
