@@ -66,6 +66,10 @@ pub struct KeeperOptions {
     /// Whether the application goes first when the machine is busy. None of its own threads is
     /// lowered.
     pub priority: Priority,
+    /// How long the labels last that states get by themselves before commits that change the schema
+    /// or free much of the database; `None` for no such labels.
+    #[setters(strip_option = false)]
+    pub marks: Option<Duration>,
     /// How long a snapshot or a rewind waits for the repository.
     pub patience: Duration,
     /// Hears what happens.
@@ -84,6 +88,7 @@ impl Default for KeeperOptions {
             spool_limit: follow.spool_limit,
             compression: Compression::default(),
             priority: follow.priority,
+            marks: follow.marks,
             patience: Duration::from_secs(60),
             on_event: None,
         }
@@ -177,6 +182,7 @@ impl Keeper {
                 wal_limit: options.wal_limit,
                 spool_limit: options.spool_limit,
                 priority: options.priority,
+                marks: options.marks,
                 capture: CaptureOptions {
                     compression: options.compression,
                     ..CaptureOptions::default()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::commit::Commit;
+use super::commit::{Commit, Mark};
 use crate::ops;
 use crate::ops::copy::CopyReport;
 use crate::repo::history::handle::History;
@@ -24,6 +24,9 @@ pub(crate) struct BackupSummary {
     commit: Option<Commit>,
     /// The label that was asked for; null if none was.
     label: Option<String>,
+    /// The labels that states got by themselves before commits that matter, mostly the state before
+    /// this commit.
+    marks: Vec<Mark>,
     /// Bytes of pages that were read to find out.
     read_bytes: u64,
     /// Whether a `watch` of this machine did the work.
@@ -36,13 +39,15 @@ impl BackupSummary {
     /// A backup that took so long.
     pub(crate) fn of(report: &ops::backup::BackupReport, took: Duration) -> Self {
         let name = report.history.name();
-        let label = report.snapshot.as_ref().map(|s| s.label.as_str());
         Self {
             history: name.to_owned(),
             seq: report.seq,
             changed: report.commit.is_some(),
-            commit: report.commit.map(|commit| Commit::of(name, report.seq, &commit, label)),
-            label: label.map(str::to_owned),
+            commit: report
+                .commit
+                .map(|commit| Commit::of(name, report.seq, &commit, &report.snapshot)),
+            label: report.snapshot.as_ref().map(|label| label.label.clone()),
+            marks: Mark::among(&report.marks),
             read_bytes: report.read_bytes,
             followed: report.followed,
             seconds: took.as_secs_f64(),

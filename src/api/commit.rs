@@ -34,6 +34,8 @@ pub(crate) struct Commit {
     label: Option<String>,
     /// Its labels, the oldest first, each of them once.
     labels: Vec<String>,
+    /// Those of its labels that it got by itself, and that end.
+    marks: Vec<Mark>,
     /// How it was captured.
     kind: CommitKind,
     /// The tables that differ from those of the commit before, or could not be compared; null if
@@ -47,9 +49,10 @@ impl Commit {
         history: &str,
         seq: Seq,
         record: &CommitRecord,
-        labels: impl IntoIterator<Item = &'l str>,
+        labels: impl IntoIterator<Item = &'l Snapshot>,
     ) -> Self {
-        let labels = distinct(labels);
+        let given: Vec<&Snapshot> = labels.into_iter().collect();
+        let labels = distinct(given.iter().map(|given| given.label.as_str()));
         Self {
             history: history.to_owned(),
             seq,
@@ -60,6 +63,7 @@ impl Commit {
             digest: record.digest,
             label: labels.last().cloned(),
             labels,
+            marks: Mark::among(given),
             kind: record.kind,
             tables: None,
         }
@@ -69,10 +73,27 @@ impl Commit {
     pub(crate) fn with_tables(self, tables: Option<&[change::TableDiff]>) -> Self {
         Self { tables: tables.map(|tables| tables.iter().map(TableDiff::of).collect()), ..self }
     }
+}
 
-    /// Its labels, each of them once.
-    pub(crate) fn labels(&self) -> &[String] {
-        &self.labels
+/// A label that a state got by itself, before a commit that changed the schema or freed much of the
+/// database at once.
+#[derive(Clone, Serialize, ToSchema)]
+pub(crate) struct Mark {
+    /// The commit that has it.
+    pub(crate) seq: Seq,
+    /// The label.
+    pub(crate) label: String,
+    /// Until when it keeps the commit; the next prune takes it back then.
+    pub(crate) until: Timestamp,
+}
+
+impl Mark {
+    /// The marks among labels.
+    pub(crate) fn among<'l>(labels: impl IntoIterator<Item = &'l Snapshot>) -> Vec<Self> {
+        let mark = |label: &Snapshot| {
+            Some(Self { seq: label.seq, label: label.label.clone(), until: label.until? })
+        };
+        labels.into_iter().filter_map(mark).collect()
     }
 }
 
@@ -107,7 +128,7 @@ impl CommitDetails {
     pub(crate) fn of<'l>(
         history: &History,
         commit: &chain::Commit,
-        labels: impl IntoIterator<Item = &'l str>,
+        labels: impl IntoIterator<Item = &'l Snapshot>,
         asked_time: Option<Timestamp>,
         proofs: &[format::proof::Proof],
     ) -> Self {

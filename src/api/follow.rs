@@ -4,6 +4,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::commit::Mark;
 use crate::capture::follow::{self, Activity, Status};
 use crate::error::ErrorKind;
 use crate::types::{Seq, Timestamp};
@@ -15,6 +16,15 @@ pub(crate) struct Scan {
     pub(crate) history: String,
     /// Why, in words.
     pub(crate) reason: String,
+}
+
+/// The state before a commit that matters got a label by itself.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Marked {
+    /// The name of the history.
+    pub(crate) history: String,
+    #[serde(flatten)]
+    pub(crate) mark: Mark,
 }
 
 /// Something keeps the follower from going on; it tries again until that works.

@@ -105,6 +105,7 @@ answers! {
     follow::Scan = "scan";
     follow::Fault = "fault";
     follow::Recovered = "recovered";
+    follow::Marked = "marked";
     follow::Follower = "follower";
     follow::WatchSummary = SUMMARY;
     keys::InitSummary = SUMMARY;

@@ -10,6 +10,7 @@ use super::commit::{Commit, CommitTime};
 use crate::ops::restore::Check;
 use crate::repo::chain::{self, Chain};
 use crate::repo::history::handle::History;
+use crate::repo::history::labels::Snapshot;
 use crate::types::{Seq, Timestamp};
 
 /// What a restore came to, or would come to.
@@ -51,7 +52,7 @@ impl RestoreSummary {
     /// A commit that was restored, or would be, in so long.
     pub(crate) fn of<'l>(
         (history, chain, commit): (&History, &Chain, &chain::Commit),
-        labels: impl IntoIterator<Item = &'l str>,
+        labels: impl IntoIterator<Item = &'l Snapshot>,
         asked: &Asked<'_>,
         took: Duration,
     ) -> Self {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::commit::Mark;
 use crate::error::Error;
 use crate::ops::prune::{DELETED, PruneReport};
 use crate::policy::retention::{self, Point, Reason};
@@ -81,6 +82,8 @@ pub(crate) struct PruneSummary {
     kept: usize,
     /// How many commits stay no longer.
     dropped: usize,
+    /// The marks that are over, which keep nothing any more.
+    ended_marks: Vec<Mark>,
     /// What the history took before.
     before: Usage,
     /// What it takes now; of a dry run, an estimate of what it takes in the end.
@@ -129,6 +132,7 @@ impl PruneSummary {
             dry_run,
             kept: report.kept.len(),
             dropped: report.dropped.len(),
+            ended_marks: Mark::among(&report.ended),
             before: report.before.into(),
             after: report.after.into(),
             merges: report.merges,

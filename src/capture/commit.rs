@@ -13,6 +13,7 @@
 //! in, and after a scan the sum over all pages as well.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::capture::divergence::{Divergence, Watched};
 use crate::capture::overwritten::{Before, agrees};
@@ -21,6 +22,7 @@ use crate::codec::batch::{Compression, SealedBatch, SelfCheck};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::LogName;
 use crate::format::segment::{CommitKind, CommitRecord, SegmentKind};
+use crate::policy::mark::Front;
 use crate::progress::{Monitor, Phase};
 use crate::repo::chain::page_map::PageMap;
 use crate::repo::chain::{Chain, retry_on_merge};
@@ -29,12 +31,12 @@ use crate::repo::local::digests::{DigestsWriter, HeadDigests};
 use crate::repo::local::state::Head;
 use crate::repo::write::segment_writer::{Outline, SegmentWriter};
 use crate::repo::write::writer::Writer;
-use crate::sqlite::image::{self, Changes, Method, PageSource};
+use crate::sqlite::image::{self, Changes, Chunk, Method, PageSource};
 use crate::sqlite::layout::{behind_end, cut_off};
 use crate::sqlite::pin::Pin;
 use crate::sqlite::source::Position;
 use crate::sqlite::witness::OVERWRITTEN;
-use crate::types::{Digest, PageNo, Seq, Timestamp};
+use crate::types::{Digest, PageNo, PageSize, Seq, Timestamp};
 
 /// How to capture.
 #[derive(Clone, Debug, Default)]
@@ -118,7 +120,8 @@ fn base(
     warn_of_size(&pin, run.monitor)?;
     let reader = image::full(&mut pin, run.options.method)?;
     let read = reader.total_bytes();
-    let totals = work.run(writer, reader, None, run)?;
+    let front = OnceLock::new();
+    let totals = work.run(writer, Looking::at(reader, &front), None, run)?;
     before.check(&pin)?;
     // Publishing does not need the source: let its writers go on.
     drop(pin);
@@ -128,6 +131,7 @@ fn base(
         parent: head.map(Head::reference),
         commits: vec![record(time, pages, totals, totals.toggled, CommitKind::Scan)?],
     };
+    work.front = front.into_inner();
     work.publish(writer, outline, read, run)
 }
 
@@ -169,7 +173,8 @@ fn delta(writer: &mut Writer, mut pin: Pin<'_>, head: &Head, run: &Run<'_>) -> R
     };
     let read = reader.total_bytes();
     let seen = divergence.as_mut().filter(|_| kind == CommitKind::Scan);
-    let totals = work.run(writer, reader, Some((&old, seen)), run)?;
+    let front = OnceLock::new();
+    let totals = work.run(writer, Looking::at(reader, &front), Some((&old, seen)), run)?;
     before.check(&pin)?;
     drop(pin);
     if let Some(advice) = divergence.and_then(|found| found.warning()) {
@@ -187,7 +192,7 @@ fn delta(writer: &mut Writer, mut pin: Pin<'_>, head: &Head, run: &Run<'_>) -> R
         parent: Some(head.reference()),
         commits: vec![record(time, pages, totals, digest, kind)?],
     };
-    work.old = Some(old);
+    (work.old, work.front) = (Some(old), front.into_inner());
     work.publish(writer, outline, read, run)
 }
 
@@ -321,6 +326,8 @@ struct Work {
     new_digests: NewDigests,
     old: Option<HeadDigests>,
     digests_path: PathBuf,
+    /// What page 1 says, if it was read.
+    front: Option<Front>,
 }
 
 /// How the digests of the new head come about.
@@ -341,7 +348,7 @@ impl Work {
         } else {
             NewDigests::Changed(Vec::new())
         };
-        Ok(Self { segment, new_digests, old: None, digests_path })
+        Ok(Self { segment, new_digests, old: None, digests_path, front: None })
     }
 
     fn run(
@@ -407,6 +414,8 @@ impl Work {
             (NewDigests::Changed(_), None) => Ok(()),
         };
         let seq = head.seq;
+        let front = self.front;
+        writer.noticed.note(head.page_size, commit.map(|commit| (commit, front)));
         // The commit is safe. A cache that can't be written is worth a warning, and is rebuilt next
         // time.
         let remembered = writer.remember(Some(head), run.position, run.source);
@@ -417,6 +426,42 @@ impl Work {
             ));
         }
         Ok(Captured { seq, commit, read })
+    }
+}
+
+/// Pages on their way, and a look at page 1 among them.
+struct Looking<'s, 'f> {
+    source: Box<dyn PageSource + 's>,
+    front: &'f OnceLock<Front>,
+}
+
+impl<'a> Looking<'a, 'a> {
+    fn at(
+        source: Box<dyn PageSource + 'a>,
+        front: &'a OnceLock<Front>,
+    ) -> Box<dyn PageSource + 'a> {
+        Box::new(Self { source, front })
+    }
+}
+
+impl PageSource for Looking<'_, '_> {
+    fn next(&mut self, chunk: &mut Chunk) -> Result<bool> {
+        let more = self.source.next(chunk)?;
+        if more
+            && chunk.pages.first() == Some(&PageNo(1))
+            && let Some(front) = Front::of(&chunk.data)
+        {
+            self.front.get_or_init(|| front);
+        }
+        Ok(more)
+    }
+
+    fn total_bytes(&self) -> u64 {
+        self.source.total_bytes()
+    }
+
+    fn page_size(&self) -> PageSize {
+        self.source.page_size()
     }
 }
 

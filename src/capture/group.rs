@@ -26,6 +26,7 @@ use crate::codec::batch::BATCH_LEN;
 use crate::codec::wave::Wave;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::{CommitKind, CommitRecord, SegmentKind};
+use crate::policy::mark::Front;
 use crate::repo::local::digests::HeadDigests;
 use crate::repo::local::state::Head;
 use crate::repo::write::segment_writer::{Entry, Outline, Prepared, SegmentWriter};
@@ -55,6 +56,8 @@ struct Version {
 struct GroupCommit {
     time: Timestamp,
     pages: u32,
+    /// What page 1 says, if the transaction wrote it.
+    front: Option<Front>,
 }
 
 /// Transactions that were captured and not published yet.
@@ -66,6 +69,8 @@ pub(crate) struct Group {
     versions: Vec<Version>,
     /// The transaction under way: page, and its place in the spool.
     open: Vec<(PageNo, u32)>,
+    /// What its page 1 says.
+    open_front: Option<Front>,
     /// Where the last commit stands in the source.
     position: Option<Position>,
 }
@@ -80,6 +85,7 @@ impl Group {
             commits: Vec::new(),
             versions: Vec::new(),
             open: Vec::new(),
+            open_front: None,
             position: None,
         }
     }
@@ -111,6 +117,11 @@ impl Group {
     /// When its first commit was captured.
     pub(crate) fn first_time(&self) -> Option<Timestamp> {
         self.commits.first().map(|c| c.time)
+    }
+
+    /// What page 1 says in each commit that wrote it.
+    pub(crate) fn fronts(&self) -> impl Iterator<Item = Option<Front>> + '_ {
+        self.commits.iter().map(|commit| commit.front)
     }
 
     /// Where its last commit stands in the source.
@@ -207,6 +218,9 @@ impl FrameSink for Group {
     fn page(&mut self, page: PageNo, content: &[u8]) -> Result<()> {
         let at = self.spool.push(content)?;
         self.open.push((page, at));
+        if page == PageNo(1) {
+            self.open_front = Front::of(content);
+        }
         Ok(())
     }
 
@@ -224,7 +238,8 @@ impl FrameSink for Group {
         }));
         open.clear();
         self.open = open;
-        self.commits.push(GroupCommit { time: self.clock.now(), pages });
+        let front = self.open_front.take();
+        self.commits.push(GroupCommit { time: self.clock.now(), pages, front });
         self.position = Some(position);
         Ok(())
     }
@@ -234,6 +249,7 @@ impl FrameSink for Group {
             self.spool.truncate(*first);
         }
         self.open.clear();
+        self.open_front = None;
     }
 }
 

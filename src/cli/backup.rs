@@ -4,9 +4,11 @@ use std::time::Instant;
 
 use super::args::{self, BackupArgs};
 use super::context::Context;
+use super::describe::marked;
 use super::output::{bytes, counted, time};
 use super::progress::Progress;
 use crate::api::backup::BackupSummary;
+use crate::api::commit::Mark;
 use crate::codec::batch::SelfCheck;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::backup::{BackupOptions, BackupReport};
@@ -31,6 +33,7 @@ pub(crate) fn backup(context: &Context, args: BackupArgs) -> Result<()> {
         adopt: args.adopt,
         takeover: args.takeover,
         start_empty: args.start_empty,
+        marks: args.marks.lasts(),
         ..BackupOptions::default()
     };
     let report = {
@@ -71,6 +74,9 @@ fn print(context: &Context, report: &BackupReport, began: Instant) {
             "{name}@seq:{}  unchanged, nothing stored, {seconds:.2} s",
             report.seq
         )),
+    }
+    for mark in Mark::among(&report.marks) {
+        context.out.summary(marked(name, &mark));
     }
     if let Some(label) = label {
         context.out.summary(format_args!("labelled {label:?}"));

@@ -1,11 +1,14 @@
 //! Commits, histories and proofs, as several commands show them.
 
 use super::output::time;
+use crate::api::commit::Mark;
 use crate::api::status::Proof;
 use crate::format::proof::Level;
+use crate::policy::clock::local_day;
 use crate::repo::chain::{Chain, Commit};
 use crate::repo::history::doubt::About;
 use crate::repo::history::handle::History;
+use crate::repo::history::labels::Snapshot;
 
 /// The commits before and after one, for people.
 pub(crate) fn neighbours(chain: &Chain, commit: &Commit) -> Vec<String> {
@@ -17,6 +20,31 @@ pub(crate) fn neighbours(chain: &Chain, commit: &Commit) -> Vec<String> {
             .unwrap_or_else(|| format!("{word} it: nothing"))
     };
     vec![line("before", before), line("after", after)]
+}
+
+/// A mark that was given.
+pub(crate) fn marked(history: &str, mark: &Mark) -> String {
+    let Mark { seq, label, until } = mark;
+    format!("marked {history}@seq:{seq} as {label}, kept until {}", local_day(*until))
+}
+
+/// A label in a table, with its end if it has one.
+pub(crate) fn label_with_end(label: &Snapshot) -> String {
+    match label.until {
+        Some(until) => format!("{} (kept until {})", label.label, local_day(until)),
+        None => label.label.clone(),
+    }
+}
+
+/// Labels, each of them once.
+pub(crate) fn labels_with_ends(labels: &[&Snapshot]) -> String {
+    let mut found: Vec<String> = Vec::new();
+    for label in labels.iter().copied().map(label_with_end) {
+        if !found.contains(&label) {
+            found.push(label);
+        }
+    }
+    found.join(", ")
 }
 
 /// That there is one copy of a history's description.

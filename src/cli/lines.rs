@@ -42,6 +42,7 @@ fn lines(command: &str) -> Option<&'static [Described]> {
             follow::Follower,
             follow::Fault,
             follow::Recovered,
+            follow::Marked,
             follow::WatchSummary,
         ],
         "snapshots" | "log" => lines![problem::Finding, commit::Commit],

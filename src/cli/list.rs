@@ -2,7 +2,7 @@
 
 use super::args::{FilterArgs, LabelArgs, LogArgs, ShowArgs, SnapshotsArgs};
 use super::context::{Context, Selected, asked, now, shown};
-use super::describe::{neighbours, outcome};
+use super::describe::{labels_with_ends, neighbours, outcome};
 use super::ended::Ended;
 use super::output::{ago, bytes, count, counted, time};
 use super::progress::Progress;
@@ -65,8 +65,7 @@ fn labels_of<'s>(snapshots: &'s [Snapshot], commit: &Commit) -> Vec<&'s Snapshot
 
 /// A commit of a history, with its labels.
 fn answer(history: &History, commit: &Commit, labels: &[&Snapshot]) -> commit::Commit {
-    let labels = labels.iter().map(|s| s.label.as_str());
-    commit::Commit::of(history.name(), commit.seq, &commit.record, labels)
+    commit::Commit::of(history.name(), commit.seq, &commit.record, labels.iter().copied())
 }
 
 pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended> {
@@ -95,16 +94,15 @@ pub(crate) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Ended
         let times = times(listed.iter().map(|(commit, _)| commit.record.time));
         let mut rows = Vec::new();
         for (commit, labels) in &listed {
-            let answer = answer(&history, commit, labels);
             if context.out.json {
-                context.out.object(&answer);
+                context.out.object(&answer(&history, commit, labels));
             }
             let ids: Vec<String> = labels.iter().map(|s| s.id.to_string()).collect();
             rows.push(vec![
                 format!("seq:{}", commit.seq),
                 times.cell(commit.record.time),
                 why(labels),
-                answer.labels().join(", "),
+                labels_with_ends(labels),
                 ids.join(", "),
             ]);
         }
@@ -133,6 +131,7 @@ fn why(labels: &[&Snapshot]) -> String {
             SnapshotKind::Manual => "label",
             SnapshotKind::Scheduled => "schedule",
             SnapshotKind::Safety => "rewind",
+            SnapshotKind::Mark => "mark",
         };
         if !found.contains(&word) {
             found.push(word);
@@ -156,8 +155,8 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
         true => touched(context, &history, &commits)?,
         false => vec![None; commits.len()],
     };
-    let answers = commits.iter().map(|c| answer(&history, c, &labels_of(&snapshots, c)));
     if context.out.json {
+        let answers = commits.iter().map(|c| answer(&history, c, &labels_of(&snapshots, c)));
         let with =
             answers.zip(&touched).map(|(answer, tables)| answer.with_tables(tables.as_deref()));
         with.for_each(|commit| context.out.object(&commit));
@@ -166,9 +165,8 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
     let times = times(commits.iter().map(|commit| commit.record.time));
     let rows: Vec<Vec<String>> = commits
         .iter()
-        .zip(answers)
         .zip(&touched)
-        .map(|((commit, answer), tables)| {
+        .map(|(commit, tables)| {
             let mut row = vec![
                 format!("seq:{}", commit.seq),
                 times.cell(commit.record.time),
@@ -176,7 +174,7 @@ pub(crate) fn log(context: &Context, args: &LogArgs) -> Result<Ended> {
                 count(commit.record.changed.into()),
                 bytes(commit.record.stored),
                 commit.record.kind.name().to_owned(),
-                answer.labels().join(", "),
+                labels_with_ends(&labels_of(&snapshots, commit)),
             ];
             if args.tables {
                 row.insert(6, in_words(tables.as_deref()));
@@ -227,9 +225,10 @@ pub(crate) fn show(context: &Context, args: &ShowArgs) -> Result<()> {
     let selected = context.select(&repository, &args.target)?;
     let snapshots = context.labels_of(&selected)?;
     let Selected { history, chain, commit, selector } = selected;
-    let labels = labels_of(&snapshots, &commit).into_iter().map(|s| s.label.as_str());
+    let labels = labels_of(&snapshots, &commit);
     let (proofs, _) = history.readable_proofs()?;
-    let mut details = CommitDetails::of(&history, &commit, labels, asked(&selector), &proofs);
+    let mut details =
+        CommitDetails::of(&history, &commit, labels.iter().copied(), asked(&selector), &proofs);
     let tables = match args.tables {
         true => touched(context, &history, std::slice::from_ref(&commit))?.pop().flatten(),
         false => None,
@@ -259,9 +258,8 @@ pub(crate) fn show(context: &Context, args: &ShowArgs) -> Result<()> {
     row("captured", format!("by {}", commit.record.kind.name()));
     row("digest", commit.record.digest.to_string());
     row("segment", commit.segment.name().to_owned());
-    let labels = details.commit.labels();
     if !labels.is_empty() {
-        row("labels", labels.join(", "));
+        row("labels", labels_with_ends(&labels));
     }
     for line in neighbours(&chain, &commit) {
         row("", line);

@@ -11,6 +11,7 @@ use crate::api::restore::{Asked, PresentSummary, RestoreSummary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::missing::is_missing;
 use crate::ops::restore::{Check, RestoreOptions};
+use crate::repo::history::labels::Snapshot;
 use crate::types::Timestamp;
 
 pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
@@ -39,7 +40,6 @@ pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
     let check = check_of(args.check);
     // Only programs are shown them.
     let labels = if context.out.json { context.labels_of(&selected)? } else { Vec::new() };
-    let labels: Vec<&str> = labels.iter().map(|s| s.label.as_str()).collect();
     context.check_no_key(&args.target)?;
     if !args.dry_run {
         let force = args.force || is_empty;
@@ -55,7 +55,7 @@ fn print(
     context: &Context,
     args: &RestoreArgs,
     selected: &Selected,
-    labels: &[&str],
+    labels: &[Snapshot],
     check: Check,
     began: Instant,
 ) {
@@ -63,7 +63,7 @@ fn print(
     let was_asked = asked(selector);
     let asked = Asked { target: &args.target, check, time: was_asked, dry_run: args.dry_run };
     let of = (history, chain, commit);
-    let summary = RestoreSummary::of(of, labels.iter().copied(), &asked, began.elapsed());
+    let summary = RestoreSummary::of(of, labels, &asked, began.elapsed());
     let (size, seconds) = (summary.database_bytes, summary.seconds);
     context.out.json_summary(&summary);
     let verb = if args.dry_run { "would restore" } else { "restored" };

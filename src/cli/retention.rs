@@ -23,6 +23,7 @@ use crate::policy::retention::{Kept, Point, Policy, Reason};
 use crate::policy::selector::trimmed;
 use crate::policy::text::PolicyText;
 use crate::repo::history::handle::History;
+use crate::repo::history::labels::Snapshot;
 use crate::types::{Seq, Timestamp};
 
 /// The longest policy file.
@@ -131,6 +132,10 @@ fn print(context: &Context, history: &History, report: &PruneReport, args: &Prun
             context.out.line(format_args!("  {line}"));
         }
     }
+    if let Some(line) = ended(&report.ended) {
+        let word = if args.dry_run { "would end" } else { "ended" };
+        summary(context, &format!("{word} {line}"));
+    }
     if let Some(line) = dropped(&report.dropped) {
         let word = if args.dry_run { "would drop" } else { "dropped" };
         summary(context, &format!("{word} {line}"));
@@ -197,6 +202,15 @@ fn stretches(kept: &[Kept], each: bool) -> Vec<Stretch<'_>> {
         }
     }
     stretches
+}
+
+/// The marks that are over, in a line.
+fn ended(marks: &[Snapshot]) -> Option<String> {
+    let first = &marks.first()?.label;
+    Some(match marks {
+        [_] => format!("the mark {first}, which was kept long enough"),
+        _ => format!("{} marks that were kept long enough, from {first} on", marks.len()),
+    })
 }
 
 /// What goes, in a line.
@@ -309,8 +323,13 @@ pub(crate) fn undelete(context: &Context, args: &UndeleteArgs) -> Result<()> {
         .collect();
     // Those that are there still and were not given back already.
     let mut deleted: Vec<_> = all.into_iter().filter_map(|(s, gone)| Some((s, gone?))).collect();
-    deleted.retain(|(s, _)| {
-        s.kind == SnapshotKind::Manual
+    deleted.retain(|(s, gone)| {
+        let by_a_person = match s.kind {
+            SnapshotKind::Manual => true,
+            SnapshotKind::Mark => s.until.is_none_or(|until| *gone < until),
+            _ => false,
+        };
+        by_a_person
             && chain.commit(s.seq).is_some_and(|commit| s.names(&commit))
             && !labelled.contains(&(s.seq, s.label.clone()))
     });
@@ -346,7 +365,7 @@ pub(crate) fn undelete(context: &Context, args: &UndeleteArgs) -> Result<()> {
 fn list_deleted(
     context: &Context,
     history: &History,
-    deleted: &[(crate::repo::history::labels::Snapshot, Timestamp)],
+    deleted: &[(Snapshot, Timestamp)],
 ) -> Result<()> {
     let answers: Vec<Deleted> =
         deleted.iter().map(|(snapshot, gone)| Deleted::of(history, snapshot, *gone)).collect();

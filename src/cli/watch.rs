@@ -11,11 +11,12 @@ use indicatif::ProgressBar;
 
 use super::args::{self, WatchArgs};
 use super::context::Context;
+use super::describe::marked;
 use super::output::{Output, bytes, count, counted, stderr_is_terminal, time};
 use super::progress::{Progress, new_line, stop_requested};
 use super::terminal::printable;
-use crate::api::commit::Commit;
-use crate::api::follow::{self as answers, Recovered, Scan, WatchSummary};
+use crate::api::commit::{Commit, Mark};
+use crate::api::follow::{self as answers, Marked, Recovered, Scan, WatchSummary};
 use crate::capture::commit::CaptureOptions;
 use crate::capture::follow::{Activity, Event, FollowOptions, Follower, Listener, Status};
 use crate::codec::batch::SelfCheck;
@@ -26,6 +27,7 @@ use crate::ops::locate::Database;
 use crate::ops::missing::{Missing, if_missing};
 use crate::progress::{Monitor, Phase, Silent};
 use crate::remedy::Advice;
+use crate::repo::history::labels::Snapshot;
 
 /// How often to look for a stop, and to draw.
 const TICK: Duration = Duration::from_millis(200);
@@ -72,6 +74,7 @@ pub(crate) fn watch(context: &Context, args: WatchArgs) -> Result<()> {
             interval: args.interval,
             wal_limit: args.wal_limit,
             priority: args::priority(args.priority),
+            marks: args.marks.lasts(),
             capture,
             ..FollowOptions::default()
         },
@@ -262,6 +265,17 @@ impl Show {
     }
 }
 
+impl Show {
+    fn marked(&self, mark: &Snapshot) {
+        for answer in Mark::among([mark]) {
+            self.out.summary(marked(&self.name, &answer));
+            if self.out.json {
+                self.out.object(&Marked { history: self.name.clone(), mark: answer });
+            }
+        }
+    }
+}
+
 impl Monitor for Show {
     fn phase(&self, phase: Phase, total: Option<u64>) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
@@ -309,6 +323,7 @@ impl Listener for Show {
                 }
                 self.out.trouble("it works again");
             }
+            Event::Marked(mark) => self.marked(mark),
             Event::Warning(message) => self.out.warn(message),
         });
     }

@@ -72,7 +72,8 @@ impl ObjectKind {
     const fn features(self) -> u16 {
         match self {
             Self::Segment => SPARSE,
-            Self::Snapshot | Self::Hold => DIGEST,
+            Self::Snapshot => DIGEST | UNTIL,
+            Self::Hold => DIGEST,
             _ => 0,
         }
     }
@@ -88,8 +89,13 @@ pub const SPARSE: u16 = 1;
 /// other content.
 pub const DIGEST: u16 = 2;
 
-/// The header of an object. This version of the code knows the required features [`SPARSE`] and
-/// [`DIGEST`], and no optional one: it refuses other required flags, and ignores optional ones.
+/// Required feature of a label: it is a mark, whose body ends with when it is over. A program that
+/// does not know of that would take it for a label that keeps its commit for good.
+pub const UNTIL: u16 = 4;
+
+/// The header of an object. This version of the code knows the required features [`SPARSE`],
+/// [`DIGEST`] and [`UNTIL`], and no optional one: it refuses other required flags, and ignores
+/// optional ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// What the object is.

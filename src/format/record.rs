@@ -37,7 +37,7 @@ mod tests {
     use super::*;
     use crate::format::about::{About, DigestKey};
     use crate::format::expiry::Expiry;
-    use crate::format::header::DIGEST;
+    use crate::format::header::{DIGEST, UNTIL};
     use crate::format::hold::HoldRecord;
     use crate::format::limits;
     use crate::format::proof::{Level, Proof};
@@ -64,6 +64,27 @@ mod tests {
         }
     }
 
+    /// A mark has an end, whether or not it has a digest, and nothing else has one.
+    fn marks(like: &SnapshotRecord) {
+        for digest in [None, Some(Digest([7; 16]))] {
+            let (kind, until) = (SnapshotKind::Mark, Some(Timestamp(-9)));
+            let mark = SnapshotRecord { kind, digest, until, ..like.clone() };
+            let (bytes, required) = (mark.encode(), mark.required());
+            assert_eq!(required & UNTIL, UNTIL);
+            assert_eq!(SnapshotRecord::decode_as(required, &bytes).as_ref(), Ok(&mark));
+            for i in 0..bytes.len() {
+                assert!(SnapshotRecord::decode_as(required, &bytes[..i]).is_err(), "cut at {i}");
+            }
+            let other = SnapshotRecord { kind: SnapshotKind::Safety, ..mark.clone() };
+            let over = SnapshotRecord { takes_back: Some(SnapshotId([9; 8])), ..mark.clone() };
+            let endless = SnapshotRecord { until: None, ..mark };
+            for bad in [other, over, endless] {
+                let read = SnapshotRecord::decode_as(bad.required(), &bad.encode());
+                assert!(read.is_err(), "{bad:?}");
+            }
+        }
+    }
+
     #[test]
     fn records_come_back_and_no_other_length_is_one() {
         round_trip(&About {
@@ -87,9 +108,11 @@ mod tests {
             takes_back: None,
             label: "before migration".into(),
             digest: None,
+            until: None,
         };
         round_trip(&snapshot);
         with_digest(&SnapshotRecord { digest: Some(Digest([7; 16])), ..snapshot.clone() });
+        marks(&snapshot);
         snapshot.takes_back = Some(SnapshotId([9; 8]));
         round_trip(&snapshot);
         let mut proof = Proof {

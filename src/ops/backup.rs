@@ -8,6 +8,7 @@ use derive_setters::Setters;
 use rusqlite::Connection;
 
 use crate::capture::commit::{CaptureOptions, Captured, capture};
+use crate::capture::marks::{gone, settle};
 use crate::codec::batch::{Compression, SelfCheck};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::CommitRecord;
@@ -16,6 +17,7 @@ use crate::ops::beside::{check_rival, wait_for_follower};
 use crate::ops::locate::Database;
 use crate::ops::missing::refuse_emptied;
 use crate::ops::soundness::{before_writing, dated_back};
+use crate::policy::mark::LASTS;
 use crate::progress::Monitor;
 use crate::repo::Repository;
 use crate::repo::history::handle::History;
@@ -55,6 +57,10 @@ pub struct BackupOptions {
     pub start_empty: bool,
     /// How long to wait for a follower of this machine, which does the work then.
     pub patience: Duration,
+    /// How long the label lasts that the state before gets by itself if the new commit changes the
+    /// schema or frees much of the database; `None` for no such label.
+    #[setters(strip_option = false)]
+    pub marks: Option<Duration>,
 }
 
 impl Default for BackupOptions {
@@ -69,6 +75,7 @@ impl Default for BackupOptions {
             takeover: false,
             start_empty: false,
             patience: Duration::from_secs(60),
+            marks: Some(LASTS),
         }
     }
 }
@@ -85,6 +92,9 @@ pub struct BackupReport {
     pub commit: Option<CommitRecord>,
     /// The label, if one was asked for.
     pub snapshot: Option<Snapshot>,
+    /// The labels that states got by themselves before commits that matter: the state before the
+    /// new commit, or before one that an earlier run stored and died.
+    pub marks: Vec<Snapshot>,
     /// Bytes of pages that were read to find out.
     pub read_bytes: u64,
     /// Whether a follower of this machine did the work: everything that was committed before is in
@@ -141,6 +151,7 @@ impl Repository {
                     seq,
                     commit: None,
                     snapshot,
+                    marks: Vec::new(),
                     read_bytes: 0,
                     followed: true,
                 });
@@ -221,6 +232,7 @@ fn run<'c>(
             began.elapsed().as_secs_f64()
         ));
     }
+    let marks = mark(&mut writer, options.marks, monitor);
     if writer.upkeep_is_due() {
         tidy(&mut writer, monitor);
     }
@@ -236,9 +248,27 @@ fn run<'c>(
         seq,
         commit,
         snapshot,
+        marks,
         read_bytes: read,
         followed: false,
     })
+}
+
+/// Marks the states before commits that matter. The commit is stored whatever becomes of that.
+fn mark(writer: &mut Writer, lasts: Option<Duration>, monitor: &dyn Monitor) -> Vec<Snapshot> {
+    match settle(writer, lasts) {
+        Ok(marked) => {
+            marked.gone.iter().for_each(|e| monitor.warn(&gone(e)));
+            marked.given
+        }
+        Err(e) => {
+            monitor.warn(&format!(
+                "the commit is stored, but a state that is worth a restore point could not be \
+                 marked, which the next backup tries again: {e}"
+            ));
+            Vec::new()
+        }
+    }
 }
 
 /// Merges small segments now and then. The commit is stored whatever becomes of that.

@@ -2,7 +2,7 @@
 //! room by merging.
 //!
 //! ```text
-//! claim a term -> read the chain -> check it -> decide -> publish what expired -> merge
+//! claim a term -> read the chain -> check it -> end marks -> decide -> publish what expired -> merge
 //!   -> compare digests -> delete what is superfluous
 //! ```
 //!
@@ -10,6 +10,7 @@
 //! - What the policy promises, a label or a hold keeps, stays a restore point at every moment.
 //! - So does the commit that a writer which claimed its turn may be building on, until it
 //!   published.
+//! - A mark keeps its commit until this prune, or another one, has taken it back.
 //! - What expires is announced before labels and holds are read once more, and published before
 //!   anything is merged: no commit expires that somebody was told is labelled or held.
 //! - Only what this prune itself found expired is left out of merges.
@@ -34,6 +35,7 @@ use crate::ops::audit;
 use crate::ops::finding::few;
 use crate::ops::soundness::{Look, judge_now};
 use crate::ops::verify::VerifyOptions;
+use crate::policy::clock::local_day;
 use crate::policy::retention::{Kept, Plan, Point, Policy, Zone};
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::remedy::{Remedy, advice};
@@ -41,6 +43,7 @@ use crate::repo::chain::{Chain, retry_on_merge};
 use crate::repo::history::doubt::{About, doubt};
 use crate::repo::history::expired::Expired;
 use crate::repo::history::handle::History;
+use crate::repo::history::labels::Snapshot;
 use crate::repo::merge::plan::{many, stale};
 use crate::repo::merge::{Keep, Options, merge, needed, newest_bytes, pieces};
 use crate::repo::merge::{compaction, gc};
@@ -113,6 +116,8 @@ pub struct PruneReport {
     pub kept: Vec<Kept>,
     /// What stays no longer.
     pub dropped: Vec<Point>,
+    /// The marks that were over, and were taken back before it was decided what stays.
+    pub ended: Vec<Snapshot>,
     /// Before, and after; of a dry run, an estimate once the grace period is over.
     pub before: Usage,
     /// See `before`.
@@ -145,7 +150,8 @@ impl History {
             let refusal = refusal(self, options, monitor)?.map(Arc::new);
             return retry_on_merge(self, &self.chain()?, |chain| {
                 let mut report = PruneReport::default();
-                let plan = decide(self, chain, options)?;
+                report.ended = self.marks_over(self.repository().now())?;
+                let plan = decide(self, chain, options, &report.ended)?;
                 report.before = usage(self, chain)?;
                 report.after = estimate(chain, &plan, report.before, monitor)?;
                 (report.kept, report.dropped) = (plan.kept, plan.dropped);
@@ -167,6 +173,10 @@ impl History {
         claim.check_clock(self)?;
         report.before = usage(self, &chain)?;
         sound(self, options, monitor)?;
+        report.ended = self.marks_over(self.repository().now())?;
+        for mark in &report.ended {
+            self.remove_snapshot(mark)?;
+        }
         let (plan, expired) = expire(self, claim, options)?;
         (report.kept, report.dropped) = (plan.kept, plan.dropped);
         Run { history: self, claim, expired, options, monitor }.reclaim(&mut report)?;
@@ -244,11 +254,13 @@ fn refusal(
     Ok(judged.damage.first().map(|problem| damaged(&problem.object, &problem.message)))
 }
 
-/// What keeps a commit besides the policy.
+/// What keeps a commit besides the policy, but for marks that are `over`. Whether the end of a mark
+/// has come is not asked here: it keeps its commit as long as it is there.
 pub(crate) fn pins(
     history: &History,
     deleted: Duration,
     now: Timestamp,
+    over: &[Snapshot],
 ) -> Result<BTreeMap<Seq, Vec<String>>> {
     let mut pins: BTreeMap<Seq, Vec<String>> = BTreeMap::new();
     let mut pin = |seq, text| {
@@ -265,7 +277,13 @@ pub(crate) fn pins(
         let label = &snapshot.label;
         match (snapshot.kind, gone) {
             (SnapshotKind::Manual, None) => pin(snapshot.seq, format!("labelled {label:?}")),
-            (SnapshotKind::Manual, Some(gone)) if gone > now.before(deleted) => {
+            (SnapshotKind::Mark, None) if !over.contains(&snapshot) => {
+                let until = snapshot.until.map(local_day).unwrap_or_default();
+                pin(snapshot.seq, format!("marked {label:?}, until {until}"));
+            }
+            (SnapshotKind::Manual | SnapshotKind::Mark, Some(gone))
+                if gone > now.before(deleted) && snapshot.until.is_none_or(|end| gone < end) =>
+            {
                 pin(snapshot.seq, format!("its label {label:?} was just removed"));
             }
             (SnapshotKind::Safety, None) if snapshot.time > now.before(SAFETY) => {
@@ -281,9 +299,14 @@ pub(crate) fn points(chain: &Chain) -> Vec<Point> {
     chain.commits().map(|c| Point { seq: c.seq, time: c.record.time }).collect()
 }
 
-fn decide(history: &History, chain: &Chain, options: &PruneOptions) -> Result<Plan> {
+fn decide(
+    history: &History,
+    chain: &Chain,
+    options: &PruneOptions,
+    over: &[Snapshot],
+) -> Result<Plan> {
     let now = history.repository().now();
-    let mut pins = pins(history, options.deleted, now)?;
+    let mut pins = pins(history, options.deleted, now, over)?;
     // Others may go on from the last settled commit, with other content for the numbers behind it.
     let standing = Standing::of(history, chain)?;
     standing.check(history)?;
@@ -302,7 +325,7 @@ fn decide(history: &History, chain: &Chain, options: &PruneOptions) -> Result<Pl
 fn expire(history: &History, claim: Claim, options: &PruneOptions) -> Result<(Plan, Expired)> {
     for _ in 0..5 {
         let chain = history.chain()?;
-        let plan = decide(history, &chain, options)?;
+        let plan = decide(history, &chain, options, &[])?;
         let dropped: HashSet<Seq> = plan.dropped.iter().map(|p| p.seq).collect();
         let expired = |seq| dropped.contains(&seq) || chain.expired().contains(seq);
         let states = || chain.states().map(|c| (c.seq, expired(c.seq)));
@@ -320,7 +343,7 @@ fn expire(history: &History, claim: Claim, options: &PruneOptions) -> Result<(Pl
         }
         let now = history.repository().now();
         let announced = Expired::announce(history, (claim.term, now), states(), besides)?;
-        let late = pins(history, options.deleted, history.repository().now())?;
+        let late = pins(history, options.deleted, history.repository().now(), &[])?;
         if dropped.iter().any(|seq| late.contains_key(seq)) {
             announced.take_back(history)?;
             continue;

@@ -90,6 +90,14 @@ pub fn local(time: Timestamp) -> String {
     written(time, &Local)
 }
 
+/// The day of a moment by the clocks of this machine's time zone.
+pub fn local_day(time: Timestamp) -> String {
+    match on_the_wall(time, &Local) {
+        Some((wall, _)) => wall.format("%Y-%m-%d").to_string(),
+        None => time.to_string(),
+    }
+}
+
 /// A moment by the clocks of a zone, with their offset, as exact as it is: `2026-10-25
 /// 02:20:00.123456+01:00`.
 pub fn written<Z: TimeZone>(time: Timestamp, zone: &Z) -> String {

@@ -3,6 +3,7 @@
 mod calendar;
 pub mod clock;
 pub mod guess;
+pub mod mark;
 pub mod order;
 pub mod retention;
 pub mod selector;

@@ -233,6 +233,7 @@ mod tests {
             takes_back: None,
             label: "x".into(),
             digest: None,
+            until: None,
         };
         lab.repository().create_record(&name, [9; 16], &record).unwrap();
         let mut bytes = lab.bytes(&name);

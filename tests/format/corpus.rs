@@ -261,6 +261,7 @@ fn records() -> Vec<Seed> {
         takes_back,
         label: label.into(),
         digest: None,
+        until: None,
     };
     let proof = |level, failure: Option<&str>| Proof {
         seq: Seq(1),

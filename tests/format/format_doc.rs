@@ -776,6 +776,7 @@ fn small_bodies_lie_as_the_document_says() {
         takes_back: Some(SnapshotId(distinct(4))),
         label: "l".into(),
         digest: None,
+        until: None,
     };
     let hold = HoldRecord {
         seq: Seq(1),

@@ -17,6 +17,7 @@
 //!   history.
 
 mod compaction;
+mod marker;
 mod options;
 mod pack;
 mod priority;
@@ -93,6 +94,7 @@ impl Follower {
                 listener: &*listener,
                 digests: None,
                 compactor: compaction::Compactor::default(),
+                marker: marker::Marker::new(options.marks),
                 signs: None,
                 gap: None,
                 told_scan: None,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::priority::Priority;
 use crate::capture::commit::CaptureOptions;
+use crate::policy::mark::LASTS;
 
 /// How to follow.
 #[derive(Clone, Debug)]
@@ -19,6 +20,9 @@ pub struct FollowOptions {
     pub stop_patience: Duration,
     /// Whether the application goes first when the machine is busy.
     pub priority: Priority,
+    /// How long the marks last that states get by themselves before commits that matter; `None` for
+    /// no marks.
+    pub marks: Option<Duration>,
     /// How to compress.
     pub capture: CaptureOptions,
 }
@@ -31,6 +35,7 @@ impl Default for FollowOptions {
             spool_limit: 1024 * 1024 * 1024,
             stop_patience: Duration::from_secs(5),
             priority: Priority::default(),
+            marks: Some(LASTS),
             capture: CaptureOptions::default(),
         }
     }

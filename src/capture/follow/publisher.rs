@@ -14,10 +14,13 @@
 //! - Groups are published in the order of capture; one that failed is tried again with the same
 //!   bytes until it is published, or until another writer took over, which ends the follower.
 //! - The saved position moves only with what was published.
+//! - A mark comes after the commits that it is for were acknowledged, and nothing waits for it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::compaction::Compactor;
+use super::marker::Marker;
 use super::options::FollowOptions;
 use super::pack::pack;
 use super::shared::{Ended, Shared};
@@ -66,11 +69,12 @@ pub(crate) struct Publisher<'a> {
     /// The database's canonical path, for the history.
     pub(crate) place: &'a str,
     pub(crate) options: &'a FollowOptions,
-    pub(crate) shared: &'a Shared,
+    pub(crate) shared: &'a Arc<Shared>,
     pub(crate) listener: &'a dyn Listener,
     /// The head's page digests, once they are at hand.
     pub(crate) digests: Option<HeadDigests>,
     pub(crate) compactor: Compactor,
+    pub(crate) marker: Marker,
     /// What shows others that this follower is there.
     pub(crate) signs: Option<Signs>,
     /// Whether a gap has to be marked by the next scan, and why.
@@ -221,6 +225,7 @@ impl Publisher<'_> {
             state.fault.is_some() || state.is_overdue()
         };
         if !hopeless {
+            self.marker.finish(&mut self.writer, self.listener);
             let _ = Signs::end(&mut self.writer, self.shared.clock.now());
         }
     }
@@ -284,6 +289,13 @@ impl Publisher<'_> {
         Ok((ended, rest.is_some()))
     }
 
+    /// Has marked what is to be marked. Nothing waits for that, and it waits for nothing.
+    fn tend_marks(&mut self) {
+        let has_ended = std::mem::take(&mut self.shared.lock().has_marked);
+        let (writer, priority) = (&mut self.writer, self.options.priority);
+        self.marker.tend(writer, has_ended, priority, self.shared, self.listener);
+    }
+
     /// Whether the file below the WAL is the one that the saved position is of. If not, somebody
     /// overwrote it meanwhile.
     fn is_intact(&mut self, pin: &Pin<'_>, head: &Head, saved: &Position) -> Result<bool> {
@@ -308,9 +320,11 @@ impl Publisher<'_> {
         self.activity(Activity::Following);
         loop {
             self.announce_presence();
+            self.tend_marks();
+            let look = self.marker.rests().map_or(LOOK, |rests| rests.min(LOOK));
             let (group, ended, warnings) = {
-                let mut state = self.shared.wait_for(LOOK, |s| {
-                    s.slot.is_some() || s.ended.is_some() || !s.warnings.is_empty()
+                let mut state = self.shared.wait_for(look, |s| {
+                    s.slot.is_some() || s.ended.is_some() || !s.warnings.is_empty() || s.has_marked
                 });
                 let group = state.slot.take();
                 state.publishing = group.is_some();
@@ -459,6 +473,7 @@ impl Publisher<'_> {
             signs.published(self.shared.clock.now());
         }
         let seq = new_head.seq;
+        self.writer.noticed.note(new_head.page_size, commits.iter().copied().zip(group.fronts()));
         // The group is safe. A cache that can't be written is rebuilt when it is needed.
         match digests.patch(&new_head, changed) {
             Ok(()) => self.digests = Some(digests),
@@ -530,6 +545,7 @@ impl Publisher<'_> {
                 self.listener.event(&Event::Warning(UNCOUNTED.to_owned()));
             }
             self.announce_presence();
+            self.tend_marks();
             let took = began.elapsed();
             self.shared.update(|state| {
                 state.activity = Activity::Polling;

@@ -73,6 +73,8 @@ pub(crate) struct State {
     pub(crate) oldest: Option<Timestamp>,
     pub(crate) wal_bytes: u64,
     pub(crate) fault: Option<Fault>,
+    /// Whether marking ended, and nobody looked how.
+    pub(crate) has_marked: bool,
     /// What the watcher wants people to know, and nobody was told yet.
     pub(crate) warnings: Vec<String>,
     pub(crate) stats: TailStats,
@@ -112,6 +114,7 @@ impl Shared {
             oldest: None,
             wal_bytes: 0,
             fault: None,
+            has_marked: false,
             warnings: Vec::new(),
             stats: TailStats::default(),
             earlier: TailStats::default(),

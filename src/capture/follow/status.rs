@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind};
 use crate::format::segment::CommitRecord;
 use crate::progress::Monitor;
+use crate::repo::history::labels::Snapshot;
 pub use crate::sqlite::tail::TailStats;
 use crate::types::{Seq, Timestamp};
 
@@ -120,6 +121,8 @@ pub enum Event {
     Fault(Fault),
     /// It works again.
     Recovered,
+    /// The state before a commit that matters got a label by itself, which has an end.
+    Marked(Snapshot),
     /// Something that the user should know.
     Warning(String),
 }

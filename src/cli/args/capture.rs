@@ -42,6 +42,8 @@ pub(crate) struct BackupArgs {
     /// one stops with exit code 11
     #[arg(long)]
     pub(crate) takeover: bool,
+    #[command(flatten)]
+    pub(crate) marks: MarksArgs,
     /// Capture an empty file although the history has pages: it is meant to be empty
     #[arg(long)]
     pub(crate) start_empty: bool,
@@ -81,6 +83,8 @@ pub(crate) struct WatchArgs {
     /// Decode every batch again before it is published, not only a sample
     #[arg(long)]
     pub(crate) self_check: bool,
+    #[command(flatten)]
+    pub(crate) marks: MarksArgs,
     /// Go on with a history whose database lay elsewhere before
     #[arg(long)]
     pub(crate) adopt: bool,
@@ -96,6 +100,22 @@ pub(crate) struct WatchArgs {
     /// Wait for the file if it is not there yet, as before an application's first start
     #[arg(long)]
     pub(crate) wait: bool,
+}
+
+/// Whether states are marked.
+#[derive(Args, Debug)]
+pub(crate) struct MarksArgs {
+    /// Give no label to the state before a commit that changes the schema or frees much of the
+    /// database
+    #[arg(long)]
+    no_marks: bool,
+}
+
+impl MarksArgs {
+    /// How long marks last; `None` for no marks.
+    pub(crate) fn lasts(&self) -> Option<Duration> {
+        (!self.no_marks).then_some(crate::policy::mark::LASTS)
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

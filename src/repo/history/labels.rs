@@ -28,6 +28,8 @@ pub struct Snapshot {
     /// The database digest of the commit that it was given to; `None` in a record of an earlier
     /// version.
     pub digest: Option<Digest>,
+    /// When a mark is over: the next prune takes it back then. `None` of other kinds.
+    pub until: Option<Timestamp>,
 }
 
 impl Snapshot {
@@ -102,6 +104,7 @@ impl History {
                     kind: record.kind,
                     label: record.label,
                     digest: record.digest,
+                    until: record.until,
                 }),
             }
         }
@@ -151,8 +154,10 @@ impl History {
             takes_back: None,
             label: label.to_owned(),
             digest,
+            until: None,
         })?;
-        let snapshot = Snapshot { id, seq, time, kind, label: label.to_owned(), digest };
+        let snapshot =
+            Snapshot { id, seq, time, kind, label: label.to_owned(), digest, until: None };
         self.check_kept(seq, digest).inspect_err(|_| {
             // A label on what is going away means nothing; if it can't be taken back it does no
             // harm.
@@ -212,15 +217,20 @@ impl History {
         self.put_snapshot(&SnapshotRecord {
             seq: snapshot.seq,
             time: self.repository().now(),
-            kind: snapshot.kind,
+            // Every version of the program reads it.
+            kind: match snapshot.kind {
+                SnapshotKind::Mark => SnapshotKind::Manual,
+                kind => kind,
+            },
             takes_back: Some(snapshot.id),
             label: snapshot.label.clone(),
             digest: None,
+            until: None,
         })
         .map(|_| ())
     }
 
-    fn put_snapshot(&self, record: &SnapshotRecord) -> Result<SnapshotId> {
+    pub(super) fn put_snapshot(&self, record: &SnapshotRecord) -> Result<SnapshotId> {
         let id = SnapshotId::random()?;
         let name = self.names().snapshot(record.seq, id);
         self.repository().create_record(&name, padded(id.0), record)?;

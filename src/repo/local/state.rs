@@ -30,6 +30,7 @@ use tempfile::TempDir;
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::SegmentRef;
+use crate::policy::mark::Shape;
 use crate::repo::history::handle::History;
 use crate::repo::local::files;
 use crate::sqlite::source::Position;
@@ -67,6 +68,15 @@ pub(crate) struct Sign {
     pub(crate) gone: bool,
 }
 
+/// A commit up to which every one was looked at, and marked if that was called for; and what page 1
+/// says there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Looked {
+    pub(crate) seq: Seq,
+    pub(crate) digest: Digest,
+    pub(crate) shape: Shape,
+}
+
 /// How long to wait for a lock, and how often to look.
 const LOCK_PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 100 });
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
@@ -88,6 +98,9 @@ pub(crate) struct State {
     /// The last sign that a follower was there.
     #[serde(default)]
     pub(crate) sign: Option<Sign>,
+    /// Up to where commits were looked at for marks; behind it some may be called for.
+    #[serde(default)]
+    pub(crate) looked: Option<Looked>,
     /// Segments published since the last upkeep.
     #[serde(default)]
     pub(crate) since_upkeep: u32,
@@ -126,6 +139,7 @@ impl State {
             claiming: Vec::new(),
             quiet: Term(0),
             sign: None,
+            looked: None,
             since_upkeep: 0,
             head,
             at_least: Seq(0),

@@ -22,6 +22,7 @@
 //! Invariants: no lease, no clock. One process per machine and history, by a local lock. A writer
 //! that was superseded by another writer stops with [`ErrorKind::Superseded`].
 
+use super::noticed::Noticed;
 use super::standing;
 use super::term::{Claim, in_force, quiet_after, quiet_since};
 use crate::error::{Error, ErrorKind, Result};
@@ -55,6 +56,8 @@ pub struct Writer {
     mine: Vec<WriterToken>,
     /// What it is built on.
     pub(crate) links: Links,
+    /// What commits did to the database as a whole.
+    pub(crate) noticed: Noticed,
 }
 
 impl Writer {
@@ -138,6 +141,7 @@ impl Writer {
             state.last_run = saved.last_run;
             state.since_upkeep = saved.since_upkeep;
             state.sign = saved.sign;
+            state.looked = saved.looked;
         }
         let dir = written(dir, &state)?;
         let links = Links::of(&chain, history.repository().now());
@@ -148,7 +152,8 @@ impl Writer {
         let (history, role) = (history.clone(), role.to_owned());
         let (tries, mine) = (Vec::new(), Vec::new());
         let links = Links::new(history.repository().now());
-        Self { history, role, dir, state, tries, goes_on: false, mine, links }
+        let noticed = Noticed::begin(state.head.as_ref(), state.looked.as_ref());
+        Self { history, role, dir, state, tries, goes_on: false, mine, links, noticed }
     }
 
     /// The history.
@@ -443,19 +448,27 @@ impl Writer {
         position: Option<Position>,
         source: &str,
     ) -> Result<()> {
-        if head.is_some() {
+        if let Some(new) = head {
             self.tries.clear();
-            self.state.head = head;
+            self.noticed.follow(self.state.head.as_ref(), &new);
+            self.state.head = Some(new);
             self.state.head_lost = false;
             self.state.gap = false;
             self.state.at_least = Seq(0);
             self.state.since_upkeep = self.state.since_upkeep.saturating_add(1);
         }
+        self.state.looked = self.noticed.looked().or(self.state.looked.take());
         self.state.acknowledged = self.state.head.clone();
         self.state.position = position;
         self.state.next = None;
         source.clone_into(&mut self.state.source);
         self.state.last_run = Some(self.history.repository().now().0);
+        self.dir.write(&self.state)
+    }
+
+    /// Remembers up to where commits were looked at for marks.
+    pub(crate) fn remember_looked(&mut self) -> Result<()> {
+        self.state.looked = self.noticed.looked().or(self.state.looked.take());
         self.dir.write(&self.state)
     }
 }

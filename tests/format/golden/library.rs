@@ -72,6 +72,7 @@ pub fn objects() -> Objects {
             takes_back: takes_back.map(SnapshotId),
             label: label.into(),
             digest: None,
+            until: None,
         };
         let name = NAMES.snapshot(Seq(seq), SnapshotId(id));
         put(&mut objects, name, 1, [[0; 8], id].concat().try_into().unwrap(), &record);
