@@ -38,17 +38,21 @@ pub(super) fn work_off(
 /// Gives the marks that the commits of a writer call for, which last so long; none without a time.
 ///
 /// # Errors
-/// As [`work_off`], and when this machine can't remember it.
+/// As [`work_off`].
 pub(crate) fn settle(writer: &mut Writer, lasts: Option<Duration>) -> Result<Marked> {
     let Some(lasts) = lasts else {
-        writer.noticed.forget();
+        // Nor are they made up for.
+        if writer.noticed.forget() {
+            let _ = writer.remember_looked();
+        }
         return Ok(Marked::default());
     };
     let Some(chore) = writer.noticed.take() else { return Ok(Marked::default()) };
     match work_off(writer.history(), &chore, lasts) {
         Ok((found, marked)) => {
             writer.noticed.done(found.as_ref(), marked.earlier.clone());
-            writer.remember_looked()?;
+            // A state that can't be written costs the next run a look.
+            let _ = writer.remember_looked();
             Ok(marked)
         }
         Err(e) => {

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::capture::marks::settle;
 use crate::chance::Random;
 use crate::error::Result;
 use crate::format::slot::KdfParams;
@@ -15,12 +16,15 @@ use crate::format::snapshot::SnapshotKind;
 use crate::ops::copy::CopyOptions;
 use crate::ops::repair::{RepairOptions, RepairReport};
 use crate::ops::trial::Bench;
+use crate::policy::mark::LASTS;
 use crate::policy::retention::Policy;
 use crate::progress::Silent;
+use crate::repo::history::labels::Snapshot;
 use crate::repo::keys::rotate::RotateOptions;
 use crate::repo::keys::secret::Secret;
 use crate::repo::merge::compaction;
 use crate::repo::write::term::Claim;
+use crate::repo::write::writer::Writer;
 use crate::repo::{Repository, RepositoryOptions};
 use crate::store::LocalStore;
 use crate::store::testing::power::{Fate, Files, Journal, files, lay_out};
@@ -91,6 +95,19 @@ impl Site {
         self.points[0].insert(seq);
         self.promise();
         seq
+    }
+
+    /// A migration; the state before is marked, or the one before an earlier upheaval.
+    fn migrate(&mut self) {
+        now(&self.bench);
+        self.bench.app.execute_batch("ALTER TABLE t ADD COLUMN y").unwrap();
+        let seq = self.bench.capture();
+        self.points[0].insert(seq);
+        self.promise();
+        let mut writer = Writer::open(&self.bench.history, "backup").unwrap();
+        let marked = settle(&mut writer, Some(LASTS)).unwrap();
+        assert!(!marked.given.is_empty() && marked.gone.is_empty(), "{marked:?}");
+        self.promise();
     }
 
     /// As another process does.
@@ -164,7 +181,11 @@ fn everything(seed: u64) -> Site {
     let hold = site.bench.history.add_hold(held, "audit").unwrap();
     site.copy();
     site.commit();
+    site.migrate();
     site.prune(2);
+    let marks = |label: &Snapshot| label.until.is_some();
+    let marked = site.bench.history.snapshots().unwrap().into_iter().find(marks).unwrap().seq;
+    assert!(site.points[0].contains(&marked), "a prune keeps it");
     site.try_rotate().unwrap();
     site.promise();
     site.reopen();

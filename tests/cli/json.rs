@@ -219,6 +219,29 @@ fn watching(of: &mut Checked) {
     }
     assert_eq!(child.wait().unwrap().code(), Some(0), "{printed}");
     of.check(&args, &printed);
+    migration(of);
+}
+
+/// A follower of another database, whose schema changes.
+fn migration(of: &mut Checked) {
+    of.lab.make("other.db", 10);
+    let db = Connection::open(of.lab.path("other.db")).unwrap();
+    let args = ["watch", "other.db", "-r", "offsite", "--key-file", "key2", "--interval", "0"];
+    let mut child = of.lab.command(&[&args[..], &["--json"]].concat()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut printed = String::new();
+    let mut until = |what: &str| {
+        while !printed.contains(what) {
+            printed.extend([&*lines.next().unwrap().unwrap(), "\n"]);
+        }
+    };
+    until("\"type\":\"commit\"");
+    db.execute_batch("ALTER TABLE t ADD COLUMN y").unwrap();
+    until("\"type\":\"marked\"");
+    signal("-INT", &child.id().to_string());
+    until("\"type\":\"summary\"");
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{printed}");
+    of.check(&args, &printed);
 }
 
 /// Errors, of the parser and of commands.

@@ -21,6 +21,7 @@ mod inputs;
 mod json;
 mod kills;
 mod lost;
+mod marks;
 mod missing;
 mod mixed;
 mod moments;

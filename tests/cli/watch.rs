@@ -11,13 +11,13 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 /// `pagekeep watch` at work.
-struct Watch {
+pub struct Watch {
     child: Child,
     lines: BufReader<ChildStdout>,
 }
 
 impl Watch {
-    fn start(lab: &Lab, args: &[&str]) -> Self {
+    pub fn start(lab: &Lab, args: &[&str]) -> Self {
         let mut child =
             lab.command(&[&["watch", "app.db", "--json"], args].concat()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
@@ -26,7 +26,7 @@ impl Watch {
     }
 
     /// Reads objects up to the first that is wanted, and answers that one.
-    fn next(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub fn next(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let mut line = String::new();
             assert!(self.lines.read_line(&mut line).unwrap() > 0, "it ended too early");
@@ -37,12 +37,12 @@ impl Watch {
         }
     }
 
-    fn commit(&mut self, seq: u64) -> Value {
+    pub fn commit(&mut self, seq: u64) -> Value {
         self.next(|o| o["type"] == "commit" && o["seq"] == seq)
     }
 
     /// Sends a signal, and answers the exit code and the last object.
-    fn end(mut self, signal: &str) -> (Option<i32>, Value) {
+    pub fn end(mut self, signal: &str) -> (Option<i32>, Value) {
         cli::signal(signal, &self.child.id().to_string());
         let mut last = Value::Null;
         for line in self.lines.by_ref().lines() {

@@ -14,6 +14,7 @@ mod faults;
 mod find;
 mod live;
 mod lost;
+mod marks;
 mod model;
 mod query;
 mod retention;

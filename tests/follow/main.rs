@@ -10,5 +10,6 @@ mod at_rest;
 mod basics;
 mod faults;
 mod hostile;
+mod marks;
 mod operations;
 mod overwritten;

@@ -290,6 +290,14 @@ fn records() -> Vec<Seed> {
     };
     let many: Vec<(u64, u64)> = (0..40).map(|n| (n * 10 + 1, n * 10 + 1 + n % 9)).collect();
     let taken_back = snapshot(SnapshotKind::Scheduled, Some(SnapshotId([9; 8])), "");
+    let mark = |digest| {
+        let until = Some(Timestamp(1_779_592_000_000_000));
+        let mark = snapshot(SnapshotKind::Mark, None, "before-schema-change-8");
+        SnapshotRecord { digest, until, ..mark }
+    };
+    let digest = Some(Digest([6; 16]));
+    let with_digest =
+        SnapshotRecord { digest, ..snapshot(SnapshotKind::Manual, None, "before 2.0") };
     vec![
         ("about", "ordinary", about("app", "/srv/app.db").encode()),
         ("about", "no-words", about("", "").encode()),
@@ -299,6 +307,9 @@ fn records() -> Vec<Seed> {
         ("snapshot", "manual", snapshot(SnapshotKind::Manual, None, "before 2.0").encode()),
         ("snapshot", "safety", snapshot(SnapshotKind::Safety, None, "").encode()),
         ("snapshot", "taken-back", taken_back.encode()),
+        ("snapshot", "mark", mark(None).encode()),
+        ("snapshot", "mark-with-digest", mark(Some(Digest([6; 16]))).encode()),
+        ("snapshot", "with-digest", with_digest.encode()),
         ("proof", "passed", proof(Level::Restore, None).encode()),
         ("proof", "failed", proof(Level::Data, Some("a part is damaged")).encode()),
         ("proof", "failed-without-words", proof(Level::Chain, Some("")).encode()),

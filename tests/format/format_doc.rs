@@ -11,7 +11,7 @@ use pagekeep::internals::codec::seal::{DataKind, context, data_binding};
 use pagekeep::internals::format::about::{About, DigestKey};
 use pagekeep::internals::format::expiry::Expiry;
 use pagekeep::internals::format::head::HeadRecord;
-use pagekeep::internals::format::header::{DIGEST, SPARSE};
+use pagekeep::internals::format::header::{DIGEST, SPARSE, UNTIL};
 use pagekeep::internals::format::hold::HoldRecord;
 use pagekeep::internals::format::index::{BatchCodec, BatchRef, IndexBlock, IndexEntry};
 use pagekeep::internals::format::names::{self, HistoryNames, LogName};
@@ -194,7 +194,8 @@ fn codes_of_enumerations_are_the_documents() {
         codes.join(", ")
     };
     let secrets = [SecretKind::Passphrase, SecretKind::KeyFile, SecretKind::Recovery];
-    let snapshots = [SnapshotKind::Manual, SnapshotKind::Scheduled, SnapshotKind::Safety];
+    let snapshots =
+        [SnapshotKind::Manual, SnapshotKind::Scheduled, SnapshotKind::Safety, SnapshotKind::Mark];
     let levels = [Level::Chain, Level::Data, Level::Restore];
     let commits = [CommitKind::Scan, CommitKind::Wal, CommitKind::Transaction];
     let [passphrase, key_file, recovery] = secrets.map(|s| s as u8);
@@ -459,6 +460,8 @@ fn required_features_that_a_reader_does_not_know_are_too_new_for_it() {
     assert!(SPARSE.is_power_of_two() && flat().contains(&sparse), "the document lacks: {sparse}");
     let digest = format!("Bit {}, only in snapshots and holds: *digest*", DIGEST.trailing_zeros());
     assert!(DIGEST.is_power_of_two() && flat().contains(&digest), "the document lacks: {digest}");
+    let until = format!("Bit {}, only in snapshots: *until*", UNTIL.trailing_zeros());
+    assert!(UNTIL.is_power_of_two() && flat().contains(&until), "the document lacks: {until}");
     assert!(flat().contains("a reader that does not know one refuses the object"));
     for kind in ObjectKind::ALL {
         for flag in (0..16).map(|bit| 1u16 << bit) {
@@ -467,10 +470,11 @@ fn required_features_that_a_reader_does_not_know_are_too_new_for_it() {
             let read = SealedPrefix::decode(&prefix.encode(), kind, limits::RECORD_BODY);
             let known = match kind {
                 ObjectKind::Segment => SPARSE,
-                ObjectKind::Snapshot | ObjectKind::Hold => DIGEST,
+                ObjectKind::Snapshot => DIGEST | UNTIL,
+                ObjectKind::Hold => DIGEST,
                 _ => 0,
             };
-            if flag == known {
+            if flag & known != 0 {
                 assert_eq!(read, Ok(prefix));
                 continue;
             }
@@ -834,7 +838,7 @@ fn small_bodies_lie_as_the_document_says() {
             vec![
                 ("seq u64", long(1)),
                 ("time i64", signed(-2)),
-                ("kind u8 (1 manual, 2 scheduled, 3 safety)", vec![3]),
+                ("kind u8 (1 manual, 2 scheduled, 3 safety, 4 mark)", vec![3]),
                 ("take-back flag u8", vec![1]),
                 ("reserved 6", vec![0; 6]),
                 ("id taken back 8", bytes(4, 8)),
@@ -881,6 +885,33 @@ fn small_bodies_lie_as_the_document_says() {
         let expected: Vec<u8> = fields.into_iter().flat_map(|(_, bytes)| bytes).collect();
         assert_eq!(encoded, expected, "{name}");
     }
+}
+
+#[test]
+fn a_mark_ends_with_its_end_as_the_document_says() {
+    let label = SnapshotRecord {
+        seq: Seq(1),
+        time: Timestamp(-2),
+        kind: SnapshotKind::Manual,
+        takes_back: None,
+        label: "l".into(),
+        digest: Some(Digest(distinct(2))),
+        until: None,
+    };
+    let (kind, until) = (SnapshotKind::Mark, Some(Timestamp(-3)));
+    let mark = SnapshotRecord { kind, until, ..label.clone() };
+    assert_eq!((label.required(), mark.required()), (DIGEST, DIGEST | UNTIL));
+    let mut expected = label.encode();
+    expected[16] = 4;
+    expected.extend((-3i64).to_le_bytes());
+    assert_eq!(mark.encode(), expected);
+    assert_eq!(SnapshotRecord::decode_as(DIGEST | UNTIL, &expected).as_ref(), Ok(&mark));
+    for required in [0, DIGEST, UNTIL] {
+        assert!(SnapshotRecord::decode_as(required, &expected).is_err(), "{required}");
+    }
+    let sentence = "A snapshot of kind *mark* has the required feature *until*, and no other one has it: it ends with the time \
+                    when it is over, i64, behind all the rest.";
+    assert!(flat().contains(sentence), "the document lacks: {sentence}");
 }
 
 #[test]

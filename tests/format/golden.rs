@@ -138,6 +138,37 @@ fn the_vectors_are_what_the_document_and_the_library_say() {
     assert!(!differs, "vectors.json is not what the document and the library say");
 }
 
+/// Marks came later than the vectors, and change none of them.
+#[test]
+fn marks_are_what_the_document_and_the_library_say() {
+    let computed = document::marks();
+    assert_eq!(document::objects(&computed), library::marks());
+    let file = golden("../marks/vectors.json");
+    let written = serde_json::to_string_pretty(&computed).unwrap() + "\n";
+    let differs = fs::read_to_string(&file).ok().as_ref() != Some(&written);
+    if differs && std::env::var_os("PAGEKEEP_BLESS").is_some_and(|v| v == "1") {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, written).unwrap();
+        panic!("wrote the marks anew: look at the difference, then run the test again");
+    }
+    assert!(!differs, "the marks are not what the document and the library say");
+
+    let (dir, mut objects) = (quick_dir(), vector_objects(&json!([])));
+    objects.extend(document::objects(&computed));
+    let store = Arc::new(store_of(&objects));
+    let options = RepositoryOptions::new(dir.path());
+    let repository = Repository::open(store.clone(), &vector_secret(), &options).unwrap();
+    let history = repository.history("app").unwrap();
+    let labels = history.snapshots().unwrap();
+    let found = labels.iter().map(|label| (label.seq.0, &*label.label, label.until.map(|t| t.0)));
+    let until = inputs::TIME + 2_592_000_000_000;
+    let expected = [(2, "before the sale", None), (4, "before-schema-change-5", Some(until))];
+    assert!(found.eq(expected), "{labels:?}");
+    let commit = history.chain().unwrap().commit(labels[1].seq).unwrap();
+    assert!(labels[1].names(&commit));
+    read(store, &vector_secret(), dir.path()).unwrap();
+}
+
 /// The objects of the vectors, without some of them.
 fn vector_objects(without: &Value) -> BTreeMap<String, Vec<u8>> {
     let vectors: Value = serde_json::from_str(&text("vectors.json")).unwrap();

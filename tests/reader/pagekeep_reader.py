@@ -32,8 +32,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 REPOSITORY, SLOT, ABOUT, WRITER, SEGMENT, PART, SNAPSHOT, PROOF, HOLD, EXPIRY = range(1, 11)
-SPARSE, DIGEST = 1, 2
-REQUIRED_FEATURES = {SEGMENT: SPARSE, SNAPSHOT: DIGEST, HOLD: DIGEST}  # those that this reader knows, by the kind of object that may have them
+SPARSE, DIGEST, UNTIL = 1, 2, 4
+REQUIRED_FEATURES = {SEGMENT: SPARSE, SNAPSHOT: DIGEST | UNTIL, HOLD: DIGEST}  # those that this reader knows, by the kind of object that may have them
 PASSPHRASE, KEY_FILE, RECOVERY_KEY = 1, 2, 3
 SECRET_OPTIONS = {KEY_FILE: "key_file", PASSPHRASE: "password_file", RECOVERY_KEY: "recovery_key_file"}
 BASE, DELTA = 1, 2
@@ -723,10 +723,14 @@ class History:
             seq, _time, kind, takes_back, reserved, target = body.unpack("QqBB6s8s")
             label = body.text()
             digest = body.take(16) if sealed[6] & DIGEST else None
+            is_mark = bool(sealed[6] & UNTIL)
+            if is_mark:
+                (_until,) = body.unpack("q")  # a mark counts until it is taken back
             body.end()
             body.zero(reserved, b"" if takes_back else target)
+            check(is_mark == (kind == 4) and not (is_mark and takes_back), name, "a mark has an end, and takes nothing back")
             check(name.endswith(f"/{seq:016x}-{object_id[8:].hex()}"), name, "seq or id is not the name's")
-            check(not any(object_id[:8]) and kind in (1, 2, 3) and takes_back in (0, 1), name, "id, kind or flag")
+            check(not any(object_id[:8]) and kind in (1, 2, 3, 4) and takes_back in (0, 1), name, "id, kind or flag")
             if takes_back:
                 taken_back.add(target)
             else:

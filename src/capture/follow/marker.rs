@@ -58,7 +58,11 @@ impl Marker {
         shared: &Arc<Shared>,
         listener: &dyn Listener,
     ) {
-        let Some(lasts) = self.lasts else { return writer.noticed.forget() };
+        let Some(lasts) = self.lasts else {
+            // That none are wanted can't fail.
+            let _ = settle(writer, None);
+            return;
+        };
         if !has_ended && self.work.as_ref().is_some_and(|(thread, _)| !thread.is_finished()) {
             return;
         }

@@ -118,7 +118,7 @@ fn exactly_what_was_promised_remains() {
                 held += 1;
             }
             let options = bench.options(policy.clone());
-            let expected = decide(&bench.history, &chain, &options).unwrap();
+            let expected = decide(&bench.history, &chain, &options, &[]).unwrap();
             let dry = PruneOptions { dry_run: true, ..options.clone() };
             let before = Store::list(&bench.store, "histories/").unwrap();
             let guess = bench.history.prune(&dry, &Silent).unwrap();
@@ -194,7 +194,7 @@ fn a_prune_that_dies_at_any_operation_loses_nothing_and_the_next_completes_it() 
         let hold = bench.expected.keys().nth(3).copied().unwrap();
         bench.history.add_hold(hold, "audit").unwrap();
         let chain = bench.history.chain().unwrap();
-        let plan = decide(&bench.history, &chain, &bench.options(policy.clone())).unwrap();
+        let plan = decide(&bench.history, &chain, &bench.options(policy.clone()), &[]).unwrap();
         let kept: BTreeSet<Seq> = plan.kept.iter().map(|k| k.seq).collect();
         let (at, fault) = k.unwrap_or((u64::MAX, Fault::Error));
         let store = Arc::new(FaultStore::new(Arc::new(bench.store.clone()), at, fault));

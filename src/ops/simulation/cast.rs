@@ -12,6 +12,7 @@ use super::observer::Observer;
 use super::schedule::{Kind, Schedule};
 use super::stage::{Mind, Stage};
 use crate::capture::commit::{CaptureOptions, Captured, capture};
+use crate::capture::marks::settle;
 use crate::chance::Random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::SnapshotKind;
@@ -38,6 +39,9 @@ use crate::sqlite::pin::Pin;
 use crate::sqlite::source::Source;
 use crate::store::MemoryStore;
 use crate::types::{Clock, Digest};
+
+/// How long marks last: time passes by an hour or by eight days.
+const MARKED: Duration = Duration::from_secs(2 * 24 * 3600);
 
 /// What an actor does.
 #[derive(Clone, Debug, PartialEq)]
@@ -322,7 +326,22 @@ impl Actor {
             capture(writer, Pin::on_connection(&mut app.0)?, "app.db", &options, &Silent)?;
         let head = writer.head().map(|head| head.digest).unwrap_or_default();
         self.acknowledge(&captured, head);
+        self.mark(writer);
         Ok(())
+    }
+
+    /// Marks the states before commits that matter; what can't be marked now is so later.
+    fn mark(&self, writer: &mut Writer) {
+        match settle(writer, Some(MARKED)) {
+            Ok(marked) => {
+                for mark in marked.given.iter().filter(|_| !self.is_dead()) {
+                    let (schedule, label) = (&self.theatre.schedule, &mark.label);
+                    schedule.tell(self.me, &format!("is told that seq {} is {label}", mark.seq));
+                    self.theatre.observer.mark(schedule, mark);
+                }
+            }
+            Err(e) => self.failed("the marking", &e),
+        }
     }
 
     fn backup(&self, history: &History, app: &mut App) -> Result<()> {
@@ -545,13 +564,14 @@ impl App {
     /// One transaction.
     pub(super) fn change(&mut self, random: &mut Random) {
         let (row, text) = (random.below(9), random.below(1 << 30));
-        let sql = if random.below(8) == 0 {
-            format!("DELETE FROM t WHERE id>{row}; VACUUM")
-        } else {
-            format!(
+        let sql = match random.below(8) {
+            0 => format!("DELETE FROM t WHERE id>{row}; VACUUM"),
+            // A migration.
+            1 => "CREATE INDEX t_x ON t(x); DROP INDEX t_x".to_owned(),
+            _ => format!(
                 "INSERT OR REPLACE INTO t VALUES({row}, '{}')",
                 format!("{text:08x}").repeat(24)
-            )
+            ),
         };
         self.0.execute_batch(&sql).unwrap();
     }

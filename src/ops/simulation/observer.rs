@@ -5,6 +5,7 @@
 //! | the chain reads, and the pages of every restore point add up to its digest | every history |
 //! | an acknowledged commit has its digest, until a prune lets it go | writers |
 //! | a label or a hold keeps its commit, with its digest | whoever was told that it is given |
+//! | a mark does, until it is over | writers |
 //! | of a policy's newest commits none goes | prunes |
 //! | a seq never names two contents | writers |
 
@@ -17,10 +18,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::SegmentKind;
 use crate::repo::chain::{Chain, Segment};
 use crate::repo::history::handle::History;
+use crate::repo::history::labels::Snapshot;
 use crate::repo::keys::secret::Secret;
 use crate::repo::write::segment_data::missing_part;
 use crate::simulated;
-use crate::types::{Digest, SegmentId, Seq};
+use crate::types::{Digest, SegmentId, Seq, Timestamp};
 
 /// The versions of a segment, by commit: page and digest.
 type Versions = Arc<Vec<(usize, u32, Digest)>>;
@@ -35,6 +37,8 @@ struct Book {
     gone: BTreeMap<Seq, Digest>,
     /// What labels and holds keep; the key is whatever the giver knows them by.
     kept: BTreeMap<Vec<u8>, (Seq, Digest)>,
+    /// When marks among those are over.
+    ends: BTreeMap<Vec<u8>, Timestamp>,
     /// Once there was damage, the acknowledged commits that were whole after it
     /// ([`super::damage`]).
     whole: Option<BTreeSet<Seq>>,
@@ -85,6 +89,15 @@ impl Observer {
         self.look(schedule);
     }
 
+    /// A writer was told that a state is marked.
+    pub(super) fn mark(&self, schedule: &Schedule, mark: &Snapshot) {
+        let (Some(digest), Some(until)) = (mark.digest, mark.until) else {
+            return schedule.violated(format!("{mark:?} is no mark"));
+        };
+        self.book().ends.insert(mark.id.0.to_vec(), until);
+        self.keep(schedule, &mark.id.0, mark.seq, digest);
+    }
+
     /// Somebody is about to let a commit go.
     pub(super) fn release(&self, key: &[u8]) {
         self.book().kept.remove(key);
@@ -124,7 +137,13 @@ impl Observer {
                 Err(e) => return schedule.violated(format!("{}no key opens: {e:?}", self.name)),
             }
         }
-        if let Err(what) = self.book().check(&history) {
+        let mut book = self.book();
+        let over = book.ends.iter().filter(|(_, until)| **until <= schedule.now());
+        for key in over.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            book.kept.remove(&key);
+        }
+        if let Err(what) = book.check(&history) {
+            drop(book);
             schedule.violated(format!("{}{what}", self.name));
         }
     }

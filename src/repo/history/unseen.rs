@@ -18,8 +18,9 @@ use crate::types::{Digest, PageNo, Seq};
 
 /// So many segments are looked at, if it is known where to begin.
 const MOST: usize = 64;
-/// If it is not known: whoever died left one behind at most, and perhaps an anchor behind that.
-const NEWEST: usize = 2;
+/// If it is not known: whoever died left one or two behind, and perhaps there is an anchor behind
+/// those.
+const NEWEST: usize = 4;
 /// So many segments before those are looked at for what page 1 was.
 const BEFORE: usize = 256;
 

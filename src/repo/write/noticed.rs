@@ -165,9 +165,9 @@ impl Noticed {
         }
     }
 
-    /// No marks are wanted.
-    pub(crate) fn forget(&mut self) {
-        self.chore = Chore::default();
+    /// No marks are wanted. Answers whether one may have been called for.
+    pub(crate) fn forget(&mut self) -> bool {
+        !std::mem::take(&mut self.chore).is_empty()
     }
 
     fn forget_old(&mut self) {

@@ -20,6 +20,7 @@ use pagekeep::internals::codec::batch::{
 use pagekeep::internals::codec::seal::{DataKind, SealKey, data_binding};
 use pagekeep::internals::format::about::About;
 use pagekeep::internals::format::expiry::Expiry;
+use pagekeep::internals::format::header::{DIGEST, UNTIL};
 use pagekeep::internals::format::hold::HoldRecord;
 use pagekeep::internals::format::index::{BatchCodec, IndexBlock};
 use pagekeep::internals::format::names::{self, HistoryNames, LogName};
@@ -113,7 +114,14 @@ pub fn writer(data: &[u8]) -> bool {
 
 /// An opened snapshot record.
 pub fn snapshot(data: &[u8]) -> bool {
-    record::<SnapshotRecord>(data)
+    // With each of its features, which say what follows the label.
+    let read = |required| {
+        let decoded = SnapshotRecord::decode_as(required, data);
+        let Some(record) = within(decoded, data) else { return false };
+        assert_eq!((record.required(), &*record.encode()), (required, data));
+        true
+    };
+    [0, DIGEST, UNTIL, DIGEST | UNTIL].map(read).contains(&true)
 }
 
 /// An opened proof.

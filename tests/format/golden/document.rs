@@ -9,6 +9,32 @@ use serde_json::{Value, json};
 
 use super::inputs::*;
 
+/// The marks, as `marks/vectors.json` has them: objects of the repository that the vectors are.
+pub fn marks() -> Value {
+    let mut book = Book::default();
+    let snapshot = |id: &[u8; 8], seq: u64| {
+        let object: [u8; 16] = [[0; 8], *id].concat().try_into().unwrap();
+        (in_history(&format!("snapshots/{seq:016x}-{}", hex(id))), object)
+    };
+    for Mark { id, seq, label, until } in MARKS {
+        let body = Layout::default().u64(seq).i64(TIME).u8(4).u8(0).zeros(6).zeros(8).text(label);
+        let digest = database_digest(usize::try_from(seq).unwrap() - 1);
+        let (name, object) = snapshot(&id, seq);
+        // Both features: a digest, and an end behind it.
+        let body = body.bytes(&digest).i64(until);
+        book.sealed_with(header_with(7, 2 | 4), &name, 1, object, &body.0);
+    }
+    let Label { id, seq, label, takes_back } = MARK_ENDED;
+    let body = Layout::default().u64(seq).i64(TIME).u8(1).u8(1).zeros(6);
+    let (name, object) = snapshot(&id, seq);
+    book.sealed(7, &name, 1, object, &body.bytes(&takes_back.unwrap()).text(label).0);
+    json!({
+        "about": "Marks, which are labels with an end: objects that belong to the repository of ../v1/vectors.json. One counts; \
+                  the other one is over and taken back.",
+        "objects": book.objects,
+    })
+}
+
 /// All vectors, as `vectors.json` has them.
 pub fn vectors() -> Value {
     let mut book = Book::default();
@@ -271,7 +297,19 @@ impl Book {
     }
 
     fn sealed(&mut self, kind: u8, name: &str, master: usize, object: [u8; 16], body: &[u8]) {
-        let (bytes, facts) = sealed_object(header(kind), name, master, object, body);
+        self.sealed_with(header(kind), name, master, object, body);
+    }
+
+    fn sealed_with(
+        &mut self,
+        header: Layout,
+        name: &str,
+        master: usize,
+        object: [u8; 16],
+        body: &[u8],
+    ) {
+        let kind = header.0[4];
+        let (bytes, facts) = sealed_object(header, name, master, object, body);
         self.add(kind, name, &bytes, json!({"seal": facts}));
     }
 

@@ -75,6 +75,28 @@ pub const LABELS: [Label; 3] = [
     Label { id: run(0xc3), seq: 3, label: "mistake", takes_back: Some(run(0xc2)) },
 ];
 
+/// A label that a program gave by itself.
+pub struct Mark {
+    pub id: [u8; 8],
+    pub seq: u64,
+    pub label: &'static str,
+    pub until: i64,
+}
+
+/// Marks came after the vectors, which never change; so they stand beside those. One counts. The other is over, and a record of
+/// an ordinary kind takes it back.
+pub const MARKS: [Mark; 2] = [
+    Mark {
+        id: run(0xc7),
+        seq: 4,
+        label: "before-schema-change-5",
+        until: TIME + 2_592_000_000_000,
+    },
+    Mark { id: run(0xc8), seq: 1, label: "before-large-delete-2", until: -1 },
+];
+pub const MARK_ENDED: Label =
+    Label { id: run(0xc9), seq: 1, label: "before-large-delete-2", takes_back: Some(run(0xc8)) };
+
 /// A hold on a commit, or the record that takes one back.
 pub struct Hold {
     pub id: [u8; 8],

@@ -38,6 +38,33 @@ const MOMENT: Timestamp = Timestamp(TIME);
 
 type Objects = BTreeMap<String, Vec<u8>>;
 
+/// The marks, by name.
+pub fn marks() -> Objects {
+    let mut objects = Objects::new();
+    let mut snapshot = |id: [u8; 8], record: SnapshotRecord| {
+        let name = NAMES.snapshot(record.seq, SnapshotId(id));
+        put(&mut objects, name, 1, [[0; 8], id].concat().try_into().unwrap(), &record);
+    };
+    let record = |seq, label: &str| SnapshotRecord {
+        seq: Seq(seq),
+        time: MOMENT,
+        kind: SnapshotKind::Manual,
+        takes_back: None,
+        label: label.into(),
+        digest: None,
+        until: None,
+    };
+    for Mark { id, seq, label, until } in MARKS {
+        let digest = Some(database_digest(usize::try_from(seq).unwrap()));
+        let (kind, until) = (SnapshotKind::Mark, Some(Timestamp(until)));
+        snapshot(id, SnapshotRecord { kind, digest, until, ..record(seq, label) });
+    }
+    let Label { id, seq, label, takes_back } = MARK_ENDED;
+    let takes_back = takes_back.map(SnapshotId);
+    snapshot(id, SnapshotRecord { takes_back, ..record(seq, label) });
+    objects
+}
+
 /// Every object, by name.
 pub fn objects() -> Objects {
     let mut objects = Objects::new();
@@ -146,7 +173,8 @@ fn slot(input: &Slot) -> SlotObject {
 }
 
 fn put<R: Record>(objects: &mut Objects, name: String, key: usize, id: [u8; 16], record: &R) {
-    let bytes = sealed_object(Header::new(R::KIND), &name, key, id, &record.encode());
+    let header = Header { required: record.required(), ..Header::new(R::KIND) };
+    let bytes = sealed_object(header, &name, key, id, &record.encode());
     objects.insert(name, bytes);
 }
 
