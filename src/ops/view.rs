@@ -19,7 +19,7 @@ use crate::ops::point::RestorePoint;
 use crate::ops::restore::{around, check_above_hole, still};
 use crate::progress::Silent;
 use crate::repo::chain::pages::{Bounds, Cache, Pages};
-use crate::repo::chain::{Chain, Commit, retry_on_merge};
+use crate::repo::chain::{Between, Chain, Commit, retry_on_merge};
 use crate::repo::history::handle::History;
 use crate::sqlite::provider::PageProvider;
 use crate::sqlite::view::View;
@@ -58,8 +58,9 @@ impl ViewOptions {
 
     fn bounds(&self, threads: usize) -> Bounds {
         let index = self.bytes() / 8;
-        let batches = self.bytes() - self.of_sqlite() - index;
-        Bounds { index, batches, threads: if self.read_ahead { threads } else { 0 } }
+        let contents = self.bytes() / 8;
+        let batches = self.bytes() - self.of_sqlite() - index - contents;
+        Bounds { index, batches, contents, threads: if self.read_ahead { threads } else { 0 } }
     }
 }
 
@@ -239,8 +240,9 @@ impl Moment {
 
     /// Tells which pages were written behind an earlier restore point that this one was opened
     /// beside.
-    pub(super) fn know_written(&self, since: Seq, written: Arc<[PageNo]>) {
-        self.now.read().unwrap_or_else(PoisonError::into_inner).pages.know_written(since, written);
+    pub(super) fn know_written(&self, since: Seq, between: Between) -> Arc<[PageNo]> {
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        now.pages.know_written(since, between)
     }
 
     /// The digest of each of these pages, which ascend; `None` for the page of the lock byte.
@@ -302,6 +304,18 @@ impl PageProvider for Moment {
         let now = self.now.read().unwrap_or_else(PoisonError::into_inner).clone();
         match now.pages.read(page, into) {
             Err(e) if e.kind() == ErrorKind::Damaged => self.read_again(&now.chain, page, into),
+            done => done,
+        }
+    }
+
+    fn content(&self, page: PageNo) -> Result<Arc<[u8]>> {
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match now.pages.content(page) {
+            Err(e) if e.kind() == ErrorKind::Damaged => {
+                let mut content = vec![0; self.page_size().bytes()];
+                self.read_again(&now.chain, page, &mut content)?;
+                Ok(content.into())
+            }
             done => done,
         }
     }

@@ -26,6 +26,16 @@ pub(crate) trait PageProvider: Send + Sync {
     /// Whatever keeps it from giving that page's content: there is no half of a page, and no other
     /// one.
     fn read(&self, page: PageNo, into: &mut [u8]) -> Result<()>;
+
+    /// A page's content, which a provider may have at hand.
+    ///
+    /// # Errors
+    /// As [`PageProvider::read`].
+    fn content(&self, page: PageNo) -> Result<Arc<[u8]>> {
+        let mut content = vec![0; self.page_size().bytes()];
+        self.read(page, &mut content)?;
+        Ok(content.into())
+    }
 }
 
 /// A provider that several read from.
@@ -44,5 +54,9 @@ impl<P: PageProvider + ?Sized> PageProvider for Arc<P> {
 
     fn read(&self, page: PageNo, into: &mut [u8]) -> Result<()> {
         (**self).read(page, into)
+    }
+
+    fn content(&self, page: PageNo) -> Result<Arc<[u8]>> {
+        (**self).content(page)
     }
 }

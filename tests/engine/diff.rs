@@ -110,6 +110,62 @@ fn as_sql_it_turns_one_moment_into_the_other_and_back() {
     }
 }
 
+/// What a diff tells, and how many tables it read without SQLite.
+fn read(a: &RestorePoint, b: &RestorePoint, options: &DiffOptions) -> (Vec<RowChange>, u64) {
+    let mut changes = Vec::new();
+    let diff = a.diff(b, options).unwrap();
+    let mut take = |change| {
+        changes.push(change);
+        Ok(())
+    };
+    diff.rows(&mut take, &Silent).unwrap();
+    (changes, diff.read_directly())
+}
+
+/// A history of small changes, so that most pages are the same from one commit to the next.
+fn small_changes(lab: &Lab, seed: u64, commits: u64) -> History {
+    let mut dice = Dice::new(seed);
+    let path = lab.path("app.db");
+    let db = Connection::open(&path).unwrap();
+    work::begin_in(&db, &mut dice, "UTF-8");
+    work::fill(&db, &mut dice);
+    for i in 0..commits {
+        if i == commits / 2 {
+            db.execute_batch(
+                "ALTER TABLE typed ADD COLUMN late REAL DEFAULT 5; ALTER TABLE bare ADD COLUMN late DEFAULT -12",
+            )
+            .unwrap();
+        }
+        for _ in 0..=dice.below(3) {
+            work::touch(&db, &mut dice);
+        }
+        lab.repository.backup(&path, &BackupOptions::default(), &Silent).unwrap();
+    }
+    lab.repository.history("app").unwrap()
+}
+
+#[test]
+fn what_is_read_without_sqlite_is_what_sqlite_reads() {
+    let mut direct = 0;
+    for seed in 400..400 + number("PAGEKEEP_DIFF_ROUNDS", 4) {
+        let lab = Lab::quick();
+        let points = small_changes(&lab, seed, 20).restore_points().unwrap();
+        let mut dice = Dice::new(seed);
+        for _ in 0..16 {
+            let i = dice.place(points.len());
+            let j = (i + dice.place(3)).min(points.len() - 1);
+            let (a, b) = if dice.one_in(2) { (i, j) } else { (j, i) };
+            let (told, tables) = read(&points[a], &points[b], &DiffOptions::default());
+            let all = DiffOptions::default().all_rows(true);
+            let (expected, none) = read(&points[a], &points[b], &all);
+            assert_eq!(told, expected, "seed {seed}, {a} to {b}");
+            assert_eq!(none, 0);
+            direct += tables;
+        }
+    }
+    assert!(direct > 60, "{direct}");
+}
+
 /// A history of two commits.
 fn two(lab: &Lab, first: &str, second: &str) -> (RestorePoint, RestorePoint) {
     let path = lab.path("app.db");

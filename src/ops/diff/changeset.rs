@@ -91,7 +91,7 @@ impl Diff<'_> {
     ) -> Result<std::result::Result<(), &'static str>> {
         for (side, table) in [(&self.old, &pair.old), (&self.new, &pair.new)] {
             let Some(table) = table else { continue };
-            if collates_otherwise(side.connection(), &table.name).map_err(|e| side.explain(e))? {
+            if collates_otherwise(side.connection()?, &table.name).map_err(|e| side.explain(e))? {
                 return Ok(Err("its primary key sorts by another collation than its columns"));
             }
         }

@@ -14,6 +14,7 @@ use derive_setters::Setters;
 
 use super::change::{RowChange, SchemaChange, TableDiff};
 use super::opened::Opened;
+use super::plan::Plan;
 use super::run::{Diff, DiffOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::point::RestorePoint;
@@ -21,6 +22,8 @@ use crate::ops::view::ViewOptions;
 use crate::progress::{Monitor, check_cancelled};
 use crate::repo::chain::{Chain, Written};
 use crate::repo::history::handle::History;
+use crate::sqlite::rows::table::Schema;
+use crate::sqlite::rows::trees::Trees;
 use crate::types::{Seq, Timestamp};
 
 /// What a change feed tells of.
@@ -67,6 +70,10 @@ pub struct Feed {
     written: Written,
     /// The tables that were asked for and not met yet.
     unmet: BTreeSet<String>,
+    /// What was compared last, and what of: it is the same as long as the schema is.
+    plan: Option<(Arc<Schema>, Arc<Plan>)>,
+    /// How many tables' rows were read without SQLite.
+    direct: u64,
 }
 
 impl History {
@@ -92,6 +99,8 @@ impl History {
             chain: None,
             written,
             unmet,
+            plan: None,
+            direct: 0,
         })
     }
 }
@@ -185,6 +194,36 @@ impl Feed {
             }
             None => (Opened::open(point, &view)?, Opened::nothing(point, &view)?, None),
         };
+        let tables = self.tables(&old, &new);
+        let has_any = self.options.tables.is_empty() || !tables.is_empty();
+        let options = DiffOptions { tables, view, ..DiffOptions::default() };
+        let kept = new.kept();
+        let side = if has_any {
+            let diff = self.diff(old, new, trees, &options)?;
+            for change in diff.schema() {
+                take(seq, time, FeedEvent::Schema(change))?;
+            }
+            let mut row = |change: RowChange| take(seq, time, FeedEvent::Row(change));
+            let differing = diff.rows(&mut row, monitor)?;
+            take(seq, time, FeedEvent::End(differing))?;
+            self.direct += diff.read_directly();
+            diff.new
+        } else {
+            take(seq, time, FeedEvent::End(Vec::new()))?;
+            new.side
+        };
+        (self.ended, self.last) = (Some(seq), Some(kept.with(side)));
+        Ok(())
+    }
+
+    /// How many tables' rows were read without SQLite so far.
+    #[doc(hidden)]
+    pub fn read_directly(&self) -> u64 {
+        self.direct
+    }
+
+    /// The tables that were asked for and are there.
+    fn tables(&mut self, old: &Opened, new: &Opened) -> Vec<String> {
         let is_there = |name: &String| {
             let mut tables = old.schema.tables.keys().chain(new.schema.tables.keys());
             tables.any(|table| table.eq_ignore_ascii_case(name))
@@ -194,23 +233,25 @@ impl Feed {
         tables.iter().for_each(|table| {
             self.unmet.remove(table);
         });
-        let has_any = self.options.tables.is_empty() || !tables.is_empty();
-        let options = DiffOptions { tables, view, ..DiffOptions::default() };
-        let kept = new.kept();
-        let side = if has_any {
-            let diff = Diff::opened(old, new, trees.as_ref(), &options)?;
-            for change in diff.schema() {
-                take(seq, time, FeedEvent::Schema(change))?;
-            }
-            let mut row = |change: RowChange| take(seq, time, FeedEvent::Row(change));
-            let differing = diff.rows(&mut row, monitor)?;
-            take(seq, time, FeedEvent::End(differing))?;
-            diff.new
-        } else {
-            take(seq, time, FeedEvent::End(Vec::new()))?;
-            new.side
+        tables
+    }
+
+    fn diff(
+        &mut self,
+        old: Opened,
+        new: Opened,
+        trees: Option<Trees>,
+        options: &DiffOptions,
+    ) -> Result<Diff<'static>> {
+        // Between commits of one schema the same tables are compared.
+        let schema = new.schema.clone();
+        let is_same = Arc::ptr_eq(&old.schema, &schema);
+        let known = self.plan.take().filter(|(of, _)| is_same && Arc::ptr_eq(of, &schema));
+        let diff = match known {
+            Some((_, plan)) => Diff::planned(old, new, trees, plan, options),
+            None => Diff::opened(old, new, trees, options)?,
         };
-        (self.ended, self.last) = (Some(seq), Some(kept.with(side)));
-        Ok(())
+        self.plan = is_same.then(|| (schema, diff.plan.clone()));
+        Ok(diff)
     }
 }

@@ -6,7 +6,7 @@ use super::pages::trees_between;
 use super::side::Side;
 use crate::error::Result;
 use crate::ops::point::RestorePoint;
-use crate::ops::view::{DatabaseView, Moment, ViewOptions};
+use crate::ops::view::{Moment, ViewOptions};
 use crate::repo::chain::Written;
 use crate::sqlite::rows::table::{Schema, schema};
 use crate::sqlite::rows::trees::{Extent, Trees};
@@ -47,7 +47,9 @@ impl Opened {
             true => other.moment.beside(point)?,
             false => Moment::of(point, options)?,
         });
-        let trees = trees_between((&other.point, &other.moment), (point, &moment), written)?;
+        let threads = threads(point, options);
+        let (old, new) = ((&other.point, &other.moment), (point, &moment));
+        let trees = trees_between(old, new, written, threads)?;
         // What can't be read shows again when the schema is.
         let same = trees.as_ref().is_some_and(|trees| {
             trees.table(SCHEMA).is_ok_and(|extent| extent == Extent::Ranges(Vec::new()))
@@ -78,11 +80,10 @@ impl Opened {
         options: &ViewOptions,
         known: Option<Arc<Schema>>,
     ) -> Result<Self> {
-        let view = DatabaseView::of(moment.clone(), options)?;
-        let side = Side::Point(Box::new(view));
+        let side = Side::point(moment.clone(), options);
         let schema = match known {
             Some(schema) => schema,
-            None => Arc::new(schema(side.connection()).map_err(|e| side.explain(e))?),
+            None => Arc::new(schema(side.connection()?).map_err(|e| side.explain(e))?),
         };
         Ok(Self { point: point.clone(), moment, side, schema })
     }
@@ -100,4 +101,9 @@ impl Kept {
     pub(super) fn with(self, side: Side<'static>) -> Opened {
         Opened { point: self.point, moment: self.moment, side, schema: self.schema }
     }
+}
+
+/// How many threads read pages of a restore point.
+pub(super) fn threads(point: &RestorePoint, options: &ViewOptions) -> usize {
+    if options.read_ahead { point.history().repository().threads() } else { 1 }
 }

@@ -8,10 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::Connection;
-
 use super::plan::{Pair, Plan};
-use super::side::Side;
 use crate::error::{ErrorKind, Result};
 use crate::ops::diff::change::TableFate;
 use crate::ops::point::RestorePoint;
@@ -19,6 +16,8 @@ use crate::ops::restore::still;
 use crate::ops::view::Moment;
 use crate::repo::chain::Written;
 use crate::sqlite::provider::PageProvider;
+use crate::sqlite::rows::differing::{Changed, Wanted, differing};
+use crate::sqlite::rows::merge::Order;
 use crate::sqlite::rows::table::{Key, SEQUENCES, Table};
 use crate::sqlite::rows::trees::{Extent, Trees};
 use crate::types::PageNo;
@@ -41,6 +40,7 @@ pub(super) fn trees_between(
     (old, of_old): (&RestorePoint, &Arc<Moment>),
     (new, of_new): (&RestorePoint, &Arc<Moment>),
     written: &mut Written,
+    threads: usize,
 ) -> Result<Option<Trees>> {
     if !old.is_beside(new) || of_old.page_size() != of_new.page_size() {
         return Ok(None);
@@ -51,15 +51,15 @@ pub(super) fn trees_between(
     let found = still(&last.chain, &first.commit)
         .and_then(|first| written.between(&last.chain, &first, &last.commit))
         .and_then(|written| {
-            let written: Arc<[PageNo]> = written.into();
             // Of the later one, if it was opened beside the earlier one.
-            if old.seq() < new.seq() {
-                of_new.know_written(old.seq(), written.clone());
-            }
-            differing(&written, of_old, of_new)
+            let written = match old.seq() < new.seq() {
+                true => of_new.know_written(old.seq(), written),
+                false => written.pages.into(),
+            };
+            differing_pages(&written, of_old, of_new)
         })
         .and_then(|pages| match pages.len() <= most {
-            true => Trees::new(of_old.clone(), of_new.clone(), &pages).map(Some),
+            true => Trees::new(of_old.clone(), of_new.clone(), &pages, threads).map(Some),
             false => Ok(None),
         });
     match found {
@@ -68,31 +68,12 @@ pub(super) fn trees_between(
     }
 }
 
-/// How much of each table may differ, by its name; of those that are not there, all of it.
-///
-/// # Errors
-/// As [`trees_between`].
-pub(super) fn extents(
-    trees: &Trees,
-    plan: &Plan,
-    (old, new): (&Side<'_>, &Side<'_>),
-) -> Result<HashMap<Arc<str>, Extent>> {
-    let roots = (old.connection(), new.connection());
-    let mut extents = HashMap::new();
-    for pair in &plan.pairs {
-        match extent(trees, pair, roots) {
-            // Whoever reads its rows finds it.
-            Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => {}
-            found => {
-                extents.insert(pair.name.clone(), found?);
-            }
-        }
-    }
-    Ok(extents)
-}
-
 /// The pages that have other digests, and those that only one of the two has.
-fn differing(written: &[PageNo], old: &Arc<Moment>, new: &Arc<Moment>) -> Result<Vec<PageNo>> {
+fn differing_pages(
+    written: &[PageNo],
+    old: &Arc<Moment>,
+    new: &Arc<Moment>,
+) -> Result<Vec<PageNo>> {
     let (fewer, more) = (old.pages().min(new.pages()), old.pages().max(new.pages()));
     let both = written.partition_point(|page| page.0 <= fewer);
     let mut differing = Vec::new();
@@ -106,47 +87,97 @@ fn differing(written: &[PageNo], old: &Arc<Moment>, new: &Arc<Moment>) -> Result
 }
 
 /// How much of a table may differ.
-fn extent(
-    trees: &Trees,
-    pair: &Pair,
-    (old_db, new_db): (&Connection, &Connection),
-) -> Result<Extent> {
-    let (Some(old), Some(new)) = (&pair.old, &pair.new) else { return Ok(Extent::Whole) };
-    if pair.fate != TableFate::Same || old.name == SEQUENCES {
-        return Ok(Extent::Whole);
+///
+/// # Errors
+/// As [`trees_between`].
+pub(super) fn extent(trees: &Trees, pair: &Pair) -> Result<Extent> {
+    let found = match (&pair.old, &pair.new) {
+        (Some(old), Some(new)) if pair.fate == TableFate::Same && old.name != SEQUENCES => {
+            extent_of(trees, old, new)
+        }
+        _ => Ok(Extent::Whole),
+    };
+    match found {
+        // Whoever reads its rows finds it.
+        Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => Ok(Extent::Whole),
+        found => found,
     }
+}
+
+fn extent_of(trees: &Trees, old: &Table, new: &Table) -> Result<Extent> {
     if new.is_virtual {
-        return of_virtual(trees, (old, old_db), (new, new_db));
+        return of_virtual(trees, old, new);
     }
     if old.root != new.root || new.root == 0 {
         return Ok(Extent::Whole);
     }
     match &new.key {
         Key::Rowid(_) => trees.table(new.root),
+        Key::Columns(_) if new.layout.is_some() => {
+            Ok(match trees.touches_keyed(new.root, &Order::of(&new.key))? {
+                true => Extent::Whole,
+                false => Extent::Ranges(Vec::new()),
+            })
+        }
         Key::Columns(_) | Key::None(_) if trees.touches(new.root)? => Ok(Extent::Whole),
         Key::Columns(_) | Key::None(_) => Ok(Extent::Ranges(Vec::new())),
     }
 }
 
 /// Of a virtual table: nothing if nothing differs of the tables that it keeps its data in.
-fn of_virtual(
-    trees: &Trees,
-    (old, old_db): (&Table, &Connection),
-    (new, new_db): (&Table, &Connection),
-) -> Result<Extent> {
-    if old.shadows != new.shadows || new.shadows.is_empty() {
+fn of_virtual(trees: &Trees, old: &Table, new: &Table) -> Result<Extent> {
+    if old.shadows != new.shadows || old.shadow_roots != new.shadow_roots || new.shadows.is_empty()
+    {
         return Ok(Extent::Whole);
     }
-    for shadow in &new.shadows {
+    for root in &new.shadow_roots {
         // What can't be told may differ.
-        let root = |db: &Connection| {
-            let sql = "SELECT rootpage FROM sqlite_schema WHERE type = 'table' AND name = ?1";
-            db.query_row(sql, [shadow], |row| row.get::<_, u32>(0)).ok()
-        };
-        let (Some(a), Some(b)) = (root(old_db), root(new_db)) else { return Ok(Extent::Whole) };
-        if a != b || trees.touches(b)? {
+        if *root == 0 || trees.touches(*root)? {
             return Ok(Extent::Whole);
         }
     }
     Ok(Extent::Ranges(Vec::new()))
 }
+
+/// How many bytes the rows that differ may take, as they are stored, to be held in memory.
+const HELD: usize = 32 * 1024 * 1024;
+
+/// The rows of tables that may differ, read without SQLite, by the names of the tables; those are
+/// left out of which SQLite has to be asked. So many threads read pages.
+///
+/// # Errors
+/// As [`trees_between`].
+pub(super) fn rows_between(trees: &Trees, plan: &Plan, threads: usize) -> Result<Read> {
+    let is_read = |pair: &&Pair| {
+        let (Some(old), Some(new)) = (&pair.old, &pair.new) else { return false };
+        let is_stored_alike = new.layout.is_some() && old.layout == new.layout;
+        pair.fate == TableFate::Same && is_stored_alike && old.root == new.root
+    };
+    let pairs: Vec<&Pair> = plan.pairs.iter().filter(is_read).collect();
+    let wanted: Vec<Wanted<'_>> =
+        pairs.iter().filter_map(|pair| wanted(pair.new.as_ref()?)).collect();
+    if wanted.len() != pairs.len() {
+        return Ok(Read::new());
+    }
+    match differing(trees, &wanted, HELD, threads) {
+        // Whoever asks SQLite finds it.
+        Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => Ok(Read::new()),
+        Err(e) => Err(e),
+        Ok(found) => {
+            let named = pairs.into_iter().zip(found);
+            Ok(named.filter_map(|(pair, rows)| Some((pair.name.clone(), rows?))).collect())
+        }
+    }
+}
+
+fn wanted(table: &Table) -> Option<Wanted<'_>> {
+    let keyed = match &table.key {
+        Key::Rowid(_) => None,
+        Key::Columns(_) => Some((Order::of(&table.key), table.key_places()?)),
+        Key::None(_) => return None,
+    };
+    Some(Wanted { root: table.root, layout: table.layout.as_ref()?, keyed })
+}
+
+/// Rows that were read without SQLite, by the names of their tables.
+pub(super) type Read = HashMap<Arc<str>, Vec<Changed>>;

@@ -1,29 +1,32 @@
 //! Two moments side by side: table after table, row after row.
 
-use std::collections::{HashMap, HashSet};
+use std::cell::{Cell as Counter, OnceCell};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use derive_setters::Setters;
-use rusqlite::{Connection, Rows, Statement};
+use rusqlite::{Connection, OptionalExtension, Rows, Statement};
 
 use super::change::{Named, Operation, RowChange, SchemaChange, TableDiff, TableFate};
-use super::opened::Opened;
-use super::pages::extents;
+use super::opened::{Opened, threads};
+use super::pages::{Read, extent, rows_between};
 use super::plan::{Pair, Plan};
 use super::side::Side;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::point::RestorePoint;
-use crate::ops::view::ViewOptions;
+use crate::ops::view::{Moment, ViewOptions};
 use crate::progress::{Monitor, check_cancelled};
 use crate::repo::chain::Written;
 use crate::sqlite::answer::message;
 use crate::sqlite::pin::Pin;
-use crate::sqlite::rows::cell::Cell;
+use crate::sqlite::rows::cell::{Cell, cells};
+use crate::sqlite::rows::differing::{Changed, usable};
 use crate::sqlite::rows::merge::{Entry, Order, Stopped, merge};
-use crate::sqlite::rows::table::{Table, schema, select};
+use crate::sqlite::rows::table::{Key, Table, schema, select};
 use crate::sqlite::rows::trees::{Extent, Trees};
 use crate::sqlite::source::Source;
+use crate::types::PageNo;
 
 /// What to compare, and how.
 #[derive(Clone, Debug, Default, Setters)]
@@ -59,10 +62,18 @@ pub type Take<'t> = &'t mut dyn FnMut(RowChange) -> Result<()>;
 pub struct Diff<'s> {
     pub(super) old: Side<'s>,
     pub(super) new: Side<'s>,
-    pub(in crate::ops) plan: Plan,
+    pub(in crate::ops) plan: Arc<Plan>,
     filter: Option<String>,
-    /// How much of each table may differ; of those that are not there, all of it.
-    extents: HashMap<Arc<str>, Extent>,
+    /// How the pages differ, if that is known.
+    trees: Option<Trees>,
+    /// Tables of which no page differs, where that is known by other means.
+    untouched: HashSet<Arc<str>>,
+    /// What was read without SQLite, once it is asked for.
+    read: OnceCell<Read>,
+    /// How many threads read pages.
+    threads: usize,
+    /// How many tables were compared without SQLite.
+    direct: Counter<u64>,
 }
 
 impl RestorePoint {
@@ -75,7 +86,7 @@ impl RestorePoint {
         let old = Opened::open(old, &options.view)?;
         let (new, trees) = Opened::open_beside(new, &old, &options.view, &mut Written::default())?;
         let trees = trees.filter(|_| !options.all_rows);
-        Diff::opened(old, new, trees.as_ref(), options)
+        Diff::opened(old, new, trees, options)
     }
 
     /// Compares it with a live database at one moment: the rows that turn this one into that. The
@@ -90,7 +101,8 @@ impl RestorePoint {
         live: &'l mut LiveDatabase,
         options: &DiffOptions,
     ) -> Result<Diff<'l>> {
-        let point = Side::Point(Box::new(self.open(&options.view)?));
+        let moment = Arc::new(Moment::of(self, &options.view)?);
+        let point = Side::point(moment, &options.view);
         Diff::of(point, Side::Live(live.0.pin()?), options)
     }
 
@@ -99,7 +111,8 @@ impl RestorePoint {
     /// # Errors
     /// As [`RestorePoint::diff`].
     pub fn diff_from_nothing(&self, options: &DiffOptions) -> Result<Diff<'static>> {
-        let point = Side::Point(Box::new(self.open(&options.view)?));
+        let moment = Arc::new(Moment::of(self, &options.view)?);
+        let point = Side::point(moment, &options.view);
         Diff::of(Side::nothing()?, point, options)
     }
 }
@@ -123,16 +136,27 @@ impl Diff<'static> {
     pub(super) fn opened(
         old: Opened,
         new: Opened,
-        trees: Option<&Trees>,
+        trees: Option<Trees>,
         options: &DiffOptions,
     ) -> Result<Self> {
         let plan = Plan::of(&old.schema, &new.schema, &options.tables, options.replace_redefined)?;
-        let extents = match trees {
-            Some(trees) => extents(trees, &plan, (&old.side, &new.side))?,
-            None => HashMap::new(),
-        };
+        Ok(Self::planned(old, new, trees, Arc::new(plan), options))
+    }
+
+    /// As [`Diff::opened`], where it is known which tables are compared.
+    pub(super) fn planned(
+        old: Opened,
+        new: Opened,
+        trees: Option<Trees>,
+        plan: Arc<Plan>,
+        options: &DiffOptions,
+    ) -> Self {
         let filter = options.filter.clone();
-        Ok(Self { old: old.side, new: new.side, plan, filter, extents })
+        let threads = threads(&new.point, &options.view);
+        let (read, direct) = (OnceCell::new(), Counter::new(0));
+        let (old, new) = (old.side, new.side);
+        let untouched = HashSet::new();
+        Self { old, new, plan, filter, trees, untouched, read, threads, direct }
     }
 }
 
@@ -144,11 +168,14 @@ impl<'s> Diff<'s> {
 
     /// Two moments in the order in which rows go.
     fn between(old: Side<'s>, new: Side<'s>, options: &DiffOptions) -> Result<Self> {
-        let read = |side: &Side<'_>| schema(side.connection()).map_err(|e| side.explain(e));
+        let read = |side: &Side<'_>| schema(side.connection()?).map_err(|e| side.explain(e));
         let plan =
             Plan::of(&read(&old)?, &read(&new)?, &options.tables, options.replace_redefined)?;
+        let plan = Arc::new(plan);
         let filter = options.filter.clone();
-        Ok(Self { old, new, plan, filter, extents: HashMap::new() })
+        let (read, direct) = (OnceCell::new(), Counter::new(0));
+        let (trees, untouched) = (None, HashSet::new());
+        Ok(Self { old, new, plan, filter, trees, untouched, read, threads: 1, direct })
     }
 
     /// A live database and a file that nobody changes. Of tables that are not `touched` no page
@@ -169,7 +196,7 @@ impl<'s> Diff<'s> {
             names.any(|name| touched.contains(name))
         };
         let pairs = diff.plan.pairs.iter().filter(|pair| !is_touched(pair));
-        diff.extents = pairs.map(|pair| (pair.name.clone(), Extent::Ranges(Vec::new()))).collect();
+        diff.untouched = pairs.map(|pair| pair.name.clone()).collect();
         Ok(diff)
     }
 
@@ -197,10 +224,30 @@ impl<'s> Diff<'s> {
         Ok(tables)
     }
 
-    /// Whether no page of a table differs, so that its rows can't.
-    fn is_untouched(&self, pair: &Pair) -> bool {
-        let extent = self.extents.get(&pair.name);
-        extent.is_some_and(|extent| *extent == Extent::Ranges(Vec::new()))
+    /// How many tables' rows were read without SQLite so far.
+    #[doc(hidden)]
+    pub fn read_directly(&self) -> u64 {
+        self.direct.get()
+    }
+
+    /// What can be read without SQLite, which alone can judge a filter.
+    fn read(&self, trees: &Trees) -> Result<&Read> {
+        if let Some(read) = self.read.get() {
+            return Ok(read);
+        }
+        let read = match &self.filter {
+            None => rows_between(trees, &self.plan, self.threads)?,
+            Some(_) => Read::new(),
+        };
+        Ok(self.read.get_or_init(|| read))
+    }
+
+    /// How much of a table may differ.
+    fn extent(&self, pair: &Pair) -> Result<Extent> {
+        if self.untouched.contains(&pair.name) {
+            return Ok(Extent::Ranges(Vec::new()));
+        }
+        self.trees.as_ref().map_or(Ok(Extent::Whole), |trees| extent(trees, pair))
     }
 
     /// Gives every row of a table that differs.
@@ -220,7 +267,7 @@ impl<'s> Diff<'s> {
             deleted: 0,
         };
         if told.uncompared.is_some() {
-            if self.is_untouched(pair) {
+            if self.extent(pair)? == Extent::Ranges(Vec::new()) {
                 told.uncompared = None;
             }
             return Ok(told);
@@ -231,7 +278,7 @@ impl<'s> Diff<'s> {
             _ => vec![(old, new)],
         };
         for (old, new) in turns {
-            let compared = Compared { diff: self, name: &pair.name, old, new };
+            let compared = Compared { diff: self, pair, name: &pair.name, old, new };
             let mut take = |change: RowChange| {
                 match change.operation {
                     Operation::Insert => told.inserted += 1,
@@ -252,6 +299,7 @@ impl<'s> Diff<'s> {
 /// A table, or what one moment has of it.
 struct Compared<'d, 's> {
     diff: &'d Diff<'s>,
+    pair: &'d Pair,
     name: &'d Arc<str>,
     old: Option<&'d Table>,
     new: Option<&'d Table>,
@@ -262,14 +310,21 @@ impl Compared<'_, '_> {
     fn run(&self, take: Take<'_>, monitor: &dyn Monitor) -> Result<Option<String>> {
         let Some(table) = self.new.or(self.old) else { return Ok(None) };
         let (a, b) = (&self.diff.old, &self.diff.new);
+        if let Some(trees) = &self.diff.trees
+            && let Some(found) = self.diff.read(trees)?.get(self.name)
+        {
+            self.diff.direct.set(self.diff.direct.get() + u64::from(!found.is_empty()));
+            return self.tell(trees, found, take, monitor).map(|()| None);
+        }
         let columns = self.columns();
-        let ranges = match self.diff.extents.get(self.name) {
+        let extent = self.diff.extent(self.pair)?;
+        let ranges = match &extent {
             // A filter is judged all the same.
-            Some(Extent::Ranges(ranges)) if ranges.is_empty() && self.diff.filter.is_none() => {
+            Extent::Ranges(ranges) if ranges.is_empty() && self.diff.filter.is_none() => {
                 return Ok(None);
             }
-            Some(Extent::Ranges(ranges)) => Some(&ranges[..]),
-            Some(Extent::Whole) | None => None,
+            Extent::Ranges(ranges) => Some(&ranges[..]),
+            Extent::Whole => None,
         };
         let (mut old, mut new) = match (
             self.prepare(a, self.old, &columns, ranges.is_some())?,
@@ -307,6 +362,36 @@ impl Compared<'_, '_> {
         Ok(None)
     }
 
+    /// Tells of rows that may differ, each as both moments store it.
+    fn tell(
+        &self,
+        trees: &Trees,
+        found: &[Changed],
+        take: Take<'_>,
+        monitor: &dyn Monitor,
+    ) -> Result<()> {
+        let (Some(table), false) = (self.new, found.is_empty()) else { return Ok(()) };
+        let key = match &table.key {
+            Key::Columns(_) => table.key_places(),
+            Key::Rowid(_) | Key::None(_) => None,
+        };
+        let usable = usable(trees)?.unwrap_or(0);
+        let stored = Stored { compared: self, trees, table, key, usable };
+        let shape = Shape::of(self, table, &table.columns);
+        for (looked, changed) in found.iter().enumerate() {
+            if looked % LOOKED == 0 {
+                check_cancelled(monitor)?;
+            }
+            let old = stored.entry(0, changed)?;
+            let new = stored.entry(1, changed)?;
+            let is_same = old.as_ref().zip(new.as_ref()).is_some_and(|(a, b)| a.values == b.values);
+            if !is_same {
+                shape.change(old, new).map_or(Ok(()), &mut *take)?;
+            }
+        }
+        Ok(())
+    }
+
     /// All columns: those of the new moment, and then those that only the old one has.
     fn columns(&self) -> Vec<String> {
         let mut columns = self.new.map_or_else(Vec::new, |table| table.columns.clone());
@@ -323,7 +408,8 @@ impl Compared<'_, '_> {
         columns: &[String],
         within: bool,
     ) -> Result<Prepared<'c>> {
-        let prepare = |sql: &str| side.connection().prepare(sql);
+        let connection = side.connection()?;
+        let prepare = |sql: &str| connection.prepare(sql);
         let Some(table) = table else {
             return prepare("SELECT 1 WHERE 0").map(Prepared::Ready).map_err(|e| side.explain(e));
         };
@@ -351,6 +437,68 @@ impl Compared<'_, '_> {
             None | Some("SQL") => e.with_object(format!("table {:?}", &**self.name)),
             Some(_) => e,
         }
+    }
+}
+
+/// After how many rows it asks if it shall go on.
+const LOOKED: usize = 4096;
+
+/// A table whose rows are read as they are stored.
+struct Stored<'d, 's> {
+    compared: &'d Compared<'d, 's>,
+    trees: &'d Trees,
+    table: &'d Table,
+    /// Which columns the key is, of a table WITHOUT ROWID.
+    key: Option<Vec<usize>>,
+    /// How many bytes of each page count.
+    usable: usize,
+}
+
+impl Stored<'_, '_> {
+    /// The row as one side has it: 0 is the old one, 1 the new one.
+    fn entry(&self, side: usize, changed: &Changed) -> Result<Option<Entry>> {
+        let stored = changed.sides.get(side).and_then(Option::as_ref);
+        let (Some(stored), Some(pages)) = (stored, self.trees.pages(side)) else {
+            return Ok(None);
+        };
+        let read = |page: u32| pages.content(PageNo(page));
+        let record = stored.record(self.usable, pages.pages(), &read)?;
+        let layout = self.table.layout.as_ref();
+        let values = record.and_then(|record| layout?.values(&record, changed.rowid));
+        match (values, &self.key) {
+            (Some(values), None) => {
+                Ok(Some(Entry { key: vec![Cell::Integer(changed.rowid)], values }))
+            }
+            (Some(values), Some(key)) => {
+                let part = |column: &usize| values.get(*column).cloned().unwrap_or(Cell::Null);
+                Ok(Some(Entry { key: key.iter().map(part).collect(), values }))
+            }
+            (None, _) => self.asked(side, changed.rowid).map(Some),
+        }
+    }
+
+    /// The row, as SQLite reads it.
+    fn asked(&self, side: usize, rowid: i64) -> Result<Entry> {
+        let Diff { old, new, .. } = self.compared.diff;
+        let missing = || {
+            let what = "its rows do not come in the order of their keys";
+            self.compared.of_table(Error::new(ErrorKind::Source, what))
+        };
+        // The values of those were told before, or SQLite had been asked for all.
+        if self.key.is_some() {
+            return Err(missing());
+        }
+        let side = if side == 0 { old } else { new };
+        let columns = &self.table.columns;
+        let statement = self.compared.prepare(side, Some(self.table), columns, true)?;
+        let Prepared::Ready(mut statement) = statement else { return Err(missing()) };
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok(Entry { key: cells(row, 0, 1)?, values: cells(row, 1, columns.len())? })
+        };
+        let found = statement.query_row([rowid, rowid], read).optional();
+        let found = found.map_err(|e| self.compared.of_table(side.explain(e)))?;
+        side.check()?;
+        found.ok_or_else(missing)
     }
 }
 

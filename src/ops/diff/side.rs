@@ -1,23 +1,43 @@
 //! One of the two moments that are compared: a restore point, a live database, a file of our own,
 //! or nothing.
 
+use std::cell::OnceCell;
 use std::fmt;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ops::view::DatabaseView;
+use crate::ops::view::{DatabaseView, Moment, ViewOptions};
 use crate::sqlite::pin::Pin;
 use crate::sqlite::source_error;
 
 /// A moment.
 pub(crate) enum Side<'s> {
     /// A restore point.
-    Point(Box<DatabaseView>),
+    Point(Box<Lazy>),
     /// A live database.
     Live(Pin<'s>),
     /// A file that nobody changes, or in memory what is before the first commit: nothing.
     Own(Connection),
+}
+
+/// A restore point that is opened when SQLite is asked for the first time: most of what a commit
+/// changed can be told without.
+pub(crate) struct Lazy {
+    moment: Arc<Moment>,
+    options: ViewOptions,
+    view: OnceCell<DatabaseView>,
+}
+
+impl Lazy {
+    fn view(&self) -> Result<&DatabaseView> {
+        if let Some(view) = self.view.get() {
+            return Ok(view);
+        }
+        let view = DatabaseView::of(self.moment.clone(), &self.options)?;
+        Ok(self.view.get_or_init(|| view))
+    }
 }
 
 impl Side<'_> {
@@ -30,18 +50,31 @@ impl Side<'_> {
         Connection::open_in_memory().map(Self::Own).map_err(failed)
     }
 
-    pub(crate) fn connection(&self) -> &Connection {
+    /// A restore point.
+    pub(crate) fn point(moment: Arc<Moment>, options: &ViewOptions) -> Self {
+        let (options, view) = (*options, OnceCell::new());
+        Self::Point(Box::new(Lazy { moment, options, view }))
+    }
+
+    /// What asks it.
+    ///
+    /// # Errors
+    /// As [`crate::RestorePoint::open`].
+    pub(crate) fn connection(&self) -> Result<&Connection> {
         match self {
-            Self::Point(view) => view,
-            Self::Live(pin) => pin.connection(),
-            Self::Own(connection) => connection,
+            Self::Point(point) => point.view().map(|view| &**view),
+            Self::Live(pin) => Ok(pin.connection()),
+            Self::Own(connection) => Ok(connection),
         }
     }
 
     /// The error behind one that SQLite gave.
     pub(crate) fn explain(&self, error: rusqlite::Error) -> Error {
         match self {
-            Self::Point(view) => view.explain(error),
+            Self::Point(point) => match point.view() {
+                Ok(view) => view.explain(error),
+                Err(e) => e,
+            },
             Self::Live(_) | Self::Own(_) => source_error(error, "cannot be compared"),
         }
     }
@@ -49,7 +82,10 @@ impl Side<'_> {
     /// Why a page could not be read, if SQLite made something else of it than an error.
     pub(crate) fn check(&self) -> Result<()> {
         match self {
-            Self::Point(view) => view.take_cause().map_or(Ok(()), Err),
+            Self::Point(point) => {
+                let cause = point.view.get().and_then(DatabaseView::take_cause);
+                cause.map_or(Ok(()), Err)
+            }
             Self::Live(_) | Self::Own(_) => Ok(()),
         }
     }

@@ -37,7 +37,7 @@ fn point(bench: &Bench, seq: Seq) -> RestorePoint {
 }
 
 fn bounds(threads: usize) -> Bounds {
-    Bounds { index: 1 << 20, batches: 4 << 20, threads }
+    Bounds { index: 1 << 20, batches: 4 << 20, contents: 1 << 20, threads }
 }
 
 /// All pages, as a connection would read them one by one.
@@ -56,7 +56,7 @@ type Place = (SegmentId, Location, u16, Digest);
 fn a_lookup_finds_the_versions_that_a_page_map_finds() {
     for seed in 0..30 {
         let bench = bench(seed, 12, seed % 3 > 0);
-        let chain = bench.history.chain().unwrap();
+        let chain = Arc::new(bench.history.chain().unwrap());
         let mut random = Random::new(seed);
         for commit in chain.commits() {
             let mut expected: BTreeMap<PageNo, Place> = BTreeMap::new();

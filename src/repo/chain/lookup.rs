@@ -10,7 +10,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::recent::Recent;
-use super::{Chain, Commit, Segment};
+use super::segment::Segment;
+use super::view::{Chain, Commit};
 use crate::codec::batch::Decoder;
 use crate::error::{Error, Result};
 use crate::format::index::{BatchRef, IndexBlock, IndexEntry};
@@ -33,7 +34,7 @@ pub(crate) struct Version {
 /// Finds page versions of one commit.
 pub(crate) struct Lookup {
     commit: Commit,
-    lineage: Vec<Arc<Segment>>,
+    chain: Arc<Chain>,
     blocks: Arc<Blocks>,
 }
 
@@ -58,8 +59,8 @@ impl Blocks {
 
 impl Lookup {
     /// The pages of a commit of a chain. Index blocks are kept in `blocks`.
-    pub(crate) fn new(chain: &Chain, commit: &Commit, blocks: Arc<Blocks>) -> Self {
-        Self { commit: commit.clone(), lineage: chain.lineage(commit.seq).to_vec(), blocks }
+    pub(crate) fn new(chain: &Arc<Chain>, commit: &Commit, blocks: Arc<Blocks>) -> Self {
+        Self { commit: commit.clone(), chain: chain.clone(), blocks }
     }
 
     /// The commit.
@@ -79,7 +80,7 @@ impl Lookup {
         // Where in `found` the pages are that have no version yet.
         let mut open: Vec<usize> =
             pages.iter().enumerate().filter(|(_, p)| **p != lock_page).map(|(at, _)| at).collect();
-        for segment in self.lineage.iter().rev() {
+        for segment in self.chain.lineage(self.commit.seq).iter().rev() {
             if open.is_empty() {
                 return Ok(found);
             }

@@ -9,12 +9,13 @@
 //!   gets the error.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::known::{Known, Since};
+use super::changed::Between;
+use super::known::Known;
 use super::lookup::{Blocks, Lookup, Version};
 use super::reader::{BatchReader, page_of};
 use super::recent::Recent;
@@ -33,6 +34,8 @@ pub(crate) struct Bounds {
     pub(crate) index: usize,
     /// Bytes of decoded batches.
     pub(crate) batches: usize,
+    /// Bytes of single pages.
+    pub(crate) contents: usize,
     /// Threads that read ahead; none if there shall be no reading ahead.
     pub(crate) threads: usize,
 }
@@ -45,7 +48,6 @@ const AHEAD: usize = 2;
 /// The pages of one commit.
 pub(crate) struct Pages {
     shared: Arc<Shared>,
-    reader: Mutex<BatchReader>,
     scan: Mutex<Scan>,
     threads: usize,
     /// How many batches may be under way ahead of a scan.
@@ -59,7 +61,6 @@ struct Shared {
     lookup: Lookup,
     hasher: PageHasher,
     cache: Arc<Cache>,
-    since: OnceLock<Since>,
 }
 
 /// What was read last of a history, for all commits that are looked into side by side.
@@ -69,6 +70,10 @@ pub(crate) struct Cache {
     decoded: Mutex<Decoded>,
     /// Rings whenever a batch is not under way any more.
     arrived: Condvar,
+    /// Pages that were compared with their digests.
+    contents: Mutex<Recent<(PageNo, Digest), [u8]>>,
+    /// What reads batches, and has nothing to read just now.
+    readers: Mutex<Vec<BatchReader>>,
     bounds: Bounds,
 }
 
@@ -79,9 +84,15 @@ impl Cache {
     /// [`crate::error::ErrorKind::Failure`] when zstd gets no memory.
     pub(crate) fn within(bounds: Bounds) -> Result<Arc<Self>> {
         let decoded = Decoded { recent: Recent::within(bounds.batches), under_way: HashSet::new() };
-        let (decoded, arrived) = (Mutex::new(decoded), Condvar::new());
-        let (blocks, known) = (Blocks::within(bounds.index)?, Known::new());
-        Ok(Arc::new(Self { blocks, known, decoded, arrived, bounds }))
+        Ok(Arc::new(Self {
+            blocks: Blocks::within(bounds.index)?,
+            known: Known::new(),
+            decoded: Mutex::new(decoded),
+            arrived: Condvar::new(),
+            contents: Mutex::new(Recent::within(bounds.contents)),
+            readers: Mutex::default(),
+            bounds,
+        }))
     }
 
     /// Forgets where pages were found: merges have moved them.
@@ -124,7 +135,7 @@ impl Pages {
     /// [`crate::error::ErrorKind::Failure`] when zstd gets no memory.
     pub(crate) fn new(
         history: &History,
-        chain: &Chain,
+        chain: &Arc<Chain>,
         commit: &Commit,
         cache: &Arc<Cache>,
     ) -> Result<Self> {
@@ -134,11 +145,9 @@ impl Pages {
             lookup: Lookup::new(chain, commit, cache.blocks.clone()),
             hasher: history.hasher(),
             cache: cache.clone(),
-            since: OnceLock::new(),
         };
         Ok(Self {
             shared: Arc::new(shared),
-            reader: Mutex::new(BatchReader::new(history)?),
             scan: Mutex::new(Scan::default()),
             threads: bounds.threads,
             // Half of the room: what was asked for shall not make way for what may be asked for.
@@ -159,9 +168,11 @@ impl Pages {
 
     /// Tells which pages were written behind an earlier commit that the same cache serves. All
     /// others are where they were then.
-    pub(crate) fn know_written(&self, since: Seq, written: Arc<[PageNo]>) {
-        // Told a second time it is no news.
-        let _ = self.shared.since.set(Since { seq: since, written });
+    pub(crate) fn know_written(&self, since: Seq, between: Between) -> Arc<[PageNo]> {
+        let written: Arc<[PageNo]> = between.pages.into();
+        let seqs = (since, self.shared.lookup.commit().seq);
+        self.shared.cache.known.step(seqs, written.clone(), between.steps);
+        written
     }
 
     /// The digest of each of these pages, which ascend; `None` for the page of the lock byte.
@@ -179,25 +190,64 @@ impl Pages {
     /// [`crate::error::ErrorKind::Damaged`], naming the object, when anything is not as it was
     /// stored; store errors.
     pub(crate) fn read(&self, page: PageNo, into: &mut [u8]) -> Result<()> {
-        let found = self.shared.find(&[page])?;
-        let Some(version) = found.into_iter().next().flatten() else {
+        let Some(version) = self.version(page)? else {
             // The page of the lock byte has nothing in it.
             into.fill(0);
             return Ok(());
         };
         self.go_ahead(page, &version);
-        let plain = self.shared.batch(&version, &self.reader)?;
-        let of = (&*version.segment, &version.batch);
-        let wanted = (version.slot, page, &version.digest);
-        let content = page_of(&self.shared.hasher, of, &plain, wanted)?;
-        match content.len() == into.len() {
-            true => into.copy_from_slice(content),
+        self.read_version(page, &version, &mut |content| match content.len() == into.len() {
+            true => {
+                into.copy_from_slice(content);
+                Ok(())
+            }
             false => {
                 let what = "has pages of another size than its commit";
-                return Err(Error::damaged(version.segment.object_of(version.batch.at), what));
+                Err(Error::damaged(version.segment.object_of(version.batch.at), what))
             }
+        })
+    }
+
+    /// A page's content, which is kept for whoever asks for it next.
+    ///
+    /// # Errors
+    /// As [`Pages::read`].
+    pub(crate) fn content(&self, page: PageNo) -> Result<Arc<[u8]>> {
+        let Some(version) = self.version(page)? else {
+            return Ok(vec![0; self.page_size().bytes()].into());
+        };
+        let key = (page, version.digest);
+        if let Some(content) = lock(&self.shared.cache.contents).get(&key) {
+            return Ok(content);
         }
-        Ok(())
+        let mut found: Option<Arc<[u8]>> = None;
+        self.read_version(page, &version, &mut |content| {
+            found = Some(content.into());
+            Ok(())
+        })?;
+        let content = found.unwrap_or_default();
+        if content.len() != self.page_size().bytes() {
+            let what = "has pages of another size than its commit";
+            return Err(Error::damaged(version.segment.object_of(version.batch.at), what));
+        }
+        lock(&self.shared.cache.contents).put(key, content.clone(), content.len());
+        Ok(content)
+    }
+
+    fn version(&self, page: PageNo) -> Result<Option<Version>> {
+        Ok(self.shared.find(&[page])?.into_iter().next().flatten())
+    }
+
+    fn read_version(
+        &self,
+        page: PageNo,
+        version: &Version,
+        take: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let plain = self.shared.batch(version)?;
+        let of = (&*version.segment, &version.batch);
+        let wanted = (version.slot, page, &version.digest);
+        take(page_of(&self.shared.hasher, of, &plain, wanted)?)
     }
 
     /// Sends for the batches behind a page, if those before it were asked for in their order.
@@ -283,9 +333,8 @@ impl Shared {
     /// The version of each of these pages, which ascend.
     fn find(&self, pages: &[PageNo]) -> Result<Vec<Option<Version>>> {
         let (known, seq) = (&self.cache.known, self.lookup.commit().seq);
-        let since = self.since.get();
         let mut found: Vec<Option<Option<Version>>> =
-            pages.iter().map(|page| known.get(*page, seq, since)).collect();
+            pages.iter().map(|page| known.get(*page, seq)).collect();
         let open = pages.iter().zip(&found).filter(|(_, found)| found.is_none());
         let open: Vec<PageNo> = open.map(|(page, _)| *page).collect();
         if !open.is_empty() {
@@ -300,12 +349,9 @@ impl Shared {
     }
 
     fn decode_all(&self, queue: &Receiver<Version>) {
-        // Without memory for one there is no reading ahead.
-        let Ok(reader) = BatchReader::new(&self.history) else { return };
-        let reader = Mutex::new(reader);
         for version in queue {
             // Who asks for it gets the error.
-            let _ = self.batch(&version, &reader);
+            let _ = self.batch(&version);
         }
     }
 
@@ -315,7 +361,7 @@ impl Shared {
     }
 
     /// The plain bytes of the batch that a version is in. Nothing was compared with a digest yet.
-    fn batch(&self, version: &Version, reader: &Mutex<BatchReader>) -> Result<Arc<[u8]>> {
+    fn batch(&self, version: &Version) -> Result<Arc<[u8]>> {
         let key = key_of(version);
         let mut decoded = lock(&self.cache.decoded);
         loop {
@@ -329,7 +375,10 @@ impl Shared {
         }
         drop(decoded);
         let _under_way = UnderWay { shared: self, key };
-        let plain: Arc<[u8]> = lock(reader).plain(&version.segment, &version.batch)?.into();
+        let reader = lock(&self.cache.readers).pop();
+        let mut reader = reader.map_or_else(|| BatchReader::new(&self.history), Ok)?;
+        let plain: Arc<[u8]> = reader.plain(&version.segment, &version.batch)?.into();
+        lock(&self.cache.readers).push(reader);
         lock(&self.cache.decoded).recent.put(key, plain.clone(), plain.len());
         Ok(plain)
     }

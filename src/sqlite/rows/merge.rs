@@ -35,8 +35,16 @@ impl Order {
         })
     }
 
-    fn len(&self) -> usize {
+    /// How many values a key has.
+    pub(super) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Which of two keys comes first.
+    pub(super) fn of_keys(&self, a: &[Cell], b: &[Cell]) -> Ordering {
+        let ordering = self.compare(|i| Ok(value(a, i)), |i| Ok(value(b, i)));
+        // Values that are at hand are no errors.
+        ordering.unwrap_or(Ordering::Equal)
     }
 
     fn compare<'v>(

@@ -8,8 +8,12 @@
 pub(crate) mod access;
 pub mod cell;
 pub(crate) mod collation;
+pub(crate) mod differing;
 pub(crate) mod literal;
 pub(crate) mod merge;
+mod page;
 mod ranges;
+pub(crate) mod record;
 pub(crate) mod table;
+mod threads;
 pub(crate) mod trees;

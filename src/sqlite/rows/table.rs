@@ -16,6 +16,7 @@ use rusqlite::{Connection, Row};
 
 use super::cell::quoted;
 use super::collation::{Collation, Encoding};
+use super::record::{Layout, Stored};
 use crate::sqlite::answer::text;
 
 /// Virtual tables whose content is rows that can be written as they were read.
@@ -46,6 +47,10 @@ pub(crate) struct Table {
     pub(crate) is_virtual: bool,
     /// The tables that a virtual table keeps its data in.
     pub(crate) shadows: Vec<String>,
+    /// Their roots.
+    pub(crate) shadow_roots: Vec<u32>,
+    /// How its rows are stored, if they can be read without SQLite.
+    pub(crate) layout: Option<Layout>,
 }
 
 /// What tells the rows of a table apart.
@@ -80,6 +85,12 @@ impl Table {
             Key::Columns(parts) => parts.iter().map(|part| part.column.clone()).collect(),
             Key::None(_) => Vec::new(),
         }
+    }
+
+    /// Where the columns that tell rows apart are among all columns; `None` if one is none of them.
+    pub(crate) fn key_places(&self) -> Option<Vec<usize>> {
+        let place = |name: &String| self.columns.iter().position(|column| column == name);
+        self.key_names().iter().map(place).collect()
     }
 
     /// Whether rows are told apart by a rowid that is none of the columns.
@@ -132,15 +143,16 @@ pub(crate) fn schema(db: &Connection) -> rusqlite::Result<Schema> {
     let encoding: String = db.query_row("PRAGMA encoding", [], |row| row.get(0))?;
     let encoding = Encoding::named(&encoding).unwrap_or(Encoding::Utf8);
     let listed = listed(db)?;
-    let shadows: Vec<&str> =
-        listed.iter().filter(|l| l.kind == "shadow").map(|l| l.name.as_str()).collect();
+    let shadows: Vec<&Listed> = listed.iter().filter(|l| l.kind == "shadow").collect();
     let mut tables = BTreeMap::new();
     for entry in listed.iter().filter(|l| l.kind == "table" || l.kind == "virtual") {
         let mut table = read(db, entry, encoding)?;
+        table.layout = layout(db, &table, encoding)?;
         if table.is_virtual {
             let prefix = format!("{}_", entry.name.to_ascii_lowercase());
-            let own = |name: &&&str| name.to_ascii_lowercase().starts_with(&prefix);
-            table.shadows = shadows.iter().filter(own).map(|name| (*name).to_owned()).collect();
+            let own = |shadow: &&&Listed| shadow.name.to_ascii_lowercase().starts_with(&prefix);
+            table.shadows = shadows.iter().filter(own).map(|l| l.name.clone()).collect();
+            table.shadow_roots = shadows.iter().filter(own).map(|l| l.root).collect();
             if let Some(why) = uncompared(&table) {
                 table.key = Key::None(why);
             }
@@ -162,7 +174,12 @@ pub(crate) fn named(db: &Connection, name: &str) -> rusqlite::Result<Option<Tabl
     let is_it = |entry: &&Listed| entry.name.eq_ignore_ascii_case(name);
     let is_table = |entry: &&Listed| entry.kind == "table" || entry.kind == "virtual";
     let found = listed.iter().filter(is_table).find(is_it);
-    found.map(|entry| read(db, entry, encoding)).transpose()
+    let found = found.map(|entry| read(db, entry, encoding)).transpose()?;
+    let with_layout = |mut table: Table| {
+        table.layout = layout(db, &table, encoding)?;
+        Ok(table)
+    };
+    found.map(with_layout).transpose()
 }
 
 /// A table as SQLite lists it.
@@ -244,7 +261,59 @@ fn read(db: &Connection, entry: &Listed, encoding: Encoding) -> rusqlite::Result
         unique,
         is_virtual,
         shadows: Vec::new(),
+        shadow_roots: Vec::new(),
+        layout: None,
     })
+}
+
+/// How the rows of a table are stored, where nothing but its columns has a part in that.
+fn layout(db: &Connection, table: &Table, encoding: Encoding) -> rusqlite::Result<Option<Layout>> {
+    let is_tree = !table.is_virtual && table.root > 0 && table.name != SEQUENCES;
+    let within = matches!(table.key, Key::Rowid(_));
+    // SQLite may not be able to read it at all: then it says why.
+    let is_read = || db.prepare(&select(table, &table.columns, None, within)).is_ok();
+    if encoding != Encoding::Utf8 || !is_tree || table.why_not().is_some() || !is_read() {
+        return Ok(None);
+    }
+    // A table WITHOUT ROWID is an index of its key, and has the key's columns first.
+    let order = match table.key {
+        Key::Columns(_) => stored_order(db, &table.name)?,
+        _ => (0..table.columns.len()).collect(),
+    };
+    let mut info = db.prepare(
+        "SELECT name, type, dflt_value, hidden FROM pragma_table_xinfo(?1) ORDER BY cid",
+    )?;
+    let mut rows = info.query([&table.name])?;
+    let mut columns = Vec::new();
+    while let Some(row) = rows.next()? {
+        // A generated column may be stored, and may not be.
+        if row.get::<_, u32>(3)? != 0 || (1..3).any(|i| !is_text_or_null(row, i)) {
+            return Ok(None);
+        }
+        let Some(place) = order.iter().position(|column| *column == columns.len()) else {
+            return Ok(None);
+        };
+        let (name, kind) = (text(row, 0)?, row.get::<_, Option<String>>(1)?.unwrap_or_default());
+        let default: Option<String> = row.get(2)?;
+        let is_rowid = matches!(&table.key, Key::Rowid(key) if *key == name);
+        columns.push(Stored::declared(place, is_rowid, (&kind, default.as_deref())));
+    }
+    Ok((columns.len() == table.columns.len()).then(|| Layout::of(columns)))
+}
+
+/// The columns of a table WITHOUT ROWID, in the order in which its records have them.
+fn stored_order(db: &Connection, table: &str) -> rusqlite::Result<Vec<usize>> {
+    let mut statement = db.prepare(
+        "SELECT x.cid FROM pragma_index_list(?1) l, pragma_index_xinfo(l.name) x
+         WHERE l.origin = 'pk' ORDER BY x.seqno",
+    )?;
+    // A number that is no column's is at no place.
+    let column = |row: &Row<'_>| row.get(0).map(|n: i64| usize::try_from(n).unwrap_or(usize::MAX));
+    statement.query_map([table], column)?.collect()
+}
+
+fn is_text_or_null(row: &Row<'_>, column: usize) -> bool {
+    row.get_ref(column).is_ok_and(|value| value.as_str_or_null().is_ok())
 }
 
 /// How SQL calls the rowid of a table that has rowids.

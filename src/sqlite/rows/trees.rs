@@ -12,19 +12,20 @@
 //!   explained otherwise makes all rows of all tables differ.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 
+use super::page::{
+    INDEX_INTERIOR, INDEX_LEAF, TABLE_INTERIOR, TABLE_LEAF, child_of, first_child, kind, overflows,
+    parts, rowid_of, short,
+};
 use super::ranges::Ranges;
+use super::threads;
 use crate::error::Result;
 use crate::sqlite::layout::{Freelist, number};
 use crate::sqlite::provider::PageProvider;
 use crate::types::PageNo;
 
-/// The kinds of pages of trees, by their first byte.
-const INDEX_INTERIOR: u8 = 2;
-const TABLE_INTERIOR: u8 = 5;
-const INDEX_LEAF: u8 = 10;
-const TABLE_LEAF: u8 = 13;
 /// Higher than any tree of SQLite's.
 const HIGHEST: usize = 40;
 /// From this number on the next page's number, with which an overflow page begins, may look like
@@ -42,27 +43,39 @@ pub(crate) enum Extent {
 
 /// Two states of a database, and which pages differ.
 pub(crate) struct Trees {
-    sides: [Side; 2],
+    sides: [Arc<dyn PageProvider>; 2],
+    /// A rowid of each page of tables that differs, as the new state has it.
+    hints: BTreeSet<i64>,
     differing: HashSet<u32>,
     /// Whether all rows may differ, since a page that differs can't be explained.
     is_blind: bool,
-    /// Whether pages of indexes, and so of tables WITHOUT ROWID, differ.
-    has_index_pages: bool,
+    /// The pages of indexes, and so of tables WITHOUT ROWID, that differ and that the new state
+    /// has.
+    index_pages: Vec<u32>,
+    /// Whether pages differ that may be overflow pages in both states.
+    has_overflow_in_place: bool,
 }
 
-/// One state.
-struct Side {
-    pages: Arc<dyn PageProvider>,
-    /// A rowid of each page of tables that differs.
-    hints: BTreeSet<i64>,
+/// A leaf of a table, and the rowids that it stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leaf {
+    pub(crate) page: u32,
+    pub(crate) range: (i64, i64),
 }
 
 /// What a walk found, and the pages that it met.
 #[derive(Default)]
 struct Walked {
     found: Ranges,
+    /// The leaves of each side that the other one has not, or has with another content.
+    leaves: [Vec<Leaf>; 2],
     seen: HashSet<u32>,
+    /// Whether the leaves are wanted.
+    lists: bool,
 }
+
+/// How many leaves are listed: of more, rows are compared by their ranges.
+const LISTED: usize = 1_000_000;
 
 /// A page, and the rowids that it stands for on each side.
 struct Place {
@@ -71,7 +84,8 @@ struct Place {
 }
 
 impl Trees {
-    /// Two states of one page size, and all pages that differ between them, or that only one has.
+    /// Two states of one page size, and all pages that differ between them, or that only one has;
+    /// these ascend. So many threads read pages.
     ///
     /// # Errors
     /// What reading pages answers.
@@ -79,23 +93,43 @@ impl Trees {
         old: Arc<dyn PageProvider>,
         new: Arc<dyn PageProvider>,
         differing: &[PageNo],
+        threads: usize,
     ) -> Result<Self> {
-        let side = |pages| Side { pages, hints: BTreeSet::new() };
-        let mut trees = Self {
-            sides: [side(old), side(new)],
-            differing: differing.iter().map(|page| page.0).collect(),
-            is_blind: false,
-            has_index_pages: false,
-        };
-        let mut unclear = HashSet::new();
-        for page in differing {
-            let kinds = [trees.learn(0, page.0)?, trees.learn(1, page.0)?];
-            // What only one side has as an overflow page came or went with a row's own page.
-            if kinds == [Kind::Other, Kind::Other] {
-                unclear.insert(page.0);
+        let mut unclear = Vec::new();
+        let (mut hints, mut index_pages, mut is_blind) = (BTreeSet::new(), Vec::new(), false);
+        // Where the new state has a tree's page, its rowid leads there: the pages above it are in
+        // both trees, or one that is not differs, and is met first.
+        let look = |page: &PageNo| Ok((page.0, look(&*new, page.0)?));
+        threads::each(differing, threads, &look, &mut |(page, look)| {
+            match look {
+                Look::Rows(rowid) => hints.extend(rowid),
+                Look::Keys => index_pages.push(page),
+                Look::Unsound => is_blind = true,
+                Look::Other => unclear.push(page),
+                Look::Missing => {}
+            }
+            if new.pages() >= AMBIGUOUS && look != Look::Missing {
+                unclear.push(page);
+            }
+        })?;
+        // What only one side has as an overflow page came or went with a row's own page.
+        let mut both = HashSet::new();
+        for page in unclear.into_iter().filter(|page| *page > 1) {
+            let ambiguous = old.pages() >= AMBIGUOUS && page <= old.pages();
+            if ambiguous || self::look(&*old, page)? == Look::Other {
+                both.insert(page);
             }
         }
-        trees.is_blind |= trees.is_unexplained(unclear)?;
+        index_pages.sort_unstable();
+        let mut trees = Self {
+            sides: [old, new],
+            hints,
+            differing: differing.iter().map(|page| page.0).collect(),
+            is_blind,
+            index_pages,
+            has_overflow_in_place: !both.is_empty(),
+        };
+        trees.is_blind |= trees.is_unexplained(both)?;
         Ok(trees)
     }
 
@@ -104,22 +138,51 @@ impl Trees {
     /// # Errors
     /// What reading pages answers.
     pub(crate) fn table(&self, root: u32) -> Result<Extent> {
+        let walked = self.walk_table(root, false)?;
+        Ok(walked.map_or(Extent::Whole, |walked| Extent::Ranges(walked.found.into_sorted())))
+    }
+
+    /// The leaves in which all rows lie that differ of a table with rowids that has this root in
+    /// both states, of the old state and of the new one; `None` if that can't be told.
+    ///
+    /// # Errors
+    /// What reading pages answers.
+    pub(crate) fn leaves(&self, root: u32) -> Result<Option<[Vec<Leaf>; 2]>> {
+        Ok(self.walk_table(root, true)?.map(|walked| walked.leaves))
+    }
+
+    /// Whether a page differs.
+    pub(crate) fn differs(&self, page: u32) -> bool {
+        self.differing.contains(&page)
+    }
+
+    /// Whether pages differ that may be overflow pages in both states.
+    pub(crate) fn has_overflow_in_place(&self) -> bool {
+        self.has_overflow_in_place
+    }
+
+    /// The pages of a state: 0 for the old one, 1 for the new one.
+    pub(crate) fn pages(&self, side: usize) -> Option<&Arc<dyn PageProvider>> {
+        self.sides.get(side)
+    }
+
+    fn walk_table(&self, root: u32, lists: bool) -> Result<Option<Walked>> {
         if self.is_blind {
-            return Ok(Extent::Whole);
+            return Ok(None);
         }
         let everything = (i64::MIN, i64::MAX);
-        let height = |side| self.height(side, root, TABLE_INTERIOR, TABLE_LEAF);
-        let (Some(height), Some(new)) = (height(0)?, height(1)?) else {
-            return Ok(Extent::Whole);
-        };
-        if height != new {
-            return Ok(Extent::Whole);
-        }
-        let mut walked = Walked::default();
         let place = Place { page: root, ranges: [everything; 2] };
-        let sound = self.walk(&place, height, &mut walked)?;
-        let found = walked.found;
-        Ok(if sound { Extent::Ranges(found.into_sorted()) } else { Extent::Whole })
+        let mut walked = Walked { lists, ..Walked::default() };
+        // Where the root is the same it is as high.
+        let Some(height) = self.height(1, root, TABLE_INTERIOR, TABLE_LEAF)? else {
+            return Ok(None);
+        };
+        let old = match self.differs(root) {
+            true => self.height(0, root, TABLE_INTERIOR, TABLE_LEAF)?,
+            false => Some(height),
+        };
+        let sound = old == Some(height) && self.walk(&place, height, &mut walked)?;
+        Ok(sound.then_some(walked))
     }
 
     /// Whether any row may differ of a table that has this root in both states, with rowids or
@@ -128,7 +191,7 @@ impl Trees {
     /// # Errors
     /// What reading pages answers.
     pub(crate) fn touches(&self, root: u32) -> Result<bool> {
-        let last = self.sides.iter().map(|side| side.pages.pages()).min().unwrap_or(0);
+        let last = self.sides.iter().map(|side| side.pages()).min().unwrap_or(0);
         if self.is_blind || !(1..=last).contains(&root) {
             return Ok(true);
         }
@@ -139,64 +202,8 @@ impl Trees {
         }
     }
 
-    /// Whether any page of a table WITHOUT ROWID may differ.
-    fn touches_index(&self, root: u32) -> Result<bool> {
-        if !self.has_index_pages {
-            return Ok(false);
-        }
-        let Some(height) = self.height(1, root, INDEX_INTERIOR, INDEX_LEAF)? else {
-            return Ok(true);
-        };
-        let (mut open, mut seen) = (vec![(root, height)], HashSet::new());
-        while let Some((page, height)) = open.pop() {
-            // A page that two others lead to is no part of a tree.
-            if self.differing.contains(&page) || !seen.insert(page) {
-                return Ok(true);
-            }
-            // A page that is the same leads to the same pages in both states.
-            let Some(below) = height.checked_sub(1) else { continue };
-            let content = self.read(1, page)?;
-            let is_interior = kind(&content, page) == INDEX_INTERIOR;
-            let Some(children) = children(&content, page).filter(|_| is_interior) else {
-                return Ok(true);
-            };
-            open.extend(children.into_iter().map(|child| (child, below)));
-        }
-        Ok(false)
-    }
-
-    /// Takes note of what a page that differs is on one side.
-    fn learn(&mut self, side: usize, page: u32) -> Result<Kind> {
-        let Some(pages) = self.sides.get(side).map(|side| side.pages.clone()) else {
-            return Ok(Kind::Missing);
-        };
-        if page > pages.pages() || PageNo(page) == pages.page_size().lock_page() {
-            return Ok(Kind::Missing);
-        }
-        let content = self.read(side, page)?;
-        match kind(&content, page) {
-            TABLE_LEAF | TABLE_INTERIOR => match (rowid_of(&content, page), page) {
-                (Some(rowid), _) => {
-                    if let Some(side) = self.sides.get_mut(side) {
-                        side.hints.insert(rowid);
-                    }
-                }
-                // The root of an empty table; any other page has rows.
-                (None, _) if kind(&content, page) == TABLE_LEAF => {}
-                (None, _) => self.is_blind = true,
-            },
-            INDEX_LEAF | INDEX_INTERIOR => self.has_index_pages = true,
-            _ => return Ok(Kind::Other),
-        }
-        Ok(match pages.pages() < AMBIGUOUS {
-            true => Kind::Tree,
-            false => Kind::Other,
-        })
-    }
-
     /// Whether some of these pages may be overflow pages that were written in place.
     fn is_unexplained(&self, mut unclear: HashSet<u32>) -> Result<bool> {
-        unclear.remove(&1);
         if unclear.is_empty() {
             return Ok(false);
         }
@@ -206,8 +213,8 @@ impl Trees {
             let map = PointerMap::of(&self.read(side, 1)?);
             unclear.retain(|page| !map.has(*page));
             // What is free belongs to no row.
-            let mut read = |page: PageNo| self.read(side, page.0);
-            let pages = self.sides.get(side).map_or(0, |side| side.pages.pages());
+            let mut read = |page: PageNo| self.read(side, page.0).map(|page| page.to_vec());
+            let pages = self.pages_of(side);
             let mut trunks = Freelist::new(&read(PageNo(1))?, pages);
             while let Some((trunk, leaves)) = trunks.next(&mut read)? {
                 if unclear.is_empty() {
@@ -223,11 +230,13 @@ impl Trees {
         }
         // What belongs to a row whose own page differs is found with that.
         let mut seen = HashSet::new();
-        for page in self.differing.iter().filter(|page| !free.contains(page)) {
+        let mut differing: Vec<&u32> = self.differing.iter().collect();
+        differing.sort_unstable();
+        for page in differing.into_iter().filter(|page| !free.contains(page)) {
             if unclear.is_empty() {
                 break;
             }
-            if self.sides.get(1).is_some_and(|new| *page <= new.pages.pages()) {
+            if *page <= self.pages_of(1) {
                 self.follow_overflow(*page, &mut unclear, &mut seen)?;
             }
         }
@@ -244,7 +253,7 @@ impl Trees {
         let content = self.read(1, page)?;
         let reserved = self.read(1, 1)?.get(20).copied().unwrap_or(0);
         let usable = content.len().saturating_sub(usize::from(reserved));
-        let last = self.sides.get(1).map_or(0, |new| new.pages.pages());
+        let last = self.pages_of(1);
         for (first, count) in overflows(&content, page, usable) {
             let mut next = first;
             for _ in 0..count {
@@ -264,7 +273,7 @@ impl Trees {
     fn height(&self, side: usize, root: u32, interior: u8, leaf: u8) -> Result<Option<usize>> {
         let mut page = root;
         for height in 0..HIGHEST {
-            let last = self.sides.get(side).map_or(0, |side| side.pages.pages());
+            let last = self.pages_of(side);
             if page == 0 || page > last {
                 return Ok(None);
             }
@@ -274,8 +283,7 @@ impl Trees {
                 found if found == interior => {}
                 _ => return Ok(None),
             }
-            let first = children(&content, page).and_then(|children| children.first().copied());
-            let Some(first) = first else { return Ok(None) };
+            let Some(first) = first_child(&content, page) else { return Ok(None) };
             page = first;
         }
         Ok(None)
@@ -291,27 +299,23 @@ impl Trees {
         let differs = self.differing.contains(&place.page);
         let Some(below) = height.checked_sub(1) else {
             if differs {
-                place.ranges.iter().for_each(|range| walked.found.add(*range));
+                for (range, leaves) in place.ranges.into_iter().zip(&mut walked.leaves) {
+                    walked.found.add(range);
+                    leaves.push(Leaf { page: place.page, range });
+                }
             }
             return Ok(true);
         };
         let new = self.read(1, place.page)?;
-        let old = if differs { self.read(0, place.page)? } else { new.clone() };
+        if !differs {
+            return self.walk_same(place, &new, below, walked);
+        }
+        let old = self.read(0, place.page)?;
         let (Some(old), Some(new)) =
             (parts(&old, place.page, place.ranges[0]), parts(&new, place.page, place.ranges[1]))
         else {
             return Ok(false);
         };
-        if !differs {
-            // The same children in the same order: but the ends may be others.
-            for ((page, of_old), (_, of_new)) in old.into_iter().zip(new) {
-                let child = Place { page, ranges: [of_old, of_new] };
-                if self.is_wanted(&child, below) && !self.walk(&child, below, walked)? {
-                    return Ok(false);
-                }
-            }
-            return Ok(true);
-        }
         let children = new.len();
         let mut come: HashMap<u32, (i64, i64)> = new.into_iter().collect();
         if come.len() != children {
@@ -325,146 +329,144 @@ impl Trees {
                         return Ok(false);
                     }
                 }
-                None => walked.found.add(of_old),
+                None => {
+                    walked.found.add(of_old);
+                    if !self.list(0, (page, of_old), below, walked)? {
+                        return Ok(false);
+                    }
+                }
             }
         }
-        come.into_values().for_each(|range| walked.found.add(range));
+        for (page, range) in come {
+            walked.found.add(range);
+            if !self.list(1, (page, range), below, walked)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Walks toward the pages that differ below one that is the same on both sides: their rowids
+    /// tell the way.
+    fn walk_same(
+        &self,
+        place: &Place,
+        content: &[u8],
+        below: usize,
+        walked: &mut Walked,
+    ) -> Result<bool> {
+        let (first, last) = place.ranges[1];
+        let mut from = Some(first);
+        while let Some(hint) = from
+            .filter(|from| *from <= last)
+            .and_then(|from| self.hints.range(from..=last).next().copied())
+        {
+            let Some((page, [before, end])) = child_of(content, place.page, hint) else {
+                return Ok(false);
+            };
+            let within = |(first, last): (i64, i64)| {
+                let first = before.map_or(first, |before| before.saturating_add(1).max(first));
+                (first, end.map_or(last, |end| end.min(last)))
+            };
+            let child = Place { page, ranges: place.ranges.map(within) };
+            // A leaf is only read if it differs.
+            let is_wanted = below > 0 || self.differing.contains(&page);
+            if is_wanted && !self.walk(&child, below, walked)? {
+                return Ok(false);
+            }
+            // What follows lies behind that page.
+            from = end.and_then(|end| end.max(hint).checked_add(1));
+        }
+        Ok(true)
+    }
+
+    /// Lists all leaves below a page that only one side has there. Returns whether all was sound.
+    fn list(
+        &self,
+        side: usize,
+        (page, range): (u32, (i64, i64)),
+        height: usize,
+        walked: &mut Walked,
+    ) -> Result<bool> {
+        if !walked.lists {
+            return Ok(true);
+        }
+        let mut open = vec![(page, range, height)];
+        while let Some((page, range, height)) = open.pop() {
+            let last = self.pages_of(side);
+            let Some(leaves) = walked.leaves.get_mut(side).filter(|l| l.len() < LISTED) else {
+                return Ok(false);
+            };
+            if page < 2 || page > last {
+                return Ok(false);
+            }
+            let Some(below) = height.checked_sub(1) else {
+                leaves.push(Leaf { page, range });
+                continue;
+            };
+            let Some(parts) = parts(&self.read(side, page)?, page, range) else {
+                return Ok(false);
+            };
+            // There are no more of them than pages, or some are met twice.
+            if open.len() + parts.len() > LISTED {
+                return Ok(false);
+            }
+            open.extend(parts.into_iter().map(|(page, range)| (page, range, below)));
+        }
         Ok(true)
     }
 
     /// Whether a page differs, or one below it may.
     fn is_wanted(&self, place: &Place, height: usize) -> bool {
-        let has_hint = |side: usize, (first, last): (i64, i64)| {
-            let hints = self.sides.get(side).map(|side| &side.hints);
-            first <= last && hints.is_some_and(|hints| hints.range(first..=last).next().is_some())
+        let has_hint = |(first, last): (i64, i64)| {
+            first <= last && self.hints.range(first..=last).next().is_some()
         };
         self.differing.contains(&place.page)
-            || (height > 0
-                && place.ranges.iter().enumerate().any(|(side, range)| has_hint(side, *range)))
+            || (height > 0 && place.ranges.iter().any(|range| has_hint(*range)))
     }
 
-    fn read(&self, side: usize, page: u32) -> Result<Vec<u8>> {
-        let Some(side) = self.sides.get(side) else { return Ok(Vec::new()) };
-        let mut content = vec![0; side.pages.page_size().bytes()];
-        side.pages.read(PageNo(page), &mut content)?;
-        Ok(content)
+    /// How many pages a state has.
+    fn pages_of(&self, side: usize) -> u32 {
+        self.sides.get(side).map_or(0, |pages| pages.pages())
+    }
+
+    fn read(&self, side: usize, page: u32) -> Result<Arc<[u8]>> {
+        match self.sides.get(side) {
+            Some(pages) => pages.content(PageNo(page)),
+            None => Ok(Arc::new([])),
+        }
     }
 }
 
-/// What a page that differs is on one side.
+/// What a page that differs is in one state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum Look {
     /// It is not there.
     Missing,
-    /// A page of a tree.
-    Tree,
+    /// A page of a table, with a rowid that leads to it. The root of an empty table has none.
+    Rows(Option<i64>),
+    /// A page of an index, or of a table WITHOUT ROWID.
+    Keys,
+    /// A page of a table that can't be found.
+    Unsound,
     /// Something else: of a row that is too long for its page, of the freelist, a pointer map.
     Other,
 }
 
-/// Where the header of a tree's page begins.
-fn header(page: u32) -> usize {
-    if page == 1 { 100 } else { 0 }
-}
-
-/// The first byte of a tree's page.
-fn kind(content: &[u8], page: u32) -> u8 {
-    content.get(header(page)).copied().unwrap_or(0)
-}
-
-/// A number of two bytes; zero behind the page's end.
-fn short(content: &[u8], at: usize) -> usize {
-    let bytes = content.get(at..).and_then(|bytes| bytes.first_chunk());
-    bytes.map_or(0, |bytes| usize::from(u16::from_be_bytes(*bytes)))
-}
-
-/// Where the cells of a tree's page are; `None` if that is outside of the page.
-fn cells(content: &[u8], page: u32) -> Option<Vec<usize>> {
-    let at = header(page);
-    let is_interior = matches!(kind(content, page), INDEX_INTERIOR | TABLE_INTERIOR);
-    let first = at + if is_interior { 12 } else { 8 };
-    let count = short(content, at + 3);
-    if first + count * 2 > content.len() {
-        return None;
+/// What a page is.
+fn look(pages: &dyn PageProvider, page: u32) -> Result<Look> {
+    if page > pages.pages() || PageNo(page) == pages.page_size().lock_page() {
+        return Ok(Look::Missing);
     }
-    Some((0..count).map(|i| short(content, first + i * 2)).collect())
-}
-
-/// The pages that an interior page leads to, in order.
-fn children(content: &[u8], page: u32) -> Option<Vec<u32>> {
-    let mut children: Vec<u32> =
-        cells(content, page)?.into_iter().map(|cell| number(content, cell)).collect();
-    children.push(number(content, header(page) + 8));
-    Some(children)
-}
-
-/// The pages that an interior page of a table leads to, with the rowids that each stands for.
-fn parts(content: &[u8], page: u32, (first, last): (i64, i64)) -> Option<Vec<(u32, (i64, i64))>> {
-    if kind(content, page) != TABLE_INTERIOR {
-        return None;
-    }
-    let mut parts = Vec::new();
-    let mut from = first;
-    for cell in cells(content, page)? {
-        let (key, _) = varint(content, cell + 4)?;
-        // SQLite finds nothing in a tree whose keys do not ascend.
-        if key < from.saturating_sub(1) {
-            return None;
-        }
-        parts.push((number(content, cell), (from, key.min(last))));
-        from = key.checked_add(1)?;
-    }
-    parts.push((number(content, header(page) + 8), (from, last)));
-    Some(parts)
-}
-
-/// The rowid of the first cell of a table's page.
-fn rowid_of(content: &[u8], page: u32) -> Option<i64> {
-    let cell = *cells(content, page)?.first()?;
-    let at = match kind(content, page) {
-        TABLE_INTERIOR => cell + 4,
-        _ => varint(content, cell)?.1,
-    };
-    varint(content, at).map(|(rowid, _)| rowid)
-}
-
-/// A number of SQLite's of one to nine bytes, and where the next one begins.
-fn varint(content: &[u8], at: usize) -> Option<(i64, usize)> {
-    let mut value: u64 = 0;
-    for i in 0..8 {
-        let byte = *content.get(at + i)?;
-        value = (value << 7) | u64::from(byte & 0x7f);
-        if byte < 0x80 {
-            return Some((value.cast_signed(), at + i + 1));
-        }
-    }
-    let byte = *content.get(at + 8)?;
-    Some((((value << 8) | u64::from(byte)).cast_signed(), at + 9))
-}
-
-/// The first overflow page of each cell that has some, and how many it has.
-fn overflows(content: &[u8], page: u32, usable: usize) -> Vec<(u32, usize)> {
-    let (is_leaf, is_index) = match kind(content, page) {
-        TABLE_LEAF => (true, false),
-        INDEX_LEAF => (true, true),
-        INDEX_INTERIOR => (false, true),
-        _ => return Vec::new(),
-    };
-    let (Some(room), Some(of_index)) = (usable.checked_sub(35), usable.checked_sub(12)) else {
-        return Vec::new();
-    };
-    let most = if is_index { of_index * 64 / 255 - 23 } else { room };
-    let least = of_index * 32 / 255 - 23;
-    let overflow = |cell: usize| {
-        let (len, at) = varint(content, if is_leaf { cell } else { cell + 4 })?;
-        let at = if is_index { at } else { varint(content, at)?.1 };
-        let len = usize::try_from(len).ok().filter(|len| *len > most)?;
-        let spill = least + (len - least) % (usable - 4);
-        let local = if spill <= most { spill } else { least };
-        let first = number(content, at + local);
-        Some((first, (len - local).div_ceil(usable - 4)))
-    };
-    cells(content, page).unwrap_or_default().into_iter().filter_map(overflow).collect()
+    let content = pages.content(PageNo(page))?;
+    Ok(match kind(&content, page) {
+        TABLE_LEAF | TABLE_INTERIOR => match rowid_of(&content, page) {
+            None if kind(&content, page) == TABLE_INTERIOR => Look::Unsound,
+            rowid => Look::Rows(rowid),
+        },
+        INDEX_LEAF | INDEX_INTERIOR => Look::Keys,
+        _ => Look::Other,
+    })
 }
 
 /// Where the pointer maps of a database are that can be vacuumed bit by bit.
@@ -497,6 +499,14 @@ impl PointerMap {
         page == if map == self.lock_page { map + 1 } else { map }
     }
 }
+
+impl fmt::Debug for Trees {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trees").field("differing", &self.differing.len()).finish_non_exhaustive()
+    }
+}
+
+mod keys;
 
 #[cfg(test)]
 mod tests;

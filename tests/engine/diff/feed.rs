@@ -5,7 +5,7 @@ use pagekeep::{
     Silent, TableDiff,
 };
 
-use super::history;
+use super::{history, small_changes};
 use crate::support::Lab;
 use crate::support::dice::number;
 
@@ -17,7 +17,8 @@ struct Told {
     tables: Vec<TableDiff>,
 }
 
-fn feed(history: &History, options: &FeedOptions) -> Vec<(Seq, Told)> {
+/// What the feed tells, and how many tables' rows it read without SQLite.
+fn feed(history: &History, options: &FeedOptions) -> (Vec<(Seq, Told)>, u64) {
     let (mut ended, mut open) = (Vec::new(), Told::default());
     let mut take = |seq, _, event| {
         match event {
@@ -32,9 +33,10 @@ fn feed(history: &History, options: &FeedOptions) -> Vec<(Seq, Told)> {
         }
         Ok(())
     };
-    history.feed(options).unwrap().advance(&mut take, &Silent).unwrap();
+    let mut feed = history.feed(options).unwrap();
+    feed.advance(&mut take, &Silent).unwrap();
     assert_eq!(open, Told::default());
-    ended
+    (ended, feed.read_directly())
 }
 
 fn between(old: Option<&RestorePoint>, new: &RestorePoint) -> Told {
@@ -62,7 +64,7 @@ fn each_commit_is_told_once_and_as_its_diff_tells_it() {
         let (history, _) = history(&lab, seed, 10);
         let points = history.restore_points().unwrap();
         let mut before: Option<&RestorePoint> = None;
-        let all = feed(&history, &FeedOptions::default());
+        let (all, _) = feed(&history, &FeedOptions::default());
         assert_eq!(all.len(), points.len());
         for (point, (seq, told)) in points.iter().zip(&all) {
             assert_eq!(*seq, point.seq());
@@ -72,9 +74,27 @@ fn each_commit_is_told_once_and_as_its_diff_tells_it() {
         // From wherever it is gone on from, the rest is the same.
         for n in 1..points.len() {
             let options = FeedOptions::default().from(points[n - 1].seq());
-            assert_eq!(feed(&history, &options), all[n..], "seed {seed}, from {n}");
+            assert_eq!(feed(&history, &options).0, all[n..], "seed {seed}, from {n}");
             let options = options.to(points[n].seq());
-            assert_eq!(feed(&history, &options), all[n..=n], "seed {seed}, {n}");
+            assert_eq!(feed(&history, &options).0, all[n..=n], "seed {seed}, {n}");
         }
     }
+}
+
+#[test]
+fn small_commits_are_told_without_sqlite_and_as_their_diffs_tell_them() {
+    let mut direct = 0;
+    for seed in 500..500 + number("PAGEKEEP_DIFF_ROUNDS", 4) {
+        let lab = Lab::quick();
+        let history = small_changes(&lab, seed, 25);
+        let points = history.restore_points().unwrap();
+        let (all, tables) = feed(&history, &FeedOptions::default());
+        let mut before: Option<&RestorePoint> = None;
+        for (point, (seq, told)) in points.iter().zip(&all) {
+            assert_eq!(*told, between(before, point), "seed {seed}, commit {seq}");
+            before = Some(point);
+        }
+        direct += tables;
+    }
+    assert!(direct > 80, "{direct}");
 }

@@ -10,9 +10,14 @@ use crate::support::noise;
 
 /// Makes a database, of some page size, encoding and journal mode.
 pub fn begin(db: &Connection, dice: &mut Dice) {
+    let encoding = *dice.pick(&["UTF-8", "UTF-16le", "UTF-16be"]);
+    begin_in(db, dice, encoding);
+}
+
+/// As [`begin`], in an encoding.
+pub fn begin_in(db: &Connection, dice: &mut Dice, encoding: &str) {
     let page_size = dice.pick(&[512, 1024, 4096, 65536]);
     let journal = dice.pick(&["WAL", "DELETE"]);
-    let encoding = dice.pick(&["UTF-8", "UTF-16le", "UTF-16be"]);
     let vacuum = dice.pick(&["NONE", "FULL", "INCREMENTAL"]);
     db.execute_batch(&format!(
         "PRAGMA page_size={page_size}; PRAGMA encoding='{encoding}'; PRAGMA auto_vacuum={vacuum};
@@ -27,6 +32,7 @@ pub fn begin(db: &Connection, dice: &mut Dice) {
          CREATE TABLE places(id INTEGER PRIMARY KEY, place INT UNIQUE, name TEXT);
          CREATE TABLE counted(id INTEGER PRIMARY KEY AUTOINCREMENT, x REFERENCES plain(id));
          CREATE TABLE log(what, id);
+         CREATE TABLE typed(a DOUBLE, b FLOAT, c \"REAL INT\", d NUMERIC, id INTEGER PRIMARY KEY, e POINT, f REALTEXT, g CLOB REAL);
          CREATE TRIGGER noted AFTER UPDATE ON plain BEGIN INSERT INTO log VALUES('plain', new.id); END;
          CREATE TRIGGER gone AFTER DELETE ON places BEGIN INSERT INTO log VALUES('places', old.id); END;
          CREATE VIRTUAL TABLE words USING fts5(text, more);
@@ -34,6 +40,82 @@ pub fn begin(db: &Connection, dice: &mut Dice) {
          CREATE VIEW large AS SELECT id FROM plain WHERE length(b) > 1000;"
     ))
     .unwrap();
+}
+
+/// Fills the tables, so that a page is a small part of them.
+pub fn fill(db: &Connection, dice: &mut Dice) {
+    db.execute_batch("BEGIN").unwrap();
+    for i in 0..900_i64 {
+        let b = noise(dice.below(1 << 40), dice.place(if i % 60 == 0 { 9000 } else { 200 }));
+        let sql = "INSERT INTO plain(a, b, c, d) VALUES(?1, ?2, ?3, ?4)";
+        db.execute(sql, params![format!("text {i}"), b, i / 7, value(dice)]).unwrap();
+        let sql = "INSERT INTO typed(a, b, c, d, e) VALUES(?1, ?2, ?3, ?4, ?2)";
+        db.execute(sql, params![value(dice), i, value(dice), value(dice)]).unwrap();
+        let key = format!("key {}", dice.below(1 << 40));
+        db.execute(
+            "INSERT OR IGNORE INTO bare VALUES(?1, ?2, ?3)",
+            params![key, i % 9, value(dice)],
+        )
+        .unwrap();
+        let v = noise(i.unsigned_abs(), dice.place(if i % 50 == 0 { 6000 } else { 90 }));
+        db.execute("INSERT OR IGNORE INTO folded VALUES(?1, ?2)", params![key, v]).unwrap();
+        db.execute("INSERT INTO hidden VALUES(?1, ?2)", params![value(dice), value(dice)]).unwrap();
+    }
+    db.execute_batch("COMMIT").unwrap();
+}
+
+/// A change of few rows.
+pub fn touch(db: &Connection, dice: &mut Dice) {
+    let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| db.execute(sql, values).unwrap();
+    let at = below(dice, 900);
+    let (v, w) = (value(dice), value(dice));
+    match dice.below(18) {
+        0 => run("UPDATE plain SET d = ?1 WHERE id = ?2", &[&v, &at]),
+        1 => run("INSERT INTO plain(a, d) VALUES('new', ?1)", &[&v]),
+        2 => run("DELETE FROM plain WHERE id = ?1", &[&at]),
+        3 => {
+            let b = noise(dice.below(99), dice.place(9000));
+            run("UPDATE plain SET b = ?1 WHERE id = ?2", &[&b, &at])
+        }
+        // The last bytes of a long row alone: the pages that it overflows to.
+        4 => run(
+            "UPDATE plain SET b = CAST(substr(b, 1, length(b) - 1) || x'77' AS BLOB)
+             WHERE id = (SELECT id FROM plain WHERE length(b) > 5000 AND id >= ?1 LIMIT 1)",
+            &[&at],
+        ),
+        5 => run("DELETE FROM plain WHERE id BETWEEN ?1 AND ?1 + 30", &[&at]),
+        6 => {
+            for _ in 0..30 {
+                let b = noise(dice.below(1 << 40), dice.place(300));
+                run("INSERT OR IGNORE INTO plain(id, b) VALUES(?1, ?2)", &[&below(dice, 1500), &b]);
+            }
+            0
+        }
+        7 => run("UPDATE OR IGNORE plain SET id = id + 2000 WHERE id = ?1", &[&at]),
+        8..=9 => run(
+            "INSERT OR REPLACE INTO typed(a, b, c, d, id) VALUES(?1, ?2, ?2, ?1, ?3)",
+            &[&v, &w, &at],
+        ),
+        10 => run("UPDATE typed SET d = ?1 WHERE id BETWEEN ?2 AND ?2 + 3", &[&v, &at]),
+        11 => {
+            let key = format!("KEY {} ", dice.below(1 << 40));
+            run("INSERT OR REPLACE INTO bare(k, n, v) VALUES(?1, ?2, ?3)", &[&key, &(at % 9), &v])
+        }
+        12 => run(
+            "UPDATE bare SET v = ?1 WHERE n = ?2 AND k > 'key 5' AND k < 'key 51'",
+            &[&v, &(at % 9)],
+        ),
+        13 => run("DELETE FROM bare WHERE n = ?1 AND k > 'key 7' AND k < 'key 73'", &[&(at % 9)]),
+        14 => {
+            let (key, v) = (format!("key {at}"), noise(9, dice.place(7000)));
+            let sql =
+                "UPDATE folded SET v = ?1 WHERE k = (SELECT k FROM folded WHERE k > ?2 LIMIT 1)";
+            run(sql, &[&v, &key])
+        }
+        15 => run("UPDATE folded SET k = upper(k) WHERE k BETWEEN 'key 3' AND 'key 31'", &[]),
+        16 => run("DELETE FROM hidden WHERE _rowid_ = ?1", &[&at]),
+        _ => run("INSERT INTO hidden VALUES(?1, ?2)", &[&v, &w]),
+    };
 }
 
 /// One transaction, or several.
@@ -64,7 +146,7 @@ fn value(dice: &mut Dice) -> Value {
 
 fn step(db: &Connection, dice: &mut Dice) {
     let run = |sql: &str| db.execute_batch(sql).unwrap();
-    match dice.below(21) {
+    match dice.below(24) {
         0..=2 => {
             for _ in 0..dice.below(60) {
                 let (a, d) = (format!("text {}", dice.below(50)), value(dice));
@@ -156,11 +238,26 @@ fn step(db: &Connection, dice: &mut Dice) {
                 (n + 1) % 3
             ));
         }
+        // Values that columns of each affinity store otherwise than they are read.
+        21..=22 => {
+            for _ in 0..dice.below(40) {
+                let sql = "INSERT OR REPLACE INTO typed(a, b, c, d, id, e, f, g) VALUES(?1, ?2, ?3, ?4, ?5, ?2, ?3, ?1)";
+                let (a, b) = (value(dice), Value::Real(below(dice, 9) as f64));
+                let (c, d, id) = (value(dice), value(dice), below(dice, 300) - 100);
+                db.execute(sql, params![a, b, c, d, id]).unwrap();
+            }
+            db.execute("DELETE FROM typed WHERE id % 9 = ?1", [below(dice, 9)]).unwrap();
+        }
         18 => {
             let n = dice.below(1 << 30);
             let sql = dice.pick(&[
                 "CREATE INDEX i{n} ON plain(c)",
                 "ALTER TABLE plain ADD COLUMN e{n} DEFAULT 'five'",
+                "ALTER TABLE typed ADD COLUMN e{n} REAL DEFAULT 5",
+                "ALTER TABLE typed ADD COLUMN e{n} TEXT DEFAULT 12",
+                "ALTER TABLE typed ADD COLUMN e{n} NUMERIC DEFAULT '-07'; ALTER TABLE typed ADD COLUMN w{n} DEFAULT TRUE",
+                "ALTER TABLE typed ADD COLUMN e{n} BLOB DEFAULT x'00ff'; ALTER TABLE typed ADD COLUMN w{n} DEFAULT word",
+                "ALTER TABLE typed ADD COLUMN e{n} INT DEFAULT 1.0 NOT NULL",
                 "CREATE UNIQUE INDEX u{n} ON places(place, name)",
                 "DROP VIEW IF EXISTS large; CREATE VIEW large AS SELECT id FROM plain",
                 "ALTER TABLE log RENAME COLUMN what TO w{n}; ALTER TABLE log RENAME COLUMN w{n} TO what",

@@ -85,7 +85,7 @@ fn judge(old: &Snapshot, new: &Snapshot, table: &str) -> Option<(usize, usize)> 
         return None;
     }
     let pages = differing(&old.image, &new.image);
-    let trees = Trees::new(old.image.clone(), new.image.clone(), &pages).unwrap();
+    let trees = Trees::new(old.image.clone(), new.image.clone(), &pages, 1).unwrap();
     if table == "keyed" {
         let (a, b) = (old.rows(table, "rowno"), new.rows(table, "rowno"));
         assert!(a == b || trees.touches(root).unwrap(), "{table}");
@@ -206,7 +206,7 @@ fn few_rows_are_told_of_where_few_differ() {
         assert!(differ == 1 && told < 60, "{told} of {table}");
     }
     let pages = differing(&old.image, &new.image);
-    let trees = Trees::new(old.image.clone(), new.image.clone(), &pages).unwrap();
+    let trees = Trees::new(old.image.clone(), new.image.clone(), &pages, 1).unwrap();
     assert!(!trees.touches(new.root("keyed").unwrap()).unwrap());
     // A long row that comes, goes, or is another one has overflow pages that are explained.
     db.execute_batch("UPDATE t SET x = hex(randomblob(8000)) WHERE id = 30000").unwrap();
@@ -235,7 +235,7 @@ fn no_bytes_stop_it() {
             Arc::get_mut(&mut new.image).unwrap().bytes[at] = u8::try_from(dice >> 56).unwrap();
         }
         let pages = differing(&old.image, &new.image);
-        let trees = Trees::new(old.image.clone(), new.image.clone(), &pages).unwrap();
+        let trees = Trees::new(old.image.clone(), new.image.clone(), &pages, 1).unwrap();
         for root in [0, 1, 2, 3, 4, 5, u32::MAX] {
             trees.table(root).unwrap();
             trees.touches(root).unwrap();
@@ -280,7 +280,7 @@ fn circles_end() {
         let (old, new) = (image(1, interior, leaf), image(2, interior, leaf));
         let pages: Vec<PageNo> = (2..=4).map(PageNo).collect();
         for pages in [&pages[..], &pages[..1]] {
-            let trees = Trees::new(old.clone(), new.clone(), pages).unwrap();
+            let trees = Trees::new(old.clone(), new.clone(), pages, 1).unwrap();
             assert!(trees.touches(5).unwrap());
             assert_eq!(trees.table(5).unwrap(), Extent::Whole);
         }
