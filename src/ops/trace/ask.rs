@@ -13,6 +13,7 @@ use crate::ops::view::{DatabaseView, ViewOptions};
 use crate::repo::chain::Commit;
 use crate::repo::history::handle::History;
 use crate::sqlite::rows::cell::{Cell, cells, quoted};
+use crate::sqlite::rows::record::{Kept, Layout, is_leaf, row_of, usable_len};
 use crate::sqlite::rows::table::{self, Key, Table};
 use crate::types::{Digest, PageNo, PageSize, Seq};
 
@@ -38,7 +39,12 @@ pub(super) struct Asker<'a> {
     pub(super) asked: u64,
     /// Whether a commit had the table.
     pub(super) has_met_table: bool,
+    /// What page 1 means to readers, by its digest: as it was told last.
+    first: Memo,
 }
+
+/// A digest, and what was made of it.
+type Memo = std::cell::Cell<Option<(Digest, Digest)>>;
 
 /// The database at the commit that SQLite was asked last.
 struct Opened {
@@ -50,6 +56,8 @@ struct Opened {
     question: Option<Question>,
     /// The pages that the answer was read from, those of the schema included.
     path: Pages,
+    /// The one of them that the row is on.
+    leaf: Option<Leaf>,
     answer: Option<Arc<Row>>,
 }
 
@@ -63,6 +71,10 @@ struct Question {
     bound: Vec<Cell>,
     key: Arc<[String]>,
     columns: Arc<[String]>,
+    /// The rowid, of a table with rowids.
+    rowid: Option<i64>,
+    /// How the table's rows are stored, if they can be read without SQLite.
+    layout: Option<Layout>,
 }
 
 impl<'a> Asker<'a> {
@@ -72,8 +84,8 @@ impl<'a> Asker<'a> {
         (table, key): (&'a str, &'a [KeyValue]),
         view: ViewOptions,
     ) -> Self {
-        let (opened, asked, has_met_table) = (None, 0, false);
-        Self { history, past, table, key, view, opened, asked, has_met_table }
+        let (opened, asked, has_met_table, first) = (None, 0, false, Memo::default());
+        Self { history, past, table, key, view, opened, asked, has_met_table, first }
     }
 
     /// The row at a commit that is not newer than the one before; and the commit since which none
@@ -100,6 +112,19 @@ impl<'a> Asker<'a> {
                 self.opened = fitting;
                 return Ok((answer, since));
             }
+            if let (Some(now), Some(leaf)) = (now, &opened.leaf)
+                && leaf.is_all_that_differs(path, &now)
+                && let Some((answer, leaf)) = self.read_leaf(opened, leaf)?
+            {
+                let path = Some(now);
+                self.opened = fitting.map(|opened| Opened {
+                    path,
+                    leaf: Some(leaf),
+                    answer: answer.clone(),
+                    ..opened
+                });
+                return Ok((answer, since));
+            }
         }
         let mut opened = match fitting {
             Some(opened) if self.is_same(&opened.schema, commit)? => opened,
@@ -107,8 +132,10 @@ impl<'a> Asker<'a> {
         };
         self.past.take_noted();
         opened.answer = self.ask(&opened)?.map(Arc::new);
+        let noted = self.past.take_noted();
+        opened.leaf = self.leaf(&opened, &noted)?;
         let schema = opened.schema.iter().flatten().map(|(page, _)| *page);
-        let mut path: Vec<PageNo> = schema.chain(self.past.take_noted()).collect();
+        let mut path: Vec<PageNo> = schema.chain(noted).collect();
         path.sort_unstable();
         path.dedup();
         let (path, since) = self.pages(path.into_iter(), commit)?;
@@ -134,15 +161,76 @@ impl<'a> Asker<'a> {
             since = since.max(Some(written));
             let digest = match page {
                 // It is written again and again for what readers do not look at.
-                PageNo(1) => {
-                    let content = self.past.content(*page)?;
-                    content.map_or(digest, |content| of_readers(&content))
-                }
+                PageNo(1) => match self.first.get().filter(|(of, _)| *of == digest) {
+                    Some((_, told)) => told,
+                    None => {
+                        let content = self.past.content(*page)?;
+                        let told = content.map_or(digest, |content| of_readers(&content));
+                        self.first.set(Some((digest, told)));
+                        told
+                    }
+                },
                 _ => digest,
             };
             told.push((*page, digest));
         }
         Ok((Some(told), since))
+    }
+
+    /// The leaf of a table with rowids among the pages that an answer was read from.
+    fn leaf(&self, opened: &Opened, noted: &[PageNo]) -> Result<Option<Leaf>> {
+        let Some(rowid) = opened.question.as_ref().and_then(|question| question.rowid) else {
+            return Ok(None);
+        };
+        let mut leaves = Vec::new();
+        for page in noted.iter().filter(|page| page.0 > 1) {
+            let content = self.past.content(*page)?;
+            leaves
+                .extend(content.filter(|content| is_leaf(content)).map(|content| (*page, content)));
+        }
+        let ([(page, content)], Some(first)) = (&*leaves, self.past.content(PageNo(1))?) else {
+            return Ok(None);
+        };
+        let Some(usable) = usable_len(&first) else { return Ok(None) };
+        let row = row_of(content, page.0, usable, rowid);
+        Ok(row.map(|row| Leaf { page: *page, usable, rowid, row }))
+    }
+
+    /// The row in another version of its leaf, where nothing else of what leads to it differs;
+    /// `None` where SQLite has to be asked.
+    fn read_leaf(
+        &mut self,
+        opened: &Opened,
+        leaf: &Leaf,
+    ) -> Result<Option<(Option<Arc<Row>>, Leaf)>> {
+        let Some(content) = self.past.content(leaf.page)? else { return Ok(None) };
+        let Some(row) = row_of(&content, leaf.page.0, leaf.usable, leaf.rowid) else {
+            return Ok(None);
+        };
+        // Overflow pages are pages, too.
+        if row.iter().chain(&leaf.row).any(Kept::has_more) {
+            return Ok(None);
+        }
+        if row == leaf.row {
+            return Ok(Some((opened.answer.clone(), leaf.clone())));
+        }
+        let Some(question) = &opened.question else { return Ok(None) };
+        let answer = match &row {
+            None => None,
+            Some(row) => {
+                let layout = question.layout.as_ref();
+                let Some(values) = layout.and_then(|layout| row.values(layout, leaf.rowid)) else {
+                    return Ok(None);
+                };
+                let key = vec![Cell::Integer(leaf.rowid)];
+                Some(Arc::new(Row {
+                    key: Named { columns: question.key.clone(), values: key },
+                    values: Named { columns: question.columns.clone(), values },
+                }))
+            }
+        };
+        self.asked = self.asked.saturating_add(1);
+        Ok(Some((answer, Leaf { row, ..leaf.clone() })))
     }
 
     fn is_same(&self, pages: &Pages, commit: &Commit) -> Result<bool> {
@@ -160,7 +248,7 @@ impl<'a> Asker<'a> {
         let noted = self.past.take_noted();
         let (schema, _) = self.pages(noted.into_iter(), commit)?;
         let page_size = commit.segment.manifest.page_size;
-        Ok(Opened { db, page_size, schema, question, path: None, answer: None })
+        Ok(Opened { db, page_size, schema, question, path: None, leaf: None, answer: None })
     }
 
     fn look_up(&mut self, db: &DatabaseView) -> Result<Option<Question>> {
@@ -209,7 +297,12 @@ impl<'a> Asker<'a> {
             quoted(&table.name),
             terms.join(" AND ")
         );
-        Ok(Some(Question { sql, bound, key: key.into(), columns: table.columns.clone().into() }))
+        let rowid = match (&table.key, &*bound) {
+            (Key::Rowid(_), [Cell::Integer(rowid)]) => Some(*rowid),
+            _ => None,
+        };
+        let (key, columns) = (key.into(), table.columns.clone().into());
+        Ok(Some(Question { sql, bound, key, columns, rowid, layout: table.layout.clone() }))
     }
 
     /// The values of the key, for a table.
@@ -269,6 +362,24 @@ impl<'a> Asker<'a> {
             format!("is in no commit of {name} that was looked at"),
         )
         .with_hint("the newest commit is looked at first; look whether the name is right")
+    }
+}
+
+/// The page that a row is on, or would be.
+#[derive(Clone)]
+struct Leaf {
+    page: PageNo,
+    /// How many bytes of each page count.
+    usable: usize,
+    rowid: i64,
+    row: Option<Kept>,
+}
+
+impl Leaf {
+    /// Whether of some pages this one alone has another content than it had.
+    fn is_all_that_differs(&self, before: &[(PageNo, Digest)], now: &[(PageNo, Digest)]) -> bool {
+        before.len() == now.len()
+            && before.iter().zip(now).all(|(a, b)| a == b || (a.0 == b.0 && a.0 == self.page))
     }
 }
 
