@@ -98,6 +98,11 @@ impl Shape {
         self.used() <= 1
     }
 
+    /// Whether it is as small as one whose application is making its tables right now.
+    pub fn is_small(&self) -> bool {
+        self.used() < LEAST
+    }
+
     /// Pages in use.
     fn used(&self) -> u64 {
         self.pages.saturating_sub(self.free).into()
@@ -230,7 +235,9 @@ mod tests {
             (shape(0, 2, 0), false),
         ] {
             assert_eq!(shape.is_bare(), is_bare, "{shape:?}");
+            assert!(shape.is_small());
         }
+        assert!(shape(9, 20, 5).is_small() && !shape(9, 20, 4).is_small());
     }
 
     #[test]

@@ -224,7 +224,7 @@ fn watching(of: &mut Checked) {
 
 /// A follower of another database, whose schema changes.
 fn migration(of: &mut Checked) {
-    of.lab.make("other.db", 10);
+    of.lab.make("other.db", 1000);
     let db = Connection::open(of.lab.path("other.db")).unwrap();
     let args = ["watch", "other.db", "-r", "offsite", "--key-file", "key2", "--interval", "0"];
     let mut child = of.lab.command(&[&args[..], &["--json"]].concat()).spawn().unwrap();

@@ -81,6 +81,10 @@ impl Noticed {
                         self.expect(deed);
                     }
                 }
+                // A follower may come while an application makes its first tables.
+                (None, _, Some(now)) if now.is_small() => {
+                    self.earlier.push((Cause::SchemaChange, commit.time));
+                }
                 // What page 1 was before has to be looked up.
                 (Some(before), None, Some(_)) => self.miss(before, commit.seq),
                 _ => {}
