@@ -114,7 +114,7 @@ pub use ops::apply::report::{
 };
 pub use ops::backup::{BackupOptions, BackupReport};
 pub use ops::copy::{CopyOptions, CopyReport};
-pub use ops::coverage::{Coverage, Loss, Mark, Proven, Stretch, StretchKind};
+pub use ops::coverage::{Coverage, CoveragePoint, Loss, Proven, Stretch, StretchKind};
 pub use ops::diff::change::{Named, Operation, RowChange, SchemaChange, TableDiff, TableFate};
 pub use ops::diff::feed::{Feed, FeedEvent, FeedOptions, TakeEvent};
 pub use ops::diff::run::{Diff, DiffOptions, LiveDatabase};

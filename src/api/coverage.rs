@@ -11,15 +11,15 @@ use crate::types::{Seq, Timestamp};
 
 /// A restore point.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Mark {
+pub(crate) struct CoveragePoint {
     /// The commit.
     seq: Seq,
     /// When it was captured.
     time: Timestamp,
 }
 
-impl Mark {
-    fn of(mark: &coverage::Mark) -> Self {
+impl CoveragePoint {
+    fn of(mark: &coverage::CoveragePoint) -> Self {
         Self { seq: mark.seq, time: mark.time }
     }
 }
@@ -32,9 +32,9 @@ pub(crate) struct Stretch {
     /// How it is covered.
     kind: StretchKind,
     /// The restore point that it begins at; null if what is lost has none below it.
-    from: Option<Mark>,
+    from: Option<CoveragePoint>,
     /// The restore point that it ends at; null if what is lost has none above it.
-    to: Option<Mark>,
+    to: Option<CoveragePoint>,
     /// How many restore points it has, both ends included.
     restore_points: u64,
     /// How many numbers between its ends name no restore point; null where that can't be told.
@@ -62,8 +62,8 @@ impl Stretch {
         Self {
             history: history.name().to_owned(),
             kind: stretch.kind,
-            from: stretch.from.as_ref().map(Mark::of),
-            to: stretch.to.as_ref().map(Mark::of),
+            from: stretch.from.as_ref().map(CoveragePoint::of),
+            to: stretch.to.as_ref().map(CoveragePoint::of),
             restore_points: stretch.restore_points,
             missing: stretch.missing,
             loss: stretch.loss.as_ref().map(loss),
@@ -97,9 +97,9 @@ pub(crate) struct CoverageSummary {
     /// How many moments can be restored.
     restore_points: u64,
     /// The oldest of them; null if there is none.
-    oldest: Option<Mark>,
+    oldest: Option<CoveragePoint>,
     /// The newest of them; null if there is none.
-    newest: Option<Mark>,
+    newest: Option<CoveragePoint>,
     /// When everything in the database was last known to be stored: what was committed after that
     /// may be lost with the machine. Null if it never was.
     stored: Option<Timestamp>,
@@ -124,8 +124,8 @@ impl CoverageSummary {
         Self {
             history: history.name().to_owned(),
             restore_points: coverage.restore_points,
-            oldest: coverage.oldest.as_ref().map(Mark::of),
-            newest: coverage.newest.as_ref().map(Mark::of),
+            oldest: coverage.oldest.as_ref().map(CoveragePoint::of),
+            newest: coverage.newest.as_ref().map(CoveragePoint::of),
             stored: coverage.stored,
             age_seconds: coverage.stored.map(age),
             proofs: coverage.proofs.iter().map(proven).collect(),

@@ -39,7 +39,12 @@ pub(crate) fn definitions() -> Result<Map<String, Value>> {
         let mut parts = Vec::new();
         (answer.parts)(&mut parts);
         for (name, schema) in parts {
-            defs.insert(name, of(&schema)?);
+            let def = of(&schema)?;
+            if defs.get(&name).is_some_and(|other| *other != def) {
+                let what = format!("two answers have parts of one name that differ: {name}");
+                return Err(Error::new(ErrorKind::Failure, what));
+            }
+            defs.insert(name, def);
         }
     }
     let whole = defs.clone();

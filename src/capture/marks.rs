@@ -6,51 +6,71 @@
 
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::progress::Monitor;
 use crate::repo::history::handle::History;
 use crate::repo::history::marks::Marked;
 use crate::repo::history::unseen::{Found, look};
 use crate::repo::write::noticed::Chore;
 use crate::repo::write::writer::Writer;
 
-/// Gives the marks that a chore calls for.
+/// Gives the marks that a chore calls for. What can't be read of older commits is told with what
+/// could not be marked; it would be no other the next time.
 ///
 /// # Errors
-/// As [`look`] and [`History::mark`]; it is to be done once more then.
+/// Store errors, and as [`History::mark`]; [`ErrorKind::Interrupted`]. It is to be done once more
+/// then.
 pub(super) fn work_off(
     history: &History,
     chore: &Chore,
     lasts: Duration,
+    monitor: &dyn Monitor,
 ) -> Result<(Option<Found>, Marked)> {
-    let found = chore.unseen.map(|unseen| look(history, &unseen)).transpose()?;
+    let (found, unread) = match chore.unseen.map(|unseen| look(history, &unseen, monitor)) {
+        None => (None, None),
+        Some(Ok(found)) => (Some(found), None),
+        Some(Err(e)) if UNREAD.contains(&e.kind()) => (None, Some(e)),
+        Some(Err(e)) => return Err(e),
+    };
     let unseen = found.iter().flat_map(|found| &found.deeds);
     let mut deeds: Vec<_> = unseen.chain(&chore.deeds).cloned().collect();
     deeds.sort_by_key(|deed| deed.seq);
     deeds.dedup_by_key(|deed| deed.seq);
-    if deeds.is_empty() {
-        let earlier = chore.earlier.clone();
-        return Ok((found, Marked { earlier, ..Marked::default() }));
-    }
-    let marked = history.mark(&deeds, lasts, chore.earlier.clone())?;
+    let mut marked = match deeds.is_empty() {
+        true => Marked { earlier: chore.earlier.clone(), ..Marked::default() },
+        false => history.mark(&deeds, lasts, chore.earlier.clone(), monitor)?,
+    };
+    marked.gone.extend(unread);
+    marked.gone.extend(found.iter().flat_map(|found| &found.late).map(|seq| {
+        let what = format!("a prune dropped the state before seq:{seq}");
+        Error::new(ErrorKind::NotFound, what).with_object(format!("history {:?}", history.name()))
+    }));
     Ok((found, marked))
 }
+
+/// Kinds of errors that come again however often the same is read.
+const UNREAD: [ErrorKind; 3] = [ErrorKind::Damaged, ErrorKind::TooNew, ErrorKind::NotFound];
 
 /// Gives the marks that the commits of a writer call for, which last so long; none without a time.
 ///
 /// # Errors
 /// As [`work_off`].
-pub(crate) fn settle(writer: &mut Writer, lasts: Option<Duration>) -> Result<Marked> {
+pub(crate) fn settle(
+    writer: &mut Writer,
+    lasts: Option<Duration>,
+    monitor: &dyn Monitor,
+) -> Result<Marked> {
     let Some(lasts) = lasts else {
-        // Nor are they made up for.
+        // Nor are they made up for, if it is known what page 1 says.
         if writer.noticed.forget() {
             let _ = writer.remember_looked();
         }
         return Ok(Marked::default());
     };
     let Some(chore) = writer.noticed.take() else { return Ok(Marked::default()) };
-    match work_off(writer.history(), &chore, lasts) {
+    match work_off(writer.history(), &chore, lasts, monitor) {
         Ok((found, marked)) => {
-            writer.noticed.done(found.as_ref(), marked.earlier.clone());
+            writer.noticed.done(found.as_ref(), &marked.earlier);
             // A state that can't be written costs the next run a look.
             let _ = writer.remember_looked();
             Ok(marked)
@@ -63,6 +83,6 @@ pub(crate) fn settle(writer: &mut Writer, lasts: Option<Duration>) -> Result<Mar
 }
 
 /// A state that is no restore point any more, in words.
-pub(crate) fn gone(e: &crate::error::Error) -> String {
+pub(crate) fn gone(e: &Error) -> String {
     format!("a state that is worth a restore point could not be marked: {e}")
 }

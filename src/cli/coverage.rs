@@ -12,7 +12,7 @@ use crate::api::coverage::CoverageSummary;
 use crate::api::status::LEVELS;
 use crate::error::Result;
 use crate::format::proof::Level;
-use crate::ops::coverage::{Coverage, Mark, Proven, Stretch, StretchKind};
+use crate::ops::coverage::{Coverage, CoveragePoint, Proven, Stretch, StretchKind};
 use crate::repo::history::handle::History;
 use crate::types::Timestamp;
 
@@ -44,7 +44,7 @@ fn print(context: &Context, history: &History, coverage: &Coverage, now: Timesta
     out.line(bold(history.name()).then(format_args!("  {source}  {points}")));
     let ends = coverage.stretches.iter().flat_map(|s| s.from.iter().chain(&s.to));
     let times = times(ends.map(|mark| whole_second(mark.time)));
-    let mark = |mark: &Option<Mark>, none: &str| match mark {
+    let mark = |mark: &Option<CoveragePoint>, none: &str| match mark {
         Some(mark) => format!("seq:{} {}", mark.seq, times.cell(whole_second(mark.time))),
         None => none.to_owned(),
     };

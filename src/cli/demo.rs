@@ -34,8 +34,10 @@ pub(crate) fn demo(context: &Context, args: &DemoArgs) -> Result<()> {
     let program = std::env::current_exe()
         .map_err(|e| Error::io(e, "cannot be found", "the running program"))?;
     let stage = Stage { context, dir: dir.clone(), program };
-    let told = story(&stage)
-        .map_err(|e| e.with_hint(format!("the demo's files are in {}", dir.display())));
+    let told = story(&stage).map_err(|e| match args.cleanup {
+        true => e,
+        false => e.with_hint(format!("the demo's files are in {}", dir.display())),
+    });
     if args.cleanup {
         std::fs::remove_dir_all(&dir)
             .map_err(|e| Error::io(e, "cannot be removed", dir.display().to_string()))?;
@@ -60,7 +62,7 @@ pub(crate) fn demo(context: &Context, args: &DemoArgs) -> Result<()> {
             .out
             .summary(format_args!("Done. The database, the repository and its key are in {dir}"));
         context.out.summary(
-            "Go there and try `pagekeep show shop@latest~1 -r repo --key-file key`, or `status`, or `key list`.",
+            "Go there and try `pagekeep status -r repo --key-file key --state-dir state`, or `snapshots`, or `key list`.",
         );
     }
     Ok(())

@@ -172,7 +172,12 @@ impl Printer<'_> {
                 .collect();
             self.out.warn(&format!("a changeset has rows alone, and not: {}", named.join(", ")));
         }
-        self.warn_of_uncompared(&tables);
+        for table in &tables {
+            if let Some(why) = &table.uncompared {
+                let name = quote(&table.name);
+                self.out.warn(&format!("the changeset has not all of the table {name}: {why}"));
+            }
+        }
         Ok(())
     }
 

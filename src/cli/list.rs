@@ -130,7 +130,7 @@ fn why(labels: &[&Snapshot]) -> String {
         let word = match label.kind {
             SnapshotKind::Manual => "label",
             SnapshotKind::Scheduled => "schedule",
-            SnapshotKind::Safety => "rewind",
+            SnapshotKind::Safety => "safety",
             SnapshotKind::Mark => "mark",
         };
         if !found.contains(&word) {

@@ -18,6 +18,7 @@ use crate::ops::point::RestorePoint;
 use crate::ops::recover::RecoverOptions;
 use crate::ops::undo::UndoOptions;
 use crate::ops::view::ViewOptions;
+use crate::policy::mark::Cause;
 use crate::policy::selector::Selector;
 use crate::progress::stopped;
 use crate::repo::chain::Chain;
@@ -126,7 +127,10 @@ pub(crate) fn undo(context: &Context, args: &UndoArgs) -> Result<()> {
             &applied,
             &[
                 format!("nothing of {which} is there any more that could be taken back"),
-                format!("set back: {which} is undone"),
+                match applied.tables.iter().map(|table| table.skipped).sum::<u64>() {
+                    0 => format!("set back: {which} is undone"),
+                    n => format!("set back: {which} is undone, but for {}", counted(n, "row")),
+                },
                 format!("would be set back to undo {which}"),
             ],
             in_the_way_of_undo,
@@ -168,6 +172,13 @@ fn view(how: &HowArgs) -> ViewOptions {
 fn commits(context: &Context, history: &History, chain: &Chain, text: &str) -> Result<(Seq, Seq)> {
     let one = |text: &str| match Selector::parse(text, &now())? {
         Selector::Seq(seq) => Ok(seq),
+        // It names the state before the commit that somebody wants to undo.
+        Selector::Label(label) if let Some((_, seq)) = Cause::of_label(&label) => {
+            let what = format!("is the state before seq:{seq}, and no commit to take back");
+            Err(Error::new(ErrorKind::Usage, what)
+                .with_object(format!("mark {label:?}"))
+                .with_hint(format!("name the commit behind it: seq:{seq}")))
+        }
         selector => context.choose(history, chain, &selector).map(|commit| commit.seq),
     };
     match text.split_once("..") {

@@ -349,15 +349,16 @@ pub(crate) fn undelete(context: &Context, args: &UndeleteArgs) -> Result<()> {
             .with_object(history.name())
             .with_hint(format!("`pagekeep undelete {}` lists them", quote(history.name()))));
     };
-    let given = history.add_snapshot(snapshot.seq, label, SnapshotKind::Manual)?;
+    let given = history.give_back(snapshot)?;
     for e in &unread {
         context.out.advise(&passed_over(&history, e));
     }
     context.out.json_summary(&LabelSummary::of(&history, &given));
     context.out.summary(format_args!(
-        "{}@seq:{} has its label {label:?} back",
+        "{}@seq:{} has its label {label:?} back{}",
         history.name(),
-        given.seq
+        given.seq,
+        given.until.map_or(String::new(), |until| format!(", until {}", time(until)))
     ));
     Ok(())
 }

@@ -256,7 +256,7 @@ fn run<'c>(
 
 /// Marks the states before commits that matter. The commit is stored whatever becomes of that.
 fn mark(writer: &mut Writer, lasts: Option<Duration>, monitor: &dyn Monitor) -> Vec<Snapshot> {
-    match settle(writer, lasts) {
+    match settle(writer, lasts, monitor) {
         Ok(marked) => {
             marked.gone.iter().for_each(|e| monitor.warn(&gone(e)));
             marked.given

@@ -41,9 +41,9 @@ pub struct Coverage {
     /// How many moments can be restored.
     pub restore_points: u64,
     /// The oldest of them.
-    pub oldest: Option<Mark>,
+    pub oldest: Option<CoveragePoint>,
     /// The newest of them.
-    pub newest: Option<Mark>,
+    pub newest: Option<CoveragePoint>,
     /// When everything in the database was last known to be stored: what was committed after that
     /// may be lost with this machine.
     pub stored: Option<Timestamp>,
@@ -65,7 +65,7 @@ pub struct Proven {
 /// A restore point, by number and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Mark {
+pub struct CoveragePoint {
     /// The commit.
     pub seq: Seq,
     /// When it was captured.
@@ -79,9 +79,9 @@ pub struct Stretch {
     /// How it is covered.
     pub kind: StretchKind,
     /// The restore point that it begins at; `None` if what is lost has none below it.
-    pub from: Option<Mark>,
+    pub from: Option<CoveragePoint>,
     /// The restore point that it ends at; `None` if what is lost has none above it.
-    pub to: Option<Mark>,
+    pub to: Option<CoveragePoint>,
     /// How many restore points it has, both ends included.
     pub restore_points: u64,
     /// How many numbers between its ends name no restore point; `None` where that can't be told,
@@ -153,15 +153,15 @@ impl History {
         Ok(Coverage {
             stretches: stretches(&chain, &commits),
             restore_points: number(commits.len()),
-            oldest: commits.first().map(Mark::of),
-            newest: commits.last().map(Mark::of),
+            oldest: commits.first().map(CoveragePoint::of),
+            newest: commits.last().map(CoveragePoint::of),
             stored: fresh.stored,
             proofs: levels.into_iter().filter_map(newest_of).collect(),
         })
     }
 }
 
-impl Mark {
+impl CoveragePoint {
     fn of(commit: &Commit) -> Self {
         Self { seq: commit.seq, time: commit.record.time }
     }
@@ -204,14 +204,14 @@ fn stretches(chain: &Chain, commits: &[Commit]) -> Vec<Stretch> {
         let missing = numbers_between(before, commit);
         match found.last_mut().filter(|last| last.kind == kind && kind < StretchKind::Gap) {
             Some(last) => {
-                last.to = Some(Mark::of(commit));
+                last.to = Some(CoveragePoint::of(commit));
                 last.restore_points = last.restore_points.saturating_add(1);
                 last.missing = last.missing.map(|sum| sum.saturating_add(missing));
             }
             None => found.push(Stretch {
                 kind,
-                from: Some(Mark::of(before)),
-                to: Some(Mark::of(commit)),
+                from: Some(CoveragePoint::of(before)),
+                to: Some(CoveragePoint::of(commit)),
                 restore_points: 2,
                 missing: Some(missing),
                 loss: None,
@@ -256,8 +256,8 @@ fn lost(chain: &Chain, before: Option<&Commit>, commit: Option<&Commit>) -> Opti
     let problem = &chain.holes().iter().find(inside)?.problem;
     Some(Stretch {
         kind: StretchKind::Lost,
-        from: before.map(Mark::of),
-        to: commit.map(Mark::of),
+        from: before.map(CoveragePoint::of),
+        to: commit.map(CoveragePoint::of),
         restore_points: number(before.iter().chain(&commit).count()),
         missing: match (before, commit) {
             (Some(before), Some(commit)) => Some(numbers_between(before, commit)),

@@ -105,7 +105,7 @@ impl Site {
         self.points[0].insert(seq);
         self.promise();
         let mut writer = Writer::open(&self.bench.history, "backup").unwrap();
-        let marked = settle(&mut writer, Some(LASTS)).unwrap();
+        let marked = settle(&mut writer, Some(LASTS), &Silent).unwrap();
         assert!(!marked.given.is_empty() && marked.gone.is_empty(), "{marked:?}");
         self.promise();
     }

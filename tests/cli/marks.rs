@@ -121,7 +121,11 @@ fn backup_marks_and_says_so_unless_it_is_told_not_to() {
     lab.ok(&["label", "app@before-schema-change-2", "before 2.0"]);
     lab.ok(&["label", "app", "before-schema-change-2", "--remove"]);
     assert_eq!(marks(&lab), []);
-    lab.ok(&["undelete", "app", "before-schema-change-2"]);
+    lab.ok(&["undelete", "app", "before-schema-change-2"]).says(&["back, until 20"]);
+    assert_eq!(marks(&lab), [(1, "before-schema-change-2".to_owned())]);
+    // It names the state before the commit that somebody may want to undo.
+    let undo = ["undo", "app.db", "before-schema-change-2"];
+    lab.fails(&undo, 2, &["the state before seq:2", "seq:2"]);
     let labels = &lab.json(&["log", "app"])[0]["labels"];
     assert_eq!(labels, &serde_json::json!(["before 2.0", "before-schema-change-2"]));
     let pruned = lab.summary(&["prune", "app", "--keep-last", "1"]);

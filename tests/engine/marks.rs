@@ -9,7 +9,7 @@ use pagekeep::internals::repo::history::labels::Snapshot;
 use pagekeep::internals::types::Clock;
 use pagekeep::testing::MemoryStore;
 use pagekeep::{
-    BackupOptions, BackupReport, CopyOptions, Error, ErrorKind, History, PruneOptions,
+    BackupOptions, BackupReport, CopyOptions, Error, ErrorKind, History, Monitor, PruneOptions,
     RepairOptions, Repository, RepositoryOptions, Secret, Seq, Silent, SnapshotKind, Store,
     Timestamp,
 };
@@ -186,17 +186,82 @@ fn nothing_is_marked_that_has_no_table_or_where_nobody_wants_it() {
 }
 
 #[test]
-fn a_label_that_a_person_gave_is_in_nobodys_way() {
+fn nobody_gives_a_label_that_looks_as_a_mark() {
     let site = Site::new();
     let history = site.backup().history;
-    let theirs = history.add_snapshot(Seq(1), "before-schema-change-2", SnapshotKind::Manual);
-    theirs.unwrap();
+    let point = history.point(Seq(1)).unwrap();
+    assert_eq!(point.label("before-schema-change-2").unwrap_err().kind(), ErrorKind::Usage);
+    // One without an end could be read by nobody.
+    let other = history.add_snapshot(Seq(1), "mine", SnapshotKind::Mark);
+    assert_eq!(other.unwrap_err().kind(), ErrorKind::Usage);
+    assert_eq!(history.snapshots().unwrap(), []);
+    point.label("before-schema-changes").unwrap();
     let marks = site.after("ALTER TABLE t ADD COLUMN y").marks;
-    assert_eq!(told(&marks), [label(1, "before-schema-change-2-2")]);
-    assert_eq!(history.find("before-schema-change-2-2").unwrap().seq(), Seq(1));
-    // It is one of the marks still, which the next backup sees.
-    site.app.execute_batch("ALTER TABLE t ADD COLUMN z").unwrap();
-    assert_eq!(told(&site.backup().marks), []);
+    assert_eq!(told(&marks), [label(1, "before-schema-change-2")]);
+}
+
+#[test]
+fn a_mark_that_was_taken_back_comes_back_with_its_end() {
+    let site = Site::new();
+    let history = site.backup().history;
+    let mark = site.after("ALTER TABLE t ADD COLUMN y").marks.remove(0);
+    history.remove_snapshot(&mark).unwrap();
+    site.pass(MINUTE);
+    let back = history.give_back(&mark).unwrap();
+    assert_eq!((back.kind, back.until, &back.label), (mark.kind, mark.until, &mark.label));
+    site.after("INSERT INTO t(x) VALUES(1)");
+    site.pass(30 * DAY);
+    let ended = history.prune(&keep_one(), &Silent).unwrap().ended;
+    assert_eq!((told(&ended), site.labels()), (vec![label(1, &mark.label)], vec![]));
+}
+
+/// The state before a commit is let go before it was marked. An earlier one is another state.
+#[test]
+fn an_earlier_state_is_never_marked_in_the_place_of_one_that_is_gone() {
+    let site = Site::new();
+    site.backup();
+    site.after("INSERT INTO t(x) VALUES('the last good one')");
+    let refuses = Arc::new(AtomicBool::new(true));
+    let through = site.elsewhere(without_labels(&site, &refuses, false), "state", 0);
+    site.pass(60 * MINUTE);
+    site.app.execute_batch("DROP TABLE t").unwrap();
+    assert_eq!(told(&backup(&through, &site.path()).marks), []);
+    site.history().point(Seq(1)).unwrap().label("mine").unwrap();
+    site.history().prune(&keep_one(), &Silent).unwrap();
+    refuses.store(false, Ordering::SeqCst);
+    let warned = Warned::default();
+    let report = through.backup(&site.path(), &BackupOptions::default(), &warned).unwrap();
+    assert_eq!((told(&report.marks), site.labels()), (vec![], vec![label(1, "mine")]));
+    let warnings = warned.0.lock().unwrap();
+    let is_told = |text: &String| text.contains("a prune dropped the state before seq:3");
+    assert!(warnings.iter().any(is_told), "{warnings:?}");
+}
+
+/// Keeps what was warned of.
+#[derive(Default)]
+struct Warned(std::sync::Mutex<Vec<String>>);
+
+impl Monitor for Warned {
+    fn warn(&self, message: &str) {
+        self.0.lock().unwrap().push(message.to_owned());
+    }
+}
+
+/// A machine whose clock stands in the past until somebody sets it.
+#[test]
+fn a_mark_lasts_as_long_as_it_says_by_the_clock_of_the_storage() {
+    let site = Site::new();
+    site.backup();
+    let past = site.elsewhere(Arc::new(site.store.clone()), "state", -400 * DAY);
+    site.pass(60 * MINUTE);
+    site.app.execute_batch("ALTER TABLE t ADD COLUMN y").unwrap();
+    assert_eq!(backup(&past, &site.path()).marks.len(), 1);
+    site.after("INSERT INTO t(x) VALUES(1)");
+    let history = site.history();
+    assert!(history.snapshots().unwrap()[0].until.unwrap() < site.now());
+    assert_eq!(told(&history.prune(&keep_one(), &Silent).unwrap().ended), []);
+    site.pass(31 * DAY);
+    assert_eq!(history.prune(&keep_one(), &Silent).unwrap().ended.len(), 1);
 }
 
 #[test]
@@ -291,8 +356,9 @@ fn a_backup_makes_up_for_one_that_could_not_mark() {
             if forgets {
                 std::fs::remove_dir_all(site.dir.path().join("state")).unwrap();
             }
-            // There is nothing new, and yet.
-            backup(&through, &site.path());
+            // There is nothing new, and yet; and nobody was told of it.
+            let made_up_for = told(&backup(&through, &site.path()).marks);
+            assert_eq!(made_up_for, [label(1, "before-schema-change-2")], "{lose} {forgets}");
             assert_eq!(site.labels(), [label(1, "before-schema-change-2")], "{lose} {forgets}");
             assert_eq!(told(&backup(&through, &site.path()).marks), []);
         }

@@ -225,7 +225,7 @@ impl Publisher<'_> {
             state.fault.is_some() || state.is_overdue()
         };
         if !hopeless {
-            self.marker.finish(&mut self.writer, self.listener);
+            self.marker.finish(&mut self.writer, self.shared, self.listener);
             let _ = Signs::end(&mut self.writer, self.shared.clock.now());
         }
     }
@@ -545,12 +545,12 @@ impl Publisher<'_> {
                 self.listener.event(&Event::Warning(UNCOUNTED.to_owned()));
             }
             self.announce_presence();
-            self.tend_marks();
             let took = began.elapsed();
             self.shared.update(|state| {
                 state.activity = Activity::Polling;
                 state.reached = (wanted, state.captured);
             });
+            self.tend_marks();
             if stop {
                 return Ok(Next::Stop);
             }

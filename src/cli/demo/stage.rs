@@ -133,7 +133,8 @@ impl Beside {
         command.stdout(log.try_clone().map_err(unusable)?).stderr(log);
         let mut watch = Self::start("the watch", &mut command)?;
         for _ in 0..LOOKS {
-            if std::fs::read_to_string(&path).map_err(unusable)?.starts_with("watching ") {
+            let said = std::fs::read_to_string(&path).map_err(unusable)?;
+            if said.lines().any(|line| line.starts_with("watching ")) {
                 return Ok(watch);
             }
             if let Some(status) = watch.child.try_wait().map_err(unusable)? {

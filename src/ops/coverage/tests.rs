@@ -10,7 +10,7 @@ fn rows(stretches: &[Stretch]) -> Vec<Row> {
     for pair in stretches.windows(2) {
         assert_eq!(pair[0].to, pair[1].from);
     }
-    let seq = |mark: Option<Mark>| mark.map(|mark| mark.seq.0);
+    let seq = |mark: Option<CoveragePoint>| mark.map(|mark| mark.seq.0);
     let row = |s: &Stretch| {
         assert_eq!(s.loss.is_some(), s.kind == StretchKind::Lost);
         (s.kind.name(), seq(s.from), seq(s.to), s.missing)

@@ -189,13 +189,16 @@ impl<'s> Diff<'s> {
         touched: &HashSet<String>,
     ) -> Result<Self> {
         let mut diff = Self::between(Side::Live(live), Side::Own(file), &DiffOptions::default())?;
-        let is_touched = |pair: &&Pair| {
-            let tables = pair.old.iter().chain(&pair.new);
+        let is_untouched = |pair: &&Pair| {
+            // A table that came, went, or has the pages of another one is read whole.
+            let (Some(old), Some(new)) = (&pair.old, &pair.new) else { return false };
+            let is_same = pair.fate == TableFate::Same
+                && (old.root, &old.shadow_roots) == (new.root, &new.shadow_roots);
             // The rows of a virtual table lie in its shadow tables.
-            let mut names = tables.flat_map(|table| table.shadows.iter().chain([&table.name]));
-            names.any(|name| touched.contains(name))
+            let mut names = old.shadows.iter().chain(&new.shadows).chain([&new.name]);
+            is_same && !names.any(|name| touched.contains(name))
         };
-        let pairs = diff.plan.pairs.iter().filter(|pair| !is_touched(pair));
+        let pairs = diff.plan.pairs.iter().filter(is_untouched);
         diff.untouched = pairs.map(|pair| pair.name.clone()).collect();
         Ok(diff)
     }

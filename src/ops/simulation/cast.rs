@@ -332,7 +332,7 @@ impl Actor {
 
     /// Marks the states before commits that matter; what can't be marked now is so later.
     fn mark(&self, writer: &mut Writer) {
-        match settle(writer, Some(MARKED)) {
+        match settle(writer, Some(MARKED), &Silent) {
             Ok(marked) => {
                 for mark in marked.given.iter().filter(|_| !self.is_dead()) {
                     let (schedule, label) = (&self.theatre.schedule, &mark.label);

@@ -88,7 +88,7 @@ impl Rules {
         zone: &Zone,
         now: Timestamp,
     ) -> Result<Self> {
-        let pins = pins(history, DELETED, now, &[])?;
+        let pins = pins(history, DELETED, now, &history.marks_over(now)?)?;
         let points = points(chain);
         let plan = zone.plan(policy, &points, &pins, now)?;
         let mut rules = Vec::new();

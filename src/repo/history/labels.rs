@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::handle::{History, Readable, all_read, check_label, padded, records_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::{SnapshotKind, SnapshotRecord};
+use crate::policy::mark::Cause;
 use crate::policy::selector::{check_reachable, trimmed};
 use crate::repo::chain::Commit;
 use crate::repo::history::expired;
@@ -121,6 +122,18 @@ impl History {
         self.label((seq, self.digest_of(seq)?), label, kind)
     }
 
+    /// Gives a commit the label back that was taken back, a mark with its end.
+    ///
+    /// # Errors
+    /// As [`History::label`].
+    pub fn give_back(&self, label: &Snapshot) -> Result<Snapshot> {
+        let digest = label.digest.map_or_else(|| self.digest_of(label.seq), Ok)?;
+        match label.until {
+            None => self.label((label.seq, digest), &label.label, SnapshotKind::Manual),
+            Some(until) => self.put_mark((label.seq, digest), label.label.clone(), until),
+        }
+    }
+
     /// The database digest of a commit, restore point or not.
     pub(crate) fn digest_of(&self, seq: Seq) -> Result<Digest> {
         let chain = self.readable_chain()?;
@@ -134,8 +147,8 @@ impl History {
     /// Labels a commit, given by its number and its database digest.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] for a label that can't be selected later; [`ErrorKind::NotFound`] when
-    /// a prune dropped the commit meanwhile; store errors.
+    /// [`ErrorKind::Usage`] for a label that can't be selected later, and for a
+    /// [`SnapshotKind::Mark`]; [`ErrorKind::NotFound`] when a prune dropped the commit meanwhile; store errors.
     pub fn label(
         &self,
         (seq, digest): (Seq, Digest),
@@ -143,6 +156,10 @@ impl History {
         kind: SnapshotKind,
     ) -> Result<Snapshot> {
         let label = sound_label(label)?;
+        if kind == SnapshotKind::Mark {
+            let what = "a mark is given by what captures, since it has an end";
+            return Err(Error::new(ErrorKind::Usage, what).with_object(format!("label {label:?}")));
+        }
         // Always a record of its own, also of a label that is given already: whoever gave that may
         // be about to take it back.
         let time = self.repository().now();
@@ -248,5 +265,9 @@ type Given = (Snapshot, Option<Timestamp>);
 pub(crate) fn sound_label(label: &str) -> Result<&str> {
     let label = trimmed(label);
     check_label("a label", label)?;
+    if Cause::of_label(label).is_some() {
+        let what = "is the name of a mark, which states get by themselves";
+        return Err(Error::new(ErrorKind::Usage, what).with_object(format!("label {label:?}")));
+    }
     check_reachable(label).map(|()| label)
 }

@@ -8,7 +8,7 @@
 //!   So whoever does not know whether it marked something does it once more.
 //! - What a rewind labelled is not marked: that keeps it as long.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::handle::History;
@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::CommitRecord;
 use crate::format::snapshot::{SnapshotKind, SnapshotRecord};
 use crate::policy::mark::{Cause, Shape, causes, due};
+use crate::progress::{Monitor, check_cancelled};
 use crate::types::{Digest, Seq, Timestamp};
 
 /// A second, in microseconds.
@@ -76,9 +77,15 @@ impl History {
     /// marks that need not be looked for.
     ///
     /// # Errors
-    /// Store errors; [`ErrorKind::Busy`] when another writer may still displace such a state. It is
-    /// to be done once more then.
-    pub(crate) fn mark(&self, deeds: &[Deed], lasts: Duration, known: Earlier) -> Result<Marked> {
+    /// Store errors; [`ErrorKind::Busy`] when another writer may still displace such a state;
+    /// [`ErrorKind::Interrupted`]. It is to be done once more then.
+    pub(crate) fn mark(
+        &self,
+        deeds: &[Deed],
+        lasts: Duration,
+        known: Earlier,
+        monitor: &dyn Monitor,
+    ) -> Result<Marked> {
         let mut marked = Marked { earlier: known, ..Marked::default() };
         // What can't be read may be a mark, which is given twice then.
         let (labels, _) = self.readable_labels()?;
@@ -89,6 +96,7 @@ impl History {
         }
         let mut taken: HashSet<String> = labels.iter().map(|(s, _)| s.label.clone()).collect();
         for deed in deeds {
+            check_cancelled(monitor)?;
             let Some(before) = deed.before else {
                 marked.earlier.extend(deed.causes.iter().map(|cause| (*cause, deed.time)));
                 continue;
@@ -102,9 +110,9 @@ impl History {
             let known = here
                 .find(|(s, gone)| is_mark(s) || (s.kind == SnapshotKind::Safety && gone.is_none()));
             if let Some((known, gone)) = known {
-                // Perhaps whoever gave it came no farther than that.
-                if gone.is_none() {
-                    self.settle(known, &mut marked.gone)?;
+                // Perhaps whoever gave it came no farther than that, and told nobody.
+                if gone.is_none() && is_mark(known) && self.settle(known, &mut marked.gone)? {
+                    marked.given.push(known.clone());
                 }
                 continue;
             }
@@ -114,7 +122,7 @@ impl History {
             let Some(cause) = cause else { continue };
             marked.earlier.push((cause, deed.time));
             let label = unused(cause.label(deed.seq), &mut taken);
-            let mark = self.put_mark(before, label, now, lasts)?;
+            let mark = self.record_mark(before, label, end_of(now, lasts))?;
             if self.settle(&mark, &mut marked.gone)? {
                 marked.given.push(mark);
             }
@@ -133,17 +141,35 @@ impl History {
         Ok(marks.filter_map(mark).collect())
     }
 
-    fn put_mark(
+    /// Marks a commit, and makes sure that it stays.
+    ///
+    /// # Errors
+    /// As [`History::label`].
+    pub(super) fn put_mark(
         &self,
         (seq, digest): (Seq, Digest),
         label: String,
-        time: Timestamp,
-        lasts: Duration,
+        until: Timestamp,
     ) -> Result<Snapshot> {
-        // People read it.
-        let until = time.after(lasts).0;
-        let until = Timestamp(until.saturating_add(SECOND - 1).div_euclid(SECOND) * SECOND);
-        let (kind, digest, until) = (SnapshotKind::Mark, Some(digest), Some(until));
+        let mark = self.record_mark((seq, digest), label, until)?;
+        match self.check_kept(seq, Some(digest)) {
+            Ok(()) => Ok(mark),
+            Err(e) => {
+                // A label on what is going away does no harm.
+                let _ = self.remove_snapshot(&mark);
+                Err(e)
+            }
+        }
+    }
+
+    fn record_mark(
+        &self,
+        (seq, digest): (Seq, Digest),
+        label: String,
+        until: Timestamp,
+    ) -> Result<Snapshot> {
+        let (time, kind) = (self.repository().now(), SnapshotKind::Mark);
+        let (digest, until) = (Some(digest), Some(until));
         let record = SnapshotRecord {
             seq,
             time,
@@ -171,15 +197,34 @@ impl History {
         }
     }
 
-    /// The marks that are over at a moment.
+    /// The marks that are over at a moment. Each lasts as long as it says, also by the storage's
+    /// clock: whoever gave it may have had a wrong one.
     ///
     /// # Errors
     /// As [`History::snapshots`].
     pub(crate) fn marks_over(&self, now: Timestamp) -> Result<Vec<Snapshot>> {
         let mut marks = self.snapshots()?;
         marks.retain(|mark| mark.until.is_some_and(|until| until <= now));
+        if marks.is_empty() {
+            return Ok(marks);
+        }
+        let names = self.names();
+        let listed = self.repository().store().list(&names.snapshots())?;
+        let stored: HashMap<&str, Timestamp> =
+            listed.iter().map(|entry| (&*entry.name, entry.modified)).collect();
+        marks.retain(|mark| {
+            let lasts = mark.until.map_or(0, |until| until.0.saturating_sub(mark.time.0));
+            let stored = stored.get(&*names.snapshot(mark.seq, mark.id));
+            stored.is_some_and(|stored| stored.0.saturating_add(lasts.max(0)) <= now.0)
+        });
         Ok(marks)
     }
+}
+
+/// When a mark ends that is given now. It is a whole second: people read it.
+fn end_of(now: Timestamp, lasts: Duration) -> Timestamp {
+    let until = now.after(lasts).0;
+    Timestamp(until.saturating_add(SECOND - 1).div_euclid(SECOND) * SECOND)
 }
 
 /// A label that no other one equals: people give what labels they like.

@@ -12,6 +12,7 @@ use super::marks::Deed;
 use crate::codec::batch::Decoder;
 use crate::error::Result;
 use crate::policy::mark::{Front, Shape};
+use crate::progress::{Monitor, check_cancelled};
 use crate::repo::chain::reader::{BatchReader, page_of};
 use crate::repo::chain::{Chain, Commit, Segment, retry_on_merge};
 use crate::types::{Digest, PageNo, Seq};
@@ -38,6 +39,8 @@ pub(crate) struct Unseen {
 pub(crate) struct Found {
     /// The commits that call for a mark.
     pub(crate) deeds: Vec<Deed>,
+    /// Commits that call for one, where the state before them was let go meanwhile.
+    pub(crate) late: Vec<Seq>,
     /// The newest commit that was looked at, and the database then.
     pub(crate) shape: Option<(Seq, Shape)>,
 }
@@ -45,13 +48,19 @@ pub(crate) struct Found {
 /// Looks at commits that were not looked at.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Damaged`] when a page 1 can't be read; store errors.
-pub(crate) fn look(history: &History, unseen: &Unseen) -> Result<Found> {
+/// [`crate::ErrorKind::Damaged`] when a page 1 can't be read; [`crate::ErrorKind::Interrupted`];
+/// store errors.
+pub(crate) fn look(history: &History, unseen: &Unseen, monitor: &dyn Monitor) -> Result<Found> {
     let chain = history.readable_chain()?;
-    retry_on_merge(history, &chain, |chain| look_at(history, chain, unseen))
+    retry_on_merge(history, &chain, |chain| look_at(history, chain, unseen, monitor))
 }
 
-fn look_at(history: &History, chain: &Chain, unseen: &Unseen) -> Result<Found> {
+fn look_at(
+    history: &History,
+    chain: &Chain,
+    unseen: &Unseen,
+    monitor: &dyn Monitor,
+) -> Result<Found> {
     let segments = chain.segments();
     let end = segments.partition_point(|segment| segment.manifest.first <= unseen.until);
     let segments = segments.get(..end).unwrap_or_default();
@@ -67,6 +76,7 @@ fn look_at(history: &History, chain: &Chain, unseen: &Unseen) -> Result<Found> {
     let mut reader = Reader::new(history)?;
     let mut fronts = BTreeMap::new();
     for segment in segments.get(first..).unwrap_or_default() {
+        check_cancelled(monitor)?;
         reader.fronts(segment, &mut fronts)?;
     }
     // What page 1 was before.
@@ -75,11 +85,18 @@ fn look_at(history: &History, chain: &Chain, unseen: &Unseen) -> Result<Found> {
         if fronts.keys().next().is_some_and(|seq| newest.is_none_or(|newest| *seq < newest)) {
             break;
         }
+        check_cancelled(monitor)?;
         reader.fronts(segment, &mut fronts)?;
     }
+    let is_known = after.is_some();
     let from =
         after.or_else(|| segments.get(first).map(|s| Seq(s.manifest.first.0.saturating_sub(1))));
-    Ok(compare(chain, &fronts, from.unwrap_or_default(), unseen.until))
+    let mut found = compare(chain, &fronts, from.unwrap_or_default(), unseen.until);
+    if !is_known {
+        // Whoever was here before may have marked them, and a prune ended that.
+        found.late.clear();
+    }
+    Ok(found)
 }
 
 /// Compares each commit behind one with the commit before it.
@@ -90,17 +107,26 @@ fn compare(chain: &Chain, fronts: &BTreeMap<Seq, Front>, after: Seq, until: Seq)
     for commit in chain.states().filter(|commit| (from..=until).contains(&commit.seq)) {
         let size = commit.segment.manifest.page_size;
         let last = before.as_ref().and_then(|(_, shape)| *shape);
-        let shape = match fronts.get(&commit.seq) {
+        // Of commits that were let go since the one before, what they wrote is in this one.
+        let written = match &before {
+            Some((parent, _)) => fronts.range(parent.seq.next()..=commit.seq),
+            None => fronts.range(..=commit.seq),
+        };
+        let shape = match written.last().map(|(_, front)| front) {
             Some(front) => Some(front.shape(commit.record.pages, size)),
             None if commit.record.pages == 0 => Some(Shape::empty(size)),
             None => last.map(|shape| shape.resized(commit.record.pages)),
         };
         if let (Some((parent, Some(then))), Some(now)) = (&before, &shape)
             && commit.seq > after
-            && chain.commit(parent.seq).is_some()
+            && let Some(deed) =
+                Deed::of((parent.seq, parent.record.digest), then, &commit.record, now)
         {
-            let parent = (parent.seq, parent.record.digest);
-            found.deeds.extend(Deed::of(parent, then, &commit.record, now));
+            // An earlier state is not the one before it.
+            match parent.seq.next() == commit.seq && chain.commit(parent.seq).is_some() {
+                true => found.deeds.push(deed),
+                false => found.late.push(commit.seq),
+            }
         }
         found.shape = shape.map(|shape| (commit.seq, shape));
         before = Some((commit, shape));

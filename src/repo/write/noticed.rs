@@ -11,7 +11,7 @@ use crate::policy::mark::{Cause, Front, Shape};
 use crate::repo::history::marks::{Deed, Earlier};
 use crate::repo::history::unseen::{Found, Unseen};
 use crate::repo::local::state::{Head, Looked};
-use crate::types::{Digest, PageSize, Seq};
+use crate::types::{Digest, PageSize, Seq, Timestamp};
 
 /// So many marks are remembered: more than a day has.
 const REMEMBERED: usize = 64;
@@ -144,9 +144,10 @@ impl Noticed {
     }
 
     /// A chore was done.
-    pub(crate) fn done(&mut self, found: Option<&Found>, earlier: Earlier) {
+    pub(crate) fn done(&mut self, found: Option<&Found>, earlier: &[(Cause, Timestamp)]) {
         self.is_under_way = false;
-        self.earlier = earlier;
+        // Others may have been noted meanwhile.
+        self.earlier.extend_from_slice(earlier);
         self.forget_old();
         if let Some((seq, shape)) = found.and_then(|found| found.shape)
             && self.shape.is_none()
