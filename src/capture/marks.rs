@@ -40,6 +40,10 @@ pub(super) fn work_off(
         true => Marked { earlier: chore.earlier.clone(), ..Marked::default() },
         false => history.mark(&deeds, lasts, chore.earlier.clone(), monitor)?,
     };
+    // Whoever gave them may have told nobody; but not where nothing is known of the time before.
+    if chore.unseen.is_none_or(|unseen| unseen.after.is_some()) {
+        marked.given.append(&mut marked.there);
+    }
     marked.gone.extend(unread);
     marked.gone.extend(found.iter().flat_map(|found| &found.late).map(|seq| {
         let what = format!("a prune dropped the state before seq:{seq}");

@@ -358,7 +358,11 @@ fn a_backup_makes_up_for_one_that_could_not_mark() {
             }
             // There is nothing new, and yet; and nobody was told of it.
             let made_up_for = told(&backup(&through, &site.path()).marks);
-            assert_eq!(made_up_for, [label(1, "before-schema-change-2")], "{lose} {forgets}");
+            match lose && forgets {
+                // Who remembers nothing finds a mark of long ago, for all that is known.
+                true => assert_eq!(made_up_for, []),
+                false => assert_eq!(made_up_for, [label(1, "before-schema-change-2")]),
+            }
             assert_eq!(site.labels(), [label(1, "before-schema-change-2")], "{lose} {forgets}");
             assert_eq!(told(&backup(&through, &site.path()).marks), []);
         }

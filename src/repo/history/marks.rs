@@ -66,6 +66,8 @@ impl Deed {
 pub(crate) struct Marked {
     /// The marks that were given.
     pub(crate) given: Vec<Snapshot>,
+    /// The marks that were there already.
+    pub(crate) there: Vec<Snapshot>,
     /// Why states could not be marked that are no restore points any more.
     pub(crate) gone: Vec<Error>,
     /// All marks that there are.
@@ -112,7 +114,7 @@ impl History {
             if let Some((known, gone)) = known {
                 // Perhaps whoever gave it came no farther than that, and told nobody.
                 if gone.is_none() && is_mark(known) && self.settle(known, &mut marked.gone)? {
-                    marked.given.push(known.clone());
+                    marked.there.push(known.clone());
                 }
                 continue;
             }

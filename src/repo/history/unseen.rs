@@ -64,11 +64,11 @@ fn look_at(
     let segments = chain.segments();
     let end = segments.partition_point(|segment| segment.manifest.first <= unseen.until);
     let segments = segments.get(..end).unwrap_or_default();
-    let is_there = |(seq, digest): &(Seq, Digest)| {
-        let commit = chain.commit(*seq);
-        commit.is_some_and(|commit| commit.record.digest == *digest)
+    // One that a prune dropped tells as well where to begin; another one of its number does not.
+    let is_of_it = |(seq, digest): &(Seq, Digest)| {
+        chain.commit(*seq).is_none_or(|commit| commit.record.digest == *digest)
     };
-    let after = unseen.after.filter(is_there).map(|(seq, _)| seq);
+    let after = unseen.after.filter(is_of_it).map(|(seq, _)| seq);
     let first = match after {
         Some(after) => segments.partition_point(|s| s.end <= after).max(end.saturating_sub(MOST)),
         None => end.saturating_sub(NEWEST),
