@@ -63,6 +63,8 @@ struct Lab {
     many: Seq,
     /// The newest commit.
     last: Seq,
+    /// How many commits of one row there are.
+    commits: u64,
     /// The row of `events` that is followed.
     row: i64,
 }
@@ -128,7 +130,7 @@ impl Lab {
         let history = repository.history("real").unwrap();
         let last = history.latest().unwrap().unwrap().seq();
         let pct1 = [seqs[3], before, behind];
-        Self { work: work.to_owned(), history, events, pct1, many: behind, last, row }
+        Self { work: work.to_owned(), history, events, pct1, many: behind, last, commits, row }
     }
 }
 
@@ -230,7 +232,7 @@ fn along(criterion: &mut Criterion, lab: &Lab) {
             lab.history.trace("events", &key, &options, &Silent, &mut |_| Ok(())).unwrap()
         });
     });
-    group.throughput(Throughput::Elements(lab.last.0 - lab.many.0));
+    group.throughput(Throughput::Elements(lab.commits));
     group.bench_function("changes, one row a commit", |b| {
         b.iter(|| {
             let options = FeedOptions::default().from(lab.many).to(lab.last);
@@ -240,7 +242,7 @@ fn along(criterion: &mut Criterion, lab: &Lab) {
                 Ok(())
             };
             lab.history.feed(&options).unwrap().advance(&mut take, &Silent).unwrap();
-            assert_eq!(rows, lab.last.0 - lab.many.0);
+            assert_eq!(rows, lab.commits);
         });
     });
     group.finish();

@@ -49,7 +49,7 @@ pub fn print(lab: &Lab) -> Result<()> {
     )?;
     let changes = run("changes, one row a commit", &["changes", "real", "--from", &from])?;
 
-    let rows = (lab.last.0 - lab.many.0) as f64;
+    let rows = lab.commits as f64;
     let both = old + new + compared;
     println!("\nscan of a table / restore of all: {:.2}", scan / old);
     println!("restore of both and {how} / diff of 1%: {:.1}", both / diff);

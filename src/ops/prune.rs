@@ -149,8 +149,8 @@ impl History {
         if options.dry_run {
             let refusal = refusal(self, options, monitor)?.map(Arc::new);
             return retry_on_merge(self, &self.chain()?, |chain| {
-                let mut report = PruneReport::default();
-                report.ended = self.marks_over(self.repository().now())?;
+                let ended = self.marks_over(self.repository().now())?;
+                let mut report = PruneReport { ended, ..PruneReport::default() };
                 let plan = decide(self, chain, options, &report.ended)?;
                 report.before = usage(self, chain)?;
                 report.after = estimate(chain, &plan, report.before, monitor)?;

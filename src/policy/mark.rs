@@ -177,8 +177,10 @@ mod tests {
         Front { cookie, free }.shape(pages, PageSize::DEFAULT)
     }
 
-    /// Before and after: cookie, pages, free pages.
-    const TABLE: [(&str, [u32; 3], [u32; 3], &[Cause]); 21] = [
+    /// What happened; cookie, pages and free pages before and after; what calls for a mark.
+    type Case = (&'static str, [u32; 3], [u32; 3], &'static [Cause]);
+
+    const TABLE: [Case; 21] = [
         ("nothing", [5, 100, 0], [5, 100, 0], &[]),
         ("an insert that grows it", [5, 100, 0], [5, 900, 0], &[]),
         ("an insert into free pages", [5, 100, 60], [5, 100, 2], &[]),

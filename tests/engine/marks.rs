@@ -290,10 +290,10 @@ fn only_a_prune_ends_a_mark_in_time_and_a_wrong_clock_ends_none() {
     assert!(why.starts_with("marked \"before-schema-change-2\", until 20"), "{why}");
     // Time alone ends nothing.
     site.pass(2 * MINUTE);
-    assert_eq!(site.labels(), [mark.clone()]);
+    assert_eq!(site.labels(), std::slice::from_ref(&mark));
     let planned = history.prune(&keep_one().dry_run(true), &Silent).unwrap();
     assert_eq!((told(&planned.ended), planned.dropped.len()), (vec![mark.clone()], 1));
-    assert_eq!(site.labels(), [mark.clone()]);
+    assert_eq!(site.labels(), std::slice::from_ref(&mark));
     let report = history.prune(&keep_one(), &Silent).unwrap();
     assert_eq!((told(&report.ended), points(&history)), (vec![mark], vec![3]));
     assert_eq!(site.labels(), []);

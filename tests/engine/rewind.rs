@@ -333,7 +333,9 @@ fn a_dry_run_tells_what_would_change_and_changes_nothing() {
 #[test]
 fn a_dry_run_counts_rows_of_tables_whose_pages_stay_as_they_are() {
     let rows = "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)";
-    let cases: [(&str, &[(&str, [u64; 3])]); 4] = [
+    /// A table, and how many of its rows come, change and go.
+    type Told = (&'static str, [u64; 3]);
+    let cases: [(&str, &[Told]); 4] = [
         ("DROP TABLE t", &[("t", [300, 0, 0])]),
         ("ALTER TABLE t RENAME TO t2", &[("t", [300, 0, 0]), ("t2", [0, 0, 300])]),
         (

@@ -191,5 +191,5 @@ fn numbers_go_on_behind_what_a_repair_found_lost() {
     ];
     let story = play(1, cast, &[]);
     assert!(story.contains("1 repair: the repair ends well"), "{story}");
-    assert!(story.contains("2 backup: is told that seq 5 is safe"), "{story}");
+    assert!(story.contains("2 backup: is told that seq 4 is safe"), "{story}");
 }

@@ -126,12 +126,7 @@ fn placed(trees: &Trees, table: usize, leaves: [Vec<Leaf>; 2]) -> Option<Vec<Pla
 }
 
 /// Takes what was found of a table. Where there is no room the largest table is let go.
-fn take(
-    tables: &mut [Option<Collected>],
-    table: usize,
-    found: Option<[Vec<(i64, Kept)>; 2]>,
-    left: &mut usize,
-) {
+fn take(tables: &mut [Option<Collected>], table: usize, found: Option<Sides>, left: &mut usize) {
     let Some(place) = tables.get_mut(table) else { return };
     let (Some(collected), Some(found)) = (place.as_mut(), found) else {
         if let Some(collected) = place.take() {
@@ -162,10 +157,13 @@ pub(crate) fn usable(trees: &Trees) -> Result<Option<usize>> {
     Ok(old.filter(|_| old == new))
 }
 
+/// Rows of both states, by their rowids.
+type Sides = [Vec<(i64, Kept)>; 2];
+
 /// What the leaves of a table have, without the rows that are the same in a leaf of both states.
 #[derive(Default)]
 struct Collected {
-    rows: [Vec<(i64, Kept)>; 2],
+    rows: Sides,
     bytes: usize,
 }
 
@@ -175,7 +173,7 @@ fn compared(
     trees: &Trees,
     usable: usize,
     Place { page, ranges, has_keys, .. }: &Place,
-) -> Result<Option<[Vec<(i64, Kept)>; 2]>> {
+) -> Result<Option<Sides>> {
     let content = |side: usize| -> Result<Option<Arc<[u8]>>> {
         let is_there = ranges.get(side).is_some_and(Option::is_some);
         let pages = trees.pages(side).filter(|_| is_there);
@@ -218,7 +216,7 @@ fn compared_keys(
     usable: usize,
     old: &[Local<'_>],
     new: &[Local<'_>],
-) -> Result<[Vec<(i64, Kept)>; 2]> {
+) -> Result<Sides> {
     fn own<'p>(row: &Local<'p>) -> Local<'p> {
         Local { rowid: 0, ..*row }
     }

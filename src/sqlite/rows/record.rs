@@ -168,7 +168,7 @@ fn value(kind: u64, bytes: &[u8]) -> Option<Cell> {
         }
         8 => Cell::Integer(0),
         9 => Cell::Integer(1),
-        _ if kind % 2 == 0 => Cell::Blob(bytes.to_vec()),
+        _ if kind.is_multiple_of(2) => Cell::Blob(bytes.to_vec()),
         _ => Cell::Text(bytes.to_vec()),
     })
 }

@@ -25,19 +25,8 @@ const DECLARED: [&str; 14] = [
     "doub",
 ];
 
-const DEFAULTS: [&str; 11] = [
-    "5",
-    "-5",
-    "+0.5",
-    "'five'",
-    "x'00ff'",
-    "NULL",
-    "TRUE",
-    "word",
-    "\"quoted\"",
-    "12.0",
-    "('1' COLLATE NOCASE)",
-];
+const DEFAULTS: [&str; 11] =
+    ["5", "-5", "+0.5", "'five'", "x'00ff'", "NULL", "TRUE", "word", "\"quoted\"", "12.0", "(-3)"];
 
 fn values() -> Vec<Cell> {
     let mut all =
