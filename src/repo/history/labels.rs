@@ -148,7 +148,8 @@ impl History {
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] for a label that can't be selected later, and for a
-    /// [`SnapshotKind::Mark`]; [`ErrorKind::NotFound`] when a prune dropped the commit meanwhile; store errors.
+    /// [`SnapshotKind::Mark`]; [`ErrorKind::NotFound`] when a prune dropped the commit meanwhile;
+    /// store errors.
     pub fn label(
         &self,
         (seq, digest): (Seq, Digest),
