@@ -176,9 +176,10 @@ impl<'s> Watch<'s> {
         let line = done.stderr.lines().rfind(|l| l.starts_with("error")).unwrap_or_default();
         self.site.note(format!("ended     {}  -> {code} {line}", self.what));
         self.site.count(format!("watch {code}"));
-        // A signal that comes before it listens for one ends it as well.
-        let signal = if self.told { -2 } else { 0 };
-        self.site.judge(&done, &[signal])?;
+        // A signal that comes before it listens for one ends it as well; one that comes before it
+        // follows stops its beginning.
+        let stopped: &[i32] = if self.told { &[-2, 130] } else { &[] };
+        self.site.judge(&done, stopped)?;
         let (active, begun) = self.rivals;
         let rivalled = active || begun != self.database.rivals.look().1;
         match done.code {
