@@ -109,6 +109,7 @@ fn the_log_has_exactly_the_fields_that_are_promised() {
         "digest",
         "label",
         "labels",
+        "marks",
         "kind",
         "tables",
     ];

@@ -282,7 +282,7 @@ fn a_heading_means_one_thing_in_all_tables() {
     let snapshots = lab.ok(&["snapshots", "app"]).stdout;
     assert!(log.contains("CAPTURED BY") && log.contains("scan"), "{log}");
     assert!(snapshots.contains("WHY") && !snapshots.contains("manual"), "{snapshots}");
-    for why in ["  label  ", "  label, rewind  ", "  newest"] {
+    for why in ["  label  ", "  label, safety  ", "  newest"] {
         assert!(snapshots.contains(why), "{snapshots}");
     }
     assert!(!log.contains("KIND") && !snapshots.contains("KIND"));

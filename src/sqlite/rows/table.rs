@@ -12,12 +12,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, ErrorCode, Row};
 
 use super::cell::quoted;
 use super::collation::{Collation, Encoding};
 use super::record::{Layout, Stored};
-use crate::sqlite::answer::text;
+use crate::sqlite::answer::{message, text};
 
 /// Virtual tables whose content is rows that can be written as they were read.
 const MODULES: [&str; 5] = ["fts3", "fts4", "fts5", "rtree", "rtree_i32"];
@@ -231,10 +231,18 @@ fn read(db: &Connection, entry: &Listed, encoding: Encoding) -> rusqlite::Result
         let (name, is_text) = (text(row, 0)?, is_text(row, 0)?);
         Ok(Column { name, is_text, key: row.get(1)?, hidden: row.get(2)? })
     };
-    let all: Vec<Column> =
-        info.query_map([&entry.name], column)?.collect::<rusqlite::Result<_>>()?;
     let is_virtual = entry.kind == "virtual";
-    let key = if !entry.is_text || all.iter().any(|column| !column.is_text) {
+    let all = info.query_map([&entry.name], column)?.collect::<rusqlite::Result<Vec<Column>>>();
+    let (all, unknown) = match all {
+        // Its module, or what that needs, may be known to the application alone.
+        Err(e) if is_virtual && e.sqlite_error_code() == Some(ErrorCode::Unknown) => {
+            (Vec::new(), Some(message(&e)))
+        }
+        all => (all?, None),
+    };
+    let key = if let Some(why) = unknown {
+        Key::None(why)
+    } else if !entry.is_text || all.iter().any(|column| !column.is_text) {
         Key::None("its name, or that of a column, is no text".to_owned())
     } else if entry.without_rowid {
         primary_key(db, &entry.name, encoding)?
