@@ -146,7 +146,7 @@ fn small_changes(lab: &Lab, seed: u64, commits: u64) -> History {
 
 #[test]
 fn what_is_read_without_sqlite_is_what_sqlite_reads() {
-    let mut direct = 0;
+    let (mut direct, mut keyed) = (0, 0);
     for seed in 400..400 + number("PAGEKEEP_DIFF_ROUNDS", 4) {
         let lab = Lab::quick();
         let points = small_changes(&lab, seed, 20).restore_points().unwrap();
@@ -161,9 +161,12 @@ fn what_is_read_without_sqlite_is_what_sqlite_reads() {
             assert_eq!(told, expected, "seed {seed}, {a} to {b}");
             assert_eq!(none, 0);
             direct += tables;
+            // A table WITHOUT ROWID alone.
+            let bare = DiffOptions::default().tables(vec!["bare".into()]);
+            keyed += read(&points[a], &points[b], &bare).1;
         }
     }
-    assert!(direct > 60, "{direct}");
+    assert!(direct > 60 && keyed > 5, "{direct}, {keyed} of them WITHOUT ROWID");
 }
 
 /// A history of two commits.

@@ -8,11 +8,15 @@ use crate::error::Result;
 use crate::ops::point::RestorePoint;
 use crate::ops::view::{Moment, ViewOptions};
 use crate::repo::chain::Written;
+use crate::sqlite::rows::differing::{Wanted, differing};
+use crate::sqlite::rows::record::Layout;
 use crate::sqlite::rows::table::{Schema, schema};
-use crate::sqlite::rows::trees::{Extent, Trees};
+use crate::sqlite::rows::trees::Trees;
 
 /// The page that the schema begins with.
 const SCHEMA: u32 = 1;
+/// Of a schema that differs more than this it is known that it does.
+const SCHEMA_BYTES: usize = 1024 * 1024;
 
 /// A restore point, its pages, and what asks them.
 pub(super) struct Opened {
@@ -50,11 +54,8 @@ impl Opened {
         let threads = threads(point, options);
         let (old, new) = ((&other.point, &other.moment), (point, &moment));
         let trees = trees_between(old, new, written, threads)?;
-        // What can't be read shows again when the schema is.
-        let same = trees.as_ref().is_some_and(|trees| {
-            trees.table(SCHEMA).is_ok_and(|extent| extent == Extent::Ranges(Vec::new()))
-        });
-        // A schema whose pages are the same is not read again.
+        let same = trees.as_ref().is_some_and(is_same_schema);
+        // A schema whose rows are the same is not read again.
         let schema = same.then(|| other.schema.clone());
         Ok((Self::over(point, moment, options, schema)?, trees))
     }
@@ -101,6 +102,16 @@ impl Kept {
     pub(super) fn with(self, side: Side<'static>) -> Opened {
         Opened { point: self.point, moment: self.moment, side, schema: self.schema }
     }
+}
+
+/// Whether the rows of the schema are the same in two states: page 1 is written for other reasons,
+/// too.
+fn is_same_schema(trees: &Trees) -> bool {
+    let layout = Layout::of(Vec::new());
+    let wanted = [Wanted { root: SCHEMA, layout: &layout, keyed: None }];
+    // What can't be read shows again when the schema is.
+    let Ok(found) = differing(trees, &wanted, SCHEMA_BYTES, 1) else { return false };
+    found.iter().all(|rows| rows.as_ref().is_some_and(Vec::is_empty))
 }
 
 /// How many threads read pages of a restore point.

@@ -16,6 +16,9 @@ use crate::types::{Digest, PageNo, SegmentId};
 /// of as many commits behind them.
 const REMEMBERED: usize = 200_000;
 
+/// Of how many pages the versions are told: where more were written, who wants them looks them up.
+const STEPS: usize = 4096;
+
 /// Tells which pages were written between commits. Whoever goes from one commit of a segment to the
 /// next reads its index once for many commits.
 #[derive(Default)]
@@ -92,7 +95,9 @@ impl Written {
                     let found = part.steps(segment, &range);
                     pages.extend(found.iter().map(|step| step.page));
                     for step in found {
-                        let Some(steps) = &mut steps else { break };
+                        let Some(steps) = steps.as_mut().filter(|s| s.len() <= STEPS) else {
+                            break;
+                        };
                         match steps.get_mut(&step.page) {
                             Some(before) => before.new = step.new,
                             None => {
@@ -113,6 +118,7 @@ impl Written {
             pages.sort_unstable();
             pages.dedup();
         }
+        let steps = steps.filter(|steps| steps.len() <= STEPS);
         let steps = steps.map(|steps| steps.into_values().collect());
         Ok(Between { pages, steps })
     }

@@ -13,7 +13,7 @@ use super::lookup::Version;
 use crate::types::{PageNo, Seq};
 
 /// How many pages are remembered.
-const MOST: usize = 32 * 1024;
+const MOST: usize = 16 * 1024;
 
 /// Pages, and the versions that some commits have of them.
 pub(super) struct Known(Mutex<State>);
