@@ -25,7 +25,7 @@ pub(super) fn work_off(
     chore: &Chore,
     lasts: Duration,
     monitor: &dyn Monitor,
-) -> Result<(Option<Found>, Marked)> {
+) -> Done {
     let (found, unread) = match chore.unseen.map(|unseen| look(history, &unseen, monitor)) {
         None => (None, None),
         Some(Ok(found)) => (Some(found), None),
@@ -72,7 +72,19 @@ pub(crate) fn settle(
         return Ok(Marked::default());
     };
     let Some(chore) = writer.noticed.take() else { return Ok(Marked::default()) };
-    match work_off(writer.history(), &chore, lasts, monitor) {
+    let done = work_off(writer.history(), &chore, lasts, monitor);
+    note(writer, chore, done)
+}
+
+/// How a chore ended.
+pub(super) type Done = Result<(Option<Found>, Marked)>;
+
+/// Notes how a chore ended: one that failed is to be done once more.
+///
+/// # Errors
+/// What it ended with.
+pub(super) fn note(writer: &mut Writer, chore: Chore, done: Done) -> Result<Marked> {
+    match done {
         Ok((found, marked)) => {
             writer.noticed.done(found.as_ref(), &marked.earlier);
             // A state that can't be written costs the next run a look.

@@ -12,12 +12,11 @@ use std::time::{Duration, Instant};
 use super::priority::Priority;
 use super::shared::Shared;
 use super::status::{Event, Listener, describe};
-use crate::capture::marks::{gone, settle, work_off};
+use crate::capture::marks::{Done, gone, note, settle, work_off};
 use crate::codec::pool::panicked;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Monitor, Silent, Stoppable};
 use crate::repo::history::marks::Marked;
-use crate::repo::history::unseen::Found;
 use crate::repo::write::noticed::Chore;
 use crate::repo::write::writer::Writer;
 
@@ -26,9 +25,6 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 
 /// How often a stop looks whether marking ended.
 const TICK: Duration = Duration::from_millis(20);
-
-/// How marking ended.
-type Done = Result<(Option<Found>, Marked)>;
 
 /// Marking under way.
 struct Work {
@@ -122,18 +118,7 @@ impl Marker {
     }
 
     fn end(&mut self, writer: &mut Writer, done: Done, chore: Chore, listener: &dyn Listener) {
-        let done = match done {
-            Ok((found, marked)) => {
-                writer.noticed.done(found.as_ref(), &marked.earlier);
-                // A state that can't be written costs the next run a look.
-                let _ = writer.remember_looked();
-                Ok(marked)
-            }
-            Err(e) => {
-                writer.noticed.put_back(chore);
-                Err(e)
-            }
-        };
+        let done = note(writer, chore, done);
         self.tell(done, listener);
     }
 
