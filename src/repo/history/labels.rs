@@ -130,7 +130,9 @@ impl History {
         let digest = label.digest.map_or_else(|| self.digest_of(label.seq), Ok)?;
         match label.until {
             None => self.label((label.seq, digest), &label.label, SnapshotKind::Manual),
-            Some(until) => self.put_mark((label.seq, digest), label.label.clone(), until),
+            until => {
+                self.keep_by_label((label.seq, digest), &label.label, SnapshotKind::Mark, until)
+            }
         }
     }
 
@@ -161,27 +163,45 @@ impl History {
             let what = "a mark is given by what captures, since it has an end";
             return Err(Error::new(ErrorKind::Usage, what).with_object(format!("label {label:?}")));
         }
-        // Always a record of its own, also of a label that is given already: whoever gave that may
-        // be about to take it back.
-        let time = self.repository().now();
-        let digest = Some(digest);
-        let id = self.put_snapshot(&SnapshotRecord {
-            seq,
-            time,
-            kind,
-            takes_back: None,
-            label: label.to_owned(),
-            digest,
-            until: None,
-        })?;
-        let snapshot =
-            Snapshot { id, seq, time, kind, label: label.to_owned(), digest, until: None };
-        self.check_kept(seq, digest).inspect_err(|_| {
+        self.keep_by_label((seq, digest), label, kind, None)
+    }
+
+    /// Labels a commit, and makes sure that it stays.
+    ///
+    /// # Errors
+    /// As [`History::label`].
+    fn keep_by_label(
+        &self,
+        commit: (Seq, Digest),
+        label: &str,
+        kind: SnapshotKind,
+        until: Option<Timestamp>,
+    ) -> Result<Snapshot> {
+        let snapshot = self.record_label(commit, label, kind, until)?;
+        self.check_kept(snapshot.seq, snapshot.digest).inspect_err(|_| {
             // A label on what is going away means nothing; if it can't be taken back it does no
             // harm.
             let _ = self.remove_snapshot(&snapshot);
         })?;
         Ok(snapshot)
+    }
+
+    /// Writes the record of a label, and no more. Always a record of its own, also of a label that
+    /// is given already: whoever gave that may be about to take it back.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub(super) fn record_label(
+        &self,
+        (seq, digest): (Seq, Digest),
+        label: &str,
+        kind: SnapshotKind,
+        until: Option<Timestamp>,
+    ) -> Result<Snapshot> {
+        let (time, digest, label) = (self.repository().now(), Some(digest), label.to_owned());
+        let record = SnapshotRecord { seq, time, kind, takes_back: None, label, digest, until };
+        let id = self.put_snapshot(&record)?;
+        Ok(Snapshot { id, seq, time, kind, label: record.label, digest, until })
     }
 
     /// Makes sure that a commit stays, now that a record was written that is to keep it: that no

@@ -15,7 +15,7 @@ use super::handle::History;
 use super::labels::Snapshot;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::CommitRecord;
-use crate::format::snapshot::{SnapshotKind, SnapshotRecord};
+use crate::format::snapshot::SnapshotKind;
 use crate::policy::mark::{Cause, Shape, causes, due};
 use crate::progress::{Monitor, check_cancelled};
 use crate::types::{Digest, Seq, Timestamp};
@@ -124,7 +124,8 @@ impl History {
             let Some(cause) = cause else { continue };
             marked.earlier.push((cause, deed.time));
             let label = unused(cause.label(deed.seq), &mut taken);
-            let mark = self.record_mark(before, label, end_of(now, lasts))?;
+            let until = Some(end_of(now, lasts));
+            let mark = self.record_label(before, &label, SnapshotKind::Mark, until)?;
             if self.settle(&mark, &mut marked.gone)? {
                 marked.given.push(mark);
             }
@@ -141,48 +142,6 @@ impl History {
             Some((cause, chain.commit(seq).map_or(label.time, |commit| commit.record.time)))
         };
         Ok(marks.filter_map(mark).collect())
-    }
-
-    /// Marks a commit, and makes sure that it stays.
-    ///
-    /// # Errors
-    /// As [`History::label`].
-    pub(super) fn put_mark(
-        &self,
-        (seq, digest): (Seq, Digest),
-        label: String,
-        until: Timestamp,
-    ) -> Result<Snapshot> {
-        let mark = self.record_mark((seq, digest), label, until)?;
-        match self.check_kept(seq, Some(digest)) {
-            Ok(()) => Ok(mark),
-            Err(e) => {
-                // A label on what is going away does no harm.
-                let _ = self.remove_snapshot(&mark);
-                Err(e)
-            }
-        }
-    }
-
-    fn record_mark(
-        &self,
-        (seq, digest): (Seq, Digest),
-        label: String,
-        until: Timestamp,
-    ) -> Result<Snapshot> {
-        let (time, kind) = (self.repository().now(), SnapshotKind::Mark);
-        let (digest, until) = (Some(digest), Some(until));
-        let record = SnapshotRecord {
-            seq,
-            time,
-            kind,
-            takes_back: None,
-            label: label.clone(),
-            digest,
-            until,
-        };
-        let id = self.put_snapshot(&record)?;
-        Ok(Snapshot { id, seq, time, kind, label, digest, until })
     }
 
     /// Makes sure that a marked state stays. Answers `false` if it is gone already, which is noted.
