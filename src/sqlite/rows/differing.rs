@@ -273,18 +273,13 @@ impl Collected {
             let a = old.next_if(|row| row.0 == rowid).map(|row| row.1);
             let b = new.next_if(|row| row.0 == rowid).map(|row| row.1);
             // It went from a leaf to another one.
-            if let (Some(a), Some(b)) = (&a, &b)
-                && a == b
-                && (!a.has_more() || is_same_beyond(trees, usable, a)?)
-            {
+            if is_same_row(trees, usable, a.as_ref(), b.as_ref())? {
                 continue;
             }
             changed.push(Changed { rowid, sides: [a, b] });
         }
     }
-}
 
-impl Collected {
     /// As [`Collected::paired`], of a table WITHOUT ROWID, in the order of its keys. `None` also if
     /// the values of a row can't be told.
     fn paired_by_keys(
@@ -329,14 +324,19 @@ impl Collected {
             };
             let a = old.next_if(|_| has_old).map(|row| row.1);
             let b = new.next_if(|_| has_new).map(|row| row.1);
-            if let (Some(a), Some(b)) = (&a, &b)
-                && a == b
-                && (!a.has_more() || is_same_beyond(trees, usable, a)?)
-            {
+            if is_same_row(trees, usable, a.as_ref(), b.as_ref())? {
                 continue;
             }
             changed.push(Changed { rowid: 0, sides: [a, b] });
         }
+    }
+}
+
+/// Whether both states have a row, and store it alike, wherever it lies.
+fn is_same_row(trees: &Trees, usable: usize, a: Option<&Kept>, b: Option<&Kept>) -> Result<bool> {
+    match (a, b) {
+        (Some(a), Some(b)) if a == b => Ok(!a.has_more() || is_same_beyond(trees, usable, a)?),
+        _ => Ok(false),
     }
 }
 
