@@ -109,38 +109,32 @@ pub(crate) fn sell(connection: &mut Connection, n: u32) -> rusqlite::Result<()> 
 
 /// The number of rows of a table.
 pub(crate) fn count(database: &Path, table: &str) -> Result<u32> {
-    let read = || {
-        let connection = Connection::open(database)?;
-        connection.busy_timeout(PATIENCE)?;
-        connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
-    };
-    read().map_err(|e| sql_failed(database, &e))
+    let sql = format!("SELECT count(*) FROM {table}");
+    with(database, |connection| connection.query_row(&sql, [], |row| row.get(0)))
 }
 
 /// The number of the newest order; 0 if there is none.
 pub(crate) fn newest_order(database: &Path) -> Result<u32> {
-    let read = || {
-        let connection = Connection::open(database)?;
-        connection.busy_timeout(PATIENCE)?;
-        connection.query_row("SELECT coalesce(max(id), 0) FROM orders", [], |row| row.get(0))
-    };
-    read().map_err(|e| sql_failed(database, &e))
+    let sql = "SELECT coalesce(max(id), 0) FROM orders";
+    with(database, |connection| connection.query_row(sql, [], |row| row.get(0)))
 }
 
 /// Deletes the oldest orders, and answers how many these were.
 pub(crate) fn tidy(database: &Path) -> Result<u32> {
-    let delete = || {
-        let connection = Connection::open(database)?;
-        connection.busy_timeout(PATIENCE)?;
-        let deleted = connection.execute(TIDYING, [])?;
-        Ok(u32::try_from(deleted).unwrap_or(u32::MAX))
-    };
-    delete().map_err(|e| sql_failed(database, &e))
+    let deleted = with(database, |connection| connection.execute(TIDYING, []))?;
+    Ok(u32::try_from(deleted).unwrap_or(u32::MAX))
 }
 
 /// Runs SQL on the database.
 pub(crate) fn execute(database: &Path, sql: &str) -> Result<()> {
-    Connection::open(database)
-        .and_then(|connection| connection.execute_batch(sql))
-        .map_err(|e| sql_failed(database, &e))
+    with(database, |connection| connection.execute_batch(sql))
+}
+
+/// Does something with the database, which others may be writing to.
+fn with<T>(database: &Path, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+    let done = Connection::open(database).and_then(|connection| {
+        connection.busy_timeout(PATIENCE)?;
+        work(&connection)
+    });
+    done.map_err(|e| sql_failed(database, &e))
 }
