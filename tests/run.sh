@@ -127,11 +127,20 @@ check_oldest_dependencies
 step "The public API"
 check_public_api
 
+# A test that hangs ends here, with the list of those that ended before it.
+in_time() {
+    local minutes=$1 ended=0
+    shift
+    timeout --foreground "${minutes}m" "$@" || ended=$?
+    [ "$ended" != 124 ] || fail "not done within $minutes minutes: $*"
+    return "$ended"
+}
+
 step "Tests"
-cargo test --locked
+in_time 50 cargo test --locked
 
 step "Tests of the library alone"
-cargo test --locked --no-default-features --lib
+in_time 20 cargo test --locked --no-default-features --lib
 
 step "Documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps

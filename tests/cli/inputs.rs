@@ -421,7 +421,7 @@ fn who_mistypes_a_passphrase_may_try_again() {
     assert_eq!(Ended::of(init.env_remove("PAGEKEEP_KEY_FILE")).code, Some(0));
     let typed = |lines: &[&str]| {
         let line = format!("{} status; echo ended $?", cli::BIN);
-        let mut terminal = Terminal::start(&lab, &line)?;
+        let mut terminal = Terminal::start_without_key(&lab, &line)?;
         for (n, line) in (1..).zip(lines) {
             terminal.wait_for("Passphrase of repo: ", n);
             assert!(terminal.types(&format!("{line}\n")));
@@ -444,7 +444,7 @@ fn what_is_typed_ahead_of_a_prompt_is_not_shown() {
     assert_eq!(Ended::of(init.env_remove("PAGEKEEP_KEY_FILE")).code, Some(0));
     let session = |command: &str, typed: &[&str]| {
         let line = format!("{} {command}; echo ended $?; stty -a", cli::BIN);
-        let mut terminal = Terminal::start(&lab, &line)?;
+        let mut terminal = Terminal::start_without_key(&lab, &line)?;
         terminal.wait_for("Passphrase of repo: ", 1);
         for text in typed {
             if !terminal.types(text) {

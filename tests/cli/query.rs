@@ -1,10 +1,11 @@
 //! `query` through the real binary, as a user runs it.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::process::Stdio;
 
 use crate::support::cli::{BIN, Ended, Lab, flip, last};
+use crate::support::terminal::Terminal;
 use serde_json::{Value, json};
 
 /// Asks quietly: what stands on standard error are problems.
@@ -186,45 +187,39 @@ fn an_answer_that_cant_be_written_ends() {
 #[test]
 fn a_prompt_answers_statement_by_statement() {
     let lab = shop();
-    // `script` gives it a terminal of its own.
-    let line = format!("{} query app; echo ended $?", BIN);
-    let mut script = lab.other("script");
-    script.args(["-qfc", &line, "/dev/null"]).env("TERM", "xterm");
-    script.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let Ok(mut child) = script.spawn() else {
-        println!("skipped: there is no `script`");
-        return;
-    };
-    let mut input = child.stdin.take().unwrap();
-    let mut output = child.stdout.take().unwrap();
-    let mut seen = String::new();
-    let mut prompts = 0;
-    for typed in [
-        "SELECT count(*)\r",
-        "FROM ord\t;\r",
-        "nonsense;\r",
-        ".tables\r",
-        "DELETE FROM orders;\r",
-        ".quit\r",
+    let line = format!("{BIN} query app; echo ended $?");
+    let Some(mut terminal) = Terminal::start(&lab, &line) else { return };
+    for (asked, prompts, typed, answer) in [
+        ("pagekeep> ", 1, "SELECT 40+count(*)\r", "...> "),
+        // The tab completes the name of the table.
+        ("...> ", 1, "FROM ord\t;\r", "40+count(*)"),
+        ("pagekeep> ", 2, "nonsense;\r", "syntax error"),
+        ("pagekeep> ", 3, ".tables\r", "main"),
+        ("pagekeep> ", 4, "DELETE FROM orders;\r", "can only be read"),
+        ("pagekeep> ", 5, ".quit\r", "ended 0"),
     ] {
-        prompts += 1;
-        let mut buffer = [0; 1024];
-        let asked = |seen: &str| seen.matches("pagekeep> ").count() + seen.matches("...> ").count();
-        // A line may be drawn anew with each key, so there are at least so many.
-        while asked(&seen) < prompts {
-            match output.read(&mut buffer) {
-                Ok(n @ 1..) => seen += &String::from_utf8_lossy(&buffer[..n]),
-                end => panic!("{end:?}: {seen}"),
-            }
-        }
-        prompts = prompts.max(asked(&seen));
-        input.write_all(typed.as_bytes()).unwrap();
+        terminal.wait_for(asked, prompts);
+        assert!(terminal.types(typed));
+        terminal.wait_for(answer, 1);
     }
-    output.read_to_string(&mut seen).unwrap();
-    child.wait().unwrap();
-    for part in ["count(*)", "syntax error", "orders", "can only be read", "ended 0"] {
-        assert!(seen.contains(part), "{part}: {seen}");
+    let seen = terminal.end();
+    assert_eq!(seen.matches("syntax error").count(), 1, "{seen}");
+}
+
+#[test]
+fn what_is_typed_ahead_of_a_prompt_is_answered() {
+    let lab = shop();
+    let line = format!("{BIN} query app; echo ended $?");
+    let Some(mut terminal) = Terminal::start(&lab, &line) else { return };
+    // Somebody pastes a list of questions and does not wait for answers.
+    let asked: String = (100..130).map(|n| format!("SELECT {n}||'!';\r")).collect();
+    assert!(terminal.types(&asked));
+    assert!(terminal.types(".quit\r"));
+    let seen = terminal.end();
+    for n in 100..130 {
+        assert!(seen.contains(&format!("{n}!")), "{n}: {seen}");
     }
+    assert!(seen.contains("ended 0"), "{seen}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::cli::{self, Lab};
 use crate::support::heavy;
+use crate::support::terminal::Terminal;
 use rusqlite::Connection;
 use serde_json::Value;
 
@@ -217,36 +218,14 @@ fn drift_names_the_table_and_exits_with_4() {
 fn a_terminal_shows_how_it_stands() {
     let lab = Lab::new();
     lab.make("app.db", 50);
-    // `script` gives it a terminal of its own.
     let line = format!("{} watch app.db --interval 0", cli::BIN);
-    let mut script = lab.other("script");
-    script.args(["-qfc", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let Ok(mut child) = script.spawn() else {
-        println!("skipped: there is no `script`");
-        return;
-    };
-    let mut output = child.stdout.take().unwrap();
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(n @ 1..) = output.read(&mut buffer) {
-            let _ = sender.send(String::from_utf8_lossy(&buffer[..n]).into_owned());
-        }
-    });
-    let (began, mut seen) = (Instant::now(), String::new());
-    while !(seen.contains("following · seq:1 · all stored · WAL") && seen.contains("app@seq:1"))
-    {
-        assert!(began.elapsed() < Duration::from_secs(30), "{seen}");
-        seen.extend(receiver.recv_timeout(Duration::from_secs(5)));
-    }
+    let Some(mut terminal) = Terminal::start(&lab, &line) else { return };
+    terminal.wait_for("following · seq:1 · all stored · WAL", 1);
+    terminal.wait_for("app@seq:1", 1);
     // Ctrl-C, as a terminal sends it.
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"\x03").unwrap();
-    while !seen.contains("stopped after") {
-        assert!(began.elapsed() < Duration::from_secs(30), "{seen}");
-        seen.extend(receiver.recv_timeout(Duration::from_secs(5)));
-    }
-    let _ = child.wait();
-    seen.extend(receiver.iter());
+    assert!(terminal.types("\u{3}"));
+    let seen = terminal.end();
+    assert!(seen.contains("stopped after"), "{seen}");
     // What was drawn and is wiped is no line. Neither is a sign that turns.
     let lines =
         seen.split(['\n', '\r']).map(|line| line.rsplit("\u{1b}[2K").next().unwrap_or(line));

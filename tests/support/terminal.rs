@@ -2,8 +2,14 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::cli::Lab;
+
+/// How long a command at a terminal may say nothing and take nothing before it counts as stuck.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs a line of shell at a terminal, in the folder and with the variables of [`Lab::command`].
 pub fn command(lab: &Lab, line: &str) -> Command {
@@ -22,11 +28,20 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Starts a line of shell without a key file, so that it asks; `None`, with a note, where there
-    /// is no `script`.
+    /// Starts a line of shell; `None`, with a note, where there is no `script`.
     pub fn start(lab: &Lab, line: &str) -> Option<Self> {
+        Self::run(command(lab, line))
+    }
+
+    /// Starts a line of shell without a key file, so that it asks for a passphrase.
+    pub fn start_without_key(lab: &Lab, line: &str) -> Option<Self> {
         let mut script = command(lab, line);
-        script.env_remove("PAGEKEEP_KEY_FILE").stdin(Stdio::piped()).stdout(Stdio::piped());
+        script.env_remove("PAGEKEEP_KEY_FILE");
+        Self::run(script)
+    }
+
+    fn run(mut script: Command) -> Option<Self> {
+        script.stdin(Stdio::piped()).stdout(Stdio::piped());
         let Ok(mut child) = script.spawn() else {
             println!("skipped: there is no `script`");
             return None;
@@ -37,11 +52,32 @@ impl Terminal {
 
     /// Reads until a text was shown so many times.
     pub fn wait_for(&mut self, text: &str, times: usize) {
-        let mut buffer = [0; 1024];
         while self.seen.matches(text).count() < times {
-            let n = self.output.read(&mut buffer).unwrap();
-            assert!(n > 0, "{text:?} is not shown {times} times: {}", self.seen);
-            self.seen += &String::from_utf8_lossy(&buffer[..n]);
+            assert!(self.read(), "{text:?} is not shown {times} times: {}", self.seen);
+        }
+    }
+
+    /// Reads what comes next; `false` at the end. A test that waits for ever tells nobody what
+    /// was shown, so this one fails.
+    fn read(&mut self) -> bool {
+        let mut buffer = [0; 1024];
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).unwrap();
+            match poll(&mut [PollFd::new(&self.output, PollFlags::IN)], Some(&left)) {
+                Ok(0) => {
+                    let _ = self.child.kill();
+                    panic!("nothing more is shown after {}", self.seen);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                ready => {
+                    ready.unwrap();
+                    let n = self.output.read(&mut buffer).unwrap();
+                    self.seen += &String::from_utf8_lossy(&buffer[..n]);
+                    return n > 0;
+                }
+            }
         }
     }
 
@@ -52,7 +88,7 @@ impl Terminal {
 
     /// Reads to the end, and returns all that was shown.
     pub fn end(mut self) -> String {
-        self.output.read_to_string(&mut self.seen).unwrap();
+        while self.read() {}
         self.child.wait().unwrap();
         self.seen
     }

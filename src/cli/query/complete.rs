@@ -55,7 +55,10 @@ const WORDS: [&str; 40] = [
     "WHERE",
 ];
 
-/// The words that are completed, sorted.
+/// What stands before a table, so that no word of SQL can follow.
+const BEFORE_TABLES: [&str; 2] = ["from", "join"];
+
+/// The names that are completed, sorted.
 pub(super) struct Names(Vec<String>);
 
 impl Names {
@@ -76,7 +79,6 @@ impl Names {
         let mut names = read().unwrap_or_default();
         // What can't be typed is not completed.
         names.retain(|name| !name.is_empty() && printable(name) == *name);
-        names.extend(WORDS.map(str::to_owned));
         names.sort();
         Self(names)
     }
@@ -91,12 +93,17 @@ impl Names {
         if typed.is_empty() {
             return (begin, Vec::new());
         }
-        let fits = |name: &&String| name.to_lowercase().starts_with(&typed);
+        let fits = |name: &str| name.to_lowercase().starts_with(&typed);
         let written = |name: &String| match name.chars().all(part) {
             true => name.clone(),
             false => format!("\"{}\"", name.replace('"', "\"\"")),
         };
-        let mut found: Vec<String> = self.0.iter().filter(fits).map(written).collect();
+        let mut found: Vec<String> = self.0.iter().filter(|name| fits(name)).map(written).collect();
+        let previous = before.get(..begin).unwrap_or_default().split_whitespace().next_back();
+        let previous = previous.unwrap_or_default().to_lowercase();
+        if !BEFORE_TABLES.contains(&previous.as_str()) {
+            found.extend(WORDS.into_iter().filter(|word| fits(word)).map(str::to_owned));
+        }
         found.dedup();
         (begin, found)
     }
@@ -138,7 +145,11 @@ mod tests {
         let complete = |line: &str| names.completed(line, line.len());
         assert_eq!(
             complete("SELECT * FROM ord"),
-            (14, vec!["ORDER".to_owned(), "\"ordered at\"".to_owned(), "orders".to_owned()])
+            (14, vec!["\"ordered at\"".to_owned(), "orders".to_owned()])
+        );
+        assert_eq!(
+            complete("SELECT ord").1,
+            ["\"ordered at\"".to_owned(), "orders".to_owned(), "ORDER".to_owned()]
         );
         assert_eq!(complete("sel"), (0, vec!["SELECT".to_owned()]));
         assert_eq!(complete("main.open"), (5, vec!["open_orders".to_owned()]));
