@@ -74,6 +74,8 @@ mod count;
 mod disk;
 mod error;
 mod format;
+#[cfg(feature = "cli")]
+mod input;
 mod keeper;
 mod machine;
 mod ops;

@@ -21,7 +21,7 @@ use std::path::Path;
 const LEVELS: [&[&str]; 14] = [
     &["error", "remedy", "count", "machine", "simulated"],
     &["types"],
-    &["progress", "disk", "chance"],
+    &["progress", "disk", "chance", "input"],
     &["format"],
     &["codec"],
     &["policy"],

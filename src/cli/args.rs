@@ -7,7 +7,6 @@ mod global;
 mod key;
 mod lost;
 mod moments;
-mod parse;
 mod query;
 mod repair;
 mod retention;
@@ -17,8 +16,9 @@ mod when;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use parse::{parse_duration, parse_percent};
 use when::when;
+
+use crate::policy::typed::{parse_duration, parse_percent};
 
 pub(crate) use capture::{BackupArgs, Reader, WatchArgs, compression, priority};
 pub(crate) use copy::CopyArgs;

@@ -4,7 +4,7 @@ use chrono::Local;
 
 use super::args::{HoldCommand, PolicyArgs, PruneArgs, UndeleteArgs};
 use super::context::Context;
-use super::input;
+use super::input::Signals;
 use super::output::{bytes, counted, quote, time};
 use super::progress::Progress;
 use super::remedy::behind;
@@ -16,6 +16,7 @@ use crate::api::retention::{
 use crate::count::number;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::SnapshotKind;
+use crate::input;
 use crate::ops::labels::{not_readable, passed_over};
 use crate::ops::prune::{PruneOptions, PruneReport};
 use crate::policy::clock::Listed;
@@ -64,7 +65,7 @@ fn explain_stop(e: Error) -> Error {
 pub(crate) fn policy_text(args: &PolicyArgs) -> Result<PolicyText> {
     let mut text = match &args.policy {
         Some(path) => {
-            let content = input::text(path, MAX_POLICY, ErrorKind::Usage)?;
+            let content = input::text(path, MAX_POLICY, ErrorKind::Usage, &Signals)?;
             toml::from_str::<PolicyText>(&content).map_err(|e| {
                 // As it prints itself it has several lines, with the text in them.
                 let before = e.span().and_then(|span| content.get(..span.start));

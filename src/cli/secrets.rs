@@ -9,9 +9,10 @@ use zeroize::Zeroizing;
 
 use super::args::{Global, NewKeyArgs, RotateArgs};
 use super::context::{Context, check_location};
-use super::input::{self, MAX_SECRET, first_line};
+use super::input::{Signals, prompt as asked_for};
 use super::remedy::behind;
 use crate::error::{Error, ErrorKind, Result};
+use crate::input::{self, MAX_SECRET, first_line};
 use crate::repo::Repository;
 use crate::repo::keys::secret::Secret;
 use crate::store::open_store;
@@ -67,7 +68,7 @@ impl Context {
         if !path.is_file() {
             return Ok(None);
         }
-        let text = input::text(path, MAX_SECRET, ErrorKind::WrongKey)?;
+        let text = input::text(path, MAX_SECRET, ErrorKind::WrongKey, &Signals)?;
         let secret = match is_recovery {
             true => Secret::parse_recovery(&text)?,
             false => Secret::parse_key_file(&text, &path.display().to_string())?,
@@ -117,7 +118,11 @@ impl Context {
             return self.passphrase_in(path).map(Some);
         }
         if let Some(command) = keys.password_command {
-            let secret = Secret::passphrase(first_line(&input::output_of(command)?));
+            let secret = Secret::passphrase(first_line(&input::output_of(
+                command,
+                "--password-command",
+                &Signals,
+            )?));
             return secret.map(Some).map_err(|e| e.with_object("--password-command"));
         }
         if let Some(path) = keys.recovery_key_file {
@@ -142,7 +147,7 @@ impl Context {
 
     /// The text of a file with a key; that others can read it, it tells.
     fn secret_text(&self, path: &Path) -> Result<Zeroizing<String>> {
-        let text = input::text(path, MAX_SECRET, ErrorKind::WrongKey)?;
+        let text = input::text(path, MAX_SECRET, ErrorKind::WrongKey, &Signals)?;
         if path.as_os_str() != "-" && Secret::key_file_is_exposed(path) {
             self.out.warn(&format!(
                 "{} can be read by others; `chmod 600` keeps it to yourself",
@@ -281,7 +286,7 @@ fn prompt(text: &str) -> Result<Zeroizing<String>> {
                  --recovery-key-file",
             ));
     }
-    input::prompt(text)
+    asked_for(text)
 }
 
 /// Where `-` means standard input no file of that name is created.

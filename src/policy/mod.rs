@@ -8,3 +8,5 @@ pub mod order;
 pub mod retention;
 pub mod selector;
 pub mod text;
+#[cfg(feature = "cli")]
+pub(crate) mod typed;

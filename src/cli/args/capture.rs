@@ -69,10 +69,10 @@ pub(crate) struct WatchArgs {
     pub(crate) name: Option<String>,
     /// Collect transactions for this long, such as 200ms or 5s, before they are stored together; 0
     /// stores them at once
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = super::parse::parse_interval)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::policy::typed::parse_interval)]
     pub(crate) interval: Duration,
     /// Keep the WAL below this size, even if that disturbs its writers
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = super::parse::parse_wal_limit)]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = crate::policy::typed::parse_wal_limit)]
     pub(crate) wal_limit: u64,
     /// Whether the application goes first when the machine is busy
     #[arg(long, value_enum, default_value = "low")]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::parse::{parse_interval, parse_size};
 use super::when::when;
+use crate::policy::typed::{parse_interval, parse_size};
 
 /// Show which rows differ between two moments
 ///

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::parse::parse_size;
 use super::when::when;
 use crate::ops::apply::report::OnConflict;
+use crate::policy::typed::parse_size;
 
 /// Put back rows that were there at some moment and are missing now
 ///

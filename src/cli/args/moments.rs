@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::parse::{parse_interval, parse_size};
 use super::when::when;
+use crate::policy::typed::{parse_interval, parse_size};
 
 /// Find the commit that changed an answer
 ///

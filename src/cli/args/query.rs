@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::parse::{parse_interval, parse_size};
 use super::when::when;
+use crate::policy::typed::{parse_interval, parse_size};
 
 /// Ask a moment with SQL, without restoring it
 ///

@@ -136,5 +136,5 @@ fn grace(text: &str) -> Result<Duration, String> {
     if text.trim() == "0" {
         return Ok(Duration::ZERO);
     }
-    super::parse::parse_duration(text)
+    crate::policy::typed::parse_duration(text)
 }

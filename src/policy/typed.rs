@@ -1,9 +1,11 @@
-//! Values of flags, as people type them.
+//! Values as people type them, in flags and in a configuration: percentages, spans, sizes.
 
 use std::time::Duration;
 
+use crate::policy::selector::parse_span;
+
 /// A percentage in millionths.
-pub(super) fn parse_percent(text: &str) -> Result<u32, String> {
+pub(crate) fn parse_percent(text: &str) -> Result<u32, String> {
     let number = text.strip_suffix('%').unwrap_or(text).trim();
     let percent: f64 = number.parse().map_err(|_| "not a percentage, such as 10%".to_owned())?;
     if !(percent > 0.0 && percent <= 100.0) {
@@ -15,15 +17,15 @@ pub(super) fn parse_percent(text: &str) -> Result<u32, String> {
     Ok(ppm)
 }
 
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
-    crate::policy::selector::parse_span(text)
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    parse_span(text)
         .and_then(|span| span.to_std().ok())
         .filter(|d| !d.is_zero())
         .ok_or_else(|| "not a time, such as 90s or 10m".to_owned())
 }
 
 /// A length of time that may be zero.
-pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_interval(text: &str) -> Result<Duration, String> {
     if matches!(text, "0" | "0s" | "0ms") {
         return Ok(Duration::ZERO);
     }
@@ -35,7 +37,7 @@ pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
 }
 
 /// A number of bytes, with KiB, MiB or GiB behind it if need be.
-pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || "not a size, such as 64MiB".to_owned();
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let factor: u64 = match text.get(digits.len()..).unwrap_or_default().trim() {
@@ -49,7 +51,7 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
 }
 
 /// The WAL's limit: below a MiB it would be handed off all the time.
-pub(super) fn parse_wal_limit(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_wal_limit(text: &str) -> Result<u64, String> {
     parse_size(text).and_then(|n| match n {
         0x10_0000.. => Ok(n),
         _ => Err("the limit is at least 1MiB".to_owned()),
