@@ -71,6 +71,8 @@ mod chance;
 pub mod cli;
 mod codec;
 mod count;
+#[cfg(feature = "cli")]
+mod daemon;
 mod disk;
 mod error;
 mod format;

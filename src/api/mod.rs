@@ -15,6 +15,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod commit;
+pub(crate) mod config;
 pub(crate) mod coverage;
 pub(crate) mod demo;
 pub(crate) mod find;
@@ -96,6 +97,12 @@ answers! {
     commit::CommitDetails = "commit";
     commit::LabelSummary = SUMMARY;
     commit::UnlabelSummary = SUMMARY;
+    config::Mistake = "mistake";
+    config::ConfiguredDatabase = "configured-database";
+    config::EffectiveConfig = "effective-config";
+    config::ConfigSummary = SUMMARY;
+    config::RunSummary = SUMMARY;
+    config::ConfigWrittenSummary = SUMMARY;
     coverage::Stretch = "stretch";
     coverage::CoverageSummary = SUMMARY;
     demo::Step = "step";

@@ -13,6 +13,8 @@ use crate::format::proof::Level;
 use crate::format::writer::WriterClaim;
 use crate::ops::freshness::Freshness;
 use crate::ops::soundness::Soundness;
+use crate::ops::standing::standing;
+use crate::policy::verdict::{self, Promise};
 use crate::repo::chain::Chain;
 use crate::repo::history::doubt::About;
 use crate::repo::history::handle::History;
@@ -49,6 +51,8 @@ pub(crate) struct HistoryStatus {
     pub(crate) segments: u64,
     /// Segments that were replaced or superseded, and are harmless.
     strays: usize,
+    /// How it stands, in one word.
+    pub(crate) verdict: Verdict,
     /// What is damaged.
     pub(crate) damage: Vec<Problem>,
     /// What is not as it was written, and harms nothing.
@@ -57,6 +61,21 @@ pub(crate) struct HistoryStatus {
     pub(crate) writer: Option<Writer>,
     /// The last verification of each level that there was one of.
     pub(crate) proofs: Vec<Proof>,
+}
+
+/// How a database stands, in one word that every part of the program uses.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Verdict {
+    /// `at-risk`, `look`, `kept` or `proven`; of a daemon also `unknown` and `paused`.
+    pub(crate) state: String,
+    /// Why, in words.
+    pub(crate) why: String,
+}
+
+impl From<verdict::Verdict> for Verdict {
+    fn from(verdict: verdict::Verdict) -> Self {
+        Self { state: verdict.state.name().to_owned(), why: verdict.why }
+    }
 }
 
 /// A writer of a history.
@@ -127,8 +146,13 @@ impl HistoryStatus {
         chain: &Chain,
         judged: &Soundness,
         fresh: &Freshness,
+        promise: Promise,
         now: Timestamp,
     ) -> Result<Self> {
+        let mut standing = standing(history, chain, now)?;
+        if let Some(damage) = judged.damage.first() {
+            standing.damage = Some(format!("{}: {}", damage.object, damage.message));
+        }
         // Those that can't be read are among the damage.
         let (proofs, _) = history.readable_proofs()?;
         let last_of = |level| proofs.iter().filter(|p| p.level == level).max_by_key(|p| p.started);
@@ -151,6 +175,7 @@ impl HistoryStatus {
             stored_bytes: chain.segments().iter().map(|s| s.stored_len()).sum(),
             segments: number(chain.stored().count()),
             strays: chain.strays(),
+            verdict: verdict::verdict(&standing, promise, now).into(),
             damage: judged.damage.iter().map(Problem::from).collect(),
             remarks: judged.remarks.iter().map(Problem::from).collect(),
             writer: newest_claim(history)?.map(Writer::from),

@@ -2,6 +2,7 @@
 
 mod capture;
 mod copy;
+mod daemon;
 mod diff;
 mod global;
 mod key;
@@ -22,6 +23,7 @@ use crate::policy::typed::{parse_duration, parse_percent};
 
 pub(crate) use capture::{BackupArgs, Reader, WatchArgs, compression, priority};
 pub(crate) use copy::CopyArgs;
+pub(crate) use daemon::{ConfigCommand, ConfigInitArgs, RunArgs};
 pub(crate) use diff::{ChangesArgs, DiffArgs, DiffFormat};
 pub(crate) use global::{Color, Global};
 pub(crate) use key::{KeyCommand, NewKeyArgs, RotateArgs};
@@ -95,6 +97,10 @@ pub(crate) enum Command {
     /// Manage the keys that open the repository
     #[command(subcommand)]
     Key(KeyCommand),
+    Run(RunArgs),
+    /// Write, check and show the configuration of `pagekeep run`
+    #[command(subcommand)]
+    Config(ConfigCommand),
     Demo(DemoArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use super::args::Cli;
 use crate::api::schema::{definitions, reference};
 use crate::api::{
-    Described, backup, commit, coverage, demo, described, find, follow, keys, live, lost, problem,
-    progress, query, repair, restore, retention, rows, stats, status, trace, verify,
+    Described, backup, commit, config, coverage, demo, described, find, follow, keys, live, lost,
+    problem, progress, query, repair, restore, retention, rows, stats, status, trace, verify,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -110,6 +110,13 @@ fn lines(command: &str) -> Option<&'static [Described]> {
             stats::Stats,
             stats::StatsSummary,
         ],
+        // Its log goes to standard error.
+        "run" => lines![config::Mistake, config::RunSummary],
+        "config init" => lines![config::ConfigWrittenSummary],
+        "config check" => {
+            lines![config::Mistake, config::ConfiguredDatabase, config::ConfigSummary]
+        }
+        "config show" => lines![config::Mistake, config::EffectiveConfig],
         "key add" => lines![keys::AddSummary],
         "key list" => lines![keys::Key],
         "key remove" => lines![keys::RemoveSummary],

@@ -8,6 +8,7 @@ mod backup;
 mod bar;
 mod changes;
 mod complete;
+mod config;
 mod context;
 mod copy;
 mod coverage;
@@ -34,6 +35,8 @@ mod restore;
 mod retention;
 mod rewind;
 mod rows;
+mod run;
+mod sample;
 mod secrets;
 mod shell;
 mod shop;
@@ -186,6 +189,8 @@ fn no_text(args: &[OsString]) -> clap::Error {
 
 fn dispatch(context: &Context, command: Command) -> Result<Ended> {
     match command {
+        Command::Run(args) => run::run(context, &args),
+        Command::Config(command) => config::config(context, &command),
         Command::Init(args) => keys::init(context, &args),
         Command::Backup(args) => backup::backup(context, args),
         Command::Watch(args) => watch::watch(context, args),

@@ -13,7 +13,7 @@ use super::terminal::{
 };
 use crate::api::problem::{Failure, Finding, Note, Warning, causes};
 use crate::api::{self, Answer};
-pub(crate) use crate::count::bytes;
+pub(crate) use crate::count::{bytes, count, counted, span};
 use crate::error::{Error, ErrorKind, Result};
 pub(crate) use crate::policy::clock::local as time;
 use crate::remedy::Advice;
@@ -382,34 +382,6 @@ pub(crate) fn ago(t: Timestamp, now: Timestamp) -> String {
         Ok(seconds) => format!("{} ago", span(seconds)),
         Err(_) => "in the future".to_owned(),
     }
-}
-
-/// A length of time, rounded down; up to two days in hours, as people say it.
-pub(crate) fn span(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min", seconds / 60),
-        3600..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
-    }
-}
-
-/// A count with separators.
-pub(crate) fn count(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(c);
-    }
-    text
-}
-
-/// A noun with its number: `1 page`, `2 pages`.
-pub(crate) fn counted(n: u64, noun: &str) -> String {
-    format!("{} {noun}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::bar::{self, eta, rate};
@@ -19,8 +22,12 @@ use crate::api::progress;
 use crate::progress::{Monitor, Phase};
 use crate::remedy::Advice;
 
-/// Set by the first Ctrl-C or SIGTERM.
+/// Set by the first Ctrl-C or SIGTERM, or SIGHUP.
 static STOP: AtomicBool = AtomicBool::new(false);
+/// Whether SIGHUP asks for something else.
+static RELOADS: AtomicBool = AtomicBool::new(false);
+/// Set by SIGHUP then.
+static RELOAD: AtomicBool = AtomicBool::new(false);
 
 /// How soon work is long enough to show progress.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -43,14 +50,30 @@ pub(crate) fn take_stop() -> bool {
 /// Makes Ctrl-C and SIGTERM stop the work cleanly. A second one ends the process at once, which
 /// loses nothing that was published.
 pub(crate) fn catch_signals() {
-    let caught = ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::SeqCst) {
-            show_typing();
-            std::process::exit(130);
+    // Without a handler the signals end the process, which is as safe.
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            if signal == SIGHUP && RELOADS.load(Ordering::SeqCst) {
+                RELOAD.store(true, Ordering::SeqCst);
+            } else if STOP.swap(true, Ordering::SeqCst) {
+                show_typing();
+                std::process::exit(130);
+            }
         }
     });
-    // Without a handler the signals end the process, which is as safe.
-    let _ = caught;
+}
+
+/// Makes SIGHUP a wish to read the configuration again, which would stop the work otherwise.
+#[cfg(feature = "cli")]
+pub(crate) fn reload_at_hangup() {
+    RELOADS.store(true, Ordering::SeqCst);
+}
+
+/// Whether SIGHUP came since this was last asked.
+#[cfg(feature = "cli")]
+pub(crate) fn take_reload() -> bool {
+    RELOAD.swap(false, Ordering::SeqCst)
 }
 
 /// Draws progress.

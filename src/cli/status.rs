@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ops::finding::few;
 use crate::ops::freshness::{Freshness, freshness};
 use crate::ops::soundness::{Look, Soundness, judge_now};
+use crate::policy::verdict::Promise;
 use crate::repo::history::doubt::doubt;
 use crate::repo::history::handle::History;
 use crate::types::Timestamp;
@@ -68,7 +69,12 @@ fn one(context: &Context, args: &StatusArgs, history: &History) -> Result<Ended>
     let failed = doubt(history)?;
     let now = Timestamp::now();
     let fresh = freshness(history, &chain, now)?;
-    let status = HistoryStatus::read(history, &chain, &judged, &fresh, now)?;
+    let usual = Promise::default();
+    let promise = Promise {
+        max_age: args.max_age.unwrap_or(usual.max_age),
+        max_proof_age: args.max_proof_age.unwrap_or(usual.max_proof_age),
+    };
+    let status = HistoryStatus::read(history, &chain, &judged, &fresh, promise, now)?;
     tell_late(context, args, history, &fresh, now);
     if let Some((failure, time)) = &fresh.refuted {
         context.out.warn(&format!(
@@ -83,6 +89,7 @@ fn one(context: &Context, args: &StatusArgs, history: &History) -> Result<Ended>
     let row = |key: &str, value: String| context.out.line(format_args!("  {key:<13} {value}"));
     context.out.line("");
     context.out.line(bold(history.name()).then(format_args!("  {}", status.source)));
+    row("verdict", format!("{}: {}", status.verdict.state, status.verdict.why));
     match status.last_commit.zip(status.last_commit_time) {
         Some((seq, at)) => {
             row("last commit", format!("seq:{seq}, {} ({})", time(at), ago(at, now)));

@@ -54,7 +54,7 @@ pub(super) fn has_looked(proof: &Proof) -> bool {
 }
 
 /// How far clocks of machines may be apart.
-const CLOCKS: std::time::Duration = std::time::Duration::from_secs(5 * 60);
+pub(super) const CLOCKS: std::time::Duration = std::time::Duration::from_secs(5 * 60);
 
 /// The newest sign that a follower is at work.
 fn sign(history: &History) -> Result<Option<Timestamp>> {

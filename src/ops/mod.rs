@@ -2,6 +2,8 @@
 //! with a repository.
 
 pub mod apply;
+#[cfg(feature = "cli")]
+mod at_rest;
 mod audit;
 pub mod backup;
 mod beside;
@@ -29,6 +31,8 @@ pub(crate) mod safety;
 mod scratch;
 pub mod select;
 pub mod soundness;
+#[cfg(feature = "cli")]
+pub(crate) mod standing;
 pub mod stats;
 pub mod trace;
 pub mod undo;

@@ -14,7 +14,7 @@ const SECOND: i64 = 1_000_000;
 const MINUTE: i64 = 60 * SECOND;
 
 /// How far a zone can be from UTC, and the change of a clock besides.
-const FARTHEST: i64 = 26 * 60 * MINUTE;
+pub(super) const FARTHEST: i64 = 26 * 60 * MINUTE;
 
 /// No zone has changed its clocks twice within so short a time.
 const STEP: i64 = 15 * MINUTE;
@@ -56,16 +56,42 @@ pub(super) fn shown<Z: TimeZone>(wall: NaiveDateTime, zone: &Z) -> Option<Shown>
         }
         _ => None,
     });
-    let (mut before, mut after) = over?;
+    let (before, after) = over?;
+    let is_over = |moment| Some(moment + offset(moment, zone)? > wall);
+    Some(Shown::Never(Timestamp(first(before, after, is_over)?)))
+}
+
+/// The first moment after one and at or before another at which the clocks of a zone have another
+/// offset than before.
+#[cfg(feature = "cli")]
+pub(super) fn change<Z: TimeZone>(
+    after: Timestamp,
+    until: Timestamp,
+    zone: &Z,
+) -> Option<Timestamp> {
+    let (mut from, east) = (after.0, offset(after.0, zone)?);
+    let is_changed = |moment| Some(offset(moment, zone)? != east);
+    while from < until.0 {
+        let to = from.saturating_add(STEP).min(until.0);
+        if is_changed(to)? {
+            return first(from, to, is_changed).map(Timestamp);
+        }
+        from = to;
+    }
+    None
+}
+
+/// Where something begins that is not so at one moment and is so at a later one.
+fn first(mut before: i64, mut after: i64, has_begun: impl Fn(i64) -> Option<bool>) -> Option<i64> {
     while after - before > 1 {
         let middle = before + (after - before) / 2;
-        if middle + offset(middle, zone)? > wall {
+        if has_begun(middle)? {
             after = middle;
         } else {
             before = middle;
         }
     }
-    Some(Shown::Never(Timestamp(after)))
+    Some(after)
 }
 
 /// How far the clocks of a zone are from UTC at a moment, in microseconds.

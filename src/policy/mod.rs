@@ -6,7 +6,11 @@ pub mod guess;
 pub mod mark;
 pub mod order;
 pub mod retention;
+#[cfg(feature = "cli")]
+pub mod schedule;
 pub mod selector;
 pub mod text;
 #[cfg(feature = "cli")]
 pub(crate) mod typed;
+#[cfg(feature = "cli")]
+pub(crate) mod verdict;

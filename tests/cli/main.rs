@@ -9,6 +9,7 @@ mod support;
 mod absence;
 mod commands;
 mod complete;
+mod daemon;
 mod damage;
 mod demo;
 mod diff;

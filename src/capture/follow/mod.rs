@@ -45,6 +45,7 @@ pub use options::FollowOptions;
 pub use priority::Priority;
 use publisher::Publisher;
 use shared::Shared;
+pub(crate) use status::describe;
 pub use status::{Activity, Event, Fault, Listener, Status, TailStats};
 
 /// A follower at work. Dropping it stops it, as [`Follower::stop`] does, without telling how that

@@ -1,0 +1,204 @@
+//! `config`: write, check and show the daemon's configuration.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::args::{ConfigCommand, ConfigInitArgs};
+use super::context::Context;
+use super::output::{counted, quote, time};
+use super::sample::sample;
+use super::table::table;
+use crate::api::config::{
+    ConfigSummary, ConfigWrittenSummary, ConfiguredDatabase, EffectiveConfig, Mistake, Scheduled,
+};
+use crate::count::number;
+use crate::daemon::config::{Config, Mistaken, Mode, Plan};
+use crate::daemon::kind::Kind;
+use crate::error::{Error, Result};
+use crate::types::Timestamp;
+
+pub(crate) fn config(context: &Context, command: &ConfigCommand) -> Result<()> {
+    match command {
+        ConfigCommand::Init(args) => init(context, args),
+        ConfigCommand::Check { config } => check(context, config),
+        ConfigCommand::Show { config } => show(context, config),
+    }
+}
+
+/// Reads a configuration; of one that is wrong it shows each place.
+pub(crate) fn load(context: &Context, path: &Path) -> Result<(Config, String)> {
+    match Config::load(path)? {
+        Ok(loaded) => Ok(loaded),
+        Err(mistaken) => {
+            tell(context, path, &mistaken);
+            Err(mistaken.error())
+        }
+    }
+}
+
+fn tell(context: &Context, path: &Path, mistaken: &Mistaken) {
+    if context.out.json {
+        for mistake in mistaken.mistakes() {
+            context.out.object(&Mistake {
+                file: path.display().to_string(),
+                line: mistaken.line(mistake),
+                message: mistake.message.clone(),
+                help: mistake.help.clone(),
+            });
+        }
+        return;
+    }
+    for picture in mistaken.pictures() {
+        picture.lines().for_each(|line| context.out.trouble(line));
+    }
+}
+
+/// Writes a commented configuration for what is named.
+fn init(context: &Context, args: &ConfigInitArgs) -> Result<()> {
+    let location = context.location()?;
+    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let is_url = location.contains("://");
+    let location =
+        if is_url { location.to_owned() } else { whole(Path::new(location)).display().to_string() };
+    let key_file = context.first_key_file().map(|path| whole(&path));
+    let databases: Vec<PathBuf> = args.databases.iter().map(|path| whole(path)).collect();
+    for path in databases.iter().filter(|path| !path.exists()) {
+        context.out.warn(&format!("{} is not there yet", path.display()));
+    }
+    let text = sample(&location, key_file.as_deref(), &databases);
+    // What is written is what can be read: a name that two databases have shows here.
+    let file = args.output.clone().unwrap_or_else(|| PathBuf::from("pagekeep.toml"));
+    if let Err(mistaken) = Config::parse(&whole(&file), &text) {
+        tell(context, &file, &mistaken);
+        return Err(mistaken.error());
+    }
+    let Some(file) = &args.output else {
+        context.out.data(&text);
+        return Ok(());
+    };
+    let failed = |e: std::io::Error| {
+        let hint = match e.kind() {
+            std::io::ErrorKind::AlreadyExists => "name another file; this one stays as it is",
+            _ => "check its folder",
+        };
+        Error::io(e, "cannot be written", file.display().to_string()).with_hint(hint)
+    };
+    let mut open = OpenOptions::new();
+    let mut created = open.write(true).create_new(true).mode(0o640).open(file).map_err(failed)?;
+    created.write_all(text.as_bytes()).and_then(|()| created.sync_all()).map_err(failed)?;
+    let summary = ConfigWrittenSummary {
+        file: file.display().to_string(),
+        databases: number(databases.len()),
+    };
+    context.out.json_summary(&summary);
+    let shown = quote(&file.display().to_string());
+    context.out.summary(format_args!(
+        "wrote {}; `pagekeep config check -c {shown}` explains it, `pagekeep run -c {shown}` does it",
+        file.display()
+    ));
+    Ok(())
+}
+
+/// Says what a configuration comes to.
+fn check(context: &Context, path: &Path) -> Result<()> {
+    let (config, _) = load(context, path)?;
+    let mut databases = 0;
+    let now = Timestamp::now();
+    let mut rows = Vec::new();
+    for (repository, settings) in &config.repositories {
+        if !context.out.json {
+            let (location, secret) = (&settings.location, settings.secret.described());
+            context.out.line(format_args!("repository {repository}: {location}, {secret}"));
+        }
+        if !Path::new(&settings.location).exists() && !settings.location.contains("://") {
+            context.out.warn(&format!(
+                "{} is not there: `pagekeep init -r {}` creates it",
+                settings.location,
+                quote(&settings.location)
+            ));
+        }
+    }
+    for target in &config.targets {
+        let found = target.found();
+        if found.is_empty() {
+            context.out.warn(&format!("{} matches no file yet", target.written()));
+        }
+        for file in found {
+            databases += 1;
+            let (name, exists) = (target.name_of(&file), file.exists());
+            if !exists {
+                context.out.warn(&format!("{} is not there yet", file.display()));
+            }
+            let scheduled = scheduled(&target.plan, now);
+            if context.out.json {
+                context.out.object(&ConfiguredDatabase {
+                    name,
+                    path: file.display().to_string(),
+                    exists,
+                    repository: target.plan.repository.clone(),
+                    mode: mode(&target.plan).to_owned(),
+                    paused: target.plan.paused,
+                    schedules: scheduled,
+                });
+                continue;
+            }
+            let first = format!("{} into {}", target.plan.described(), target.plan.repository);
+            rows.push(vec![name, first, String::new()]);
+            for job in scheduled {
+                let next = job.next.map_or("never".to_owned(), time);
+                rows.push(vec![String::new(), format!("{}: {}", job.job, job.meaning), next]);
+            }
+        }
+    }
+    if !context.out.json {
+        table(&["DATABASE", "WHAT IS DONE", "NEXT"], &rows, &[])
+            .into_iter()
+            .for_each(|line| context.out.line(line));
+    }
+    context.out.json_summary(&ConfigSummary {
+        file: path.display().to_string(),
+        repositories: number(config.repositories.len()),
+        databases,
+        mistakes: 0,
+    });
+    context.out.summary(format_args!(
+        "{} can be used: {}",
+        path.display(),
+        counted(databases, "database")
+    ));
+    Ok(())
+}
+
+fn mode(plan: &Plan) -> &'static str {
+    match plan.mode {
+        Mode::Follow { .. } => "follow",
+        Mode::Snapshots(_) => "snapshots",
+    }
+}
+
+fn scheduled(plan: &Plan, now: Timestamp) -> Vec<Scheduled> {
+    Kind::ALL
+        .into_iter()
+        .filter_map(|kind| Some((kind, plan.schedule(kind)?)))
+        .map(|(job, schedule)| Scheduled {
+            job: job.name().to_owned(),
+            schedule: schedule.to_string(),
+            meaning: schedule.describe(),
+            next: schedule.next(now, &plan.zone),
+        })
+        .collect()
+}
+
+/// Prints every value that is in force.
+fn show(context: &Context, path: &Path) -> Result<()> {
+    let (config, _) = load(context, path)?;
+    let toml = config.shown();
+    if context.out.json {
+        context.out.object(&EffectiveConfig { file: path.display().to_string(), toml });
+    } else {
+        context.out.data(&toml);
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! Which jobs of a database are due. Pure: what ran and what time it is are arguments.
+//!
+//! Invariants: of all the times that passed while nobody was there, one is made up for. A job that
+//! failed is tried again, later each time, and not beyond its next time. One that was stopped is
+//! tried again at once.
+
+use std::collections::BTreeMap;
+
+use super::config::Plan;
+use super::job::Ended;
+use super::kind::Kind;
+use crate::policy::schedule::timetable::{Due, Timetable};
+use crate::types::Timestamp;
+
+/// The jobs of one database.
+#[derive(Clone, Debug)]
+pub(super) struct Agenda {
+    /// Since when the database is known: what was scheduled before is not missed.
+    since: Timestamp,
+    entries: BTreeMap<Kind, Entry>,
+}
+
+/// A kind of job.
+#[derive(Clone, Debug)]
+struct Entry {
+    timetable: Timetable,
+    /// The scheduled time of the last one that began.
+    last: Option<Timestamp>,
+    /// How often in a row it failed.
+    failures: u32,
+    /// When it is tried again, if it is before its next time.
+    again: Option<Timestamp>,
+}
+
+/// A job that is to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Turn {
+    pub(super) kind: Kind,
+    /// The time that it was scheduled for.
+    pub(super) scheduled: Timestamp,
+    /// How many times before that were missed.
+    pub(super) missed: usize,
+}
+
+impl Agenda {
+    /// What a plan says of a database of this name, which is known since then and whose jobs last
+    /// began for these times.
+    pub(super) fn new(
+        plan: &Plan,
+        name: &str,
+        since: Timestamp,
+        last: &BTreeMap<Kind, Timestamp>,
+    ) -> Self {
+        let entry = |kind: Kind| {
+            let schedule = plan.schedule(kind)?.clone();
+            // Jobs of one database need not all come at the same part of their spans.
+            let own = format!("{name} {}", kind.name());
+            let timetable = Timetable::new(schedule, plan.zone.clone(), &own, plan.jitter);
+            let last = last.get(&kind).copied();
+            Some((kind, Entry { timetable, last, failures: 0, again: None }))
+        };
+        Self { since, entries: Kind::ALL.into_iter().filter_map(entry).collect() }
+    }
+
+    /// The job that is to begin now, if one is: the kinds in the order of [`Kind::ALL`]. Where there
+    /// is no commit yet, nothing can be verified or pruned; where nothing was restored yet, the
+    /// first proof waits for no schedule.
+    pub(super) fn turn(&self, has_commit: bool, now: Timestamp) -> Option<Turn> {
+        let kinds = Kind::ALL.into_iter().filter(|kind| has_commit || *kind == Kind::Backup);
+        kinds.into_iter().find_map(|kind| {
+            let entry = self.entries.get(&kind)?;
+            if kind == Kind::VerifyRestore && entry.last.is_none() {
+                return Some(Turn { kind, scheduled: now, missed: 0 });
+            }
+            if let Due::Now { scheduled, missed, .. } =
+                entry.timetable.due(entry.last, self.since, now)
+            {
+                return Some(Turn { kind, scheduled, missed });
+            }
+            let scheduled = entry.last.filter(|_| entry.again.is_some_and(|again| again <= now))?;
+            Some(Turn { kind, scheduled, missed: 0 })
+        })
+    }
+
+    /// Remembers that a job began.
+    pub(super) fn begun(&mut self, turn: Turn) {
+        if let Some(entry) = self.entries.get_mut(&turn.kind) {
+            if entry.last != Some(turn.scheduled) {
+                entry.failures = 0;
+            }
+            (entry.last, entry.again) = (Some(turn.scheduled), None);
+        }
+    }
+
+    /// Remembers how it ended.
+    pub(super) fn ended(&mut self, kind: Kind, ended: Ended, now: Timestamp) {
+        let Some(entry) = self.entries.get_mut(&kind) else { return };
+        match ended {
+            Ended::Failed => {
+                entry.failures = entry.failures.saturating_add(1);
+                entry.again = entry.timetable.retry(entry.failures, now);
+            }
+            Ended::Stopped => entry.again = Some(now),
+            Ended::Well | Ended::Found => entry.failures = 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::daemon::config::Config;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn plan(more: &str) -> Arc<Plan> {
+    let text = format!(
+        "[repositories.main]\nlocation = \"r\"\nkey-file = \"k\"\n[[databases]]\npath = \"a.db\"\ntime-zone = \"UTC\"\n{more}"
+    );
+    let config = Config::parse(Path::new("/x.toml"), &text).unwrap();
+    config.targets[0].plan.clone()
+}
+
+/// Midnight of some day.
+const DAY: Timestamp = Timestamp(20_000 * 86_400 * 1_000_000);
+
+fn at(hours: u32) -> Timestamp {
+    DAY.after(HOUR * hours)
+}
+
+fn snapshots() -> Arc<Plan> {
+    plan(
+        "mode = \"snapshots\"\nschedule = \"daily at 03:00\"\nverify.data = \"never\"\nverify.restore = \"never\"",
+    )
+}
+
+#[test]
+fn what_was_missed_is_made_up_for_once() {
+    let mut agenda = Agenda::new(&snapshots(), "a", at(0), &BTreeMap::new());
+    assert_eq!(agenda.turn(true, at(2)), None);
+    // Four days later.
+    let turn = agenda.turn(true, at(4 * 24 + 12)).unwrap();
+    assert_eq!((turn.kind, turn.scheduled, turn.missed), (Kind::Backup, at(4 * 24 + 3), 4));
+    agenda.begun(turn);
+    agenda.ended(turn.kind, Ended::Well, at(4 * 24 + 13));
+    assert_eq!(agenda.turn(true, at(5 * 24 + 2)), None);
+    assert_eq!(agenda.turn(true, at(5 * 24 + 3)).unwrap().missed, 0);
+    // The next daemon knows.
+    let last = BTreeMap::from([(Kind::Backup, at(4 * 24 + 3))]);
+    let agenda = Agenda::new(&snapshots(), "a", at(0), &last);
+    assert_eq!(agenda.turn(true, at(5 * 24 + 2)), None);
+}
+
+#[test]
+fn what_failed_is_tried_again_later_each_time_until_its_next_time() {
+    let mut agenda = Agenda::new(&snapshots(), "a", at(0), &BTreeMap::new());
+    let mut now = at(3);
+    let mut waits = Vec::new();
+    for _ in 0..40 {
+        let turn = agenda.turn(true, now).unwrap();
+        if turn.scheduled > at(3) {
+            assert_eq!(turn.scheduled, at(27));
+            break;
+        }
+        agenda.begun(turn);
+        agenda.ended(turn.kind, Ended::Failed, now);
+        let failed = now;
+        while agenda.turn(true, now).is_none() {
+            now = now.after(Duration::from_secs(1));
+        }
+        waits.push(now.0 - failed.0);
+    }
+    assert!(waits.len() > 5 && waits[..4].is_sorted(), "{waits:?}");
+    assert!(now == at(27), "{now:?}");
+    // What was stopped goes on at once, and what did well waits.
+    let turn = agenda.turn(true, now).unwrap();
+    agenda.begun(turn);
+    agenda.ended(turn.kind, Ended::Stopped, now);
+    assert_eq!(agenda.turn(true, now), Some(turn));
+    agenda.begun(turn);
+    agenda.ended(turn.kind, Ended::Found, now);
+    assert_eq!(agenda.turn(true, now.after(HOUR)), None);
+}
+
+#[test]
+fn each_kind_has_its_own_schedule_and_none_is_forgotten() {
+    let plan = plan(
+        "verify.data = \"daily at 01:00\"\nverify.restore = \"sun at 01:00\"\npolicy = { keep-last = 3 }\nprune = \"daily at 01:00\"",
+    );
+    let mut agenda = Agenda::new(&plan, "a", at(0), &BTreeMap::new());
+    assert_eq!(agenda.turn(false, at(13 * 24)), None);
+    let mut ran: BTreeMap<Kind, u32> = BTreeMap::new();
+    for hour in 0..14 * 24 {
+        while let Some(turn) = agenda.turn(true, at(hour)) {
+            agenda.begun(turn);
+            agenda.ended(turn.kind, Ended::Well, at(hour));
+            *ran.entry(turn.kind).or_default() += 1;
+        }
+    }
+    // The first restore waits for nothing.
+    let expected =
+        BTreeMap::from([(Kind::VerifyData, 14), (Kind::VerifyRestore, 3), (Kind::Prune, 14)]);
+    assert_eq!(ran, expected);
+}

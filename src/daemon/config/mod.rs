@@ -1,0 +1,21 @@
+//! The configuration of a daemon: which databases are kept where, and how.
+//!
+//! One TOML file is the only source. Invariants: it is taken whole or not at all; what is wrong
+//! with it is told with the place, all mistakes at once; secrets are named in it and never stand in
+//! it.
+
+mod databases;
+mod mistake;
+mod plan;
+mod read;
+mod secret;
+mod shown;
+mod text;
+
+pub(crate) use mistake::Mistaken;
+pub(crate) use plan::{Mode, Plan};
+pub(crate) use read::{Config, RepositoryConfig};
+pub(crate) use shown::quoted;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! From the text of a configuration to what a daemon is to do.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use toml::Spanned;
+
+use super::databases::{Files, Target, check_names};
+use super::mistake::{Mistake, Mistaken, meant};
+use super::plan::Reader;
+use super::secret::SecretSource;
+use super::text::{ConfigText, PlanText, RepositoryText};
+use crate::error::{ErrorKind, Result};
+use crate::input;
+use crate::progress::Silent;
+
+/// The longest configuration file.
+const MAX_FILE: usize = 16 << 20;
+/// How many jobs run at once where nothing is said.
+const JOBS: u16 = 2;
+
+/// What a daemon is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Config {
+    /// The file that says it.
+    pub(crate) file: PathBuf,
+    /// Where the daemon keeps what it remembers, if the file says so.
+    pub(crate) state_dir: Option<PathBuf>,
+    /// How many jobs run at once.
+    pub(crate) jobs: usize,
+    /// Worker threads of each job, if the file says so.
+    pub(crate) threads: Option<usize>,
+    /// Where restore tests put their scratch files; the system's folder if `None`.
+    pub(crate) scratch: Option<PathBuf>,
+    /// The repositories, by name.
+    pub(crate) repositories: BTreeMap<String, RepositoryConfig>,
+    /// The databases, in the order of the file.
+    pub(crate) targets: Vec<Target>,
+}
+
+/// A repository, and what opens it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RepositoryConfig {
+    /// Where it is.
+    pub(crate) location: String,
+    /// Where its key comes from.
+    pub(crate) secret: SecretSource,
+}
+
+impl Config {
+    /// Reads a configuration file; answers also what it says.
+    ///
+    /// # Errors
+    /// The outer result: the file can't be read. The inner one: it says something that can't be
+    /// done.
+    pub(crate) fn load(path: &Path) -> Result<std::result::Result<(Self, String), Mistaken>> {
+        let text = input::text(path, MAX_FILE, ErrorKind::Usage, &Silent)?;
+        // The daemon may be told to read it again from elsewhere.
+        let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Ok(Self::parse(path, &text).map(|config| (config, text.to_string())))
+    }
+
+    /// Reads a configuration. Paths in it are relative to the folder of the file.
+    pub(crate) fn parse(path: &Path, text: &str) -> std::result::Result<Self, Mistaken> {
+        let wrong = |mistakes| Mistaken::new(path, text, mistakes);
+        let read: ConfigText =
+            toml::from_str(text).map_err(|e| wrong(vec![Mistake::of_syntax(&e)]))?;
+        let mut mistakes = Vec::new();
+        let config = Self::of(path, &read, &mut Reader { mistakes: &mut mistakes });
+        if mistakes.is_empty() { Ok(config) } else { Err(wrong(mistakes)) }
+    }
+
+    /// The same, with the database of the daemon itself, in the first repository.
+    pub(crate) fn with_ledger(mut self, path: PathBuf, name: String) -> Self {
+        if let Some(repository) = self.repositories.keys().next().cloned() {
+            let plan = Reader { mistakes: &mut Vec::new() }.plan(&PlanText::default(), repository);
+            let plan = Arc::new(plan);
+            self.targets.push(Target { files: Files::One(path), name: Some(name), plan });
+        }
+        self
+    }
+
+    fn of(path: &Path, read: &ConfigText, reader: &mut Reader<'_>) -> Self {
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let at = |text: &Spanned<String>| folder.join(text.get_ref());
+        let least_one = |reader: &mut Reader<'_>, n: &Option<Spanned<u16>>| {
+            let n = n.as_ref()?;
+            if *n.get_ref() == 0 || *n.get_ref() > 256 {
+                reader.wrong(Mistake::new(n.span(), "is from 1 to 256"));
+            }
+            Some(usize::from(*n.get_ref()))
+        };
+        let mut repositories = BTreeMap::new();
+        for (name, repository) in &read.repositories {
+            if let Some(repository) = repository_of(reader, &folder, name, repository) {
+                repositories.insert(name.get_ref().clone(), repository);
+            }
+        }
+        let names: Vec<&str> =
+            read.repositories.keys().map(|name| name.get_ref().as_str()).collect();
+        let mut targets = Vec::new();
+        for database in &read.databases {
+            let span = database.span();
+            let database = database.get_ref();
+            let plan = database.plan(&read.defaults);
+            let repository = match (&plan.repository, names.as_slice()) {
+                (Some(name), names) if names.contains(&name.get_ref().as_str()) => {
+                    name.get_ref().clone()
+                }
+                (Some(name), names) => {
+                    let what = format!("there is no repository {:?}", name.get_ref());
+                    let mistake = Mistake::new(name.span(), what);
+                    reader.wrong(match meant(name.get_ref(), names.iter().copied()) {
+                        Some(word) => mistake.with_help(format!("did you mean `{word}`?")),
+                        None => mistake.with_help("each repository is a table [repositories.NAME]"),
+                    });
+                    continue;
+                }
+                (None, [only]) => (*only).to_owned(),
+                (None, []) => {
+                    let mistake = Mistake::new(span, "there is no repository to keep this in");
+                    let help = "add [repositories.main] with location = \"/path\" and key-file = \"/path\"";
+                    reader.wrong(mistake.with_help(help));
+                    continue;
+                }
+                (None, names) => {
+                    let mistake =
+                        Mistake::new(span, "it is not said which repository this is kept in");
+                    let help = format!("add repository = \"{}\"", names.first().unwrap_or(&""));
+                    reader.wrong(mistake.with_help(help));
+                    continue;
+                }
+            };
+            let plan = reader.plan(&plan, repository);
+            targets.extend(Target::of(reader, &folder, database, plan));
+        }
+        check_names(reader, &read.databases, &targets);
+        Self {
+            file: path.to_owned(),
+            state_dir: read.daemon.state_dir.as_ref().map(at),
+            jobs: least_one(reader, &read.daemon.jobs).unwrap_or(JOBS.into()),
+            threads: least_one(reader, &read.daemon.threads),
+            scratch: read.daemon.scratch.as_ref().map(at),
+            repositories,
+            targets,
+        }
+    }
+}
+
+fn repository_of(
+    reader: &mut Reader<'_>,
+    folder: &Path,
+    name: &Spanned<String>,
+    text: &Spanned<RepositoryText>,
+) -> Option<RepositoryConfig> {
+    if name.get_ref().is_empty() {
+        reader.wrong(Mistake::new(name.span(), "a repository needs a name"));
+    }
+    let RepositoryText { location, .. } = text.get_ref();
+    if location.get_ref().is_empty() {
+        reader.wrong(Mistake::new(location.span(), "the repository's location is empty"));
+        return None;
+    }
+    let place = match location.get_ref().contains("://") {
+        true => location.get_ref().clone(),
+        false => folder.join(location.get_ref()).display().to_string(),
+    };
+    let secret = SecretSource::of(reader, folder, text)?;
+    Some(RepositoryConfig { location: place, secret })
+}

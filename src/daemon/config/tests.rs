@@ -1,0 +1,131 @@
+use std::path::{Path, PathBuf};
+
+use super::secret::SecretSource;
+use super::*;
+
+fn parse(text: &str) -> Result<Config, Mistaken> {
+    Config::parse(Path::new("/etc/pagekeep.toml"), text)
+}
+
+const REPOSITORY: &str = "[repositories.main]\nlocation = \"backups\"\nkey-file = \"key\"\n";
+
+#[test]
+fn a_database_says_what_the_defaults_do_not_mean() {
+    let config = parse(&format!(
+        "{REPOSITORY}
+[defaults]
+time-zone = \"Europe/Berlin\"
+policy = {{ keep-window = \"7d\" }}
+verify.restore = \"never\"
+[[databases]]
+path = \"shop.db\"
+[[databases]]
+path = \"/srv/*.db\"
+name = \"tenant-{{stem}}\"
+mode = \"snapshots\"
+schedule = \"every 15m\"
+time-zone = \"UTC\"
+verify.sample = \"20%\"
+"
+    ))
+    .unwrap();
+    let repository = &config.repositories["main"];
+    assert_eq!(repository.location, "/etc/backups");
+    assert_eq!(repository.secret, SecretSource::KeyFile("/etc/key".into()));
+    let [shop, tenants] = config.targets.as_slice() else { panic!("{config:?}") };
+    assert_eq!(shop.found(), [PathBuf::from("/etc/shop.db")]);
+    assert_eq!(shop.name_of(Path::new("/etc/shop.db")), "shop");
+    assert_eq!(tenants.name_of(Path::new("/srv/a.db")), "tenant-a");
+    assert!(matches!(shop.plan.mode, Mode::Follow { .. }));
+    assert!(matches!(&tenants.plan.mode, Mode::Snapshots(s) if s.to_string() == "every 15m"));
+    assert_ne!(shop.plan.zone, tenants.plan.zone);
+    assert_eq!(shop.plan.verify.sample_ppm, 100_000);
+    assert_eq!(tenants.plan.verify.sample_ppm, 200_000);
+    assert!(tenants.plan.verify.restore.is_none() && tenants.plan.verify.data.is_some());
+    assert!(tenants.plan.retention.is_some());
+}
+
+#[test]
+fn every_mistake_is_told_with_its_place() {
+    let mistaken = parse(
+        "[repositories.main]
+location = \"backups\"
+key-file = \"key\"
+password-env = \"PASSWORD\"
+[[databases]]
+path = \"a.db\"
+repository = \"mian\"
+[[databases]]
+path = \"b.db\"
+compression = \"fats\"
+schedule = \"every 1h\"
+promise.max-age = \"soon\"
+[[databases]]
+path = \"c/*.db\"
+name = \"c\"
+prune = \"@daily\"
+",
+    )
+    .unwrap_err();
+    let told: Vec<String> = mistaken
+        .mistakes()
+        .iter()
+        .map(|m| {
+            format!("{}: {} ({})", mistaken.line(m), m.message, m.help.as_deref().unwrap_or(""))
+        })
+        .collect();
+    let expected = [
+        "4: one key opens a repository",
+        "7: there is no repository \"mian\" (did you mean `main`?)",
+        "10: \"fats\" is not one of off, fast, default, max (did you mean `fast`?)",
+        "11: a database that is followed has no schedule (mode = \"snapshots\"",
+        "12: \"soon\" is not a time, such as 90s or 10m",
+        "15: each database of a pattern needs a name of its own",
+        "16: without a policy nothing is ever removed",
+    ];
+    for (told, expected) in told.iter().zip(expected) {
+        assert!(told.starts_with(expected), "{told}\n{expected}");
+    }
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+}
+
+#[test]
+fn a_key_that_nobody_reads_is_an_error_with_what_was_meant() {
+    let mistaken =
+        parse(&format!("{REPOSITORY}[[databases]]\npath = \"a.db\"\nscheduel = \"@daily\"\n"))
+            .unwrap_err();
+    let picture = mistaken.pictures().join("\n");
+    for part in [
+        "there is no key `scheduel` here",
+        "/etc/pagekeep.toml:6",
+        "^^^^^^^^",
+        "did you mean `schedule`?",
+    ] {
+        assert!(picture.contains(part), "{part}: {picture}");
+    }
+    let error = mistaken.error();
+    assert!(error.to_string().contains("/etc/pagekeep.toml:6"), "{error}");
+}
+
+#[test]
+fn no_text_is_read_as_something_else_or_breaks_the_reader() {
+    let whole = format!("{REPOSITORY}[defaults]\njobs = 3\n[[databases]]\npath = \"ä/*.db\"\n");
+    for end in (0..=whole.len()).filter(|end| whole.is_char_boundary(*end)) {
+        if let Err(mistaken) = parse(&whole[..end]) {
+            assert_eq!(mistaken.pictures().len(), mistaken.mistakes().len());
+            assert!(!mistaken.mistakes().is_empty());
+        }
+    }
+}
+
+#[test]
+fn two_databases_never_share_a_history() {
+    let twice = |more: &str| {
+        parse(&format!(
+            "{REPOSITORY}[[databases]]\npath = \"a/app.db\"\n[[databases]]\npath = \"b/app.db\"\n{more}"
+        ))
+    };
+    let mistaken = twice("").unwrap_err();
+    assert!(mistaken.mistakes()[0].message.contains("has the name \"app\" of /etc/a/app.db"));
+    assert!(twice("name = \"b\"\n").is_ok());
+}

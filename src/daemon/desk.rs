@@ -1,0 +1,127 @@
+//! What the supervisor has at hand: the databases, the repositories, the threads, and the messages
+//! that others send.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::config::Config;
+use super::files::{Files, Touch};
+use super::job::Outcome;
+use super::kept::Kept;
+use super::ledger::{Ledger, Memory};
+use super::opened::{Opened, Place};
+use super::pace::Pace;
+use super::pool::Pool;
+use super::print::Print;
+use super::systemd::Systemd;
+use crate::capture::follow::Follower;
+use crate::error::Result;
+use crate::policy::verdict::Standing;
+use crate::repo::Repository;
+
+/// How many databases are taken up or left at once.
+const ATTENDANTS: usize = 4;
+
+/// What a daemon did.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Done {
+    /// Databases that it kept at the end.
+    pub(crate) databases: u64,
+    /// Commits that its followers stored.
+    pub(crate) commits: u64,
+    /// Jobs that it began.
+    pub(crate) jobs: u64,
+}
+
+/// What others tell the supervisor.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// Somebody tried to open a repository.
+    Opened(String, Result<Repository>),
+    /// Somebody tried to take a database up.
+    Began(PathBuf, Result<Taken>),
+    /// Somebody stopped following a database, whose files looked so before.
+    Left(PathBuf, Print, Result<Rest>),
+    /// Somebody asked the repository how a history stands.
+    Judged(PathBuf, Result<Standing>),
+    /// Files were written to, or came, or went.
+    Touched(Vec<Touch>),
+    /// A job ended.
+    Done(PathBuf, u64, Outcome),
+}
+
+/// How a database was taken up.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// It is followed.
+    Followed(Follower),
+    /// Nothing changed since it was last followed.
+    Rests(Print),
+}
+
+/// How a database was left.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    pub(super) print: Print,
+    /// Whether the file proves by itself that all of it is captured.
+    pub(super) is_proven: bool,
+}
+
+/// The daemon at work.
+pub(super) struct Supervisor {
+    pub(super) config: Config,
+    pub(super) place: Place,
+    pub(super) repositories: BTreeMap<String, Opened>,
+    pub(super) kept: BTreeMap<PathBuf, Kept>,
+    pub(super) ledger: Ledger,
+    pub(super) memory: Memory,
+    /// Takes databases up and leaves them.
+    pub(super) attendants: Pool,
+    /// Does jobs.
+    pub(super) workers: Pool,
+    /// Databases whose turn for a job has come, the one that waits longest first.
+    pub(super) turns: Vec<PathBuf>,
+    pub(super) mailbox: Sender<Message>,
+    pub(super) inbox: Receiver<Message>,
+    pub(super) systemd: Systemd,
+    pub(super) done: Done,
+    pub(super) files: Files,
+    /// When to look again at what nobody tells of.
+    pub(super) looks: Pace,
+    /// Names that two files have, told once.
+    pub(super) told: BTreeSet<String>,
+}
+
+impl Supervisor {
+    /// Prepares to keep what a configuration names.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Failure`] when the system starts no threads.
+    pub(super) fn new(config: Config, place: Place, ledger: (Ledger, Memory)) -> Result<Self> {
+        let (mailbox, inbox) = unbounded();
+        let (ledger, memory) = ledger;
+        Ok(Self {
+            attendants: Pool::start("pagekeep-attend", ATTENDANTS)?,
+            workers: Pool::start("pagekeep-job", config.jobs)?,
+            repositories: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            turns: Vec::new(),
+            systemd: Systemd::default(),
+            done: Done::default(),
+            files: Files::listen({
+                let mailbox = mailbox.clone();
+                move |touches| drop(mailbox.send(Message::Touched(touches)))
+            }),
+            looks: Pace::default(),
+            told: BTreeSet::new(),
+            config,
+            place,
+            ledger,
+            memory,
+            mailbox,
+            inbox,
+        })
+    }
+}

@@ -1,0 +1,90 @@
+//! What is heard of a follower: kept where the supervisor looks, and told in the log.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::capture::follow::{Event, Listener};
+use crate::count::counted;
+use crate::progress::Monitor;
+use crate::remedy::Advice;
+
+/// Hears one database's follower. Called from its threads, so nothing here waits.
+#[derive(Debug)]
+pub(super) struct Ear {
+    database: String,
+    /// Commits that were published, ever.
+    published: AtomicU64,
+    /// Gaps: times the whole database had to be read although commits were there already.
+    scans: AtomicU64,
+    /// Warnings that were told already.
+    told: Mutex<Vec<String>>,
+}
+
+/// How many warnings are remembered as told.
+const MOST: usize = 100;
+
+impl Ear {
+    pub(super) fn of(name: &str) -> Self {
+        Self {
+            database: name.to_owned(),
+            published: AtomicU64::new(0),
+            scans: AtomicU64::new(0),
+            told: Mutex::default(),
+        }
+    }
+
+    /// How many commits were published.
+    pub(super) fn published(&self) -> u64 {
+        self.published.load(Ordering::Relaxed)
+    }
+}
+
+impl Monitor for Ear {
+    fn warn(&self, message: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.iter().any(|known| known == message) {
+            return;
+        }
+        if told.len() >= MOST {
+            told.remove(0);
+        }
+        told.push(message.to_owned());
+        drop(told);
+        tracing::warn!(database = self.database, "{message}");
+    }
+
+    fn advise(&self, advice: &Advice) {
+        self.warn(&advice.to_string());
+    }
+}
+
+impl Listener for Ear {
+    fn event(&self, event: &Event) {
+        let database = &*self.database;
+        match event {
+            Event::Published { commits, lag } => {
+                let n = u64::try_from(commits.len()).unwrap_or(u64::MAX);
+                self.published.fetch_add(n, Ordering::Relaxed);
+                let last = commits.last().map(|commit| commit.seq.0).unwrap_or_default();
+                let lag = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
+                tracing::debug!(
+                    database,
+                    seq = last,
+                    lag_ms = lag,
+                    "stored {}",
+                    counted(n, "commit")
+                );
+            }
+            Event::Scan { reason } => {
+                self.scans.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(database, "reads the whole database: {reason}");
+            }
+            Event::Fault(fault) => tracing::warn!(database, "{}; it is tried again", fault.message),
+            Event::Recovered => tracing::info!(database, "works again"),
+            Event::Marked(mark) => {
+                tracing::info!(database, seq = mark.seq.0, "marked {:?}", mark.label)
+            }
+            Event::Warning(text) => self.warn(text),
+        }
+    }
+}

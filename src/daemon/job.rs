@@ -1,0 +1,217 @@
+//! What is done with a database now and then: a snapshot, a verification, a prune. Each is a job:
+//! it has a beginning, an end, a result in words, and can be stopped.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::config::Plan;
+use super::kind::Kind;
+use crate::codec::pool::panicked;
+use crate::count::{bytes, counted, number};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::proof::Level;
+use crate::ops::backup::BackupOptions;
+use crate::ops::finding::Finding;
+use crate::ops::prune::PruneOptions;
+use crate::ops::verify::{VerifyOptions, VerifyReport};
+use crate::progress::Monitor;
+use crate::repo::Repository;
+
+/// How a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It did what it was to do.
+    Well,
+    /// It did, and found damage or an assertion that does not hold.
+    Found,
+    /// It could not.
+    Failed,
+    /// It was stopped.
+    Stopped,
+}
+
+impl Ended {
+    /// A stable lower-case name.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Well => "well",
+            Self::Found => "found",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// What a job came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// How it ended.
+    pub(crate) ended: Ended,
+    /// What it did or found, in words.
+    pub(crate) message: String,
+}
+
+impl Outcome {
+    fn well(message: String) -> Self {
+        Self { ended: Ended::Well, message }
+    }
+
+    /// What a result is in the books.
+    pub(super) fn of(done: Result<Self>) -> Self {
+        done.unwrap_or_else(|e| {
+            let ended = match e.kind() {
+                ErrorKind::Interrupted => Ended::Stopped,
+                ErrorKind::Damaged => Ended::Found,
+                _ => Ended::Failed,
+            };
+            Self { ended, message: in_words(&e) }
+        })
+    }
+}
+
+/// An error with its causes and its next step, in one line.
+pub(super) fn in_words(error: &Error) -> String {
+    let mut text = crate::capture::follow::describe(error);
+    if let Some(hint) = error.hint() {
+        text = format!("{text}; {hint}");
+    }
+    text
+}
+
+/// What a job needs to know.
+#[derive(Clone, Debug)]
+pub(super) struct Order {
+    pub(super) kind: Kind,
+    pub(super) repository: Repository,
+    /// The database's file.
+    pub(super) path: PathBuf,
+    /// The history's name.
+    pub(super) name: String,
+    pub(super) plan: Arc<Plan>,
+    /// Where scratch restores go.
+    pub(super) scratch: PathBuf,
+}
+
+impl Order {
+    /// Does it.
+    ///
+    /// # Errors
+    /// What keeps it from being done; [`ErrorKind::Interrupted`].
+    pub(super) fn carry_out(&self, monitor: &dyn Monitor) -> Result<Outcome> {
+        match self.kind {
+            Kind::Backup => self.back_up(monitor),
+            Kind::VerifyData => self.verify(Level::Data, monitor),
+            Kind::VerifyRestore => self.verify(Level::Restore, monitor),
+            Kind::Prune => self.prune(monitor),
+        }
+    }
+
+    /// As [`Order::carry_out`]; a panic of ours is a failure like any other.
+    pub(super) fn carry_out_whatever_happens(&self, monitor: &dyn Monitor) -> Outcome {
+        let done = catch_unwind(AssertUnwindSafe(|| self.carry_out(monitor)));
+        Outcome::of(done.unwrap_or_else(|_| Err(panicked())))
+    }
+
+    fn back_up(&self, monitor: &dyn Monitor) -> Result<Outcome> {
+        let mut options = BackupOptions::default().name(&self.name).marks(self.plan.marks);
+        options.compression = self.plan.compression;
+        let report = self.repository.backup(&self.path, &options, monitor)?;
+        let seq = report.seq;
+        Ok(Outcome::well(match report.commit {
+            Some(_) => format!("stored seq:{seq}"),
+            None if report.followed => format!("a follower has everything, up to seq:{seq}"),
+            None => format!("nothing is new since seq:{seq}"),
+        }))
+    }
+
+    fn verify(&self, level: Level, monitor: &dyn Monitor) -> Result<Outcome> {
+        let plan = &self.plan.verify;
+        let mut options = VerifyOptions::new(level, &self.scratch).max_time(plan.max_time);
+        match level {
+            Level::Restore => options.assertions.clone_from(&plan.assertions),
+            _ => options.sample_ppm = Some(plan.sample_ppm),
+        }
+        let report = self.repository.history(&self.name)?.verify(None, &options, monitor)?;
+        Ok(told(level, &report))
+    }
+
+    fn prune(&self, monitor: &dyn Monitor) -> Result<Outcome> {
+        let Some((policy, _)) = &self.plan.retention else {
+            return Ok(Outcome::well("there is no policy: everything stays".to_owned()));
+        };
+        let mut options = PruneOptions::new(policy.clone(), self.plan.zone.clone());
+        options.compression = self.plan.compression;
+        let report = self.repository.history(&self.name)?.prune(&options, monitor)?;
+        Ok(Outcome::well(format!(
+            "{} expired, {} stay; {} in {} deleted",
+            counted(number(report.dropped.len()), "commit"),
+            number(report.kept.len()),
+            bytes(report.deleted_bytes),
+            counted(report.deleted_objects, "object"),
+        )))
+    }
+}
+
+/// What a verification came to, in words.
+fn told(level: Level, report: &VerifyReport) -> Outcome {
+    let found: Vec<&Finding> = report.findings.iter().chain(&report.refuted).collect();
+    if let [first, others @ ..] = found.as_slice() {
+        let more = match others.len() {
+            0 => String::new(),
+            n => format!(" (and {n} more)"),
+        };
+        let message = format!("{}: {}{more}", first.object, first.message);
+        return Outcome { ended: Ended::Found, message };
+    }
+    let what = match (level, report.restored.as_slice()) {
+        (Level::Restore, [seq]) => format!("seq:{seq} was restored and is sound"),
+        (Level::Restore, restored) => {
+            format!("{} were restored and are sound", counted(number(restored.len()), "commit"))
+        }
+        _ => format!("{} of {} batches are sound", report.batches_opened, report.batches),
+    };
+    let unfinished =
+        if report.timed_out { "; the time ran out before all was looked at" } else { "" };
+    Outcome::well(format!("{what}{unfinished}"))
+}
+
+/// Hears how a job goes, and stops it.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    stop: AtomicBool,
+    /// Warnings that were told already: of several steps each may find the same.
+    told: Mutex<Vec<String>>,
+    database: String,
+}
+
+impl Control {
+    pub(super) fn of(name: &str) -> Arc<Self> {
+        Arc::new(Self { database: name.to_owned(), ..Self::default() })
+    }
+
+    /// Asks for a stop.
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Monitor for Control {
+    fn warn(&self, message: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if !told.iter().any(|known| known == message) {
+            told.push(message.to_owned());
+            tracing::warn!(database = self.database, "{message}");
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// The folder for scratch restores.
+pub(super) fn scratch_of(configured: Option<&Path>) -> PathBuf {
+    configured.map_or_else(std::env::temp_dir, Path::to_owned)
+}

@@ -1,0 +1,223 @@
+//! One database, as the supervisor keeps it: what is known of it, and what is done with it now.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::agenda::{Agenda, Turn};
+use super::config::{Mode, Plan};
+use super::ear::Ear;
+use super::job::Control;
+use super::kind::Kind;
+use super::print::Print;
+use crate::capture::commit::CaptureOptions;
+use crate::capture::follow::{Activity, FollowOptions, Follower, Status};
+use crate::policy::verdict::{Standing, State, Verdict, verdict};
+use crate::types::Timestamp;
+
+/// How long a follower that is told to stop goes on trying to reach the repository: a daemon that
+/// is told to end ends soon, and its followers make up for it when it begins again.
+const STOP: Duration = Duration::from_secs(1);
+/// How long to wait before what failed is tried again: the first time, and at most.
+const FIRST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// A database.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) path: PathBuf,
+    /// The name of its history.
+    pub(super) name: String,
+    pub(super) plan: Arc<Plan>,
+    pub(super) stage: Stage,
+    pub(super) ear: Arc<Ear>,
+    /// What its files looked like when last looked at, and since when.
+    pub(super) print: Print,
+    pub(super) quiet_since: Instant,
+    /// What keeps it from being captured, told once.
+    pub(super) fault: Option<String>,
+    pub(super) failures: u32,
+    /// How it stands, as far as the repository tells, and whether that is to be asked again.
+    pub(super) standing: Standing,
+    pub(super) judging: Judging,
+    /// What was last told of it.
+    pub(super) told: Option<State>,
+    pub(super) agenda: Agenda,
+    /// Whether its history is known to have a commit.
+    pub(super) has_commit: bool,
+    pub(super) job: Option<Job>,
+}
+
+/// What is done to capture a database.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// Nothing: it is paused, captured by a schedule, or its repository can't be opened.
+    Idle,
+    /// It is to be taken up then.
+    At(Instant),
+    /// Somebody takes it up.
+    Starting,
+    /// It is followed.
+    Awake(Follower),
+    /// Somebody stops following it, so that it sleeps, or is left.
+    Stopping,
+    /// All is captured; it looked like this then.
+    Asleep(Print),
+}
+
+/// Whether the repository is asked how a history stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judging {
+    /// It is to be.
+    Wanted,
+    /// It is.
+    Running,
+    /// It was, and nothing happened since.
+    Done,
+}
+
+/// A job that runs.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) id: u64,
+    pub(super) kind: Kind,
+    pub(super) control: Arc<Control>,
+    pub(super) began: Instant,
+}
+
+impl Kept {
+    pub(super) fn new(
+        path: PathBuf,
+        name: String,
+        plan: Arc<Plan>,
+        agenda: Agenda,
+        now: Instant,
+    ) -> Self {
+        let print = Print::of(&path);
+        Self {
+            ear: Arc::new(Ear::of(&name)),
+            stage: Stage::Idle,
+            print,
+            quiet_since: now,
+            fault: None,
+            failures: 0,
+            standing: Standing::default(),
+            judging: Judging::Wanted,
+            told: None,
+            agenda,
+            has_commit: false,
+            job: None,
+            path,
+            name,
+            plan,
+        }
+    }
+
+    /// Whether every transaction of it is to be kept.
+    pub(super) fn is_followed(&self) -> bool {
+        !self.plan.paused && matches!(self.plan.mode, Mode::Follow { .. })
+    }
+
+    /// How it is followed.
+    pub(super) fn options(&self) -> FollowOptions {
+        let usual = FollowOptions::default();
+        let (interval, wal_limit) = match self.plan.mode {
+            Mode::Follow { interval, wal_limit, .. } => (interval, wal_limit),
+            Mode::Snapshots(_) => (usual.interval, usual.wal_limit),
+        };
+        FollowOptions {
+            interval,
+            wal_limit,
+            stop_patience: STOP,
+            marks: self.plan.marks,
+            capture: CaptureOptions {
+                compression: self.plan.compression,
+                ..CaptureOptions::default()
+            },
+            ..usual
+        }
+    }
+
+    /// Looks at the files. Answers whether they changed since they were last looked at.
+    pub(super) fn look(&mut self, now: Instant) -> bool {
+        let print = Print::of(&self.path);
+        let changed = print != self.print;
+        if changed {
+            (self.print, self.quiet_since) = (print, now);
+        }
+        changed
+    }
+
+    /// Whether it rested long enough to sleep, with a follower that has everything.
+    pub(super) fn may_sleep(&self, status: &Status, now: Instant) -> bool {
+        let Mode::Follow { sleep_after, .. } = self.plan.mode else { return false };
+        let rests = now.duration_since(self.quiet_since) >= sleep_after;
+        let is_calm = matches!(status.activity, Activity::Following | Activity::Polling);
+        let has_all = status.pending == 0 && status.fault.is_none();
+        !sleep_after.is_zero() && rests && is_calm && has_all && status.seq.is_some()
+    }
+
+    /// Plans the next try after a failure.
+    pub(super) fn try_again(&mut self, now: Instant) {
+        let wait = FIRST.saturating_mul(2_u32.saturating_pow(self.failures.min(10))).min(LONGEST);
+        self.failures = self.failures.saturating_add(1);
+        self.stage = Stage::At(now.checked_add(wait).unwrap_or(now));
+    }
+
+    /// How it stands, in one word. Tells it if that is another one than before.
+    pub(super) fn verdict(&mut self, now: Timestamp) -> Verdict {
+        let mut standing = self.standing.clone();
+        standing.paused = self.plan.paused;
+        standing.fault = self.fault.clone();
+        match &self.stage {
+            // Whoever is awake and has nothing to store has stored all, and so has one that rests.
+            Stage::Awake(follower) => {
+                let status = follower.status();
+                if status.pending == 0 && status.fault.is_none() && status.seq.is_some() {
+                    standing.stored = Some(now);
+                }
+                standing.fault = status.fault.map(|fault| fault.message).or(standing.fault);
+            }
+            Stage::Asleep(_) => standing.stored = Some(now),
+            _ => {}
+        }
+        let verdict = verdict(&standing, self.plan.promise, now);
+        let (database, state, why) = (&*self.name, verdict.state.name(), &*verdict.why);
+        if self.told != Some(verdict.state) {
+            match verdict.state {
+                State::Unknown => {}
+                State::AtRisk => tracing::error!(database, state, "is at risk: {why}"),
+                State::Look => tracing::warn!(database, state, "needs a look: {why}"),
+                State::Paused => tracing::info!(database, state, "is paused"),
+                State::Kept => tracing::info!(database, state, "is kept, and not proven: {why}"),
+                State::Proven => tracing::info!(database, state, "is kept and proven: {why}"),
+            }
+            self.told = Some(verdict.state);
+        }
+        verdict
+    }
+
+    /// Remembers what keeps it from being captured; tells it if that is news.
+    pub(super) fn fails(&mut self, why: String) {
+        if self.fault.as_deref() != Some(&why) {
+            tracing::warn!(database = self.name, "{why}; it is tried again");
+        }
+        self.fault = Some(why);
+    }
+
+    /// Remembers that nothing keeps it from being captured.
+    pub(super) fn works(&mut self) {
+        self.failures = 0;
+        if self.fault.take().is_some() {
+            tracing::info!(database = self.name, "works again");
+        }
+    }
+
+    /// The job that is to begin now, if one is and none runs.
+    pub(super) fn turn(&self, now: Timestamp) -> Option<Turn> {
+        if self.plan.paused || self.job.is_some() {
+            return None;
+        }
+        self.agenda.turn(self.has_commit, now)
+    }
+}

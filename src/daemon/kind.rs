@@ -1,0 +1,35 @@
+//! The kinds of jobs.
+
+/// What a job does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Kind {
+    /// Captures the database as it is.
+    Backup,
+    /// Opens what is stored and compares it.
+    VerifyData,
+    /// Restores the newest commit to scratch space, and asks it.
+    VerifyRestore,
+    /// Removes what the policy does not keep.
+    Prune,
+}
+
+impl Kind {
+    /// All of them, in the order in which those begin that are due at once.
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Backup, Self::VerifyRestore, Self::VerifyData, Self::Prune];
+
+    /// A stable lower-case name.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Backup => "backup",
+            Self::VerifyData => "verify-data",
+            Self::VerifyRestore => "verify-restore",
+            Self::Prune => "prune",
+        }
+    }
+
+    /// The kind of a name.
+    pub(crate) fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}

@@ -1,0 +1,348 @@
+//! What the daemon remembers, in a SQLite database of its own: which jobs ran, with which result,
+//! and which databases it knows.
+//!
+//! Invariant: nothing that is kept depends on it. A ledger that is lost, locked, full or damaged
+//! costs what it remembers: jobs count as never run, and the daemon says so. So no caller waits for
+//! it, and none gets an error from it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use rusqlite::Connection;
+
+use super::job::Ended;
+use super::kind::Kind;
+use crate::types::Timestamp;
+
+/// How many entries wait for a database that takes none, before the oldest are given up.
+const MOST: usize = 10_000;
+/// How long to wait before the database is tried again.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long runs are remembered.
+const KEPT: Duration = Duration::from_secs(400 * 24 * 3600);
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS run(
+        id INTEGER PRIMARY KEY,
+        database TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        scheduled INTEGER,
+        began INTEGER NOT NULL,
+        ended INTEGER,
+        result TEXT NOT NULL,
+        message TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX IF NOT EXISTS run_of ON run(database, kind, scheduled);
+    CREATE INDEX IF NOT EXISTS run_began ON run(began);
+    CREATE TABLE IF NOT EXISTS known(
+        database TEXT PRIMARY KEY,
+        path TEXT NOT NULL,
+        since INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS configuration(
+        read INTEGER PRIMARY KEY,
+        path TEXT NOT NULL,
+        text TEXT NOT NULL
+    ) STRICT;
+";
+
+/// What a database is called here: its repository and its history.
+pub(super) fn key(repository: &str, history: &str) -> String {
+    format!("{repository}/{history}")
+}
+
+/// Something to be remembered.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Entry {
+    /// A job began.
+    Began { id: u64, database: String, kind: Kind, scheduled: Option<Timestamp>, at: Timestamp },
+    /// It ended.
+    Ended { id: u64, at: Timestamp, ended: Ended, message: String },
+    /// A database is known from now on.
+    Known { database: String, path: PathBuf, since: Timestamp },
+    /// A configuration was read.
+    Configured { path: PathBuf, text: String, at: Timestamp },
+}
+
+/// What was remembered when the daemon began.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Memory {
+    /// The latest scheduled time of each job that ran.
+    pub(super) last: BTreeMap<String, BTreeMap<Kind, Timestamp>>,
+    /// Since when each database is known.
+    pub(super) since: BTreeMap<String, Timestamp>,
+    /// The highest number of a run.
+    pub(super) newest: u64,
+}
+
+/// The ledger, and the thread that writes to it.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    entries: Option<Sender<Entry>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ledger {
+    /// Opens the ledger at a path, and begins to write to it.
+    pub(super) fn open(path: &Path, now: Timestamp) -> (Self, Memory) {
+        let (connection, memory) = match read(path, now) {
+            Ok((connection, memory)) => (Some(connection), memory),
+            Err(e) => {
+                tracing::error!(
+                    "{}: what ran before can't be read, and no job counts as run: {e}",
+                    path.display()
+                );
+                (None, Memory::default())
+            }
+        };
+        let (entries, queue) = bounded(MOST);
+        let path = path.to_owned();
+        let work = move || {
+            Writing { path, connection, waiting: VecDeque::new(), lost: 0, told: false }.run(&queue)
+        };
+        match std::thread::Builder::new().name("pagekeep-ledger".to_owned()).spawn(work) {
+            Ok(thread) => (Self { entries: Some(entries), thread: Some(thread) }, memory),
+            Err(e) => {
+                tracing::error!("nothing is remembered: no thread for it: {e}");
+                (Self { entries: None, thread: None }, memory)
+            }
+        }
+    }
+
+    /// Remembers something, soon.
+    pub(super) fn enter(&self, entry: Entry) {
+        if let Some(entries) = &self.entries {
+            // One that is full has a writer that stands still, and says so.
+            let _ = entries.try_send(entry);
+        }
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.entries = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Opens the database and reads what it remembers. What ran when the daemon ended was interrupted.
+fn read(path: &Path, now: Timestamp) -> rusqlite::Result<(Connection, Memory)> {
+    let connection = open(path)?;
+    connection.execute(
+        "UPDATE run SET result = 'interrupted', ended = ?1, message = 'the daemon ended meanwhile'
+         WHERE result = 'running'",
+        [now.0],
+    )?;
+    let long_ago = now.0.saturating_sub(i64::try_from(KEPT.as_micros()).unwrap_or(i64::MAX));
+    connection.execute("DELETE FROM run WHERE began < ?1", [long_ago])?;
+    let mut memory = Memory::default();
+    {
+        let sql = "SELECT database, kind, max(scheduled) FROM run
+                   WHERE scheduled IS NOT NULL AND result <> 'interrupted' GROUP BY 1, 2";
+        let mut statement = connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if let Some(kind) = Kind::of(&row.get::<_, String>(1)?) {
+                let last = memory.last.entry(row.get(0)?).or_default();
+                last.insert(kind, Timestamp(row.get(2)?));
+            }
+        }
+        let mut statement = connection.prepare("SELECT database, since FROM known")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            memory.since.insert(row.get(0)?, Timestamp(row.get(1)?));
+        }
+    }
+    let newest: i64 =
+        connection.query_row("SELECT ifnull(max(id), 0) FROM run", [], |row| row.get(0))?;
+    memory.newest = u64::try_from(newest).unwrap_or_default();
+    Ok((connection, memory))
+}
+
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(1))?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "normal")?;
+    connection.execute_batch(SCHEMA)?;
+    Ok(connection)
+}
+
+/// The thread that writes.
+struct Writing {
+    path: PathBuf,
+    connection: Option<Connection>,
+    waiting: VecDeque<Entry>,
+    /// Entries that were given up.
+    lost: u64,
+    /// Whether it was told that nothing can be written.
+    told: bool,
+}
+
+impl Writing {
+    fn run(mut self, queue: &Receiver<Entry>) {
+        loop {
+            let ended = match self.waiting.is_empty() {
+                true => match queue.recv() {
+                    Ok(entry) => {
+                        self.take(entry);
+                        false
+                    }
+                    Err(_) => return,
+                },
+                // Something could not be written: wait, and collect.
+                false => match queue.recv_timeout(PATIENCE) {
+                    Ok(entry) => {
+                        self.take(entry);
+                        false
+                    }
+                    Err(RecvTimeoutError::Timeout) => false,
+                    Err(RecvTimeoutError::Disconnected) => true,
+                },
+            };
+            while let Ok(entry) = queue.try_recv() {
+                self.take(entry);
+            }
+            match self.write() {
+                Ok(()) if self.told => {
+                    let lost = match self.lost {
+                        0 => "nothing was forgotten".to_owned(),
+                        n => format!("{n} entries were forgotten"),
+                    };
+                    tracing::info!("{}: takes entries again, and {lost}", self.path.display());
+                    (self.told, self.lost) = (false, 0);
+                }
+                Err(e) if !self.told => {
+                    self.told = true;
+                    tracing::error!("{}: what runs can't be remembered: {e}", self.path.display());
+                }
+                _ => {}
+            }
+            if ended {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, entry: Entry) {
+        if self.waiting.len() >= MOST {
+            self.waiting.pop_front();
+            self.lost += 1;
+        }
+        self.waiting.push_back(entry);
+    }
+
+    /// Writes all that waits, as one transaction.
+    fn write(&mut self) -> rusqlite::Result<()> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(open(&self.path)?),
+        };
+        let written = write_all(connection, &self.waiting);
+        match written {
+            Ok(()) => self.waiting.clear(),
+            // Whatever is wrong with it, the next one may be of another file.
+            Err(_) => self.connection = None,
+        }
+        written
+    }
+}
+
+fn write_all(connection: &mut Connection, entries: &VecDeque<Entry>) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    for entry in entries {
+        match entry {
+            Entry::Began { id, database, kind, scheduled, at } => transaction.execute(
+                "INSERT OR REPLACE INTO run(id, database, kind, scheduled, began, result, message)
+                 VALUES(?1, ?2, ?3, ?4, ?5, 'running', '')",
+                (signed(*id), database, kind.name(), scheduled.map(|t| t.0), at.0),
+            )?,
+            Entry::Ended { id, at, ended, message } => transaction.execute(
+                "UPDATE run SET ended = ?2, result = ?3, message = ?4 WHERE id = ?1",
+                (signed(*id), at.0, ended.name(), message),
+            )?,
+            Entry::Known { database, path, since } => transaction.execute(
+                "INSERT INTO known(database, path, since) VALUES(?1, ?2, ?3)
+                 ON CONFLICT DO UPDATE SET path = excluded.path",
+                (database, path.display().to_string(), since.0),
+            )?,
+            Entry::Configured { path, text, at } => transaction.execute(
+                "INSERT OR REPLACE INTO configuration(read, path, text) SELECT ?1, ?2, ?3
+                 WHERE NOT EXISTS (SELECT 1 FROM configuration WHERE text = ?3
+                     AND read = (SELECT max(read) FROM configuration))",
+                (at.0, path.display().to_string(), text),
+            )?,
+        };
+    }
+    transaction.commit()
+}
+
+fn signed(id: u64) -> i64 {
+    i64::try_from(id).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn began(id: u64, kind: Kind, scheduled: i64) -> Entry {
+        let scheduled = Some(Timestamp(scheduled));
+        Entry::Began { id, database: "main/a".to_owned(), kind, scheduled, at: Timestamp(5) }
+    }
+
+    #[test]
+    fn what_ran_is_known_to_the_next_one_and_what_was_interrupted_did_not_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("daemon.db");
+        let (ledger, memory) = Ledger::open(&path, Timestamp(1));
+        assert_eq!(memory, Memory::default());
+        ledger.enter(began(1, Kind::Backup, 10));
+        let message = "stored".to_owned();
+        ledger.enter(Entry::Ended { id: 1, at: Timestamp(6), ended: Ended::Well, message });
+        ledger.enter(began(2, Kind::Prune, 20));
+        let (database, file) = ("main/a".to_owned(), PathBuf::from("/a"));
+        ledger.enter(Entry::Known { database, path: file, since: Timestamp(3) });
+        drop(ledger);
+        let (ledger, memory) = Ledger::open(&path, Timestamp(30));
+        assert_eq!(memory.last["main/a"], BTreeMap::from([(Kind::Backup, Timestamp(10))]));
+        assert_eq!((memory.newest, memory.since["main/a"]), (2, Timestamp(3)));
+        drop(ledger);
+        let db = Connection::open(&path).unwrap();
+        let result = db.query_row("SELECT result FROM run WHERE id = 2", [], |row| row.get(0));
+        assert_eq!(result, Ok("interrupted".to_owned()));
+    }
+
+    #[test]
+    fn a_database_that_takes_nothing_for_a_while_gets_it_all_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("daemon.db");
+        drop(Ledger::open(&path, Timestamp(1)));
+        let connection = Some(open(&path).unwrap());
+        let mut writing = Writing {
+            path: path.clone(),
+            connection,
+            waiting: VecDeque::new(),
+            lost: 0,
+            told: false,
+        };
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        writing.take(began(1, Kind::Backup, 10));
+        assert!(writing.write().is_err());
+        writing.take(began(2, Kind::Backup, 20));
+        other.execute_batch("ROLLBACK").unwrap();
+        writing.write().unwrap();
+        let n: i64 = other.query_row("SELECT count(*) FROM run", [], |row| row.get(0)).unwrap();
+        assert_eq!(n, 2);
+        // No more is remembered than there is room for, and what is oldest goes.
+        for id in 0..u64::try_from(MOST).unwrap() + 5 {
+            writing.take(began(id, Kind::Backup, 1));
+        }
+        assert_eq!((writing.waiting.len(), writing.lost), (MOST, 5));
+    }
+}

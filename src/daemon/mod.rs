@@ -1,0 +1,82 @@
+//! The daemon: many databases, kept as one configuration file says, for years.
+//!
+//! ```text
+//! configuration -> supervisor -> followers    every transaction
+//!                             -> jobs         snapshots, verifications, prunes
+//!                             -> ledger       what ran, in a database of its own
+//! ```
+//!
+//! [`config`] reads the file. The supervisor is one thread that decides and never waits; followers
+//! have threads of their own, and jobs run in a small pool.
+
+mod agenda;
+mod attend;
+pub(crate) mod config;
+mod desk;
+mod ear;
+mod files;
+mod job;
+mod kept;
+pub(crate) mod kind;
+mod ledger;
+mod opened;
+mod pace;
+mod pool;
+mod print;
+mod registry;
+mod supervisor;
+mod systemd;
+mod turns;
+
+use config::Config;
+use desk::Supervisor;
+use ledger::{Entry, Ledger};
+
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::repo::local::files::{check_folder, lock_file};
+
+pub(crate) use desk::Done;
+pub(crate) use opened::Place;
+pub(crate) use supervisor::Wishes;
+
+/// The file that the daemon of a state folder holds locked.
+const LOCK: &str = "daemon.lock";
+
+/// Keeps what a configuration names, until it is wished that it ends. `text` is what the
+/// configuration's file says.
+///
+/// # Errors
+/// When the state folder can't be made, or the system starts no threads. Trouble with databases and
+/// repositories is told in the log, and tried again.
+pub(crate) fn run(config: Config, text: String, place: Place, wishes: &dyn Wishes) -> Result<Done> {
+    let _only = only_one(&place.state_dir)?;
+    let now = place.clock.now();
+    let ledger = Ledger::open(&place.ledger(), now);
+    ledger.0.enter(Entry::Configured { path: config.file.clone(), text, at: now });
+    // What the daemon remembers is kept as everything else is, so that a new machine gets it back.
+    let config = config.with_ledger(place.ledger(), place.own_name());
+    let mut supervisor = Supervisor::new(config, place, ledger)?;
+    Ok(supervisor.run(wishes))
+}
+
+/// Makes the state folder, and makes sure that this is its only daemon, for as long as what comes
+/// back is kept.
+fn only_one(state_dir: &Path) -> Result<File> {
+    let object = || state_dir.display().to_string();
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(state_dir);
+    made.map_err(|e| Error::io(e, "cannot be made", object()))?;
+    check_folder(state_dir)?;
+    let file = lock_file(&state_dir.join(LOCK));
+    let file = file.map_err(|e| Error::io(e, "takes nothing that is written", object()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::new(ErrorKind::Busy, "has a daemon at work already").with_object(object()))
+        }
+        Err(TryLockError::Error(e)) => Err(Error::io(e, "cannot be locked", object())),
+    }
+}

@@ -1,0 +1,151 @@
+//! A repository of the configuration: open, or tried again until it is.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::config::RepositoryConfig;
+use super::job::in_words;
+use crate::error::Result;
+use crate::machine::host;
+use crate::progress::Monitor;
+use crate::repo::local::place::check_place;
+use crate::repo::recover::examine;
+use crate::repo::{Repository, RepositoryOptions};
+use crate::store::open_store;
+use crate::types::Clock;
+
+/// How long to wait before one that can't be opened is tried again: the first time, and at most.
+const FIRST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Where a daemon keeps what it remembers, and what time it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The state folder.
+    pub(crate) state_dir: PathBuf,
+    /// What time it is.
+    pub(crate) clock: Clock,
+}
+
+impl Place {
+    /// The database with what the daemon remembers.
+    pub(super) fn ledger(&self) -> PathBuf {
+        self.state_dir.join("daemon.db")
+    }
+
+    /// The name of that one's history: machines that share a repository have one each.
+    pub(super) fn own_name(&self) -> String {
+        format!("pagekeep-daemon.{}", host())
+    }
+}
+
+/// A repository, and how far it is with being opened.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) config: RepositoryConfig,
+    state: State,
+    failures: u32,
+    /// What keeps it from being opened, told once.
+    fault: Option<String>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// To be opened then.
+    At(Instant),
+    Opening,
+    Open(Repository),
+}
+
+/// What is needed to open one.
+pub(super) struct Opening {
+    config: RepositoryConfig,
+    options: RepositoryOptions,
+}
+
+impl Opened {
+    pub(super) fn new(config: RepositoryConfig) -> Self {
+        Self { config, state: State::At(Instant::now()), failures: 0, fault: None }
+    }
+
+    /// The repository, if it is open.
+    pub(super) fn repository(&self) -> Option<Repository> {
+        match &self.state {
+            State::Open(repository) => Some(repository.clone()),
+            _ => None,
+        }
+    }
+
+    /// What is needed to open it, if it is to be opened now. Whoever gets that does it, and
+    /// tells by [`Opened::heard`].
+    pub(super) fn next(&mut self, place: &Place, threads: Option<usize>) -> Option<Opening> {
+        let State::At(at) = self.state else { return None };
+        if at > Instant::now() {
+            return None;
+        }
+        self.state = State::Opening;
+        let mut options = RepositoryOptions::new(&place.state_dir);
+        options.clock = place.clock.clone();
+        options.threads = threads.unwrap_or(options.threads);
+        Some(Opening { config: self.config.clone(), options })
+    }
+
+    /// Takes what came of opening it.
+    pub(super) fn heard(&mut self, name: &str, opened: Result<Repository>) {
+        match opened {
+            Ok(repository) => {
+                tracing::info!(repository = name, "is open at {}", self.config.location);
+                (self.failures, self.fault) = (0, None);
+                self.state = State::Open(repository);
+            }
+            Err(e) => {
+                let why = in_words(&e);
+                if self.fault.as_deref() != Some(&why) {
+                    tracing::error!(repository = name, "{why}; it is tried again");
+                }
+                self.fault = Some(why);
+                let wait = FIRST.saturating_mul(2_u32.saturating_pow(self.failures.min(10)));
+                self.failures = self.failures.saturating_add(1);
+                let now = Instant::now();
+                self.state = State::At(now.checked_add(wait.min(LONGEST)).unwrap_or(now));
+            }
+        }
+    }
+
+    /// What keeps it from being opened.
+    pub(super) fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
+    }
+}
+
+impl Opening {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::WrongKey`], [`crate::ErrorKind::NoRepository`], store errors.
+    pub(super) fn open(self) -> Result<Repository> {
+        let store = open_store(&self.config.location)?;
+        if let Some(e) = examine(&*store)? {
+            return Err(e);
+        }
+        let secret = self.config.secret.read(&Warning)?;
+        let repository =
+            Repository::open(store, &secret, &self.options).map_err(|e| match e.object() {
+                Some(_) => e,
+                None => e.with_object(&*self.config.location),
+            })?;
+        if let Some(replaced) = check_place(&repository) {
+            Warning.warn(&replaced.advice().to_string());
+        }
+        Ok(repository)
+    }
+}
+
+/// Tells warnings in the log.
+struct Warning;
+
+impl Monitor for Warning {
+    fn warn(&self, message: &str) {
+        tracing::warn!("{message}");
+    }
+}

@@ -1,0 +1,29 @@
+//! How often to look at what nobody tells of.
+
+use std::time::{Duration, Instant};
+
+/// How often to look at files, followers and schedules.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// When to look at what nobody tells of: once a second, and less often where a look takes long.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    next: Option<Instant>,
+}
+
+impl Pace {
+    pub(super) fn is_due(&self) -> bool {
+        self.next.is_none_or(|next| next <= Instant::now())
+    }
+
+    pub(super) fn at_once(&mut self) {
+        self.next = None;
+    }
+
+    /// A look that began then is over. Looking takes a hundredth of the time at most.
+    pub(super) fn took(&mut self, began: Instant) {
+        let now = Instant::now();
+        let wait = now.duration_since(began).saturating_mul(100).max(LOOK);
+        self.next = now.checked_add(wait);
+    }
+}

@@ -1,0 +1,41 @@
+//! What the files of a database look like from outside: enough to notice that one was written to.
+//!
+//! A sign and never a proof, so it only wakes who looks closely.
+
+use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Identity, size and time of one file.
+type Stat = (u64, u64, u64, i64, i64);
+
+/// What the files of a database look like; `None` for one that is not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Print {
+    /// The database.
+    pub(super) file: Option<Stat>,
+    /// Its WAL.
+    pub(super) wal: Option<Stat>,
+    /// Its rollback journal.
+    journal: Option<Stat>,
+}
+
+impl Print {
+    /// How the files of a database look now. Nothing is opened.
+    pub(super) fn of(path: &Path) -> Self {
+        // The other files lie beside the one that a link leads to.
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let stat = |suffix: &str| {
+            let mut name = OsString::from(&path);
+            name.push(suffix);
+            let meta = std::fs::metadata(PathBuf::from(name)).ok()?;
+            Some((meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
+        };
+        Self { file: stat(""), wal: stat("-wal"), journal: stat("-journal") }
+    }
+
+    /// Whether the database is there.
+    pub(super) fn is_there(&self) -> bool {
+        self.file.is_some()
+    }
+}

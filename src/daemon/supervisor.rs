@@ -1,0 +1,262 @@
+//! The one thread that decides: which databases there are, which of them are followed, which jobs
+//! begin. It owns all of it, waits for nobody, and hears of what others did by messages.
+//!
+//! Invariants: trouble with one database, or one repository, delays no other. One database has at
+//! most one job at a time, and its follower is started and stopped by one thread at a time. A
+//! configuration that is wrong changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::RecvTimeoutError;
+
+use super::desk::{Done, Message, Supervisor, Taken};
+use super::job::{Outcome, in_words};
+use super::kept::{Judging, Kept, Stage};
+use super::ledger::Entry;
+use super::opened::Opened;
+use crate::count::{counted, number};
+use crate::error::ErrorKind;
+use crate::policy::verdict::{Standing, State};
+
+/// How often to look for signals.
+const TICK: Duration = Duration::from_millis(100);
+/// How long a daemon that ends waits for jobs that were told to stop.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+impl Supervisor {
+    /// Keeps databases until it is told to end.
+    pub(super) fn run(&mut self, wishes: &dyn Wishes) -> Done {
+        self.begin();
+        while !wishes.stop() {
+            match self.inbox.recv_timeout(TICK) {
+                Ok(message) => self.hear(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                // The supervisor itself holds a sender.
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if wishes.reload() {
+                self.reload();
+            }
+            if self.looks.is_due() {
+                self.look();
+            }
+        }
+        self.end()
+    }
+
+    /// Takes up all that the configuration names.
+    fn begin(&mut self) {
+        self.repositories = self
+            .config
+            .repositories
+            .iter()
+            .map(|(name, config)| (name.clone(), Opened::new(config.clone())))
+            .collect();
+        self.find_databases();
+        let databases = counted(number(self.kept.len()), "database");
+        let repositories = counted(number(self.repositories.len()), "repository entry");
+        tracing::info!(
+            "keeps {databases} in {repositories}, as {} says",
+            self.config.file.display()
+        );
+        self.look();
+    }
+
+    /// Looks at everything once.
+    pub(super) fn look(&mut self) {
+        let began = Instant::now();
+        self.find_databases();
+        self.open_repositories();
+        let paths: Vec<PathBuf> = self.kept.keys().cloned().collect();
+        for path in &paths {
+            self.attend(path);
+        }
+        self.begin_jobs();
+        self.tell_services();
+        self.looks.took(began);
+    }
+
+    fn hear(&mut self, message: Message) {
+        let now = Instant::now();
+        match message {
+            Message::Opened(name, opened) => {
+                if let Some(repository) = self.repositories.get_mut(&name) {
+                    repository.heard(&name, opened);
+                }
+                self.look();
+            }
+            Message::Began(path, taken) => {
+                let kept = self.kept.get_mut(&path);
+                let Some(kept) =
+                    kept.filter(|k| k.is_followed() && matches!(k.stage, Stage::Starting))
+                else {
+                    // The configuration says something else by now; to stop a follower takes long.
+                    return self.attendants.give(move || drop(taken));
+                };
+                match taken {
+                    Ok(Taken::Followed(follower)) => {
+                        kept.works();
+                        kept.quiet_since = now;
+                        kept.stage = Stage::Awake(follower);
+                    }
+                    Ok(Taken::Rests(print)) => {
+                        kept.works();
+                        kept.stage = Stage::Asleep(print);
+                        self.files.watch_database(&path);
+                        self.attend(&path);
+                    }
+                    Err(e) => {
+                        kept.fails(in_words(&e));
+                        kept.try_again(now);
+                    }
+                }
+            }
+            Message::Left(path, before, rest) => {
+                let kept = self.kept.get_mut(&path);
+                let Some(kept) = kept.filter(|kept| matches!(kept.stage, Stage::Stopping)) else {
+                    return;
+                };
+                match rest {
+                    _ if !kept.is_followed() => kept.stage = Stage::Idle,
+                    // Either the file proves that all is captured, or the WAL, which was looked at
+                    // when all had been captured for a while, is still the same.
+                    Ok(rest)
+                        if rest.is_proven
+                            || (rest.print.wal == before.wal && before.is_there()) =>
+                    {
+                        tracing::debug!(database = kept.name, "sleeps");
+                        (kept.print, kept.stage) = (rest.print, Stage::Asleep(rest.print));
+                        // Whoever wrote before it was watched is noticed by looking once more.
+                        self.files.watch_database(&path);
+                        self.attend(&path);
+                    }
+                    Ok(_) => kept.stage = Stage::At(now),
+                    Err(e) => {
+                        kept.fails(in_words(&e));
+                        kept.try_again(now);
+                    }
+                }
+            }
+            Message::Judged(path, judged) => {
+                let Some(kept) = self.kept.get_mut(&path) else { return };
+                (kept.judging, kept.standing) = match judged {
+                    Ok(standing) => (Judging::Done, standing),
+                    Err(e) if e.kind() == ErrorKind::Damaged => {
+                        let damage = Some(in_words(&e));
+                        (Judging::Done, Standing { looked: true, damage, ..Standing::default() })
+                    }
+                    // A repository that can't be asked says nothing new.
+                    Err(_) => (Judging::Wanted, kept.standing.clone()),
+                };
+            }
+            Message::Touched(touches) => {
+                let touched = touches.iter().filter_map(|touch| self.files.touched(touch));
+                let touched: BTreeSet<PathBuf> = touched.map(|path| database_of(&path)).collect();
+                for path in touched {
+                    if self.kept.contains_key(&path) {
+                        self.attend(&path);
+                    } else if self.config.targets.iter().any(|target| target.means(&path)) {
+                        self.looks.at_once();
+                    }
+                }
+            }
+            Message::Done(path, id, outcome) => self.job_ended(&path, id, outcome),
+        }
+    }
+
+    /// Stops everything that is at work, and waits for it.
+    fn end(&mut self) -> Done {
+        self.systemd.stopping();
+        let mut done = Done { databases: number(self.kept.len()), ..self.done };
+        let (mut followers, mut jobs) = (Vec::new(), 0_u32);
+        let mut ears = Vec::new();
+        for kept in std::mem::take(&mut self.kept).into_values() {
+            if let Some(job) = &kept.job {
+                job.control.stop();
+                jobs += 1;
+            }
+            ears.push(kept.ear);
+            if let Stage::Awake(follower) = kept.stage {
+                followers.push((kept.name, follower));
+            }
+        }
+        let n = number(followers.len());
+        std::thread::scope(|scope| {
+            for (name, follower) in followers {
+                scope.spawn(move || match follower.stop() {
+                    Ok(()) => {}
+                    Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                    Err(e) => tracing::warn!(database = name, "{}", in_words(&e)),
+                });
+            }
+        });
+        let until = Instant::now() + PATIENCE;
+        while jobs > 0 {
+            match self.inbox.recv_deadline(until) {
+                Ok(Message::Done(_, id, Outcome { ended, message })) => {
+                    jobs -= 1;
+                    let at = self.place.clock.now();
+                    self.ledger.enter(Entry::Ended { id, at, ended, message });
+                }
+                Ok(_) => {}
+                // It is remembered as interrupted, by the next daemon.
+                Err(_) => break,
+            }
+        }
+        done.commits += ears.iter().map(|ear| ear.published()).sum::<u64>();
+        tracing::info!(
+            "stopped: {} at work, {} stored, {} begun",
+            counted(n, "follower"),
+            counted(done.commits, "commit"),
+            counted(done.jobs, "job")
+        );
+        done
+    }
+
+    /// Tells the service manager how it stands.
+    fn tell_services(&mut self) {
+        let count = |is: &dyn Fn(&Kept) -> bool| self.kept.values().filter(|kept| is(kept)).count();
+        let awake = count(&|kept| matches!(kept.stage, Stage::Awake(_)));
+        let asleep = count(&|kept| matches!(kept.stage, Stage::Asleep(_)));
+        let jobs = count(&|kept| kept.job.is_some());
+        let closed = self.repositories.values().filter(|opened| opened.fault().is_some()).count();
+        let at = self.place.clock.now();
+        let mut states: BTreeMap<State, usize> = BTreeMap::new();
+        for kept in self.kept.values_mut() {
+            *states.entry(kept.verdict(at).state).or_default() += 1;
+        }
+        let mut status = format!("{awake} followed, {asleep} asleep, {jobs} jobs");
+        for (state, n) in states {
+            status += &format!(", {n} {}", state.name());
+        }
+        if closed > 0 {
+            status += &format!("; {closed} repositories can't be opened");
+        }
+        // Whatever was tried once is either at work or in trouble.
+        let is_tried = |kept: &Kept| match kept.stage {
+            Stage::At(_) | Stage::Starting => kept.fault.is_some(),
+            _ => true,
+        };
+        let ready = closed > 0 || self.kept.values().all(is_tried);
+        self.systemd.tell(status, ready, true);
+    }
+}
+
+/// Says when the daemon is to do something else.
+pub(crate) trait Wishes {
+    /// Whether it is to end.
+    fn stop(&self) -> bool;
+    /// Whether it is to read its configuration again. Asking takes the wish back.
+    fn reload(&self) -> bool;
+}
+
+/// The database that a file beside it belongs to, or the file itself.
+fn database_of(file: &Path) -> PathBuf {
+    let Some(name) = file.file_name().and_then(|name| name.to_str()) else {
+        return file.to_owned();
+    };
+    let stem = ["-wal", "-shm", "-journal"].iter().find_map(|suffix| name.strip_suffix(suffix));
+    stem.map_or_else(|| file.to_owned(), |stem| file.with_file_name(stem))
+}

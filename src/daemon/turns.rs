@@ -1,0 +1,90 @@
+//! Whose turn for a job it is.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::desk::{Message, Supervisor};
+use super::job::{Control, Ended, Order, Outcome, scratch_of};
+use super::kept::{Job, Judging};
+use super::kind::Kind;
+use super::ledger::{Entry, key};
+use super::opened::Opened;
+use crate::count::{counted, number};
+
+impl Supervisor {
+    /// Gives those jobs away that are due, fairly: a database whose turn came waits for all that
+    /// came before it, and for nothing else.
+    pub(super) fn begin_jobs(&mut self) {
+        let at = self.place.clock.now();
+        for (path, kept) in &self.kept {
+            if kept.turn(at).is_some() && !self.turns.contains(path) {
+                self.turns.push(path.clone());
+            }
+        }
+        let mut free =
+            self.config.jobs.saturating_sub(self.kept.values().filter(|k| k.job.is_some()).count());
+        let turns = std::mem::take(&mut self.turns);
+        for path in turns {
+            let Some(kept) = self.kept.get_mut(&path) else { continue };
+            let Some(turn) = kept.turn(at) else { continue };
+            let repository =
+                self.repositories.get(&kept.plan.repository).and_then(Opened::repository);
+            let Some(repository) = repository.filter(|_| free > 0) else {
+                self.turns.push(path);
+                continue;
+            };
+            free -= 1;
+            self.memory.newest += 1;
+            self.done.jobs += 1;
+            let (id, control) = (self.memory.newest, Control::of(&kept.name));
+            let database = key(&kept.plan.repository, &kept.name);
+            kept.agenda.begun(turn);
+            let last = self.memory.last.entry(database.clone()).or_default();
+            last.insert(turn.kind, turn.scheduled);
+            let scheduled = Some(turn.scheduled);
+            self.ledger.enter(Entry::Began { id, database, kind: turn.kind, scheduled, at });
+            let missed = match turn.missed {
+                0 => String::new(),
+                n => format!(", also for {} that were missed", counted(number(n), "time")),
+            };
+            tracing::info!(database = kept.name, job = id, "{} begins{missed}", turn.kind.name());
+            kept.job =
+                Some(Job { id, kind: turn.kind, control: control.clone(), began: Instant::now() });
+            let order = Order {
+                kind: turn.kind,
+                repository,
+                path: kept.path.clone(),
+                name: kept.name.clone(),
+                plan: kept.plan.clone(),
+                scratch: scratch_of(self.config.scratch.as_deref()),
+            };
+            let mailbox = self.mailbox.clone();
+            self.workers.give(move || {
+                let outcome = order.carry_out_whatever_happens(&*control);
+                let _ = mailbox.send(Message::Done(path, id, outcome));
+            });
+        }
+    }
+
+    pub(super) fn job_ended(&mut self, path: &Path, id: u64, outcome: Outcome) {
+        let at = self.place.clock.now();
+        let Outcome { ended, message } = outcome;
+        self.ledger.enter(Entry::Ended { id, at, ended, message: message.clone() });
+        let Some(kept) = self.kept.get_mut(path) else { return };
+        let Some(job) = kept.job.take_if(|job| job.id == id) else { return };
+        kept.has_commit |= job.kind == Kind::Backup && ended == Ended::Well;
+        kept.judging = Judging::Wanted;
+        kept.agenda.ended(job.kind, ended, at);
+        let seconds = job.began.elapsed().as_secs_f64();
+        let (database, kind) = (&*kept.name, job.kind.name());
+        match ended {
+            Ended::Well => tracing::info!(database, job = id, seconds, "{kind}: {message}"),
+            Ended::Stopped => tracing::info!(database, job = id, seconds, "{kind} was stopped"),
+            Ended::Found => tracing::error!(database, job = id, seconds, "{kind} found: {message}"),
+            Ended::Failed => {
+                tracing::warn!(database, job = id, seconds, "{kind} failed: {message}")
+            }
+        }
+        self.begin_jobs();
+    }
+}

@@ -1,0 +1,25 @@
+//! Whether a database that nobody follows has changed since it was last captured, without a
+//! connection to it.
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::repo::history::handle::History;
+use crate::repo::local::state::peek;
+
+impl History {
+    /// Whether the file at a path is as the last follower or backup of this machine left it, with
+    /// everything in it captured and published. `false` where that can't be told.
+    ///
+    /// To be asked only while this process has no connection to the file.
+    ///
+    /// # Errors
+    /// When what this machine remembers can't be read.
+    pub(crate) fn is_at_rest(&self, path: &Path) -> Result<bool> {
+        let Some(state) = peek(self)? else { return Ok(false) };
+        // What was about to be published may not be there.
+        let is_settled = state.next.is_none() && !state.gap && !state.head_lost;
+        let position = state.position.filter(|_| is_settled && state.head.is_some());
+        Ok(position.is_some_and(|position| position.is_resting(path)))
+    }
+}

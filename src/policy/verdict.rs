@@ -1,0 +1,186 @@
+//! How a database stands, in one word that everybody uses: the command line, the daemon, alerts,
+//! the console. Pure.
+//!
+//! The first state that fits counts, and the worst come first. No state is better than what is
+//! known: a database that nobody looked at is unknown, and one that was never restored is kept and
+//! not proven.
+
+use std::time::Duration;
+
+use crate::count::span;
+use crate::types::Timestamp;
+
+/// How a database stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum State {
+    /// Nobody has looked yet.
+    Unknown,
+    /// It may not come back as it should: something is damaged, or nothing was stored for too long.
+    AtRisk,
+    /// Somebody should look: a promise is not kept, and nothing is lost.
+    Look,
+    /// Somebody paused it.
+    Paused,
+    /// It is stored, and no restore proved that yet.
+    Kept,
+    /// It is stored, and a restore proved that in time.
+    Proven,
+}
+
+impl State {
+    /// A stable lower-case name.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::AtRisk => "at-risk",
+            Self::Look => "look",
+            Self::Paused => "paused",
+            Self::Kept => "kept",
+            Self::Proven => "proven",
+        }
+    }
+}
+
+/// What is known of a database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Whether anybody looked at it.
+    pub(crate) looked: bool,
+    /// Whether it is paused.
+    pub(crate) paused: bool,
+    /// What is damaged, or what the last verification found, until a later one passes.
+    pub(crate) damage: Option<String>,
+    /// When everything in it was last known to be stored.
+    pub(crate) stored: Option<Timestamp>,
+    /// What keeps it from being stored now.
+    pub(crate) fault: Option<String>,
+    /// When a verification that opens what is stored last passed.
+    pub(crate) verified: Option<Timestamp>,
+    /// When a restore of it last passed.
+    pub(crate) restored: Option<Timestamp>,
+    /// A promise that is not kept, besides.
+    pub(crate) late: Option<String>,
+}
+
+/// What was promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Promise {
+    /// How long ago everything may last have been known to be stored.
+    pub(crate) max_age: Duration,
+    /// How old the newest proof may be.
+    pub(crate) max_proof_age: Duration,
+}
+
+impl Default for Promise {
+    /// A day and two hours, and a week and a day: what runs daily and weekly may be a little late.
+    fn default() -> Self {
+        let hour = Duration::from_secs(3600);
+        Self { max_age: 26 * hour, max_proof_age: 8 * 24 * hour }
+    }
+}
+
+/// A state, and why it is that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) state: State,
+    /// A sentence.
+    pub(crate) why: String,
+}
+
+/// How a database stands.
+pub(crate) fn verdict(standing: &Standing, promise: Promise, now: Timestamp) -> Verdict {
+    let verdict = |state, why: String| Verdict { state, why };
+    if !standing.looked {
+        return verdict(State::Unknown, "nobody has looked at it yet".to_owned());
+    }
+    if let Some(damage) = &standing.damage {
+        return verdict(State::AtRisk, damage.clone());
+    }
+    let is_over = |time: Option<Timestamp>, limit| time.is_none_or(|time| time.after(limit) < now);
+    if standing.paused {
+        return verdict(State::Paused, "it is paused".to_owned());
+    }
+    if is_over(standing.stored, promise.max_age) {
+        let when = match standing.stored {
+            Some(time) => format!("not all was stored for {}", age(time, now)),
+            None => "nothing was ever stored".to_owned(),
+        };
+        let why = standing.fault.as_ref().map_or(String::new(), |fault| format!(": {fault}"));
+        return verdict(State::AtRisk, format!("{when}{why}"));
+    }
+    if let Some(fault) = &standing.fault {
+        return verdict(State::Look, fault.clone());
+    }
+    if let Some(late) = &standing.late {
+        return verdict(State::Look, late.clone());
+    }
+    match (standing.verified.max(standing.restored), standing.restored) {
+        (Some(proof), _) if is_over(Some(proof), promise.max_proof_age) => {
+            verdict(State::Look, format!("the newest proof is {} old", age(proof, now)))
+        }
+        (_, Some(restored)) if !is_over(Some(restored), promise.max_proof_age) => {
+            verdict(State::Proven, format!("a restore passed {} ago", age(restored, now)))
+        }
+        (_, Some(restored)) => {
+            verdict(State::Kept, format!("the last restore passed {} ago", age(restored, now)))
+        }
+        (_, None) => verdict(State::Kept, "no restore of it was tried yet".to_owned()),
+    }
+}
+
+/// How long ago a time was; one ahead, which a clock that is a little wrong makes, is now.
+fn age(time: Timestamp, now: Timestamp) -> String {
+    span(u64::try_from(now.0.saturating_sub(time.0) / 1_000_000).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(2_000_000_000_000_000);
+
+    fn ago(hours: u64) -> Option<Timestamp> {
+        Some(NOW.before(Duration::from_secs(hours * 3600)))
+    }
+
+    fn proven() -> Standing {
+        Standing {
+            looked: true,
+            stored: ago(0),
+            verified: ago(20),
+            restored: ago(100),
+            ..Standing::default()
+        }
+    }
+
+    fn state(standing: &Standing) -> State {
+        verdict(standing, Promise::default(), NOW).state
+    }
+
+    #[test]
+    fn the_worst_that_is_known_counts() {
+        assert_eq!(state(&proven()), State::Proven);
+        let with = |change: &dyn Fn(&mut Standing)| {
+            let mut standing = proven();
+            change(&mut standing);
+            state(&standing)
+        };
+        let text = || Some("trouble".to_owned());
+        assert_eq!(with(&|s| s.looked = false), State::Unknown);
+        assert_eq!(with(&|s| s.damage = text()), State::AtRisk);
+        assert_eq!(with(&|s| s.stored = None), State::AtRisk);
+        assert_eq!(with(&|s| s.stored = ago(27)), State::AtRisk);
+        assert_eq!(with(&|s| s.stored = ago(25)), State::Proven);
+        assert_eq!(with(&|s| s.fault = text()), State::Look);
+        assert_eq!(with(&|s| s.late = text()), State::Look);
+        assert_eq!(with(&|s| (s.verified, s.restored) = (ago(300), ago(300))), State::Look);
+        assert_eq!(with(&|s| s.restored = ago(300)), State::Kept);
+        assert_eq!(with(&|s| s.restored = None), State::Kept);
+        assert_eq!(with(&|s| (s.verified, s.restored) = (None, None)), State::Kept);
+        // What is damaged is at risk, paused or not; whatever else is late matters to nobody then.
+        assert_eq!(with(&|s| (s.paused, s.stored) = (true, ago(99))), State::Paused);
+        assert_eq!(with(&|s| (s.paused, s.damage) = (true, text())), State::AtRisk);
+        // A clock that runs ahead proves nothing bad.
+        assert_eq!(with(&|s| s.stored = Some(NOW.after(Duration::from_secs(60)))), State::Proven);
+    }
+}

@@ -1,0 +1,236 @@
+//! `run` and `config`, through the real binary: many databases by one file.
+
+use std::fs;
+use std::io::Read;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use serde_json::Value;
+
+use crate::support::cli::{self, Ended, Lab};
+
+/// A daemon at work in a lab. Its log goes to `run.log`.
+struct Daemon<'a> {
+    lab: &'a Lab,
+    child: Child,
+}
+
+impl<'a> Daemon<'a> {
+    fn start(lab: &'a Lab) -> Self {
+        let log = fs::OpenOptions::new().create(true).append(true).open(lab.path("run.log"));
+        let mut command = lab.command(&["-v", "run", "-c", "pagekeep.toml", "--json"]);
+        let child = command.stderr(Stdio::from(log.unwrap())).spawn().unwrap();
+        cli::wait_until_caught(&child, 15);
+        Self { lab, child }
+    }
+
+    /// Asks until the answer is yes, for up to a minute.
+    fn until(&mut self, what: &str, mut yes: impl FnMut() -> bool) {
+        let began = Instant::now();
+        while !yes() {
+            let log = || fs::read_to_string(self.lab.path("run.log")).unwrap();
+            assert!(began.elapsed() < Duration::from_secs(60), "{what}: {}", log());
+            assert!(self.child.try_wait().unwrap().is_none(), "ended: {}", log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until the log has a line for a database with these words.
+    fn says(&mut self, database: &str, words: &str) {
+        let lab = self.lab;
+        self.until(&format!("{database}: {words}"), || told(lab, database, words) > 0);
+    }
+
+    /// Waits until a history has so many commits.
+    fn keeps(&mut self, name: &str, commits: usize) {
+        let lab = self.lab;
+        self.until(&format!("{name}: {commits} commits"), || commits_of(lab, name) >= commits);
+    }
+
+    fn signal(&self, signal: &str) {
+        cli::signal(signal, &self.child.id().to_string());
+    }
+
+    /// Ends it as a service manager does; answers its summary.
+    fn stop(mut self) -> Value {
+        self.signal("-TERM");
+        let mut told = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut told).unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{told}");
+        serde_json::from_str(told.lines().last().unwrap()).unwrap()
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How many lines of the log are about a database and have these words.
+fn told(lab: &Lab, database: &str, words: &str) -> usize {
+    let log = fs::read_to_string(lab.path("run.log")).unwrap_or_default();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let is_it = |line: &Value| {
+        let of = line["database"].as_str().or(line["repository"].as_str()).unwrap_or_default();
+        of == database && line["message"].as_str().is_some_and(|text| text.contains(words))
+    };
+    lines.filter(is_it).count()
+}
+
+fn commits_of(lab: &Lab, name: &str) -> usize {
+    let ended = lab.run(&["log", name, "--json"]);
+    if ended.code == Some(0) { ended.objects().len() } else { 0 }
+}
+
+fn write(lab: &Lab, more: &str) {
+    let text = format!("[repositories.main]\nlocation = \"repo\"\nkey-file = \"key\"\n{more}");
+    fs::write(lab.path("pagekeep.toml"), text).unwrap();
+}
+
+#[test]
+fn databases_are_followed_found_put_to_sleep_woken_and_left() {
+    let lab = Lab::new();
+    lab.make("app.db", 20);
+    fs::create_dir(lab.path("tenants")).unwrap();
+    lab.make("tenants/one.db", 20);
+    write(
+        &lab,
+        "[defaults]\nsleep-after = \"1s\"\nverify.data = \"never\"\nverify.restore = \"never\"
+         [[databases]]\npath = \"app.db\"\nsleep-after = \"0s\"
+         [[databases]]\npath = \"tenants/*.db\"\nname = \"tenant-{stem}\"",
+    );
+    let mut daemon = Daemon::start(&lab);
+    daemon.keeps("app", 1);
+    daemon.keeps("tenant-one", 1);
+    // Each transaction, with an application that stays connected.
+    let app = Connection::open(lab.path("app.db")).unwrap();
+    for _ in 0..3 {
+        app.execute_batch("INSERT INTO t(x) VALUES('more')").unwrap();
+    }
+    daemon.keeps("app", 4);
+    // A file that comes.
+    lab.make("tenants/two.db", 20);
+    daemon.keeps("tenant-two", 1);
+    // One that rests is closed, and wakes with the next change.
+    daemon.says("tenant-one", "sleeps");
+    let one = Connection::open(lab.path("tenants/one.db")).unwrap();
+    one.execute_batch("INSERT INTO t(x) VALUES('woken')").unwrap();
+    daemon.keeps("tenant-one", 2);
+    // A second one of this state folder would undo what the first one does.
+    let second = lab.run(&["run", "-c", "pagekeep.toml"]);
+    second.failed(11, &["state", "has a daemon at work already"]);
+    // A wrong configuration changes nothing, another one is obeyed.
+    write(&lab, "[[databases]]\npth = \"app.db\"");
+    daemon.signal("-HUP");
+    daemon.says("", "the configuration stays as it was");
+    write(&lab, "[[databases]]\npath = \"app.db\"\n[[databases]]\npath = \"new.db\"");
+    lab.make("new.db", 20);
+    daemon.signal("-HUP");
+    daemon.keeps("new", 1);
+
+    daemon.says("tenant-two", "in the configuration no longer");
+    let before = commits_of(&lab, "tenant-one");
+    one.execute_batch("INSERT INTO t(x) VALUES('on its own')").unwrap();
+    app.execute_batch("INSERT INTO t(x) VALUES('the last')").unwrap();
+    daemon.keeps("app", 5);
+    let began = Instant::now();
+    let summary = daemon.stop();
+    assert!(began.elapsed() < Duration::from_secs(20), "{summary}");
+    // These two and the daemon's own.
+    assert_eq!(summary["databases"], 3, "{summary}");
+    assert_eq!(commits_of(&lab, "tenant-one"), before);
+    for (name, rows) in [("app", 24), ("tenant-one", 21)] {
+        lab.ok(&["restore", name, "restored.db", "--force"]);
+        assert_eq!(lab.number("restored.db", "SELECT count(*) FROM t"), rows, "{name}");
+    }
+    lab.ok(&["verify", "app", "--level", "restore"]);
+}
+
+#[test]
+fn trouble_with_one_disturbs_no_other_and_ends_by_itself() {
+    let lab = Lab::new();
+    lab.make("good.db", 20);
+    fs::write(lab.path("corrupt.db"), "this is no database, and never was".repeat(100)).unwrap();
+    write(
+        &lab,
+        "[repositories.gone]\nlocation = \"elsewhere\"\nkey-file = \"key\"
+         [[databases]]\npath = \"good.db\"\nrepository = \"main\"
+         [[databases]]\npath = \"corrupt.db\"\nrepository = \"main\"
+         [[databases]]\npath = \"absent.db\"\nrepository = \"main\"
+         [[databases]]\npath = \"homeless.db\"\nrepository = \"gone\"",
+    );
+    lab.make("homeless.db", 20);
+    let mut daemon = Daemon::start(&lab);
+    daemon.keeps("good", 1);
+    daemon.says("corrupt", "it is tried again");
+    daemon.says("absent", "cannot be found");
+    daemon.says("gone", "it is tried again");
+    lab.sql("good.db", "INSERT INTO t(x) VALUES('more')");
+    daemon.keeps("good", 2);
+    // What was missing comes.
+    lab.make("absent.db", 20);
+    daemon.keeps("absent", 1);
+    let mut init = lab.command(&["init", "-r", "elsewhere", "--key-file", "key"]);
+    assert_eq!(Ended::of(&mut init).code, Some(0));
+    daemon.says("gone", "is open");
+    daemon.says("homeless", "is kept from now on");
+    daemon.until("homeless is kept", || {
+        let ended = lab.run(&["log", "homeless", "-r", "elsewhere", "--json"]);
+        ended.code == Some(0) && !ended.objects().is_empty()
+    });
+    daemon.stop();
+}
+
+#[test]
+fn what_the_daemon_remembers_is_kept_and_its_loss_stops_nothing() {
+    let lab = Lab::new();
+    lab.make("app.db", 20);
+    write(&lab, "[[databases]]\npath = \"app.db\"\n");
+    let mut daemon = Daemon::start(&lab);
+    daemon.keeps("app", 1);
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let own = format!("pagekeep-daemon.{host}");
+    daemon.keeps(&own, 1);
+    daemon.stop();
+    lab.ok(&["restore", &own, "own.db"]);
+    let text = "SELECT count(*) FROM configuration WHERE text LIKE '%path = \"app.db\"%'";
+    assert_eq!(lab.number("own.db", text), 1);
+    assert_eq!(lab.number("own.db", "SELECT count(*) FROM known WHERE database = 'main/app'"), 1);
+    // Whatever becomes of it, databases are kept.
+    fs::write(lab.path("state/daemon.db"), "nothing that SQLite reads".repeat(1000)).unwrap();
+    let mut daemon = Daemon::start(&lab);
+    daemon.says("", "no job counts as run");
+    lab.sql("app.db", "INSERT INTO t(x) VALUES('more')");
+    daemon.keeps("app", 2);
+    daemon.stop();
+}
+
+#[test]
+fn a_configuration_is_written_checked_and_shown() {
+    let lab = Lab::new();
+    lab.make("app.db", 5);
+    let made = lab.ok(&["config", "init", "app.db", "-o", "pagekeep.toml"]);
+    assert!(made.stdout.contains("wrote pagekeep.toml"), "{made:?}");
+    lab.run(&["config", "init", "app.db", "-o", "pagekeep.toml"]).failed(1, &["stays as it is"]);
+    let checked = lab.ok(&["config", "check", "-c", "pagekeep.toml"]);
+    for part in ["app", "every transaction", "verify-restore", "can be used: 1 database"] {
+        assert!(checked.stdout.contains(part), "{part}: {checked:?}");
+    }
+    // What is shown says the same.
+    let shown = lab.ok(&["config", "show", "-c", "pagekeep.toml"]).stdout;
+    fs::write(lab.path("shown.toml"), &shown).unwrap();
+    assert_eq!(lab.ok(&["config", "show", "-c", "shown.toml"]).stdout, shown);
+    // Every mistake is told with its place.
+    write(&lab, "[defaults]\nmdoe = \"follow\"\n");
+    let wrong = lab.run(&["config", "check", "-c", "pagekeep.toml"]);
+    wrong.failed(2, &["pagekeep.toml:5", "mdoe", "^^^^", "did you mean `mode`?"]);
+    write(&lab, "[[databases]]\npath = \"app.db\"\nschedule = \"sometimes\"\nmode = \"snapshots\"");
+    let wrong = lab.run(&["config", "check", "-c", "pagekeep.toml", "--json"]);
+    assert_eq!(wrong.code, Some(2), "{wrong:?}");
+    let mistake: Value = serde_json::from_str(wrong.stdout.lines().next().unwrap()).unwrap();
+    assert_eq!((&mistake["type"], &mistake["line"]), (&"mistake".into(), &6.into()));
+    lab.run(&["run", "-c", "absent.toml"]).failed(2, &["absent.toml: cannot be read"]);
+}
