@@ -55,7 +55,7 @@ impl Agenda {
             let schedule = plan.schedule(kind)?.clone();
             // Jobs of one database need not all come at the same part of their spans.
             let own = format!("{name} {}", kind.name());
-            let timetable = Timetable::new(schedule, plan.zone.clone(), &own, plan.jitter);
+            let timetable = Timetable::new(schedule, plan.zone, &own, plan.jitter);
             let last = last.get(&kind).copied();
             Some((kind, Entry { timetable, last, failures: 0, again: None }))
         };

@@ -1,6 +1,6 @@
 //! Taking databases up and leaving them: who is followed, who sleeps, who is tried again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,11 +11,13 @@ use super::kept::{Judging, Stage};
 use super::opened::Opened;
 use super::print::Print;
 use crate::capture::follow::FollowOptions;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
+use crate::ops::backup::BackupOptions;
 use crate::ops::follow::WatchOptions;
 use crate::ops::standing::standing;
 use crate::policy::verdict::Standing;
 use crate::repo::Repository;
+use crate::repo::history::handle::History;
 
 impl Supervisor {
     pub(super) fn open_repositories(&mut self) {
@@ -55,14 +57,12 @@ impl Supervisor {
                 kept.try_again(now);
             }
             Stage::Awake(follower) if kept.may_sleep(&follower.status(), now) => {
-                if let (Some(repository), Stage::Awake(follower)) =
-                    (repository.clone(), std::mem::replace(&mut kept.stage, Stage::Stopping))
-                {
-                    let (path, name, before) = (path.to_owned(), kept.name.clone(), kept.print);
+                let stage = std::mem::replace(&mut kept.stage, Stage::Stopping);
+                if let (Some(history), Stage::Awake(follower)) = (kept.history.clone(), stage) {
+                    let (path, before) = (path.to_owned(), kept.print);
                     let mailbox = self.mailbox.clone();
                     self.attendants.give(move || {
-                        let rest =
-                            follower.stop().and_then(|()| rest_of(&repository, &name, &path));
+                        let rest = follower.stop().and_then(|()| rest_of(&history, &path));
                         let _ = mailbox.send(Message::Left(path, before, rest));
                     });
                 }
@@ -73,58 +73,87 @@ impl Supervisor {
         if let Some(repository) = repository.clone().filter(|_| kept.judging == Judging::Wanted) {
             kept.judging = Judging::Running;
             let (path, name, mailbox) = (path.to_owned(), kept.name.clone(), self.mailbox.clone());
+            let history = kept.history.clone();
             self.attendants.give(move || {
-                let _ = mailbox.send(Message::Judged(path, judge(&repository, &name)));
+                let found = history.map_or_else(|| repository.history(&name), Ok);
+                let _ = mailbox.send(Message::Judged(path, found.and_then(|h| judge(&h))));
             });
         }
         let Stage::At(due) = kept.stage else { return };
         let Some(repository) = repository.filter(|_| due <= now) else { return };
         kept.stage = Stage::Starting;
-        let (path, name, ear) = (path.to_owned(), kept.name.clone(), kept.ear.clone());
-        let (options, mailbox) = (kept.options(), self.mailbox.clone());
+        let taking = Taking {
+            repository,
+            path: path.to_owned(),
+            name: kept.name.clone(),
+            history: kept.history.clone(),
+            at_rest: kept.seems_at_rest(self.place.clock.now()),
+            options: kept.options(),
+            ear: kept.ear.clone(),
+        };
+        let mailbox = self.mailbox.clone();
         self.attendants.give(move || {
-            let taken = take_up(&repository, &path, &name, options, ear);
-            let _ = mailbox.send(Message::Began(path, taken));
+            let taken = taking.take_up();
+            let _ = mailbox.send(Message::Began(taking.path, taken));
         });
     }
 }
 
-/// Takes a database up: it is followed, unless nothing changed since it was last followed.
-fn take_up(
-    repository: &Repository,
-    path: &Path,
-    name: &str,
+/// What is needed to take a database up.
+struct Taking {
+    repository: Repository,
+    path: PathBuf,
+    name: String,
+    /// Its history, if it was found before.
+    history: Option<History>,
+    /// Whether nobody seems to be at work on it.
+    at_rest: bool,
     options: FollowOptions,
     ear: Arc<Ear>,
-) -> Result<Taken> {
-    let print = Print::of(path);
-    if let Ok(history) = repository.history(name)
-        && history.is_at_rest(path)?
-    {
-        // A repository that was set back or emptied meanwhile is noticed here.
-        history.chain()?;
-        return Ok(Taken::Rests(print));
-    }
-    let options =
-        WatchOptions { name: Some(name.to_owned()), follow: options, ..WatchOptions::default() };
-    let (_, follower) = repository.follow(path, options, ear)?;
-    Ok(Taken::Followed(follower))
 }
 
-/// How a history stands, as its repository tells. One that nobody began has nothing.
-fn judge(repository: &Repository, name: &str) -> Result<Standing> {
-    let history = match repository.history(name) {
-        Err(e) if e.kind() == ErrorKind::NotFound => {
-            return Ok(Standing { looked: true, ..Standing::default() });
+impl Taking {
+    /// Takes it up: it is followed, unless it rests and all of it is captured. One that rests and
+    /// is not captured is captured without a follower, so that a thousand of them take neither a
+    /// thousand threads nor much memory.
+    fn take_up(&self) -> Result<Taken> {
+        let print = Print::of(&self.path);
+        let known = self.history.clone().or_else(|| self.repository.history(&self.name).ok());
+        if let Some(history) = known
+            && history.is_at_rest(&self.path)?
+        {
+            // A repository that was set back or emptied meanwhile is noticed here.
+            history.chain()?;
+            return Ok(Taken::Rests(history, print));
         }
-        found => found?,
-    };
-    standing(&history, &history.readable_chain()?, repository.now())
+        if self.at_rest {
+            let mut options = BackupOptions::default().name(&self.name).marks(self.options.marks);
+            options.compression = self.options.capture.compression;
+            let report = self.repository.backup(&self.path, &options, &*self.ear)?;
+            tracing::debug!(database = self.name, seq = report.seq.0, "captured at rest");
+            // Looked at first: whoever writes after that is noticed by a later look.
+            let print = Print::of(&self.path);
+            if report.history.is_at_rest(&self.path)? {
+                return Ok(Taken::Rests(report.history, print));
+            }
+        }
+        let options = WatchOptions {
+            name: Some(self.name.clone()),
+            follow: self.options.clone(),
+            ..WatchOptions::default()
+        };
+        let (history, follower) = self.repository.follow(&self.path, options, self.ear.clone())?;
+        Ok(Taken::Followed(history, follower))
+    }
+}
+
+/// How a history stands, as its repository tells.
+fn judge(history: &History) -> Result<Standing> {
+    standing(history, &history.readable_chain()?, history.repository().now())
 }
 
 /// How a database was left that a follower was told to leave.
-fn rest_of(repository: &Repository, name: &str, path: &Path) -> Result<Rest> {
+fn rest_of(history: &History, path: &Path) -> Result<Rest> {
     let print = Print::of(path);
-    let is_proven = repository.history(name)?.is_at_rest(path)?;
-    Ok(Rest { print, is_proven })
+    Ok(Rest { print, is_proven: history.is_at_rest(path)? })
 }

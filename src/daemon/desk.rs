@@ -20,6 +20,7 @@ use crate::capture::follow::Follower;
 use crate::error::Result;
 use crate::policy::verdict::Standing;
 use crate::repo::Repository;
+use crate::repo::history::handle::History;
 
 /// How many databases are taken up or left at once.
 const ATTENDANTS: usize = 4;
@@ -56,9 +57,9 @@ pub(super) enum Message {
 #[derive(Debug)]
 pub(super) enum Taken {
     /// It is followed.
-    Followed(Follower),
+    Followed(History, Follower),
     /// Nothing changed since it was last followed.
-    Rests(Print),
+    Rests(History, Print),
 }
 
 /// How a database was left.

@@ -210,7 +210,7 @@ mod tests {
             touches.iter().filter_map(|touch| files.touched(touch)).collect::<Vec<_>>()
         };
         std::fs::write(&path, "xy").unwrap();
-        assert_eq!(next(&files), [path.clone()]);
+        assert_eq!(next(&files), std::slice::from_ref(&path));
         std::fs::write(dir.join("a.db-wal"), "x").unwrap();
         assert!(next(&files).contains(&dir.join("a.db-wal")));
         files.leave_database(&path);

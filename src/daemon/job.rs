@@ -141,7 +141,7 @@ impl Order {
         let Some((policy, _)) = &self.plan.retention else {
             return Ok(Outcome::well("there is no policy: everything stays".to_owned()));
         };
-        let mut options = PruneOptions::new(policy.clone(), self.plan.zone.clone());
+        let mut options = PruneOptions::new(policy.clone(), self.plan.zone);
         options.compression = self.plan.compression;
         let report = self.repository.history(&self.name)?.prune(&options, monitor)?;
         Ok(Outcome::well(format!(

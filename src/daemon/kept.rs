@@ -13,6 +13,7 @@ use super::print::Print;
 use crate::capture::commit::CaptureOptions;
 use crate::capture::follow::{Activity, FollowOptions, Follower, Status};
 use crate::policy::verdict::{Standing, State, Verdict, verdict};
+use crate::repo::history::handle::History;
 use crate::types::Timestamp;
 
 /// How long a follower that is told to stop goes on trying to reach the repository: a daemon that
@@ -37,6 +38,9 @@ pub(super) struct Kept {
     /// What keeps it from being captured, told once.
     pub(super) fault: Option<String>,
     pub(super) failures: u32,
+    /// Its history, once it was found: to look for it in its repository takes the longer the more
+    /// there are.
+    pub(super) history: Option<History>,
     /// How it stands, as far as the repository tells, and whether that is to be asked again.
     pub(super) standing: Standing,
     pub(super) judging: Judging,
@@ -101,6 +105,7 @@ impl Kept {
             quiet_since: now,
             fault: None,
             failures: 0,
+            history: None,
             standing: Standing::default(),
             judging: Judging::Wanted,
             told: None,
@@ -136,6 +141,13 @@ impl Kept {
             },
             ..usual
         }
+    }
+
+    /// Whether nobody seems to be at work on it: so long nothing was written, and nothing lies
+    /// beside it.
+    pub(super) fn seems_at_rest(&self, now: Timestamp) -> bool {
+        let Mode::Follow { sleep_after, .. } = self.plan.mode else { return false };
+        !sleep_after.is_zero() && self.print.rests_since(now.before(sleep_after))
     }
 
     /// Looks at the files. Answers whether they changed since they were last looked at.

@@ -6,6 +6,8 @@ use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::types::Timestamp;
+
 /// Identity, size and time of one file.
 type Stat = (u64, u64, u64, i64, i64);
 
@@ -32,6 +34,23 @@ impl Print {
             Some((meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
         };
         Self { file: stat(""), wal: stat("-wal"), journal: stat("-journal") }
+    }
+
+    /// Whether nothing was written since a time, and there is nothing beside the database.
+    pub(super) fn rests_since(&self, time: Timestamp) -> bool {
+        let is_empty = |stat: &Option<Stat>| stat.is_none_or(|(_, _, bytes, ..)| bytes == 0);
+        let is_old = |(.., seconds, _): Stat| seconds < time.0.div_euclid(1_000_000);
+        self.file.is_some_and(is_old) && is_empty(&self.wal) && is_empty(&self.journal)
+    }
+
+    /// Whether what was captured completely when it looked like this is all there is when it looks
+    /// like another.
+    pub(super) fn has_all_of(&self, later: &Self) -> bool {
+        match self.wal {
+            // Whoever commits writes to the WAL.
+            Some(_) => later.wal == self.wal,
+            None => self.is_there() && later == self,
+        }
     }
 
     /// Whether the database is there.

@@ -51,10 +51,11 @@ impl Supervisor {
         let (now, at) = (Instant::now(), self.place.clock.now());
         for ((repository, name), path) in names {
             let Some((_, plan)) = named.remove(&path) else { continue };
-            if let Some(kept) = self.kept.get_mut(&path) {
-                if kept.name == name && (Arc::ptr_eq(&kept.plan, &plan) || kept.plan == plan) {
-                    continue;
-                }
+            if let Some(kept) = self.kept.get(&path)
+                && kept.name == name
+                && (Arc::ptr_eq(&kept.plan, &plan) || kept.plan == plan)
+            {
+                continue;
             }
             // One with another plan is left first, and then taken up by the new one.
             let is_leaving = self.leave(&path);

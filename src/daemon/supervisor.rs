@@ -96,13 +96,15 @@ impl Supervisor {
                     return self.attendants.give(move || drop(taken));
                 };
                 match taken {
-                    Ok(Taken::Followed(follower)) => {
+                    Ok(Taken::Followed(history, follower)) => {
+                        kept.history = Some(history);
                         kept.works();
                         kept.quiet_since = now;
                         kept.stage = Stage::Awake(follower);
                     }
-                    Ok(Taken::Rests(print)) => {
+                    Ok(Taken::Rests(history, print)) => {
                         kept.works();
+                        kept.history = Some(history);
                         kept.stage = Stage::Asleep(print);
                         self.files.watch_database(&path);
                         self.attend(&path);
@@ -122,10 +124,7 @@ impl Supervisor {
                     _ if !kept.is_followed() => kept.stage = Stage::Idle,
                     // Either the file proves that all is captured, or the WAL, which was looked at
                     // when all had been captured for a while, is still the same.
-                    Ok(rest)
-                        if rest.is_proven
-                            || (rest.print.wal == before.wal && before.is_there()) =>
-                    {
+                    Ok(rest) if rest.is_proven || before.has_all_of(&rest.print) => {
                         tracing::debug!(database = kept.name, "sleeps");
                         (kept.print, kept.stage) = (rest.print, Stage::Asleep(rest.print));
                         // Whoever wrote before it was watched is noticed by looking once more.
@@ -146,6 +145,10 @@ impl Supervisor {
                     Err(e) if e.kind() == ErrorKind::Damaged => {
                         let damage = Some(in_words(&e));
                         (Judging::Done, Standing { looked: true, damage, ..Standing::default() })
+                    }
+                    // Nobody began its history yet.
+                    Err(e) if e.kind() == ErrorKind::NotFound => {
+                        (Judging::Done, Standing { looked: true, ..Standing::default() })
                     }
                     // A repository that can't be asked says nothing new.
                     Err(_) => (Judging::Wanted, kept.standing.clone()),

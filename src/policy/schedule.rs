@@ -10,7 +10,7 @@
 //! - A time of day that clocks leave out comes once, at the first moment after the change. A time
 //!   of day that they show twice comes once, at the first of the two. Only what repeats within the
 //!   day goes by each showing: `cron` says exactly what.
-//! - `every` counts elapsed time from 1970, whatever clocks show and whenever a program was started.
+//! - `every` counts elapsed time from 1970, whatever clocks show and whenever a program began.
 //!
 //! Deliberately absent: what was done already. `timetable` decides from that what is due.
 

@@ -62,7 +62,7 @@ fn every_line_of_every_command_fits_the_schema_and_the_page_tells_of_it() {
     let lab = Lab::empty();
     let lines = Lines::of(&lab.ok(&["json-schema"]).stdout);
     let mut checked = Checked { lab, lines, met: Examples::new() };
-    for part in [commits, live, labels, keys, retention, watching, troubles, damage, demo] {
+    for part in [commits, live, labels, keys, retention, watching, troubles, damage, demo, daemon] {
         part(&mut checked);
     }
     let Checked { lab, lines, met } = checked;
@@ -287,4 +287,25 @@ fn damage(of: &mut Checked) {
 fn demo(of: &mut Checked) {
     let dir = of.lab.path("demo");
     of.run(&["demo", "--cleanup", "--dir", dir.to_str().unwrap()], 0);
+}
+
+/// A daemon and its configuration.
+fn daemon(checked: &mut Checked) {
+    let lab = &checked.lab;
+    std::fs::create_dir(lab.path("fleet")).unwrap();
+    lab.make("fleet/shop.db", 10);
+    checked.run(&["config", "init", "fleet/shop.db", "-o", "fleet/pagekeep.toml"], 0);
+    checked.run(&["config", "check", "-c", "fleet/pagekeep.toml"], 0);
+    checked.run(&["config", "show", "-c", "fleet/pagekeep.toml"], 0);
+    let lab = &checked.lab;
+    let mut command = lab.command(&["run", "-c", "fleet/pagekeep.toml", "--json"]);
+    command.stderr(std::process::Stdio::null());
+    let child = command.spawn().unwrap();
+    crate::support::cli::wait_until_caught(&child, 15);
+    signal("-TERM", &child.id().to_string());
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(0));
+    checked.check(&["run"], &String::from_utf8(ended.stdout).unwrap());
+    std::fs::write(checked.lab.path("fleet/wrong.toml"), "[daemon]\nobs = 3\n").unwrap();
+    checked.run(&["config", "check", "-c", "fleet/wrong.toml"], 2);
 }

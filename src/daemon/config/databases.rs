@@ -163,7 +163,7 @@ pub(super) fn check_names(
         let key = (target.plan.repository.clone(), target.name_of(path));
         let Some(other) = names.insert(key.clone(), path.clone()) else { continue };
         let same = |text: &&Spanned<DatabaseText>| path.ends_with(text.get_ref().path.get_ref());
-        let span = texts.iter().filter(same).last().map(|text| text.get_ref().path.span());
+        let span = texts.iter().rfind(same).map(|text| text.get_ref().path.span());
         let what = match other == *path {
             true => "is named twice".to_owned(),
             false => format!("has the name {:?} of {}", key.1, other.display()),

@@ -73,13 +73,13 @@ impl SecretSource {
         };
         match self {
             Self::KeyFile(path) => {
-                Secret::parse_key_file(&*file(path)?, &path.display().to_string())
+                Secret::parse_key_file(&file(path)?, &path.display().to_string())
             }
-            Self::PasswordFile(path) => Secret::passphrase(first_line(&*file(path)?))
+            Self::PasswordFile(path) => Secret::passphrase(first_line(&file(path)?))
                 .map_err(|e| e.with_object(path.display().to_string())),
             Self::PasswordCommand(command) => {
                 let given_by = "password-command";
-                Secret::passphrase(first_line(&*input::output_of(command, given_by, monitor)?))
+                Secret::passphrase(first_line(&input::output_of(command, given_by, monitor)?))
                     .map_err(|e| e.with_object(given_by))
             }
             Self::PasswordEnv(name) => {

@@ -236,15 +236,15 @@ fn the_oddest_changes_there_were_leave_nothing_undecided() {
         (Tz::Pacific__Kwajalein, day(1993, 8, 21)),
         (Tz::Pacific__Kwajalein, day(1969, 9, 30)),
         (Tz::Pacific__Fakaofo, day(2011, 12, 30)),
-        // Half an hour, two hours, and twenty minutes.
+        // Half an hour, two hours, and a quarter of an hour.
         (Tz::Australia__Lord_Howe, day(2019, 4, 6)),
         (Tz::Antarctica__Troll, day(2019, 3, 31)),
-        (Tz::Africa__Accra, day(1942, 2, 8)),
+        (Tz::Asia__Kathmandu, day(1986, 1, 1)),
         // Over midnight, and at it.
         (Tz::America__St_Johns, day(2006, 10, 29)),
         (Tz::America__Sao_Paulo, day(2018, 11, 4)),
         (Tz::America__Havana, day(2019, 11, 3)),
-        (Tz::Asia__Beirut, day(2023, 3, 29)),
+        (Tz::Asia__Beirut, day(2023, 3, 26)),
         (Tz::Asia__Gaza, day(2011, 8, 1)),
         (Tz::Africa__Cairo, day(2010, 8, 10)),
         // Back for a month, and against the sun.
@@ -274,12 +274,17 @@ fn in_every_zone_a_daily_schedule_comes_once_on_each_date_for_two_years() {
         for text in ["0 0 * * *", "30 0 * * *", "30 1 * * *", "30 2 * * *", "59 23 * * *"] {
             let schedule = Schedule::parse(text).unwrap();
             let times = schedule.upcoming(Timestamp(from * DAY), &Zone::Named(zone), 729);
-            let dates = times.iter().map(|time| show(time.0, zone).date());
-            let dates: Vec<NaiveDate> = dates.collect();
-            assert_eq!(dates.len(), 729);
-            for two in dates.windows(2) {
-                assert_eq!(two[1], two[0] + TimeDelta::days(1), "{text} {zone}");
+            let first = show(times[0].0, zone).date();
+            let mut date = first;
+            for time in times {
+                let dates = [time.0 - 1, time.0].map(|moment| show(moment, zone).date());
+                // Clocks that leave out the end of a day go on at the beginning of the next.
+                let is_made_up = east(time.0 - 1, zone) != east(time.0, zone);
+                let is_right = dates[1] == date || (is_made_up && dates[0] == date);
+                assert!(is_right, "{text} {zone} {time}, for {date}");
+                date += TimeDelta::days(1);
             }
+            assert_eq!(date - first, TimeDelta::days(729));
         }
         // Whole hours of difference: one run in each elapsed hour. The others are half an hour off.
         let halves = [Tz::Australia__Lord_Howe, Tz::Australia__LHI];
@@ -334,10 +339,7 @@ proptest! {
 
     /// Whatever is typed is a schedule or a refusal that quotes it, and a schedule goes forward.
     #[test]
-    fn no_text_panics(
-        text in "[a-z0-9*/,#@+?:. -]{0,30}|([0-9*/,lwa-z#-]{1,6} ){4}[0-9*/,lwa-z#+-]{1,6}|.{0,60}",
-        now in 0..4_000_000_000_000_000i64,
-    ) {
+    fn no_text_panics(text in typed(), now in 0..4_000_000_000_000_000i64) {
         match Schedule::parse(&text) {
             Err(e) => prop_assert!(e.object().is_some() && e.hint().is_some()),
             Ok(schedule) => {
@@ -349,4 +351,34 @@ proptest! {
             }
         }
     }
+}
+
+/// Schedules, what is nearly one, and anything.
+fn typed() -> impl Strategy<Value = String> {
+    let part = |names: &'static [&'static str], modifiers: &'static [&'static str]| {
+        prop_oneof![
+            6 => Just("*".to_owned()),
+            6 => (1..32u32).prop_map(|n| n.to_string()),
+            2 => (0..30u32, 0..62u32).prop_map(|(a, b)| format!("{a}-{b}")),
+            2 => (0..62u32).prop_map(|n| format!("*/{n}")),
+            2 => prop::sample::select(names).prop_map(str::to_owned),
+            1 => (0..8u32, prop::sample::select(modifiers)).prop_map(|(n, m)| format!("{n}{m}")),
+            1 => "[0-9*/,lwa-z#+?-]{0,8}",
+        ]
+    };
+    let field = |names, modifiers| prop::collection::vec(part(names, modifiers), 1..3);
+    let fields = (
+        field(&["0", "30", "*/5"], &["", "/2", "-"]),
+        field(&["2", "*/6", "0-3"], &["", "/2", "l"]),
+        field(&["l", "lw", "?", "1-7"], &["w", "l", ""]),
+        field(&["jan", "feb", "oct-dec"], &["", "jan"]),
+        field(&["mon-fri", "sat", "sunl", "tue#2", "+mon"], &["l", "#1", "#5"]),
+    );
+    prop_oneof![
+        6 => fields.prop_map(|(a, b, c, d, e)| [a, b, c, d, e].map(|f| f.join(",")).join(" ")),
+        1 => "every [0-9]{1,20} ?(s|m|min|h|d|w|mo|y)?",
+        1 => "[a-z, -]{1,12} at [0-9]{0,2}:?[0-9]{0,2}",
+        1 => "@?[a-z0-9*/,#+?:. -]{0,30}",
+        1 => ".{0,80}",
+    ]
 }
