@@ -40,7 +40,11 @@ impl Supervisor {
             Stage::Asleep(_) => true,
             _ => false,
         };
-        let repository = self.repositories.get(&kept.plan.repository).and_then(Opened::repository);
+        let opened = self.repositories.get(&kept.plan.repository);
+        let repository = opened.and_then(Opened::repository);
+        if kept.history.is_none() {
+            kept.history = opened.and_then(|opened| opened.history(&kept.name));
+        }
         match &kept.stage {
             Stage::Asleep(print) if *print != kept.print => {
                 tracing::debug!(database = kept.name, "wakes");

@@ -40,7 +40,7 @@ pub(crate) struct Done {
 #[derive(Debug)]
 pub(super) enum Message {
     /// Somebody tried to open a repository.
-    Opened(String, Result<Repository>),
+    Opened(String, Result<(Repository, Vec<History>)>),
     /// Somebody tried to take a database up.
     Began(PathBuf, Result<Taken>),
     /// Somebody stopped following a database, whose files looked so before.

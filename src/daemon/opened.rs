@@ -1,5 +1,6 @@
 //! A repository of the configuration: open, or tried again until it is.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use super::job::in_words;
 use crate::error::Result;
 use crate::machine::host;
 use crate::progress::Monitor;
+use crate::repo::history::handle::History;
 use crate::repo::local::place::check_place;
 use crate::repo::recover::examine;
 use crate::repo::{Repository, RepositoryOptions};
@@ -45,6 +47,9 @@ pub(super) struct Opened {
     pub(super) config: RepositoryConfig,
     state: State,
     failures: u32,
+    /// What histories there were when it was opened, by name: one look at all of them costs as
+    /// much as looking for one.
+    histories: HashMap<String, Option<History>>,
     /// What keeps it from being opened, told once.
     fault: Option<String>,
 }
@@ -65,7 +70,13 @@ pub(super) struct Opening {
 
 impl Opened {
     pub(super) fn new(config: RepositoryConfig) -> Self {
-        Self { config, state: State::At(Instant::now()), failures: 0, fault: None }
+        Self {
+            config,
+            state: State::At(Instant::now()),
+            failures: 0,
+            histories: HashMap::new(),
+            fault: None,
+        }
     }
 
     /// The repository, if it is open.
@@ -74,6 +85,11 @@ impl Opened {
             State::Open(repository) => Some(repository.clone()),
             _ => None,
         }
+    }
+
+    /// The history of a name, if there was one and only one when the repository was opened.
+    pub(super) fn history(&self, name: &str) -> Option<History> {
+        self.histories.get(name).cloned().flatten()
     }
 
     /// What is needed to open it, if it is to be opened now. Whoever gets that does it, and
@@ -91,9 +107,16 @@ impl Opened {
     }
 
     /// Takes what came of opening it.
-    pub(super) fn heard(&mut self, name: &str, opened: Result<Repository>) {
+    pub(super) fn heard(&mut self, name: &str, opened: Result<(Repository, Vec<History>)>) {
         match opened {
-            Ok(repository) => {
+            Ok((repository, histories)) => {
+                self.histories = HashMap::new();
+                for history in histories {
+                    // Of several of one name none is meant: whoever asks is told.
+                    let name = history.name().to_owned();
+                    let known = self.histories.entry(name).or_insert_with(|| Some(history.clone()));
+                    *known = known.take().filter(|known| known.id() == history.id());
+                }
                 tracing::info!(repository = name, "is open at {}", self.config.location);
                 (self.failures, self.fault) = (0, None);
                 self.state = State::Open(repository);
@@ -123,7 +146,7 @@ impl Opening {
     ///
     /// # Errors
     /// [`crate::ErrorKind::WrongKey`], [`crate::ErrorKind::NoRepository`], store errors.
-    pub(super) fn open(self) -> Result<Repository> {
+    pub(super) fn open(self) -> Result<(Repository, Vec<History>)> {
         let store = open_store(&self.config.location)?;
         if let Some(e) = examine(&*store)? {
             return Err(e);
@@ -137,7 +160,10 @@ impl Opening {
         if let Some(replaced) = check_place(&repository) {
             Warning.warn(&replaced.advice().to_string());
         }
-        Ok(repository)
+        let census = repository.census()?;
+        census.unreadable.iter().for_each(|e| Warning.warn(&in_words(e)));
+        census.absent.iter().for_each(|gone| Warning.warn(&in_words(&gone.error())));
+        Ok((repository, census.histories))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whether a database that nobody follows has changed since it was last captured, without a
 //! connection to it.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::error::Result;
@@ -18,6 +19,11 @@ impl History {
     pub(crate) fn is_at_rest(&self, path: &Path) -> Result<bool> {
         let Some(state) = peek(self)? else { return Ok(false) };
         // What was about to be published may not be there.
+        // The history may be another file's.
+        let place = std::fs::canonicalize(path).map(|place| place.into_os_string());
+        if !place.is_ok_and(|place| place.as_bytes() == state.source.as_bytes()) {
+            return Ok(false);
+        }
         let is_settled = state.next.is_none() && !state.gap && !state.head_lost;
         let position = state.position.filter(|_| is_settled && state.head.is_some());
         Ok(position.is_some_and(|position| position.is_resting(path)))

@@ -237,7 +237,7 @@ fn bad(text: &str, why: impl Into<String>) -> Error {
 fn share(name: &str, of: i64) -> i64 {
     let hash = blake3::hash(name.as_bytes());
     let first = hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    let part = u128::from(first) * u128::from(of.unsigned_abs()) >> 64;
+    let part = (u128::from(first) * u128::from(of.unsigned_abs())) >> 64;
     i64::try_from(part).unwrap_or(0)
 }
 

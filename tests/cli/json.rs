@@ -292,7 +292,7 @@ fn demo(of: &mut Checked) {
 /// A daemon and its configuration.
 fn daemon(checked: &mut Checked) {
     let lab = &checked.lab;
-    std::fs::create_dir(lab.path("fleet")).unwrap();
+    fs::create_dir(lab.path("fleet")).unwrap();
     lab.make("fleet/shop.db", 10);
     checked.run(&["config", "init", "fleet/shop.db", "-o", "fleet/pagekeep.toml"], 0);
     checked.run(&["config", "check", "-c", "fleet/pagekeep.toml"], 0);
@@ -306,6 +306,6 @@ fn daemon(checked: &mut Checked) {
     let ended = child.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(0));
     checked.check(&["run"], &String::from_utf8(ended.stdout).unwrap());
-    std::fs::write(checked.lab.path("fleet/wrong.toml"), "[daemon]\nobs = 3\n").unwrap();
+    fs::write(checked.lab.path("fleet/wrong.toml"), "[daemon]\nobs = 3\n").unwrap();
     checked.run(&["config", "check", "-c", "fleet/wrong.toml"], 2);
 }
