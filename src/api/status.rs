@@ -52,7 +52,7 @@ pub(crate) struct HistoryStatus {
     /// Segments that were replaced or superseded, and are harmless.
     strays: usize,
     /// How it stands, in one word.
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: Standing,
     /// What is damaged.
     pub(crate) damage: Vec<Problem>,
     /// What is not as it was written, and harms nothing.
@@ -65,14 +65,14 @@ pub(crate) struct HistoryStatus {
 
 /// How a database stands, in one word that every part of the program uses.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Verdict {
+pub(crate) struct Standing {
     /// `at-risk`, `look`, `kept` or `proven`; of a daemon also `unknown` and `paused`.
     pub(crate) state: String,
     /// Why, in words.
     pub(crate) why: String,
 }
 
-impl From<verdict::Verdict> for Verdict {
+impl From<verdict::Verdict> for Standing {
     fn from(verdict: verdict::Verdict) -> Self {
         Self { state: verdict.state.name().to_owned(), why: verdict.why }
     }
