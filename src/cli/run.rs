@@ -12,7 +12,7 @@ use super::progress::{reload_at_hangup, stop_requested, take_reload};
 use crate::api::config::RunSummary;
 use crate::daemon::{self, Place, Wishes};
 use crate::error::Result;
-use crate::types::Clock;
+use crate::types::{Clock, Timestamp};
 
 /// What signals wish.
 struct Signals;
@@ -36,7 +36,7 @@ pub(crate) fn run(context: &Context, args: &RunArgs) -> Result<()> {
         None => context.state_dir()?,
     };
     let began = Instant::now();
-    let place = Place { state_dir, clock: Clock::default() };
+    let place = Place { state_dir, clock: clock() };
     let done = daemon::run(config, text, place, &Signals)?;
     context.out.json_summary(&RunSummary {
         databases: done.databases,
@@ -45,6 +45,13 @@ pub(crate) fn run(context: &Context, args: &RunArgs) -> Result<()> {
         seconds: began.elapsed().as_secs_f64(),
     });
     Ok(())
+}
+
+/// This machine's clock; for tests, what a file says that they write, in microseconds since 1970.
+fn clock() -> Clock {
+    let Some(file) = std::env::var_os("PAGEKEEP_TEST_CLOCK") else { return Clock::default() };
+    let told = move || std::fs::read_to_string(&file).ok()?.trim().parse().ok().map(Timestamp);
+    Clock::new(move || told().unwrap_or_else(Timestamp::now))
 }
 
 /// Writes the log to standard error: lines for people, or with `--json` one object a line.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,8 +19,16 @@ struct Daemon<'a> {
 
 impl<'a> Daemon<'a> {
     fn start(lab: &'a Lab) -> Self {
+        Self::start_at(lab, None)
+    }
+
+    /// Starts it with the clock that a test holds.
+    fn start_at(lab: &'a Lab, clock: Option<&HeldClock>) -> Self {
         let log = fs::OpenOptions::new().create(true).append(true).open(lab.path("run.log"));
         let mut command = lab.command(&["-v", "run", "-c", "pagekeep.toml", "--json"]);
+        if let Some(clock) = clock {
+            command.env("PAGEKEEP_TEST_CLOCK", &clock.0);
+        }
         let child = command.stderr(Stdio::from(log.unwrap())).spawn().unwrap();
         cli::wait_until_caught(&child, 15);
         Self { lab, child }
@@ -59,6 +68,18 @@ impl<'a> Daemon<'a> {
         self.child.stdout.take().unwrap().read_to_string(&mut told).unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(0), "{told}");
         serde_json::from_str(told.lines().last().unwrap()).unwrap()
+    }
+}
+
+/// A clock that a test sets.
+struct HeldClock(PathBuf);
+
+impl HeldClock {
+    fn set(&self, time: &str) {
+        let time = chrono::DateTime::parse_from_rfc3339(time).unwrap();
+        let next = self.0.with_extension("next");
+        fs::write(&next, time.timestamp_micros().to_string()).unwrap();
+        fs::rename(next, &self.0).unwrap();
     }
 }
 
@@ -233,4 +254,64 @@ fn a_configuration_is_written_checked_and_shown() {
     let mistake: Value = serde_json::from_str(wrong.stdout.lines().next().unwrap()).unwrap();
     assert_eq!((&mistake["type"], &mistake["line"]), (&"mistake".into(), &6.into()));
     lab.run(&["run", "-c", "absent.toml"]).failed(2, &["absent.toml: cannot be read"]);
+}
+
+/// `ticks` has a snapshot each minute, and so tells that the daemon looked at a time; `nightly` has
+/// one at half past two in Berlin, which is left out in spring and comes twice in autumn.
+#[test]
+fn schedules_keep_to_the_clock_over_its_changes_and_over_downtime() {
+    let lab = Lab::new();
+    lab.make("nightly.db", 5);
+    lab.make("ticks.db", 5);
+    write(
+        &lab,
+        "[defaults]\nmode = \"snapshots\"\nverify.data = \"never\"\nverify.restore = \"never\"
+         [[databases]]\npath = \"nightly.db\"\nschedule = \"daily at 02:30\"\ntime-zone = \"Europe/Berlin\"
+         [[databases]]\npath = \"ticks.db\"\nschedule = \"every 1m\"",
+    );
+    let clock = HeldClock(lab.path("clock"));
+    clock.set("2026-03-28T00:00:00Z");
+    let mut daemon = Daemon::start_at(&lab, Some(&clock));
+    daemon.says("main", "is open");
+    let mut looks = 0;
+    let mut at = |daemon: &mut Daemon<'_>, time: &str, nightly: usize| {
+        clock.set(time);
+        // A run that was due before it is done by then, since `nightly` comes first.
+        looks += 1;
+        daemon.until(&format!("looks at {time}"), || told(&lab, "ticks", "backup: ") >= looks);
+        daemon.until(&format!("{nightly} runs at {time}"), || {
+            told(&lab, "nightly", "backup: ") >= nightly
+        });
+        assert_eq!(told(&lab, "nightly", "backup begins"), nightly, "{time}");
+    };
+    for (time, nightly) in [
+        ("2026-03-28T01:29:00Z", 0),
+        ("2026-03-28T01:31:00Z", 1),
+        // There is no half past two in this night: it comes at three o'clock of summer time.
+        ("2026-03-29T00:59:00Z", 1),
+        ("2026-03-29T01:01:00Z", 2),
+        ("2026-03-30T00:29:00Z", 2),
+        ("2026-03-30T00:31:00Z", 3),
+    ] {
+        at(&mut daemon, time, nightly);
+    }
+    daemon.stop();
+    // Nobody is there for five nights: one run makes up for them.
+    clock.set("2026-04-04T12:00:00Z");
+    let mut daemon = Daemon::start_at(&lab, Some(&clock));
+    at(&mut daemon, "2026-04-04T12:02:00Z", 4);
+    assert_eq!(told(&lab, "nightly", "also for 4 times that were missed"), 1);
+    // The machine sleeps until the night in which half past two comes twice: once for the sleep,
+    // and once for the first of the two.
+    for (time, nightly) in [
+        ("2026-10-24T12:00:00Z", 5),
+        ("2026-10-25T00:29:00Z", 5),
+        ("2026-10-25T00:31:00Z", 6),
+        ("2026-10-25T01:31:00Z", 6),
+        ("2026-10-26T01:29:00Z", 6),
+        ("2026-10-26T01:31:00Z", 7),
+    ] {
+        at(&mut daemon, time, nightly);
+    }
+    daemon.stop();
 }
