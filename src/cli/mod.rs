@@ -20,6 +20,7 @@ mod ended;
 mod find;
 mod generate;
 mod input;
+mod journal;
 mod keys;
 mod lines;
 mod list;

@@ -1,13 +1,11 @@
 //! `run`: the daemon, by a configuration file.
 
-use std::io::IsTerminal;
 use std::time::Instant;
-
-use tracing::Level;
 
 use super::args::RunArgs;
 use super::config::load;
 use super::context::Context;
+use super::journal;
 use super::progress::{reload_at_hangup, stop_requested, take_reload};
 use crate::api::config::RunSummary;
 use crate::daemon::{self, Place, Wishes};
@@ -30,7 +28,7 @@ impl Wishes for Signals {
 pub(crate) fn run(context: &Context, args: &RunArgs) -> Result<()> {
     reload_at_hangup();
     let (config, text) = load(context, &args.config)?;
-    log(context);
+    journal::begin(context);
     let state_dir = match &config.state_dir {
         Some(dir) => dir.clone(),
         None => context.state_dir()?,
@@ -52,22 +50,4 @@ fn clock() -> Clock {
     let Some(file) = std::env::var_os("PAGEKEEP_TEST_CLOCK") else { return Clock::default() };
     let told = move || std::fs::read_to_string(&file).ok()?.trim().parse().ok().map(Timestamp);
     Clock::new(move || told().unwrap_or_else(Timestamp::now))
-}
-
-/// Writes the log to standard error: lines for people, or with `--json` one object a line.
-fn log(context: &Context) {
-    let level = match (context.out.quiet, context.out.verbose) {
-        (true, _) => Level::WARN,
-        (_, true) => Level::DEBUG,
-        _ => Level::INFO,
-    };
-    let log = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(level)
-        .with_target(false);
-    if context.out.json {
-        log.json().flatten_event(true).with_current_span(false).init();
-    } else {
-        log.with_ansi(std::io::stderr().is_terminal()).init();
-    }
 }
