@@ -13,6 +13,7 @@ pub mod check;
 pub(crate) mod connection;
 pub(crate) mod elsewhere;
 mod ffi;
+mod held;
 pub mod image;
 pub(crate) mod install;
 mod journal;

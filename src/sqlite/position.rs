@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::wal::WalPosition;
 
 /// What tells one file from another under the same path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct FileIdentity {
     device: u64,
     inode: u64,

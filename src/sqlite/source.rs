@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::connection::{close, close_as_usual, connect};
+use super::held::Held;
 use super::pin::{Journal, Pin};
 use super::position::FileIdentity;
 pub use super::position::Position;
@@ -25,6 +26,8 @@ pub struct Source {
     wal: Option<bool>,
     /// The file that was pinned last.
     file: Option<FileIdentity>,
+    /// Nothing else of this process opens it under another name meanwhile.
+    _held: Held,
 }
 
 impl Source {
@@ -42,8 +45,10 @@ impl Source {
         if !meta.is_file() {
             return Err(Error::new(ErrorKind::Source, "is not a database file").with_object(name));
         }
+        let held = Held::take(path)?;
         let connection = connect(path).map_err(|e| e.with_object(name))?;
-        Ok(Self { connection: Some(connection), path: path.to_owned(), wal: None, file: None })
+        let connection = Some(connection);
+        Ok(Self { connection, path: path.to_owned(), wal: None, file: None, _held: held })
     }
 
     /// The path that it was opened by.

@@ -49,6 +49,7 @@ use rusqlite::Connection;
 
 use super::beside::full_path;
 use super::connection::{close, close_as_usual, connect, wal_index};
+use super::held::Held;
 use super::ffi::{FileRef, keep_wal_on_close};
 use super::overlay::walk;
 use super::pin::begin_wal;
@@ -147,6 +148,8 @@ pub(crate) struct Tail {
     pub(crate) stats: TailStats,
     /// How long the write lock was held, each time since it was last asked for.
     pub(crate) locks: Vec<Duration>,
+    /// Nothing else of this process opens it under another name meanwhile.
+    _held: Held,
 }
 
 impl Tail {
@@ -161,6 +164,7 @@ impl Tail {
     }
 
     fn open_unnamed(path: &Path) -> Result<Self> {
+        let held = Held::take(path)?;
         let gate = connect(path)?;
         let pins = [connect(path)?, connect(path)?];
         let failed = |e| source_error(e, "cannot be read");
@@ -205,6 +209,7 @@ impl Tail {
             buffer: Vec::new(),
             stats: TailStats::default(),
             locks: Vec::new(),
+            _held: held,
         };
         // Before anything is read of it by others: what they read, and what is looked at later, is
         // compared with this.
