@@ -7,14 +7,17 @@
 //!   answer ceases to be what it is at the first end ([`Goal::First`]), begins to be what it is at
 //!   the last one ([`Goal::Last`]), or begins to be true ([`Goal::True`]).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use derive_setters::Setters;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ops::point::RestorePoint;
+use crate::ops::point::{Points, RestorePoint};
 use crate::ops::question::{Answer, Question, Reply, stoppable, unanswered};
+use crate::ops::select::select;
 use crate::ops::view::ViewOptions;
+use crate::policy::selector::Selector;
 use crate::progress::{Monitor, check_cancelled};
 use crate::repo::history::handle::History;
 use crate::types::Seq;
@@ -116,11 +119,11 @@ impl History {
                 told(&reply);
                 Ok(reply)
             };
-            let (Some(first), Some(last)) = (points.first(), points.last()) else {
+            let Some((first, last)) = points.get(0).zip(points.last()) else {
                 return Err(nothing(self));
             };
-            let from = ask(first)?;
-            let to = if points.len() > 1 { ask(last)? } else { from.clone() };
+            let from = ask(&first)?;
+            let to = if points.len() > 1 { ask(&last)? } else { from.clone() };
             let turn = search(&points, options.goal, (&from, &to), &mut ask)?;
             let restore_points = u64::try_from(points.len()).unwrap_or(u64::MAX);
             Ok(Search { from, to, turn, restore_points, asked })
@@ -128,10 +131,11 @@ impl History {
     }
 
     /// The restore points between two of them, both included.
-    pub(super) fn between(&self, from: Option<Seq>, to: Option<Seq>) -> Result<Vec<RestorePoint>> {
+    pub(super) fn between(&self, from: Option<Seq>, to: Option<Seq>) -> Result<Points> {
+        let chain = Arc::new(self.readable_chain()?);
         // A number that names none is an error, and not a neighbour of it.
         for seq in from.into_iter().chain(to) {
-            self.point(seq)?;
+            select(self, &chain, &Selector::Seq(seq))?;
         }
         if let (Some(from), Some(to)) = (from, to)
             && from > to
@@ -141,11 +145,7 @@ impl History {
                 .with_object(format!("history {:?}", self.name()))
                 .with_hint("name the earlier one as the beginning"));
         }
-        let mut points = self.restore_points()?;
-        points.retain(|p| {
-            from.is_none_or(|from| p.seq() >= from) && to.is_none_or(|to| p.seq() <= to)
-        });
-        Ok(points)
+        Ok(Points::between(self, chain, from, to))
     }
 }
 
@@ -157,7 +157,7 @@ pub(super) fn nothing(history: &History) -> Error {
 
 /// Bisects: the change lies between the ends.
 fn search(
-    points: &[RestorePoint],
+    points: &Points,
     goal: Goal,
     (from, to): (&Reply, &Reply),
     ask: &mut dyn FnMut(&RestorePoint) -> Result<Reply>,
@@ -186,7 +186,7 @@ fn search(
     while high.saturating_sub(low) > 1 {
         let middle = low.midpoint(high);
         let Some(point) = points.get(middle) else { break };
-        let reply = ask(point)?;
+        let reply = ask(&point)?;
         if is_after(&reply.answer) {
             (high, after) = (middle, reply);
         } else {

@@ -106,6 +106,55 @@ impl RestorePoint {
     }
 }
 
+/// Restore points of one chain, oldest first. Only their numbers are kept: of a long history that
+/// is little, and each point is made when it is asked for.
+pub(super) struct Points {
+    history: History,
+    chain: Arc<Chain>,
+    seqs: Vec<Seq>,
+}
+
+impl Points {
+    /// Those from one commit up to another, both included.
+    pub(super) fn between(
+        history: &History,
+        chain: Arc<Chain>,
+        from: Option<Seq>,
+        to: Option<Seq>,
+    ) -> Self {
+        let is_within =
+            |seq: &Seq| from.is_none_or(|from| *seq >= from) && to.is_none_or(|to| *seq <= to);
+        let seqs = chain.commits().map(|commit| commit.seq).filter(is_within).collect();
+        Self { history: history.clone(), chain, seqs }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.seqs.len()
+    }
+
+    /// The number of the restore point at a place.
+    pub(super) fn seq(&self, at: usize) -> Option<Seq> {
+        self.seqs.get(at).copied()
+    }
+
+    /// The restore point at a place.
+    pub(super) fn get(&self, at: usize) -> Option<RestorePoint> {
+        let commit = self.chain.commit(self.seq(at)?)?;
+        Some(RestorePoint::on(&self.history, &self.chain, commit))
+    }
+
+    /// The newest one.
+    pub(super) fn last(&self) -> Option<RestorePoint> {
+        self.get(self.len().checked_sub(1)?)
+    }
+
+    /// How many of them lie before a commit.
+    pub(super) fn before(&self, seq: Seq) -> usize {
+        self.seqs.partition_point(|other| *other < seq)
+    }
+}
+
 /// A restore point that was chosen, and what is to be said about the choice.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -32,7 +32,7 @@ use crate::count::number;
 use crate::error::Result;
 use crate::ops::diff::change::{Named, Operation, RowChange};
 use crate::ops::find::nothing;
-use crate::ops::point::RestorePoint;
+use crate::ops::point::Points;
 use crate::ops::view::ViewOptions;
 use crate::progress::{Monitor, check_cancelled};
 use crate::repo::history::handle::History;
@@ -125,8 +125,7 @@ impl History {
                     break;
                 }
             }
-            let earlier = points.get(..at).unwrap_or_default();
-            let first = since.map_or(at, |since| earlier.partition_point(|p| p.seq() < since));
+            let first = since.map_or(at, |since| points.before(since).min(at));
             newer = Some((row, first));
             left = first;
         }
@@ -144,7 +143,7 @@ impl History {
 
 /// Tells of versions.
 struct Walk<'w> {
-    points: &'w [RestorePoint],
+    points: &'w Points,
     table: Arc<str>,
     told: &'w mut dyn FnMut(Version) -> Result<()>,
     versions: u64,

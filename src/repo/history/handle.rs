@@ -1,5 +1,7 @@
 //! One history: a handle with its description, and how its small records are read.
 
+use std::sync::Arc;
+
 use crate::codec::digest::PageHasher;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::about::About;
@@ -15,12 +17,13 @@ use crate::types::{HistoryId, Timestamp};
 pub struct History {
     repository: Repository,
     id: HistoryId,
-    about: About,
+    /// Shared by all clones: each restore point has one.
+    about: Arc<About>,
 }
 
 impl History {
     pub(crate) fn new(repository: Repository, id: HistoryId, about: About) -> Self {
-        Self { repository, id, about }
+        Self { repository, id, about: Arc::new(about) }
     }
 
     /// The repository that it is in.
