@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use rusqlite::types::ValueRef;
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::repo::chain::Commit;
@@ -51,17 +51,28 @@ impl QuerySummary {
 
 /// A value of SQLite as JSON has it: a blob, or text that is no UTF-8, as `{"blob": "00ff"}`.
 pub(crate) fn as_json(value: ValueRef<'_>) -> Value {
-    match value {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(n) => json!(n),
-        // JSON has no infinity.
-        ValueRef::Real(x) if x.is_finite() => json!(x),
-        ValueRef::Real(x) => json!(if x > 0.0 { "Infinity" } else { "-Infinity" }),
-        ValueRef::Text(text) => match std::str::from_utf8(text) {
-            Ok(text) => json!(text),
-            Err(_) => json!({"blob": hex(text)}),
-        },
-        ValueRef::Blob(blob) => json!({"blob": hex(blob)}),
+    // There is nothing in it that JSON does not have.
+    serde_json::to_value(Stored(value)).unwrap_or_default()
+}
+
+/// A value of SQLite, which is written as [`as_json`] has it.
+pub(super) struct Stored<'v>(pub(super) ValueRef<'v>);
+
+impl Serialize for Stored<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let blob = |to: S, bytes: &[u8]| to.collect_map([("blob", hex(bytes))]);
+        match self.0 {
+            ValueRef::Null => to.serialize_unit(),
+            ValueRef::Integer(n) => to.serialize_i64(n),
+            // JSON has no infinity.
+            ValueRef::Real(x) if x.is_finite() => to.serialize_f64(x),
+            ValueRef::Real(x) => to.serialize_str(if x > 0.0 { "Infinity" } else { "-Infinity" }),
+            ValueRef::Text(text) => match std::str::from_utf8(text) {
+                Ok(text) => to.serialize_str(text),
+                Err(_) => blob(to, text),
+            },
+            ValueRef::Blob(bytes) => blob(to, bytes),
+        }
     }
 }
 

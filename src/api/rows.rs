@@ -1,10 +1,10 @@
 //! Rows that differ between two moments, and what became of their tables.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::query::as_json;
+use super::query::{Stored, as_json};
 use crate::ops::diff::change::{self, Named};
 use crate::types::{Seq, Timestamp};
 
@@ -17,25 +17,34 @@ pub(crate) struct RowChange {
     operation: &'static str,
     /// What tells the row from others of its table: columns by name. Values are as those of `row`.
     #[schema(value_type = Object)]
-    key: Map<String, Value>,
+    key: Columns,
     /// The row before; null if it was not there. Of generated columns there are none.
     #[schema(value_type = Option<Object>)]
-    before: Option<Map<String, Value>>,
+    before: Option<Columns>,
     /// The row after; null if it is not there.
     #[schema(value_type = Option<Object>)]
-    after: Option<Map<String, Value>>,
+    after: Option<Columns>,
 }
 
 impl RowChange {
     /// A row that differs.
-    pub(crate) fn of(change: &change::RowChange) -> Self {
+    pub(crate) fn of(change: change::RowChange) -> Self {
         Self {
             table: change.table.to_string(),
             operation: change.operation.name(),
-            key: object(&change.key),
-            before: change.before.as_ref().map(object),
-            after: change.after.as_ref().map(object),
+            key: Columns(change.key),
+            before: change.before.map(Columns),
+            after: change.after.map(Columns),
         }
+    }
+}
+
+/// Columns by name, in the order of the table.
+struct Columns(Named);
+
+impl Serialize for Columns {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().map(|(name, cell)| (name, Stored(cell.as_ref()))))
     }
 }
 
@@ -173,7 +182,7 @@ pub(crate) struct RowStep {
 
 impl RowStep {
     /// A row that a commit changed.
-    pub(crate) fn of(seq: Seq, time: Timestamp, change: &change::RowChange) -> Self {
+    pub(crate) fn of(seq: Seq, time: Timestamp, change: change::RowChange) -> Self {
         Self { seq, time, change: RowChange::of(change) }
     }
 }

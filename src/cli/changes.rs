@@ -42,7 +42,7 @@ pub(crate) fn changes(context: &Context, args: &ChangesArgs) -> Result<()> {
         }
         match event {
             FeedEvent::Schema(change) => out.object(&answers::SchemaStep::of(seq, time, &change)),
-            FeedEvent::Row(change) => out.object(&answers::RowStep::of(seq, time, &change)),
+            FeedEvent::Row(change) => out.object(&answers::RowStep::of(seq, time, change)),
             FeedEvent::End(tables) => out.object(&answers::CommitEnd::of(seq, time, &tables)),
         }
         Ok(())

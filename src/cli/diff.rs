@@ -127,7 +127,7 @@ impl Printer<'_> {
         let mut rows = rows::Printer::new(out);
         let mut told = |change: RowChange| {
             self.go_on()?;
-            rows.print(&change);
+            rows.print(change);
             Ok(())
         };
         let mut untold = |_| Ok(());

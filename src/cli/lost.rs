@@ -216,7 +216,7 @@ impl Of<'_> {
                 let mut rows = rows::Printer::new(out);
                 applied.rows(&mut |change| {
                     go_on()?;
-                    rows.print(&change);
+                    rows.print(change);
                     Ok(())
                 })
             }

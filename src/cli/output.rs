@@ -332,7 +332,7 @@ pub(crate) fn print_usage_error(told: &str) {
 
 /// An answer as a line of JSON.
 pub(crate) fn json_line(answer: &impl Answer) -> io::Result<Line> {
-    Ok(printable_json(&serde_json::to_string(&api::Line::of(answer))?).into())
+    Ok(printable_json(serde_json::to_string(&api::Line::of(answer))?).into())
 }
 
 pub(crate) fn unwritten(e: io::Error) -> Error {

@@ -101,7 +101,7 @@ impl<'o> Printer<'o> {
         Self { out, table: None }
     }
 
-    pub(crate) fn print(&mut self, change: &RowChange) {
+    pub(crate) fn print(&mut self, change: RowChange) {
         if self.out.json {
             return self.out.object(&answers::RowChange::of(change));
         }
@@ -109,7 +109,7 @@ impl<'o> Printer<'o> {
             self.out.line(format_args!("table {}", change.table));
             self.table = Some(change.table.clone());
         }
-        self.out.line(format_args!("  {}", line(change)));
+        self.out.line(format_args!("  {}", line(&change)));
     }
 }
 

@@ -85,6 +85,9 @@ impl Line {
 /// Text that a terminal only shows: what can't be printed becomes `\n` or `\u{1b}`, as in a Rust
 /// string.
 pub(crate) fn printable(text: &str) -> String {
+    if is_plain(text) {
+        return text.to_owned();
+    }
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if is_printable(c) {
@@ -98,8 +101,11 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// A line of JSON in which every character can be printed. It says the same: JSON has such
 /// characters in strings only.
-pub(crate) fn printable_json(json: &str) -> String {
-    let mut shown = String::new();
+pub(crate) fn printable_json(json: String) -> String {
+    if is_plain(&json) {
+        return json;
+    }
+    let mut shown = String::with_capacity(json.len());
     for c in json.chars() {
         if is_printable(c) {
             shown.push(c);
@@ -111,6 +117,11 @@ pub(crate) fn printable_json(json: &str) -> String {
         }
     }
     shown
+}
+
+/// Whether all of a text is printable ASCII, as most is: that is told at once.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// As Rust's library judges it: no control characters, no marks that turn the direction of writing,
@@ -217,7 +228,7 @@ mod tests {
     #[test]
     fn json_says_the_same_and_can_be_printed() {
         let value = json!({"object": "a\x1b\u{9b}\u{7f}\u{202e}\u{e0041}\"é\n"});
-        let shown = printable_json(&value.to_string());
+        let shown = printable_json(value.to_string());
         assert!(shown.chars().all(is_printable), "{shown}");
         assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
     }

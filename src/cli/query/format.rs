@@ -96,10 +96,10 @@ impl<'o> Printer<'o> {
             }
             Some(FormatArg::Json) => {
                 let comma = if self.rows > 1 { "," } else { " " };
-                let object = printable_json(&self.text(row)?);
+                let object = printable_json(self.text(row)?);
                 self.out.line(format_args!("{comma}{object}"));
             }
-            Some(FormatArg::Ndjson) => self.out.line(printable_json(&self.text(row)?)),
+            Some(FormatArg::Ndjson) => self.out.line(printable_json(self.text(row)?)),
             None => {
                 self.out.object(&query::Row { values: self.object(row)? });
             }
