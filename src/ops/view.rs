@@ -58,9 +58,10 @@ impl ViewOptions {
 
     fn bounds(&self, threads: usize) -> Bounds {
         let index = self.bytes() / 8;
-        let contents = self.bytes() / 8;
-        let batches = self.bytes() - self.of_sqlite() - index - contents;
-        Bounds { index, batches, contents, threads: if self.read_ahead { threads } else { 0 } }
+        let (contents, near) = (self.bytes() / 16, self.bytes() / 16);
+        let batches = self.bytes() - self.of_sqlite() - index - contents - near;
+        let threads = if self.read_ahead { threads } else { 0 };
+        Bounds { index, batches, contents, near, threads }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::progress::{Monitor, check_cancelled};
 use crate::repo::chain::{Chain, Written};
 use crate::repo::history::handle::History;
 use crate::sqlite::rows::table::Schema;
-use crate::sqlite::rows::trees::Trees;
+use crate::sqlite::rows::trees::{Memory, Trees};
 use crate::types::{Seq, Timestamp};
 
 /// What a change feed tells of.
@@ -68,6 +68,8 @@ pub struct Feed {
     /// The history as it was read last.
     chain: Option<Arc<Chain>>,
     written: Written,
+    /// What is remembered of the trees of the last commit that was told.
+    memory: Memory,
     /// The tables that were asked for and not met yet.
     unmet: BTreeSet<String>,
     /// What was compared last, and what of: it is the same as long as the schema is.
@@ -98,6 +100,7 @@ impl History {
             last,
             chain: None,
             written,
+            memory: Memory::default(),
             unmet,
             plan: None,
             direct: 0,
@@ -189,7 +192,8 @@ impl Feed {
         };
         let (new, old, trees) = match last {
             Some(old) => {
-                let (new, trees) = Opened::open_beside(point, &old, &view, &mut self.written)?;
+                let known = (&mut self.written, std::mem::take(&mut self.memory));
+                let (new, trees) = Opened::open_beside(point, &old, &view, known)?;
                 (new, old, trees)
             }
             None => (Opened::open(point, &view)?, Opened::nothing(point, &view)?, None),
@@ -207,6 +211,7 @@ impl Feed {
             let differing = diff.rows(&mut row, monitor)?;
             take(seq, time, FeedEvent::End(differing))?;
             self.direct += diff.read_directly();
+            self.memory = diff.trees.map(Trees::into_memory).unwrap_or_default();
             diff.new
         } else {
             take(seq, time, FeedEvent::End(Vec::new()))?;

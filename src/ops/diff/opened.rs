@@ -11,7 +11,7 @@ use crate::repo::chain::Written;
 use crate::sqlite::rows::differing::{Wanted, differing};
 use crate::sqlite::rows::record::Layout;
 use crate::sqlite::rows::table::{Schema, schema};
-use crate::sqlite::rows::trees::Trees;
+use crate::sqlite::rows::trees::{Memory, Trees};
 
 /// The page that the schema begins with.
 const SCHEMA: u32 = 1;
@@ -36,8 +36,8 @@ impl Opened {
         Self::over(point, moment, options, None)
     }
 
-    /// Opens a restore point that is compared with another one. Also returns how their pages
-    /// differ, if that can be told.
+    /// Opens a restore point that is compared with another one, of which something is remembered.
+    /// Also returns how their pages differ, if that can be told.
     ///
     /// # Errors
     /// As [`RestorePoint::open`].
@@ -45,7 +45,7 @@ impl Opened {
         point: &RestorePoint,
         other: &Self,
         options: &ViewOptions,
-        written: &mut Written,
+        (written, memory): (&mut Written, Memory),
     ) -> Result<(Self, Option<Trees>)> {
         let moment = Arc::new(match point.is_beside(&other.point) {
             true => other.moment.beside(point)?,
@@ -53,7 +53,7 @@ impl Opened {
         });
         let threads = threads(point, options);
         let (old, new) = ((&other.point, &other.moment), (point, &moment));
-        let trees = trees_between(old, new, written, threads)?;
+        let trees = trees_between(old, new, (written, memory), threads)?;
         let same = trees.as_ref().is_some_and(is_same_schema);
         // A schema whose rows are the same is not read again.
         let schema = same.then(|| other.schema.clone());

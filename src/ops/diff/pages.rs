@@ -14,12 +14,12 @@ use crate::ops::diff::change::TableFate;
 use crate::ops::point::RestorePoint;
 use crate::ops::restore::still;
 use crate::ops::view::Moment;
-use crate::repo::chain::Written;
+use crate::repo::chain::{Step, Written};
 use crate::sqlite::provider::PageProvider;
 use crate::sqlite::rows::differing::{Changed, Wanted, differing};
 use crate::sqlite::rows::merge::Order;
 use crate::sqlite::rows::table::{Key, SEQUENCES, Table};
-use crate::sqlite::rows::trees::{Extent, Trees};
+use crate::sqlite::rows::trees::{Extent, Memory, Trees};
 use crate::types::PageNo;
 
 /// How many digests are asked for at a time.
@@ -39,7 +39,7 @@ const FEW: usize = 16;
 pub(super) fn trees_between(
     (old, of_old): (&RestorePoint, &Arc<Moment>),
     (new, of_new): (&RestorePoint, &Arc<Moment>),
-    written: &mut Written,
+    (written, memory): (&mut Written, Memory),
     threads: usize,
 ) -> Result<Option<Trees>> {
     if !old.is_beside(new) || of_old.page_size() != of_new.page_size() {
@@ -52,20 +52,41 @@ pub(super) fn trees_between(
         .and_then(|first| written.between(&last.chain, &first, &last.commit))
         .and_then(|written| {
             // Of the later one, if it was opened beside the earlier one.
-            let written = match old.seq() < new.seq() {
-                true => of_new.know_written(old.seq(), written),
-                false => written.pages.into(),
-            };
-            differing_pages(&written, of_old, of_new)
+            if old.seq() >= new.seq() {
+                return differing_pages(&written.pages, of_old, of_new);
+            }
+            let steps = written.steps.clone();
+            let written = of_new.know_written(old.seq(), written);
+            match steps {
+                Some(steps) => differing_steps(&steps, of_old, of_new),
+                None => differing_pages(&written, of_old, of_new),
+            }
         })
         .and_then(|pages| match pages.len() <= most {
-            true => Trees::new(of_old.clone(), of_new.clone(), &pages, threads).map(Some),
+            true => Trees::new(of_old.clone(), of_new.clone(), &pages, memory, threads).map(Some),
             false => Ok(None),
         });
     match found {
         Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => Ok(None),
         found => found,
     }
+}
+
+/// As [`differing_pages`], where it is at hand what was written.
+fn differing_steps(steps: &[Step], old: &Arc<Moment>, new: &Arc<Moment>) -> Result<Vec<PageNo>> {
+    let (fewer, more) = (old.pages().min(new.pages()), old.pages().max(new.pages()));
+    let mut differing = Vec::with_capacity(steps.len());
+    for step in steps.iter().take_while(|step| step.page.0 <= fewer) {
+        let before = match &step.old {
+            Some(before) => Some(before.digest),
+            None => old.digests(&[step.page])?.into_iter().next().flatten(),
+        };
+        if before != Some(step.new.digest) {
+            differing.push(step.page);
+        }
+    }
+    differing.extend((fewer.saturating_add(1)..=more).map(PageNo));
+    Ok(differing)
 }
 
 /// The pages that have other digests, and those that only one of the two has.

@@ -24,7 +24,7 @@ use crate::sqlite::rows::cell::{Cell, cells};
 use crate::sqlite::rows::differing::{Changed, usable};
 use crate::sqlite::rows::merge::{Entry, Order, Stopped, merge};
 use crate::sqlite::rows::table::{Key, Table, schema, select};
-use crate::sqlite::rows::trees::{Extent, Trees};
+use crate::sqlite::rows::trees::{Extent, Memory, Trees};
 use crate::sqlite::source::Source;
 use crate::types::PageNo;
 
@@ -65,7 +65,7 @@ pub struct Diff<'s> {
     pub(in crate::ops) plan: Arc<Plan>,
     filter: Option<String>,
     /// How the pages differ, if that is known.
-    trees: Option<Trees>,
+    pub(super) trees: Option<Trees>,
     /// Tables of which no page differs, where that is known by other means.
     untouched: HashSet<Arc<str>>,
     /// What was read without SQLite, once it is asked for.
@@ -84,7 +84,10 @@ impl RestorePoint {
     pub fn diff(&self, later: &Self, options: &DiffOptions) -> Result<Diff<'static>> {
         let (old, new) = if options.reverse { (later, self) } else { (self, later) };
         let old = Opened::open(old, &options.view)?;
-        let (new, trees) = Opened::open_beside(new, &old, &options.view, &mut Written::default())?;
+        let (new, trees) = {
+            let known = (&mut Written::default(), Memory::default());
+            Opened::open_beside(new, &old, &options.view, known)?
+        };
         let trees = trees.filter(|_| !options.all_rows);
         Diff::opened(old, new, trees, options)
     }

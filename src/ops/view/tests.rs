@@ -37,7 +37,7 @@ fn point(bench: &Bench, seq: Seq) -> RestorePoint {
 }
 
 fn bounds(threads: usize) -> Bounds {
-    Bounds { index: 1 << 20, batches: 4 << 20, contents: 1 << 20, threads }
+    Bounds { index: 1 << 20, batches: 4 << 20, contents: 1 << 20, near: 1 << 20, threads }
 }
 
 /// All pages, as a connection would read them one by one.

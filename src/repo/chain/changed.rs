@@ -78,7 +78,7 @@ impl Written {
     pub(crate) fn between(&mut self, chain: &Chain, from: &Commit, to: &Commit) -> Result<Between> {
         let mut pages: Vec<PageNo> = Vec::new();
         let mut steps: Option<BTreeMap<PageNo, Step>> = Some(BTreeMap::new());
-        for segment in chain.lineage(to.seq).iter().filter(|segment| segment.end > from.seq) {
+        for segment in chain.written_between(from.seq, to.seq) {
             let commits = &segment.manifest.commits;
             let first = commits.partition_point(|commit| commit.seq <= from.seq);
             let end = commits.partition_point(|commit| commit.seq <= to.seq);

@@ -1,8 +1,10 @@
 //! Where pages were found last, for whoever goes from commit to commit: a page that nothing wrote
 //! in between is where it was.
 //!
-//! Invariant: a version is given for a commit only if it was found for that commit, or for one
-//! before it, and nothing wrote the page in between.
+//! Of some pages the content is at hand, too: those that lead to rows are read at every commit.
+//!
+//! Invariant: a version or a content is given for a commit only if it was found for that commit, or
+//! for one before it, and nothing wrote the page in between.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,12 +17,24 @@ use crate::types::{PageNo, Seq};
 /// How many pages are remembered.
 const MOST: usize = 16 * 1024;
 
+/// Of how many pages the content is at hand, at most.
+const NEAR: usize = 1024;
+/// Of how many pages that the last step wrote the content before it is at hand.
+const BEFORE: usize = 64;
+
 /// Pages, and the versions that some commits have of them.
 pub(super) struct Known(Mutex<State>);
 
 struct State {
     pages: LruCache<PageNo, Of>,
     last: Option<Last>,
+    /// Contents as the commit has them that the last step led to. Each page has one place, which it
+    /// shares with others.
+    near: Vec<Option<(PageNo, Arc<[u8]>)>>,
+    /// Contents of pages that the last step wrote, as they were before.
+    before: Vec<(PageNo, Arc<[u8]>)>,
+    /// How many bytes `near` may have.
+    room: usize,
 }
 
 /// The last step from a commit to the next one.
@@ -29,6 +43,18 @@ struct Last {
     to: Seq,
     /// The pages that were written in between; they ascend.
     written: Arc<[PageNo]>,
+}
+
+impl Last {
+    /// Whether it wrote a page.
+    fn wrote(&self, page: PageNo) -> bool {
+        self.written.binary_search(&page).is_ok()
+    }
+}
+
+/// The place of a page among so many; `None` if there are none.
+fn place(page: PageNo, places: usize) -> Option<usize> {
+    usize::try_from(page.0).ok()?.checked_rem(places)
 }
 
 /// The newest version of a page for the commits from one on.
@@ -42,14 +68,55 @@ struct Of {
 }
 
 impl Known {
-    pub(super) fn new() -> Self {
-        Self(Mutex::new(State { pages: LruCache::unbounded(), last: None }))
+    /// Nothing yet, and room for contents of so many bytes.
+    pub(super) fn new(room: usize) -> Self {
+        let (pages, last) = (LruCache::unbounded(), None);
+        Self(Mutex::new(State { pages, last, near: Vec::new(), before: Vec::new(), room }))
+    }
+
+    /// The content that a commit has of a page, if that is at hand. Only steps make it so.
+    pub(super) fn content(&self, page: PageNo, seq: Seq) -> Option<Arc<[u8]>> {
+        let state = self.lock();
+        let last = state.last.as_ref()?;
+        if seq == last.from {
+            if let Some((_, content)) = state.before.iter().find(|(of, _)| *of == page) {
+                return Some(content.clone());
+            }
+            if last.wrote(page) {
+                return None;
+            }
+        } else if seq != last.to {
+            return None;
+        }
+        let (of, content) = state.near.get(place(page, state.near.len())?)?.as_ref()?;
+        (*of == page).then(|| content.clone())
+    }
+
+    /// Has the content of a page at hand that a commit has. It was compared with its digest.
+    pub(super) fn put_content(&self, page: PageNo, seq: Seq, content: &Arc<[u8]>) {
+        let mut state = self.lock();
+        let State { last: Some(last), near, before, room, .. } = &mut *state else { return };
+        if seq == last.from && last.wrote(page) {
+            if before.len() < BEFORE {
+                before.push((page, content.clone()));
+            }
+            return;
+        }
+        if seq != last.from && seq != last.to {
+            return;
+        }
+        if near.is_empty() {
+            near.resize(NEAR.min(*room / content.len().max(1)), None);
+        }
+        if let Some(near) = place(page, near.len()).and_then(|place| near.get_mut(place)) {
+            *near = Some((page, content.clone()));
+        }
     }
 
     /// The version that a commit has of a page, if that is known.
     pub(super) fn get(&self, page: PageNo, seq: Seq) -> Option<Option<Version>> {
         let mut state = self.lock();
-        let State { pages, last } = &mut *state;
+        let State { pages, last, .. } = &mut *state;
         let of = pages.get(&page)?;
         let end = of.to.or(last.as_ref().map(|last| last.to)).unwrap_or(of.from);
         if (of.from..=end).contains(&seq) {
@@ -62,8 +129,8 @@ impl Known {
     /// Remembers the version that a commit has of a page.
     pub(super) fn put(&self, page: PageNo, seq: Seq, version: Option<Version>) {
         let mut state = self.lock();
-        let State { pages, last } = &mut *state;
-        let was_written = |last: &Last| last.written.binary_search(&page).is_ok();
+        let State { pages, last, .. } = &mut *state;
+        let was_written = |last: &Last| last.wrote(page);
         let to = match last {
             Some(last) if seq == last.to || (seq == last.from && !was_written(last)) => None,
             Some(last) if seq == last.from => {
@@ -90,8 +157,17 @@ impl Known {
         steps: Option<Vec<Step>>,
     ) {
         let mut state = self.lock();
-        let State { pages, last } = &mut *state;
+        let State { pages, last, near, before, .. } = &mut *state;
         let end = last.as_ref().map(|last| last.to);
+        before.clear();
+        if end == Some(from) && written.len() <= BEFORE {
+            for page in written.iter() {
+                let at = place(*page, near.len()).and_then(|place| near.get_mut(place));
+                before.extend(at.and_then(|at| at.take_if(|(of, _)| of == page)));
+            }
+        } else {
+            near.clear();
+        }
         if end != Some(from) {
             // What is known goes as far as the steps before this one.
             for (_, of) in pages.iter_mut() {
@@ -124,10 +200,64 @@ impl Known {
     pub(super) fn clear(&self) {
         let mut state = self.lock();
         state.pages.clear();
+        state.near.clear();
+        state.before.clear();
         state.last = None;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(byte: u8) -> Arc<[u8]> {
+        vec![byte; 4].into()
+    }
+
+    fn pages(pages: &[u32]) -> Arc<[PageNo]> {
+        pages.iter().copied().map(PageNo).collect()
+    }
+
+    #[test]
+    fn a_content_is_at_hand_for_the_commits_that_have_it_and_for_no_other() {
+        let known = Known::new(100);
+        let at = |page, seq| known.content(PageNo(page), Seq(seq)).map(|content| content[0]);
+        // Without a step nobody asks again.
+        known.put_content(PageNo(1), Seq(1), &content(1));
+        assert_eq!(at(1, 1), None);
+        known.step((Seq(1), Seq(2)), pages(&[3]), None);
+        known.put_content(PageNo(1), Seq(1), &content(1));
+        known.put_content(PageNo(3), Seq(1), &content(3));
+        known.put_content(PageNo(3), Seq(2), &content(4));
+        assert_eq!([at(1, 1), at(1, 2), at(3, 1), at(3, 2)], [1, 1, 3, 4].map(Some));
+        assert_eq!([at(1, 3), at(2, 2), at(28, 2)], [None; 3]);
+        known.step((Seq(2), Seq(4)), pages(&[1]), None);
+        assert_eq!([at(1, 2), at(1, 4), at(3, 4)], [Some(1), None, Some(4)]);
+        // What was read too slowly is of a commit that is gone.
+        known.put_content(PageNo(5), Seq(1), &content(5));
+        assert_eq!([at(1, 1), at(5, 2), at(5, 4)], [None; 3]);
+        // A step from elsewhere.
+        known.step((Seq(7), Seq(8)), pages(&[]), None);
+        assert_eq!([at(3, 7), at(3, 8), at(1, 7)], [None; 3]);
+        known.put_content(PageNo(3), Seq(8), &content(9));
+        known.clear();
+        assert_eq!(at(3, 8), None);
+    }
+
+    #[test]
+    fn contents_take_no_more_than_their_room() {
+        let known = Known::new(12);
+        known.step((Seq(1), Seq(2)), (100..1000).map(PageNo).collect(), None);
+        for page in 0..1000 {
+            known.put_content(PageNo(page), Seq(1), &content(1));
+            known.put_content(PageNo(page), Seq(2), &content(2));
+        }
+        let at = |seq| (0..1000).filter(|page| known.content(PageNo(*page), seq).is_some()).count();
+        assert_eq!(at(Seq(2)), 3);
+        assert!(at(Seq(1)) <= 3 + BEFORE);
     }
 }

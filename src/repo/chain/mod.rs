@@ -36,7 +36,7 @@ pub(crate) mod trail;
 mod view;
 mod walk;
 
-pub(crate) use changed::{Between, Written};
+pub(crate) use changed::{Between, Step, Written};
 pub use finding::{Hole, Problem};
 pub(crate) use load::{replaced_too_fast, retry_on_merge, until_still};
 pub use segment::Segment;

@@ -36,6 +36,8 @@ pub(crate) struct Bounds {
     pub(crate) batches: usize,
     /// Bytes of single pages.
     pub(crate) contents: usize,
+    /// Bytes of pages that are read at one commit after the other.
+    pub(crate) near: usize,
     /// Threads that read ahead; none if there shall be no reading ahead.
     pub(crate) threads: usize,
 }
@@ -86,7 +88,7 @@ impl Cache {
         let decoded = Decoded { recent: Recent::within(bounds.batches), under_way: HashSet::new() };
         Ok(Arc::new(Self {
             blocks: Blocks::within(bounds.index)?,
-            known: Known::new(),
+            known: Known::new(bounds.near),
             decoded: Mutex::new(decoded),
             arrived: Condvar::new(),
             contents: Mutex::new(Recent::within(bounds.contents)),
@@ -213,6 +215,16 @@ impl Pages {
     /// # Errors
     /// As [`Pages::read`].
     pub(crate) fn content(&self, page: PageNo) -> Result<Arc<[u8]>> {
+        let (known, seq) = (&self.shared.cache.known, self.shared.lookup.commit().seq);
+        if let Some(content) = known.content(page, seq) {
+            return Ok(content);
+        }
+        let content = self.content_of(page)?;
+        known.put_content(page, seq, &content);
+        Ok(content)
+    }
+
+    fn content_of(&self, page: PageNo) -> Result<Arc<[u8]>> {
         let Some(version) = self.version(page)? else {
             return Ok(vec![0; self.page_size().bytes()].into());
         };
@@ -235,6 +247,10 @@ impl Pages {
     }
 
     fn version(&self, page: PageNo) -> Result<Option<Version>> {
+        // Most pages are where they were.
+        if let Some(known) = self.shared.known(page) {
+            return Ok(known);
+        }
         Ok(self.shared.find(&[page])?.into_iter().next().flatten())
     }
 
@@ -330,11 +346,16 @@ impl Ahead {
 }
 
 impl Shared {
+    /// The version of a page, if it is known.
+    fn known(&self, page: PageNo) -> Option<Option<Version>> {
+        self.cache.known.get(page, self.lookup.commit().seq)
+    }
+
     /// The version of each of these pages, which ascend.
     fn find(&self, pages: &[PageNo]) -> Result<Vec<Option<Version>>> {
         let (known, seq) = (&self.cache.known, self.lookup.commit().seq);
         let mut found: Vec<Option<Option<Version>>> =
-            pages.iter().map(|page| known.get(*page, seq)).collect();
+            pages.iter().map(|page| self.known(*page)).collect();
         let open = pages.iter().zip(&found).filter(|(_, found)| found.is_none());
         let open: Vec<PageNo> = open.map(|(page, _)| *page).collect();
         if !open.is_empty() {

@@ -204,6 +204,16 @@ impl Chain {
         let base = upto.iter().rposition(|s| s.manifest.kind == SegmentKind::Base).unwrap_or(0);
         upto.get(base..).unwrap_or_default()
     }
+
+    /// The segments of a commit's lineage that have what was written behind an earlier one.
+    pub(super) fn written_between(&self, from: Seq, to: Seq) -> &[Arc<Segment>] {
+        let first = self.segments.partition_point(|segment| segment.end <= from);
+        let end = self.segments.partition_point(|s| s.manifest.first <= to).max(first);
+        let between = self.segments.get(first..end).unwrap_or_default();
+        // A base lists every page again.
+        let base = between.iter().rposition(|s| s.manifest.kind == SegmentKind::Base);
+        between.get(base.unwrap_or(0)..).unwrap_or_default()
+    }
 }
 
 impl Head {

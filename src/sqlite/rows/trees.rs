@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::page::{
     INDEX_INTERIOR, INDEX_LEAF, TABLE_INTERIOR, TABLE_LEAF, child_of, first_child, kind, overflows,
@@ -25,6 +25,7 @@ use crate::error::Result;
 use crate::sqlite::layout::{Freelist, number};
 use crate::sqlite::provider::PageProvider;
 use crate::types::PageNo;
+pub(crate) use memory::Memory;
 
 /// Higher than any tree of SQLite's.
 const HIGHEST: usize = 40;
@@ -54,6 +55,7 @@ pub(crate) struct Trees {
     index_pages: Vec<u32>,
     /// Whether pages differ that may be overflow pages in both states.
     has_overflow_in_place: bool,
+    memory: Mutex<Memory>,
 }
 
 /// A leaf of a table, and the rowids that it stands for.
@@ -85,7 +87,7 @@ struct Place {
 
 impl Trees {
     /// Two states of one page size, and all pages that differ between them, or that only one has;
-    /// these ascend. So many threads read pages.
+    /// these ascend. `memory` is of the old state. So many threads read pages.
     ///
     /// # Errors
     /// What reading pages answers.
@@ -93,6 +95,7 @@ impl Trees {
         old: Arc<dyn PageProvider>,
         new: Arc<dyn PageProvider>,
         differing: &[PageNo],
+        mut memory: Memory,
         threads: usize,
     ) -> Result<Self> {
         let mut unclear = Vec::new();
@@ -121,16 +124,24 @@ impl Trees {
             }
         }
         index_pages.sort_unstable();
+        let differing = differing.iter().map(|page| page.0).collect();
+        memory.go_on(&differing);
         let mut trees = Self {
             sides: [old, new],
             hints,
-            differing: differing.iter().map(|page| page.0).collect(),
+            differing,
             is_blind,
             index_pages,
             has_overflow_in_place: !both.is_empty(),
+            memory: Mutex::new(memory),
         };
         trees.is_blind |= trees.is_unexplained(both)?;
         Ok(trees)
+    }
+
+    /// What is remembered of the new state.
+    pub(crate) fn into_memory(self) -> Memory {
+        self.memory.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How much of a table with rowids may differ that has this root in both states.
@@ -174,8 +185,15 @@ impl Trees {
         let place = Place { page: root, ranges: [everything; 2] };
         let mut walked = Walked { lists, ..Walked::default() };
         // Where the root is the same it is as high.
-        let Some(height) = self.height(1, root, TABLE_INTERIOR, TABLE_LEAF)? else {
-            return Ok(None);
+        let known = self.memory().height(root);
+        let height = match known {
+            Some(height) => height,
+            None => {
+                let found = self.height(1, root, TABLE_INTERIOR, TABLE_LEAF)?;
+                let Some(height) = found else { return Ok(None) };
+                self.memory().put_height(root, height);
+                height
+            }
         };
         let old = match self.differs(root) {
             true => self.height(0, root, TABLE_INTERIOR, TABLE_LEAF)?,
@@ -425,6 +443,10 @@ impl Trees {
             || (height > 0 && place.ranges.iter().any(|range| has_hint(*range)))
     }
 
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How many pages a state has.
     fn pages_of(&self, side: usize) -> u32 {
         self.sides.get(side).map_or(0, |pages| pages.pages())
@@ -507,6 +529,7 @@ impl fmt::Debug for Trees {
 }
 
 mod keys;
+mod memory;
 
 #[cfg(test)]
 mod tests;

@@ -85,7 +85,7 @@ impl Trees {
 
     /// Whether any page of a table WITHOUT ROWID may differ.
     pub(super) fn touches_index(&self, root: u32) -> Result<bool> {
-        if self.index_pages.is_empty() {
+        if self.index_pages.is_empty() || self.memory().knows_pages(root) {
             return Ok(false);
         }
         let Some(height) = self.height(1, root, INDEX_INTERIOR, INDEX_LEAF)? else {
@@ -106,6 +106,7 @@ impl Trees {
             };
             open.extend(children.into_iter().map(|child| (child, below)));
         }
+        self.memory().put_pages(root, seen);
         Ok(false)
     }
 

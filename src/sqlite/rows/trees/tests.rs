@@ -80,12 +80,34 @@ fn differing(old: &Image, new: &Image) -> Vec<PageNo> {
 
 /// How many rows of a table are told of, and how many differ; all that differ are told of.
 fn judge(old: &Snapshot, new: &Snapshot, table: &str) -> Option<(usize, usize)> {
+    judge_on(old, new, table, &mut Memory::default())
+}
+
+/// As [`judge`], with what is remembered of the old state, and then of the new one.
+fn judge_on(
+    old: &Snapshot,
+    new: &Snapshot,
+    table: &str,
+    memory: &mut Memory,
+) -> Option<(usize, usize)> {
+    let known = std::mem::take(memory);
     let (root, other) = (old.root(table)?, new.root(table)?);
     if root != other {
         return None;
     }
     let pages = differing(&old.image, &new.image);
-    let trees = Trees::new(old.image.clone(), new.image.clone(), &pages, 1).unwrap();
+    let trees = Trees::new(old.image.clone(), new.image.clone(), &pages, known, 1).unwrap();
+    let judged = judge_trees(old, new, (table, root), &trees);
+    *memory = trees.into_memory();
+    judged
+}
+
+fn judge_trees(
+    old: &Snapshot,
+    new: &Snapshot,
+    (table, root): (&str, u32),
+    trees: &Trees,
+) -> Option<(usize, usize)> {
     if table == "keyed" {
         let (a, b) = (old.rows(table, "rowno"), new.rows(table, "rowno"));
         assert!(a == b || trees.touches(root).unwrap(), "{table}");
@@ -171,6 +193,13 @@ proptest! {
                 snapshots.push(Snapshot::of(&db));
             }
         }
+        // Step by step, with what the step before left.
+        for table in ["t", "u", "keyed"] {
+            let mut memory = Memory::default();
+            for two in snapshots.windows(2) {
+                judge_on(&two[0], &two[1], table, &mut memory);
+            }
+        }
         for (i, old) in snapshots.iter().enumerate() {
             for new in snapshots.iter().skip(i) {
                 for table in ["t", "u", "keyed"] {
@@ -206,7 +235,8 @@ fn few_rows_are_told_of_where_few_differ() {
         assert!(differ == 1 && told < 60, "{told} of {table}");
     }
     let pages = differing(&old.image, &new.image);
-    let trees = Trees::new(old.image.clone(), new.image.clone(), &pages, 1).unwrap();
+    let trees =
+        Trees::new(old.image.clone(), new.image.clone(), &pages, Memory::default(), 1).unwrap();
     assert!(!trees.touches(new.root("keyed").unwrap()).unwrap());
     // A long row that comes, goes, or is another one has overflow pages that are explained.
     db.execute_batch("UPDATE t SET x = hex(randomblob(8000)) WHERE id = 30000").unwrap();
@@ -235,7 +265,8 @@ fn no_bytes_stop_it() {
             Arc::get_mut(&mut new.image).unwrap().bytes[at] = u8::try_from(dice >> 56).unwrap();
         }
         let pages = differing(&old.image, &new.image);
-        let trees = Trees::new(old.image.clone(), new.image.clone(), &pages, 1).unwrap();
+        let trees =
+            Trees::new(old.image.clone(), new.image.clone(), &pages, Memory::default(), 1).unwrap();
         for root in [0, 1, 2, 3, 4, 5, u32::MAX] {
             trees.table(root).unwrap();
             trees.touches(root).unwrap();
@@ -280,7 +311,7 @@ fn circles_end() {
         let (old, new) = (image(1, interior, leaf), image(2, interior, leaf));
         let pages: Vec<PageNo> = (2..=4).map(PageNo).collect();
         for pages in [&pages[..], &pages[..1]] {
-            let trees = Trees::new(old.clone(), new.clone(), pages, 1).unwrap();
+            let trees = Trees::new(old.clone(), new.clone(), pages, Memory::default(), 1).unwrap();
             assert!(trees.touches(5).unwrap());
             assert_eq!(trees.table(5).unwrap(), Extent::Whole);
         }
