@@ -85,7 +85,8 @@ impl Cache {
     /// # Errors
     /// [`crate::error::ErrorKind::Failure`] when zstd gets no memory.
     pub(crate) fn within(bounds: Bounds) -> Result<Arc<Self>> {
-        let decoded = Decoded { recent: Recent::within(bounds.batches), under_way: HashSet::new() };
+        let recent = Recent::within(bounds.batches);
+        let decoded = Decoded { recent, spare: None, under_way: HashSet::new() };
         Ok(Arc::new(Self {
             blocks: Blocks::within(bounds.index)?,
             known: Known::new(bounds.near),
@@ -109,6 +110,8 @@ type Key = (SegmentId, Location);
 /// Batches that were decoded.
 struct Decoded {
     recent: Recent<Key, [u8]>,
+    /// What the last one that was forgotten took: the next one takes its place.
+    spare: Option<Arc<[u8]>>,
     /// Those that some thread is decoding.
     under_way: HashSet<Key>,
 }
@@ -394,13 +397,16 @@ impl Shared {
             }
             decoded = self.cache.arrived.wait(decoded).unwrap_or_else(PoisonError::into_inner);
         }
+        let spare = decoded.spare.take();
         drop(decoded);
         let _under_way = UnderWay { shared: self, key };
         let reader = lock(&self.cache.readers).pop();
         let mut reader = reader.map_or_else(|| BatchReader::new(&self.history), Ok)?;
-        let plain: Arc<[u8]> = reader.plain(&version.segment, &version.batch)?.into();
+        let plain = moved_to(spare, reader.plain(&version.segment, &version.batch)?);
         lock(&self.cache.readers).push(reader);
-        lock(&self.cache.decoded).recent.put(key, plain.clone(), plain.len());
+        let mut decoded = lock(&self.cache.decoded);
+        let forgotten = decoded.recent.put(key, plain.clone(), plain.len());
+        decoded.spare = forgotten.or(decoded.spare.take());
         Ok(plain)
     }
 }
@@ -416,6 +422,17 @@ impl Drop for UnderWay<'_> {
         lock(&self.shared.cache.decoded).under_way.remove(&self.key);
         self.shared.cache.arrived.notify_all();
     }
+}
+
+/// Some bytes in what is spare, if they fit and nobody reads that any more.
+fn moved_to(spare: Option<Arc<[u8]>>, bytes: &[u8]) -> Arc<[u8]> {
+    if let Some(mut spare) = spare.filter(|spare| spare.len() == bytes.len())
+        && let Some(room) = Arc::get_mut(&mut spare)
+    {
+        room.copy_from_slice(bytes);
+        return spare;
+    }
+    bytes.into()
 }
 
 fn key_of(version: &Version) -> Key {

@@ -30,15 +30,19 @@ impl<K: Hash + Eq, V: ?Sized> Recent<K, V> {
     }
 
     /// Keeps a value of so many bytes, and forgets those that were not used for the longest time.
-    pub(super) fn put(&mut self, key: K, value: Arc<V>, bytes: usize) {
+    /// Returns one of these, if there is any.
+    pub(super) fn put(&mut self, key: K, value: Arc<V>, bytes: usize) -> Option<Arc<V>> {
+        let mut forgotten = None;
         if let Some((_, before)) = self.values.put(key, (value, bytes)) {
             self.bytes = self.bytes.saturating_sub(before);
         }
         self.bytes = self.bytes.saturating_add(bytes);
         while self.bytes > self.bound && self.values.len() > 1 {
-            let Some((_, (_, oldest))) = self.values.pop_lru() else { break };
+            let Some((_, (value, oldest))) = self.values.pop_lru() else { break };
             self.bytes = self.bytes.saturating_sub(oldest);
+            forgotten = Some(value);
         }
+        forgotten
     }
 }
 
@@ -53,7 +57,7 @@ mod tests {
             recent.put(key, Arc::new(key), bytes);
         }
         assert_eq!(recent.get(&"a").as_deref(), Some(&"a"));
-        recent.put("d", Arc::new("d"), 1);
+        assert_eq!(recent.put("d", Arc::new("d"), 1).as_deref(), Some(&"b"));
         assert!(!recent.has(&"b") && recent.has(&"a") && recent.has(&"c") && recent.has(&"d"));
         assert_eq!(recent.bytes, 7);
     }
