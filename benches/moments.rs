@@ -2,6 +2,7 @@
 //! (`PAGEKEEP_MOMENTS_MIB` for another size) on a disk: a base and three deltas, a commit of 1% of
 //! the rows spread over all tables, and then 100,000 commits of one row each
 //! (`PAGEKEEP_MOMENTS_COMMITS`), captured by a keeper. Half of those write the page of one row.
+//! `PAGEKEEP_MOMENTS_AT` names a folder in which all this stays, for the next run to measure again.
 //!
 //! The groups of criterion measure this process. Behind them stand whole processes, each with its
 //! peak of memory, and the ratios that matter, all from one run.
@@ -40,15 +41,19 @@ use pagekeep::rusqlite::{Connection, params};
 use pagekeep::{
     BackupOptions, Check, DatabaseView, DiffOptions, FeedEvent, FeedOptions, FindOptions, History,
     KdfParams, Keeper, KeeperOptions, KeyValue, Repository, RepositoryOptions, RestoreOptions,
-    Secret, Seq, Silent, TraceOptions, ViewOptions, create_store,
+    Secret, Seq, Silent, TraceOptions, ViewOptions, create_store, open_store,
 };
 use realdata::mutate::{self, Kind};
+use serde_json::{Value, json};
 
 /// A failure in words.
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// One row by its key.
 const MIDDLE: &str = "SELECT path FROM files WHERE id = (SELECT max(id) / 2 FROM files)";
+
+/// The file that has what is known of a repository that stays.
+const KEPT: &str = "lab.json";
 
 /// A repository with a history, and what is known of it.
 struct Lab {
@@ -82,11 +87,22 @@ fn main() {
     };
     let mib = number("PAGEKEEP_MOMENTS_MIB", if measuring { 64 } else { 2 });
     let commits = number("PAGEKEEP_MOMENTS_COMMITS", if measuring { 100_000 } else { 200 });
-    let work = tempfile::Builder::new()
-        .prefix("moments-")
-        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-        .expect("a directory for the database");
-    let lab = Lab::new(work.path(), mib, commits);
+    let kept = std::env::var_os("PAGEKEEP_MOMENTS_AT").map(PathBuf::from);
+    let temporary = kept.is_none().then(|| {
+        let mut builder = tempfile::Builder::new();
+        let made = builder.prefix("moments-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+        made.expect("a directory for the database")
+    });
+    let lab = match (&kept, &temporary) {
+        (Some(at), _) if at.join(KEPT).exists() => Lab::open(at),
+        (Some(at), _) => {
+            std::fs::create_dir_all(at).unwrap();
+            let lab = Lab::new(at, mib, commits);
+            lab.keep();
+            lab
+        }
+        (None, work) => Lab::new(work.as_ref().unwrap().path(), mib, commits),
+    };
     let mut criterion = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(500))
@@ -131,6 +147,43 @@ impl Lab {
         let last = history.latest().unwrap().unwrap().seq();
         let pct1 = [seqs[3], before, behind];
         Self { work: work.to_owned(), history, events, pct1, many: behind, last, commits, row }
+    }
+
+    /// What an earlier run left.
+    fn open(work: &Path) -> Self {
+        let known: Value =
+            serde_json::from_slice(&std::fs::read(work.join(KEPT)).unwrap()).unwrap();
+        let number = |name: &str| known[name].as_u64().unwrap();
+        let [a, b, c] = ["before_one", "before", "many"].map(|name| Seq(number(name)));
+        let secret = Secret::read_key_file(&work.join("key")).unwrap();
+        let store = open_store(&work.join("repo").display().to_string()).unwrap();
+        let options = RepositoryOptions::new(work.join("state"));
+        let repository = Repository::open(store, &secret, &options).unwrap();
+        Self {
+            work: work.to_owned(),
+            history: repository.history("real").unwrap(),
+            events: number("events"),
+            pct1: [a, b, c],
+            many: c,
+            last: Seq(number("last")),
+            commits: number("commits"),
+            row: number("row") as i64,
+        }
+    }
+
+    /// Leaves what is known for the next run.
+    fn keep(&self) {
+        let [before_one, before, many] = self.pct1.map(|seq| seq.0);
+        let known = json!({
+            "events": self.events,
+            "before_one": before_one,
+            "before": before,
+            "many": many,
+            "last": self.last.0,
+            "commits": self.commits,
+            "row": self.row,
+        });
+        std::fs::write(self.work.join(KEPT), known.to_string()).unwrap();
     }
 }
 
