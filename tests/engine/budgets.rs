@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::support::Lab;
 use crate::support::followed::{PATIENCE, app, at_once, start};
 use pagekeep::testing::{Call, CountingStore, Verb};
-use pagekeep::{BackupOptions, Repository, RestoreOptions, Silent};
+use pagekeep::{BackupOptions, Repository, RestoreOptions, Silent, ViewOptions};
 
 /// At most so many calls.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +66,42 @@ fn each_deed_keeps_within_its_budget() {
     keeps("a restore", [0, 0, 8]);
     newest.label("before the release").unwrap();
     keeps("a label", [1, 6, 4]);
+}
+
+/// One row by its key: what is read are the index block and the batches of the pages that lead to
+/// it, each once. What came with a manifest is not read again, and nothing is read ahead.
+#[test]
+fn a_point_query_reads_what_leads_to_the_row_and_no_more() {
+    let lab = Lab::new();
+    let path = lab.path("app.db");
+    let app = app(&path);
+    app.execute_batch(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000)
+         INSERT INTO t(x) SELECT hex(randomblob(400)) FROM n",
+    )
+    .unwrap();
+    let store = Arc::new(CountingStore::new(Arc::new(lab.store.clone())));
+    let repository = lab.through(store.clone()).unwrap();
+    let point = || repository.history("app").unwrap().latest().unwrap().unwrap();
+    let ask = |deed: &str, reads: usize| {
+        let point = point();
+        store.take();
+        let view = point.open(&ViewOptions::default()).unwrap();
+        for _ in 0..3 {
+            let found: i64 = view
+                .query_row("SELECT length(x) FROM t WHERE rowid = 2000", [], |row| row.get(0))
+                .unwrap();
+            assert!(found > 0);
+        }
+        Budget { writes: 0, lists: 0, reads }.holds(deed, &store.take());
+    };
+    repository.backup(&path, &BackupOptions::default(), &Silent).unwrap();
+    // The index block, and the batches of page 1, of the page that leads to the leaf, of the leaf.
+    ask("a row of a base", 4);
+    app.execute_batch("UPDATE t SET x = hex(randomblob(400)) WHERE rowid = 2000").unwrap();
+    repository.backup(&path, &BackupOptions::default(), &Silent).unwrap();
+    // The leaf is in the delta, whose index came with its manifest; the others are where they were.
+    ask("a row of a delta", 4);
 }
 
 /// What is paid for each second of a database that is written to all day.
