@@ -29,9 +29,10 @@ pub(crate) fn run(context: &Context, args: &RunArgs) -> Result<()> {
     reload_at_hangup();
     let (config, text) = load(context, &args.config)?;
     journal::begin(context);
-    let state_dir = match &config.state_dir {
-        Some(dir) => dir.clone(),
-        None => context.state_dir()?,
+    // What is typed counts more than what is written.
+    let state_dir = match (&context.global.state_dir, &config.state_dir) {
+        (None, Some(dir)) => dir.clone(),
+        _ => context.state_dir()?,
     };
     let began = Instant::now();
     let place = Place { state_dir, clock: clock() };

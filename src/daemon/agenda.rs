@@ -62,6 +62,11 @@ impl Agenda {
         Self { since, entries: Kind::ALL.into_iter().filter_map(entry).collect() }
     }
 
+    /// Since when the database is known.
+    pub(super) fn since(&self) -> Timestamp {
+        self.since
+    }
+
     /// The job that is to begin now, if one is: the kinds in the order of [`Kind::ALL`]. Where there
     /// is no commit yet, nothing can be verified or pruned; where nothing was restored yet, the
     /// first proof waits for no schedule.

@@ -9,6 +9,7 @@ use super::ear::Ear;
 use super::job::in_words;
 use super::kept::{Judging, Stage};
 use super::opened::Opened;
+use super::pool::guarded;
 use super::print::Print;
 use crate::capture::follow::FollowOptions;
 use crate::error::Result;
@@ -24,8 +25,8 @@ impl Supervisor {
         for (name, opened) in &mut self.repositories {
             let Some(opening) = opened.next(&self.place, self.config.threads) else { continue };
             let (name, mailbox) = (name.clone(), self.mailbox.clone());
-            self.attendants.give(move || {
-                let _ = mailbox.send(Message::Opened(name, opening.open()));
+            self.askers.give(move || {
+                let _ = mailbox.send(Message::Opened(name, guarded(|| opening.open())));
             });
         }
     }
@@ -34,7 +35,8 @@ impl Supervisor {
     pub(super) fn attend(&mut self, path: &Path) {
         let now = Instant::now();
         let Some(kept) = self.kept.get_mut(path) else { return };
-        let changed = kept.look(now);
+        let was_there = kept.print.is_there();
+        kept.look(now);
         kept.has_commit |= match &kept.stage {
             Stage::Awake(follower) => follower.status().seq.is_some(),
             Stage::Asleep(_) => true,
@@ -52,7 +54,10 @@ impl Supervisor {
                 kept.stage = Stage::At(now);
             }
             // A file that came is worth a try at once.
-            Stage::At(_) if changed && kept.print.is_there() => kept.stage = Stage::At(now),
+            Stage::At(_) if !was_there && kept.print.is_there() => kept.stage = Stage::At(now),
+            // The file is another one, or gone: whoever has the old one open lets go of it, before
+            // it is met again under another name.
+            Stage::Awake(_) if kept.identity != kept.print.identity() => self.stop_following(path),
             Stage::Awake(follower) if follower.has_ended() => {
                 let ended = follower.stop();
                 let why =
@@ -61,45 +66,76 @@ impl Supervisor {
                 kept.try_again(now);
             }
             Stage::Awake(follower) if kept.may_sleep(&follower.status(), now) => {
-                let stage = std::mem::replace(&mut kept.stage, Stage::Stopping);
-                if let (Some(history), Stage::Awake(follower)) = (kept.history.clone(), stage) {
-                    let (path, before) = (path.to_owned(), kept.print);
-                    let mailbox = self.mailbox.clone();
-                    self.attendants.give(move || {
-                        let rest = follower.stop().and_then(|()| rest_of(&history, &path));
-                        let _ = mailbox.send(Message::Left(path, before, rest));
-                    });
-                }
+                self.stop_following(path);
             }
             _ => {}
         }
         let Some(kept) = self.kept.get_mut(path) else { return };
-        if let Some(repository) = repository.clone().filter(|_| kept.judging == Judging::Wanted) {
+        let is_due = matches!(kept.judging, Judging::At(at) if at <= now);
+        if let Some(repository) = repository.clone().filter(|_| is_due) {
             kept.judging = Judging::Running;
-            let (path, name, mailbox) = (path.to_owned(), kept.name.clone(), self.mailbox.clone());
+            let (whose, name, mailbox) = (kept.whose(), kept.name.clone(), self.mailbox.clone());
             let history = kept.history.clone();
-            self.attendants.give(move || {
-                let found = history.map_or_else(|| repository.history(&name), Ok);
-                let _ = mailbox.send(Message::Judged(path, found.and_then(|h| judge(&h))));
+            self.askers.give(move || {
+                let judged =
+                    guarded(|| judge(&history.map_or_else(|| repository.history(&name), Ok)?));
+                let _ = mailbox.send(Message::Judged(whose, judged));
             });
         }
         let Stage::At(due) = kept.stage else { return };
         let Some(repository) = repository.filter(|_| due <= now) else { return };
+        if !kept.is_followed() {
+            kept.stage = Stage::Idle;
+            return;
+        }
         kept.stage = Stage::Starting;
+        kept.identity = kept.print.identity();
         let taking = Taking {
             repository,
             path: path.to_owned(),
             name: kept.name.clone(),
             history: kept.history.clone(),
             at_rest: kept.seems_at_rest(self.place.clock.now()),
+            sleeps: kept.sleeps(),
             options: kept.options(),
             ear: kept.ear.clone(),
         };
-        let mailbox = self.mailbox.clone();
+        let (whose, mailbox) = (kept.whose(), self.mailbox.clone());
         self.attendants.give(move || {
-            let taken = taking.take_up();
-            let _ = mailbox.send(Message::Began(taking.path, taken));
+            let taken = guarded(|| taking.take_up());
+            let _ = mailbox.send(Message::Began(whose, taken));
         });
+    }
+
+    /// Has somebody stop following a database, which sleeps then or is taken up anew.
+    fn stop_following(&mut self, path: &Path) {
+        let Some(kept) = self.kept.get_mut(path) else { return };
+        let stage = std::mem::replace(&mut kept.stage, Stage::Stopping);
+        let (Some(history), Stage::Awake(follower)) = (kept.history.clone(), stage) else { return };
+        let (whose, before, mailbox) = (kept.whose(), kept.print, self.mailbox.clone());
+        self.attendants.give(move || {
+            let rest = guarded(|| {
+                follower.stop()?;
+                drop(follower);
+                rest_of(&history, &whose.path)
+            });
+            let _ = mailbox.send(Message::Left(whose, before, rest));
+        });
+    }
+
+    /// Takes note that somebody who was at work on a file by an earlier configuration has ended.
+    pub(super) fn departed(&mut self, path: &Path) {
+        let Some(left) = self.departing.get_mut(path) else { return };
+        *left = left.saturating_sub(1);
+        if *left > 0 {
+            return;
+        }
+        self.departing.remove(path);
+        if let Some(kept) = self.kept.get_mut(path)
+            && matches!(kept.stage, Stage::Waiting)
+        {
+            kept.stage = Stage::At(Instant::now());
+        }
     }
 }
 
@@ -112,6 +148,8 @@ struct Taking {
     history: Option<History>,
     /// Whether nobody seems to be at work on it.
     at_rest: bool,
+    /// Whether it ever sleeps.
+    sleeps: bool,
     options: FollowOptions,
     ear: Arc<Ear>,
 }
@@ -124,6 +162,7 @@ impl Taking {
         let print = Print::of(&self.path);
         let known = self.history.clone().or_else(|| self.repository.history(&self.name).ok());
         if let Some(history) = known
+            && self.sleeps
             && history.is_at_rest(&self.path)?
         {
             // A repository that was set back or emptied meanwhile is noticed here.

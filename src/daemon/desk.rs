@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::config::Config;
 use super::files::{Files, Touch};
 use super::job::Outcome;
-use super::kept::Kept;
+use super::kept::{Kept, Whose};
 use super::ledger::{Ledger, Memory};
 use super::opened::{Opened, Place};
 use super::pace::Pace;
@@ -24,6 +24,8 @@ use crate::repo::history::handle::History;
 
 /// How many databases are taken up or left at once.
 const ATTENDANTS: usize = 4;
+/// How many repositories are opened or asked at once.
+const ASKERS: usize = 2;
 
 /// What a daemon did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,15 +44,15 @@ pub(super) enum Message {
     /// Somebody tried to open a repository.
     Opened(String, Result<(Repository, Vec<History>)>),
     /// Somebody tried to take a database up.
-    Began(PathBuf, Result<Taken>),
+    Began(Whose, Result<Taken>),
     /// Somebody stopped following a database, whose files looked so before.
-    Left(PathBuf, Print, Result<Rest>),
+    Left(Whose, Print, Result<Rest>),
     /// Somebody asked the repository how a history stands.
-    Judged(PathBuf, Result<Standing>),
+    Judged(Whose, Result<Standing>),
     /// Files were written to, or came, or went.
     Touched(Vec<Touch>),
     /// A job ended.
-    Done(PathBuf, u64, Outcome),
+    Done(Whose, u64, Outcome),
 }
 
 /// How a database was taken up.
@@ -76,10 +78,17 @@ pub(super) struct Supervisor {
     pub(super) place: Place,
     pub(super) repositories: BTreeMap<String, Opened>,
     pub(super) kept: BTreeMap<PathBuf, Kept>,
+    /// How many of those who are at work on a file by an earlier configuration have not told yet
+    /// that they ended.
+    pub(super) departing: BTreeMap<PathBuf, usize>,
+    /// The number of the next database that is kept.
+    pub(super) next: u64,
     pub(super) ledger: Ledger,
     pub(super) memory: Memory,
     /// Takes databases up and leaves them.
     pub(super) attendants: Pool,
+    /// Opens repositories, and asks them how histories stand.
+    pub(super) askers: Pool,
     /// Does jobs.
     pub(super) workers: Pool,
     /// Databases whose turn for a job has come, the one that waits longest first.
@@ -105,9 +114,12 @@ impl Supervisor {
         let (ledger, memory) = ledger;
         Ok(Self {
             attendants: Pool::start("pagekeep-attend", ATTENDANTS)?,
+            askers: Pool::start("pagekeep-ask", ASKERS)?,
             workers: Pool::start("pagekeep-job", config.jobs)?,
             repositories: BTreeMap::new(),
             kept: BTreeMap::new(),
+            departing: BTreeMap::new(),
+            next: 0,
             turns: Vec::new(),
             systemd: Systemd::default(),
             done: Done::default(),

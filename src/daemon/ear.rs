@@ -1,6 +1,6 @@
 //! What is heard of a follower: kept where the supervisor looks, and told in the log.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::capture::follow::{Event, Listener};
@@ -14,8 +14,8 @@ pub(super) struct Ear {
     database: String,
     /// Commits that were published, ever.
     published: AtomicU64,
-    /// Gaps: times the whole database had to be read although commits were there already.
-    scans: AtomicU64,
+    /// Whether whatever takes long is to stop.
+    stopped: AtomicBool,
     /// Warnings that were told already.
     told: Mutex<Vec<String>>,
 }
@@ -28,9 +28,14 @@ impl Ear {
         Self {
             database: name.to_owned(),
             published: AtomicU64::new(0),
-            scans: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
             told: Mutex::default(),
         }
+    }
+
+    /// Asks whatever takes long to stop.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
     }
 
     /// How many commits were published.
@@ -56,6 +61,10 @@ impl Monitor for Ear {
     fn advise(&self, advice: &Advice) {
         self.warn(&advice.to_string());
     }
+
+    fn cancelled(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
 }
 
 impl Listener for Ear {
@@ -76,7 +85,6 @@ impl Listener for Ear {
                 );
             }
             Event::Scan { reason } => {
-                self.scans.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(database, "reads the whole database: {reason}");
             }
             Event::Fault(fault) => tracing::warn!(database, "{}; it is tried again", fault.message),

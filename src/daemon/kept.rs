@@ -23,9 +23,19 @@ const STOP: Duration = Duration::from_secs(1);
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// The database that a message is about, as one configuration had it: a later one may mean
+/// something else by the same file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Whose {
+    pub(super) path: PathBuf,
+    pub(super) number: u64,
+}
+
 /// A database.
 #[derive(Debug)]
 pub(super) struct Kept {
+    /// Which one it is of those that were ever kept.
+    pub(super) number: u64,
     pub(super) path: PathBuf,
     /// The name of its history.
     pub(super) name: String,
@@ -35,6 +45,8 @@ pub(super) struct Kept {
     /// What its files looked like when last looked at, and since when.
     pub(super) print: Print,
     pub(super) quiet_since: Instant,
+    /// Which file was taken up.
+    pub(super) identity: Option<(u64, u64)>,
     /// What keeps it from being captured, told once.
     pub(super) fault: Option<String>,
     pub(super) failures: u32,
@@ -44,6 +56,10 @@ pub(super) struct Kept {
     /// How it stands, as far as the repository tells, and whether that is to be asked again.
     pub(super) standing: Standing,
     pub(super) judging: Judging,
+    /// What kept the repository from being asked, if it could not be.
+    pub(super) unasked: Option<String>,
+    /// When everything was last stored, as far as this process saw.
+    pub(super) stored: Option<Timestamp>,
     /// What was last told of it.
     pub(super) told: Option<State>,
     pub(super) agenda: Agenda,
@@ -55,6 +71,8 @@ pub(super) struct Kept {
 /// What is done to capture a database.
 #[derive(Debug)]
 pub(super) enum Stage {
+    /// Nothing yet: somebody is at work on it by an earlier configuration.
+    Waiting,
     /// Nothing: it is paused, captured by a schedule, or its repository can't be opened.
     Idle,
     /// It is to be taken up then.
@@ -72,12 +90,15 @@ pub(super) enum Stage {
 /// Whether the repository is asked how a history stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judging {
-    /// It is to be.
-    Wanted,
+    /// It is to be, then.
+    At(Instant),
     /// It is.
     Running,
-    /// It was, and nothing happened since.
-    Done,
+}
+
+/// Whether a follower looks at every transaction, and is not busy with finding out where it is.
+fn is_calm(status: &Status) -> bool {
+    matches!(status.activity, Activity::Following | Activity::Polling) && status.seq.is_some()
 }
 
 /// A job that runs.
@@ -90,7 +111,13 @@ pub(super) struct Job {
 }
 
 impl Kept {
+    /// Which database a message is about.
+    pub(super) fn whose(&self) -> Whose {
+        Whose { path: self.path.clone(), number: self.number }
+    }
+
     pub(super) fn new(
+        number: u64,
         path: PathBuf,
         name: String,
         plan: Arc<Plan>,
@@ -99,15 +126,19 @@ impl Kept {
     ) -> Self {
         let print = Print::of(&path);
         Self {
+            number,
             ear: Arc::new(Ear::of(&name)),
             stage: Stage::Idle,
             print,
+            identity: None,
             quiet_since: now,
             fault: None,
             failures: 0,
             history: None,
             standing: Standing::default(),
-            judging: Judging::Wanted,
+            judging: Judging::At(now),
+            unasked: None,
+            stored: None,
             told: None,
             agenda,
             has_commit: false,
@@ -150,6 +181,11 @@ impl Kept {
         !sleep_after.is_zero() && self.print.rests_since(now.before(sleep_after))
     }
 
+    /// Whether it is ever closed while it rests.
+    pub(super) fn sleeps(&self) -> bool {
+        matches!(self.plan.mode, Mode::Follow { sleep_after, .. } if !sleep_after.is_zero())
+    }
+
     /// Looks at the files. Answers whether they changed since they were last looked at.
     pub(super) fn look(&mut self, now: Instant) -> bool {
         let print = Print::of(&self.path);
@@ -164,9 +200,8 @@ impl Kept {
     pub(super) fn may_sleep(&self, status: &Status, now: Instant) -> bool {
         let Mode::Follow { sleep_after, .. } = self.plan.mode else { return false };
         let rests = now.duration_since(self.quiet_since) >= sleep_after;
-        let is_calm = matches!(status.activity, Activity::Following | Activity::Polling);
         let has_all = status.pending == 0 && status.fault.is_none();
-        !sleep_after.is_zero() && rests && is_calm && has_all && status.seq.is_some()
+        !sleep_after.is_zero() && rests && is_calm(status) && has_all
     }
 
     /// Plans the next try after a failure.
@@ -181,18 +216,23 @@ impl Kept {
         let mut standing = self.standing.clone();
         standing.paused = self.plan.paused;
         standing.fault = self.fault.clone();
+        standing.fault = standing.fault.or_else(|| self.unasked.clone());
+        standing.since = Some(self.agenda.since());
         match &self.stage {
             // Whoever is awake and has nothing to store has stored all, and so has one that rests.
             Stage::Awake(follower) => {
                 let status = follower.status();
-                if status.pending == 0 && status.fault.is_none() && status.seq.is_some() {
-                    standing.stored = Some(now);
+                if status.pending == 0 && status.fault.is_none() && is_calm(&status) {
+                    self.stored = Some(now);
                 }
                 standing.fault = status.fault.map(|fault| fault.message).or(standing.fault);
             }
-            Stage::Asleep(_) => standing.stored = Some(now),
+            // What the repository has nobody knows while it can't be asked.
+            Stage::Asleep(_) if self.unasked.is_none() => self.stored = Some(now),
             _ => {}
         }
+        standing.stored = standing.stored.max(self.stored);
+        standing.looked |= self.stored.is_some();
         let verdict = verdict(&standing, self.plan.promise, now);
         let (database, state, why) = (&*self.name, verdict.state.name(), &*verdict.why);
         if self.told != Some(verdict.state) {
@@ -227,7 +267,7 @@ impl Kept {
 
     /// The job that is to begin now, if one is and none runs.
     pub(super) fn turn(&self, now: Timestamp) -> Option<Turn> {
-        if self.plan.paused || self.job.is_some() {
+        if self.plan.paused || self.job.is_some() || matches!(self.stage, Stage::Waiting) {
             return None;
         }
         self.agenda.turn(self.has_commit, now)

@@ -6,6 +6,7 @@
 //! it, and none gets an error from it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -72,6 +73,8 @@ pub(super) enum Entry {
 pub(super) struct Memory {
     /// The latest scheduled time of each job that ran.
     pub(super) last: BTreeMap<String, BTreeMap<Kind, Timestamp>>,
+    /// The file of each database, as it was last known.
+    pub(super) paths: BTreeMap<String, PathBuf>,
     /// Since when each database is known.
     pub(super) since: BTreeMap<String, Timestamp>,
     /// The highest number of a run.
@@ -143,7 +146,7 @@ fn read(path: &Path, now: Timestamp) -> rusqlite::Result<(Connection, Memory)> {
     let mut memory = Memory::default();
     {
         let sql = "SELECT database, kind, max(scheduled) FROM run
-                   WHERE scheduled IS NOT NULL AND result <> 'interrupted' GROUP BY 1, 2";
+                   WHERE scheduled IS NOT NULL AND result NOT IN ('interrupted', 'stopped') GROUP BY 1, 2";
         let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -152,10 +155,11 @@ fn read(path: &Path, now: Timestamp) -> rusqlite::Result<(Connection, Memory)> {
                 last.insert(kind, Timestamp(row.get(2)?));
             }
         }
-        let mut statement = connection.prepare("SELECT database, since FROM known")?;
+        let mut statement = connection.prepare("SELECT database, since, path FROM known")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             memory.since.insert(row.get(0)?, Timestamp(row.get(1)?));
+            memory.paths.insert(row.get(0)?, PathBuf::from(row.get::<_, String>(2)?));
         }
     }
     let newest: i64 =
@@ -165,6 +169,12 @@ fn read(path: &Path, now: Timestamp) -> rusqlite::Result<(Connection, Memory)> {
 }
 
 fn open(path: &Path) -> rusqlite::Result<Connection> {
+    // Only this user may read it: a configuration names commands that print secrets.
+    let mut file = std::fs::OpenOptions::new();
+    if !path.exists() {
+        // What keeps it from being made SQLite tells.
+        let _ = file.write(true).create_new(true).mode(0o600).open(path);
+    }
     let connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(1))?;
     connection.pragma_update(None, "journal_mode", "wal")?;

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 /// How often to look at files, followers and schedules.
 const LOOK: Duration = Duration::from_secs(1);
+/// How seldom at the most, where a look takes long.
+const SELDOM: Duration = Duration::from_secs(5);
 
 /// When to look at what nobody tells of: once a second, and less often where a look takes long.
 #[derive(Debug, Default)]
@@ -20,10 +22,10 @@ impl Pace {
         self.next = None;
     }
 
-    /// A look that began then is over. Looking takes a hundredth of the time at most.
+    /// A look that began then is over. Looking takes a hundredth of the time, unless it would be seldom then.
     pub(super) fn took(&mut self, began: Instant) {
         let now = Instant::now();
-        let wait = now.duration_since(began).saturating_mul(100).max(LOOK);
+        let wait = now.duration_since(began).saturating_mul(100).clamp(LOOK, SELDOM);
         self.next = now.checked_add(wait);
     }
 }

@@ -46,11 +46,19 @@ impl Print {
     /// Whether what was captured completely when it looked like this is all there is when it looks
     /// like another.
     pub(super) fn has_all_of(&self, later: &Self) -> bool {
+        if !self.is_there() || self.identity() != later.identity() {
+            return false;
+        }
         match self.wal {
             // Whoever commits writes to the WAL.
             Some(_) => later.wal == self.wal,
-            None => self.is_there() && later == self,
+            None => later == self,
         }
+    }
+
+    /// What tells the file from others, whatever its name.
+    pub(super) fn identity(&self) -> Option<(u64, u64)> {
+        self.file.map(|(device, inode, ..)| (device, inode))
     }
 
     /// Whether the database is there.

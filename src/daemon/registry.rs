@@ -10,11 +10,12 @@ use super::agenda::Agenda;
 use super::config::{Config, Plan};
 use super::desk::{Message, Rest, Supervisor};
 use super::job::in_words;
-use super::kept::{Kept, Stage};
+use super::kept::{Kept, Stage, Whose};
 use super::ledger::{Entry, key};
 use super::opened::Opened;
-use super::pool::Pool;
+use super::pool::{Pool, guarded};
 use super::print::Print;
+use crate::capture::follow::Follower;
 
 impl Supervisor {
     /// Finds out which databases there are now.
@@ -29,24 +30,37 @@ impl Supervisor {
                 named.entry(path).or_insert_with(|| (name, target.plan.clone()));
             }
         }
-        // Of two files of one name the one that is kept already counts, or else the first.
+        // Of two files of one name, and of two names of one file, the one that is kept already
+        // counts, or the one that was kept before the daemon began, or else the first.
         let mut names: BTreeMap<(String, String), PathBuf> = BTreeMap::new();
-        let is_new = |path: &PathBuf| !self.kept.contains_key(path);
+        let mut files: BTreeMap<(u64, u64), PathBuf> = BTreeMap::new();
+        let rank = |path: &PathBuf, (name, plan): &(String, Arc<Plan>)| {
+            let before = self.memory.paths.get(&key(&plan.repository, name));
+            (!self.kept.contains_key(path), before != Some(path))
+        };
         let mut in_order: Vec<_> = named.iter().collect();
-        in_order.sort_by_key(|(path, _)| is_new(path));
+        in_order.sort_by_key(|(path, named)| rank(path, named));
         for (path, (name, plan)) in in_order {
-            let key = (plan.repository.clone(), name.clone());
-            if let Some(other) = names.get(&key) {
-                let told =
-                    format!("{} has the name {name:?} of {}", path.display(), other.display());
-                if self.told.insert(told.clone()) {
-                    tracing::error!(
-                        "{told}, and is not kept: its entry in the configuration needs another `name`"
-                    );
+            let of_name = (plan.repository.clone(), name.clone());
+            let file = Print::of(path).identity();
+            let told = match (names.get(&of_name), file.and_then(|file| files.get(&file))) {
+                (_, Some(other)) => {
+                    format!("{} is the same file as {}", path.display(), other.display())
                 }
-                continue;
+                (Some(other), None) => {
+                    format!("{} has the name {name:?} of {}", path.display(), other.display())
+                }
+                (None, None) => {
+                    files.extend(file.map(|file| (file, path.clone())));
+                    names.insert(of_name, path.clone());
+                    continue;
+                }
+            };
+            if self.told.insert(told.clone()) {
+                tracing::error!(
+                    "{told}, and is not kept: its entry in the configuration has to change"
+                );
             }
-            names.insert(key, path.clone());
         }
         let (now, at) = (Instant::now(), self.place.clock.now());
         for ((repository, name), path) in names {
@@ -63,15 +77,17 @@ impl Supervisor {
             let since = self.memory.since.get(&database).copied().unwrap_or(at);
             if !self.memory.since.contains_key(&database) {
                 self.memory.since.insert(database.clone(), since);
+                self.memory.paths.insert(database.clone(), path.clone());
                 let (database, path) = (database.clone(), path.clone());
                 self.ledger.enter(Entry::Known { database, path, since });
                 tracing::info!(database = name, "is kept from now on: {}", self.described(&plan));
             }
             let last = self.memory.last.get(&database).cloned().unwrap_or_default();
             let agenda = Agenda::new(&plan, &name, since, &last);
-            let mut kept = Kept::new(path.clone(), name, plan, agenda, now);
+            self.next += 1;
+            let mut kept = Kept::new(self.next, path.clone(), name, plan, agenda, now);
             kept.stage = match is_leaving {
-                true => Stage::Stopping,
+                true => Stage::Waiting,
                 false if kept.is_followed() => Stage::At(now),
                 false => Stage::Idle,
             };
@@ -98,16 +114,44 @@ impl Supervisor {
         let Some(kept) = self.kept.remove(path) else { return false };
         self.done.commits += kept.ear.published();
         self.files.leave_database(path);
+        let mut at_work = 0;
         if let Some(job) = &kept.job {
             job.control.stop();
+            // What was stopped did not run.
+            let database = key(&kept.plan.repository, &kept.name);
+            self.memory.last.entry(database).or_default().remove(&job.kind);
+            at_work += 1;
         }
-        let Stage::Awake(follower) = kept.stage else { return false };
-        let (path, mailbox) = (path.to_owned(), self.mailbox.clone());
-        self.attendants.give(move || {
-            let rest = follower.stop().map(|()| Rest::default());
-            let _ = mailbox.send(Message::Left(path, Print::default(), rest));
-        });
+        if matches!(kept.stage, Stage::Starting) {
+            kept.ear.stop();
+        }
+        let whose = kept.whose();
+        match kept.stage {
+            Stage::Awake(follower) => {
+                at_work += 1;
+                self.let_go(whose, follower);
+            }
+            // They tell by themselves.
+            Stage::Starting | Stage::Stopping => at_work += 1,
+            _ => {}
+        }
+        let departing = self.departing.entry(path.to_owned()).or_default();
+        *departing += at_work;
+        if *departing == 0 {
+            self.departing.remove(path);
+            return false;
+        }
         true
+    }
+
+    /// Has somebody stop a follower whose database is left.
+    pub(super) fn let_go(&self, whose: Whose, follower: Follower) {
+        let mailbox = self.mailbox.clone();
+        self.attendants.give(move || {
+            let rest = guarded(|| follower.stop()).map(|()| Rest::default());
+            drop(follower);
+            let _ = mailbox.send(Message::Left(whose, Print::default(), rest));
+        });
     }
 
     /// Reads the configuration again; one that is wrong changes nothing.
@@ -155,9 +199,12 @@ impl Supervisor {
             .filter(|k| moved.contains(&k.plan.repository))
             .map(|k| k.path.clone())
             .collect();
-        left.iter().for_each(|path| {
+        for path in &left {
+            if let Some(kept) = self.kept.get(path) {
+                tracing::info!(database = kept.name, "is left: its repository is another one now");
+            }
             self.leave(path);
-        });
+        }
         self.repositories.retain(|name, _| !moved.contains(name));
         for (name, repository) in &config.repositories {
             self.repositories

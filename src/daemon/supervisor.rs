@@ -11,17 +11,21 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 
-use super::desk::{Done, Message, Supervisor, Taken};
-use super::job::{Outcome, in_words};
-use super::kept::{Judging, Kept, Stage};
+use super::desk::{Done, Message, Rest, Supervisor, Taken};
+use super::job::{Ended, Outcome, in_words};
+use super::kept::{Judging, Kept, Stage, Whose};
 use super::ledger::Entry;
 use super::opened::Opened;
+use super::print::Print;
 use crate::count::{counted, number};
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, Result};
 use crate::policy::verdict::{Standing, State};
 
 /// How often to look for signals.
 const TICK: Duration = Duration::from_millis(100);
+/// How often a repository is asked how a history stands, and how soon again if it could not be.
+const AGAIN: Duration = Duration::from_secs(10 * 60);
+const SOON: Duration = Duration::from_secs(30);
 /// How long a daemon that ends waits for jobs that were told to stop.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -42,6 +46,7 @@ impl Supervisor {
             if self.looks.is_due() {
                 self.look();
             }
+            self.systemd.moves();
         }
         self.end()
     }
@@ -56,9 +61,9 @@ impl Supervisor {
             .collect();
         self.find_databases();
         let databases = counted(number(self.kept.len()), "database");
-        let repositories = counted(number(self.repositories.len()), "repository entry");
+        let repositories = number(self.repositories.len());
         tracing::info!(
-            "keeps {databases} in {repositories}, as {} says",
+            "keeps {databases}; {repositories} repositories are configured, by {}",
             self.config.file.display()
         );
         self.look();
@@ -79,7 +84,6 @@ impl Supervisor {
     }
 
     fn hear(&mut self, message: Message) {
-        let now = Instant::now();
         match message {
             Message::Opened(name, opened) => {
                 if let Some(repository) = self.repositories.get_mut(&name) {
@@ -87,73 +91,9 @@ impl Supervisor {
                 }
                 self.look();
             }
-            Message::Began(path, taken) => {
-                let kept = self.kept.get_mut(&path);
-                let Some(kept) =
-                    kept.filter(|k| k.is_followed() && matches!(k.stage, Stage::Starting))
-                else {
-                    // The configuration says something else by now; to stop a follower takes long.
-                    return self.attendants.give(move || drop(taken));
-                };
-                match taken {
-                    Ok(Taken::Followed(history, follower)) => {
-                        kept.history = Some(history);
-                        kept.works();
-                        kept.quiet_since = now;
-                        kept.stage = Stage::Awake(follower);
-                    }
-                    Ok(Taken::Rests(history, print)) => {
-                        kept.works();
-                        kept.history = Some(history);
-                        kept.stage = Stage::Asleep(print);
-                        self.files.watch_database(&path);
-                        self.attend(&path);
-                    }
-                    Err(e) => {
-                        kept.fails(in_words(&e));
-                        kept.try_again(now);
-                    }
-                }
-            }
-            Message::Left(path, before, rest) => {
-                let kept = self.kept.get_mut(&path);
-                let Some(kept) = kept.filter(|kept| matches!(kept.stage, Stage::Stopping)) else {
-                    return;
-                };
-                match rest {
-                    _ if !kept.is_followed() => kept.stage = Stage::Idle,
-                    // Either the file proves that all is captured, or the WAL, which was looked at
-                    // when all had been captured for a while, is still the same.
-                    Ok(rest) if rest.is_proven || before.has_all_of(&rest.print) => {
-                        tracing::debug!(database = kept.name, "sleeps");
-                        (kept.print, kept.stage) = (rest.print, Stage::Asleep(rest.print));
-                        // Whoever wrote before it was watched is noticed by looking once more.
-                        self.files.watch_database(&path);
-                        self.attend(&path);
-                    }
-                    Ok(_) => kept.stage = Stage::At(now),
-                    Err(e) => {
-                        kept.fails(in_words(&e));
-                        kept.try_again(now);
-                    }
-                }
-            }
-            Message::Judged(path, judged) => {
-                let Some(kept) = self.kept.get_mut(&path) else { return };
-                (kept.judging, kept.standing) = match judged {
-                    Ok(standing) => (Judging::Done, standing),
-                    Err(e) if e.kind() == ErrorKind::Damaged => {
-                        let damage = Some(in_words(&e));
-                        (Judging::Done, Standing { looked: true, damage, ..Standing::default() })
-                    }
-                    // Nobody began its history yet.
-                    Err(e) if e.kind() == ErrorKind::NotFound => {
-                        (Judging::Done, Standing { looked: true, ..Standing::default() })
-                    }
-                    // A repository that can't be asked says nothing new.
-                    Err(_) => (Judging::Wanted, kept.standing.clone()),
-                };
-            }
+            Message::Began(whose, taken) => self.began(whose, taken),
+            Message::Left(whose, before, rest) => self.left(&whose, before, rest),
+            Message::Judged(whose, judged) => self.judged(&whose, judged),
             Message::Touched(touches) => {
                 let touched = touches.iter().filter_map(|touch| self.files.touched(touch));
                 let touched: BTreeSet<PathBuf> = touched.map(|path| database_of(&path)).collect();
@@ -165,8 +105,89 @@ impl Supervisor {
                     }
                 }
             }
-            Message::Done(path, id, outcome) => self.job_ended(&path, id, outcome),
+            Message::Done(whose, id, outcome) => self.job_ended(&whose, id, outcome),
         }
+    }
+
+    fn began(&mut self, whose: Whose, taken: Result<Taken>) {
+        let now = Instant::now();
+        let kept = self.kept.get_mut(&whose.path).filter(|kept| kept.number == whose.number);
+        let Some(kept) = kept else {
+            // The configuration says something else by now.
+            return match taken {
+                Ok(Taken::Followed(_, follower)) => self.let_go(whose, follower),
+                _ => self.departed(&whose.path),
+            };
+        };
+        match taken {
+            Ok(Taken::Followed(history, follower)) => {
+                kept.history = Some(history);
+                kept.works();
+                kept.quiet_since = now;
+                kept.stage = Stage::Awake(follower);
+            }
+            Ok(Taken::Rests(history, print)) => {
+                kept.works();
+                kept.history = Some(history);
+                kept.stage = Stage::Asleep(print);
+                self.files.watch_database(&whose.path);
+                self.attend(&whose.path);
+            }
+            Err(e) => {
+                kept.fails(in_words(&e));
+                kept.try_again(now);
+            }
+        }
+    }
+
+    fn left(&mut self, whose: &Whose, before: Print, rest: Result<Rest>) {
+        let now = Instant::now();
+        let kept = self.kept.get_mut(&whose.path).filter(|kept| kept.number == whose.number);
+        let Some(kept) = kept else { return self.departed(&whose.path) };
+        match rest {
+            // Either the file proves that all is captured, or the WAL, which was looked at when all
+            // had been captured for a while, is still the same.
+            Ok(rest) if rest.is_proven || before.has_all_of(&rest.print) => {
+                tracing::debug!(database = kept.name, "sleeps");
+                (kept.print, kept.stage) = (rest.print, Stage::Asleep(rest.print));
+                // Whoever wrote before it was watched is noticed by looking once more.
+                self.files.watch_database(&whose.path);
+                self.attend(&whose.path);
+            }
+            Ok(_) => kept.stage = Stage::At(now),
+            Err(e) => {
+                kept.fails(in_words(&e));
+                kept.try_again(now);
+            }
+        }
+    }
+
+    fn judged(&mut self, whose: &Whose, judged: Result<Standing>) {
+        let kept = self.kept.get_mut(&whose.path).filter(|kept| kept.number == whose.number);
+        let Some(kept) = kept else { return };
+        let wait = match judged {
+            Ok(standing) => {
+                kept.has_commit |= standing.stored.is_some();
+                (kept.standing, kept.unasked) = (standing, None);
+                AGAIN
+            }
+            Err(e) if e.kind() == ErrorKind::Damaged => {
+                kept.standing.damage = Some(in_words(&e));
+                kept.standing.looked = true;
+                AGAIN
+            }
+            // Nobody began its history yet.
+            Err(e) if e.kind() == ErrorKind::NotFound && kept.history.is_none() => {
+                kept.standing.looked = true;
+                SOON
+            }
+            Err(e) => {
+                kept.unasked = Some(in_words(&e));
+                SOON
+            }
+        };
+        let now = Instant::now();
+        kept.judging = Judging::At(now.checked_add(wait).unwrap_or(now));
     }
 
     /// Stops everything that is at work, and waits for it.
@@ -179,6 +200,10 @@ impl Supervisor {
             if let Some(job) = &kept.job {
                 job.control.stop();
                 jobs += 1;
+            }
+            // A follower is to store what is committed; a first capture goes on another time.
+            if matches!(kept.stage, Stage::Starting) {
+                kept.ear.stop();
             }
             ears.push(kept.ear);
             if let Stage::Awake(follower) = kept.stage {
@@ -201,7 +226,10 @@ impl Supervisor {
                 Ok(Message::Done(_, id, Outcome { ended, message })) => {
                     jobs -= 1;
                     let at = self.place.clock.now();
-                    self.ledger.enter(Entry::Ended { id, at, ended, message });
+                    // What was stopped is remembered as interrupted, by the next daemon.
+                    if ended != Ended::Stopped {
+                        self.ledger.enter(Entry::Ended { id, at, ended, message });
+                    }
                 }
                 Ok(_) => {}
                 // It is remembered as interrupted, by the next daemon.
@@ -237,13 +265,8 @@ impl Supervisor {
         if closed > 0 {
             status += &format!("; {closed} repositories can't be opened");
         }
-        // Whatever was tried once is either at work or in trouble.
-        let is_tried = |kept: &Kept| match kept.stage {
-            Stage::At(_) | Stage::Starting => kept.fault.is_some(),
-            _ => true,
-        };
-        let ready = closed > 0 || self.kept.values().all(is_tried);
-        self.systemd.tell(status, ready, true);
+        // A first capture may take hours: who waits for this daemon waits for its beginning.
+        self.systemd.tell(status, true);
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a service manager is told: that the daemon is ready, how it stands, and that it moves.
 
+use std::time::{Duration, Instant};
+
 use sd_notify::NotifyState;
 
 /// The line to a service manager; without one it does nothing.
@@ -7,19 +9,25 @@ use sd_notify::NotifyState;
 pub(super) struct Systemd {
     is_ready: bool,
     told: String,
+    /// When a sign of life was last given.
+    moved: Option<Instant>,
 }
 
 impl Systemd {
-    /// Tells how it stands. `ready` is whether everything was tried once; `moves`, whether whoever
-    /// waits for a sign of life may have one.
-    pub(super) fn tell(&mut self, status: String, ready: bool, moves: bool) {
+    /// Gives a sign of life, once a second.
+    pub(super) fn moves(&mut self) {
+        if self.moved.is_none_or(|moved| moved.elapsed() >= Duration::from_secs(1)) {
+            self.moved = Some(Instant::now());
+            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        }
+    }
+
+    /// Tells how it stands, and whether it is ready.
+    pub(super) fn tell(&mut self, status: String, ready: bool) {
         let mut states = Vec::new();
         if ready && !self.is_ready {
             self.is_ready = true;
             states.push(NotifyState::Ready);
-        }
-        if moves {
-            states.push(NotifyState::Watchdog);
         }
         if self.told != status {
             states.push(NotifyState::Status(&status));

@@ -1,11 +1,10 @@
 //! Whose turn for a job it is.
 
-use std::path::Path;
 use std::time::Instant;
 
 use super::desk::{Message, Supervisor};
 use super::job::{Control, Ended, Order, Outcome, scratch_of};
-use super::kept::{Job, Judging};
+use super::kept::{Job, Judging, Whose};
 use super::kind::Kind;
 use super::ledger::{Entry, key};
 use super::opened::Opened;
@@ -58,22 +57,23 @@ impl Supervisor {
                 plan: kept.plan.clone(),
                 scratch: scratch_of(self.config.scratch.as_deref()),
             };
-            let mailbox = self.mailbox.clone();
+            let (whose, mailbox) = (kept.whose(), self.mailbox.clone());
             self.workers.give(move || {
                 let outcome = order.carry_out_whatever_happens(&*control);
-                let _ = mailbox.send(Message::Done(path, id, outcome));
+                let _ = mailbox.send(Message::Done(whose, id, outcome));
             });
         }
     }
 
-    pub(super) fn job_ended(&mut self, path: &Path, id: u64, outcome: Outcome) {
+    pub(super) fn job_ended(&mut self, whose: &Whose, id: u64, outcome: Outcome) {
         let at = self.place.clock.now();
         let Outcome { ended, message } = outcome;
         self.ledger.enter(Entry::Ended { id, at, ended, message: message.clone() });
-        let Some(kept) = self.kept.get_mut(path) else { return };
+        let kept = self.kept.get_mut(&whose.path).filter(|kept| kept.number == whose.number);
+        let Some(kept) = kept else { return self.departed(&whose.path) };
         let Some(job) = kept.job.take_if(|job| job.id == id) else { return };
         kept.has_commit |= job.kind == Kind::Backup && ended == Ended::Well;
-        kept.judging = Judging::Wanted;
+        kept.judging = Judging::At(Instant::now());
         kept.agenda.ended(job.kind, ended, at);
         let seconds = job.began.elapsed().as_secs_f64();
         let (database, kind) = (&*kept.name, job.kind.name());

@@ -50,6 +50,8 @@ pub(crate) struct Standing {
     pub(crate) paused: bool,
     /// What is damaged, or what the last verification found, until a later one passes.
     pub(crate) damage: Option<String>,
+    /// Since when it is to be kept: what was never stored is no trouble before.
+    pub(crate) since: Option<Timestamp>,
     /// When everything in it was last known to be stored.
     pub(crate) stored: Option<Timestamp>,
     /// What keeps it from being stored now.
@@ -58,8 +60,6 @@ pub(crate) struct Standing {
     pub(crate) verified: Option<Timestamp>,
     /// When a restore of it last passed.
     pub(crate) restored: Option<Timestamp>,
-    /// A promise that is not kept, besides.
-    pub(crate) late: Option<String>,
 }
 
 /// What was promised.
@@ -90,17 +90,19 @@ pub(crate) struct Verdict {
 /// How a database stands.
 pub(crate) fn verdict(standing: &Standing, promise: Promise, now: Timestamp) -> Verdict {
     let verdict = |state, why: String| Verdict { state, why };
-    if !standing.looked {
+    let is_over = |time: Option<Timestamp>, limit| time.is_none_or(|time| time.after(limit) < now);
+    let is_new =
+        !is_over(standing.since.or(Some(now)), promise.max_age) && standing.since.is_some();
+    if !standing.looked && (is_new || standing.since.is_none()) {
         return verdict(State::Unknown, "nobody has looked at it yet".to_owned());
     }
     if let Some(damage) = &standing.damage {
         return verdict(State::AtRisk, damage.clone());
     }
-    let is_over = |time: Option<Timestamp>, limit| time.is_none_or(|time| time.after(limit) < now);
     if standing.paused {
         return verdict(State::Paused, "it is paused".to_owned());
     }
-    if is_over(standing.stored, promise.max_age) {
+    if is_over(standing.stored, promise.max_age) && !(standing.stored.is_none() && is_new) {
         let when = match standing.stored {
             Some(time) => format!("not all was stored for {}", age(time, now)),
             None => "nothing was ever stored".to_owned(),
@@ -111,8 +113,8 @@ pub(crate) fn verdict(standing: &Standing, promise: Promise, now: Timestamp) -> 
     if let Some(fault) = &standing.fault {
         return verdict(State::Look, fault.clone());
     }
-    if let Some(late) = &standing.late {
-        return verdict(State::Look, late.clone());
+    if standing.stored.is_none() {
+        return verdict(State::Unknown, "nothing is stored yet".to_owned());
     }
     match (standing.verified.max(standing.restored), standing.restored) {
         (Some(proof), _) if is_over(Some(proof), promise.max_proof_age) => {
@@ -172,7 +174,12 @@ mod tests {
         assert_eq!(with(&|s| s.stored = ago(27)), State::AtRisk);
         assert_eq!(with(&|s| s.stored = ago(25)), State::Proven);
         assert_eq!(with(&|s| s.fault = text()), State::Look);
-        assert_eq!(with(&|s| s.late = text()), State::Look);
+        // What is new has time; what nobody could ever look at has not for ever.
+        assert_eq!(with(&|s| (s.stored, s.since) = (None, ago(1))), State::Unknown);
+        assert_eq!(with(&|s| (s.stored, s.since) = (None, ago(30))), State::AtRisk);
+        assert_eq!(with(&|s| (s.looked, s.since) = (false, ago(1))), State::Unknown);
+        let never = |s: &mut Standing| (s.looked, s.stored, s.since) = (false, None, ago(30));
+        assert_eq!(with(&never), State::AtRisk);
         assert_eq!(with(&|s| (s.verified, s.restored) = (ago(300), ago(300))), State::Look);
         assert_eq!(with(&|s| s.restored = ago(300)), State::Kept);
         assert_eq!(with(&|s| s.restored = None), State::Kept);

@@ -161,7 +161,7 @@ pub(super) struct Folders {
     pub(super) bare: Vec<HistoryId>,
 }
 
-fn check_history_name(name: &str) -> Result<()> {
+pub(crate) fn check_history_name(name: &str) -> Result<()> {
     let sound = !name.is_empty()
         && name.len() <= 255
         && name.trim() == name

@@ -17,7 +17,7 @@
 //! and its place in the chain was checked.
 
 pub mod absent;
-mod catalog;
+pub(crate) mod catalog;
 pub mod chain;
 pub mod history;
 pub mod keys;

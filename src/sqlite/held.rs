@@ -47,6 +47,13 @@ impl Held {
     }
 }
 
+/// Whether this process has a file open: whoever opens it besides and closes it again drops the
+/// locks of the process.
+#[cfg(feature = "cli")]
+pub(super) fn is_held(file: FileIdentity) -> bool {
+    held().contains_key(&file)
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         let Some(file) = self.0 else { return };

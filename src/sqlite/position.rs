@@ -119,6 +119,9 @@ impl Position {
         let Some(known) = known.filter(|_| !is_there("-wal") && !is_there("-journal")) else {
             return false;
         };
+        if FileIdentity::of(&path).is_none_or(super::held::is_held) {
+            return false;
+        }
         ChangeCounter::of_closed(&path).is_some_and(|(file, now)| file == self.file && now == known)
     }
 

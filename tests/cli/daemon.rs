@@ -315,3 +315,77 @@ fn schedules_keep_to_the_clock_over_its_changes_and_over_downtime() {
     }
     daemon.stop();
 }
+
+#[test]
+fn a_renamed_file_and_a_second_name_of_one_file_cost_no_transaction() {
+    let lab = Lab::new();
+    fs::create_dir(lab.path("d")).unwrap();
+    lab.make("d/before.db", 5);
+    lab.make("d/twice.db", 5);
+    fs::hard_link(lab.path("d/twice.db"), lab.path("d/other.db")).unwrap();
+    write(&lab, "[defaults]\nsleep-after = \"0s\"\n[[databases]]\npath = \"d/*.db\"");
+    let mut daemon = Daemon::start(&lab);
+    daemon.keeps("before", 1);
+    // The first in the order of names counts.
+    daemon.keeps("other", 1);
+    daemon.says("", "twice.db is the same file as");
+    fs::rename(lab.path("d/before.db"), lab.path("d/after.db")).unwrap();
+    let app = Connection::open(lab.path("d/after.db")).unwrap();
+    for _ in 0..5 {
+        app.execute_batch("INSERT INTO t(x) VALUES('more')").unwrap();
+        // The application takes its time, and the daemon meets the file under its new name.
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    daemon.keeps("after", 1);
+    app.execute_batch("INSERT INTO t(x) VALUES('the last')").unwrap();
+    drop(app);
+    daemon.until("all is stored", || {
+        lab.run(&["restore", "after", "after.db", "--force"]).code == Some(0)
+            && lab.number("after.db", "SELECT count(*) FROM t") == 11
+    });
+    assert_eq!(lab.number("d/after.db", "SELECT count(*) FROM t"), 11);
+    daemon.stop();
+    lab.ok(&["verify", "after", "--level", "restore"]);
+}
+
+#[test]
+fn a_copy_beside_a_database_does_not_take_its_place_after_a_restart() {
+    let lab = Lab::new();
+    fs::create_dir(lab.path("d")).unwrap();
+    lab.make("d/shop.db", 5);
+    write(&lab, "[[databases]]\npath = \"d/*\"");
+    let mut daemon = Daemon::start(&lab);
+    daemon.keeps("shop", 1);
+    fs::copy(lab.path("d/shop.db"), lab.path("d/shop.bak")).unwrap();
+    daemon.says("", "shop.bak has the name \"shop\" of");
+    daemon.stop();
+    fs::remove_file(lab.path("run.log")).unwrap();
+    let mut daemon = Daemon::start(&lab);
+    daemon.says("", "shop.bak has the name \"shop\" of");
+    lab.sql("d/shop.db", "INSERT INTO t(x) VALUES('more')");
+    daemon.keeps("shop", 2);
+    daemon.stop();
+}
+
+/// A repository that is gone is no proof of anything, however quiet its databases are.
+#[test]
+fn a_database_whose_repository_is_gone_is_not_called_proven() {
+    let lab = Lab::new();
+    lab.make("app.db", 5);
+    write(
+        &lab,
+        "[[databases]]\npath = \"app.db\"\nsleep-after = \"1s\"\nverify.data = \"every 1m\"",
+    );
+    let clock = HeldClock(lab.path("clock"));
+    clock.set("2026-03-28T00:00:00Z");
+    let mut daemon = Daemon::start_at(&lab, Some(&clock));
+    daemon.says("app", "is kept and proven");
+    daemon.says("app", "sleeps");
+    fs::rename(lab.path("repo"), lab.path("away")).unwrap();
+    clock.set("2026-03-28T00:10:00Z");
+    daemon.says("app", "needs a look");
+    fs::rename(lab.path("away"), lab.path("repo")).unwrap();
+    clock.set("2026-03-28T02:10:00Z");
+    daemon.until("proven again", || told(&lab, "app", "is kept and proven") > 1);
+    daemon.stop();
+}

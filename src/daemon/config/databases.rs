@@ -9,6 +9,7 @@ use toml::Spanned;
 use super::mistake::Mistake;
 use super::plan::{Plan, Reader};
 use super::text::DatabaseText;
+use crate::repo::catalog::check_history_name;
 
 /// A `*` stops at a `/`, and means no hidden file.
 const OPTIONS: glob::MatchOptions = glob::MatchOptions {
@@ -70,6 +71,15 @@ impl Target {
                 let what = "each database of a pattern needs a name of its own";
                 let help = "{stem} stands for the file's name without its extension, {folder} for its folder's name";
                 reader.wrong(Mistake::new(name.span(), what).with_help(help));
+            }
+            // Whatever stands for a part of the path, the rest has to be a history's name.
+            let tried = name.get_ref().replace("{stem}", "a").replace("{folder}", "a");
+            let sound = match tried.contains(['{', '}']) {
+                true => Err("has a brace that is neither {stem} nor {folder}".to_owned()),
+                false => check_history_name(&tried).map_err(|e| e.to_string()),
+            };
+            if let Err(why) = sound {
+                reader.wrong(Mistake::new(name.span(), why));
             }
             name.get_ref().clone()
         });

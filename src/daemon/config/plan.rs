@@ -110,6 +110,15 @@ pub(crate) struct VerifyPlan {
     pub(crate) max_time: Duration,
 }
 
+/// Which keys stand in a database's own table.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Own {
+    /// `schedule`.
+    pub(super) schedule: bool,
+    /// `interval`, `wal-limit` or `sleep-after`.
+    pub(super) following: bool,
+}
+
 /// Reads values, and remembers what is wrong with them.
 pub(super) struct Reader<'a> {
     pub(super) mistakes: &'a mut Vec<Mistake>,
@@ -183,7 +192,9 @@ impl Reader<'_> {
     }
 
     /// What is in force, for a database of a repository.
-    pub(super) fn plan(&mut self, text: &PlanText, repository: String) -> Plan {
+    /// `own` says which keys stand in the database's own table: what the defaults have besides may
+    /// be for others.
+    pub(super) fn plan(&mut self, text: &PlanText, own: Own, repository: String) -> Plan {
         let time_zone = self.parsed(text.time_zone.as_ref(), |name| zone(Some(name)));
         let compression = self.word(
             text.compression.as_ref(),
@@ -196,7 +207,7 @@ impl Reader<'_> {
         );
         Plan {
             repository,
-            mode: self.mode(text),
+            mode: self.mode(text, own),
             zone: time_zone.unwrap_or(Zone::Local),
             jitter: self.value(text.jitter.as_ref(), parse_interval).unwrap_or_default(),
             marks: match &text.marks {
@@ -219,11 +230,11 @@ impl Reader<'_> {
         }
     }
 
-    fn mode(&mut self, text: &PlanText) -> Mode {
+    fn mode(&mut self, text: &PlanText, own: Own) -> Mode {
         let usual = FollowOptions::default();
         let modes = [("follow", true), ("snapshots", false)];
         if self.word(text.mode.as_ref(), &modes).unwrap_or(true) {
-            if let Some(schedule) = &text.schedule {
+            if let Some(schedule) = text.schedule.as_ref().filter(|_| own.schedule) {
                 let mistake =
                     Mistake::new(schedule.span(), "a database that is followed has no schedule");
                 self.wrong(mistake.with_help("mode = \"snapshots\" captures it by a schedule"));
@@ -245,7 +256,7 @@ impl Reader<'_> {
             ("wal-limit", &text.wal_limit),
             ("sleep-after", &text.sleep_after),
         ] {
-            if let Some(value) = value {
+            if let Some(value) = value.as_ref().filter(|_| own.following) {
                 let what = format!("`{key}` is about a database that is followed");
                 self.wrong(
                     Mistake::new(value.span(), what).with_help("mode = \"follow\" follows it"),
@@ -284,6 +295,10 @@ impl Reader<'_> {
         }
         let read = Policy::try_from(policy.get_ref().clone());
         let read = read.map_err(|e| self.wrong(Mistake::of(policy.span(), &e))).ok()?;
+        if read == Policy::default() {
+            let mistake = Mistake::new(policy.span(), "this policy keeps nothing");
+            self.wrong(mistake.with_help("policy = { keep-window = \"7d\", keep-daily = 30 }"));
+        }
         Some((read, self.schedule(text.prune.as_ref(), PRUNE)))
     }
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use toml::Spanned;
 
 use super::databases::{Files, Target, check_names};
 use super::mistake::{Mistake, Mistaken, meant};
-use super::plan::Reader;
+use super::plan::{Mode, Own, Reader};
 use super::secret::SecretSource;
 use super::text::{ConfigText, PlanText, RepositoryText};
 use crate::error::{ErrorKind, Result};
@@ -58,7 +59,15 @@ impl Config {
         let text = input::text(path, MAX_FILE, ErrorKind::Usage, &Silent)?;
         // The daemon may be told to read it again from elsewhere.
         let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Ok(Self::parse(path, &text).map(|config| (config, text.to_string())))
+        Ok(Self::parse(path, &text).and_then(|config| match config.targets.is_empty() {
+            false => Ok((config, text.to_string())),
+            true => {
+                let mistake = Mistake::new(0..0, "names no database");
+                let mistake =
+                    mistake.with_help("each database is a table [[databases]] with a path");
+                Err(Mistaken::new(path, &text, vec![mistake]))
+            }
+        }))
     }
 
     /// Reads a configuration. Paths in it are relative to the folder of the file.
@@ -74,7 +83,12 @@ impl Config {
     /// The same, with the database of the daemon itself, in the first repository.
     pub(crate) fn with_ledger(mut self, path: PathBuf, name: String) -> Self {
         if let Some(repository) = self.repositories.keys().next().cloned() {
-            let plan = Reader { mistakes: &mut Vec::new() }.plan(&PlanText::default(), repository);
+            let mut reader = Reader { mistakes: &mut Vec::new() };
+            let mut plan = reader.plan(&PlanText::default(), Own::default(), repository);
+            // The daemon itself is connected to it, and never closes it.
+            if let Mode::Follow { sleep_after, .. } = &mut plan.mode {
+                *sleep_after = Duration::ZERO;
+            }
             let plan = Arc::new(plan);
             self.targets.push(Target { files: Files::One(path), name: Some(name), plan });
         }
@@ -132,7 +146,13 @@ impl Config {
                     continue;
                 }
             };
-            let plan = reader.plan(&plan, repository);
+            let own = Own {
+                schedule: database.schedule.is_some(),
+                following: database.interval.is_some()
+                    || database.wal_limit.is_some()
+                    || database.sleep_after.is_some(),
+            };
+            let plan = reader.plan(&plan, own, repository);
             targets.extend(Target::of(reader, &folder, database, plan));
         }
         check_names(reader, &read.databases, &targets);
@@ -162,10 +182,11 @@ fn repository_of(
         reader.wrong(Mistake::new(location.span(), "the repository's location is empty"));
         return None;
     }
-    let place = match location.get_ref().contains("://") {
-        true => location.get_ref().clone(),
-        false => folder.join(location.get_ref()).display().to_string(),
-    };
+    if location.get_ref().contains("://") {
+        let what = "is no directory: cloud storage and other machines are not supported yet";
+        reader.wrong(Mistake::new(location.span(), what));
+    }
+    let place = folder.join(location.get_ref()).display().to_string();
     let secret = SecretSource::of(reader, folder, text)?;
     Some(RepositoryConfig { location: place, secret })
 }

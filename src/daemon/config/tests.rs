@@ -129,3 +129,29 @@ fn two_databases_never_share_a_history() {
     assert!(mistaken.mistakes()[0].message.contains("has the name \"app\" of /etc/a/app.db"));
     assert!(twice("name = \"b\"\n").is_ok());
 }
+
+#[test]
+fn defaults_are_for_those_whom_they_concern() {
+    let config = parse(&format!(
+        "{REPOSITORY}[defaults]\nsleep-after = \"5m\"\nschedule = \"every 5m\"
+[[databases]]\npath = \"a.db\"\n[[databases]]\npath = \"b.db\"\nmode = \"snapshots\"\n"
+    ))
+    .unwrap();
+    let [followed, captured] = config.targets.as_slice() else { panic!("{config:?}") };
+    assert!(matches!(followed.plan.mode, Mode::Follow { .. }));
+    assert!(matches!(&captured.plan.mode, Mode::Snapshots(s) if s.to_string() == "every 5m"));
+}
+
+#[test]
+fn what_can_never_work_is_told_before_it_is_tried() {
+    for (text, told) in [
+        ("[[databases]]\npath = \"a.db\"\nname = \"x@y\"", "a history's name has"),
+        ("[[databases]]\npath = \"a.db\"\nname = \"{stm}\"", "neither {stem} nor {folder}"),
+        ("[[databases]]\npath = \"a.db\"\npolicy = {}", "keeps nothing"),
+    ] {
+        let mistaken = parse(&format!("{REPOSITORY}{text}\n")).unwrap_err();
+        assert!(mistaken.mistakes()[0].message.contains(told), "{:?}", mistaken.mistakes());
+    }
+    let cloud = "[repositories.main]\nlocation = \"s3://x\"\nkey-file = \"k\"\n";
+    assert!(parse(cloud).unwrap_err().mistakes()[0].message.contains("not supported yet"));
+}

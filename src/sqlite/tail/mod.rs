@@ -49,8 +49,8 @@ use rusqlite::Connection;
 
 use super::beside::full_path;
 use super::connection::{close, close_as_usual, connect, wal_index};
-use super::held::Held;
 use super::ffi::{FileRef, keep_wal_on_close};
+use super::held::Held;
 use super::overlay::walk;
 use super::pin::begin_wal;
 use super::position::{FileIdentity, Position};
