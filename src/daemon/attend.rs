@@ -23,7 +23,9 @@ use crate::repo::history::handle::History;
 impl Supervisor {
     pub(super) fn open_repositories(&mut self) {
         for (name, opened) in &mut self.repositories {
-            let Some(opening) = opened.next(&self.place, self.config.threads) else { continue };
+            let Some(opening) = opened.next(&self.place, self.config.threads, &self.stop) else {
+                continue;
+            };
             let (name, mailbox) = (name.clone(), self.mailbox.clone());
             self.askers.give(move || {
                 let _ = mailbox.send(Message::Opened(name, guarded(|| opening.open())));

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
@@ -83,6 +85,8 @@ pub(super) struct Supervisor {
     pub(super) departing: BTreeMap<PathBuf, usize>,
     /// The number of the next database that is kept.
     pub(super) next: u64,
+    /// Whether the daemon ends.
+    pub(super) stop: Arc<AtomicBool>,
     pub(super) ledger: Ledger,
     pub(super) memory: Memory,
     /// Takes databases up and leaves them.
@@ -120,6 +124,7 @@ impl Supervisor {
             kept: BTreeMap::new(),
             departing: BTreeMap::new(),
             next: 0,
+            stop: Arc::default(),
             turns: Vec::new(),
             systemd: Systemd::default(),
             done: Done::default(),

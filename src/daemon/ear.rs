@@ -85,7 +85,10 @@ impl Listener for Ear {
                 );
             }
             Event::Scan { reason } => {
-                tracing::info!(database, "reads the whole database: {reason}");
+                tracing::warn!(
+                    database,
+                    "what was committed since the last commit becomes one: reads the whole database, since {reason}"
+                );
             }
             Event::Fault(fault) => tracing::warn!(database, "{}; it is tried again", fault.message),
             Event::Recovered => tracing::info!(database, "works again"),

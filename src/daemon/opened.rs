@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::config::RepositoryConfig;
@@ -66,6 +68,7 @@ enum State {
 pub(super) struct Opening {
     config: RepositoryConfig,
     options: RepositoryOptions,
+    told: Telling,
 }
 
 impl Opened {
@@ -94,7 +97,12 @@ impl Opened {
 
     /// What is needed to open it, if it is to be opened now. Whoever gets that does it, and
     /// tells by [`Opened::heard`].
-    pub(super) fn next(&mut self, place: &Place, threads: Option<usize>) -> Option<Opening> {
+    pub(super) fn next(
+        &mut self,
+        place: &Place,
+        threads: Option<usize>,
+        stop: &Arc<AtomicBool>,
+    ) -> Option<Opening> {
         let State::At(at) = self.state else { return None };
         if at > Instant::now() {
             return None;
@@ -103,7 +111,8 @@ impl Opened {
         let mut options = RepositoryOptions::new(&place.state_dir);
         options.clock = place.clock.clone();
         options.threads = threads.unwrap_or(options.threads);
-        Some(Opening { config: self.config.clone(), options })
+        let told = Telling(stop.clone());
+        Some(Opening { config: self.config.clone(), options, told })
     }
 
     /// Takes what came of opening it.
@@ -151,26 +160,30 @@ impl Opening {
         if let Some(e) = examine(&*store)? {
             return Err(e);
         }
-        let secret = self.config.secret.read(&Warning)?;
+        let secret = self.config.secret.read(&self.told)?;
         let repository =
             Repository::open(store, &secret, &self.options).map_err(|e| match e.object() {
                 Some(_) => e,
                 None => e.with_object(&*self.config.location),
             })?;
         if let Some(replaced) = check_place(&repository) {
-            Warning.warn(&replaced.advice().to_string());
+            self.told.warn(&replaced.advice().to_string());
         }
         let census = repository.census()?;
-        census.unreadable.iter().for_each(|e| Warning.warn(&in_words(e)));
-        census.absent.iter().for_each(|gone| Warning.warn(&in_words(&gone.error())));
+        census.unreadable.iter().for_each(|e| self.told.warn(&in_words(e)));
+        census.absent.iter().for_each(|gone| self.told.warn(&in_words(&gone.error())));
         Ok((repository, census.histories))
     }
 }
 
-/// Tells warnings in the log.
-struct Warning;
+/// Tells warnings in the log, and stops what takes long when the daemon ends.
+struct Telling(Arc<AtomicBool>);
 
-impl Monitor for Warning {
+impl Monitor for Telling {
+    fn cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
     fn warn(&self, message: &str) {
         tracing::warn!("{message}");
     }

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
@@ -193,6 +194,7 @@ impl Supervisor {
     /// Stops everything that is at work, and waits for it.
     fn end(&mut self) -> Done {
         self.systemd.stopping();
+        self.stop.store(true, Ordering::Relaxed);
         let mut done = Done { databases: number(self.kept.len()), ..self.done };
         let (mut followers, mut jobs) = (Vec::new(), 0_u32);
         let mut ears = Vec::new();
