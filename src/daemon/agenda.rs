@@ -67,9 +67,9 @@ impl Agenda {
         self.since
     }
 
-    /// The job that is to begin now, if one is: the kinds in the order of [`Kind::ALL`]. Where there
-    /// is no commit yet, nothing can be verified or pruned; where nothing was restored yet, the
-    /// first proof waits for no schedule.
+    /// The job that is to begin now, if one is: the kinds in the order of [`Kind::ALL`]. Where
+    /// there is no commit yet, nothing can be verified or pruned; where nothing was restored yet,
+    /// the first proof waits for no schedule.
     pub(super) fn turn(&self, has_commit: bool, now: Timestamp) -> Option<Turn> {
         let kinds = Kind::ALL.into_iter().filter(|kind| has_commit || *kind == Kind::Backup);
         kinds.into_iter().find_map(|kind| {

@@ -22,7 +22,8 @@ impl Pace {
         self.next = None;
     }
 
-    /// A look that began then is over. Looking takes a hundredth of the time, unless it would be seldom then.
+    /// A look that began then is over. Looking takes a hundredth of the time, unless it would be
+    /// seldom then.
     pub(super) fn took(&mut self, began: Instant) {
         let now = Instant::now();
         let wait = now.duration_since(began).saturating_mul(100).clamp(LOOK, SELDOM);

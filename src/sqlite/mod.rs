@@ -25,6 +25,8 @@ mod pages;
 pub mod pin;
 mod position;
 pub(crate) mod provider;
+#[cfg(feature = "cli")]
+mod resting;
 pub(crate) mod rows;
 pub mod source;
 pub(crate) mod tail;

@@ -42,26 +42,6 @@ pub(crate) struct ChangeCounter {
     pub(super) modified: (i64, i64),
 }
 
-#[cfg(feature = "cli")]
-impl ChangeCounter {
-    /// What a file looks like that this process has no connection to.
-    fn of_closed(path: &Path) -> Option<(FileIdentity, Self)> {
-        use std::os::unix::fs::{FileExt, MetadataExt};
-        let file = std::fs::File::open(path).ok()?;
-        let mut header = [0; 100];
-        file.read_exact_at(&mut header, 0).ok()?;
-        let meta = file.metadata().ok()?;
-        let field = |at: usize| header.get(at..)?.first_chunk().map(|b| u32::from_be_bytes(*b));
-        let counter = Self {
-            counter: field(24)?,
-            valid_for: field(92)?,
-            bytes: meta.len(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-        };
-        Some((FileIdentity::of_meta(&meta), counter))
-    }
-}
-
 /// Where a capture left off: what must still be true for less than a scan to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
@@ -102,27 +82,6 @@ impl Position {
 
     fn is_same_place(&self, other: &Self) -> bool {
         (self.file, self.place) == (other.file, other.place)
-    }
-
-    /// Whether the file at a path has everything up to here and was not written to since, and
-    /// nothing that counts lies beside it. To be asked only while this process has no connection
-    /// to it: what is opened here and closed again drops the locks of the process.
-    #[cfg(feature = "cli")]
-    pub(crate) fn is_resting(&self, path: &Path) -> bool {
-        use super::beside::{beside, full_path};
-        let known = match self.place {
-            Place::Wal(_) => self.rest,
-            Place::Rollback(counter) => Some(counter),
-        };
-        let path = full_path(path);
-        let is_there = |suffix| std::fs::metadata(beside(&path, suffix)).is_ok_and(|m| m.len() > 0);
-        let Some(known) = known.filter(|_| !is_there("-wal") && !is_there("-journal")) else {
-            return false;
-        };
-        if FileIdentity::of(&path).is_none_or(super::held::is_held) {
-            return false;
-        }
-        ChangeCounter::of_closed(&path).is_some_and(|(file, now)| file == self.file && now == known)
     }
 
     /// The file, and the place in its WAL, if it is one.

@@ -45,6 +45,7 @@ pub use options::FollowOptions;
 pub use priority::Priority;
 use publisher::Publisher;
 use shared::Shared;
+#[cfg(feature = "cli")]
 pub(crate) use status::describe;
 pub use status::{Activity, Event, Fault, Listener, Status, TailStats};
 

@@ -54,7 +54,7 @@ key-file = \"key\"
 password-env = \"PASSWORD\"
 [[databases]]
 path = \"a.db\"
-repository = \"mian\"
+repository = \"mani\"
 [[databases]]
 path = \"b.db\"
 compression = \"fats\"
@@ -76,7 +76,7 @@ prune = \"@daily\"
         .collect();
     let expected = [
         "4: one key opens a repository",
-        "7: there is no repository \"mian\" (did you mean `main`?)",
+        "7: there is no repository \"mani\" (did you mean `main`?)",
         "10: \"fats\" is not one of off, fast, default, max (did you mean `fast`?)",
         "11: a database that is followed has no schedule (mode = \"snapshots\"",
         "12: \"soon\" is not a time, such as 90s or 10m",
