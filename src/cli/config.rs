@@ -1,5 +1,6 @@
 //! `config`: write, check and show the daemon's configuration.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -107,6 +108,7 @@ fn check(context: &Context, path: &Path) -> Result<()> {
     let mut databases = 0;
     let now = Timestamp::now();
     let mut rows = Vec::new();
+    let (mut seen, mut names) = (BTreeSet::new(), BTreeMap::new());
     for (repository, settings) in &config.repositories {
         if !context.out.json {
             let (location, secret) = (&settings.location, settings.secret.described());
@@ -128,6 +130,18 @@ fn check(context: &Context, path: &Path) -> Result<()> {
         for file in found {
             databases += 1;
             let (name, exists) = (target.name_of(&file), file.exists());
+            let of_name = (target.plan.repository.clone(), name.clone());
+            let twice = match (seen.insert(file.clone()), names.get(&of_name)) {
+                (false, _) => Some("is named twice".to_owned()),
+                (true, Some(other)) => Some(format!("has the name {name:?} of {other}")),
+                (true, None) => None,
+            };
+            if let Some(twice) = twice {
+                context
+                    .out
+                    .warn(&format!("{} {twice}; one of the two is not kept", file.display()));
+            }
+            names.entry(of_name).or_insert_with(|| file.display().to_string());
             if !exists {
                 context.out.warn(&format!("{} is not there yet", file.display()));
             }

@@ -359,6 +359,9 @@ fn a_copy_beside_a_database_does_not_take_its_place_after_a_restart() {
     fs::copy(lab.path("d/shop.db"), lab.path("d/shop.bak")).unwrap();
     daemon.says("", "shop.bak has the name \"shop\" of");
     daemon.stop();
+    let checked = lab.run(&["config", "check", "-c", "pagekeep.toml"]);
+    assert_eq!(checked.code, Some(3), "{checked:?}");
+    assert!(checked.stderr.contains("one of the two is not kept"), "{checked:?}");
     fs::remove_file(lab.path("run.log")).unwrap();
     let mut daemon = Daemon::start(&lab);
     daemon.says("", "shop.bak has the name \"shop\" of");
