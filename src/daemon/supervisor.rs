@@ -62,11 +62,7 @@ impl Supervisor {
             .collect();
         self.find_databases();
         let databases = counted(number(self.kept.len()), "database");
-        let repositories = number(self.repositories.len());
-        tracing::info!(
-            "keeps {databases}; {repositories} repositories are configured, by {}",
-            self.config.file.display()
-        );
+        tracing::info!("keeps {databases}, as {} says", self.config.file.display());
         self.look();
     }
 
