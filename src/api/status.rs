@@ -16,7 +16,7 @@ use crate::ops::soundness::Soundness;
 use crate::ops::standing::standing;
 use crate::policy::verdict::{self, Promise};
 use crate::repo::chain::Chain;
-use crate::repo::history::doubt::About;
+use crate::repo::history::doubt::{About, Doubt};
 use crate::repo::history::handle::History;
 use crate::repo::last_run_here;
 use crate::repo::write::term::newest_claim;
@@ -146,10 +146,11 @@ impl HistoryStatus {
         chain: &Chain,
         judged: &Soundness,
         fresh: &Freshness,
+        failed: Option<&Doubt>,
         promise: Promise,
         now: Timestamp,
     ) -> Result<Self> {
-        let mut standing = standing(history, chain, now)?;
+        let mut standing = standing(fresh, failed);
         if let Some(damage) = judged.damage.first() {
             standing.damage = Some(format!("{}: {}", damage.object, damage.message));
         }

@@ -114,7 +114,7 @@ fn check(context: &Context, path: &Path) -> Result<()> {
             let (location, secret) = (&settings.location, settings.secret.described());
             context.out.line(format_args!("repository {repository}: {location}, {secret}"));
         }
-        if !Path::new(&settings.location).exists() && !settings.location.contains("://") {
+        if !Path::new(&settings.location).exists() {
             context.out.warn(&format!(
                 "{} is not there: `pagekeep init -r {}` creates it",
                 settings.location,

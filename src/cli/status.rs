@@ -74,7 +74,8 @@ fn one(context: &Context, args: &StatusArgs, history: &History) -> Result<Ended>
         max_age: args.max_age.unwrap_or(usual.max_age),
         max_proof_age: args.max_proof_age.unwrap_or(usual.max_proof_age),
     };
-    let status = HistoryStatus::read(history, &chain, &judged, &fresh, promise, now)?;
+    let status =
+        HistoryStatus::read(history, &chain, &judged, &fresh, failed.as_ref(), promise, now)?;
     tell_late(context, args, history, &fresh, now);
     if let Some((failure, time)) = &fresh.refuted {
         context.out.warn(&format!(

@@ -15,9 +15,11 @@ use crate::capture::follow::FollowOptions;
 use crate::error::Result;
 use crate::ops::backup::BackupOptions;
 use crate::ops::follow::WatchOptions;
+use crate::ops::freshness::freshness;
 use crate::ops::standing::standing;
 use crate::policy::verdict::Standing;
 use crate::repo::Repository;
+use crate::repo::history::doubt::doubt;
 use crate::repo::history::handle::History;
 
 impl Supervisor {
@@ -194,7 +196,8 @@ impl Taking {
 
 /// How a history stands, as its repository tells.
 fn judge(history: &History) -> Result<Standing> {
-    standing(history, &history.readable_chain()?, history.repository().now())
+    let fresh = freshness(history, &history.readable_chain()?, history.repository().now())?;
+    Ok(standing(&fresh, doubt(history)?.as_ref()))
 }
 
 /// How a database was left that a follower was told to leave.

@@ -1,14 +1,13 @@
 //! What is done with a database now and then: a snapshot, a verification, a prune. Each is a job:
 //! it has a beginning, an end, a result in words, and can be stopped.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::config::Plan;
 use super::kind::Kind;
-use crate::codec::pool::panicked;
+use super::pool::guarded;
 use crate::count::{bytes, counted, number};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::proof::Level;
@@ -110,8 +109,7 @@ impl Order {
 
     /// As [`Order::carry_out`]; a panic of ours is a failure like any other.
     pub(super) fn carry_out_whatever_happens(&self, monitor: &dyn Monitor) -> Outcome {
-        let done = catch_unwind(AssertUnwindSafe(|| self.carry_out(monitor)));
-        Outcome::of(done.unwrap_or_else(|_| Err(panicked())))
+        Outcome::of(guarded(|| self.carry_out(monitor)))
     }
 
     fn back_up(&self, monitor: &dyn Monitor) -> Result<Outcome> {

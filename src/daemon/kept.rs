@@ -9,6 +9,7 @@ use super::config::{Mode, Plan};
 use super::ear::Ear;
 use super::job::Control;
 use super::kind::Kind;
+use super::pace::doubled;
 use super::print::Print;
 use crate::capture::commit::CaptureOptions;
 use crate::capture::follow::{Activity, FollowOptions, Follower, Status};
@@ -206,7 +207,7 @@ impl Kept {
 
     /// Plans the next try after a failure.
     pub(super) fn try_again(&mut self, now: Instant) {
-        let wait = FIRST.saturating_mul(2_u32.saturating_pow(self.failures.min(10))).min(LONGEST);
+        let wait = doubled(FIRST, self.failures, LONGEST);
         self.failures = self.failures.saturating_add(1);
         self.stage = Stage::At(now.checked_add(wait).unwrap_or(now));
     }

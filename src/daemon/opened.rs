@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::config::RepositoryConfig;
 use super::job::in_words;
+use super::pace::doubled;
 use crate::error::Result;
 use crate::machine::host;
 use crate::progress::Monitor;
@@ -136,10 +137,10 @@ impl Opened {
                     tracing::error!(repository = name, "{why}; it is tried again");
                 }
                 self.fault = Some(why);
-                let wait = FIRST.saturating_mul(2_u32.saturating_pow(self.failures.min(10)));
+                let wait = doubled(FIRST, self.failures, LONGEST);
                 self.failures = self.failures.saturating_add(1);
                 let now = Instant::now();
-                self.state = State::At(now.checked_add(wait.min(LONGEST)).unwrap_or(now));
+                self.state = State::At(now.checked_add(wait).unwrap_or(now));
             }
         }
     }

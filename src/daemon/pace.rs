@@ -7,6 +7,12 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How seldom at the most, where a look takes long.
 const SELDOM: Duration = Duration::from_secs(5);
 
+/// How long to wait after so many failures in a row: the first time so long, then twice as long
+/// each time, and never longer than the longest.
+pub(super) fn doubled(first: Duration, failures: u32, longest: Duration) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(failures.min(10))).min(longest)
+}
+
 /// When to look at what nobody tells of: once a second, and less often where a look takes long.
 #[derive(Debug, Default)]
 pub(super) struct Pace {

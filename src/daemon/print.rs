@@ -56,7 +56,12 @@ impl Print {
         }
     }
 
-    /// What tells the file from others, whatever its name.
+    /// What tells a file from others, whatever its name; `None` if it is not there.
+    pub(super) fn identity_at(path: &Path) -> Option<(u64, u64)> {
+        std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+    }
+
+    /// The same, as it was when this was taken.
     pub(super) fn identity(&self) -> Option<(u64, u64)> {
         self.file.map(|(device, inode, ..)| (device, inode))
     }

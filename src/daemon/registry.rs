@@ -42,7 +42,7 @@ impl Supervisor {
         in_order.sort_by_key(|(path, named)| rank(path, named));
         for (path, (name, plan)) in in_order {
             let of_name = (plan.repository.clone(), name.clone());
-            let file = Print::of(path).identity();
+            let file = Print::identity_at(path);
             let told = match (names.get(&of_name), file.and_then(|file| files.get(&file))) {
                 (_, Some(other)) => {
                     format!("{} is the same file as {}", path.display(), other.display())

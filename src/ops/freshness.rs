@@ -23,6 +23,8 @@ pub struct Freshness {
     pub stored: Option<Timestamp>,
     /// When a verification that opens what is stored, at level data or restore, last passed.
     pub proven: Option<Timestamp>,
+    /// When a restore of it last passed.
+    pub restored: Option<Timestamp>,
     /// An assertion that did not hold, and when that was found, until assertions about the same
     /// commit or a later one hold.
     pub refuted: Option<(String, Timestamp)>,
@@ -40,10 +42,12 @@ pub fn freshness(history: &History, chain: &Chain, now: Timestamp) -> Result<Fre
     let (proofs, _) = history.readable_proofs()?;
     let passed = proofs.iter().filter(|p| p.failure.is_none() && p.level >= Level::Data);
     let passed = passed.filter(|p| has_looked(p));
+    let restored = passed.clone().filter(|p| p.level == Level::Restore);
     let refuted = refuted(history, &proofs);
     Ok(Freshness {
         stored: commit.max(run).max(sign(history)?.filter(believed)),
         proven: passed.map(|p| p.started).filter(believed).max(),
+        restored: restored.map(|p| p.started).filter(believed).max(),
         refuted: refuted.map(|p| (p.failure.clone().unwrap_or_default(), p.started)),
     })
 }
@@ -54,7 +58,7 @@ pub(super) fn has_looked(proof: &Proof) -> bool {
 }
 
 /// How far clocks of machines may be apart.
-pub(super) const CLOCKS: std::time::Duration = std::time::Duration::from_secs(5 * 60);
+const CLOCKS: std::time::Duration = std::time::Duration::from_secs(5 * 60);
 
 /// The newest sign that a follower is at work.
 fn sign(history: &History) -> Result<Option<Timestamp>> {

@@ -91,8 +91,7 @@ pub(crate) struct Verdict {
 pub(crate) fn verdict(standing: &Standing, promise: Promise, now: Timestamp) -> Verdict {
     let verdict = |state, why: String| Verdict { state, why };
     let is_over = |time: Option<Timestamp>, limit| time.is_none_or(|time| time.after(limit) < now);
-    let is_new =
-        !is_over(standing.since.or(Some(now)), promise.max_age) && standing.since.is_some();
+    let is_new = standing.since.is_some() && !is_over(standing.since, promise.max_age);
     if !standing.looked && (is_new || standing.since.is_none()) {
         return verdict(State::Unknown, "nobody has looked at it yet".to_owned());
     }

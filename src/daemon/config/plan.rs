@@ -62,9 +62,7 @@ impl Plan {
             Mode::Snapshots(schedule) => format!("a snapshot {}", schedule.describe()),
         }
     }
-}
 
-impl Plan {
     /// When jobs of a kind are due, if they ever are.
     pub(crate) fn schedule(&self, kind: Kind) -> Option<&Schedule> {
         match kind {
