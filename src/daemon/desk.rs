@@ -14,6 +14,7 @@ use super::job::Outcome;
 use super::kept::{Kept, Whose};
 use super::ledger::{Ledger, Memory};
 use super::opened::{Opened, Place};
+use super::overview::Board;
 use super::pace::Pace;
 use super::pool::Pool;
 use super::print::Print;
@@ -100,6 +101,8 @@ pub(super) struct Supervisor {
     pub(super) mailbox: Sender<Message>,
     pub(super) inbox: Receiver<Message>,
     pub(super) systemd: Systemd,
+    /// Where others see how everything stands.
+    pub(super) board: Board,
     pub(super) done: Done,
     pub(super) files: Files,
     /// When to look again at what nobody tells of.
@@ -127,6 +130,7 @@ impl Supervisor {
             stop: Arc::default(),
             turns: Vec::new(),
             systemd: Systemd::default(),
+            board: Board::default(),
             done: Done::default(),
             files: Files::listen({
                 let mailbox = mailbox.clone();

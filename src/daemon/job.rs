@@ -32,6 +32,13 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
+    const ALL: [Self; 4] = [Self::Well, Self::Found, Self::Failed, Self::Stopped];
+
+    /// The one of a name.
+    pub(crate) fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|ended| ended.name() == name)
+    }
+
     /// A stable lower-case name.
     pub(crate) const fn name(self) -> &'static str {
         match self {

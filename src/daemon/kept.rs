@@ -1,5 +1,6 @@
 //! One database, as the supervisor keeps it: what is known of it, and what is done with it now.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,8 +8,9 @@ use std::time::{Duration, Instant};
 use super::agenda::{Agenda, Turn};
 use super::config::{Mode, Plan};
 use super::ear::Ear;
-use super::job::Control;
+use super::job::{Control, Ended};
 use super::kind::Kind;
+use super::overview::{DatabaseView, Following, LastRun, Phase};
 use super::pace::doubled;
 use super::print::Print;
 use crate::capture::commit::CaptureOptions;
@@ -67,6 +69,8 @@ pub(super) struct Kept {
     /// Whether its history is known to have a commit.
     pub(super) has_commit: bool,
     pub(super) job: Option<Job>,
+    /// How the last job of each kind ended.
+    pub(super) runs: BTreeMap<Kind, LastRun>,
 }
 
 /// What is done to capture a database.
@@ -123,6 +127,7 @@ impl Kept {
         name: String,
         plan: Arc<Plan>,
         agenda: Agenda,
+        runs: BTreeMap<Kind, LastRun>,
         now: Instant,
     ) -> Self {
         let print = Print::of(&path);
@@ -144,6 +149,7 @@ impl Kept {
             agenda,
             has_commit: false,
             job: None,
+            runs,
             path,
             name,
             plan,
@@ -212,13 +218,14 @@ impl Kept {
         self.stage = Stage::At(now.checked_add(wait).unwrap_or(now));
     }
 
-    /// How it stands, in one word. Tells it if that is another one than before.
-    pub(super) fn verdict(&mut self, now: Timestamp) -> Verdict {
+    /// How it stands. Tells it in the log if its verdict is another one than before.
+    pub(super) fn view(&mut self, now: Timestamp) -> DatabaseView {
         let mut standing = self.standing.clone();
         standing.paused = self.plan.paused;
         standing.fault = self.fault.clone();
         standing.fault = standing.fault.or_else(|| self.unasked.clone());
         standing.since = Some(self.agenda.since());
+        let mut following = None;
         match &self.stage {
             // Whoever is awake and has nothing to store has stored all, and so has one that rests.
             Stage::Awake(follower) => {
@@ -226,6 +233,12 @@ impl Kept {
                 if status.pending == 0 && status.fault.is_none() && is_calm(&status) {
                     self.stored = Some(now);
                 }
+                following = Some(Following {
+                    pending: status.pending,
+                    lag: status.lag,
+                    wal_bytes: status.wal_bytes,
+                    scans: status.scans,
+                });
                 standing.fault = status.fault.map(|fault| fault.message).or(standing.fault);
             }
             // What the repository has nobody knows while it can't be asked.
@@ -235,6 +248,33 @@ impl Kept {
         standing.stored = standing.stored.max(self.stored);
         standing.looked |= self.stored.is_some();
         let verdict = verdict(&standing, self.plan.promise, now);
+        self.tell(&verdict);
+        DatabaseView {
+            path: self.path.clone(),
+            name: self.name.clone(),
+            repository: self.plan.repository.clone(),
+            phase: self.phase(),
+            standing,
+            verdict,
+            following,
+            published: self.ear.published(),
+            job: self.job.as_ref().map(|job| job.kind),
+            runs: self.runs.clone(),
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        match &self.stage {
+            Stage::Idle => Phase::Idle,
+            Stage::Waiting | Stage::At(_) => Phase::Waiting,
+            Stage::Starting | Stage::Stopping => Phase::Moving,
+            Stage::Awake(_) => Phase::Followed,
+            Stage::Asleep(_) => Phase::Asleep,
+        }
+    }
+
+    /// Tells a verdict in the log, if it is another one than before.
+    fn tell(&mut self, verdict: &Verdict) {
         let (database, state, why) = (&*self.name, verdict.state.name(), &*verdict.why);
         if self.told != Some(verdict.state) {
             match verdict.state {
@@ -247,7 +287,17 @@ impl Kept {
             }
             self.told = Some(verdict.state);
         }
-        verdict
+    }
+
+    /// Remembers how a job ended. One that was stopped tells nothing about the database.
+    pub(super) fn ran(&mut self, kind: Kind, at: Timestamp, ended: Ended, message: String) {
+        let before = self.runs.get(&kind).map_or(0, |run| run.failures);
+        let failures = match ended {
+            Ended::Well => 0,
+            Ended::Stopped => return,
+            Ended::Found | Ended::Failed => before.saturating_add(1),
+        };
+        self.runs.insert(kind, LastRun { at, ended, message, failures });
     }
 
     /// Remembers what keeps it from being captured; tells it if that is news.

@@ -16,6 +16,7 @@ use rusqlite::Connection;
 
 use super::job::Ended;
 use super::kind::Kind;
+use super::overview::LastRun;
 use crate::types::Timestamp;
 
 /// How many entries wait for a database that takes none, before the oldest are given up.
@@ -73,6 +74,8 @@ pub(super) enum Entry {
 pub(super) struct Memory {
     /// The latest scheduled time of each job that ran.
     pub(super) last: BTreeMap<String, BTreeMap<Kind, Timestamp>>,
+    /// How the last job of each kind ended.
+    pub(super) runs: BTreeMap<String, BTreeMap<Kind, LastRun>>,
     /// The file of each database, as it was last known.
     pub(super) paths: BTreeMap<String, PathBuf>,
     /// Since when each database is known.
@@ -155,6 +158,7 @@ fn read(path: &Path, now: Timestamp) -> rusqlite::Result<(Connection, Memory)> {
                 last.insert(kind, Timestamp(row.get(2)?));
             }
         }
+        memory.runs = last_runs(&connection)?;
         let mut statement = connection.prepare("SELECT database, since, path FROM known")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -166,6 +170,31 @@ fn read(path: &Path, now: Timestamp) -> rusqlite::Result<(Connection, Memory)> {
         connection.query_row("SELECT ifnull(max(id), 0) FROM run", [], |row| row.get(0))?;
     memory.newest = u64::try_from(newest).unwrap_or_default();
     Ok((connection, memory))
+}
+
+/// How the last job of each kind ended, and how many in a row did not end well.
+fn last_runs(
+    connection: &Connection,
+) -> rusqlite::Result<BTreeMap<String, BTreeMap<Kind, LastRun>>> {
+    let sql = "WITH ended AS (SELECT * FROM run WHERE result IN ('well', 'found', 'failed')),
+               newest AS (SELECT database, kind, max(id) AS id,
+                   max(iif(result = 'well', id, 0)) AS well FROM ended GROUP BY 1, 2)
+               SELECT database, kind, result, ended, message,
+                   (SELECT count(*) FROM ended e WHERE e.database = newest.database
+                       AND e.kind = newest.kind AND e.id > newest.well)
+               FROM newest JOIN ended USING (database, kind, id)";
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    let mut runs = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let (kind, ended) = (row.get::<_, String>(1)?, row.get::<_, String>(2)?);
+        if let (Some(kind), Some(ended)) = (Kind::of(&kind), Ended::of(&ended)) {
+            let of: &mut BTreeMap<Kind, LastRun> = runs.entry(row.get(0)?).or_default();
+            let (at, message, failures) = (Timestamp(row.get(3)?), row.get(4)?, row.get(5)?);
+            of.insert(kind, LastRun { at, ended, message, failures });
+        }
+    }
+    Ok(runs)
 }
 
 fn open(path: &Path) -> rusqlite::Result<Connection> {
@@ -321,6 +350,9 @@ mod tests {
         let (ledger, memory) = Ledger::open(&path, Timestamp(30));
         assert_eq!(memory.last["main/a"], BTreeMap::from([(Kind::Backup, Timestamp(10))]));
         assert_eq!((memory.newest, memory.since["main/a"]), (2, Timestamp(3)));
+        let (ended, message) = (Ended::Well, "stored".to_owned());
+        let run = LastRun { at: Timestamp(6), ended, message, failures: 0 };
+        assert_eq!(memory.runs["main/a"], BTreeMap::from([(Kind::Backup, run)]));
         drop(ledger);
         let db = Connection::open(&path).unwrap();
         let result = db.query_row("SELECT result FROM run WHERE id = 2", [], |row| row.get(0));

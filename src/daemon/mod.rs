@@ -20,6 +20,7 @@ mod kept;
 pub(crate) mod kind;
 mod ledger;
 mod opened;
+pub(crate) mod overview;
 mod pace;
 mod pool;
 mod print;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::config::RepositoryConfig;
 use super::job::in_words;
+use super::overview::RepositoryView;
 use super::pace::doubled;
 use crate::error::Result;
 use crate::machine::host;
@@ -89,6 +90,12 @@ impl Opened {
             State::Open(repository) => Some(repository.clone()),
             _ => None,
         }
+    }
+
+    /// How it stands, under its name in the configuration.
+    pub(super) fn view(&self, name: &str) -> RepositoryView {
+        let (name, location) = (name.to_owned(), self.config.location.clone());
+        RepositoryView { name, location, fault: self.fault.clone() }
     }
 
     /// The history of a name, if there was one and only one when the repository was opened.

@@ -85,7 +85,8 @@ impl Supervisor {
             let last = self.memory.last.get(&database).cloned().unwrap_or_default();
             let agenda = Agenda::new(&plan, &name, since, &last);
             self.next += 1;
-            let mut kept = Kept::new(self.next, path.clone(), name, plan, agenda, now);
+            let runs = self.memory.runs.get(&database).cloned().unwrap_or_default();
+            let mut kept = Kept::new(self.next, path.clone(), name, plan, agenda, runs, now);
             kept.stage = match is_leaving {
                 true => Stage::Waiting,
                 false if kept.is_followed() => Stage::At(now),

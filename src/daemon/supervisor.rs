@@ -5,8 +5,9 @@
 //! most one job at a time, and its follower is started and stopped by one thread at a time. A
 //! configuration that is wrong changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -14,13 +15,14 @@ use crossbeam_channel::RecvTimeoutError;
 
 use super::desk::{Done, Message, Rest, Supervisor, Taken};
 use super::job::{Ended, Outcome, in_words};
-use super::kept::{Judging, Kept, Stage, Whose};
+use super::kept::{Judging, Stage, Whose};
 use super::ledger::Entry;
 use super::opened::Opened;
+use super::overview::{Overview, Phase};
 use super::print::Print;
 use crate::count::{counted, number};
 use crate::error::{ErrorKind, Result};
-use crate::policy::verdict::{Standing, State};
+use crate::policy::verdict::Standing;
 
 /// How often to look for signals.
 const TICK: Duration = Duration::from_millis(100);
@@ -76,7 +78,7 @@ impl Supervisor {
             self.attend(path);
         }
         self.begin_jobs();
-        self.tell_services();
+        self.tell();
         self.looks.took(began);
     }
 
@@ -244,22 +246,27 @@ impl Supervisor {
         done
     }
 
-    /// Tells the service manager how it stands.
-    fn tell_services(&mut self) {
-        let count = |is: &dyn Fn(&Kept) -> bool| self.kept.values().filter(|kept| is(kept)).count();
-        let awake = count(&|kept| matches!(kept.stage, Stage::Awake(_)));
-        let asleep = count(&|kept| matches!(kept.stage, Stage::Asleep(_)));
-        let jobs = count(&|kept| kept.job.is_some());
-        let closed = self.repositories.values().filter(|opened| opened.fault().is_some()).count();
+    /// Tells everybody how everything stands.
+    fn tell(&mut self) {
         let at = self.place.clock.now();
-        let mut states: BTreeMap<State, usize> = BTreeMap::new();
-        for kept in self.kept.values_mut() {
-            *states.entry(kept.verdict(at).state).or_default() += 1;
-        }
+        let databases = self.kept.values_mut().map(|kept| kept.view(at)).collect();
+        let repositories =
+            self.repositories.iter().map(|(name, opened)| opened.view(name)).collect();
+        let overview = Arc::new(Overview { at, databases, repositories });
+        self.tell_services(&overview);
+        self.board.put(overview);
+    }
+
+    /// Tells the service manager how it stands.
+    fn tell_services(&mut self, overview: &Overview) {
+        let awake = overview.count(|database| database.phase == Phase::Followed);
+        let asleep = overview.count(|database| database.phase == Phase::Asleep);
+        let jobs = overview.count(|database| database.job.is_some());
         let mut status = format!("{awake} followed, {asleep} asleep, {jobs} jobs");
-        for (state, n) in states {
+        for (state, n) in overview.states() {
             status += &format!(", {n} {}", state.name());
         }
+        let closed = overview.repositories.iter().filter(|r| r.fault.is_some()).count();
         if closed > 0 {
             status += &format!("; {closed} repositories can't be opened");
         }

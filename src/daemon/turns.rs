@@ -75,6 +75,9 @@ impl Supervisor {
         kept.has_commit |= job.kind == Kind::Backup && ended == Ended::Well;
         kept.judging = Judging::At(Instant::now());
         kept.agenda.ended(job.kind, ended, at);
+        kept.ran(job.kind, at, ended, message.clone());
+        let database = key(&kept.plan.repository, &kept.name);
+        self.memory.runs.insert(database, kept.runs.clone());
         let seconds = job.began.elapsed().as_secs_f64();
         let (database, kind) = (&*kept.name, job.kind.name());
         match ended {

@@ -1,0 +1,127 @@
+//! How everything stands at a look of the supervisor. The service manager, metrics, alerts and
+//! whoever asks are told from this, so that all of them tell the same. It is a copy: whoever reads
+//! it holds the supervisor up in nothing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::job::Ended;
+use super::kind::Kind;
+use crate::policy::verdict::{Standing, State, Verdict};
+use crate::types::Timestamp;
+
+/// How everything stands.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Overview {
+    /// When it stood so.
+    pub(crate) at: Timestamp,
+    /// The databases, sorted by their files.
+    pub(crate) databases: Vec<DatabaseView>,
+    /// The repositories, sorted by name.
+    pub(crate) repositories: Vec<RepositoryView>,
+}
+
+impl Overview {
+    /// How many databases have each verdict.
+    pub(crate) fn states(&self) -> BTreeMap<State, usize> {
+        let mut states = BTreeMap::new();
+        for database in &self.databases {
+            *states.entry(database.verdict.state).or_default() += 1;
+        }
+        states
+    }
+
+    /// How many databases something is true of.
+    pub(crate) fn count(&self, is: impl Fn(&DatabaseView) -> bool) -> usize {
+        self.databases.iter().filter(|database| is(database)).count()
+    }
+}
+
+/// How a database stands.
+#[derive(Clone, Debug)]
+pub(crate) struct DatabaseView {
+    pub(crate) path: PathBuf,
+    /// The name of its history.
+    pub(crate) name: String,
+    /// The name of its repository in the configuration.
+    pub(crate) repository: String,
+    /// What is done to capture it now.
+    pub(crate) phase: Phase,
+    /// What is known of it.
+    pub(crate) standing: Standing,
+    /// What that comes to.
+    pub(crate) verdict: Verdict,
+    /// How far its follower is, if it has one.
+    pub(crate) following: Option<Following>,
+    /// Commits that its followers published since the daemon began.
+    pub(crate) published: u64,
+    /// The job that runs.
+    pub(crate) job: Option<Kind>,
+    /// How the last job of each kind ended.
+    pub(crate) runs: BTreeMap<Kind, LastRun>,
+}
+
+/// What is done to capture a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing: it is paused, or captured by a schedule.
+    Idle,
+    /// Nothing now: it is tried again soon.
+    Waiting,
+    /// Its follower starts, or stops.
+    Moving,
+    /// It is followed.
+    Followed,
+    /// All is captured, and it is closed until it changes.
+    Asleep,
+}
+
+/// How far a follower is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Following {
+    /// Transactions that are captured and not published yet, and how long the oldest waits.
+    pub(crate) pending: u64,
+    pub(crate) lag: Duration,
+    /// Bytes of the WAL's present generation.
+    pub(crate) wal_bytes: u64,
+    /// How often this follower read the whole database.
+    pub(crate) scans: u64,
+}
+
+/// How the last job of a kind ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LastRun {
+    pub(crate) at: Timestamp,
+    pub(crate) ended: Ended,
+    pub(crate) message: String,
+    /// How many in a row failed or found something.
+    pub(crate) failures: u32,
+}
+
+/// How a repository stands.
+#[derive(Clone, Debug)]
+pub(crate) struct RepositoryView {
+    /// Its name in the configuration.
+    pub(crate) name: String,
+    pub(crate) location: String,
+    /// What keeps it from being opened, if something does.
+    pub(crate) fault: Option<String>,
+}
+
+/// The newest overview, for other threads.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Board(Arc<Mutex<Arc<Overview>>>);
+
+impl Board {
+    /// Puts a newer one up.
+    pub(super) fn put(&self, overview: Arc<Overview>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = overview;
+    }
+
+    /// The newest one.
+    pub(crate) fn newest(&self) -> Arc<Overview> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
