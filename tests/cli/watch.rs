@@ -268,6 +268,38 @@ fn watch_waits_for_a_file_that_is_not_there_yet_if_it_is_told_to() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
+/// Why the whole database is read tells whoever has to find out what happened.
+#[test]
+fn a_scan_says_why_nothing_else_tells_what_was_committed() {
+    let lab = Lab::new();
+    lab.make("app.db", 3);
+    lab.sql("app.db", "PRAGMA journal_mode=DELETE");
+    lab.ok(&["backup", "app.db"]);
+    lab.sql("app.db", "PRAGMA journal_mode=WAL");
+    let db = open(&lab);
+    let reason_of = |args: &[&str]| {
+        db.execute("INSERT INTO t(x) VALUES(zeroblob(50))", []).unwrap();
+        let mut watch = Watch::start(&lab, args);
+        let scan = watch.next(|o| o["type"] == "scan");
+        watch.next(|o| o["type"] == "commit");
+        watch.end("-TERM");
+        scan["reason"].as_str().unwrap().to_owned()
+    };
+    assert!(reason_of(&[]).starts_with("the database is in WAL mode now"));
+    let other = reason_of(&["--state-dir", "other", "--takeover"]);
+    assert!(other.contains("another machine or another state folder"), "{other}");
+    let gone = reason_of(&["--takeover"]);
+    assert!(gone.contains("another machine or another state folder"), "{gone}");
+    // Whoever closes last takes the WAL along.
+    drop(db);
+    lab.sql("app.db", "INSERT INTO t(x) VALUES(1); INSERT INTO t(x) VALUES(2)");
+    let db = open(&lab);
+    db.execute("INSERT INTO t(x) VALUES(zeroblob(50))", []).unwrap();
+    let mut watch = Watch::start(&lab, &[]);
+    let scan = watch.next(|o| o["type"] == "scan");
+    assert_eq!(scan["reason"], "the place in the WAL where the last run left off is gone");
+}
+
 /// With a rollback journal no version of SQLite has the bug of the WAL: one warning would contradict the other.
 #[test]
 fn a_version_that_corrupts_a_wal_is_told_of_only_where_there_is_one() {

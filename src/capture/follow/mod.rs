@@ -100,6 +100,7 @@ impl Follower {
                 signs: None,
                 gap: None,
                 told_scan: None,
+                doubt: "",
                 backoff: Duration::from_millis(100),
                 warned_of: None,
             };

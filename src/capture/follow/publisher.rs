@@ -60,6 +60,9 @@ const HANDS: Duration = Duration::from_millis(100);
 /// That a commit is of no transaction.
 const UNCOUNTED: &str = "the database file changed without a transaction: the last commit has what something else wrote, or what the disk lost; \
      the commit before it has neither";
+/// That the state folder does not have the place of the last commit.
+const ELSEWHERE: &str =
+    "the last commit may have been stored from another machine or another state folder";
 /// How often to look at a database that is not in WAL mode, whatever the notices say.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -79,6 +82,8 @@ pub(crate) struct Publisher<'a> {
     pub(crate) signs: Option<Signs>,
     /// Whether a gap has to be marked by the next scan, and why.
     pub(crate) gap: Option<String>,
+    /// Why the saved position proves nothing, if nothing else is a reason for a scan.
+    pub(crate) doubt: &'static str,
     /// Why the scan under way is made, once that was told.
     pub(crate) told_scan: Option<String>,
     pub(crate) backoff: Duration,
@@ -248,6 +253,7 @@ impl Publisher<'_> {
             _ => false,
         };
         if !proven {
+            self.doubt = self.doubt_of(saved.as_ref());
             // The tail begins where the scan's snapshot is; what it finds then comes behind the
             // scan.
             tail.start_at(pin.wal_place().ok_or_else(no_wal)?, pin.pages());
@@ -294,6 +300,20 @@ impl Publisher<'_> {
         let has_ended = std::mem::take(&mut self.shared.lock().has_marked);
         let (writer, priority) = (&mut self.writer, self.options.priority);
         self.marker.tend(writer, has_ended, priority, self.shared, self.listener);
+    }
+
+    /// Why the saved position does not prove that nothing was missed.
+    fn doubt_of(&self, saved: Option<&Position>) -> &'static str {
+        match saved {
+            Some(saved) if saved.wal().is_none() => {
+                "the database is in WAL mode now, and was not when it was last captured"
+            }
+            _ if self.writer.needs_base() => "the pages of the last commit can't be built on",
+            _ if self.writer.state.gap => "the run before met something that it could not follow",
+            Some(_) if self.writer.needs_anchor() => ELSEWHERE,
+            None => ELSEWHERE,
+            Some(_) => "the place in the WAL where the last run left off is gone",
+        }
     }
 
     /// Whether the file below the WAL is the one that the saved position is of. If not, somebody
@@ -367,9 +387,7 @@ impl Publisher<'_> {
         self.activity(Activity::Scanning);
         let first = self.writer.head().is_none();
         if !first {
-            let reason = self.gap.clone().unwrap_or_else(|| {
-                "the place where the last run left off proves nothing any more".to_owned()
-            });
+            let reason = self.gap.clone().unwrap_or_else(|| self.doubt.to_owned());
             // Once, however often it takes.
             if self.told_scan.replace(reason.clone()).as_ref() != Some(&reason) {
                 self.listener.event(&Event::Scan { reason });
