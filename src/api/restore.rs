@@ -26,6 +26,9 @@ pub(crate) struct RestoreSummary {
     before: Option<CommitTime>,
     /// The commit of the number behind; null if there is none.
     after: Option<CommitTime>,
+    /// The mirror that it was read from, as the configuration names it; null if it was read from
+    /// the repository itself.
+    mirror: Option<String>,
     /// The path of the file. Bytes that are no text are replaced in it.
     target: String,
     /// The size of the file in bytes.
@@ -46,6 +49,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) check: Check,
     pub(crate) time: Option<Timestamp>,
     pub(crate) dry_run: bool,
+    pub(crate) mirror: Option<&'a str>,
 }
 
 impl RestoreSummary {
@@ -62,6 +66,7 @@ impl RestoreSummary {
             asked_time: asked.time,
             before: chain.commit(Seq(commit.seq.0.saturating_sub(1))).map(Into::into),
             after: chain.commit(commit.seq.next()).map(Into::into),
+            mirror: asked.mirror.map(str::to_owned),
             target: asked.target.to_string_lossy().into_owned(),
             database_bytes: commit.segment.manifest.page_size.file_len(commit.record.pages),
             check: asked.check,

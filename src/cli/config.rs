@@ -7,15 +7,16 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::args::{ConfigCommand, ConfigInitArgs};
+use super::configured::{load, tell};
 use super::context::Context;
 use super::output::{counted, quote, time};
 use super::sample::sample;
 use super::table::table;
 use crate::api::config::{
-    ConfigSummary, ConfigWrittenSummary, ConfiguredDatabase, EffectiveConfig, Mistake, Scheduled,
+    ConfigSummary, ConfigWrittenSummary, ConfiguredDatabase, EffectiveConfig, Scheduled,
 };
 use crate::count::number;
-use crate::daemon::config::{Config, Mistaken, Mode, Plan};
+use crate::daemon::config::{Config, Mode, Plan};
 use crate::daemon::kind::Kind;
 use crate::error::{Error, Result};
 use crate::types::Timestamp;
@@ -23,47 +24,20 @@ use crate::types::Timestamp;
 pub(crate) fn config(context: &Context, command: &ConfigCommand) -> Result<()> {
     match command {
         ConfigCommand::Init(args) => init(context, args),
-        ConfigCommand::Check { config } => check(context, config),
-        ConfigCommand::Show { config } => show(context, config),
-    }
-}
-
-/// Reads a configuration; of one that is wrong it shows each place.
-pub(crate) fn load(context: &Context, path: &Path) -> Result<(Config, String)> {
-    match Config::load(path)? {
-        Ok(loaded) => Ok(loaded),
-        Err(mistaken) => {
-            tell(context, path, &mistaken);
-            Err(mistaken.error())
-        }
-    }
-}
-
-fn tell(context: &Context, path: &Path, mistaken: &Mistaken) {
-    if context.out.json {
-        for mistake in mistaken.mistakes() {
-            context.out.object(&Mistake {
-                file: path.display().to_string(),
-                line: mistaken.line(mistake),
-                message: mistake.message.clone(),
-                help: mistake.help.clone(),
-            });
-        }
-        return;
-    }
-    for picture in mistaken.pictures() {
-        picture.lines().for_each(|line| context.out.trouble(line));
+        ConfigCommand::Check => check(context, context.config_file()?),
+        ConfigCommand::Show => show(context, context.config_file()?),
     }
 }
 
 /// Writes a commented configuration for what is named.
 fn init(context: &Context, args: &ConfigInitArgs) -> Result<()> {
-    let location = context.location()?;
+    // The configuration that is to be is not there yet.
+    let location = context.typed_location()?;
     let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let is_url = location.contains("://");
     let location =
         if is_url { location.to_owned() } else { whole(Path::new(location)).display().to_string() };
-    let key_file = context.first_key_file().map(|path| whole(&path));
+    let key_file = context.typed_key_file().map(|path| whole(&path));
     let databases: Vec<PathBuf> = args.databases.iter().map(|path| whole(path)).collect();
     for path in databases.iter().filter(|path| !path.exists()) {
         context.out.warn(&format!("{} is not there yet", path.display()));
@@ -72,7 +46,7 @@ fn init(context: &Context, args: &ConfigInitArgs) -> Result<()> {
     // What is written is what can be read: a name that two databases have shows here.
     let file = args.output.clone().unwrap_or_else(|| PathBuf::from("pagekeep.toml"));
     if let Err(mistaken) = Config::parse(&whole(&file), &text) {
-        tell(context, &file, &mistaken);
+        tell(&context.out, &file, &mistaken);
         return Err(mistaken.error());
     }
     let Some(file) = &args.output else {
@@ -104,7 +78,7 @@ fn init(context: &Context, args: &ConfigInitArgs) -> Result<()> {
 
 /// Says what a configuration comes to.
 fn check(context: &Context, path: &Path) -> Result<()> {
-    let (config, _) = load(context, path)?;
+    let (config, _) = load(&context.out, path)?;
     let mut databases = 0;
     let now = Timestamp::now();
     let mut rows = Vec::new();
@@ -112,13 +86,18 @@ fn check(context: &Context, path: &Path) -> Result<()> {
     for (repository, settings) in &config.repositories {
         if !context.out.json {
             let (location, secret) = (&settings.location, settings.secret.described());
-            context.out.line(format_args!("repository {repository}: {location}, {secret}"));
+            let copied = match settings.mirrors.as_slice() {
+                [] => String::new(),
+                mirrors => format!(", copied to {}", mirrors.join(" and ")),
+            };
+            context.out.line(format_args!("repository {repository}: {location}, {secret}{copied}"));
         }
         if !Path::new(&settings.location).exists() {
             context.out.warn(&format!(
-                "{} is not there: `pagekeep init -r {}` creates it",
+                "{} is not there: `pagekeep init -c {} -r {}` creates it",
                 settings.location,
-                quote(&settings.location)
+                quote(&path.display().to_string()),
+                quote(repository)
             ));
         }
     }
@@ -207,7 +186,7 @@ fn scheduled(plan: &Plan, now: Timestamp) -> Vec<Scheduled> {
 
 /// Prints every value that is in force.
 fn show(context: &Context, path: &Path) -> Result<()> {
-    let (config, _) = load(context, path)?;
+    let (config, _) = load(&context.out, path)?;
     let toml = config.shown();
     if context.out.json {
         context.out.object(&EffectiveConfig { file: path.display().to_string(), toml });

@@ -2,6 +2,7 @@
 //! output.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Local};
@@ -11,6 +12,7 @@ use super::ended::Ended;
 use super::output::{Output, quote};
 use super::remedy::behind;
 use crate::api::problem::Finding;
+use crate::daemon::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::finding::few;
 use crate::ops::labels::passed_over;
@@ -41,11 +43,13 @@ pub(crate) struct Context {
     pub(crate) out: Output,
     /// Whether a passphrase was typed: who mistyped it may try again.
     pub(super) asked: AtomicBool,
+    /// The configuration that was named, once it was read.
+    pub(super) configured: OnceLock<Config>,
 }
 
 impl Context {
     pub(crate) fn new(global: Global, out: Output) -> Self {
-        Self { global, out, asked: AtomicBool::new(false) }
+        Self { global, out, asked: AtomicBool::new(false), configured: OnceLock::new() }
     }
 
     /// How every repository of this command is opened.
@@ -59,9 +63,17 @@ impl Context {
 
     /// The repository's location.
     pub(crate) fn location(&self) -> Result<&str> {
+        match self.configured()? {
+            Some((_, repository)) => Ok(&repository.location),
+            None => self.typed_location(),
+        }
+    }
+
+    /// The location that was typed, or stands in the environment.
+    pub(crate) fn typed_location(&self) -> Result<&str> {
         let location = self.global.repo.as_deref().ok_or_else(|| {
             Error::new(ErrorKind::Usage, "no repository was named")
-                .with_hint("say which: -r REPO, or set PAGEKEEP_REPO")
+                .with_hint("say which: -r REPO, or set PAGEKEEP_REPO; or -c FILE, a configuration")
         })?;
         check_location(location)?;
         Ok(location)
@@ -71,6 +83,9 @@ impl Context {
         let of_environment = || std::env::var_os("PAGEKEEP_STATE_DIR").map(PathBuf::from);
         let is_set = |dir: &PathBuf| !dir.as_os_str().is_empty();
         let given = self.global.state_dir.clone().filter(is_set);
+        // What is typed counts more than what is written.
+        let written = || Ok(self.config()?.and_then(|config| config.state_dir.clone()));
+        let given = given.map_or_else(written, |dir| Ok(Some(dir)))?;
         let given = given.or_else(|| of_environment().filter(is_set));
         // A path that depends on where one stands would be another memory in each folder; the XDG
         // specification has it ignored.

@@ -12,7 +12,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ops::copy::CopyOptions;
 
 pub(crate) fn copy(context: &Context, args: &CopyArgs) -> Result<()> {
-    let from = context.repository_at(&args.from).map_err(|e| match e.kind() {
+    let from = match context.configured_as(&args.from)? {
+        Some((_, configured)) => context.configured_repository(configured),
+        None => context.repository_at(&args.from),
+    };
+    let from = from.map_err(|e| match e.kind() {
         ErrorKind::NoRepository => {
             e.with_hint("is its disk mounted? The first of the two is the repository to copy from")
         }
@@ -24,7 +28,11 @@ pub(crate) fn copy(context: &Context, args: &CopyArgs) -> Result<()> {
         password_command: args.to_password_command.as_deref(),
         recovery_key_file: args.to_recovery_key_file.as_deref(),
     };
-    let to = context.other_repository(&args.to, &keys).map_err(|e| match e.kind() {
+    let to = match context.configured_as(&args.to)?.filter(|_| !keys.is_given()) {
+        Some((_, configured)) => context.configured_repository(configured),
+        None => context.other_repository(&args.to, &keys),
+    };
+    let to = to.map_err(|e| match e.kind() {
         ErrorKind::NoRepository => e.with_hint(format!(
             "create it first, with keys of its own: `pagekeep init -r {} --key-file FILE`",
             quote(&args.to)

@@ -36,7 +36,7 @@ pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<()> {
         Err(_) => drop(store::create_store(location)?),
     }
     // Before a folder is created: one without a key would be left behind if there is none.
-    let made = NewFile::at(context.first_key_file().as_deref());
+    let made = NewFile::at(context.first_key_file()?.as_deref());
     let secret = context.first_secret()?;
     let store = store::create_store(location).map_err(|e| made.left(e))?;
     let recovery = if args.no_recovery_key { None } else { Some(Secret::new_recovery()?) };

@@ -9,6 +9,7 @@ mod bar;
 mod changes;
 mod complete;
 mod config;
+mod configured;
 mod context;
 mod copy;
 mod coverage;
@@ -190,7 +191,7 @@ fn no_text(args: &[OsString]) -> clap::Error {
 
 fn dispatch(context: &Context, command: Command) -> Result<Ended> {
     match command {
-        Command::Run(args) => run::run(context, &args),
+        Command::Run(_) => run::run(context),
         Command::Config(command) => config::config(context, &command),
         Command::Init(args) => keys::init(context, &args),
         Command::Backup(args) => backup::backup(context, args),

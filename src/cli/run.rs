@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use super::args::RunArgs;
-use super::config::load;
+use super::configured::load;
 use super::context::Context;
 use super::journal;
 use super::progress::{reload_at_hangup, stop_requested, take_reload};
@@ -25,17 +24,12 @@ impl Wishes for Signals {
     }
 }
 
-pub(crate) fn run(context: &Context, args: &RunArgs) -> Result<()> {
+pub(crate) fn run(context: &Context) -> Result<()> {
     reload_at_hangup();
-    let (config, text) = load(context, &args.config)?;
+    let (config, text) = load(&context.out, context.config_file()?)?;
     journal::begin(context);
-    // What is typed counts more than what is written.
-    let state_dir = match (&context.global.state_dir, &config.state_dir) {
-        (None, Some(dir)) => dir.clone(),
-        _ => context.state_dir()?,
-    };
     let began = Instant::now();
-    let place = Place { state_dir, clock: clock() };
+    let place = Place { state_dir: context.state_dir()?, clock: clock() };
     let done = daemon::run(config, text, place, &Signals)?;
     context.out.json_summary(&RunSummary {
         databases: done.databases,

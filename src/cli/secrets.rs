@@ -10,9 +10,12 @@ use zeroize::Zeroizing;
 use super::args::{Global, NewKeyArgs, RotateArgs};
 use super::context::{Context, check_location};
 use super::input::{Signals, prompt as asked_for};
+use super::output::Output;
 use super::remedy::behind;
+use crate::daemon::config::{RepositoryConfig, SecretSource};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::{self, MAX_SECRET, first_line};
+use crate::progress::Monitor;
 use crate::repo::Repository;
 use crate::repo::keys::secret::Secret;
 use crate::store::open_store;
@@ -25,7 +28,36 @@ pub(crate) struct KeySource<'a> {
     pub(crate) recovery_key_file: Option<&'a Path>,
 }
 
+/// Warns of what is wrong with how a key is kept, and lets a signal end what waits for it.
+struct Reading<'a>(&'a Output);
+
+impl Monitor for Reading<'_> {
+    fn cancelled(&self) -> bool {
+        Signals.cancelled()
+    }
+
+    fn warn(&self, message: &str) {
+        self.0.warn(message);
+    }
+}
+
+impl KeySource<'_> {
+    /// Whether it names a key.
+    pub(crate) fn is_given(&self) -> bool {
+        self.key_file.is_some()
+            || self.password_file.is_some()
+            || self.password_command.is_some()
+            || self.recovery_key_file.is_some()
+    }
+}
+
 impl Context {
+    /// Opens a repository of the configuration.
+    pub(crate) fn configured_repository(&self, config: &RepositoryConfig) -> Result<Repository> {
+        let secret = || config.secret.read(&Reading(&self.out));
+        self.open(&config.location, secret).map(|(repository, _)| repository)
+    }
+
     /// Opens another repository, with a key of its own.
     pub(crate) fn other_repository(
         &self,
@@ -58,7 +90,7 @@ impl Context {
         if global.password_file.is_some() || global.password_command.is_some() {
             return Ok(None);
         }
-        let of_environment = std::env::var_os("PAGEKEEP_KEY_FILE").map(PathBuf::from);
+        let of_environment = self.first_key_file()?;
         let key_file = global.key_file.as_ref();
         let (path, is_recovery) = match (key_file, &global.recovery_key_file, &of_environment) {
             (Some(path), ..) | (None, None, Some(path)) => (path, false),
@@ -95,6 +127,11 @@ impl Context {
         })?;
         if given.is_some() {
             return Ok(given);
+        }
+        // What the configuration says of a repository is about this one; the environment may be
+        // about another.
+        if let Some((_, repository)) = self.configured()? {
+            return repository.secret.read(&Reading(&self.out)).map(Some);
         }
         if let Some(path) = std::env::var_os("PAGEKEEP_KEY_FILE").filter(|v| !v.is_empty()) {
             return self.read_key_file(Path::new(&path)).map(Some);
@@ -197,20 +234,36 @@ impl Context {
     }
 
     /// The key file of a new repository, if it has one.
-    pub(crate) fn first_key_file(&self) -> Option<PathBuf> {
-        self.global.key_file.clone().or_else(|| {
-            let none_else = self.global.password_file.is_none()
-                && self.global.password_command.is_none()
-                && self.global.recovery_key_file.is_none();
-            let set = std::env::var_os("PAGEKEEP_KEY_FILE").filter(|v| !v.is_empty());
-            set.filter(|_| none_else).map(PathBuf::from)
+    pub(crate) fn first_key_file(&self) -> Result<Option<PathBuf>> {
+        if self.global.key_file.is_some() || self.names_no_key_file() {
+            return Ok(self.global.key_file.clone());
+        }
+        Ok(match self.configured()?.map(|(_, repository)| &repository.secret) {
+            Some(SecretSource::KeyFile(file)) => Some(file.clone()),
+            Some(_) => None,
+            None => self.typed_key_file(),
         })
+    }
+
+    /// The key file that was typed, or stands in the environment.
+    pub(crate) fn typed_key_file(&self) -> Option<PathBuf> {
+        let set = || std::env::var_os("PAGEKEEP_KEY_FILE").filter(|v| !v.is_empty());
+        let of_environment = || set().filter(|_| !self.names_no_key_file()).map(PathBuf::from);
+        self.global.key_file.clone().or_else(of_environment)
+    }
+
+    /// Whether another key than a key file was typed.
+    fn names_no_key_file(&self) -> bool {
+        let global = &self.global;
+        global.password_file.is_some()
+            || global.password_command.is_some()
+            || global.recovery_key_file.is_some()
     }
 
     /// The first key of a new repository: a key file is created if need be, a passphrase asked for
     /// twice.
     pub(crate) fn first_secret(&self) -> Result<Secret> {
-        if let Some(path) = self.first_key_file() {
+        if let Some(path) = self.first_key_file()? {
             self.check_apart(&path)?;
             check_creatable(&path)?;
             return Secret::create_key_file(&path);

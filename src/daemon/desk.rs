@@ -13,6 +13,7 @@ use super::files::{Files, Touch};
 use super::job::Outcome;
 use super::kept::{Kept, Whose};
 use super::ledger::{Ledger, Memory};
+use super::mirror::Copied;
 use super::opened::{Opened, Place};
 use super::overview::Board;
 use super::pace::Pace;
@@ -54,6 +55,8 @@ pub(super) enum Message {
     Judged(Whose, Result<Standing>),
     /// Files were written to, or came, or went.
     Touched(Vec<Touch>),
+    /// Somebody copied a database's history to the mirror of that name, or could not.
+    Copied(Whose, String, Result<Copied>),
     /// A job ended.
     Done(Whose, u64, Outcome),
 }
@@ -96,6 +99,8 @@ pub(super) struct Supervisor {
     pub(super) askers: Pool,
     /// Does jobs.
     pub(super) workers: Pool,
+    /// One thread for each mirror, which copies.
+    pub(super) couriers: BTreeMap<String, Pool>,
     /// Databases whose turn for a job has come, the one that waits longest first.
     pub(super) turns: Vec<PathBuf>,
     pub(super) mailbox: Sender<Message>,
@@ -123,6 +128,7 @@ impl Supervisor {
             attendants: Pool::start("pagekeep-attend", ATTENDANTS)?,
             askers: Pool::start("pagekeep-ask", ASKERS)?,
             workers: Pool::start("pagekeep-job", config.jobs)?,
+            couriers: BTreeMap::new(),
             repositories: BTreeMap::new(),
             kept: BTreeMap::new(),
             departing: BTreeMap::new(),

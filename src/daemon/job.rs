@@ -15,7 +15,7 @@ use crate::ops::backup::BackupOptions;
 use crate::ops::finding::Finding;
 use crate::ops::prune::PruneOptions;
 use crate::ops::verify::{VerifyOptions, VerifyReport};
-use crate::progress::Monitor;
+use crate::progress::{Monitor, check_cancelled};
 use crate::repo::Repository;
 
 /// How a job ended.
@@ -96,6 +96,8 @@ pub(super) struct Order {
     /// The history's name.
     pub(super) name: String,
     pub(super) plan: Arc<Plan>,
+    /// The mirrors that are open, by name.
+    pub(super) mirrors: Vec<(String, Repository)>,
     /// Where scratch restores go.
     pub(super) scratch: PathBuf,
 }
@@ -138,8 +140,27 @@ impl Order {
             Level::Restore => options.assertions.clone_from(&plan.assertions),
             _ => options.sample_ppm = Some(plan.sample_ppm),
         }
-        let report = self.repository.history(&self.name)?.verify(None, &options, monitor)?;
-        Ok(told(level, &report))
+        let verify = |repository: &Repository| {
+            repository.history(&self.name)?.verify(None, &options, monitor)
+        };
+        let outcome = match verify(&self.repository) {
+            Ok(report) if report.findings.is_empty() => return Ok(told(level, &report)),
+            Ok(report) => told(level, &report),
+            Err(e) if e.kind() == ErrorKind::Damaged => Outcome::of(Err(e)),
+            Err(e) => return Err(e),
+        };
+        // What is damaged here may be whole there: whoever has to act is to know.
+        let mut message = outcome.message;
+        for (mirror, repository) in &self.mirrors {
+            let Outcome { ended, message: there } =
+                Outcome::of(verify(repository).map(|report| told(level, &report)));
+            match ended {
+                Ended::Stopped => check_cancelled(monitor)?,
+                Ended::Well => message += &format!("; the mirror {mirror} is sound: {there}"),
+                _ => message += &format!("; the mirror {mirror} does not help: {there}"),
+            }
+        }
+        Ok(Outcome { ended: Ended::Found, message })
     }
 
     fn prune(&self, monitor: &dyn Monitor) -> Result<Outcome> {

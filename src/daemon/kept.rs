@@ -10,7 +10,8 @@ use super::config::{Mode, Plan};
 use super::ear::Ear;
 use super::job::{Control, Ended};
 use super::kind::Kind;
-use super::overview::{DatabaseView, Following, LastRun, Phase};
+use super::mirror::Copying;
+use super::overview::{CopyView, DatabaseView, Following, LastRun, Phase};
 use super::pace::doubled;
 use super::print::Print;
 use crate::capture::commit::CaptureOptions;
@@ -69,6 +70,11 @@ pub(super) struct Kept {
     /// Whether its history is known to have a commit.
     pub(super) has_commit: bool,
     pub(super) job: Option<Job>,
+    /// Backups and prunes that jobs made.
+    pub(super) backups: u64,
+    pub(super) prunes: u64,
+    /// How far each mirror is.
+    pub(super) copies: BTreeMap<String, Copying>,
     /// How the last job of each kind ended.
     pub(super) runs: BTreeMap<Kind, LastRun>,
 }
@@ -149,6 +155,9 @@ impl Kept {
             agenda,
             has_commit: false,
             job: None,
+            backups: 0,
+            prunes: 0,
+            copies: BTreeMap::new(),
             runs,
             path,
             name,
@@ -245,6 +254,14 @@ impl Kept {
             Stage::Asleep(_) if self.unasked.is_none() => self.stored = Some(now),
             _ => {}
         }
+        let changes = self.changes();
+        let copies: Vec<CopyView> = self
+            .copies
+            .iter_mut()
+            .map(|(name, copying)| copying.view(name, changes, now))
+            .collect();
+        standing.uncopied =
+            copies.iter().find_map(|copy| copy.lateness(self.plan.promise.max_age, now));
         standing.stored = standing.stored.max(self.stored);
         standing.looked |= self.stored.is_some();
         let verdict = verdict(&standing, self.plan.promise, now);
@@ -258,6 +275,7 @@ impl Kept {
             verdict,
             following,
             published: self.ear.published(),
+            copies,
             job: self.job.as_ref().map(|job| job.kind),
             runs: self.runs.clone(),
         }
@@ -293,7 +311,11 @@ impl Kept {
     pub(super) fn ran(&mut self, kind: Kind, at: Timestamp, ended: Ended, message: String) {
         let before = self.runs.get(&kind).map_or(0, |run| run.failures);
         let failures = match ended {
-            Ended::Well => 0,
+            Ended::Well => {
+                self.backups += u64::from(kind == Kind::Backup);
+                self.prunes += u64::from(kind == Kind::Prune);
+                0
+            }
             Ended::Stopped => return,
             Ended::Found | Ended::Failed => before.saturating_add(1),
         };

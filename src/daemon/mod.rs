@@ -3,6 +3,7 @@
 //! ```text
 //! configuration -> supervisor -> followers    every transaction
 //!                             -> jobs         snapshots, verifications, prunes
+//!                             -> couriers     copies in the mirrors
 //!                             -> ledger       what ran, in a database of its own
 //! ```
 //!
@@ -19,6 +20,7 @@ mod job;
 mod kept;
 pub(crate) mod kind;
 mod ledger;
+mod mirror;
 mod opened;
 pub(crate) mod overview;
 mod pace;

@@ -92,6 +92,11 @@ impl Opened {
         }
     }
 
+    /// How long what is new is collected before it is copied to its mirrors.
+    pub(super) fn copy_every(&self) -> Duration {
+        self.config.copy_every
+    }
+
     /// How it stands, under its name in the configuration.
     pub(super) fn view(&self, name: &str) -> RepositoryView {
         let (name, location) = (name.to_owned(), self.config.location.clone());

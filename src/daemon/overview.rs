@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::job::Ended;
 use super::kind::Kind;
-use crate::policy::verdict::{Standing, State, Verdict};
+use crate::policy::verdict::{Standing, State, Verdict, age};
 use crate::types::Timestamp;
 
 /// How everything stands.
@@ -57,6 +57,8 @@ pub(crate) struct DatabaseView {
     pub(crate) following: Option<Following>,
     /// Commits that its followers published since the daemon began.
     pub(crate) published: u64,
+    /// How far its mirrors are.
+    pub(crate) copies: Vec<CopyView>,
     /// The job that runs.
     pub(crate) job: Option<Kind>,
     /// How the last job of each kind ended.
@@ -98,6 +100,31 @@ pub(crate) struct LastRun {
     pub(crate) message: String,
     /// How many in a row failed or found something.
     pub(crate) failures: u32,
+}
+
+/// How far a mirror is with a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CopyView {
+    /// The mirror's name in the configuration.
+    pub(crate) mirror: String,
+    /// When it was last known to have everything; since when it is to have.
+    pub(crate) complete: Option<Timestamp>,
+    pub(crate) since: Timestamp,
+    /// What keeps it from having everything, if something does.
+    pub(crate) fault: Option<String>,
+}
+
+impl CopyView {
+    /// What is to be said of it, if it lacks something for longer than was promised.
+    pub(super) fn lateness(&self, max_age: Duration, now: Timestamp) -> Option<String> {
+        let whole = self.complete.unwrap_or(self.since);
+        if whole.after(max_age) >= now {
+            return None;
+        }
+        let why = self.fault.as_ref().map_or(String::new(), |fault| format!(": {fault}"));
+        let (mirror, age) = (&self.mirror, age(whole, now));
+        Some(format!("the mirror {mirror} has not had everything for {age}{why}"))
+    }
 }
 
 /// How a repository stands.

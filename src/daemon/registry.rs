@@ -12,6 +12,7 @@ use super::desk::{Message, Rest, Supervisor};
 use super::job::in_words;
 use super::kept::{Kept, Stage, Whose};
 use super::ledger::{Entry, key};
+use super::mirror::Copying;
 use super::opened::Opened;
 use super::pool::{Pool, guarded};
 use super::print::Print;
@@ -87,6 +88,10 @@ impl Supervisor {
             self.next += 1;
             let runs = self.memory.runs.get(&database).cloned().unwrap_or_default();
             let mut kept = Kept::new(self.next, path.clone(), name, plan, agenda, runs, now);
+            if let Some(repository) = self.config.repositories.get(&kept.plan.repository) {
+                let mirrors = repository.mirrors.iter().cloned();
+                kept.copies = mirrors.map(|mirror| (mirror, Copying::new(at, now))).collect();
+            }
             kept.stage = match is_leaving {
                 true => Stage::Waiting,
                 false if kept.is_followed() => Stage::At(now),
@@ -122,6 +127,9 @@ impl Supervisor {
             let database = key(&kept.plan.repository, &kept.name);
             self.memory.last.entry(database).or_default().remove(&job.kind);
             at_work += 1;
+        }
+        for copying in kept.copies.values() {
+            let _ = copying.stop();
         }
         if matches!(kept.stage, Stage::Starting) {
             kept.ear.stop();
@@ -213,6 +221,7 @@ impl Supervisor {
                 .or_insert_with(|| Opened::new(repository.clone()));
         }
         self.config = config;
+        self.hire_couriers();
         self.told.clear();
         tracing::info!("read {} again", self.config.file.display());
         self.look();

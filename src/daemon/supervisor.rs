@@ -62,6 +62,7 @@ impl Supervisor {
             .iter()
             .map(|(name, config)| (name.clone(), Opened::new(config.clone())))
             .collect();
+        self.hire_couriers();
         self.find_databases();
         let databases = counted(number(self.kept.len()), "database");
         tracing::info!("keeps {databases}, as {} says", self.config.file.display());
@@ -76,6 +77,7 @@ impl Supervisor {
         let paths: Vec<PathBuf> = self.kept.keys().cloned().collect();
         for path in &paths {
             self.attend(path);
+            self.tend_mirrors(path);
         }
         self.begin_jobs();
         self.tell();
@@ -104,6 +106,7 @@ impl Supervisor {
                     }
                 }
             }
+            Message::Copied(whose, mirror, copied) => self.copied(&whose, &mirror, copied),
             Message::Done(whose, id, outcome) => self.job_ended(&whose, id, outcome),
         }
     }
@@ -194,13 +197,14 @@ impl Supervisor {
         self.systemd.stopping();
         self.stop.store(true, Ordering::Relaxed);
         let mut done = Done { databases: number(self.kept.len()), ..self.done };
-        let (mut followers, mut jobs) = (Vec::new(), 0_u32);
+        let (mut followers, mut jobs, mut copies) = (Vec::new(), 0_usize, 0_usize);
         let mut ears = Vec::new();
         for kept in std::mem::take(&mut self.kept).into_values() {
             if let Some(job) = &kept.job {
                 job.control.stop();
                 jobs += 1;
             }
+            copies += kept.copies.values().filter(|copying| copying.stop()).count();
             // A follower is to store what is committed; a first capture goes on another time.
             if matches!(kept.stage, Stage::Starting) {
                 kept.ear.stop();
@@ -221,16 +225,17 @@ impl Supervisor {
             }
         });
         let until = Instant::now() + PATIENCE;
-        while jobs > 0 {
+        while jobs > 0 || copies > 0 {
             match self.inbox.recv_deadline(until) {
                 Ok(Message::Done(_, id, Outcome { ended, message })) => {
-                    jobs -= 1;
+                    jobs = jobs.saturating_sub(1);
                     let at = self.place.clock.now();
                     // What was stopped is remembered as interrupted, by the next daemon.
                     if ended != Ended::Stopped {
                         self.ledger.enter(Entry::Ended { id, at, ended, message });
                     }
                 }
+                Ok(Message::Copied(..)) => copies = copies.saturating_sub(1),
                 Ok(_) => {}
                 // It is remembered as interrupted, by the next daemon.
                 Err(_) => break,

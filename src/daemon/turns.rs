@@ -7,6 +7,7 @@ use super::job::{Control, Ended, Order, Outcome, scratch_of};
 use super::kept::{Job, Judging, Whose};
 use super::kind::Kind;
 use super::ledger::{Entry, key};
+use super::mirror::open_mirrors;
 use super::opened::Opened;
 use crate::count::{counted, number};
 
@@ -55,6 +56,7 @@ impl Supervisor {
                 path: kept.path.clone(),
                 name: kept.name.clone(),
                 plan: kept.plan.clone(),
+                mirrors: open_mirrors(&self.repositories, kept),
                 scratch: scratch_of(self.config.scratch.as_deref()),
             };
             let (whose, mailbox) = (kept.whose(), self.mailbox.clone());

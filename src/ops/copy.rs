@@ -76,6 +76,14 @@ impl History {
         options: &CopyOptions,
         monitor: &dyn Monitor,
     ) -> Result<CopyReport> {
+        self.copy_into(&self.twin_in(to)?, options, monitor)
+    }
+
+    /// Its copy in another repository, begun if there is none.
+    ///
+    /// # Errors
+    /// As [`History::copy_to`].
+    pub(crate) fn twin_in(&self, to: &Repository) -> Result<Self> {
         if self.repository().id() == to.id() {
             return Err(Error::new(ErrorKind::Usage, "is the same repository")
                 .with_object(to.store().location())
@@ -84,8 +92,18 @@ impl History {
                     Remedy::CreateRepository,
                 ]));
         }
-        let mine = twin(self, to)?;
-        let mut writer = Writer::open(&mine, "copy")?;
+        twin(self, to)
+    }
+
+    /// As [`History::copy_to`], into the copy that [`History::twin_in`] answered.
+    pub(crate) fn copy_into(
+        &self,
+        mine: &Self,
+        options: &CopyOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<CopyReport> {
+        let to = mine.repository();
+        let mut writer = Writer::open(mine, "copy")?;
         if let Some(text) = writer.forgets() {
             monitor.advise(&text);
         }
@@ -108,7 +126,7 @@ impl History {
             let Some(last) = standing.settled() else { break };
             let after = writer.head().map(|head| head.seq);
             let Some(stretch) = next_stretch(&chain, after, last) else { break };
-            check_numbers(&chain, &mine, after, stretch.until)?;
+            check_numbers(&chain, mine, after, stretch.until)?;
             monitor.phase(Phase::Copy, Some(stretch.bytes));
             let mut commits = 0;
             retry_on_merge(self, &chain, |chain| {
@@ -119,7 +137,7 @@ impl History {
             report.commits += commits;
             if writer.upkeep_is_due() {
                 let claim = writer.begin_upkeep(true)?;
-                compaction::run(&mine, claim, monitor)?;
+                compaction::run(mine, claim, monitor)?;
             }
         }
         report.newest = writer.head().map(|head| head.seq);
@@ -135,9 +153,9 @@ impl History {
         ));
         }
         if report.commits > 0 {
-            check(&mine, monitor)?;
+            check(mine, monitor)?;
         }
-        report.marks = marks(self, &mine)?;
+        report.marks = marks(self, mine)?;
         Ok(report)
     }
 }

@@ -56,6 +56,8 @@ pub(crate) struct Standing {
     pub(crate) stored: Option<Timestamp>,
     /// What keeps it from being stored now.
     pub(crate) fault: Option<String>,
+    /// What is to be said of a mirror that lacks something for longer than was promised.
+    pub(crate) uncopied: Option<String>,
     /// When a verification that opens what is stored last passed.
     pub(crate) verified: Option<Timestamp>,
     /// When a restore of it last passed.
@@ -112,6 +114,9 @@ pub(crate) fn verdict(standing: &Standing, promise: Promise, now: Timestamp) -> 
     if let Some(fault) = &standing.fault {
         return verdict(State::Look, fault.clone());
     }
+    if let Some(uncopied) = &standing.uncopied {
+        return verdict(State::Look, uncopied.clone());
+    }
     if standing.stored.is_none() {
         return verdict(State::Unknown, "nothing is stored yet".to_owned());
     }
@@ -130,7 +135,7 @@ pub(crate) fn verdict(standing: &Standing, promise: Promise, now: Timestamp) -> 
 }
 
 /// How long ago a time was; one ahead, which a clock that is a little wrong makes, is now.
-fn age(time: Timestamp, now: Timestamp) -> String {
+pub(crate) fn age(time: Timestamp, now: Timestamp) -> String {
     span(u64::try_from(now.0.saturating_sub(time.0) / 1_000_000).unwrap_or(0))
 }
 
@@ -173,6 +178,7 @@ mod tests {
         assert_eq!(with(&|s| s.stored = ago(27)), State::AtRisk);
         assert_eq!(with(&|s| s.stored = ago(25)), State::Proven);
         assert_eq!(with(&|s| s.fault = text()), State::Look);
+        assert_eq!(with(&|s| s.uncopied = text()), State::Look);
         // What is new has time; what nobody could ever look at has not for ever.
         assert_eq!(with(&|s| (s.stored, s.since) = (None, ago(1))), State::Unknown);
         assert_eq!(with(&|s| (s.stored, s.since) = (None, ago(30))), State::AtRisk);

@@ -12,18 +12,18 @@ use serde_json::Value;
 use crate::support::cli::{self, Ended, Lab};
 
 /// A daemon at work in a lab. Its log goes to `run.log`.
-struct Daemon<'a> {
+pub struct Daemon<'a> {
     lab: &'a Lab,
     child: Child,
 }
 
 impl<'a> Daemon<'a> {
-    fn start(lab: &'a Lab) -> Self {
+    pub fn start(lab: &'a Lab) -> Self {
         Self::start_at(lab, None)
     }
 
     /// Starts it with the clock that a test holds.
-    fn start_at(lab: &'a Lab, clock: Option<&HeldClock>) -> Self {
+    pub fn start_at(lab: &'a Lab, clock: Option<&HeldClock>) -> Self {
         let log = fs::OpenOptions::new().create(true).append(true).open(lab.path("run.log"));
         let mut command = lab.command(&["-v", "run", "-c", "pagekeep.toml", "--json"]);
         if let Some(clock) = clock {
@@ -35,7 +35,7 @@ impl<'a> Daemon<'a> {
     }
 
     /// Asks until the answer is yes, for up to a minute.
-    fn until(&mut self, what: &str, mut yes: impl FnMut() -> bool) {
+    pub fn until(&mut self, what: &str, mut yes: impl FnMut() -> bool) {
         let began = Instant::now();
         while !yes() {
             let log = || fs::read_to_string(self.lab.path("run.log")).unwrap();
@@ -46,23 +46,23 @@ impl<'a> Daemon<'a> {
     }
 
     /// Waits until the log has a line for a database with these words.
-    fn says(&mut self, database: &str, words: &str) {
+    pub fn says(&mut self, database: &str, words: &str) {
         let lab = self.lab;
         self.until(&format!("{database}: {words}"), || told(lab, database, words) > 0);
     }
 
     /// Waits until a history has so many commits.
-    fn keeps(&mut self, name: &str, commits: usize) {
+    pub fn keeps(&mut self, name: &str, commits: usize) {
         let lab = self.lab;
         self.until(&format!("{name}: {commits} commits"), || commits_of(lab, name) >= commits);
     }
 
-    fn signal(&self, signal: &str) {
+    pub fn signal(&self, signal: &str) {
         cli::signal(signal, &self.child.id().to_string());
     }
 
     /// Ends it as a service manager does; answers its summary.
-    fn stop(mut self) -> Value {
+    pub fn stop(mut self) -> Value {
         self.signal("-TERM");
         let mut told = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut told).unwrap();
@@ -72,10 +72,10 @@ impl<'a> Daemon<'a> {
 }
 
 /// A clock that a test sets.
-struct HeldClock(PathBuf);
+pub struct HeldClock(pub PathBuf);
 
 impl HeldClock {
-    fn set(&self, time: &str) {
+    pub fn set(&self, time: &str) {
         let time = chrono::DateTime::parse_from_rfc3339(time).unwrap();
         let next = self.0.with_extension("next");
         fs::write(&next, time.timestamp_micros().to_string()).unwrap();
@@ -91,7 +91,7 @@ impl Drop for Daemon<'_> {
 }
 
 /// How many lines of the log are about a database and have these words.
-fn told(lab: &Lab, database: &str, words: &str) -> usize {
+pub fn told(lab: &Lab, database: &str, words: &str) -> usize {
     let log = fs::read_to_string(lab.path("run.log")).unwrap_or_default();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let is_it = |line: &Value| {

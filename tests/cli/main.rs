@@ -23,6 +23,7 @@ mod json;
 mod kills;
 mod lost;
 mod marks;
+mod mirrors;
 mod missing;
 mod mixed;
 mod moments;

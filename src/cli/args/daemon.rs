@@ -14,11 +14,7 @@ use clap::{Args, Subcommand};
   pagekeep config init /srv/shop.db -r /backups/repo --key-file /etc/pagekeep/key -o pagekeep.toml
   pagekeep config check -c pagekeep.toml
   pagekeep run -c pagekeep.toml")]
-pub(crate) struct RunArgs {
-    /// The configuration
-    #[arg(short, long, value_name = "FILE", env = "PAGEKEEP_CONFIG")]
-    pub(crate) config: PathBuf,
-}
+pub(crate) struct RunArgs {}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
@@ -26,19 +22,11 @@ pub(crate) enum ConfigCommand {
     /// Say what a configuration comes to: databases, schedules, what is wrong
     #[command(after_help = "Example:
   pagekeep config check -c pagekeep.toml")]
-    Check {
-        /// The configuration
-        #[arg(short, long, value_name = "FILE", env = "PAGEKEEP_CONFIG")]
-        config: PathBuf,
-    },
+    Check,
     /// Print every value that is in force, also where the file leaves it out
     #[command(after_help = "Example:
   pagekeep config show -c pagekeep.toml")]
-    Show {
-        /// The configuration
-        #[arg(short, long, value_name = "FILE", env = "PAGEKEEP_CONFIG")]
-        config: PathBuf,
-    },
+    Show,
 }
 
 /// Write a commented configuration for `pagekeep run`

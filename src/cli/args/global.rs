@@ -8,7 +8,10 @@ use clap::{Args, ValueEnum};
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// The repository: a directory
+    /// Take the repository, its key and its mirrors from this configuration of `pagekeep run`
+    #[arg(short, long, global = true, env = "PAGEKEEP_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The repository: a directory; or the name that it has in the configuration
     #[arg(short, long, global = true, env = "PAGEKEEP_REPO", value_name = "REPO")]
     pub(crate) repo: Option<String>,
     /// Open the repository with this key file; - is standard input [env: PAGEKEEP_KEY_FILE]

@@ -8,13 +8,16 @@ mod databases;
 mod mistake;
 mod plan;
 mod read;
+mod repositories;
 mod secret;
 mod shown;
 mod text;
 
 pub(crate) use mistake::Mistaken;
 pub(crate) use plan::{Mode, Plan};
-pub(crate) use read::{Config, RepositoryConfig};
+pub(crate) use read::Config;
+pub(crate) use repositories::RepositoryConfig;
+pub(crate) use secret::SecretSource;
 pub(crate) use shown::quoted;
 
 #[cfg(test)]

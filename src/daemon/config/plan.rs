@@ -132,7 +132,7 @@ impl Reader<'_> {
     }
 
     /// What a text means, if it is there and right.
-    fn value<T>(
+    pub(super) fn value<T>(
         &mut self,
         text: Option<&Spanned<String>>,
         read: impl FnOnce(&str) -> Result<T, String>,

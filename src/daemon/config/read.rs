@@ -10,8 +10,8 @@ use toml::Spanned;
 use super::databases::{Files, Target, check_names};
 use super::mistake::{Mistake, Mistaken, meant};
 use super::plan::{Mode, Own, Reader};
-use super::secret::SecretSource;
-use super::text::{ConfigText, PlanText, RepositoryText};
+use super::repositories::{RepositoryConfig, check_mirrors, is_mirror, repositories_of};
+use super::text::{ConfigText, PlanText};
 use crate::error::{ErrorKind, Result};
 use crate::input;
 use crate::progress::Silent;
@@ -38,15 +38,6 @@ pub(crate) struct Config {
     pub(crate) repositories: BTreeMap<String, RepositoryConfig>,
     /// The databases, in the order of the file.
     pub(crate) targets: Vec<Target>,
-}
-
-/// A repository, and what opens it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RepositoryConfig {
-    /// Where it is.
-    pub(crate) location: String,
-    /// Where its key comes from.
-    pub(crate) secret: SecretSource,
 }
 
 impl Config {
@@ -82,7 +73,9 @@ impl Config {
 
     /// The same, with the database of the daemon itself, in the first repository.
     pub(crate) fn with_ledger(mut self, path: PathBuf, name: String) -> Self {
-        if let Some(repository) = self.repositories.keys().next().cloned() {
+        let repositories = &self.repositories;
+        let first = repositories.keys().find(|name| !is_mirror(repositories, name));
+        if let Some(repository) = first.cloned() {
             let mut reader = Reader { mistakes: &mut Vec::new() };
             let mut plan = reader.plan(&PlanText::default(), Own::default(), repository);
             // The daemon itself is connected to it, and never closes it.
@@ -105,24 +98,23 @@ impl Config {
             }
             Some(usize::from(*n.get_ref()))
         };
-        let mut repositories = BTreeMap::new();
-        for (name, repository) in &read.repositories {
-            if let Some(repository) = repository_of(reader, &folder, name, repository) {
-                repositories.insert(name.get_ref().clone(), repository);
-            }
-        }
+        let repositories = repositories_of(reader, &folder, &read.repositories);
+        check_mirrors(reader, &read.repositories);
         let names: Vec<&str> =
             read.repositories.keys().map(|name| name.get_ref().as_str()).collect();
+        // Where nothing is said, nothing is kept in a repository that gets copies.
+        let firsts: Vec<&str> =
+            names.iter().copied().filter(|name| !is_mirror(&repositories, name)).collect();
         let mut targets = Vec::new();
         for database in &read.databases {
             let span = database.span();
             let database = database.get_ref();
             let plan = database.plan(&read.defaults);
-            let repository = match (&plan.repository, names.as_slice()) {
-                (Some(name), names) if names.contains(&name.get_ref().as_str()) => {
+            let repository = match (&plan.repository, firsts.as_slice()) {
+                (Some(name), _) if names.contains(&name.get_ref().as_str()) => {
                     name.get_ref().clone()
                 }
-                (Some(name), names) => {
+                (Some(name), _) => {
                     let what = format!("there is no repository {:?}", name.get_ref());
                     let mistake = Mistake::new(name.span(), what);
                     reader.wrong(match meant(name.get_ref(), names.iter().copied()) {
@@ -138,10 +130,10 @@ impl Config {
                     reader.wrong(mistake.with_help(help));
                     continue;
                 }
-                (None, names) => {
+                (None, firsts) => {
                     let mistake =
                         Mistake::new(span, "it is not said which repository this is kept in");
-                    let help = format!("add repository = \"{}\"", names.first().unwrap_or(&""));
+                    let help = format!("add repository = \"{}\"", firsts.first().unwrap_or(&""));
                     reader.wrong(mistake.with_help(help));
                     continue;
                 }
@@ -166,27 +158,4 @@ impl Config {
             targets,
         }
     }
-}
-
-fn repository_of(
-    reader: &mut Reader<'_>,
-    folder: &Path,
-    name: &Spanned<String>,
-    text: &Spanned<RepositoryText>,
-) -> Option<RepositoryConfig> {
-    if name.get_ref().is_empty() {
-        reader.wrong(Mistake::new(name.span(), "a repository needs a name"));
-    }
-    let RepositoryText { location, .. } = text.get_ref();
-    if location.get_ref().is_empty() {
-        reader.wrong(Mistake::new(location.span(), "the repository's location is empty"));
-        return None;
-    }
-    if location.get_ref().contains("://") {
-        let what = "is no directory: cloud storage and other machines are not supported yet";
-        reader.wrong(Mistake::new(location.span(), what));
-    }
-    let place = folder.join(location.get_ref()).display().to_string();
-    let secret = SecretSource::of(reader, folder, text)?;
-    Some(RepositoryConfig { location: place, secret })
 }

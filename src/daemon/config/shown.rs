@@ -41,6 +41,11 @@ impl Config {
                 SecretSource::PasswordEnv(name) => ("password-env", name.clone()),
             };
             line(format!("{key} = {}", quoted(&value)));
+            if !repository.mirrors.is_empty() {
+                let names: Vec<String> = repository.mirrors.iter().map(|m| quoted(m)).collect();
+                line(format!("mirrors = [{}]", names.join(", ")));
+                line(format!("copy-every = \"{}\"", span(repository.copy_every)));
+            }
         }
         for target in &self.targets {
             target.lines().into_iter().for_each(&mut line);

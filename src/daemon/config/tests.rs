@@ -46,6 +46,40 @@ verify.sample = \"20%\"
 }
 
 #[test]
+fn a_mirror_keeps_nothing_of_its_own_where_nothing_is_said() {
+    let text = |mirrors: &str| {
+        format!(
+            "[repositories.a]\nlocation = \"/a\"\nkey-file = \"k\"
+[repositories.main]\nlocation = \"/m\"\nkey-file = \"k\"\n{mirrors}
+[[databases]]\npath = \"a.db\"\n"
+        )
+    };
+    let config = parse(&text("mirrors = [\"a\"]\ncopy-every = \"5m\"")).unwrap();
+    let main = &config.repositories["main"];
+    assert_eq!((&*main.mirrors, main.copy_every.as_secs()), (&["a".to_owned()][..], 300));
+    assert_eq!(config.targets[0].plan.repository, "main");
+    let config = config.with_ledger("/state/daemon.db".into(), "daemon".to_owned());
+    assert_eq!(config.targets[1].plan.repository, "main");
+    // What is shown is read as the same.
+    let again = parse(&config.shown()).unwrap();
+    assert_eq!(again.repositories, config.repositories);
+    for (mirrors, why) in [
+        ("mirrors = [\"mian\"]", "there is no repository \"mian\""),
+        ("mirrors = [\"main\"]", "no mirror of itself"),
+        ("mirrors = [\"a\", \"a\"]", "named twice"),
+        ("copy-every = \"5m\"", "has no mirrors"),
+        (
+            "mirrors = [\"a\"]\n[repositories.b]\nlocation = \"b\"\nkey-file = \"k\"\nmirrors = [\"main\"]",
+            "has mirrors itself",
+        ),
+    ] {
+        let mistaken = parse(&text(mirrors)).unwrap_err();
+        let told: Vec<&str> = mistaken.mistakes().iter().map(|m| &*m.message).collect();
+        assert!(told.iter().any(|told| told.contains(why)), "{mirrors}: {told:?}");
+    }
+}
+
+#[test]
 fn every_mistake_is_told_with_its_place() {
     let mistaken = parse(
         "[repositories.main]

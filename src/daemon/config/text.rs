@@ -58,6 +58,11 @@ pub(super) struct RepositoryText {
     pub(super) password_command: Option<Spanned<String>>,
     /// A variable of the environment that has its passphrase.
     pub(super) password_env: Option<Spanned<String>>,
+    /// The names of the repositories that get copies of what it has.
+    #[serde(default)]
+    pub(super) mirrors: Vec<Spanned<String>>,
+    /// How long what is new is collected before it is copied: a span.
+    pub(super) copy_every: Option<Spanned<String>>,
 }
 
 /// How a database is verified.

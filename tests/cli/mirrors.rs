@@ -1,0 +1,150 @@
+//! Mirrors: the second copies that the daemon keeps, and what they are good for.
+
+use std::fs;
+
+use rusqlite::Connection;
+
+use crate::daemon::{Daemon, HeldClock, told};
+use crate::support::cli::{self, Ended, Lab};
+
+fn write(lab: &Lab, databases: &str) {
+    let text = format!(
+        "[repositories.main]\nlocation = \"repo\"\nkey-file = \"key\"
+         mirrors = [\"far\", \"gone\"]\ncopy-every = \"50ms\"
+         [repositories.far]\nlocation = \"far\"\nkey-file = \"far.key\"
+         [repositories.gone]\nlocation = \"gone\"\nkey-file = \"gone.key\"
+         {databases}"
+    );
+    fs::write(lab.path("pagekeep.toml"), text).unwrap();
+}
+
+fn init(lab: &Lab, name: &str) {
+    let mut command = lab.command(&["init", "-c", "pagekeep.toml", "-r", name]);
+    let made = Ended::of(command.env_remove("PAGEKEEP_KEY_FILE"));
+    assert_eq!(made.code, Some(0), "{made:?}");
+}
+
+/// How many commits a repository of the configuration has of `app`.
+fn commits_in(lab: &Lab, repository: &str) -> usize {
+    let ended = lab.run(&["log", "app", "-c", "pagekeep.toml", "-r", repository, "--json"]);
+    if ended.code == Some(0) { ended.objects().len() } else { 0 }
+}
+
+fn rows(lab: &Lab) -> i64 {
+    lab.number("restored.db", "SELECT count(*) FROM t")
+}
+
+#[test]
+fn each_mirror_gets_everything_whatever_ails_another_and_a_restore_goes_on_from_it() {
+    let lab = Lab::new();
+    lab.make("app.db", 20);
+    write(&lab, "[[databases]]\npath = \"app.db\"");
+    init(&lab, "far");
+    let mut daemon = Daemon::start(&lab);
+    let app = Connection::open(lab.path("app.db")).unwrap();
+    for _ in 0..3 {
+        app.execute_batch("INSERT INTO t(x) VALUES('more')").unwrap();
+    }
+    daemon.keeps("app", 1);
+    daemon.until("far has it", || commits_in(&lab, "far") == commits_in(&lab, "main"));
+    let before = commits_in(&lab, "far");
+    app.execute_batch("INSERT INTO t(x) VALUES('more')").unwrap();
+    daemon.until("far has more", || commits_in(&lab, "far") > before);
+    daemon.says("gone", "it is tried again");
+    assert_eq!(told(&lab, "app", "is not copied"), 0);
+    // One that comes later gets all there was.
+    init(&lab, "gone");
+    daemon.says("gone", "is open");
+    let all = commits_in(&lab, "main");
+    daemon.until("gone has it", || commits_in(&lab, "gone") == all);
+    daemon.until("far has all", || commits_in(&lab, "far") == all);
+    daemon.stop();
+
+    // A command that knows the configuration reads what is damaged from a mirror.
+    let restore = ["restore", "app", "restored.db", "--force", "-c", "pagekeep.toml"];
+    assert_eq!(lab.summary(&restore)["mirror"], serde_json::Value::Null);
+    assert_eq!(rows(&lab), 24);
+    fs::remove_file(lab.path("restored.db")).unwrap();
+    let is_segment =
+        |path: &std::path::PathBuf| path.is_file() && path.to_str().unwrap().contains("/log/");
+    let segments: Vec<_> =
+        cli::walk(&lab.path("repo/histories")).into_iter().filter(is_segment).collect();
+    assert!(!segments.is_empty());
+    for object in &segments {
+        // A place that is no seal: what is listed is sound, and what is stored is not.
+        cli::flip(object, fs::metadata(object).unwrap().len() / 3);
+    }
+    let ended = lab.run(&[&restore[..], &["--json"]].concat());
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert_eq!(cli::last(&ended.objects())["mirror"], "far");
+    assert_eq!(rows(&lab), 24);
+    // Without it, the same is an error, which names the object.
+    assert_eq!(lab.run(&["restore", "app", "other.db"]).code, Some(4));
+    assert!(!lab.path("other.db").exists());
+
+    // The daemon says which mirror has it.
+    write(&lab, "[[databases]]\npath = \"app.db\"\nverify.restore = \"every 1m\"");
+    let clock = HeldClock(lab.path("clock"));
+    let later = chrono::Utc::now() + chrono::TimeDelta::minutes(5);
+    clock.set(&later.to_rfc3339());
+    let mut daemon = Daemon::start_at(&lab, Some(&clock));
+    daemon.says("app", "the mirror far is sound");
+    daemon.stop();
+
+    // A repository that is gone, and a mirror that is, too.
+    fs::remove_dir_all(lab.path("repo")).unwrap();
+    fs::remove_dir_all(lab.path("far")).unwrap();
+    let ended = lab.run(&restore);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(ended.stderr.contains("mirror far") && ended.stderr.contains("gone has"), "{ended:?}");
+    assert_eq!(rows(&lab), 24);
+}
+
+#[test]
+fn what_the_policy_removes_goes_from_the_mirrors_as_well() {
+    let lab = Lab::new();
+    lab.make("app.db", 20);
+    let entry = "[[databases]]\npath = \"app.db\"\npolicy = { keep-last = 2 }\nprune = \"every 1h\"\nmarks = \"off\"";
+    write(&lab, entry);
+    init(&lab, "far");
+    let clock = HeldClock(lab.path("clock"));
+    // A prune goes by no clock that is days away from the storage's.
+    let now = chrono::Utc::now();
+    clock.set(&now.to_rfc3339());
+    let mut daemon = Daemon::start_at(&lab, Some(&clock));
+    daemon.keeps("app", 1);
+    for n in 0..5 {
+        lab.sql("app.db", "INSERT INTO t(x) VALUES('more')");
+        daemon.until("it is copied", || commits_in(&lab, "far") > n + 1);
+    }
+    clock.set(&(now + chrono::TimeDelta::minutes(150)).to_rfc3339());
+    daemon.says("app", "expired");
+    daemon.until("main is pruned", || commits_in(&lab, "main") == 2);
+    daemon.until("far is pruned", || commits_in(&lab, "far") == 2);
+    // And it goes on from there.
+    lab.sql("app.db", "INSERT INTO t(x) VALUES('more')");
+    daemon.until("far has the next", || commits_in(&lab, "far") == 3);
+    daemon.stop();
+}
+
+#[test]
+fn a_configuration_names_the_repository_for_every_command() {
+    let lab = Lab::new();
+    lab.make("app.db", 20);
+    write(&lab, "[[databases]]\npath = \"app.db\"");
+    init(&lab, "far");
+    let run = |args: &[&str]| {
+        let mut command = lab.command(&[args, &["-c", "pagekeep.toml"]].concat());
+        command.env_remove("PAGEKEEP_REPO").env_remove("PAGEKEEP_KEY_FILE");
+        Ended::of(&mut command)
+    };
+    assert_eq!(run(&["backup", "app.db"]).code, Some(0));
+    assert_eq!(run(&["copy", "main", "far"]).code, Some(0));
+    assert_eq!(run(&["log", "app", "-r", "far"]).code, Some(0));
+    run(&["log", "app", "-r", "fra"])
+        .failed(2, &["pagekeep.toml: has no repository \"fra\"", "it has far, gone, main"]);
+    lab.run(&["run"]).failed(2, &["no configuration was named", "-c FILE"]);
+    // What is typed counts more than what the file says.
+    let other = run(&["log", "app", "--key-file", "far.key"]);
+    assert_eq!(other.code, Some(12), "{other:?}");
+}
