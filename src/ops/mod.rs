@@ -16,6 +16,8 @@ pub mod finding;
 mod folder;
 pub mod follow;
 pub mod freshness;
+#[cfg(feature = "cli")]
+pub(crate) mod group;
 pub(crate) mod labels;
 pub(crate) mod locate;
 pub mod missing;

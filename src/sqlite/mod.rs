@@ -13,6 +13,8 @@ pub mod check;
 pub(crate) mod connection;
 pub(crate) mod elsewhere;
 mod ffi;
+#[cfg(feature = "cli")]
+pub(crate) mod gate;
 mod held;
 pub mod image;
 pub(crate) mod install;

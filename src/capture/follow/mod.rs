@@ -17,6 +17,7 @@
 //!   history.
 
 mod compaction;
+mod cut;
 mod marker;
 mod options;
 mod pack;
@@ -41,6 +42,8 @@ use crate::sqlite::notify::Notice;
 use crate::sqlite::source::Source;
 use crate::types::Seq;
 
+#[cfg(feature = "cli")]
+pub(crate) use cut::Cutter;
 pub use options::FollowOptions;
 pub use priority::Priority;
 use publisher::Publisher;
@@ -152,6 +155,12 @@ impl Follower {
     /// It is called once, from a thread of its own.
     pub fn on_durable(&self, done: impl FnOnce(Result<Seq>) + Send + 'static) {
         self.shared.call_at_barrier(Box::new(done));
+    }
+
+    /// What asks for cuts, also while somebody else stops this follower.
+    #[cfg(feature = "cli")]
+    pub(crate) fn cutter(&self) -> Cutter {
+        Cutter::new(self.shared.clone())
     }
 
     /// A wake-up for a commit hook.

@@ -6,7 +6,7 @@
 //!   by then.
 //! - No lock is held while the store, the database or a listener is called.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -89,9 +89,24 @@ pub(crate) struct State {
     pub(crate) done: (u64, Option<Seq>),
     /// Who is called when a barrier is done.
     pub(crate) calls: Vec<(u64, Call)>,
+    /// Cuts that somebody waits for, by their barriers.
+    pub(crate) cuts: BTreeMap<u64, CutAt>,
     /// Why it stopped, if not because it was told to.
     pub(crate) error: Option<Error>,
     pub(crate) gone: bool,
+}
+
+/// Where a cut is: which of the commits is the last one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CutAt {
+    /// Nobody looked yet.
+    Wanted,
+    /// So many were captured.
+    Captured(u64),
+    /// It is durable.
+    Durable(Seq),
+    /// What was captured is dropped: a scan to come stands for more than it.
+    Lost,
 }
 
 impl Shared {
@@ -123,6 +138,7 @@ impl Shared {
             reached: (0, 0),
             done: (0, None),
             calls: Vec::new(),
+            cuts: BTreeMap::new(),
             error: None,
             gone: false,
         };
@@ -258,6 +274,25 @@ impl State {
             let later = self.published - captured;
             self.done = (reached, self.seq.map(|seq| Seq(seq.0.saturating_sub(later))));
         }
+        let (published, seq) = (self.published, self.seq);
+        for cut in self.cuts.values_mut() {
+            if let (CutAt::Captured(at), Some(seq), true) = (*cut, seq, quiet)
+                && published >= at
+            {
+                // What was published since comes behind it.
+                *cut = CutAt::Durable(Seq(seq.0.saturating_sub(published - at)));
+            }
+        }
+    }
+
+    /// Notes the cuts that were asked for up to a barrier: all that was committed then is captured.
+    pub(crate) fn note_cuts(&mut self, barrier: u64) {
+        let captured = self.captured;
+        for (_, cut) in self.cuts.range_mut(..=barrier) {
+            if *cut == CutAt::Wanted {
+                *cut = CutAt::Captured(captured);
+            }
+        }
     }
 
     /// What to tell whoever waits for a barrier; `None` while that is open.
@@ -290,6 +325,11 @@ impl State {
     /// Barriers that are not done count as not reached: the next watcher has to see them.
     pub(crate) fn forget_barriers(&mut self) {
         self.reached = (self.done.0, self.captured);
+        for cut in self.cuts.values_mut() {
+            if matches!(cut, CutAt::Captured(_)) {
+                *cut = CutAt::Lost;
+            }
+        }
     }
 
     /// Keeps the counts of a watcher that ended.

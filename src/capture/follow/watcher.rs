@@ -235,6 +235,7 @@ impl Watcher<'_> {
         }
         if state.reached.0 < wanted {
             state.reached = (wanted, state.captured);
+            state.note_cuts(wanted);
         }
         drop(state);
         if news {

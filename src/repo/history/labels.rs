@@ -166,6 +166,21 @@ impl History {
         self.keep_by_label((seq, digest), label, kind, None)
     }
 
+    /// As [`History::label`], with a label that ends at a time if there is one.
+    ///
+    /// # Errors
+    /// As [`History::label`].
+    #[cfg(feature = "cli")]
+    pub(crate) fn label_until(
+        &self,
+        commit: (Seq, Digest),
+        label: &str,
+        until: Option<Timestamp>,
+    ) -> Result<Snapshot> {
+        let kind = if until.is_some() { SnapshotKind::Mark } else { SnapshotKind::Manual };
+        self.keep_by_label(commit, sound_label(label)?, kind, until)
+    }
+
     /// Labels a commit, and makes sure that it stays.
     ///
     /// # Errors

@@ -1,0 +1,150 @@
+//! One moment of several databases: a commit of each, so that no transaction that came before one
+//! of them is missing in another.
+//!
+//! ```text
+//! the write lock of each, in the order of their paths -> each follower says how far it is
+//! -> all locks are released -> each commit becomes durable -> each gets the label
+//! ```
+//!
+//! Invariants:
+//! - All locks are held at one moment, and each follower sees all that was committed before it. So
+//!   an application that commits to several of these databases while it has all their locks, as
+//!   SQLite does for attached databases, is in all of them or in none.
+//! - Writers wait for a moment only: what can't be locked within [`HELD`] is released and tried
+//!   again later. Nothing is stored while a lock is held.
+//! - All or none: without a commit of each, none is labelled; a label that was given already is
+//!   taken back.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::capture::follow::Cutter;
+use crate::error::{Error, ErrorKind, Result};
+use crate::progress::{Monitor, check_cancelled};
+use crate::repo::history::handle::History;
+use crate::repo::history::labels::Snapshot;
+use crate::sqlite::gate::Gate;
+use crate::types::{Seq, Timestamp};
+
+/// How long locks are held at most.
+const HELD: Duration = Duration::from_millis(15);
+/// How long to leave writers alone before locks are tried again: at first, and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
+/// How long to wait in all for a moment at which all locks can be had, and then for what was
+/// captured to be durable.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A database of a group.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) path: PathBuf,
+    pub(crate) history: History,
+    pub(crate) cutter: Cutter,
+}
+
+/// One moment of a group.
+#[derive(Debug)]
+pub(crate) struct Moment {
+    /// The commits' labels, in the order of the members.
+    pub(crate) labels: Vec<Snapshot>,
+    /// How long writers waited at most.
+    pub(crate) held: Duration,
+}
+
+/// Labels one moment of several databases, until a time at which the label ends.
+///
+/// # Errors
+/// [`ErrorKind::Busy`] when the locks can't be had at one moment, or a follower does not catch up;
+/// [`ErrorKind::Refused`] when one is not in WAL mode; store errors.
+///
+/// # Durability
+/// When this returns, the commits and their labels are durable.
+pub(crate) fn snapshot(
+    members: &mut [Member],
+    label: &str,
+    until: Option<Timestamp>,
+    monitor: &dyn Monitor,
+) -> Result<Moment> {
+    // Everybody who takes several of these locks takes them in one order.
+    members.sort_by(|a, b| a.path.cmp(&b.path));
+    let gates: Vec<Gate> =
+        members.iter().map(|member| Gate::open(&member.path)).collect::<Result<_>>()?;
+    let (seqs, held) = cut(members, &gates, monitor)?;
+    drop(gates);
+    let mut labels: Vec<Snapshot> = Vec::with_capacity(members.len());
+    for (member, seq) in members.iter().zip(seqs) {
+        let history = &member.history;
+        let labelled = history
+            .digest_of(seq)
+            .and_then(|digest| history.label_until((seq, digest), label, until));
+        match labelled {
+            Ok(given) => labels.push(given),
+            Err(e) => {
+                for (member, given) in members.iter().zip(&labels) {
+                    // A label that stays names a moment that was; whoever looks for the others
+                    // finds that they are not there.
+                    if let Err(e) = member.history.remove_snapshot(given) {
+                        monitor.warn(&format!("the label {label:?} stays: {e}"));
+                    }
+                }
+                return Err(e);
+            }
+        }
+    }
+    Ok(Moment { labels, held })
+}
+
+/// The commit of each that is the last one at one moment, and how long the locks were held.
+fn cut(members: &[Member], gates: &[Gate], monitor: &dyn Monitor) -> Result<(Vec<Seq>, Duration)> {
+    let until = Instant::now() + PATIENCE;
+    let mut pause = PAUSES.0;
+    loop {
+        check_cancelled(monitor)?;
+        match try_cut(members, gates) {
+            Err(e) if e.kind() == ErrorKind::Busy => {
+                if Instant::now() >= until {
+                    return Err(e.with_hint("all databases of a group are locked for a moment"));
+                }
+            }
+            done => return done,
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+fn try_cut(members: &[Member], gates: &[Gate]) -> Result<(Vec<Seq>, Duration)> {
+    let began = Instant::now();
+    let until = began + HELD;
+    let captured = (|| {
+        for (member, gate) in members.iter().zip(gates) {
+            let of = |e: Error| e.with_object(member.path.display().to_string());
+            if !gate.take(until).map_err(of)? {
+                return Err(of(Error::new(ErrorKind::Busy, "its write lock could not be had")));
+            }
+        }
+        let cuts: Vec<_> = members.iter().map(|member| member.cutter.cut()).collect();
+        for (member, cut) in members.iter().zip(&cuts) {
+            let left = until.saturating_duration_since(Instant::now());
+            let of = |e: Error| e.with_object(member.path.display().to_string());
+            cut.wait_captured(left).map_err(of)?;
+        }
+        Ok(cuts)
+    })();
+    gates.iter().for_each(Gate::release);
+    let held = began.elapsed();
+    let deadline = Instant::now() + PATIENCE;
+    let seqs = captured?
+        .iter()
+        .zip(members)
+        .map(|(cut, member)| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let of = |e: Error| e.with_object(member.path.display().to_string());
+            cut.wait_durable(left).map_err(of)
+        })
+        .collect::<Result<_>>()?;
+    Ok((seqs, held))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! The write lock of a database, held for a moment in which nobody commits. Nothing is written.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use super::beside::is_in_wal_mode;
+use super::connection::{close, connect};
+use super::held::Held;
+use super::source_error;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A connection that can hold the write lock.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    connection: Option<Connection>,
+    _held: Held,
+}
+
+impl Gate {
+    /// Opens a database.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Source`] when it can't be opened, [`ErrorKind::Refused`] when it is not in WAL
+    /// mode: its writers would wait for as long as it is read.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let held = Held::take(path)?;
+        let name = path.display().to_string();
+        let connection = connect(path).map_err(|e| e.with_object(&*name))?;
+        if !is_in_wal_mode(&connection).map_err(|e| e.with_object(&*name))? {
+            close(connection, Some(false));
+            return Err(Error::new(ErrorKind::Refused, "is not in WAL mode")
+                .with_object(name)
+                .with_hint("PRAGMA journal_mode=WAL lets it be read beside its writers"));
+        }
+        let failed = |e| source_error(e, "cannot be opened").with_object(&*name);
+        connection.busy_timeout(Duration::ZERO).map_err(failed)?;
+        Ok(Self { connection: Some(connection), _held: held })
+    }
+
+    /// Takes the write lock, if it can be had until then. A busy writer leaves it only for
+    /// moments, which a longer sleep would miss.
+    ///
+    /// # Errors
+    /// SQLite's, but for those that say that somebody else has it.
+    pub(crate) fn take(&self, until: Instant) -> Result<bool> {
+        let Some(connection) = &self.connection else { return Ok(false) };
+        loop {
+            let begun = connection.prepare_cached("BEGIN IMMEDIATE");
+            match begun.and_then(|mut begin| begin.raw_execute()) {
+                Ok(_) => return Ok(true),
+                Err(e) => {
+                    let error = source_error(e, "cannot be locked");
+                    if error.kind() != ErrorKind::Busy {
+                        return Err(error);
+                    }
+                }
+            }
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Lets go of it.
+    pub(crate) fn release(&self) {
+        if let Some(db) = self.connection.as_ref().filter(|db| !db.is_autocommit()) {
+            // SQLite may have done it by itself; and closing the connection does it as well.
+            let _ = db.execute_batch("ROLLBACK");
+        }
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.release();
+        if let Some(connection) = self.connection.take() {
+            connection.flush_prepared_statement_cache();
+            close(connection, Some(true));
+        }
+    }
+}
