@@ -5,6 +5,8 @@
 mod contract;
 pub(crate) mod local;
 mod location;
+#[cfg(feature = "cli")]
+pub(crate) mod metered;
 mod shared;
 mod strange;
 pub mod testing;

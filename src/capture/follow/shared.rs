@@ -72,6 +72,8 @@ pub(crate) struct State {
     pub(crate) pending_bytes: u64,
     pub(crate) oldest: Option<Timestamp>,
     pub(crate) wal_bytes: u64,
+    /// When the watcher last looked at the WAL.
+    pub(crate) looked: Option<Instant>,
     pub(crate) fault: Option<Fault>,
     /// Whether marking ended, and nobody looked how.
     pub(crate) has_marked: bool,
@@ -128,6 +130,7 @@ impl Shared {
             pending_bytes: 0,
             oldest: None,
             wal_bytes: 0,
+            looked: None,
             fault: None,
             has_marked: false,
             warnings: Vec::new(),
@@ -233,6 +236,10 @@ impl Shared {
             stored: state.stored,
             scans: state.scans,
             wal_bytes: state.wal_bytes,
+            looked: state
+                .looked
+                .filter(|_| state.activity == Activity::Following)
+                .map(|looked| looked.elapsed()),
             fault: state.fault.clone(),
             wal: sum(state.earlier, state.stats),
         }

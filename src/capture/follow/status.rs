@@ -95,6 +95,8 @@ pub struct Status {
     pub scans: u64,
     /// Bytes of the WAL's present generation.
     pub wal_bytes: u64,
+    /// How long ago it last looked at the WAL, while it follows: seconds, unless it stands still.
+    pub looked: Option<Duration>,
     /// What keeps it from going on, if something does.
     pub fault: Option<Fault>,
     /// What it counted in the WAL.

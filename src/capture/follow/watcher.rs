@@ -228,6 +228,7 @@ impl Watcher<'_> {
         state.captured += stats.commits - state.stats.commits;
         state.stats = stats;
         state.wal_bytes = wal_bytes;
+        state.looked = Some(Instant::now());
         state.note_locks(locks);
         if state.slot.is_none() && !state.publishing {
             state.pending_bytes = bytes;
