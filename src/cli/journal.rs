@@ -74,8 +74,13 @@ where
         if !told.of.is_empty() {
             write!(writer, "{}: ", printable(&told.of))?;
         }
-        let job = if told.job.is_empty() { String::new() } else { format!(" (job {})", told.job) };
-        writeln!(writer, "{}{job}", printable(&told.message))
+        write!(writer, "{}", printable(&told.message))?;
+        for (what, id) in [("job", &told.job), ("request", &told.request)] {
+            if !id.is_empty() {
+                write!(writer, " ({what} {id})")?;
+            }
+        }
+        writeln!(writer)
     }
 }
 
@@ -85,6 +90,7 @@ struct Told {
     /// The database or the repository that it is about.
     of: String,
     job: String,
+    request: String,
     message: String,
 }
 
@@ -94,6 +100,7 @@ impl Visit for Told {
             "message" => &mut self.message,
             "database" | "repository" => &mut self.of,
             "job" => &mut self.job,
+            "request" => &mut self.request,
             // What programs want to know stands in the words for people.
             _ => return,
         };

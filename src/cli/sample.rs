@@ -34,6 +34,10 @@ const SAMPLE: &str = r#"# What pagekeep keeps, and how. `pagekeep config check` 
 # Where restore tests put their scratch files [default: the folder for temporary files]:
 # scratch = "/var/tmp"
 
+# Metrics for Prometheus, and whether all is well, at http://127.0.0.1:7373:
+# [http]
+# listen = "127.0.0.1:7373"
+
 [repositories.main]
 location = {location}
 # Instead of a key file: password-file = "FILE", password-command = "COMMAND", password-env = "NAME".

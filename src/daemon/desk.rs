@@ -10,8 +10,10 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::config::Config;
 use super::files::{Files, Touch};
-use super::job::Outcome;
+use super::http::Server;
+use super::job::{Ended, Outcome};
 use super::kept::{Kept, Whose};
+use super::kind::Kind;
 use super::ledger::{Ledger, Memory};
 use super::mirror::Copied;
 use super::opened::{Opened, Place};
@@ -19,6 +21,8 @@ use super::overview::Board;
 use super::pace::Pace;
 use super::pool::Pool;
 use super::print::Print;
+use super::progress::Progress;
+use super::room::Gauge;
 use super::systemd::Systemd;
 use crate::capture::follow::Follower;
 use crate::error::Result;
@@ -108,6 +112,14 @@ pub(super) struct Supervisor {
     pub(super) systemd: Systemd,
     /// Where others see how everything stands.
     pub(super) board: Board,
+    /// Answers to monitors.
+    pub(super) http: Server,
+    /// Which followers move, and whether it was told of those that do not.
+    pub(super) progress: Progress,
+    /// The room where the daemon keeps what it remembers.
+    pub(super) gauge: Gauge,
+    /// How many jobs ended, by kind and end.
+    pub(super) jobs_ended: BTreeMap<(Kind, Ended), u64>,
     pub(super) done: Done,
     pub(super) files: Files,
     /// When to look again at what nobody tells of.
@@ -124,6 +136,7 @@ impl Supervisor {
     pub(super) fn new(config: Config, place: Place, ledger: (Ledger, Memory)) -> Result<Self> {
         let (mailbox, inbox) = unbounded();
         let (ledger, memory) = ledger;
+        let board = Board::default();
         Ok(Self {
             attendants: Pool::start("pagekeep-attend", ATTENDANTS)?,
             askers: Pool::start("pagekeep-ask", ASKERS)?,
@@ -136,7 +149,11 @@ impl Supervisor {
             stop: Arc::default(),
             turns: Vec::new(),
             systemd: Systemd::default(),
-            board: Board::default(),
+            http: Server::of(board.clone()),
+            board,
+            progress: Progress::default(),
+            gauge: Gauge::default(),
+            jobs_ended: BTreeMap::new(),
             done: Done::default(),
             files: Files::listen({
                 let mailbox = mailbox.clone();

@@ -19,7 +19,7 @@ use crate::progress::{Monitor, check_cancelled};
 use crate::repo::Repository;
 
 /// How a job ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ended {
     /// It did what it was to do.
     Well,
@@ -32,7 +32,8 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
-    const ALL: [Self; 4] = [Self::Well, Self::Found, Self::Failed, Self::Stopped];
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Well, Self::Found, Self::Failed, Self::Stopped];
 
     /// The one of a name.
     pub(crate) fn of(name: &str) -> Option<Self> {
@@ -210,11 +211,12 @@ pub(super) struct Control {
     /// Warnings that were told already: of several steps each may find the same.
     told: Mutex<Vec<String>>,
     database: String,
+    job: u64,
 }
 
 impl Control {
-    pub(super) fn of(name: &str) -> Arc<Self> {
-        Arc::new(Self { database: name.to_owned(), ..Self::default() })
+    pub(super) fn of(name: &str, job: u64) -> Arc<Self> {
+        Arc::new(Self { database: name.to_owned(), job, ..Self::default() })
     }
 
     /// Asks for a stop.
@@ -228,7 +230,7 @@ impl Monitor for Control {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if !told.iter().any(|known| known == message) {
             told.push(message.to_owned());
-            tracing::warn!(database = self.database, "{message}");
+            tracing::warn!(database = self.database, job = self.job, "{message}");
         }
     }
 

@@ -247,6 +247,7 @@ impl Kept {
                     lag: status.lag,
                     wal_bytes: status.wal_bytes,
                     scans: status.scans,
+                    looked: status.looked,
                 });
                 standing.fault = status.fault.map(|fault| fault.message).or(standing.fault);
             }

@@ -5,6 +5,7 @@
 //!                             -> jobs         snapshots, verifications, prunes
 //!                             -> couriers     copies in the mirrors
 //!                             -> ledger       what ran, in a database of its own
+//!                             -> overview     how everything stands: metrics and health
 //! ```
 //!
 //! [`config`] reads the file. The supervisor is one thread that decides and never waits; followers
@@ -16,17 +17,23 @@ pub(crate) mod config;
 mod desk;
 mod ear;
 mod files;
+mod http;
 mod job;
 mod kept;
 pub(crate) mod kind;
 mod ledger;
 mod mirror;
+mod metrics;
 mod opened;
 pub(crate) mod overview;
 mod pace;
 mod pool;
 mod print;
+mod progress;
 mod registry;
+mod room;
+#[cfg(test)]
+mod samples;
 mod supervisor;
 mod systemd;
 mod turns;

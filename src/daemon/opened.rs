@@ -1,7 +1,7 @@
 //! A repository of the configuration: open, or tried again until it is.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use super::config::RepositoryConfig;
 use super::job::in_words;
 use super::overview::RepositoryView;
 use super::pace::doubled;
+use super::room::Gauge;
 use crate::error::Result;
 use crate::machine::host;
 use crate::progress::Monitor;
@@ -17,7 +18,8 @@ use crate::repo::history::handle::History;
 use crate::repo::local::place::check_place;
 use crate::repo::recover::examine;
 use crate::repo::{Repository, RepositoryOptions};
-use crate::store::open_store;
+use crate::store::metered::{MeteredStore, Traffic};
+use crate::store::{Store, open_store};
 use crate::types::Clock;
 
 /// How long to wait before one that can't be opened is tried again: the first time, and at most.
@@ -56,6 +58,8 @@ pub(super) struct Opened {
     histories: HashMap<String, Option<History>>,
     /// What keeps it from being opened, told once.
     fault: Option<String>,
+    traffic: Arc<Traffic>,
+    gauge: Gauge,
 }
 
 #[derive(Debug)]
@@ -71,6 +75,7 @@ pub(super) struct Opening {
     config: RepositoryConfig,
     options: RepositoryOptions,
     told: Telling,
+    traffic: Arc<Traffic>,
 }
 
 impl Opened {
@@ -81,6 +86,8 @@ impl Opened {
             failures: 0,
             histories: HashMap::new(),
             fault: None,
+            traffic: Arc::default(),
+            gauge: Gauge::default(),
         }
     }
 
@@ -99,8 +106,14 @@ impl Opened {
 
     /// How it stands, under its name in the configuration.
     pub(super) fn view(&self, name: &str) -> RepositoryView {
-        let (name, location) = (name.to_owned(), self.config.location.clone());
-        RepositoryView { name, location, fault: self.fault.clone() }
+        RepositoryView {
+            name: name.to_owned(),
+            location: self.config.location.clone(),
+            is_open: matches!(self.state, State::Open(_)),
+            traffic: self.traffic.clone(),
+            room: self.gauge.room(Path::new(&self.config.location)),
+            fault: self.fault.clone(),
+        }
     }
 
     /// The history of a name, if there was one and only one when the repository was opened.
@@ -125,7 +138,8 @@ impl Opened {
         options.clock = place.clock.clone();
         options.threads = threads.unwrap_or(options.threads);
         let told = Telling(stop.clone());
-        Some(Opening { config: self.config.clone(), options, told })
+        let traffic = self.traffic.clone();
+        Some(Opening { config: self.config.clone(), options, told, traffic })
     }
 
     /// Takes what came of opening it.
@@ -156,11 +170,6 @@ impl Opened {
             }
         }
     }
-
-    /// What keeps it from being opened.
-    pub(super) fn fault(&self) -> Option<&str> {
-        self.fault.as_deref()
-    }
 }
 
 impl Opening {
@@ -170,6 +179,7 @@ impl Opening {
     /// [`crate::ErrorKind::WrongKey`], [`crate::ErrorKind::NoRepository`], store errors.
     pub(super) fn open(self) -> Result<(Repository, Vec<History>)> {
         let store = open_store(&self.config.location)?;
+        let store: Arc<dyn Store> = Arc::new(MeteredStore::new(store, self.traffic));
         if let Some(e) = examine(&*store)? {
             return Err(e);
         }

@@ -5,11 +5,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::job::Ended;
 use super::kind::Kind;
+use super::room::Room;
 use crate::policy::verdict::{Standing, State, Verdict, age};
+use crate::store::metered::Traffic;
 use crate::types::Timestamp;
 
 /// How everything stands.
@@ -21,6 +23,23 @@ pub(crate) struct Overview {
     pub(crate) databases: Vec<DatabaseView>,
     /// The repositories, sorted by name.
     pub(crate) repositories: Vec<RepositoryView>,
+    /// Databases whose followers stand still.
+    pub(crate) still: Vec<String>,
+    /// What was done since the daemon began.
+    pub(crate) tally: Tally,
+    /// How many databases wait for their turn for a job.
+    pub(crate) waiting: usize,
+    /// The room where the daemon keeps what it remembers.
+    pub(crate) state_room: Option<Room>,
+}
+
+/// What a daemon did since it began. No number ever goes down.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Commits that followers published.
+    pub(crate) commits: u64,
+    /// Jobs that ended, by kind and end.
+    pub(crate) jobs: BTreeMap<(Kind, Ended), u64>,
 }
 
 impl Overview {
@@ -80,6 +99,23 @@ pub(crate) enum Phase {
     Asleep,
 }
 
+impl Phase {
+    /// All of them.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Idle, Self::Waiting, Self::Moving, Self::Followed, Self::Asleep];
+
+    /// A stable lower-case name.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Waiting => "waiting",
+            Self::Moving => "moving",
+            Self::Followed => "followed",
+            Self::Asleep => "asleep",
+        }
+    }
+}
+
 /// How far a follower is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Following {
@@ -90,6 +126,8 @@ pub(crate) struct Following {
     pub(crate) wal_bytes: u64,
     /// How often this follower read the whole database.
     pub(crate) scans: u64,
+    /// How long ago it last looked at the WAL, if it follows that now.
+    pub(crate) looked: Option<Duration>,
 }
 
 /// How the last job of a kind ended.
@@ -133,22 +171,37 @@ pub(crate) struct RepositoryView {
     /// Its name in the configuration.
     pub(crate) name: String,
     pub(crate) location: String,
+    /// Whether it is open.
+    pub(crate) is_open: bool,
+    /// What went to and from it.
+    pub(crate) traffic: Arc<Traffic>,
+    /// The room where it is.
+    pub(crate) room: Option<Room>,
     /// What keeps it from being opened, if something does.
     pub(crate) fault: Option<String>,
 }
 
 /// The newest overview, for other threads.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Board(Arc<Mutex<Arc<Overview>>>);
+pub(crate) struct Board(Arc<Mutex<Shown>>);
+
+#[derive(Debug, Default)]
+struct Shown {
+    newest: Arc<Overview>,
+    /// When that was put up.
+    since: Option<Instant>,
+}
 
 impl Board {
     /// Puts a newer one up.
     pub(super) fn put(&self, overview: Arc<Overview>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = overview;
+        let shown = Shown { newest: overview, since: Some(Instant::now()) };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = shown;
     }
 
-    /// The newest one.
-    pub(crate) fn newest(&self) -> Arc<Overview> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The newest one, and how long it has been that: none if there never was one.
+    pub(crate) fn newest(&self) -> Option<(Arc<Overview>, Duration)> {
+        let shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Some((shown.newest.clone(), shown.since?.elapsed()))
     }
 }

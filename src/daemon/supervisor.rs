@@ -18,7 +18,7 @@ use super::job::{Ended, Outcome, in_words};
 use super::kept::{Judging, Stage, Whose};
 use super::ledger::Entry;
 use super::opened::Opened;
-use super::overview::{Overview, Phase};
+use super::overview::{DatabaseView, Overview, Phase, Tally};
 use super::print::Print;
 use crate::count::{counted, number};
 use crate::error::{ErrorKind, Result};
@@ -56,6 +56,7 @@ impl Supervisor {
 
     /// Takes up all that the configuration names.
     fn begin(&mut self) {
+        self.http.serve(self.config.http.clone());
         self.repositories = self
             .config
             .repositories
@@ -195,6 +196,7 @@ impl Supervisor {
     /// Stops everything that is at work, and waits for it.
     fn end(&mut self) -> Done {
         self.systemd.stopping();
+        self.http.stop();
         self.stop.store(true, Ordering::Relaxed);
         let mut done = Done { databases: number(self.kept.len()), ..self.done };
         let (mut followers, mut jobs, mut copies) = (Vec::new(), 0_usize, 0_usize);
@@ -254,10 +256,21 @@ impl Supervisor {
     /// Tells everybody how everything stands.
     fn tell(&mut self) {
         let at = self.place.clock.now();
-        let databases = self.kept.values_mut().map(|kept| kept.view(at)).collect();
+        let databases: Vec<DatabaseView> =
+            self.kept.values_mut().map(|kept| kept.view(at)).collect();
         let repositories =
             self.repositories.iter().map(|(name, opened)| opened.view(name)).collect();
-        let overview = Arc::new(Overview { at, databases, repositories });
+        let published = databases.iter().map(|database| database.published).sum::<u64>();
+        let tally = Tally { commits: self.done.commits + published, jobs: self.jobs_ended.clone() };
+        let overview = Arc::new(Overview {
+            at,
+            still: self.progress.look(&databases, Instant::now()),
+            databases,
+            repositories,
+            tally,
+            waiting: self.turns.len(),
+            state_room: self.gauge.room(&self.place.state_dir),
+        });
         self.tell_services(&overview);
         self.board.put(overview);
     }
@@ -275,6 +288,10 @@ impl Supervisor {
         if closed > 0 {
             status += &format!("; {closed} repositories can't be opened");
         }
+        if let Some(first) = overview.still.first() {
+            status += &format!("; {} stand still, {first} first", overview.still.len());
+        }
+        self.systemd.progresses(&overview.still);
         // A first capture may take hours: who waits for this daemon waits for its beginning.
         self.systemd.tell(status, true);
     }

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
+use super::progress::LONG;
+
 /// The line to a service manager; without one it does nothing.
 #[derive(Debug, Default)]
 pub(super) struct Systemd {
@@ -11,15 +13,36 @@ pub(super) struct Systemd {
     told: String,
     /// When a sign of life was last given.
     moved: Option<Instant>,
+    /// Whether capture stands still, so that none is given.
+    is_still: bool,
 }
 
 impl Systemd {
-    /// Gives a sign of life, once a second.
+    /// Gives a sign of life, once a second, as long as capture makes progress.
     pub(super) fn moves(&mut self) {
+        if self.is_still {
+            return;
+        }
         if self.moved.is_none_or(|moved| moved.elapsed() >= Duration::from_secs(1)) {
             self.moved = Some(Instant::now());
             let _ = sd_notify::notify(&[NotifyState::Watchdog]);
         }
+    }
+
+    /// Hears which databases' followers stand still, and tells it once in the log.
+    pub(super) fn progresses(&mut self, still: &[String]) {
+        match (still, self.is_still) {
+            ([first, ..], false) => tracing::error!(
+                database = first,
+                "capture stands still for {} min, and knows of no trouble: the service manager gets no sign of life",
+                LONG.as_secs() / 60
+            ),
+            ([], true) => {
+                tracing::info!("capture goes on, and the service manager gets signs of life again")
+            }
+            _ => {}
+        }
+        self.is_still = !still.is_empty();
     }
 
     /// Tells how it stands, and whether it is ready.

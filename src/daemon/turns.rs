@@ -36,7 +36,8 @@ impl Supervisor {
             free -= 1;
             self.memory.newest += 1;
             self.done.jobs += 1;
-            let (id, control) = (self.memory.newest, Control::of(&kept.name));
+            let id = self.memory.newest;
+            let control = Control::of(&kept.name, id);
             let database = key(&kept.plan.repository, &kept.name);
             kept.agenda.begun(turn);
             let last = self.memory.last.entry(database.clone()).or_default();
@@ -74,6 +75,7 @@ impl Supervisor {
         let kept = self.kept.get_mut(&whose.path).filter(|kept| kept.number == whose.number);
         let Some(kept) = kept else { return self.departed(&whose.path) };
         let Some(job) = kept.job.take_if(|job| job.id == id) else { return };
+        *self.jobs_ended.entry((job.kind, ended)).or_default() += 1;
         kept.has_commit |= job.kind == Kind::Backup && ended == Ended::Well;
         kept.judging = Judging::At(Instant::now());
         kept.agenda.ended(job.kind, ended, at);

@@ -28,6 +28,10 @@ pub(crate) enum State {
 }
 
 impl State {
+    /// All of them, the worst first of those that can be known.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Unknown, Self::AtRisk, Self::Look, Self::Paused, Self::Kept, Self::Proven];
+
     /// A stable lower-case name.
     pub(crate) const fn name(self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -24,11 +24,18 @@ impl<'a> Daemon<'a> {
 
     /// Starts it with the clock that a test holds.
     pub fn start_at(lab: &'a Lab, clock: Option<&HeldClock>) -> Self {
+        Self::start_with(lab, |command| {
+            if let Some(clock) = clock {
+                command.env("PAGEKEEP_TEST_CLOCK", &clock.0);
+            }
+        })
+    }
+
+    /// Starts it with something else about the command.
+    pub fn start_with(lab: &'a Lab, change: impl FnOnce(&mut Command)) -> Self {
         let log = fs::OpenOptions::new().create(true).append(true).open(lab.path("run.log"));
         let mut command = lab.command(&["-v", "run", "-c", "pagekeep.toml", "--json"]);
-        if let Some(clock) = clock {
-            command.env("PAGEKEEP_TEST_CLOCK", &clock.0);
-        }
+        change(&mut command);
         let child = command.stderr(Stdio::from(log.unwrap())).spawn().unwrap();
         cli::wait_until_caught(&child, 15);
         Self { lab, child }
@@ -106,7 +113,7 @@ fn commits_of(lab: &Lab, name: &str) -> usize {
     if ended.code == Some(0) { ended.objects().len() } else { 0 }
 }
 
-fn write(lab: &Lab, more: &str) {
+pub fn write(lab: &Lab, more: &str) {
     let text = format!("[repositories.main]\nlocation = \"repo\"\nkey-file = \"key\"\n{more}");
     fs::write(lab.path("pagekeep.toml"), text).unwrap();
 }

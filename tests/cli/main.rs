@@ -27,6 +27,7 @@ mod mirrors;
 mod missing;
 mod mixed;
 mod moments;
+mod monitors;
 mod other_people;
 mod pairs;
 mod query;

@@ -5,6 +5,7 @@
 //! it.
 
 mod databases;
+mod http;
 mod mistake;
 mod plan;
 mod read;
@@ -13,6 +14,7 @@ mod secret;
 mod shown;
 mod text;
 
+pub(crate) use http::{HttpConfig, Listen};
 pub(crate) use mistake::Mistaken;
 pub(crate) use plan::{Mode, Plan};
 pub(crate) use read::Config;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::databases::{Files, Target, check_names};
+use super::http::HttpConfig;
 use super::mistake::{Mistake, Mistaken, meant};
 use super::plan::{Mode, Own, Reader};
 use super::repositories::{RepositoryConfig, check_mirrors, is_mirror, repositories_of};
@@ -34,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) threads: Option<usize>,
     /// Where restore tests put their scratch files; the system's folder if `None`.
     pub(crate) scratch: Option<PathBuf>,
+    /// Where it answers to monitors, if anywhere.
+    pub(crate) http: Option<HttpConfig>,
     /// The repositories, by name.
     pub(crate) repositories: BTreeMap<String, RepositoryConfig>,
     /// The databases, in the order of the file.
@@ -148,12 +151,14 @@ impl Config {
             targets.extend(Target::of(reader, &folder, database, plan));
         }
         check_names(reader, &read.databases, &targets);
+        let http = read.http.as_ref().and_then(|http| HttpConfig::of(reader, &folder, http));
         Self {
             file: path.to_owned(),
             state_dir: read.daemon.state_dir.as_ref().map(at),
             jobs: least_one(reader, &read.daemon.jobs).unwrap_or(JOBS.into()),
             threads: least_one(reader, &read.daemon.threads),
             scratch: read.daemon.scratch.as_ref().map(at),
+            http,
             repositories,
             targets,
         }

@@ -30,6 +30,13 @@ impl Config {
         if let Some(dir) = &self.scratch {
             line(format!("scratch = {}", quoted(&dir.display().to_string())));
         }
+        if let Some(http) = &self.http {
+            let hosts: Vec<String> = http.hosts.iter().map(|host| quoted(host)).collect();
+            line("\n[http]".to_owned());
+            line(format!("listen = {}", quoted(&http.listen.to_string())));
+            line(format!("metrics-only = {}", http.metrics_only));
+            line(format!("hosts = [{}]", hosts.join(", ")));
+        }
         for (name, repository) in &self.repositories {
             line(format!("\n[repositories.{}]", key(name)));
             line(format!("location = {}", quoted(&repository.location)));

@@ -189,3 +189,32 @@ fn what_can_never_work_is_told_before_it_is_tried() {
     let cloud = "[repositories.main]\nlocation = \"s3://x\"\nkey-file = \"k\"\n";
     assert!(parse(cloud).unwrap_err().mistakes()[0].message.contains("not supported yet"));
 }
+
+#[test]
+fn where_monitors_ask_is_read_and_no_other_machine_gets_in_unasked() {
+    let http = |text: &str| parse(&format!("[http]\n{text}\n{REPOSITORY}"));
+    for text in ["listen = \"127.0.0.1:7373\"", "listen = \"[::1]:0\"", "listen = \"unix:h.sock\""]
+    {
+        let config = http(text).unwrap();
+        let shown = config.shown();
+        assert_eq!(parse(&shown).unwrap().http, config.http, "{shown}");
+    }
+    let listen = http("listen = \"unix:run/h.sock\"").unwrap().http.unwrap().listen;
+    assert_eq!(listen, Listen::Unix("/etc/run/h.sock".into()));
+    let open = "listen = \"0.0.0.0:7373\"\nmetrics-only = true\nhosts = [\"Backup.example\"]";
+    assert_eq!(http(open).unwrap().http.unwrap().hosts, ["backup.example"]);
+    assert_eq!(parse(REPOSITORY).unwrap().http, None);
+    for (text, told) in [
+        ("listen = \"0.0.0.0:7373\"", "can be reached by other machines"),
+        ("listen = \"[::]:7373\"", "can be reached by other machines"),
+        ("listen = \"7373\"", "is no address with a port"),
+        ("listen = \"localhost:7373\"", "is no address with a port"),
+        ("listen = \"unix:\"", "names no file"),
+        ("metrics-only = true", "missing field `listen`"),
+        ("listen = \"127.0.0.1:1\"\nhosts = [\"a:80\"]", "is no name of a host"),
+        ("listen = \"127.0.0.1:1\"\nport = 1", "there is no key `port` here"),
+    ] {
+        let mistaken = http(text).unwrap_err();
+        assert!(mistaken.mistakes()[0].message.contains(told), "{:?}", mistaken.mistakes());
+    }
+}

@@ -19,6 +19,8 @@ pub(super) struct ConfigText {
     /// What is about the daemon itself.
     #[serde(default)]
     pub(super) daemon: DaemonText,
+    /// Where it answers to monitors.
+    pub(super) http: Option<HttpText>,
     /// The repositories, by the names that databases use for them.
     #[serde(default)]
     pub(super) repositories: BTreeMap<Spanned<String>, Spanned<RepositoryText>>,
@@ -42,6 +44,19 @@ pub(super) struct DaemonText {
     pub(super) threads: Option<Spanned<u16>>,
     /// Where restore tests put their scratch files.
     pub(super) scratch: Option<Spanned<String>>,
+}
+
+/// Where the daemon answers to monitors.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct HttpText {
+    /// An address with a port, or `unix:` and a path.
+    pub(super) listen: Spanned<String>,
+    /// Whether nothing but metrics and health is told there.
+    pub(super) metrics_only: Option<bool>,
+    /// The names by which it is asked.
+    #[serde(default)]
+    pub(super) hosts: Vec<Spanned<String>>,
 }
 
 /// A repository.

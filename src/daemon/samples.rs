@@ -1,0 +1,44 @@
+//! Views for tests of what is told from an overview.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::overview::{DatabaseView, Following, Phase, RepositoryView};
+use super::room::Room;
+use crate::policy::verdict::{Standing, State, Verdict};
+
+/// A database that is followed, and of which all is well.
+pub(super) fn followed(name: &str) -> DatabaseView {
+    DatabaseView {
+        path: PathBuf::from(format!("/srv/{name}.db")),
+        name: name.to_owned(),
+        repository: "main".to_owned(),
+        phase: Phase::Followed,
+        standing: Standing { looked: true, ..Standing::default() },
+        verdict: Verdict { state: State::Proven, why: "it is".to_owned() },
+        following: Some(Following {
+            pending: 0,
+            lag: Duration::ZERO,
+            wal_bytes: 4152,
+            scans: 0,
+            looked: Some(Duration::ZERO),
+        }),
+        published: 7,
+        job: None,
+        runs: BTreeMap::new(),
+    }
+}
+
+/// An open repository.
+pub(super) fn open(name: &str) -> RepositoryView {
+    RepositoryView {
+        name: name.to_owned(),
+        location: format!("/backups/{name}"),
+        is_open: true,
+        traffic: Arc::default(),
+        room: Some(Room { free: 5, size: 10 }),
+        fault: None,
+    }
+}
