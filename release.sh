@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds what is released, below target/dist: for each target that is installed a stripped binary with its licences and manual pages, a
-# list of all that it is made of (CycloneDX), and checksums. docs/releasing.md says when.
+# list of all that it is made of (CycloneDX), for this machine a Debian package if cargo-deb is installed, and checksums.
+# docs/releasing.md says when.
 #
 #   bash release.sh                                    # for this machine, and for musl if that target is installed
 #   bash release.sh x86_64-unknown-linux-gnu           # for the targets that are named
@@ -31,6 +32,22 @@ if [ ${#targets[@]} = 0 ]; then
     done
 fi
 
+# The Debian package, of a binary that is built, with the manual pages and completions that this binary writes.
+make_deb() {
+    local target=$1 made=target/$1/release/pagekeep
+    if ! cargo deb --version >/dev/null 2>&1; then
+        echo "note: cargo-deb is not installed (cargo install cargo-deb), so there is no Debian package" >&2
+        return
+    fi
+    rm -rf target/man target/completions
+    mkdir -p target/man target/completions
+    "$made" man --dir target/man
+    "$made" completions bash >target/completions/pagekeep.bash
+    "$made" completions zsh >target/completions/_pagekeep
+    "$made" completions fish >target/completions/pagekeep.fish
+    cargo deb --locked --no-build --no-strip --target "$target" --output $dist
+}
+
 dist=target/dist
 rm -rf $dist
 mkdir -p $dist
@@ -42,9 +59,10 @@ for target in "${targets[@]}"; do
     if [ "$target" = "$host" ]; then
         "$dist/$name/pagekeep" --version
         "$dist/$name/pagekeep" man --dir "$dist/$name/man"
+        make_deb "$target"
     fi
     tar --sort=name --mtime="$when" --owner=0 --group=0 --numeric-owner -C $dist -cf - "$name" | gzip -n9 >"$dist/$name.tar.gz"
     rm -rf "${dist:?}/$name"
     cargo metadata --locked --format-version 1 --filter-platform "$target" | python3 tests/sbom.py "$version" "$target" >"$dist/$name.cdx.json"
 done
-(cd $dist && sha256sum pagekeep-* >SHA256SUMS && cat SHA256SUMS)
+(cd $dist && sha256sum pagekeep[-_]* >SHA256SUMS && cat SHA256SUMS)

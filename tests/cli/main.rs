@@ -29,6 +29,7 @@ mod mixed;
 mod moments;
 mod monitors;
 mod other_people;
+mod packaging;
 mod pairs;
 mod query;
 mod retention;
