@@ -101,6 +101,9 @@ fn check(context: &Context, path: &Path) -> Result<()> {
             ));
         }
     }
+    if let Some(http) = config.http.as_ref().filter(|_| !context.out.json) {
+        context.out.line(format_args!("metrics and health at {}", http.listen));
+    }
     for target in &config.targets {
         let found = target.found();
         if found.is_empty() {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::overview::{DatabaseView, Following};
+use super::overview::DatabaseView;
 
 /// After how long without a move a follower stands still. Storing one group, or capturing one
 /// transaction, may take minutes on a slow disk.
@@ -31,7 +31,9 @@ impl Progress {
             if database.standing.fault.is_some() {
                 continue;
             }
-            let mut stands = looks_no_longer(following);
+            // One that begins, or reads the whole database, looks at no WAL, and may take hours.
+            let Some(looked) = following.looked else { continue };
+            let mut stands = looked >= LONG;
             if following.pending > 0 {
                 let known = before.get(&database.path).copied();
                 let (published, since) = known
@@ -46,10 +48,6 @@ impl Progress {
         }
         still
     }
-}
-
-fn looks_no_longer(following: &Following) -> bool {
-    following.looked.is_some_and(|ago| ago >= LONG)
 }
 
 #[cfg(test)]
@@ -99,6 +97,19 @@ mod tests {
         looks.push((0, 7, None));
         looks.extend(vec![(5, 7, None); 14]);
         assert!(never(looks));
+    }
+
+    #[test]
+    fn whoever_reads_the_whole_database_may_take_hours() {
+        let (mut progress, mut now) = (Progress::default(), Instant::now());
+        let mut database = followed("app");
+        if let Some(following) = &mut database.following {
+            (following.pending, following.looked) = (5, None);
+        }
+        for _ in 0..60 {
+            assert!(progress.look(&[database.clone()], now).is_empty());
+            now += MINUTE;
+        }
     }
 
     #[test]

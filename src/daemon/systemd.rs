@@ -20,13 +20,18 @@ pub(super) struct Systemd {
 impl Systemd {
     /// Gives a sign of life, once a second, as long as capture makes progress.
     pub(super) fn moves(&mut self) {
-        if self.is_still {
-            return;
-        }
-        if self.moved.is_none_or(|moved| moved.elapsed() >= Duration::from_secs(1)) {
-            self.moved = Some(Instant::now());
+        let now = Instant::now();
+        if self.is_due(now) {
+            self.moved = Some(now);
             let _ = sd_notify::notify(&[NotifyState::Watchdog]);
         }
+    }
+
+    /// Whether a sign of life is due.
+    fn is_due(&self, now: Instant) -> bool {
+        let is_time =
+            |moved: Instant| now.saturating_duration_since(moved) >= Duration::from_secs(1);
+        !self.is_still && self.moved.is_none_or(is_time)
     }
 
     /// Hears which databases' followers stand still, and tells it once in the log.
@@ -63,5 +68,27 @@ impl Systemd {
     /// Tells that it ends.
     pub(super) fn stopping(&self) {
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signs_of_life_end_while_capture_stands_still_and_begin_again() {
+        let mut systemd = Systemd::default();
+        let mut now = Instant::now();
+        let mut gives = |systemd: &mut Systemd| {
+            now += Duration::from_secs(1);
+            let is_due = systemd.is_due(now);
+            systemd.moved = Some(now);
+            is_due && !systemd.is_due(now)
+        };
+        assert!(gives(&mut systemd));
+        systemd.progresses(&["app".to_owned()]);
+        assert!(!gives(&mut systemd) && !gives(&mut systemd));
+        systemd.progresses(&[]);
+        assert!(gives(&mut systemd));
     }
 }

@@ -259,7 +259,7 @@ fn a_port_that_is_taken_is_waited_for_and_databases_are_kept_meanwhile() {
     let http = |more: &str| format!("[http]\nlisten = {more}\n[[databases]]\npath = \"app.db\"\n");
     write(&lab, &http(&format!("\"127.0.0.1:{port}\"")));
     let mut daemon = Daemon::start(&lab);
-    daemon.says("", "nobody can ask there");
+    daemon.says("", "metrics and health are not told at");
     daemon.keeps("app", 1);
     drop(taken);
     assert_eq!(listening(&mut daemon, &lab), format!("127.0.0.1:{port}"));

@@ -75,6 +75,7 @@ pub(super) fn answer(board: Board, mut wishes: watch::Receiver<Wish>) {
 async fn serve(config: &HttpConfig, wishes: &mut watch::Receiver<Wish>, shared: &Arc<Shared>) {
     let Some(door) = open(config, wishes).await else { return };
     tracing::info!("metrics and health are told at {}", door.shown());
+    let mut told = false;
     let router = routes(shared.clone(), door.hosts(config));
     let places = Arc::new(Semaphore::new(CLIENTS));
     let (ends, ending) = watch::channel(());
@@ -98,7 +99,10 @@ async fn serve(config: &HttpConfig, wishes: &mut watch::Receiver<Wish>, shared: 
                     });
                 }
                 Err(e) => {
-                    tracing::debug!("a monitor could not be let in: {e}");
+                    if !told {
+                        tracing::warn!("a monitor could not be let in: {e}");
+                    }
+                    told = true;
                     sleep(BREATH).await;
                 }
             },
@@ -120,7 +124,9 @@ async fn open(config: &HttpConfig, wishes: &mut watch::Receiver<Wish>) -> Option
                 let why = e.to_string();
                 if told.as_ref() != Some(&why) {
                     let listen = &config.listen;
-                    tracing::warn!("{listen}: nobody can ask there: {why}; it is tried again");
+                    tracing::warn!(
+                        "metrics and health are not told at {listen}: {why}; it is tried again"
+                    );
                     told = Some(why);
                 }
             }

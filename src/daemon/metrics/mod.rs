@@ -14,7 +14,7 @@ use std::fmt::Display;
 
 use super::job::Ended;
 use super::kind::Kind;
-use super::overview::{DatabaseView, Following, Overview, Phase, RepositoryView};
+use super::overview::{DatabaseView, Overview, Phase, RepositoryView};
 use crate::policy::verdict::State;
 use crate::types::Timestamp;
 
@@ -108,16 +108,13 @@ fn of_daemon(page: &mut Page, overview: &Overview, besides: &Besides) {
     for (code, n) in &besides.answers {
         answers.is(&[("code", *code)], n);
     }
-    let (mut free, mut size) = (None, None);
-    if let Some(room) = overview.state_room {
-        (free, size) = (Some(room.free), Some(room.size));
-    }
+    let room = overview.state_room;
     let help = "Room on the disk of the state folder that may still be taken.";
     let mut family = page.gauge("pagekeep_state_disk_free_bytes", help);
-    free.into_iter().for_each(|free| family.is(&[], free));
-    let mut family =
-        page.gauge("pagekeep_state_disk_size_bytes", "Size of the disk of the state folder.");
-    size.into_iter().for_each(|size| family.is(&[], size));
+    room.iter().for_each(|room| family.is(&[], room.free));
+    let help = "Size of the disk of the state folder.";
+    let mut family = page.gauge("pagekeep_state_disk_size_bytes", help);
+    room.iter().for_each(|room| family.is(&[], room.size));
 }
 
 fn of_repositories(page: &mut Page, overview: &Overview) {
@@ -208,20 +205,19 @@ fn of_databases(page: &mut Page, databases: &[&DatabaseView]) {
     each(family, databases, |view| Some(u8::from(view.standing.damage.is_some())));
     let family = page.counter("pagekeep_database_commits_total", "Commits stored by following.");
     each(family, databases, |view| Some(view.published));
-    let following = |view: &DatabaseView| view.following;
     let help = "Transactions that are captured and not stored yet, while it is followed.";
     let family = page.gauge("pagekeep_database_pending_transactions", help);
-    each(family, databases, |view| following(view).map(|f| f.pending));
+    each(family, databases, |view| view.following.map(|f| f.pending));
     let help = "For how long the oldest of those waits, while it is followed.";
     let family = page.gauge("pagekeep_database_lag_seconds", help);
-    each(family, databases, |view| following(view).map(|f| f.lag.as_secs_f64()));
+    each(family, databases, |view| view.following.map(|f| f.lag.as_secs_f64()));
     let help = "Bytes of the present generation of its WAL, while it is followed.";
     let family = page.gauge("pagekeep_database_wal_bytes", help);
-    each(family, databases, |view| following(view).map(|f: Following| f.wal_bytes));
+    each(family, databases, |view| view.following.map(|f| f.wal_bytes));
     let help =
         "How often its follower read the whole database, since what changed could not be proven.";
     let family = page.counter("pagekeep_database_scans_total", help);
-    each(family, databases, |view| following(view).map(|f| f.scans));
+    each(family, databases, |view| view.following.map(|f| f.scans));
 }
 
 fn of_proofs(page: &mut Page, databases: &[&DatabaseView]) {
