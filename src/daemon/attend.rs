@@ -196,8 +196,10 @@ impl Taking {
 
 /// How a history stands, as its repository tells.
 fn judge(history: &History) -> Result<Standing> {
-    let fresh = freshness(history, &history.readable_chain()?, history.repository().now())?;
-    Ok(standing(&fresh, doubt(history)?.as_ref()))
+    let chain = history.readable_chain()?;
+    let fresh = freshness(history, &chain, history.repository().now())?;
+    let newest = chain.commits().next_back().map(|commit| commit.record.time);
+    Ok(Standing { newest, ..standing(&fresh, doubt(history)?.as_ref()) })
 }
 
 /// How a database was left that a follower was told to leave.

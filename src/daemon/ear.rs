@@ -1,12 +1,13 @@
 //! What is heard of a follower: kept where the supervisor looks, and told in the log.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::capture::follow::{Event, Listener};
 use crate::count::counted;
 use crate::progress::Monitor;
 use crate::remedy::Advice;
+use crate::types::Timestamp;
 
 /// Hears one database's follower. Called from its threads, so nothing here waits.
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub(super) struct Ear {
     database: String,
     /// Commits that were published, ever.
     published: AtomicU64,
+    /// When the newest of them was captured; the least that there is if there is none.
+    newest: AtomicI64,
     /// Whether whatever takes long is to stop.
     stopped: AtomicBool,
     /// Warnings that were told already.
@@ -28,6 +31,7 @@ impl Ear {
         Self {
             database: name.to_owned(),
             published: AtomicU64::new(0),
+            newest: AtomicI64::new(i64::MIN),
             stopped: AtomicBool::new(false),
             told: Mutex::default(),
         }
@@ -41,6 +45,12 @@ impl Ear {
     /// How many commits were published.
     pub(super) fn published(&self) -> u64 {
         self.published.load(Ordering::Relaxed)
+    }
+
+    /// When the newest commit that was published was captured.
+    pub(super) fn newest(&self) -> Option<Timestamp> {
+        let newest = self.newest.load(Ordering::Relaxed);
+        (newest > i64::MIN).then_some(Timestamp(newest))
     }
 }
 
@@ -74,6 +84,9 @@ impl Listener for Ear {
             Event::Published { commits, lag } => {
                 let n = u64::try_from(commits.len()).unwrap_or(u64::MAX);
                 self.published.fetch_add(n, Ordering::Relaxed);
+                if let Some(commit) = commits.last() {
+                    self.newest.store(commit.time.0, Ordering::Relaxed);
+                }
                 let last = commits.last().map(|commit| commit.seq.0).unwrap_or_default();
                 let lag = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
                 tracing::debug!(

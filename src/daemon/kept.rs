@@ -265,6 +265,7 @@ impl Kept {
             copies.iter().find_map(|copy| copy.lateness(self.plan.promise.max_age, now));
         standing.stored = standing.stored.max(self.stored);
         standing.looked |= self.stored.is_some();
+        standing.newest = standing.newest.max(self.ear.newest());
         let verdict = verdict(&standing, self.plan.promise, now);
         self.tell(&verdict);
         DatabaseView {

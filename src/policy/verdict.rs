@@ -66,6 +66,9 @@ pub(crate) struct Standing {
     pub(crate) verified: Option<Timestamp>,
     /// When a restore of it last passed.
     pub(crate) restored: Option<Timestamp>,
+    /// When its newest commit was captured. A database that rests has an old one, and no verdict
+    /// asks for it.
+    pub(crate) newest: Option<Timestamp>,
 }
 
 /// What was promised.

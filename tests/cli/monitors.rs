@@ -202,6 +202,9 @@ fn what_is_kept_and_proven_is_told_to_monitors() {
     }
     let of = |metric: &str| after.get(&format!("{metric} {name} repository=main"));
     assert!(of("pagekeep_database_last_stored_timestamp_seconds").unwrap() > 1.6e9);
+    let newest = "pagekeep_database_last_commit_timestamp_seconds";
+    let newest = |metrics: &Metrics| metrics.get(&format!("{newest} {name} repository=main"));
+    assert!(newest(&after).unwrap() >= newest(&before).unwrap());
     assert!(of("pagekeep_database_wal_bytes").unwrap() > 0.0);
     assert_eq!(of("pagekeep_database_fault"), Some(0.0));
     for (key, value) in [

@@ -196,6 +196,10 @@ fn of_databases(page: &mut Page, databases: &[&DatabaseView]) {
     let help = "When all of it was last known to be stored, since 1970.";
     let family = page.gauge("pagekeep_database_last_stored_timestamp_seconds", help);
     each(family, databases, |view| view.standing.stored.map(Seconds));
+    let help =
+        "When its newest commit was captured, since 1970: long ago while the database rests.";
+    let family = page.gauge("pagekeep_database_last_commit_timestamp_seconds", help);
+    each(family, databases, |view| view.standing.newest.map(Seconds));
     let help = "Whether something keeps it from being captured: 1, or 0.";
     let family = page.gauge("pagekeep_database_fault", help);
     each(family, databases, |view| Some(u8::from(view.standing.fault.is_some())));
