@@ -28,6 +28,8 @@ fn every_transaction_is_a_commit_and_comes_back() {
     assert_eq!(follower.wait_durable(PATIENCE).unwrap(), Seq(301));
     let status = follower.status();
     assert_eq!((status.activity, status.scans, status.wal.commits), (Activity::Following, 0, 300));
+    // It looks each second at least, however long the machine keeps it from that here.
+    assert!(status.looked.is_some_and(|ago| ago.as_secs() < 60), "{status:?}");
     assert_eq!((status.pending, status.fault), (0, None));
     follower.stop().unwrap();
     let history = lab.repository.history("app").unwrap();

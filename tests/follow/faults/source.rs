@@ -110,6 +110,8 @@ fn a_database_that_goes_over_to_the_wal_is_followed_from_there_and_keeps_it() {
     let (follower, ear) = scene.follow();
     follower.wait_durable(PATIENCE).unwrap();
     assert_eq!(follower.status().activity, Activity::Polling);
+    // It looks at no WAL.
+    assert_eq!(follower.status().looked, None);
     commit(&db, &scene.path, 1);
     follower.wait_durable(PATIENCE).unwrap();
     db.busy_timeout(Duration::from_secs(10)).unwrap();
