@@ -211,11 +211,12 @@ pub(super) struct Control {
     /// Warnings that were told already: of several steps each may find the same.
     told: Mutex<Vec<String>>,
     database: String,
-    job: u64,
+    /// The number of the job; a copy has none.
+    job: Option<u64>,
 }
 
 impl Control {
-    pub(super) fn of(name: &str, job: u64) -> Arc<Self> {
+    pub(super) fn of(name: &str, job: Option<u64>) -> Arc<Self> {
         Arc::new(Self { database: name.to_owned(), job, ..Self::default() })
     }
 

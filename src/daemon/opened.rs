@@ -104,6 +104,11 @@ impl Opened {
         self.config.copy_every
     }
 
+    /// What keeps it from being opened, if something does.
+    pub(super) fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
+    }
+
     /// How it stands, under its name in the configuration.
     pub(super) fn view(&self, name: &str) -> RepositoryView {
         RepositoryView {

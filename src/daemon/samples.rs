@@ -26,6 +26,7 @@ pub(super) fn followed(name: &str) -> DatabaseView {
             looked: Some(Duration::ZERO),
         }),
         published: 7,
+        copies: Vec::new(),
         job: None,
         runs: BTreeMap::new(),
     }

@@ -37,7 +37,7 @@ impl Supervisor {
             self.memory.newest += 1;
             self.done.jobs += 1;
             let id = self.memory.newest;
-            let control = Control::of(&kept.name, id);
+            let control = Control::of(&kept.name, Some(id));
             let database = key(&kept.plan.repository, &kept.name);
             kept.agenda.begun(turn);
             let last = self.memory.last.entry(database.clone()).or_default();

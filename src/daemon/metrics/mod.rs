@@ -39,6 +39,7 @@ pub(super) fn page(overview: &Overview, besides: &Besides) -> String {
     of_repositories(&mut page, overview);
     let told = told(&overview.databases);
     of_databases(&mut page, &told);
+    of_mirrors(&mut page, &told);
     of_proofs(&mut page, &told);
     of_jobs(&mut page, &told);
     process::add(&mut page);
@@ -222,6 +223,28 @@ fn of_databases(page: &mut Page, databases: &[&DatabaseView]) {
         "How often its follower read the whole database, since what changed could not be proven.";
     let family = page.counter("pagekeep_database_scans_total", help);
     each(family, databases, |view| view.following.map(|f| f.scans));
+}
+
+fn of_mirrors(page: &mut Page, databases: &[&DatabaseView]) {
+    let help = "When a mirror was last known to have everything of it, since 1970.";
+    let mut family = page.gauge("pagekeep_mirror_complete_timestamp_seconds", help);
+    for database in databases {
+        let [name, repository] = names(database);
+        for copy in &database.copies {
+            if let Some(complete) = copy.complete {
+                family.is(&[name, repository, ("mirror", &copy.mirror)], Seconds(complete));
+            }
+        }
+    }
+    let help = "Whether something keeps it from being copied to a mirror: 1, or 0.";
+    let mut family = page.gauge("pagekeep_mirror_fault", help);
+    for database in databases {
+        let [name, repository] = names(database);
+        for copy in &database.copies {
+            let labels = [name, repository, ("mirror", &*copy.mirror)];
+            family.is(&labels, u8::from(copy.fault.is_some()));
+        }
+    }
 }
 
 fn of_proofs(page: &mut Page, databases: &[&DatabaseView]) {
