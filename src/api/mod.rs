@@ -144,6 +144,8 @@ answers! {
     repair::AcceptSummary = SUMMARY;
     restore::RestoreSummary = SUMMARY;
     restore::PresentSummary = SUMMARY;
+    restore::Restored = "restored";
+    restore::RestoreAllSummary = SUMMARY;
     retention::Kept = "kept";
     retention::Dropped = "dropped";
     retention::PruneSummary = SUMMARY;

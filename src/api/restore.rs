@@ -92,3 +92,46 @@ impl PresentSummary {
         Self { target: target.to_string_lossy().into_owned(), restored: false }
     }
 }
+
+/// A database that `restore-all` restored, or would.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Restored {
+    /// The name of the history.
+    history: String,
+    /// The number of the commit.
+    seq: u64,
+    /// When it was captured.
+    time: Timestamp,
+    /// The path of the file. Bytes that are no text are replaced in it.
+    target: String,
+    /// The size of the file in bytes.
+    pub(crate) database_bytes: u64,
+}
+
+impl Restored {
+    /// A commit, and the file that it becomes.
+    pub(crate) fn of(history: &History, commit: &chain::Commit, target: &Path) -> Self {
+        Self {
+            history: history.name().to_owned(),
+            seq: commit.seq.0,
+            time: commit.record.time,
+            target: target.to_string_lossy().into_owned(),
+            database_bytes: commit.segment.manifest.page_size.file_len(commit.record.pages),
+        }
+    }
+}
+
+/// What `restore-all` came to.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RestoreAllSummary {
+    /// The folder. Bytes that are no text are replaced in it.
+    pub(crate) folder: String,
+    /// How many databases are in it.
+    pub(crate) databases: u64,
+    /// The sizes of all files, in bytes.
+    pub(crate) database_bytes: u64,
+    /// Whether only this was asked for, and nothing was written.
+    pub(crate) dry_run: bool,
+    /// How long it took, in seconds.
+    pub(crate) seconds: f64,
+}

@@ -12,6 +12,7 @@ mod query;
 mod repair;
 mod retention;
 mod stats;
+mod together;
 mod when;
 
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ pub(crate) use query::{FormatArg, QueryArgs};
 pub(crate) use repair::RepairArgs;
 pub(crate) use retention::{HoldCommand, PolicyArgs, PruneArgs, UndeleteArgs};
 pub(crate) use stats::{ByArg, StatsArgs};
+pub(crate) use together::RestoreAllArgs;
 
 /// What `--help` ends with.
 const EXIT_CODES: &str = concat!(
@@ -74,6 +76,7 @@ pub(crate) enum Command {
     Log(LogArgs),
     Show(ShowArgs),
     Restore(RestoreArgs),
+    RestoreAll(RestoreAllArgs),
     Query(QueryArgs),
     Diff(DiffArgs),
     Changes(ChangesArgs),

@@ -50,6 +50,9 @@ fn lines(command: &str) -> Option<&'static [Described]> {
         "restore" => {
             lines![progress::Progress, restore::RestoreSummary, restore::PresentSummary]
         }
+        "restore-all" => {
+            lines![progress::Progress, restore::Restored, restore::RestoreAllSummary]
+        }
         "rewind" => lines![progress::Progress, live::RewindSummary, live::PreviewSummary],
         "recover" => {
             lines![progress::Progress, rows::RowChange, lost::Conflict, lost::RecoverSummary,]

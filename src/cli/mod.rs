@@ -34,6 +34,7 @@ mod query;
 mod remedy;
 mod repair;
 mod restore;
+mod restore_all;
 mod retention;
 mod rewind;
 mod rows;
@@ -215,6 +216,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
         Command::Prune(args) => retention::prune(context, &args),
         Command::Hold(command) => retention::hold(context, &command),
         Command::Undelete(args) => retention::undelete(context, &args),
+        Command::RestoreAll(args) => restore_all::restore_all(context, &args),
         Command::Copy(args) => copy::copy(context, &args),
         Command::Repair(args) => return repair::repair(context, &args),
         Command::Status(args) => return status::status(context, &args),

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::config::Config;
 use super::files::{Files, Touch};
+use super::groups::Keeping;
 use super::http::Server;
 use super::job::{Ended, Outcome};
 use super::kept::{Kept, Whose};
@@ -61,6 +62,8 @@ pub(super) enum Message {
     Touched(Vec<Touch>),
     /// Somebody copied a database's history to the mirror of that name, or could not.
     Copied(Whose, String, Result<Copied>),
+    /// Somebody made one moment of the group of that name, or could not.
+    Moment(String, u64, Outcome),
     /// A job ended.
     Done(Whose, u64, Outcome),
 }
@@ -88,6 +91,8 @@ pub(super) struct Supervisor {
     pub(super) place: Place,
     pub(super) repositories: BTreeMap<String, Opened>,
     pub(super) kept: BTreeMap<PathBuf, Kept>,
+    /// The groups, by name.
+    pub(super) groups: BTreeMap<String, Keeping>,
     /// How many of those who are at work on a file by an earlier configuration have not told yet
     /// that they ended.
     pub(super) departing: BTreeMap<PathBuf, usize>,
@@ -144,6 +149,7 @@ impl Supervisor {
             couriers: BTreeMap::new(),
             repositories: BTreeMap::new(),
             kept: BTreeMap::new(),
+            groups: BTreeMap::new(),
             departing: BTreeMap::new(),
             next: 0,
             stop: Arc::default(),

@@ -114,6 +114,8 @@ impl Order {
             Kind::VerifyData => self.verify(Level::Data, monitor),
             Kind::VerifyRestore => self.verify(Level::Restore, monitor),
             Kind::Prune => self.prune(monitor),
+            // It is about several databases.
+            Kind::Group => Err(Error::new(ErrorKind::Failure, "a group is no job of one database")),
         }
     }
 

@@ -70,6 +70,8 @@ pub(super) struct Kept {
     /// Whether its history is known to have a commit.
     pub(super) has_commit: bool,
     pub(super) job: Option<Job>,
+    /// Until when it is to be followed though it rests.
+    pub(super) wanted_until: Option<Instant>,
     /// Backups and prunes that jobs made.
     pub(super) backups: u64,
     pub(super) prunes: u64,
@@ -155,6 +157,7 @@ impl Kept {
             agenda,
             has_commit: false,
             job: None,
+            wanted_until: None,
             backups: 0,
             prunes: 0,
             copies: BTreeMap::new(),
@@ -194,12 +197,14 @@ impl Kept {
     /// beside it.
     pub(super) fn seems_at_rest(&self, now: Timestamp) -> bool {
         let Mode::Follow { sleep_after, .. } = self.plan.mode else { return false };
-        !sleep_after.is_zero() && self.print.rests_since(now.before(sleep_after))
+        self.sleeps() && self.print.rests_since(now.before(sleep_after))
     }
 
     /// Whether it is ever closed while it rests.
     pub(super) fn sleeps(&self) -> bool {
-        matches!(self.plan.mode, Mode::Follow { sleep_after, .. } if !sleep_after.is_zero())
+        let is_wanted = self.wanted_until.is_some_and(|until| until > Instant::now());
+        !is_wanted
+            && matches!(self.plan.mode, Mode::Follow { sleep_after, .. } if !sleep_after.is_zero())
     }
 
     /// Looks at the files. Answers whether they changed since they were last looked at.
@@ -217,7 +222,7 @@ impl Kept {
         let Mode::Follow { sleep_after, .. } = self.plan.mode else { return false };
         let rests = now.duration_since(self.quiet_since) >= sleep_after;
         let has_all = status.pending == 0 && status.fault.is_none();
-        !sleep_after.is_zero() && rests && is_calm(status) && has_all
+        self.sleeps() && rests && is_calm(status) && has_all
     }
 
     /// Plans the next try after a failure.

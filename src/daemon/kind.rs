@@ -11,12 +11,14 @@ pub(crate) enum Kind {
     VerifyRestore,
     /// Removes what the policy does not keep.
     Prune,
+    /// Labels one moment of several databases.
+    Group,
 }
 
 impl Kind {
     /// All of them, in the order in which those begin that are due at once.
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Backup, Self::VerifyRestore, Self::VerifyData, Self::Prune];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Backup, Self::VerifyRestore, Self::VerifyData, Self::Prune, Self::Group];
 
     /// A stable lower-case name.
     pub(crate) const fn name(self) -> &'static str {
@@ -25,6 +27,7 @@ impl Kind {
             Self::VerifyData => "verify-data",
             Self::VerifyRestore => "verify-restore",
             Self::Prune => "prune",
+            Self::Group => "group",
         }
     }
 

@@ -17,6 +17,7 @@ pub(crate) mod config;
 mod desk;
 mod ear;
 mod files;
+mod groups;
 mod http;
 mod job;
 mod kept;

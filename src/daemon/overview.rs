@@ -21,6 +21,8 @@ pub(crate) struct Overview {
     pub(crate) at: Timestamp,
     /// The databases, sorted by their files.
     pub(crate) databases: Vec<DatabaseView>,
+    /// The groups, sorted by name.
+    pub(crate) groups: Vec<GroupView>,
     /// The repositories, sorted by name.
     pub(crate) repositories: Vec<RepositoryView>,
     /// Databases whose followers stand still.
@@ -56,6 +58,14 @@ impl Overview {
     pub(crate) fn count(&self, is: impl Fn(&DatabaseView) -> bool) -> usize {
         self.databases.iter().filter(|database| is(database)).count()
     }
+}
+
+/// How a group of databases stands.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupView {
+    pub(crate) name: String,
+    /// How the last moment of it that was tried came out.
+    pub(crate) run: Option<LastRun>,
 }
 
 /// How a database stands.

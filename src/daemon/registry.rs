@@ -222,6 +222,7 @@ impl Supervisor {
         }
         self.config = config;
         self.hire_couriers();
+        self.find_groups();
         self.http.serve(self.config.http.clone());
         self.told.clear();
         tracing::info!("read {} again", self.config.file.display());

@@ -65,6 +65,7 @@ impl Supervisor {
             .collect();
         self.hire_couriers();
         self.find_databases();
+        self.find_groups();
         let databases = counted(number(self.kept.len()), "database");
         tracing::info!("keeps {databases}, as {} says", self.config.file.display());
         self.look();
@@ -81,6 +82,7 @@ impl Supervisor {
             self.tend_mirrors(path);
         }
         self.begin_jobs();
+        self.tend_groups();
         self.tell();
         self.looks.took(began);
     }
@@ -108,6 +110,7 @@ impl Supervisor {
                 }
             }
             Message::Copied(whose, mirror, copied) => self.copied(&whose, &mirror, copied),
+            Message::Moment(name, id, outcome) => self.moment_made(&name, id, outcome),
             Message::Done(whose, id, outcome) => self.job_ended(&whose, id, outcome),
         }
     }
@@ -200,6 +203,7 @@ impl Supervisor {
         self.stop.store(true, Ordering::Relaxed);
         let mut done = Done { databases: number(self.kept.len()), ..self.done };
         let (mut followers, mut jobs, mut copies) = (Vec::new(), 0_usize, 0_usize);
+        let mut moments = self.groups.values().filter(|group| group.stop()).count();
         let mut ears = Vec::new();
         for kept in std::mem::take(&mut self.kept).into_values() {
             if let Some(job) = &kept.job {
@@ -227,7 +231,7 @@ impl Supervisor {
             }
         });
         let until = Instant::now() + PATIENCE;
-        while jobs > 0 || copies > 0 {
+        while jobs > 0 || copies > 0 || moments > 0 {
             match self.inbox.recv_deadline(until) {
                 Ok(Message::Done(_, id, Outcome { ended, message })) => {
                     jobs = jobs.saturating_sub(1);
@@ -237,6 +241,7 @@ impl Supervisor {
                         self.ledger.enter(Entry::Ended { id, at, ended, message });
                     }
                 }
+                Ok(Message::Moment(..)) => moments = moments.saturating_sub(1),
                 Ok(Message::Copied(..)) => copies = copies.saturating_sub(1),
                 Ok(_) => {}
                 // It is remembered as interrupted, by the next daemon.
@@ -262,7 +267,9 @@ impl Supervisor {
             self.repositories.iter().map(|(name, opened)| opened.view(name)).collect();
         let published = databases.iter().map(|database| database.published).sum::<u64>();
         let tally = Tally { commits: self.done.commits + published, jobs: self.jobs_ended.clone() };
+        let groups = self.groups.iter().map(|(name, keeping)| keeping.view(name)).collect();
         let overview = Arc::new(Overview {
+            groups,
             at,
             still: self.progress.look(&databases, Instant::now()),
             databases,

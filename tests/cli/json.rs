@@ -114,6 +114,7 @@ fn commits(of: &mut Checked) {
     of.run(&["show", &format!("app@{}", log[1]["time"].as_str().unwrap())], 0);
     of.run(&["restore", "app@seq:1", "out.db"], 0);
     of.run(&["restore", "app", "out.db", "--if-missing"], 0);
+    of.run(&["restore-all", "together", "app"], 0);
     of.run(&["restore", "app", "other.db", "--dry-run"], 0);
     of.run(&["query", "app@seq:1", "SELECT count(*) AS rows FROM sqlite_schema"], 0);
     of.run(&["find", "app", "SELECT x FROM t WHERE id = 7"], 0);

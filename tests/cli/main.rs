@@ -18,6 +18,7 @@ mod edges;
 mod errors;
 mod example_ledger;
 mod examples;
+mod groups;
 mod inputs;
 mod json;
 mod kills;

@@ -5,6 +5,7 @@
 //! it.
 
 mod databases;
+mod groups;
 mod http;
 mod mistake;
 mod plan;
@@ -14,6 +15,7 @@ mod secret;
 mod shown;
 mod text;
 
+pub(crate) use groups::Group;
 pub(crate) use http::{HttpConfig, Listen};
 pub(crate) use mistake::Mistaken;
 pub(crate) use plan::{Mode, Plan};

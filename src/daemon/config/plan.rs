@@ -72,6 +72,8 @@ impl Plan {
             },
             Kind::VerifyData => self.verify.data.as_ref(),
             Kind::VerifyRestore => self.verify.restore.as_ref(),
+            // A group has a schedule of its own.
+            Kind::Group => None,
             Kind::Prune => self.retention.as_ref().and_then(|(_, schedule)| schedule.as_ref()),
         }
     }
@@ -148,7 +150,7 @@ impl Reader<'_> {
     }
 
     /// As [`Reader::value`], for what tells more of a mistake.
-    fn parsed<T>(
+    pub(super) fn parsed<T>(
         &mut self,
         text: Option<&Spanned<String>>,
         read: impl FnOnce(&str) -> Result<T, Error>,

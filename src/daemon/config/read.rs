@@ -8,6 +8,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::databases::{Files, Target, check_names};
+use super::groups::{Group, groups_of};
 use super::http::HttpConfig;
 use super::mistake::{Mistake, Mistaken, meant};
 use super::plan::{Mode, Own, Reader};
@@ -39,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) http: Option<HttpConfig>,
     /// The repositories, by name.
     pub(crate) repositories: BTreeMap<String, RepositoryConfig>,
+    /// The groups, by name.
+    pub(crate) groups: BTreeMap<String, Group>,
     /// The databases, in the order of the file.
     pub(crate) targets: Vec<Target>,
 }
@@ -159,6 +162,7 @@ impl Config {
             threads: least_one(reader, &read.daemon.threads),
             scratch: read.daemon.scratch.as_ref().map(at),
             http,
+            groups: groups_of(reader, &read.groups),
             repositories,
             targets,
         }

@@ -54,6 +54,14 @@ impl Config {
                 line(format!("copy-every = \"{}\"", span(repository.copy_every)));
             }
         }
+        for (name, group) in &self.groups {
+            line(format!("\n[groups.{}]", key(name)));
+            let names: Vec<String> = group.databases.iter().map(|p| quoted(p.as_str())).collect();
+            line(format!("databases = [{}]", names.join(", ")));
+            line(format!("schedule = {}", quoted(&group.schedule.to_string())));
+            line(format!("time-zone = {}", quoted(&zone(&group.zone))));
+            line(format!("keep = \"{}\"", group.keep.map_or("forever".to_owned(), span)));
+        }
         for target in &self.targets {
             target.lines().into_iter().for_each(&mut line);
         }

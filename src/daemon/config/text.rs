@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::groups::GroupText;
 use crate::policy::text::PolicyText;
 
 /// The whole file.
@@ -27,6 +28,9 @@ pub(super) struct ConfigText {
     /// What counts for every database that says nothing else.
     #[serde(default)]
     pub(super) defaults: PlanText,
+    /// The groups, by name.
+    #[serde(default)]
+    pub(super) groups: BTreeMap<Spanned<String>, Spanned<GroupText>>,
     /// The databases.
     #[serde(default)]
     pub(super) databases: Vec<Spanned<DatabaseText>>,

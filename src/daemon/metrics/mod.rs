@@ -39,6 +39,7 @@ pub(super) fn page(overview: &Overview, besides: &Besides) -> String {
     of_repositories(&mut page, overview);
     let told = told(&overview.databases);
     of_databases(&mut page, &told);
+    of_groups(&mut page, overview);
     of_mirrors(&mut page, &told);
     of_proofs(&mut page, &told);
     of_jobs(&mut page, &told);
@@ -223,6 +224,20 @@ fn of_databases(page: &mut Page, databases: &[&DatabaseView]) {
         "How often its follower read the whole database, since what changed could not be proven.";
     let family = page.counter("pagekeep_database_scans_total", help);
     each(family, databases, |view| view.following.map(|f| f.scans));
+}
+
+fn of_groups(page: &mut Page, overview: &Overview) {
+    let help =
+        "When one moment of all its databases was last labelled, or failed to be, since 1970.";
+    let mut family = page.gauge("pagekeep_group_last_timestamp_seconds", help);
+    for group in &overview.groups {
+        group.run.iter().for_each(|run| family.is(&[("group", &group.name)], Seconds(run.at)));
+    }
+    let help = "How many times in a row no moment of it could be labelled.";
+    let mut family = page.gauge("pagekeep_group_failures", help);
+    for group in &overview.groups {
+        group.run.iter().for_each(|run| family.is(&[("group", &group.name)], run.failures));
+    }
 }
 
 fn of_mirrors(page: &mut Page, databases: &[&DatabaseView]) {

@@ -1,0 +1,104 @@
+//! Groups of databases: one moment of all of them, now and then.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::mistake::Mistake;
+use super::plan::Reader;
+use crate::policy::retention::{Zone, zone};
+use crate::policy::schedule::Schedule;
+use crate::policy::typed::parse_duration;
+use crate::repo::catalog::check_history_name;
+
+/// How often a moment of a group is labelled where nothing is said.
+const SCHEDULE: &str = "every 1h";
+/// How long such a moment stays where nothing is said.
+const KEEP: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// A group, as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct GroupText {
+    /// The names of the histories; in each, `*` stands for any characters.
+    databases: Spanned<Vec<Spanned<String>>>,
+    /// When one moment of them is labelled: a schedule.
+    schedule: Option<Spanned<String>>,
+    /// Whose clock the schedule goes by.
+    time_zone: Option<Spanned<String>>,
+    /// How long the labels last: a span, or `forever`.
+    keep: Option<Spanned<String>>,
+}
+
+/// A group of databases.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Group {
+    /// The names of the histories, or patterns of them.
+    pub(crate) databases: Vec<glob::Pattern>,
+    /// When one moment of them is labelled.
+    pub(crate) schedule: Schedule,
+    /// Whose clock that goes by.
+    pub(crate) zone: Zone,
+    /// How long the labels last; `None` for ever.
+    pub(crate) keep: Option<Duration>,
+}
+
+impl Group {
+    /// Whether a history is in it.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.databases.iter().any(|pattern| pattern.matches(name))
+    }
+
+    /// The names that no history of those that are there has.
+    pub(crate) fn missing<'a>(&'a self, names: &[&str]) -> Vec<&'a str> {
+        let is_missing = |pattern: &&glob::Pattern| !names.iter().any(|name| pattern.matches(name));
+        self.databases.iter().filter(is_missing).map(glob::Pattern::as_str).collect()
+    }
+}
+
+/// All groups that a configuration names.
+pub(super) fn groups_of(
+    reader: &mut Reader<'_>,
+    texts: &BTreeMap<Spanned<String>, Spanned<GroupText>>,
+) -> BTreeMap<String, Group> {
+    let mut groups = BTreeMap::new();
+    for (name, text) in texts {
+        if let Err(e) = check_history_name(name.get_ref()) {
+            reader.wrong(Mistake::new(name.span(), e.to_string()));
+        }
+        if let Some(group) = group_of(reader, text.get_ref()) {
+            groups.insert(name.get_ref().clone(), group);
+        }
+    }
+    groups
+}
+
+fn group_of(reader: &mut Reader<'_>, text: &GroupText) -> Option<Group> {
+    if text.databases.get_ref().is_empty() {
+        reader.wrong(Mistake::new(text.databases.span(), "a group without databases"));
+    }
+    let mut databases = Vec::new();
+    for name in text.databases.get_ref() {
+        match glob::Pattern::new(name.get_ref()) {
+            Ok(pattern) => databases.push(pattern),
+            Err(e) => reader.wrong(Mistake::new(name.span(), e.msg)),
+        }
+        if Path::new(name.get_ref()).components().count() > 1 {
+            let mistake = Mistake::new(name.span(), "is a path");
+            reader.wrong(mistake.with_help("a group has names of histories"));
+        }
+    }
+    let schedule = match &text.schedule {
+        Some(schedule) => reader.parsed(Some(schedule), Schedule::parse),
+        None => Schedule::parse(SCHEDULE).ok(),
+    };
+    let keep = match &text.keep {
+        Some(keep) if keep.get_ref() == "forever" => None,
+        keep => Some(reader.value(keep.as_ref(), parse_duration).unwrap_or(KEEP)),
+    };
+    let time_zone = reader.parsed(text.time_zone.as_ref(), |name| zone(Some(name)));
+    Some(Group { databases, schedule: schedule?, zone: time_zone.unwrap_or(Zone::Local), keep })
+}

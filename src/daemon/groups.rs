@@ -1,0 +1,258 @@
+//! One moment of several databases, by schedule: [`crate::ops::group`] makes it, here is decided
+//! when, and seen to it that all of them are followed then.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::config::Group;
+use super::desk::{Message, Supervisor};
+use super::job::{Control, Ended, Outcome};
+use super::kept::Stage;
+use super::kind::Kind;
+use super::ledger::{Entry, Memory, key};
+use super::overview::{GroupView, LastRun};
+use super::pool::guarded;
+use crate::count::{counted, number};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ops::group::{Member, snapshot};
+use crate::policy::schedule::timetable::{Due, Timetable};
+use crate::types::Timestamp;
+
+/// How long to wait until all databases of a group are followed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A group, as the supervisor keeps it.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    group: Arc<Group>,
+    timetable: Timetable,
+    /// Since when it is known, and the scheduled time of the last moment that was tried.
+    since: Timestamp,
+    last: Option<Timestamp>,
+    /// When it is tried again after it failed.
+    again: Option<Timestamp>,
+    /// The job that makes one, and since when its databases are waited for.
+    job: Option<(u64, Arc<Control>)>,
+    waiting: Option<Instant>,
+    run: Option<LastRun>,
+}
+
+impl Keeping {
+    fn new(name: &str, group: &Group, memory: &Memory, now: Timestamp) -> Self {
+        let schedule = group.schedule.clone();
+        let timetable = Timetable::new(schedule, group.zone, name, Duration::ZERO);
+        let of = |name: &str| key(GROUP, name);
+        let last = memory.last.get(&of(name)).and_then(|last| last.get(&Kind::Group)).copied();
+        let run = memory.runs.get(&of(name)).and_then(|runs| runs.get(&Kind::Group)).cloned();
+        Self {
+            group: Arc::new(group.clone()),
+            timetable,
+            since: memory.since.get(&of(name)).copied().unwrap_or(now),
+            last,
+            again: None,
+            job: None,
+            waiting: None,
+            run,
+        }
+    }
+
+    /// The time that the next moment is due for, if it is due.
+    fn due(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.job.is_some() {
+            return None;
+        }
+        match self.timetable.due(self.last, self.since, now) {
+            Due::Now { scheduled, .. } => Some(scheduled),
+            _ => self.last.filter(|_| self.again.is_some_and(|again| again <= now)),
+        }
+    }
+
+    /// Asks for a stop. Answers whether there is something to be stopped.
+    pub(super) fn stop(&self) -> bool {
+        self.job.iter().for_each(|(_, control)| control.stop());
+        self.job.is_some()
+    }
+
+    pub(super) fn view(&self, name: &str) -> GroupView {
+        GroupView { name: name.to_owned(), run: self.run.clone() }
+    }
+}
+
+/// Under which name groups stand in the ledger beside the repositories, which have none like it.
+const GROUP: &str = "(group)";
+
+impl Supervisor {
+    /// Takes up the groups of the configuration.
+    pub(super) fn find_groups(&mut self) {
+        let at = self.place.clock.now();
+        let config = &self.config.groups;
+        self.groups.retain(|name, keeping| {
+            let stays = config.get(name).is_some_and(|group| *group == *keeping.group);
+            if !stays {
+                keeping.stop();
+            }
+            stays
+        });
+        for (name, group) in config {
+            if self.groups.contains_key(name) {
+                continue;
+            }
+            let keeping = Keeping::new(name, group, &self.memory, at);
+            let database = key(GROUP, name);
+            if !self.memory.since.contains_key(&database) {
+                self.memory.since.insert(database.clone(), at);
+                let path = PathBuf::new();
+                self.ledger.enter(Entry::Known { database, path, since: at });
+            }
+            self.groups.insert(name.clone(), keeping);
+        }
+    }
+
+    /// Has moments made of the groups that are due.
+    pub(super) fn tend_groups(&mut self) {
+        let at = self.place.clock.now();
+        let due: Vec<(String, Timestamp)> = self
+            .groups
+            .iter()
+            .filter_map(|(name, keeping)| Some((name.clone(), keeping.due(at)?)))
+            .collect();
+        for (name, scheduled) in due {
+            self.begin_moment(&name, scheduled, at);
+        }
+    }
+
+    fn begin_moment(&mut self, name: &str, scheduled: Timestamp, at: Timestamp) {
+        let now = Instant::now();
+        let Some(group) = self.groups.get(name).map(|keeping| keeping.group.clone()) else {
+            return;
+        };
+        let members = self.members(&group);
+        let Some(keeping) = self.groups.get_mut(name) else { return };
+        let since = *keeping.waiting.get_or_insert(now);
+        let why = match &members {
+            Ok(members) if members.iter().all(Option::is_some) => None,
+            Ok(_) => Some("not all of its databases are followed".to_owned()),
+            Err(e) => Some(e.to_string()),
+        };
+        // Who is not there, or not followed, does not come by itself.
+        if why.is_some() && members.is_ok() && now.duration_since(since) < PATIENCE {
+            return;
+        }
+        keeping.waiting = None;
+        self.memory.newest += 1;
+        let (id, control) = (self.memory.newest, Control::of(name, Some(self.memory.newest)));
+        (keeping.last, keeping.again) = (Some(scheduled), None);
+        keeping.job = Some((id, control.clone()));
+        let database = key(GROUP, name);
+        let last = self.memory.last.entry(database.clone()).or_default();
+        last.insert(Kind::Group, scheduled);
+        let (kind, scheduled) = (Kind::Group, Some(scheduled));
+        self.ledger.enter(Entry::Began { id, database, kind, scheduled, at });
+        self.done.jobs += 1;
+        let members: Vec<Member> = members.unwrap_or_default().into_iter().flatten().collect();
+        if let Some(message) = why {
+            return self.moment_made(name, id, Outcome { ended: Ended::Failed, message });
+        }
+        tracing::info!(group = name, job = id, "one moment of its databases is labelled");
+        let label = match at.to_utc() {
+            Some(time) => format!("{name} {}", time.format("%Y-%m-%dT%H:%M:%SZ")),
+            None => format!("{name} {at}"),
+        };
+        let until = group.keep.map(|keep| at.after(keep));
+        let (name, mailbox) = (name.to_owned(), self.mailbox.clone());
+        self.workers.give(move || {
+            let made = guarded(|| make(members, &label, until, &control));
+            let _ = mailbox.send(Message::Moment(name, id, Outcome::of(made)));
+        });
+    }
+
+    /// The databases of a group, each as far as it is followed; those that sleep are woken.
+    fn members(&mut self, group: &Group) -> Result<Vec<Option<Member>>> {
+        let names: Vec<&str> = self.kept.values().map(|kept| &*kept.name).collect();
+        if let [first, ..] = group.missing(&names).as_slice() {
+            let what = format!("no database {first:?} is kept");
+            return Err(Error::new(ErrorKind::NotFound, what));
+        }
+        let now = Instant::now();
+        let (mut members, mut woken) = (Vec::new(), Vec::new());
+        for kept in self.kept.values_mut().filter(|kept| group.has(&kept.name)) {
+            if !kept.is_followed() {
+                let what = format!(
+                    "{:?} is not followed: its mode is another, or it is paused",
+                    kept.name
+                );
+                return Err(Error::new(ErrorKind::Refused, what));
+            }
+            let follower = match &kept.stage {
+                Stage::Awake(follower) => Some(follower),
+                Stage::Asleep(_) => {
+                    kept.stage = Stage::At(now);
+                    kept.wanted_until = now.checked_add(2 * PATIENCE);
+                    woken.push(kept.path.clone());
+                    None
+                }
+                _ => None,
+            };
+            let member = follower.zip(kept.history.clone()).map(|(follower, history)| Member {
+                path: kept.path.clone(),
+                history,
+                cutter: follower.cutter(),
+            });
+            members.push(member);
+        }
+        for path in woken {
+            self.files.leave_database(&path);
+            self.attend(&path);
+        }
+        Ok(members)
+    }
+
+    /// Takes note of what came of a moment.
+    pub(super) fn moment_made(&mut self, name: &str, id: u64, outcome: Outcome) {
+        let at = self.place.clock.now();
+        let Outcome { ended, message } = outcome;
+        self.ledger.enter(Entry::Ended { id, at, ended, message: message.clone() });
+        let Some(keeping) = self.groups.get_mut(name) else { return };
+        if keeping.job.take_if(|(job, _)| *job == id).is_none() {
+            return;
+        }
+        let before = keeping.run.as_ref().map_or(0, |run| run.failures);
+        let failures = match ended {
+            Ended::Well => 0,
+            _ => before.saturating_add(1),
+        };
+        match ended {
+            Ended::Well => tracing::info!(group = name, job = id, "{message}"),
+            Ended::Stopped => {
+                tracing::info!(group = name, job = id, "the moment was given up");
+                keeping.again = Some(at);
+            }
+            Ended::Failed | Ended::Found => {
+                tracing::warn!(group = name, job = id, "no moment was labelled: {message}");
+                keeping.again = keeping.timetable.retry(failures, at);
+            }
+        }
+        if ended != Ended::Stopped {
+            let run = LastRun { at, ended, message, failures };
+            let runs = self.memory.runs.entry(key(GROUP, name)).or_default();
+            runs.insert(Kind::Group, run.clone());
+            keeping.run = Some(run);
+        }
+    }
+}
+
+fn make(
+    mut members: Vec<Member>,
+    label: &str,
+    until: Option<Timestamp>,
+    control: &Control,
+) -> Result<Outcome> {
+    let moment = snapshot(&mut members, label, until, control)?;
+    let millis = moment.held.as_secs_f64() * 1000.0;
+    let message = format!(
+        "{} at one moment, labelled {label:?}; writers waited {millis:.1} ms",
+        counted(number(moment.labels.len()), "database")
+    );
+    Ok(Outcome { ended: Ended::Well, message })
+}

@@ -1,0 +1,107 @@
+//! Several databases at one moment: groups of the daemon, and `restore-all`.
+
+use std::fs;
+
+use rusqlite::Connection;
+
+use crate::daemon::{Daemon, HeldClock, write};
+use crate::support::cli::Lab;
+
+fn labels(lab: &Lab, name: &str) -> Vec<String> {
+    let lines = lab.json(&["snapshots", name]);
+    let of = |line: &serde_json::Value| line["labels"].as_array().unwrap().clone();
+    let all = lines.iter().flat_map(of);
+    all.map(|label| label.as_str().unwrap().to_owned()).filter(|l| l.starts_with("both ")).collect()
+}
+
+#[test]
+fn a_group_is_labelled_at_one_moment_also_while_it_sleeps_and_comes_back_together() {
+    let lab = Lab::new();
+    let (main, other) = (Connection::open(lab.path("a.db")).unwrap(), lab.path("b.db"));
+    let made = "PRAGMA journal_mode=WAL; CREATE TABLE account(money)";
+    Connection::open(&other).unwrap().execute_batch(made).unwrap();
+    main.execute_batch(made).unwrap();
+    main.execute("ATTACH ?1 AS other", [other.to_str().unwrap()]).unwrap();
+    let pay = "BEGIN IMMEDIATE; INSERT INTO main.account VALUES(-1); INSERT INTO other.account VALUES(1); COMMIT";
+    lab.make("apart.db", 5);
+    write(
+        &lab,
+        "[defaults]\nsleep-after = \"1s\"\nverify.data = \"never\"\nverify.restore = \"never\"\nmarks = \"off\"
+         [groups.both]\ndatabases = [\"a\", \"b\"]\nschedule = \"0 * * * *\"\ntime-zone = \"UTC\"
+         [groups.nobody]\ndatabases = [\"absent\"]\nschedule = \"0 * * * *\"\ntime-zone = \"UTC\"
+         [[databases]]\npath = \"a.db\"\n[[databases]]\npath = \"b.db\"\n[[databases]]\npath = \"apart.db\"",
+    );
+    let clock = HeldClock(lab.path("clock"));
+    clock.set("2026-11-01T10:30:00Z");
+    let mut daemon = Daemon::start_at(&lab, Some(&clock));
+    for name in ["a", "b", "apart"] {
+        daemon.keeps(name, 1);
+    }
+    main.execute_batch(pay).unwrap();
+    clock.set("2026-11-01T11:00:30Z");
+    daemon.until("a moment", || labels(&lab, "a").len() == 1 && labels(&lab, "b").len() == 1);
+    main.execute_batch(pay).unwrap();
+    // One that sleeps is woken for it.
+    drop(main);
+    daemon.says("b", "sleeps");
+    daemon.says("a", "sleeps");
+    clock.set("2026-11-01T12:00:30Z");
+    daemon.until("the next", || labels(&lab, "a").len() == 2 && labels(&lab, "b").len() == 2);
+    daemon.until("it is told who is missing", || {
+        fs::read_to_string(lab.path("run.log"))
+            .unwrap()
+            .contains("no database \\\"absent\\\" is kept")
+    });
+    daemon.stop();
+
+    assert_eq!(labels(&lab, "a"), ["both 2026-11-01T11:00:30Z", "both 2026-11-01T12:00:30Z"]);
+    assert_eq!(labels(&lab, "a"), labels(&lab, "b"));
+    for (at, payments) in [("both 2026-11-01T11:00:30Z", 1), ("both 2026-11-01T12:00:30Z", 2)] {
+        let folder = format!("back {payments}");
+        let ended = lab.run(&["restore-all", &folder, "--at", at]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.stdout.contains("restored 2 databases"), "{ended:?}");
+        let sum = |name: &str| {
+            lab.number(&format!("{folder}/{name}"), "SELECT ifnull(sum(money), 0) FROM account")
+        };
+        assert_eq!((sum("a.db"), sum("b.db")), (-payments, payments));
+        assert!(!lab.path(&format!("{folder}/apart.db")).exists());
+    }
+}
+
+#[test]
+fn all_databases_come_back_or_none() {
+    let lab = Lab::new();
+    for name in ["one", "two", "other"] {
+        lab.make(&format!("{name}.db"), 5);
+        lab.ok(&["backup", &format!("{name}.db")]);
+    }
+    lab.ok(&["restore-all", "all"]);
+    let mut names: Vec<_> =
+        fs::read_dir(lab.path("all")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["one.db", "other.db", "two.db"]);
+    lab.fails(&["restore-all", "all"], 17, &["all: is there already", "name a folder"]);
+    lab.fails(&["restore-all", "some", "none-*"], 16, &["has no history \"none-*\""]);
+    lab.fails(
+        &["restore-all", "some", "--at", "2001-01-01"],
+        16,
+        &["2001-01-01", "no history has"],
+    );
+    let dry = lab.json(&["restore-all", "some", "o*", "-n"]);
+    assert_eq!(dry.last().unwrap()["databases"], 2);
+    assert!(!lab.path("some").exists());
+    // What is damaged leaves nothing half restored.
+    let segment = fs::read_dir(lab.path("repo/histories")).unwrap().map(|e| e.unwrap().path());
+    for history in segment {
+        for object in crate::support::cli::walk(&history) {
+            if object.to_str().unwrap().contains("/log/") {
+                crate::support::cli::flip(&object, fs::metadata(&object).unwrap().len() / 3);
+            }
+        }
+    }
+    assert_eq!(lab.run(&["restore-all", "some"]).code, Some(4));
+    let left = fs::read_dir(lab.path("")).unwrap().map(|e| e.unwrap().file_name());
+    let left: Vec<_> = left.filter(|name| name.to_str().unwrap().contains("tmp")).collect();
+    assert!(!lab.path("some").exists() && left.is_empty(), "{left:?}");
+}
