@@ -1,5 +1,7 @@
 //! Decisions without side effects: no file, no store, no clock of its own.
 
+#[cfg(feature = "cli")]
+pub(crate) mod alert;
 mod calendar;
 pub mod clock;
 pub mod guess;
