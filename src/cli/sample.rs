@@ -43,9 +43,19 @@ location = {location}
 # Instead of a key file: password-file = "FILE", password-command = "COMMAND", password-env = "NAME".
 {key}
 
+# Who is told when something is wrong: ntfy, slack, mattermost, discord, telegram, mail, webhook,
+# command, apprise. `pagekeep notify test ops` tries it.
+# [channels.ops]
+# kind = "ntfy"
+# url = "https://ntfy.sh/a-topic-that-nobody-guesses"
+# [alerts]
+# quiet = "22:00-07:00"
+
 # What counts for every database that says nothing else. All of it may stand in a database's own
 # table, too.
 [defaults]
+# Which channels are told:
+# notify = ["ops"]
 # Every transaction is kept ("follow"), or a snapshot now and then ("snapshots"):
 mode = "follow"
 # With "snapshots": when. "every 15m", "daily at 03:00", "mon-fri at 22:30", "30 3 * * sun".

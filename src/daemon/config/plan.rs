@@ -6,6 +6,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::mistake::{Mistake, meant};
+use super::ping::Ping;
 use super::text::{PlanText, PromiseText, VerifyText};
 use crate::capture::follow::FollowOptions;
 use crate::codec::batch::Compression;
@@ -51,6 +52,10 @@ pub(crate) struct Plan {
     pub(crate) promise: Promise,
     /// Whether nothing is to be done with it for now.
     pub(crate) paused: bool,
+    /// The channels that are told of it.
+    pub(crate) notify: Vec<String>,
+    /// Who is told from outside that it is well.
+    pub(crate) ping: Option<Ping>,
 }
 
 impl Plan {
@@ -160,7 +165,11 @@ impl Reader<'_> {
     }
 
     /// One of a few words.
-    fn word<T: Copy>(&mut self, text: Option<&Spanned<String>>, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        text: Option<&Spanned<String>>,
+        words: &[(&str, T)],
+    ) -> Option<T> {
         let text = text?;
         let found = words.iter().find(|(word, _)| word == text.get_ref());
         if found.is_none() {
@@ -187,7 +196,7 @@ impl Reader<'_> {
     }
 
     /// A span of time that is longer than nothing.
-    fn span(&mut self, text: Option<&Spanned<String>>, usual: Duration) -> Duration {
+    pub(super) fn span(&mut self, text: Option<&Spanned<String>>, usual: Duration) -> Duration {
         self.value(text, parse_duration).unwrap_or(usual)
     }
 
@@ -219,6 +228,8 @@ impl Reader<'_> {
             verify: self.verify(&text.verify),
             promise: self.promise(&text.promise),
             paused: text.paused.unwrap_or_default(),
+            notify: Vec::new(),
+            ping: None,
         }
     }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use super::alerts::Notices;
+use super::channels::Channel;
 use super::databases::{Files, Target, check_names};
 use super::groups::{Group, groups_of};
 use super::http::HttpConfig;
@@ -42,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) repositories: BTreeMap<String, RepositoryConfig>,
     /// The groups, by name.
     pub(crate) groups: BTreeMap<String, Group>,
+    /// Who is told of what, and when.
+    pub(crate) notices: Arc<Notices>,
     /// The databases, in the order of the file.
     pub(crate) targets: Vec<Target>,
 }
@@ -88,6 +92,7 @@ impl Config {
             if let Mode::Follow { sleep_after, .. } = &mut plan.mode {
                 *sleep_after = Duration::ZERO;
             }
+            plan.notify.clone_from(&self.notices.notify);
             let plan = Arc::new(plan);
             self.targets.push(Target { files: Files::One(path), name: Some(name), plan });
         }
@@ -106,6 +111,14 @@ impl Config {
         };
         let repositories = repositories_of(reader, &folder, &read.repositories);
         check_mirrors(reader, &read.repositories);
+        let mut channels = BTreeMap::new();
+        for (name, table) in &read.channels {
+            if let Some(channel) = Channel::of(reader, &folder, name, table) {
+                channels.insert(name.get_ref().clone(), channel);
+            }
+        }
+        let told: Vec<&str> = read.channels.keys().map(|name| name.get_ref().as_str()).collect();
+        let notify = channels_of(reader, &read.defaults, &told);
         let names: Vec<&str> =
             read.repositories.keys().map(|name| name.get_ref().as_str()).collect();
         // Where nothing is said, nothing is kept in a repository that gets copies.
@@ -115,8 +128,8 @@ impl Config {
         for database in &read.databases {
             let span = database.span();
             let database = database.get_ref();
-            let plan = database.plan(&read.defaults);
-            let repository = match (&plan.repository, firsts.as_slice()) {
+            let text = database.plan(&read.defaults);
+            let repository = match (&text.repository, firsts.as_slice()) {
                 (Some(name), _) if names.contains(&name.get_ref().as_str()) => {
                     name.get_ref().clone()
                 }
@@ -150,7 +163,9 @@ impl Config {
                     || database.wal_limit.is_some()
                     || database.sleep_after.is_some(),
             };
-            let plan = reader.plan(&plan, own, repository);
+            let mut plan = reader.plan(&text, own, repository);
+            plan.notify = channels_of(reader, &text, &told);
+            plan.ping = reader.ping(&folder, text.ping.as_ref());
             targets.extend(Target::of(reader, &folder, database, plan));
         }
         check_names(reader, &read.databases, &targets);
@@ -164,7 +179,26 @@ impl Config {
             http,
             groups: groups_of(reader, &read.groups),
             repositories,
+            notices: Arc::new(Notices { channels, alerts: reader.alerts(&read.alerts), notify }),
             targets,
         }
     }
+}
+
+/// The channels that are told of a database, each of which has to be there.
+fn channels_of(reader: &mut Reader<'_>, text: &PlanText, there: &[&str]) -> Vec<String> {
+    let mut names = Vec::new();
+    for name in text.notify.iter().flatten() {
+        if there.contains(&name.get_ref().as_str()) {
+            names.push(name.get_ref().clone());
+            continue;
+        }
+        let mistake =
+            Mistake::new(name.span(), format!("there is no channel {:?}", name.get_ref()));
+        reader.wrong(match meant(name.get_ref(), there.iter().copied()) {
+            Some(word) => mistake.with_help(format!("did you mean `{word}`?")),
+            None => mistake.with_help("each channel is a table [channels.NAME] with a kind"),
+        });
+    }
+    names
 }

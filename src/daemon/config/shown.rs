@@ -62,6 +62,10 @@ impl Config {
             line(format!("time-zone = {}", quoted(&zone(&group.zone))));
             line(format!("keep = \"{}\"", group.keep.map_or("forever".to_owned(), span)));
         }
+        for (name, channel) in &self.notices.channels {
+            channel.lines(name).into_iter().for_each(&mut line);
+        }
+        self.notices.alerts.lines().into_iter().for_each(&mut line);
         for target in &self.targets {
             target.lines().into_iter().for_each(&mut line);
         }
@@ -109,11 +113,14 @@ impl Target {
             lines.push(format!("prune = {}", schedule(prune.as_ref())));
         }
         lines.extend(verify(plan));
+        let notify: Vec<String> = plan.notify.iter().map(|name| quoted(name)).collect();
         lines.extend([
             format!("promise.max-age = \"{}\"", span(plan.promise.max_age)),
             format!("promise.max-proof-age = \"{}\"", span(plan.promise.max_proof_age)),
             format!("paused = {}", plan.paused),
+            format!("notify = [{}]", notify.join(", ")),
         ]);
+        lines.extend(plan.ping.as_ref().map(|ping| ping.line()));
         lines
     }
 }
@@ -130,7 +137,7 @@ fn verify(plan: &Plan) -> Vec<String> {
     ]
 }
 
-fn schedule(schedule: Option<&Schedule>) -> String {
+pub(super) fn schedule(schedule: Option<&Schedule>) -> String {
     schedule.map_or("\"never\"".to_owned(), |schedule| quoted(&schedule.to_string()))
 }
 
@@ -143,7 +150,7 @@ fn compression(compression: Compression) -> &'static str {
     }
 }
 
-fn zone(zone: &Zone) -> String {
+pub(super) fn zone(zone: &Zone) -> String {
     match zone {
         Zone::Local => "local".to_owned(),
         Zone::Utc => "UTC".to_owned(),
@@ -211,7 +218,7 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 /// A key of a table: as it is if it is plain.
-fn key(name: &str) -> String {
+pub(super) fn key(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if name.chars().all(plain) && !name.is_empty() { name.to_owned() } else { quoted(name) }
 }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::groups::GroupText;
+use super::notify_text::{AlertsText, PingText, TableText};
 use crate::policy::text::PolicyText;
 
 /// The whole file.
@@ -25,6 +26,12 @@ pub(super) struct ConfigText {
     /// The repositories, by the names that databases use for them.
     #[serde(default)]
     pub(super) repositories: BTreeMap<Spanned<String>, Spanned<RepositoryText>>,
+    /// Where alerts go, by the names that databases use for them.
+    #[serde(default)]
+    pub(super) channels: BTreeMap<Spanned<String>, TableText>,
+    /// When somebody is told.
+    #[serde(default)]
+    pub(super) alerts: AlertsText,
     /// What counts for every database that says nothing else.
     #[serde(default)]
     pub(super) defaults: PlanText,
@@ -152,6 +159,10 @@ macro_rules! with_plan {
             pub(super) promise: PromiseText,
             /// Whether nothing is to be done with it for now.
             pub(super) paused: Option<bool>,
+            /// The channels that are told of it.
+            pub(super) notify: Option<Vec<Spanned<String>>>,
+            /// Who is told from outside that it is well.
+            pub(super) ping: Option<Spanned<PingText>>,
         }
     };
 }
@@ -190,7 +201,8 @@ impl DatabaseText {
             defaults,
             PlanText {
                 repository, mode, schedule, time_zone, jitter, interval, wal_limit, sleep_after,
-                marks, compression, policy, prune, paused
+                marks, compression, policy, prune, paused, notify,
+                ping
             }
             verify: first_of!(
                 self.verify,

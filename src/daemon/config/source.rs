@@ -1,0 +1,73 @@
+//! Where a text comes from that need not stand in the configuration, or must not: a file, a
+//! command, the environment.
+
+use std::path::PathBuf;
+
+use zeroize::Zeroizing;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::input::{self, MAX_SECRET, first_line};
+use crate::progress::Monitor;
+
+/// What helps where there is no text.
+const SET: &str = "put the text there, or have the configuration name another place";
+
+/// Where a text comes from. The first line counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TextSource {
+    /// The configuration itself: no secret.
+    Plain(String),
+    /// A file.
+    File(PathBuf),
+    /// A shell command.
+    Command(String),
+    /// A variable of the environment.
+    Env(String),
+}
+
+impl TextSource {
+    /// Reads the text.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongKey`] when it is not there, or empty; [`ErrorKind::Interrupted`].
+    pub(crate) fn read(&self, monitor: &dyn Monitor) -> Result<Zeroizing<String>> {
+        let (text, object) = match self {
+            Self::Plain(text) => (Zeroizing::new(text.clone()), text.clone()),
+            Self::File(path) => {
+                let text = input::text(path, MAX_SECRET, ErrorKind::WrongKey, monitor)?;
+                (text, path.display().to_string())
+            }
+            Self::Command(command) => {
+                let by_hand = "run the command by hand: it has to print the text in its first line, and to end with 0";
+                let text = input::output_of(command, "the command of a channel", monitor);
+                (text.map_err(|e| e.with_hint(by_hand))?, "the command of a channel".to_owned())
+            }
+            Self::Env(name) => {
+                let object = format!("the environment variable {name}");
+                let text = std::env::var(name).map_err(|e| {
+                    let missing = Error::new(ErrorKind::WrongKey, "is not set, or no text");
+                    missing.with_source(e).with_object(&*object).with_hint(SET)
+                })?;
+                (Zeroizing::new(text), object)
+            }
+        };
+        let line = Zeroizing::new(first_line(&text).trim().to_owned());
+        match line.is_empty() {
+            true => Err(Error::new(ErrorKind::WrongKey, "has no text in its first line")
+                .with_object(object)
+                .with_hint(SET)),
+            false => Ok(line),
+        }
+    }
+
+    /// The key of the configuration that has it, after the name of what it is, and its value. Like
+    /// everything in the file that is no secret.
+    pub(super) fn shown(&self) -> (&'static str, String) {
+        match self {
+            Self::Plain(text) => ("", text.clone()),
+            Self::File(path) => ("-file", path.display().to_string()),
+            Self::Command(command) => ("-command", command.clone()),
+            Self::Env(name) => ("-env", name.clone()),
+        }
+    }
+}
