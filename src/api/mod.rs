@@ -23,6 +23,7 @@ pub(crate) mod follow;
 pub(crate) mod keys;
 pub(crate) mod live;
 pub(crate) mod lost;
+pub(crate) mod notify;
 pub(crate) mod problem;
 pub(crate) mod progress;
 pub(crate) mod query;
@@ -130,6 +131,8 @@ answers! {
     lost::Conflict = "conflict";
     lost::RecoverSummary = SUMMARY;
     lost::UndoSummary = SUMMARY;
+    notify::NotifyChannel = "channel";
+    notify::NotifyTestSummary = SUMMARY;
     problem::Failure = "error";
     problem::Warning = "warning";
     problem::Note = "note";

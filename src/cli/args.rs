@@ -24,7 +24,7 @@ use crate::policy::typed::{parse_duration, parse_percent};
 
 pub(crate) use capture::{BackupArgs, Reader, WatchArgs, compression, priority};
 pub(crate) use copy::CopyArgs;
-pub(crate) use daemon::{ConfigCommand, ConfigInitArgs, RunArgs};
+pub(crate) use daemon::{ConfigCommand, ConfigInitArgs, NotifyCommand, RunArgs};
 pub(crate) use diff::{ChangesArgs, DiffArgs, DiffFormat};
 pub(crate) use global::{Color, Global};
 pub(crate) use key::{KeyCommand, NewKeyArgs, RotateArgs};
@@ -104,6 +104,9 @@ pub(crate) enum Command {
     /// Write, check and show the configuration of `pagekeep run`
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// List the channels of `pagekeep run`, and test them
+    #[command(subcommand)]
+    Notify(NotifyCommand),
     Demo(DemoArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),

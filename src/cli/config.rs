@@ -104,6 +104,18 @@ fn check(context: &Context, path: &Path) -> Result<()> {
     if let Some(http) = config.http.as_ref().filter(|_| !context.out.json) {
         context.out.line(format_args!("metrics and health at {}", http.listen));
     }
+    for (name, channel) in &config.notices.channels {
+        if !context.out.json {
+            context.out.line(format_args!("channel {name}: {}", channel.kind()));
+        }
+        let is_told = |names: &[String]| names.contains(name);
+        let is_used = config.targets.iter().any(|target| is_told(&target.plan.notify));
+        if !is_used && !is_told(&config.notices.notify) {
+            context
+                .out
+                .warn(&format!("channel {name} is told of no database: notify = [{name:?}]"));
+        }
+    }
     for target in &config.targets {
         let found = target.found();
         if found.is_empty() {

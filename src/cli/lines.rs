@@ -7,7 +7,8 @@ use super::args::Cli;
 use crate::api::schema::{definitions, reference};
 use crate::api::{
     Described, backup, commit, config, coverage, demo, described, find, follow, keys, live, lost,
-    problem, progress, query, repair, restore, retention, rows, stats, status, trace, verify,
+    notify, problem, progress, query, repair, restore, retention, rows, stats, status, trace,
+    verify,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -120,6 +121,8 @@ fn lines(command: &str) -> Option<&'static [Described]> {
             lines![config::Mistake, config::ConfiguredDatabase, config::ConfigSummary]
         }
         "config show" => lines![config::Mistake, config::EffectiveConfig],
+        "notify list" => lines![config::Mistake, notify::NotifyChannel],
+        "notify test" => lines![config::Mistake, notify::NotifyTestSummary],
         "key add" => lines![keys::AddSummary],
         "key list" => lines![keys::Key],
         "key remove" => lines![keys::RemoveSummary],

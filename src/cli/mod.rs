@@ -27,6 +27,7 @@ mod lines;
 mod list;
 mod lost;
 mod moments;
+mod notify;
 mod output;
 mod process;
 mod progress;
@@ -194,6 +195,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
     match command {
         Command::Run(_) => run::run(context),
         Command::Config(command) => config::config(context, &command),
+        Command::Notify(command) => notify::notify(context, &command),
         Command::Init(args) => keys::init(context, &args),
         Command::Backup(args) => backup::backup(context, args),
         Command::Watch(args) => watch::watch(context, args),

@@ -1,12 +1,18 @@
 //! What is heard of a follower: kept where the supervisor looks, and told in the log.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::happened::Happened;
 use crate::capture::follow::{Event, Listener};
 use crate::count::counted;
+use crate::machine::CLOCK;
+use crate::policy::alert::Kind;
+use crate::policy::mark::Cause;
 use crate::progress::Monitor;
 use crate::remedy::Advice;
+use crate::repo::history::labels::Snapshot;
 use crate::types::Timestamp;
 
 /// Hears one database's follower. Called from its threads, so nothing here waits.
@@ -21,10 +27,17 @@ pub(super) struct Ear {
     stopped: AtomicBool,
     /// Warnings that were told already.
     told: Mutex<Vec<String>>,
+    /// What happened lately.
+    happened: Mutex<VecDeque<Happened>>,
 }
+
+/// The number of what happens next.
+static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// How many warnings are remembered as told.
 const MOST: usize = 100;
+/// How much of what happened is remembered: whoever is told of it looks each second.
+const LATELY: usize = 20;
 
 impl Ear {
     pub(super) fn of(name: &str) -> Self {
@@ -34,7 +47,39 @@ impl Ear {
             newest: AtomicI64::new(i64::MIN),
             stopped: AtomicBool::new(false),
             told: Mutex::default(),
+            happened: Mutex::default(),
         }
+    }
+
+    /// Remembers something that happened.
+    pub(super) fn happens(&self, kind: Kind, why: impl Into<String>) {
+        let mut happened = self.happened.lock().unwrap_or_else(PoisonError::into_inner);
+        if happened.len() >= LATELY {
+            happened.pop_front();
+        }
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        happened.push_back(Happened { number, kind, why: why.into() });
+    }
+
+    /// Remembers that a state was marked, if that tells of something that happened.
+    pub(super) fn marked(&self, mark: &Snapshot) {
+        if let Some((Cause::LargeDelete, _)) = Cause::of_label(&mark.label) {
+            let why = format!("the state before it is seq:{}, labelled {:?}", mark.seq, mark.label);
+            self.happens(Kind::LargeDeletion, why);
+        }
+    }
+
+    /// Remembers what is said if it is about a clock.
+    pub(super) fn said(&self, text: &str) {
+        if text.contains(CLOCK) {
+            self.happens(Kind::WrongClock, text);
+        }
+    }
+
+    /// What happened lately, oldest first.
+    pub(super) fn happened(&self) -> Vec<Happened> {
+        let happened = self.happened.lock().unwrap_or_else(PoisonError::into_inner);
+        happened.iter().cloned().collect()
     }
 
     /// Asks whatever takes long to stop.
@@ -65,6 +110,7 @@ impl Monitor for Ear {
         }
         told.push(message.to_owned());
         drop(told);
+        self.said(message);
         tracing::warn!(database = self.database, "{message}");
     }
 
@@ -98,14 +144,19 @@ impl Listener for Ear {
                 );
             }
             Event::Scan { reason } => {
+                self.happens(Kind::Gap, format!("the whole database was read, since {reason}"));
                 tracing::warn!(
                     database,
                     "what was committed since the last commit becomes one: reads the whole database, since {reason}"
                 );
             }
-            Event::Fault(fault) => tracing::warn!(database, "{}; it is tried again", fault.message),
+            Event::Fault(fault) => {
+                self.said(&fault.message);
+                tracing::warn!(database, "{}; it is tried again", fault.message);
+            }
             Event::Recovered => tracing::info!(database, "works again"),
             Event::Marked(mark) => {
+                self.marked(mark);
                 tracing::info!(database, seq = mark.seq.0, "marked {:?}", mark.label)
             }
             Event::Warning(text) => self.warn(text),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::config::Group;
 use super::desk::{Message, Supervisor};
+use super::ear::Ear;
 use super::job::{Control, Ended, Outcome};
 use super::kept::Stage;
 use super::kind::Kind;
@@ -141,7 +142,10 @@ impl Supervisor {
         }
         keeping.waiting = None;
         self.memory.newest += 1;
-        let (id, control) = (self.memory.newest, Control::of(name, Some(self.memory.newest)));
+        let (id, control) = (
+            self.memory.newest,
+            Control::of(name, Some(self.memory.newest), Arc::new(Ear::of(name))),
+        );
         (keeping.last, keeping.again) = (Some(scheduled), None);
         keeping.job = Some((id, control.clone()));
         let database = key(GROUP, name);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::config::Plan;
+use super::ear::Ear;
 use super::kind::Kind;
 use super::pool::guarded;
 use crate::count::{bytes, counted, number};
@@ -101,6 +102,8 @@ pub(super) struct Order {
     pub(super) mirrors: Vec<(String, Repository)>,
     /// Where scratch restores go.
     pub(super) scratch: PathBuf,
+    /// Hears of what happens to the database.
+    pub(super) ear: Arc<Ear>,
 }
 
 impl Order {
@@ -128,6 +131,7 @@ impl Order {
         let mut options = BackupOptions::default().name(&self.name).marks(self.plan.marks);
         options.compression = self.plan.compression;
         let report = self.repository.backup(&self.path, &options, monitor)?;
+        report.marks.iter().for_each(|mark| self.ear.marked(mark));
         let seq = report.seq;
         Ok(Outcome::well(match report.commit {
             Some(_) => format!("stored seq:{seq}"),
@@ -207,7 +211,7 @@ fn told(level: Level, report: &VerifyReport) -> Outcome {
 }
 
 /// Hears how a job goes, and stops it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Control {
     stop: AtomicBool,
     /// Warnings that were told already: of several steps each may find the same.
@@ -215,11 +219,14 @@ pub(super) struct Control {
     database: String,
     /// The number of the job; a copy has none.
     job: Option<u64>,
+    /// Hears of what is said about a clock.
+    ear: Arc<Ear>,
 }
 
 impl Control {
-    pub(super) fn of(name: &str, job: Option<u64>) -> Arc<Self> {
-        Arc::new(Self { database: name.to_owned(), job, ..Self::default() })
+    pub(super) fn of(name: &str, job: Option<u64>, ear: Arc<Ear>) -> Arc<Self> {
+        let (stop, told) = (AtomicBool::default(), Mutex::default());
+        Arc::new(Self { stop, told, database: name.to_owned(), job, ear })
     }
 
     /// Asks for a stop.
@@ -233,6 +240,7 @@ impl Monitor for Control {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if !told.iter().any(|known| known == message) {
             told.push(message.to_owned());
+            self.ear.said(message);
             tracing::warn!(database = self.database, job = self.job, "{message}");
         }
     }

@@ -79,6 +79,8 @@ pub(super) struct Kept {
     pub(super) copies: BTreeMap<String, Copying>,
     /// How the last job of each kind ended.
     pub(super) runs: BTreeMap<Kind, LastRun>,
+    /// Whether its history is known to have been set back to an earlier state.
+    pub(super) went_back: bool,
 }
 
 /// What is done to capture a database.
@@ -162,6 +164,7 @@ impl Kept {
             prunes: 0,
             copies: BTreeMap::new(),
             runs,
+            went_back: false,
             path,
             name,
             plan,
@@ -277,6 +280,7 @@ impl Kept {
             path: self.path.clone(),
             name: self.name.clone(),
             repository: self.plan.repository.clone(),
+            plan: self.plan.clone(),
             phase: self.phase(),
             standing,
             verdict,
@@ -285,6 +289,8 @@ impl Kept {
             copies,
             job: self.job.as_ref().map(|job| job.kind),
             runs: self.runs.clone(),
+            went_back: self.went_back,
+            happened: self.ear.happened(),
         }
     }
 

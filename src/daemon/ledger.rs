@@ -49,6 +49,10 @@ const SCHEMA: &str = "
         path TEXT NOT NULL,
         text TEXT NOT NULL
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS alert(
+        name TEXT PRIMARY KEY,
+        state TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
 ";
 
 /// What a database is called here: its repository and its history.
@@ -67,6 +71,8 @@ pub(super) enum Entry {
     Known { database: String, path: PathBuf, since: Timestamp },
     /// A configuration was read.
     Configured { path: PathBuf, text: String, at: Timestamp },
+    /// An alert is like this now, or done with.
+    Alert { name: String, state: Option<String> },
 }
 
 /// What was remembered when the daemon began.
@@ -82,6 +88,8 @@ pub(super) struct Memory {
     pub(super) since: BTreeMap<String, Timestamp>,
     /// The highest number of a run.
     pub(super) newest: u64,
+    /// The alerts that are not done with.
+    pub(super) alerts: Vec<String>,
 }
 
 /// The ledger, and the thread that writes to it.
@@ -120,7 +128,23 @@ impl Ledger {
 
     /// Remembers something, soon.
     pub(super) fn enter(&self, entry: Entry) {
-        if let Some(entries) = &self.entries {
+        self.scribe().enter(entry);
+    }
+
+    /// What enters for another thread, which has to end before the ledger does.
+    pub(super) fn scribe(&self) -> Scribe {
+        Scribe(self.entries.clone())
+    }
+}
+
+/// What others enter by.
+#[derive(Clone, Debug)]
+pub(super) struct Scribe(Option<Sender<Entry>>);
+
+impl Scribe {
+    /// Remembers something, soon.
+    pub(super) fn enter(&self, entry: Entry) {
+        if let Some(entries) = &self.0 {
             // One that is full has a writer that stands still, and says so.
             let _ = entries.try_send(entry);
         }
@@ -166,6 +190,10 @@ fn read(path: &Path, now: Timestamp) -> rusqlite::Result<(Connection, Memory)> {
             memory.paths.insert(row.get(0)?, PathBuf::from(row.get::<_, String>(2)?));
         }
     }
+    memory.alerts = connection
+        .prepare("SELECT state FROM alert ORDER BY name")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
     let newest: i64 =
         connection.query_row("SELECT ifnull(max(id), 0) FROM run", [], |row| row.get(0))?;
     memory.newest = u64::try_from(newest).unwrap_or_default();
@@ -316,6 +344,13 @@ fn write_all(connection: &mut Connection, entries: &VecDeque<Entry>) -> rusqlite
                      AND read = (SELECT max(read) FROM configuration))",
                 (at.0, path.display().to_string(), text),
             )?,
+            Entry::Alert { name, state: Some(state) } => transaction.execute(
+                "INSERT OR REPLACE INTO alert(name, state) VALUES(?1, ?2)",
+                (name, state),
+            )?,
+            Entry::Alert { name, state: None } => {
+                transaction.execute("DELETE FROM alert WHERE name = ?1", [name])?
+            }
         };
     }
     transaction.commit()

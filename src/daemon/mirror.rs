@@ -184,7 +184,7 @@ impl Supervisor {
             });
             let copy = CopyOptions { compression: kept.plan.compression };
             let order = Order { from: from.clone(), to, twin: copying.twin.clone(), copy, prune };
-            let control = Control::of(&kept.name, None);
+            let control = Control::of(&kept.name, None, kept.ear.clone());
             copying.began = Some(now);
             copying.stage = Stage::Running { changes, prunes, control: control.clone() };
             let (whose, mirror) = (whose.clone(), mirror.clone());

@@ -6,6 +6,7 @@
 //!                             -> couriers     copies in the mirrors
 //!                             -> ledger       what ran, in a database of its own
 //!                             -> overview     how everything stands: metrics and health
+//!                             -> board -> notifier    who is told how everything stands
 //! ```
 //!
 //! [`config`] reads the file. The supervisor is one thread that decides and never waits; followers
@@ -18,6 +19,7 @@ mod desk;
 mod ear;
 mod files;
 mod groups;
+mod happened;
 mod http;
 mod job;
 mod kept;
@@ -25,6 +27,7 @@ pub(crate) mod kind;
 mod ledger;
 mod metrics;
 mod mirror;
+pub(crate) mod notify;
 mod opened;
 pub(crate) mod overview;
 mod pace;
@@ -41,7 +44,9 @@ mod turns;
 
 use config::Config;
 use desk::Supervisor;
+use job::scratch_of;
 use ledger::{Entry, Ledger};
+use notify::{Means, Notifier};
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
@@ -70,8 +75,16 @@ pub(crate) fn run(config: Config, text: String, place: Place, wishes: &dyn Wishe
     ledger.0.enter(Entry::Configured { path: config.file.clone(), text, at: now });
     // What the daemon remembers is kept as everything else is, so that a new machine gets it back.
     let config = config.with_ledger(place.ledger(), place.own_name());
+    let folders = vec![place.state_dir.clone(), scratch_of(config.scratch.as_deref())];
+    let (clock, own) = (place.clock.clone(), place.ledger());
+    let alerts = ledger.1.alerts.clone();
     let mut supervisor = Supervisor::new(config, place, ledger)?;
-    Ok(supervisor.run(wishes))
+    let (board, ledger) = (supervisor.board.clone(), supervisor.ledger.scribe());
+    let notifier = Notifier::start(Means { board, clock, ledger, alerts, folders, own })?;
+    let done = supervisor.run(wishes);
+    // It ends before the ledger, in which it remembers what it told.
+    drop(notifier);
+    Ok(done)
 }
 
 /// Makes the state folder, and makes sure that this is its only daemon, for as long as what comes

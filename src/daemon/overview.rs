@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::config::{Notices, Plan};
+use super::happened::Happened;
 use super::job::Ended;
 use super::kind::Kind;
 use super::room::Room;
@@ -25,6 +27,8 @@ pub(crate) struct Overview {
     pub(crate) groups: Vec<GroupView>,
     /// The repositories, sorted by name.
     pub(crate) repositories: Vec<RepositoryView>,
+    /// Who is told of it.
+    pub(crate) notices: Arc<Notices>,
     /// Databases whose followers stand still.
     pub(crate) still: Vec<String>,
     /// What was done since the daemon began.
@@ -76,6 +80,8 @@ pub(crate) struct DatabaseView {
     pub(crate) name: String,
     /// The name of its repository in the configuration.
     pub(crate) repository: String,
+    /// How it is kept.
+    pub(crate) plan: Arc<Plan>,
     /// What is done to capture it now.
     pub(crate) phase: Phase,
     /// What is known of it.
@@ -92,6 +98,10 @@ pub(crate) struct DatabaseView {
     pub(crate) job: Option<Kind>,
     /// How the last job of each kind ended.
     pub(crate) runs: BTreeMap<Kind, LastRun>,
+    /// Whether its history is known to have been set back to an earlier state.
+    pub(crate) went_back: bool,
+    /// What happened lately, oldest first.
+    pub(crate) happened: Vec<Happened>,
 }
 
 /// What is done to capture a database.

@@ -1,13 +1,22 @@
 //! Views for tests of what is told from an overview.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::config::{Config, Plan};
 use super::overview::{DatabaseView, Following, Phase, RepositoryView};
 use super::room::Room;
 use crate::policy::verdict::{Standing, State, Verdict};
+
+/// What counts where a configuration says nothing.
+fn plan() -> Arc<Plan> {
+    let text =
+        "[repositories.main]\nlocation = \"r\"\nkey-file = \"k\"\n[[databases]]\npath = \"a.db\"";
+    let config = Config::parse(Path::new("/pagekeep.toml"), text).unwrap();
+    config.targets.first().unwrap().plan.clone()
+}
 
 /// A database that is followed, and of which all is well.
 pub(super) fn followed(name: &str) -> DatabaseView {
@@ -26,6 +35,9 @@ pub(super) fn followed(name: &str) -> DatabaseView {
             looked: Some(Duration::ZERO),
         }),
         published: 7,
+        plan: plan(),
+        went_back: false,
+        happened: Vec::new(),
         copies: Vec::new(),
         job: None,
         runs: BTreeMap::new(),

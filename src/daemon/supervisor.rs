@@ -21,8 +21,9 @@ use super::opened::Opened;
 use super::overview::{DatabaseView, Overview, Phase, Tally};
 use super::print::Print;
 use crate::count::{counted, number};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::policy::verdict::Standing;
+use crate::remedy::Remedy;
 
 /// How often to look for signals.
 const TICK: Duration = Duration::from_millis(100);
@@ -51,6 +52,8 @@ impl Supervisor {
             }
             self.systemd.moves();
         }
+        // What happened since the last look is told, too.
+        self.tell();
         self.end()
     }
 
@@ -171,6 +174,7 @@ impl Supervisor {
     fn judged(&mut self, whose: &Whose, judged: Result<Standing>) {
         let kept = self.kept.get_mut(&whose.path).filter(|kept| kept.number == whose.number);
         let Some(kept) = kept else { return };
+        kept.went_back = judged.as_ref().is_err_and(tells_of_rollback);
         let wait = match judged {
             Ok(standing) => {
                 kept.has_commit |= standing.stored.is_some();
@@ -270,6 +274,7 @@ impl Supervisor {
         let groups = self.groups.iter().map(|(name, keeping)| keeping.view(name)).collect();
         let overview = Arc::new(Overview {
             groups,
+            notices: self.config.notices.clone(),
             at,
             still: self.progress.look(&databases, Instant::now()),
             databases,
@@ -310,6 +315,12 @@ pub(crate) trait Wishes {
     fn stop(&self) -> bool;
     /// Whether it is to read its configuration again. Asking takes the wish back.
     fn reload(&self) -> bool;
+}
+
+/// Whether an error says that a repository was set back to an earlier state.
+fn tells_of_rollback(error: &Error) -> bool {
+    let is_it = |remedy: &Remedy| matches!(remedy, Remedy::AcceptRollback { .. });
+    error.hint().is_some_and(|hint| hint.remedies().any(is_it))
 }
 
 /// The database that a file beside it belongs to, or the file itself.

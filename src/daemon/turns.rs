@@ -10,6 +10,7 @@ use super::ledger::{Entry, key};
 use super::mirror::open_mirrors;
 use super::opened::Opened;
 use crate::count::{counted, number};
+use crate::policy::alert;
 
 impl Supervisor {
     /// Gives those jobs away that are due, fairly: a database whose turn came waits for all that
@@ -37,7 +38,7 @@ impl Supervisor {
             self.memory.newest += 1;
             self.done.jobs += 1;
             let id = self.memory.newest;
-            let control = Control::of(&kept.name, Some(id));
+            let control = Control::of(&kept.name, Some(id), kept.ear.clone());
             let database = key(&kept.plan.repository, &kept.name);
             kept.agenda.begun(turn);
             let last = self.memory.last.entry(database.clone()).or_default();
@@ -46,7 +47,12 @@ impl Supervisor {
             self.ledger.enter(Entry::Began { id, database, kind: turn.kind, scheduled, at });
             let missed = match turn.missed {
                 0 => String::new(),
-                n => format!(", also for {} that were missed", counted(number(n), "time")),
+                n => {
+                    let times = counted(number(n), "time");
+                    let why = format!("{}: {times} passed without a run", turn.kind.name());
+                    kept.ear.happens(alert::Kind::MissedRun, why);
+                    format!(", also for {times} that were missed")
+                }
             };
             tracing::info!(database = kept.name, job = id, "{} begins{missed}", turn.kind.name());
             kept.job =
@@ -59,6 +65,7 @@ impl Supervisor {
                 plan: kept.plan.clone(),
                 mirrors: open_mirrors(&self.repositories, kept),
                 scratch: scratch_of(self.config.scratch.as_deref()),
+                ear: kept.ear.clone(),
             };
             let (whose, mailbox) = (kept.whose(), self.mailbox.clone());
             self.workers.give(move || {
@@ -79,6 +86,7 @@ impl Supervisor {
         kept.has_commit |= job.kind == Kind::Backup && ended == Ended::Well;
         kept.judging = Judging::At(Instant::now());
         kept.agenda.ended(job.kind, ended, at);
+        kept.ear.said(&message);
         kept.ran(job.kind, at, ended, message.clone());
         let database = key(&kept.plan.repository, &kept.name);
         self.memory.runs.insert(database, kept.runs.clone());

@@ -30,6 +30,7 @@ use crate::format::record::Record;
 use crate::format::segment::{PART_HEADER_LEN, PartHeader};
 use crate::format::snapshot::SnapshotRecord;
 use crate::format::writer::WriterClaim;
+use crate::machine::CLOCK;
 use crate::ops::finding::{FEW, few};
 use crate::ops::restore::check_above_hole;
 use crate::policy::clock::local;
@@ -249,7 +250,7 @@ pub(crate) fn before_writing(
 pub(crate) fn dated_back(time: Timestamp, newest: Option<(Seq, Timestamp)>) -> Option<String> {
     let (seq, before) = newest.filter(|(_, before)| time < *before)?;
     Some(format!(
-        "this machine's clock shows {}, which is before seq:{seq} of {}, the newest commit: one of the two clocks is wrong, and \
+        "{CLOCK} shows {}, which is before seq:{seq} of {}, the newest commit: one of the two clocks is wrong, and \
          a time may not choose the commit that you expect; see to the clock",
         local(time),
         local(before)

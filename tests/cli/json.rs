@@ -298,6 +298,12 @@ fn daemon(checked: &mut Checked) {
     checked.run(&["config", "init", "fleet/shop.db", "-o", "fleet/pagekeep.toml"], 0);
     checked.run(&["config", "check", "-c", "fleet/pagekeep.toml"], 0);
     checked.run(&["config", "show", "-c", "fleet/pagekeep.toml"], 0);
+    let told = "\n[channels.ops]\nkind = \"command\"\ncommand = \"cat >/dev/null\"\n";
+    let mut text = fs::read_to_string(checked.lab.path("fleet/pagekeep.toml")).unwrap();
+    text.push_str(told);
+    fs::write(checked.lab.path("fleet/told.toml"), text).unwrap();
+    checked.run(&["notify", "list", "-c", "fleet/told.toml"], 0);
+    checked.run(&["notify", "test", "ops", "-c", "fleet/told.toml"], 0);
     let lab = &checked.lab;
     let mut command = lab.command(&["run", "-c", "fleet/pagekeep.toml", "--json"]);
     command.stderr(std::process::Stdio::null());

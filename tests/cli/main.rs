@@ -29,6 +29,7 @@ mod missing;
 mod mixed;
 mod moments;
 mod monitors;
+mod notify;
 mod other_people;
 mod packaging;
 mod pairs;

@@ -29,6 +29,24 @@ pub(crate) enum ConfigCommand {
     Show,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum NotifyCommand {
+    /// List the channels, and how many entries of the configuration each is told of
+    #[command(after_help = "Example:
+  pagekeep notify list -c pagekeep.toml")]
+    List,
+    /// Send a test by a channel, and say what the other side answered
+    ///
+    /// It is marked as a test. The exit code is 0 if it was taken.
+    #[command(after_help = "Example:
+  pagekeep notify test ops -c pagekeep.toml")]
+    Test {
+        /// The channel's name in the configuration
+        #[arg(value_name = "CHANNEL")]
+        channel: String,
+    },
+}
+
 /// Write a commented configuration for `pagekeep run`
 ///
 /// It replaces no file. The repository is named by -r, its key by --key-file; the repository itself

@@ -10,7 +10,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::writer::WriterClaim;
 use crate::format::{ObjectKind, SealedPrefix, limits};
-use crate::machine::host;
+use crate::machine::{CLOCK, host};
 use crate::policy::clock::local;
 use crate::repo::history::handle::History;
 use crate::repo::write::claims::{Claims, newest_turn};
@@ -80,11 +80,7 @@ impl Claim {
         match theirs {
             Some(theirs) if theirs.0.abs_diff(now.0) > DAY => Err(Error::new(
                 ErrorKind::Refused,
-                format!(
-                    "this machine's clock says {}, the storage's {}",
-                    local(now),
-                    local(theirs)
-                ),
+                format!("{CLOCK} says {}, the storage's {}", local(now), local(theirs)),
             )
             .with_object(format!("history {:?}", history.name()))
             .with_hint(
