@@ -13,6 +13,7 @@
 //! - A member is always there, and null where there is nothing to say. The few that may be missing
 //!   say so, with `skip_serializing_if` and `nullable = false`.
 
+pub(crate) mod adopt;
 pub(crate) mod backup;
 pub(crate) mod commit;
 pub(crate) mod config;
@@ -92,6 +93,9 @@ macro_rules! answers {
 }
 
 answers! {
+    adopt::Missing = "missing";
+    adopt::AdoptSummary = SUMMARY;
+    adopt::DisasterKitSummary = SUMMARY;
     backup::BackupSummary = SUMMARY;
     backup::CopySummary = SUMMARY;
     commit::Commit = "commit";

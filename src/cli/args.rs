@@ -1,5 +1,6 @@
 //! The flags, as they are typed. [`super::context`] resolves them into what the commands use.
 
+mod adopt;
 mod capture;
 mod copy;
 mod daemon;
@@ -22,6 +23,7 @@ use when::when;
 
 use crate::policy::typed::{parse_duration, parse_percent};
 
+pub(crate) use adopt::{AdoptArgs, DisasterKitArgs, KitFormat};
 pub(crate) use capture::{BackupArgs, Reader, WatchArgs, compression, priority};
 pub(crate) use copy::CopyArgs;
 pub(crate) use daemon::{ConfigCommand, ConfigInitArgs, NotifyCommand, RunArgs};
@@ -104,6 +106,8 @@ pub(crate) enum Command {
     /// Write, check and show the configuration of `pagekeep run`
     #[command(subcommand)]
     Config(ConfigCommand),
+    Adopt(AdoptArgs),
+    DisasterKit(DisasterKitArgs),
     /// List the channels of `pagekeep run`, and test them
     #[command(subcommand)]
     Notify(NotifyCommand),

@@ -1,9 +1,6 @@
 //! `config`: write, check and show the daemon's configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::args::{ConfigCommand, ConfigInitArgs};
@@ -12,13 +9,14 @@ use super::context::Context;
 use super::output::{counted, quote, time};
 use super::sample::sample;
 use super::table::table;
+use super::write::create_new;
 use crate::api::config::{
     ConfigSummary, ConfigWrittenSummary, ConfiguredDatabase, EffectiveConfig, Scheduled,
 };
 use crate::count::number;
 use crate::daemon::config::{Config, Mode, Plan};
 use crate::daemon::kind::Kind;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::types::Timestamp;
 
 pub(crate) fn config(context: &Context, command: &ConfigCommand) -> Result<()> {
@@ -53,16 +51,7 @@ fn init(context: &Context, args: &ConfigInitArgs) -> Result<()> {
         context.out.data(&text);
         return Ok(());
     };
-    let failed = |e: std::io::Error| {
-        let hint = match e.kind() {
-            std::io::ErrorKind::AlreadyExists => "name another file; this one stays as it is",
-            _ => "check its folder",
-        };
-        Error::io(e, "cannot be written", file.display().to_string()).with_hint(hint)
-    };
-    let mut open = OpenOptions::new();
-    let mut created = open.write(true).create_new(true).mode(0o640).open(file).map_err(failed)?;
-    created.write_all(text.as_bytes()).and_then(|()| created.sync_all()).map_err(failed)?;
+    create_new(file, text.as_bytes())?;
     let summary = ConfigWrittenSummary {
         file: file.display().to_string(),
         databases: number(databases.len()),

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use super::args::Cli;
 use crate::api::schema::{definitions, reference};
 use crate::api::{
-    Described, backup, commit, config, coverage, demo, described, find, follow, keys, live, lost,
-    notify, problem, progress, query, repair, restore, retention, rows, stats, status, trace,
+    Described, adopt, backup, commit, config, coverage, demo, described, find, follow, keys, live,
+    lost, notify, problem, progress, query, repair, restore, retention, rows, stats, status, trace,
     verify,
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -51,8 +51,10 @@ fn lines(command: &str) -> Option<&'static [Described]> {
         "restore" => {
             lines![progress::Progress, restore::RestoreSummary, restore::PresentSummary]
         }
+        "adopt" => lines![problem::Finding, progress::Progress, adopt::Missing, adopt::AdoptSummary],
+        "disaster-kit" => lines![adopt::DisasterKitSummary],
         "restore-all" => {
-            lines![progress::Progress, restore::Restored, restore::RestoreAllSummary]
+            lines![problem::Finding, progress::Progress, restore::Restored, restore::RestoreAllSummary]
         }
         "rewind" => lines![progress::Progress, live::RewindSummary, live::PreviewSummary],
         "recover" => {

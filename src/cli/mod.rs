@@ -3,6 +3,7 @@
 //! Data goes to stdout, progress, warnings and errors to stderr. With `--json` stdout has one
 //! object a line: for long work typed lines and a `summary` last.
 
+mod adopt;
 mod args;
 mod backup;
 mod bar;
@@ -16,6 +17,7 @@ mod coverage;
 mod demo;
 mod describe;
 mod diff;
+mod disaster_kit;
 mod echo;
 mod ended;
 mod find;
@@ -52,6 +54,7 @@ mod tips;
 mod trace;
 mod verify;
 mod watch;
+mod write;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -218,6 +221,8 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
         Command::Prune(args) => retention::prune(context, &args),
         Command::Hold(command) => retention::hold(context, &command),
         Command::Undelete(args) => retention::undelete(context, &args),
+        Command::Adopt(args) => adopt::adopt(context, &args),
+        Command::DisasterKit(args) => disaster_kit::disaster_kit(context, &args),
         Command::RestoreAll(args) => restore_all::restore_all(context, &args),
         Command::Copy(args) => copy::copy(context, &args),
         Command::Repair(args) => return repair::repair(context, &args),

@@ -56,7 +56,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::repo::local::files::{check_folder, lock_file};
 
 pub(crate) use desk::Done;
-pub(crate) use opened::Place;
+pub(crate) use opened::{LEDGER, OWN_NAME, Place};
 pub(crate) use supervisor::Wishes;
 
 /// The file that the daemon of a state folder holds locked.

@@ -26,6 +26,11 @@ use crate::types::Clock;
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// The file in the state folder with what the daemon remembers.
+pub(crate) const LEDGER: &str = "daemon.db";
+/// What the name of its history begins with; the name of the machine comes behind it.
+pub(crate) const OWN_NAME: &str = "pagekeep-daemon.";
+
 /// Where a daemon keeps what it remembers, and what time it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
@@ -38,12 +43,12 @@ pub(crate) struct Place {
 impl Place {
     /// The database with what the daemon remembers.
     pub(super) fn ledger(&self) -> PathBuf {
-        self.state_dir.join("daemon.db")
+        self.state_dir.join(LEDGER)
     }
 
     /// The name of that one's history: machines that share a repository have one each.
     pub(super) fn own_name(&self) -> String {
-        format!("pagekeep-daemon.{}", host())
+        format!("{OWN_NAME}{}", host())
     }
 }
 

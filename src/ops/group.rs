@@ -26,6 +26,8 @@ use crate::repo::history::labels::Snapshot;
 use crate::sqlite::gate::Gate;
 use crate::types::{Seq, Timestamp};
 
+/// How long to try for the first lock. Busy writers leave it for moments alone.
+const FIRST: Duration = Duration::from_secs(1);
 /// How long locks are held at most.
 const HELD: Duration = Duration::from_millis(15);
 /// How long to leave writers alone before locks are tried again: at first, and at most.
@@ -114,25 +116,28 @@ fn cut(members: &[Member], gates: &[Gate], monitor: &dyn Monitor) -> Result<(Vec
 }
 
 fn try_cut(members: &[Member], gates: &[Gate]) -> Result<(Vec<Seq>, Duration)> {
-    let began = Instant::now();
-    let until = began + HELD;
+    // While the first lock is waited for, nobody waits for us.
+    let mut began: Option<Instant> = None;
     let captured = (|| {
         for (member, gate) in members.iter().zip(gates) {
             let of = |e: Error| e.with_object(member.path.display().to_string());
-            if !gate.take(until).map_err(of)? {
+            let until = began.map_or_else(|| Instant::now() + FIRST, |began| began + HELD);
+            let is_taken = gate.take(until).map_err(of)?;
+            began.get_or_insert_with(Instant::now);
+            if !is_taken {
                 return Err(of(Error::new(ErrorKind::Busy, "its write lock could not be had")));
             }
         }
         let cuts: Vec<_> = members.iter().map(|member| member.cutter.cut()).collect();
         for (member, cut) in members.iter().zip(&cuts) {
-            let left = until.saturating_duration_since(Instant::now());
+            let held = began.map_or(Duration::ZERO, |began| began.elapsed());
             let of = |e: Error| e.with_object(member.path.display().to_string());
-            cut.wait_captured(left).map_err(of)?;
+            cut.wait_captured(HELD.saturating_sub(held)).map_err(of)?;
         }
         Ok(cuts)
     })();
     gates.iter().for_each(Gate::release);
-    let held = began.elapsed();
+    let held = began.map_or(Duration::ZERO, |began| began.elapsed());
     let deadline = Instant::now() + PATIENCE;
     let seqs = captured?
         .iter()

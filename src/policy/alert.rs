@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     NotStored,
     /// The database can't be captured now.
     NotCaptured,
+    /// A mirror has not had everything for longer than was promised.
+    NotCopied,
     /// The repository can't be opened or reached.
     Unreachable,
     /// A job failed several times in a row.
@@ -46,11 +48,12 @@ pub(crate) enum Kind {
 impl Kind {
     /// All of them.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Damage,
         Self::Rollback,
         Self::NotStored,
         Self::NotCaptured,
+        Self::NotCopied,
         Self::Unreachable,
         Self::Failing,
         Self::ProofOverdue,
@@ -69,6 +72,7 @@ impl Kind {
             Self::Rollback => "rollback",
             Self::NotStored => "not-stored",
             Self::NotCaptured => "not-captured",
+            Self::NotCopied => "not-copied",
             Self::Unreachable => "unreachable",
             Self::Failing => "failing",
             Self::ProofOverdue => "proof-overdue",
@@ -88,6 +92,7 @@ impl Kind {
             Self::Rollback => "the repository was set back",
             Self::NotStored => "not all is stored",
             Self::NotCaptured => "can't be captured",
+            Self::NotCopied => "a mirror lacks something",
             Self::Unreachable => "the repository can't be reached",
             Self::Failing => "a job fails again and again",
             Self::ProofOverdue => "the proof is overdue",
@@ -117,6 +122,7 @@ impl Kind {
             Self::NotCaptured => {
                 "Check that the database's file is there, and that the daemon may read it."
             }
+            Self::NotCopied => "Check that the mirror's disk is mounted and has room, and its key.",
             Self::Unreachable => "Check that the repository's disk is mounted, and its key.",
             Self::Failing => "Look at the message of the job; it is tried again by itself.",
             Self::ProofOverdue => "Verify the history, and check when its verifications are due.",
@@ -142,6 +148,7 @@ impl Kind {
         match self {
             Self::Damage | Self::Rollback | Self::NotStored => Severity::Critical,
             Self::NotCaptured
+            | Self::NotCopied
             | Self::Unreachable
             | Self::Failing
             | Self::ProofOverdue

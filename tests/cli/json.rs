@@ -309,10 +309,20 @@ fn daemon(checked: &mut Checked) {
     command.stderr(std::process::Stdio::null());
     let child = command.spawn().unwrap();
     crate::support::cli::wait_until_caught(&child, 15);
+    let (own, began) =
+        (format!("pagekeep-daemon.{}", host().trim_matches('"')), std::time::Instant::now());
+    while lab.run(&["show", &own]).code != Some(0) {
+        assert!(began.elapsed().as_secs() < 60, "the daemon's own database is not kept");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
     signal("-TERM", &child.id().to_string());
     let ended = child.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(0));
     checked.check(&["run"], &String::from_utf8(ended.stdout).unwrap());
+    checked.run(&["disaster-kit", "-c", "fleet/pagekeep.toml", "-o", "fleet/kit.txt"], 0);
+    fs::remove_file(checked.lab.path("fleet/shop.db")).unwrap();
+    // What was damaged above is told of here, too.
+    checked.run(&["adopt", "repo", "-o", "fleet/back.toml", "--state-dir", "elsewhere"], 4);
     fs::write(checked.lab.path("fleet/wrong.toml"), "[daemon]\nobs = 3\n").unwrap();
     checked.run(&["config", "check", "-c", "fleet/wrong.toml"], 2);
 }

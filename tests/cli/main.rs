@@ -7,6 +7,7 @@
 mod support;
 
 mod absence;
+mod adopt;
 mod commands;
 mod complete;
 mod daemon;

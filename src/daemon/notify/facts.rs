@@ -35,6 +35,18 @@ pub(super) fn seen(
         let subject = place.subject.clone();
         seen.insert(Key { subject, kind: Kind::LowSpace, detail: place.name.clone() }, known);
     }
+    for group in &overview.groups {
+        let Some(run) = &group.run else { continue };
+        let known = match run.failures >= limits.failures {
+            true => Known::Holds(format!(
+                "no moment of the group {} was labelled {} times in a row, at last with: {}",
+                group.name, run.failures, run.message
+            )),
+            false => Known::Over,
+        };
+        let (subject, detail) = (Subject::Daemon, format!("group {}", group.name));
+        seen.insert(Key { subject, kind: Kind::Failing, detail }, known);
+    }
     for view in &overview.databases {
         let facts = facts(view, reachable.contains(&view.repository));
         let judged = judge::database(&facts, limits, now);

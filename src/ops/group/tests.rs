@@ -50,7 +50,7 @@ fn follow(repository: &Repository, path: &Path) -> (History, Follower) {
 }
 
 /// Moves money from an account of one database to one of the other, both ways, as one transaction.
-fn transfer(paths: &[std::path::PathBuf; 2], seed: u64, stop: &AtomicBool, done: &AtomicU64) {
+fn transfer(paths: &[PathBuf; 2], seed: u64, stop: &AtomicBool, done: &AtomicU64) {
     let app = open(&paths[0]);
     app.execute("ATTACH ?1 AS other", [paths[1].to_str().unwrap()]).unwrap();
     let mut random = crate::chance::Random::new(seed);
@@ -112,10 +112,13 @@ fn every_moment_of_a_group_has_all_of_a_transfer_or_nothing() {
                 .collect();
             let before = done.load(Ordering::Relaxed);
             let moment = snapshot(&mut members, &format!("round {round}"), None, &Silent);
-            if moment.is_err() {
+            let moment = moment.unwrap_or_else(|e| {
                 stop.store(true, Ordering::Relaxed);
-            }
-            let moment = moment.unwrap();
+                let how = followed.each_ref().map(|(_, follower)| {
+                    (follower.status(), follower.lock_times().into_iter().max())
+                });
+                panic!("{e}, after {} moments and {before} transfers: {how:?}", moments.len())
+            });
             held.push(moment.held);
             moments.push((members, moment));
             // Others get on meanwhile.

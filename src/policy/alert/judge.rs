@@ -104,6 +104,14 @@ pub(crate) fn database(facts: &DatabaseFacts<'_>, limits: &Limits, now: Timestam
             _ => Known::Over,
         },
     );
+    add(
+        Kind::NotCopied,
+        match &standing.uncopied {
+            _ if !standing.looked => Known::Unknown,
+            Some(why) => Known::Holds(why.clone()),
+            None => Known::Over,
+        },
+    );
     add(Kind::ProofOverdue, proof(facts, now));
     add(
         Kind::Lag,
@@ -241,6 +249,7 @@ mod tests {
         let both = with(&|s| (s.damage, s.stored) = (text(), ago(27)));
         assert_eq!(both, [Kind::Damage, Kind::NotStored]);
         assert_eq!(with(&|s| s.fault = text()), [Kind::NotCaptured]);
+        assert_eq!(with(&|s| s.uncopied = text()), [Kind::NotCopied]);
         assert_eq!(
             with(&|s| (s.verified, s.restored) = (ago(300), ago(300))),
             [Kind::ProofOverdue]
@@ -257,7 +266,7 @@ mod tests {
         let standing = Standing { since: ago(1000), ..Standing::default() };
         let facts = DatabaseFacts { is_moving: true, ..facts(&standing) };
         let judged = database(&facts, &Limits::default(), NOW);
-        assert_eq!(judged.len(), 6);
+        assert_eq!(judged.len(), 7);
         assert!(judged.iter().all(|(.., known)| *known == Known::Unknown), "{judged:?}");
         // The trouble of a repository is none of its databases.
         let standing = Standing { fault: Some("no such file".to_owned()), ..well() };

@@ -1,0 +1,181 @@
+//! `disaster-kit`: a page for the safe.
+
+use std::fmt::Write;
+
+use super::args::{DisasterKitArgs, KitFormat};
+use super::context::Context;
+use super::output::{quote, time};
+use super::write::create_new;
+use crate::api::adopt::DisasterKitSummary;
+use crate::count::number;
+use crate::daemon::config::{Config, SecretSource};
+use crate::error::{Error, ErrorKind, Result};
+use crate::machine::host;
+use crate::types::Timestamp;
+
+/// A part of the page.
+enum Part {
+    Heading(String),
+    Text(String),
+    Command(String),
+    /// Something to be filled in by hand.
+    Blank(String),
+}
+
+pub(crate) fn disaster_kit(context: &Context, args: &DisasterKitArgs) -> Result<()> {
+    let file = context.config_file()?;
+    let Some(config) = context.config()? else {
+        return Err(Error::new(ErrorKind::Usage, "no configuration was named"));
+    };
+    let page = page(config);
+    let text = match args.format {
+        KitFormat::Text => as_text(&page),
+        KitFormat::Html => as_html(&page),
+    };
+    match &args.output {
+        None => context.out.data(&text),
+        Some(output) => create_new(output, text.as_bytes())?,
+    }
+    context.out.json_summary(&DisasterKitSummary {
+        file: args.output.as_ref().map(|output| output.display().to_string()),
+        repositories: number(config.repositories.len()),
+        databases: number(config.targets.len()),
+    });
+    if let Some(output) = &args.output {
+        context.out.summary(format_args!(
+            "wrote {}; print it anew when {} changes",
+            output.display(),
+            file.display()
+        ));
+    }
+    Ok(())
+}
+
+fn page(config: &Config) -> Vec<Part> {
+    let mut page = Vec::new();
+    let heading = |text: &str| Part::Heading(text.to_owned());
+    let text = |text: String| Part::Text(text);
+    page.push(heading("How to get the databases back"));
+    page.push(text(format!(
+        "What pagekeep {} keeps for {}, as {} said on {}. Nothing on this page is a secret; the keys are not on it.",
+        env!("CARGO_PKG_VERSION"),
+        host(),
+        config.file.display(),
+        time(Timestamp::now())
+    )));
+    page.push(heading("1. What you need"));
+    page.push(text(format!(
+        "The program pagekeep, version {} or later, and one of these repositories with a key that opens it. Without a key nobody can read any of it.",
+        env!("CARGO_PKG_VERSION")
+    )));
+    let is_mirror = |name: &String| config.repositories.values().any(|r| r.mirrors.contains(name));
+    for (name, repository) in &config.repositories {
+        let what = if is_mirror(name) { "mirror" } else { "repository" };
+        page.push(text(format!("{what} {name}: {}", repository.location)));
+        page.push(text(format!("  opened by: {}", repository.secret.described())));
+        page.push(Part::Blank("  a copy of that key is kept at".to_owned()));
+        page.push(Part::Blank("  its recovery key is kept at".to_owned()));
+        page.push(Part::Blank("  its disk or machine is at".to_owned()));
+    }
+    page.push(heading("2. Everything, on a new machine"));
+    let first = config.repositories.iter().find(|(name, _)| !is_mirror(name));
+    if let Some((_, repository)) = first {
+        let (location, key) = (quote(&repository.location), key(&repository.secret));
+        page.push(text("Install pagekeep. Make the repository reachable. Then:".to_owned()));
+        page.push(Part::Command(format!("pagekeep adopt {location} {key} -n")));
+        page.push(text("says what is there and what is missing, and writes nothing.".to_owned()));
+        page.push(Part::Command(format!("pagekeep adopt {location} {key} --restore")));
+        page.push(text(format!(
+            "writes {} and restores every database that is not there. With the recovery key, it is --recovery-key-file FILE.",
+            config.file.display()
+        )));
+        let file = quote(&config.file.display().to_string());
+        page.push(Part::Command(format!("pagekeep run -c {file}")));
+        page.push(text("keeps everything from then on.".to_owned()));
+        page.push(heading("3. One database, or another moment"));
+        page.push(Part::Command(format!("pagekeep snapshots -r {location} {key}")));
+        page.push(Part::Command(format!("pagekeep restore NAME new.db -r {location} {key}")));
+        page.push(Part::Command(format!(
+            "pagekeep restore \"NAME@2026-11-27 14:30\" new.db -r {location} {key}"
+        )));
+        page.push(Part::Command(format!(
+            "pagekeep restore-all FOLDER --at \"2026-11-27 14:30\" -r {location} {key}"
+        )));
+        page.push(text(
+            "Where that repository is lost or damaged, take a mirror's location and key."
+                .to_owned(),
+        ));
+    }
+    page.push(heading("4. What is kept"));
+    for target in &config.targets {
+        let name = target.name.as_deref().unwrap_or("{stem}");
+        page.push(text(format!(
+            "{} as {name}: {} into {}",
+            target.written(),
+            target.plan.described(),
+            target.plan.repository
+        )));
+    }
+    for (name, group) in &config.groups {
+        let names: Vec<&str> = group.databases.iter().map(glob::Pattern::as_str).collect();
+        page.push(text(format!(
+            "at one moment, {}: {}, labelled \"{name} TIME\"",
+            group.schedule.describe(),
+            names.join(", ")
+        )));
+    }
+    page
+}
+
+/// The option that gives such a key.
+fn key(secret: &SecretSource) -> &'static str {
+    match secret {
+        SecretSource::KeyFile(_) => "--key-file FILE",
+        _ => "--password-file FILE",
+    }
+}
+
+fn as_text(page: &[Part]) -> String {
+    let mut text = String::new();
+    for part in page {
+        // Writing to a text never fails.
+        let _ = match part {
+            Part::Heading(heading) => {
+                let line = "=".repeat(heading.chars().count());
+                let gap = if text.is_empty() { "" } else { "\n" };
+                writeln!(text, "{gap}{heading}\n{line}")
+            }
+            Part::Text(words) => writeln!(text, "{words}"),
+            Part::Command(command) => writeln!(text, "    $ {command}"),
+            Part::Blank(what) => writeln!(text, "{what}: ______________________________"),
+        };
+    }
+    text
+}
+
+fn as_html(page: &[Part]) -> String {
+    let mut html = String::from(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>How to get the databases back</title>\n\
+         <style>body{font:16px/1.5 serif;max-width:44em;margin:2em auto}pre{background:#eee;padding:.3em 1em;white-space:pre-wrap}</style>\n",
+    );
+    let mut level = "h1";
+    for part in page {
+        let _ = match part {
+            Part::Heading(heading) => {
+                let done = writeln!(html, "<{level}>{}</{level}>", escaped(heading));
+                level = "h2";
+                done
+            }
+            Part::Text(words) => writeln!(html, "<p>{}</p>", escaped(words)),
+            Part::Command(command) => writeln!(html, "<pre>$ {}</pre>", escaped(command)),
+            Part::Blank(what) => {
+                writeln!(html, "<p>{}: ______________________________</p>", escaped(what))
+            }
+        };
+    }
+    html
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
