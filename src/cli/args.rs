@@ -2,6 +2,7 @@
 
 mod adopt;
 mod capture;
+mod check;
 mod copy;
 mod daemon;
 mod diff;
@@ -25,6 +26,7 @@ use crate::policy::typed::{parse_duration, parse_percent};
 
 pub(crate) use adopt::{AdoptArgs, DisasterKitArgs, KitFormat};
 pub(crate) use capture::{BackupArgs, Reader, WatchArgs, compression, priority};
+pub(crate) use check::{CheckArg, check_of};
 pub(crate) use copy::CopyArgs;
 pub(crate) use daemon::{ConfigCommand, ConfigInitArgs, NotifyCommand, RunArgs};
 pub(crate) use diff::{ChangesArgs, DiffArgs, DiffFormat};
@@ -270,26 +272,6 @@ pub(crate) struct DriftArgs {
     /// The history's name [default: the file's name without its extension]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-}
-
-/// What the choice means.
-pub(crate) fn check_of(choice: CheckArg) -> crate::ops::restore::Check {
-    use crate::ops::restore::Check;
-    match choice {
-        CheckArg::None => Check::None,
-        CheckArg::Quick => Check::Quick,
-        CheckArg::Full => Check::Full,
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum CheckArg {
-    /// Nothing
-    None,
-    /// PRAGMA quick_check
-    Quick,
-    /// PRAGMA integrity_check, but for CHECK constraints
-    Full,
 }
 
 /// Prove that a history can be restored, and store the proof

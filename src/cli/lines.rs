@@ -51,10 +51,17 @@ fn lines(command: &str) -> Option<&'static [Described]> {
         "restore" => {
             lines![progress::Progress, restore::RestoreSummary, restore::PresentSummary]
         }
-        "adopt" => lines![problem::Finding, progress::Progress, adopt::Missing, adopt::AdoptSummary],
+        "adopt" => {
+            lines![problem::Finding, progress::Progress, adopt::Missing, adopt::AdoptSummary]
+        }
         "disaster-kit" => lines![adopt::DisasterKitSummary],
         "restore-all" => {
-            lines![problem::Finding, progress::Progress, restore::Restored, restore::RestoreAllSummary]
+            lines![
+                problem::Finding,
+                progress::Progress,
+                restore::Restored,
+                restore::RestoreAllSummary
+            ]
         }
         "rewind" => lines![progress::Progress, live::RewindSummary, live::PreviewSummary],
         "recover" => {

@@ -9,14 +9,14 @@ use std::sync::atomic::AtomicBool;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::config::Config;
+use super::copying::Copied;
 use super::files::{Files, Touch};
-use super::groups::Keeping;
+use super::grouped::Keeping;
 use super::http::Server;
 use super::job::{Ended, Outcome};
 use super::kept::{Kept, Whose};
 use super::kind::Kind;
 use super::ledger::{Ledger, Memory};
-use super::mirror::Copied;
 use super::opened::{Opened, Place};
 use super::overview::Board;
 use super::pace::Pace;

@@ -8,80 +8,20 @@ use std::time::{Duration, Instant};
 use super::config::Group;
 use super::desk::{Message, Supervisor};
 use super::ear::Ear;
+use super::grouped::{GROUP, Keeping};
 use super::job::{Control, Ended, Outcome};
 use super::kept::Stage;
 use super::kind::Kind;
-use super::ledger::{Entry, Memory, key};
-use super::overview::{GroupView, LastRun};
+use super::ledger::{Entry, key};
+use super::overview::LastRun;
 use super::pool::guarded;
 use crate::count::{counted, number};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::group::{Member, snapshot};
-use crate::policy::schedule::timetable::{Due, Timetable};
 use crate::types::Timestamp;
 
 /// How long to wait until all databases of a group are followed.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A group, as the supervisor keeps it.
-#[derive(Debug)]
-pub(super) struct Keeping {
-    group: Arc<Group>,
-    timetable: Timetable,
-    /// Since when it is known, and the scheduled time of the last moment that was tried.
-    since: Timestamp,
-    last: Option<Timestamp>,
-    /// When it is tried again after it failed.
-    again: Option<Timestamp>,
-    /// The job that makes one, and since when its databases are waited for.
-    job: Option<(u64, Arc<Control>)>,
-    waiting: Option<Instant>,
-    run: Option<LastRun>,
-}
-
-impl Keeping {
-    fn new(name: &str, group: &Group, memory: &Memory, now: Timestamp) -> Self {
-        let schedule = group.schedule.clone();
-        let timetable = Timetable::new(schedule, group.zone, name, Duration::ZERO);
-        let of = |name: &str| key(GROUP, name);
-        let last = memory.last.get(&of(name)).and_then(|last| last.get(&Kind::Group)).copied();
-        let run = memory.runs.get(&of(name)).and_then(|runs| runs.get(&Kind::Group)).cloned();
-        Self {
-            group: Arc::new(group.clone()),
-            timetable,
-            since: memory.since.get(&of(name)).copied().unwrap_or(now),
-            last,
-            again: None,
-            job: None,
-            waiting: None,
-            run,
-        }
-    }
-
-    /// The time that the next moment is due for, if it is due.
-    fn due(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.job.is_some() {
-            return None;
-        }
-        match self.timetable.due(self.last, self.since, now) {
-            Due::Now { scheduled, .. } => Some(scheduled),
-            _ => self.last.filter(|_| self.again.is_some_and(|again| again <= now)),
-        }
-    }
-
-    /// Asks for a stop. Answers whether there is something to be stopped.
-    pub(super) fn stop(&self) -> bool {
-        self.job.iter().for_each(|(_, control)| control.stop());
-        self.job.is_some()
-    }
-
-    pub(super) fn view(&self, name: &str) -> GroupView {
-        GroupView { name: name.to_owned(), run: self.run.clone() }
-    }
-}
-
-/// Under which name groups stand in the ledger beside the repositories, which have none like it.
-const GROUP: &str = "(group)";
 
 impl Supervisor {
     /// Takes up the groups of the configuration.

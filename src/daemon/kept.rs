@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::agenda::{Agenda, Turn};
 use super::config::{Mode, Plan};
+use super::copying::Copying;
 use super::ear::Ear;
 use super::job::{Control, Ended};
 use super::kind::Kind;
-use super::mirror::Copying;
 use super::overview::{CopyView, DatabaseView, Following, LastRun, Phase};
 use super::pace::doubled;
 use super::print::Print;
@@ -169,6 +169,11 @@ impl Kept {
             name,
             plan,
         }
+    }
+
+    /// How much has changed since it is kept: what there is to copy.
+    pub(super) fn changes(&self) -> u64 {
+        self.ear.published().saturating_add(self.backups)
     }
 
     /// Whether every transaction of it is to be kept.

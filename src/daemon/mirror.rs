@@ -7,136 +7,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::copying::{Copied, Order, Stage};
 use super::desk::{Message, Supervisor};
 use super::job::{Control, in_words};
 use super::kept::{Kept, Whose};
 use super::opened::Opened;
-use super::overview::CopyView;
 use super::pace::doubled;
 use super::pool::{Pool, guarded};
 use crate::count::counted;
 use crate::error::Result;
-use crate::ops::copy::{CopyOptions, CopyReport};
+use crate::ops::copy::CopyOptions;
 use crate::ops::prune::PruneOptions;
 use crate::repo::Repository;
-use crate::repo::history::handle::History;
-use crate::types::Timestamp;
 
 /// How long to wait before what failed is tried again: the first time, and at most.
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(5 * 60);
-/// How often a copy is made though nothing is known to be new: labels come without a commit.
-const AGAIN: Duration = Duration::from_secs(3600);
-
-/// How far a mirror is with a database.
-#[derive(Debug)]
-pub(super) struct Copying {
-    stage: Stage,
-    failures: u32,
-    /// The copy, once it was found.
-    twin: Option<History>,
-    /// How much had changed when the last copy began that was made, and when that was.
-    copied: Option<u64>,
-    began: Option<Instant>,
-    /// How often the policy had been applied when it was last applied to the copy.
-    pruned: u64,
-    /// Since when it is to have a copy; when the copy was last known to have everything.
-    since: Timestamp,
-    complete: Option<Timestamp>,
-    fault: Option<String>,
-}
-
-#[derive(Debug)]
-enum Stage {
-    /// It is not copied to before then.
-    At(Instant),
-    /// Somebody copies.
-    Running { changes: u64, prunes: u64, control: Arc<Control> },
-}
-
-/// What a copy came to.
-#[derive(Debug)]
-pub(super) struct Copied {
-    twin: History,
-    report: CopyReport,
-}
-
-impl Copying {
-    pub(super) fn new(since: Timestamp, now: Instant) -> Self {
-        Self {
-            stage: Stage::At(now),
-            failures: 0,
-            twin: None,
-            copied: None,
-            began: None,
-            pruned: 0,
-            since,
-            complete: None,
-            fault: None,
-        }
-    }
-
-    /// Asks the copy that is being made to stop. Answers whether there is one.
-    pub(super) fn stop(&self) -> bool {
-        match &self.stage {
-            Stage::Running { control, .. } => {
-                control.stop();
-                true
-            }
-            Stage::At(_) => false,
-        }
-    }
-
-    fn is_due(&self, changes: u64, prunes: u64, now: Instant) -> bool {
-        let Stage::At(at) = self.stage else { return false };
-        let is_old = self.began.is_none_or(|began| now.duration_since(began) >= AGAIN);
-        at <= now && (self.copied != Some(changes) || self.pruned != prunes || is_old)
-    }
-
-    /// How it stands, where so much has changed by now.
-    pub(super) fn view(&mut self, mirror: &str, changes: u64, now: Timestamp) -> CopyView {
-        if self.copied == Some(changes) && self.fault.is_none() {
-            self.complete = Some(now);
-        }
-        CopyView {
-            mirror: mirror.to_owned(),
-            complete: self.complete,
-            fault: self.fault.clone(),
-            since: self.since,
-        }
-    }
-}
-
-/// What is needed to copy.
-struct Order {
-    from: History,
-    to: Repository,
-    twin: Option<History>,
-    copy: CopyOptions,
-    /// How the copy is pruned, if that is due.
-    prune: Option<PruneOptions>,
-}
-
-impl Order {
-    fn carry_out(self, control: &Control) -> Result<Copied> {
-        let twin = self.twin.map_or_else(|| self.from.twin_in(&self.to), Ok)?;
-        let report = self.from.copy_into(&twin, &self.copy, control)?;
-        if let Some(prune) = &self.prune {
-            twin.prune(prune, control)?;
-        }
-        Ok(Copied { twin, report })
-    }
-}
-
-impl Kept {
-    /// How much has changed since it is kept: what there is to copy.
-    pub(super) fn changes(&self) -> u64 {
-        self.ear.published().saturating_add(self.backups)
-    }
-}
 
 impl Supervisor {
     /// Sees to it that each mirror has a thread that copies, and nobody else has.

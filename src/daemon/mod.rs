@@ -15,9 +15,11 @@
 mod agenda;
 mod attend;
 pub(crate) mod config;
+mod copying;
 mod desk;
 mod ear;
 mod files;
+mod grouped;
 mod groups;
 mod happened;
 mod http;

@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use super::agenda::Agenda;
 use super::config::{Config, Plan};
+use super::copying::Copying;
 use super::desk::{Message, Rest, Supervisor};
 use super::job::in_words;
 use super::kept::{Kept, Stage, Whose};
 use super::ledger::{Entry, key};
-use super::mirror::Copying;
 use super::opened::Opened;
 use super::pool::{Pool, guarded};
 use super::print::Print;

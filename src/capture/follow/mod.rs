@@ -17,7 +17,9 @@
 //!   history.
 
 mod compaction;
+#[cfg(feature = "cli")]
 mod cut;
+mod doubt;
 mod marker;
 mod options;
 mod pack;

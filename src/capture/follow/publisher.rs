@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::compaction::Compactor;
+use super::doubt::{UNCOUNTED, doubt};
 use super::marker::Marker;
 use super::options::FollowOptions;
 use super::pack::pack;
@@ -57,12 +58,6 @@ const REST: u32 = 10;
 const LOOK: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 30_000 });
 /// How long to leave a database alone that is being overwritten.
 const HANDS: Duration = Duration::from_millis(100);
-/// That a commit is of no transaction.
-const UNCOUNTED: &str = "the database file changed without a transaction: the last commit has what something else wrote, or what the disk lost; \
-     the commit before it has neither";
-/// That the state folder does not have the place of the last commit.
-const ELSEWHERE: &str =
-    "the last commit may have been stored from another machine or another state folder";
 /// How often to look at a database that is not in WAL mode, whatever the notices say.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -253,7 +248,7 @@ impl Publisher<'_> {
             _ => false,
         };
         if !proven {
-            self.doubt = self.doubt_of(saved.as_ref());
+            self.doubt = doubt(&self.writer, saved.as_ref());
             // The tail begins where the scan's snapshot is; what it finds then comes behind the
             // scan.
             tail.start_at(pin.wal_place().ok_or_else(no_wal)?, pin.pages());
@@ -300,20 +295,6 @@ impl Publisher<'_> {
         let has_ended = std::mem::take(&mut self.shared.lock().has_marked);
         let (writer, priority) = (&mut self.writer, self.options.priority);
         self.marker.tend(writer, has_ended, priority, self.shared, self.listener);
-    }
-
-    /// Why the saved position does not prove that nothing was missed.
-    fn doubt_of(&self, saved: Option<&Position>) -> &'static str {
-        match saved {
-            Some(saved) if saved.wal().is_none() => {
-                "the database is in WAL mode now, and was not when it was last captured"
-            }
-            _ if self.writer.needs_base() => "the pages of the last commit can't be built on",
-            _ if self.writer.state.gap => "the run before met something that it could not follow",
-            Some(_) if self.writer.needs_anchor() => ELSEWHERE,
-            None => ELSEWHERE,
-            Some(_) => "the place in the WAL where the last run left off is gone",
-        }
     }
 
     /// Whether the file below the WAL is the one that the saved position is of. If not, somebody

@@ -30,7 +30,7 @@ pub(crate) struct AdoptArgs {
     pub(crate) dry_run: bool,
 }
 
-/// Print a page for the safe: what is kept where, what opens it, and the commands that bring it back
+/// Print a page for the safe: what is kept where, what opens it, and how it is brought back
 ///
 /// It has no secrets. Print it anew when the configuration changes.
 #[derive(Args, Debug)]

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{CheckArg, when};
+use super::check::CheckArg;
+use super::when::when;
 
 /// Bring several databases back into a new folder, each as it was at one moment
 ///

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use serde::Deserialize;
 use toml::Spanned;
 
 use super::mistake::Mistake;
 use super::plan::Reader;
+use super::text::GroupText;
 use crate::policy::retention::{Zone, zone};
 use crate::policy::schedule::Schedule;
 use crate::policy::typed::parse_duration;
@@ -18,20 +18,6 @@ use crate::repo::catalog::check_history_name;
 const SCHEDULE: &str = "every 1h";
 /// How long such a moment stays where nothing is said.
 const KEEP: Duration = Duration::from_secs(30 * 24 * 3600);
-
-/// A group, as it is written.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct GroupText {
-    /// The names of the histories; in each, `*` stands for any characters.
-    databases: Spanned<Vec<Spanned<String>>>,
-    /// When one moment of them is labelled: a schedule.
-    schedule: Option<Spanned<String>>,
-    /// Whose clock the schedule goes by.
-    time_zone: Option<Spanned<String>>,
-    /// How long the labels last: a span, or `forever`.
-    keep: Option<Spanned<String>>,
-}
 
 /// A group of databases.
 #[derive(Clone, Debug, PartialEq)]

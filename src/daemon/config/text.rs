@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::groups::GroupText;
 use super::notify_text::{AlertsText, PingText, TableText};
 use crate::policy::text::PolicyText;
 
@@ -55,6 +54,20 @@ pub(super) struct DaemonText {
     pub(super) threads: Option<Spanned<u16>>,
     /// Where restore tests put their scratch files.
     pub(super) scratch: Option<Spanned<String>>,
+}
+
+/// A group, as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct GroupText {
+    /// The names of the histories; in each, `*` stands for any characters.
+    pub(super) databases: Spanned<Vec<Spanned<String>>>,
+    /// When one moment of them is labelled: a schedule.
+    pub(super) schedule: Option<Spanned<String>>,
+    /// Whose clock the schedule goes by.
+    pub(super) time_zone: Option<Spanned<String>>,
+    /// How long the labels last: a span, or `forever`.
+    pub(super) keep: Option<Spanned<String>>,
 }
 
 /// Where the daemon answers to monitors.

@@ -1,0 +1,72 @@
+//! A group of databases, as the supervisor keeps it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::config::Group;
+use super::job::Control;
+use super::kind::Kind;
+use super::ledger::{Memory, key};
+use super::overview::{GroupView, LastRun};
+use crate::policy::schedule::timetable::{Due, Timetable};
+use crate::types::Timestamp;
+
+/// Under which name groups stand in the ledger beside the repositories, which have none like it.
+pub(super) const GROUP: &str = "(group)";
+
+/// A group.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    pub(super) group: Arc<Group>,
+    pub(super) timetable: Timetable,
+    /// Since when it is known, and the scheduled time of the last moment that was tried.
+    pub(super) since: Timestamp,
+    pub(super) last: Option<Timestamp>,
+    /// When it is tried again after it failed.
+    pub(super) again: Option<Timestamp>,
+    /// The job that makes one, and since when its databases are waited for.
+    pub(super) job: Option<(u64, Arc<Control>)>,
+    pub(super) waiting: Option<Instant>,
+    pub(super) run: Option<LastRun>,
+}
+
+impl Keeping {
+    pub(super) fn new(name: &str, group: &Group, memory: &Memory, now: Timestamp) -> Self {
+        let schedule = group.schedule.clone();
+        let timetable = Timetable::new(schedule, group.zone, name, Duration::ZERO);
+        let of = |name: &str| key(GROUP, name);
+        let last = memory.last.get(&of(name)).and_then(|last| last.get(&Kind::Group)).copied();
+        let run = memory.runs.get(&of(name)).and_then(|runs| runs.get(&Kind::Group)).cloned();
+        Self {
+            group: Arc::new(group.clone()),
+            timetable,
+            since: memory.since.get(&of(name)).copied().unwrap_or(now),
+            last,
+            again: None,
+            job: None,
+            waiting: None,
+            run,
+        }
+    }
+
+    /// The time that the next moment is due for, if it is due.
+    pub(super) fn due(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.job.is_some() {
+            return None;
+        }
+        match self.timetable.due(self.last, self.since, now) {
+            Due::Now { scheduled, .. } => Some(scheduled),
+            _ => self.last.filter(|_| self.again.is_some_and(|again| again <= now)),
+        }
+    }
+
+    /// Asks for a stop. Answers whether there is something to be stopped.
+    pub(super) fn stop(&self) -> bool {
+        self.job.iter().for_each(|(_, control)| control.stop());
+        self.job.is_some()
+    }
+
+    pub(super) fn view(&self, name: &str) -> GroupView {
+        GroupView { name: name.to_owned(), run: self.run.clone() }
+    }
+}
