@@ -93,6 +93,11 @@ fn check(context: &Context, path: &Path) -> Result<()> {
     if let Some(http) = config.http.as_ref().filter(|_| !context.out.json) {
         context.out.line(format_args!("metrics and health at {}", http.listen));
     }
+    for (name, group) in config.groups.iter().filter(|_| !context.out.json) {
+        let names: Vec<&str> = group.databases.iter().map(glob::Pattern::as_str).collect();
+        let (when, names) = (group.schedule.describe(), names.join(", "));
+        context.out.line(format_args!("group {name}: {names} at one moment, {when}"));
+    }
     for (name, channel) in &config.notices.channels {
         if !context.out.json {
             context.out.line(format_args!("channel {name}: {}", channel.kind()));

@@ -8,10 +8,13 @@ use super::output::{quote, time};
 use super::write::create_new;
 use crate::api::adopt::DisasterKitSummary;
 use crate::count::number;
-use crate::daemon::config::{Config, SecretSource};
+use crate::daemon::config::{Config, Files, SecretSource};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::host;
 use crate::types::Timestamp;
+
+/// How many characters a line of the page has.
+const WIDTH: usize = 78;
 
 /// A part of the page.
 enum Part {
@@ -108,7 +111,10 @@ fn page(config: &Config) -> Vec<Part> {
     }
     page.push(heading("4. What is kept"));
     for target in &config.targets {
-        let name = target.name.as_deref().unwrap_or("{stem}");
+        let name = match &target.files {
+            Files::One(path) => target.name_of(path),
+            Files::Matching(_) => target.name.clone().unwrap_or_else(|| "{stem}".to_owned()),
+        };
         page.push(text(format!(
             "{} as {name}: {} into {}",
             target.written(),
@@ -145,10 +151,30 @@ fn as_text(page: &[Part]) -> String {
                 let gap = if text.is_empty() { "" } else { "\n" };
                 writeln!(text, "{gap}{heading}\n{line}")
             }
-            Part::Text(words) => writeln!(text, "{words}"),
+            Part::Text(words) => writeln!(text, "{}", filled(words)),
             Part::Command(command) => writeln!(text, "    $ {command}"),
             Part::Blank(what) => writeln!(text, "{what}: ______________________________"),
         };
+    }
+    text
+}
+
+/// Words in lines of paper's width.
+fn filled(words: &str) -> String {
+    let indent: String = words.chars().take_while(|c| *c == ' ').collect();
+    let mut text = indent.clone();
+    let mut width = text.chars().count();
+    for word in words.split_whitespace() {
+        let length = word.chars().count();
+        if width > indent.len() && width + 1 + length > WIDTH {
+            text = format!("{text}\n{indent}");
+            width = indent.len();
+        } else if width > indent.len() {
+            text.push(' ');
+            width += 1;
+        }
+        text.push_str(word);
+        width += length;
     }
     text
 }
