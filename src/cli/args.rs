@@ -6,6 +6,7 @@ mod check;
 mod copy;
 mod daemon;
 mod diff;
+mod files;
 mod global;
 mod key;
 mod lost;
@@ -25,11 +26,12 @@ use when::when;
 use crate::policy::typed::{parse_duration, parse_percent};
 
 pub(crate) use adopt::{AdoptArgs, DisasterKitArgs, KitFormat};
-pub(crate) use capture::{BackupArgs, Reader, WatchArgs, compression, priority};
+pub(crate) use capture::{BackupArgs, Compression, Reader, WatchArgs, compression, priority};
 pub(crate) use check::{CheckArg, check_of};
 pub(crate) use copy::CopyArgs;
 pub(crate) use daemon::{ConfigCommand, ConfigInitArgs, NotifyCommand, RunArgs};
 pub(crate) use diff::{ChangesArgs, DiffArgs, DiffFormat};
+pub(crate) use files::{FilesBackupArgs, FilesCommand, FilesListArgs, FilesRestoreArgs};
 pub(crate) use global::{Color, Global};
 pub(crate) use key::{KeyCommand, NewKeyArgs, RotateArgs};
 pub(crate) use lost::{ChangeFormat, HowArgs, RecoverArgs, UndoArgs};
@@ -104,6 +106,9 @@ pub(crate) enum Command {
     /// Manage the keys that open the repository
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Keep, list and restore the plain files of an application beside its database
+    #[command(subcommand)]
+    Files(FilesCommand),
     Run(RunArgs),
     /// Write, check and show the configuration of `pagekeep run`
     #[command(subcommand)]

@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 use super::args::Cli;
 use crate::api::schema::{definitions, reference};
 use crate::api::{
-    Described, adopt, backup, commit, config, coverage, demo, described, find, follow, keys, live,
-    lost, notify, problem, progress, query, repair, restore, retention, rows, stats, status, trace,
-    verify,
+    Described, adopt, backup, commit, config, coverage, demo, described, files, find, follow, keys,
+    live, lost, notify, problem, progress, query, repair, restore, retention, rows, stats, status,
+    trace, verify,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -144,6 +144,13 @@ fn lines(command: &str) -> Option<&'static [Described]> {
             keys::RotateSummary,
             keys::RewriteSummary,
         ],
+        "files backup" => {
+            lines![progress::Progress, files::FilePassedOver, files::FilesSummary]
+        }
+        "files restore" => {
+            lines![progress::Progress, files::FileRefused, files::FilesRestoreSummary]
+        }
+        "files list" => lines![files::KeptFile],
         "demo" => lines![demo::Step, demo::DemoSummary],
         // Their output is a script, a page or a schema; with `--json`, too.
         "completions" | "man" | "json-schema" => &[],

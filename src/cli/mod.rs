@@ -20,6 +20,7 @@ mod diff;
 mod disaster_kit;
 mod echo;
 mod ended;
+mod files;
 mod find;
 mod generate;
 mod input;
@@ -229,6 +230,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
         Command::Status(args) => return status::status(context, &args),
         Command::Stats(args) => stats::stats(context, &args),
         Command::Key(command) => keys::key(context, command),
+        Command::Files(command) => files::files(context, command),
         Command::Demo(args) => demo::demo(context, &args),
         Command::Completions(args) => generate::completions(args.shell),
         Command::Man(args) => generate::man(&args),

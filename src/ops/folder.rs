@@ -126,6 +126,19 @@ impl Folder {
         Ok(self.stat(name)?.is_some_and(|s| (s.st_dev, s.st_ino) == (ours.st_dev, ours.st_ino)))
     }
 
+    /// Gives a folder in it its final name, which must be free.
+    #[cfg(feature = "cli")]
+    pub(crate) fn rename_new_folder(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        match disk::rename_new(&self.dir, Path::new(from), Path::new(to)) {
+            // In two steps: a folder replaces nothing but a folder that is empty.
+            Err(e) if is_unsupported(&e) => match self.stat(to)? {
+                Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
+                None => self.rename(from, to),
+            },
+            renamed => renamed,
+        }
+    }
+
     /// Renames, unless the new name is taken.
     fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         match disk::rename_new(&self.dir, Path::new(from), Path::new(to)) {

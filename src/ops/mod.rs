@@ -11,6 +11,8 @@ pub mod copy;
 pub mod coverage;
 pub mod diff;
 pub mod drift;
+#[cfg(feature = "cli")]
+pub(crate) mod files;
 pub mod find;
 pub mod finding;
 mod folder;
