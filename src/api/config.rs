@@ -40,7 +40,7 @@ pub(crate) struct ConfiguredDatabase {
 /// Something that is done again and again.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Scheduled {
-    /// What is done: `backup`, `verify-data`, `verify-restore` or `prune`.
+    /// What is done: `backup`, `files`, `verify-data`, `verify-restore` or `prune`.
     pub(crate) job: String,
     /// The schedule, as the configuration has it.
     pub(crate) schedule: String,

@@ -26,7 +26,7 @@ use when::when;
 use crate::policy::typed::{parse_duration, parse_percent};
 
 pub(crate) use adopt::{AdoptArgs, DisasterKitArgs, KitFormat};
-pub(crate) use capture::{BackupArgs, Compression, Reader, WatchArgs, compression, priority};
+pub(crate) use capture::{BackupArgs, Reader, WatchArgs, compression, priority};
 pub(crate) use check::{CheckArg, check_of};
 pub(crate) use copy::CopyArgs;
 pub(crate) use daemon::{ConfigCommand, ConfigInitArgs, NotifyCommand, RunArgs};

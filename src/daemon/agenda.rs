@@ -68,13 +68,15 @@ impl Agenda {
     }
 
     /// The job that is to begin now, if one is: the kinds in the order of [`Kind::ALL`]. Where
-    /// there is no commit yet, nothing can be verified or pruned; where nothing was restored yet,
-    /// the first proof waits for no schedule.
+    /// there is no commit yet, nothing can be verified or pruned; the first proof and the first
+    /// files wait for no schedule.
     pub(super) fn turn(&self, has_commit: bool, now: Timestamp) -> Option<Turn> {
-        let kinds = Kind::ALL.into_iter().filter(|kind| has_commit || *kind == Kind::Backup);
+        let kinds = Kind::ALL
+            .into_iter()
+            .filter(|kind| has_commit || matches!(kind, Kind::Backup | Kind::Files));
         kinds.into_iter().find_map(|kind| {
             let entry = self.entries.get(&kind)?;
-            if kind == Kind::VerifyRestore && entry.last.is_none() {
+            if matches!(kind, Kind::VerifyRestore | Kind::Files) && entry.last.is_none() {
                 return Some(Turn { kind, scheduled: now, missed: 0 });
             }
             if let Due::Now { scheduled, missed, .. } =

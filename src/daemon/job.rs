@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::proof::Level;
 use crate::ops::backup::BackupOptions;
 use crate::ops::finding::Finding;
-use crate::ops::prune::PruneOptions;
+use crate::ops::prune::{PruneOptions, PruneReport};
 use crate::ops::verify::{VerifyOptions, VerifyReport};
 use crate::progress::{Monitor, check_cancelled};
 use crate::repo::Repository;
@@ -62,7 +62,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    fn well(message: String) -> Self {
+    pub(super) fn well(message: String) -> Self {
         Self { ended: Ended::Well, message }
     }
 
@@ -114,6 +114,7 @@ impl Order {
     pub(super) fn carry_out(&self, monitor: &dyn Monitor) -> Result<Outcome> {
         match self.kind {
             Kind::Backup => self.back_up(monitor),
+            Kind::Files => self.keep_files(monitor),
             Kind::VerifyData => self.verify(Level::Data, monitor),
             Kind::VerifyRestore => self.verify(Level::Restore, monitor),
             Kind::Prune => self.prune(monitor),
@@ -148,7 +149,12 @@ impl Order {
             _ => options.sample_ppm = Some(plan.sample_ppm),
         }
         let verify = |repository: &Repository| {
-            repository.history(&self.name)?.verify(None, &options, monitor)
+            let report = repository.history(&self.name)?.verify(None, &options, monitor)?;
+            // One that is damaged already is told of first.
+            if !report.findings.is_empty() || !report.refuted.is_empty() {
+                return Ok(report);
+            }
+            self.verify_files(repository, report, &options, monitor)
         };
         let outcome = match verify(&self.repository) {
             Ok(report) if report.findings.is_empty() => return Ok(told(level, &report)),
@@ -177,14 +183,22 @@ impl Order {
         let mut options = PruneOptions::new(policy.clone(), self.plan.zone);
         options.compression = self.plan.compression;
         let report = self.repository.history(&self.name)?.prune(&options, monitor)?;
-        Ok(Outcome::well(format!(
-            "{} expired, {} stay; {} in {} deleted",
-            counted(number(report.dropped.len()), "commit"),
-            number(report.kept.len()),
-            bytes(report.deleted_bytes),
-            counted(report.deleted_objects, "object"),
-        )))
+        let of_files = self.prune_files(&options, monitor)?;
+        let told =
+            of_files.map_or_else(String::new, |report| format!("; files: {}", pruned(&report)));
+        Ok(Outcome::well(pruned(&report) + &told))
     }
+}
+
+/// What a prune came to, in words.
+fn pruned(report: &PruneReport) -> String {
+    format!(
+        "{} expired, {} stay; {} in {} deleted",
+        counted(number(report.dropped.len()), "commit"),
+        number(report.kept.len()),
+        bytes(report.deleted_bytes),
+        counted(report.deleted_objects, "object"),
+    )
 }
 
 /// What a verification came to, in words.

@@ -5,6 +5,8 @@
 pub(crate) enum Kind {
     /// Captures the database as it is.
     Backup,
+    /// Keeps the files of the application.
+    Files,
     /// Opens what is stored and compares it.
     VerifyData,
     /// Restores the newest commit to scratch space, and asks it.
@@ -17,13 +19,20 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All of them, in the order in which those begin that are due at once.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Backup, Self::VerifyRestore, Self::VerifyData, Self::Prune, Self::Group];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Backup,
+        Self::Files,
+        Self::VerifyRestore,
+        Self::VerifyData,
+        Self::Prune,
+        Self::Group,
+    ];
 
     /// A stable lower-case name.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Backup => "backup",
+            Self::Files => "files",
             Self::VerifyData => "verify-data",
             Self::VerifyRestore => "verify-restore",
             Self::Prune => "prune",

@@ -13,6 +13,7 @@
 //! have threads of their own, and jobs run in a small pool.
 
 mod agenda;
+mod archive;
 mod attend;
 pub(crate) mod config;
 mod copying;

@@ -62,7 +62,9 @@ fn every_line_of_every_command_fits_the_schema_and_the_page_tells_of_it() {
     let lab = Lab::empty();
     let lines = Lines::of(&lab.ok(&["json-schema"]).stdout);
     let mut checked = Checked { lab, lines, met: Examples::new() };
-    for part in [commits, live, labels, keys, retention, watching, troubles, damage, demo, daemon] {
+    for part in
+        [commits, live, labels, keys, retention, watching, files, troubles, damage, demo, daemon]
+    {
         part(&mut checked);
     }
     let Checked { lab, lines, met } = checked;
@@ -92,6 +94,22 @@ fn every_line_of_every_command_fits_the_schema_and_the_page_tells_of_it() {
 
 fn host() -> String {
     format!("{:?}", rustix::system::uname().nodename().to_string_lossy())
+}
+
+/// The plain files of an application, and an archive that somebody else made.
+fn files(of: &mut Checked) {
+    fs::create_dir(of.lab.path("etc")).unwrap();
+    fs::write(of.lab.path("etc/shop.toml"), "port = 80\n").unwrap();
+    of.run(&["files", "backup", "shop", "etc"], 0);
+    of.run(&["files", "backup", "shop", "etc", "gone"], 3);
+    of.run(&["files", "list", "shop"], 0);
+    of.run(&["files", "restore", "shop", "etc-restored"], 0);
+    let strange =
+        "CREATE TABLE sqlar(name TEXT PRIMARY KEY, mode INT, mtime INT, sz INT, data BLOB);
+        INSERT INTO sqlar VALUES('../up', 33188, 0, 1, x'61')";
+    of.lab.sql("strange.db", strange);
+    of.run(&["backup", "strange.db", "--name", "strange.files"], 0);
+    of.run(&["files", "restore", "strange", "strange-restored"], 3);
 }
 
 /// From `init` on: backups, what lists them, and what brings them back.

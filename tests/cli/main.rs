@@ -19,6 +19,7 @@ mod edges;
 mod errors;
 mod example_ledger;
 mod examples;
+mod files;
 mod groups;
 mod inputs;
 mod json;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::Compression;
+use super::capture::Compression;
 use super::when::when;
 
 #[derive(Debug, Subcommand)]

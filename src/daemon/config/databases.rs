@@ -66,6 +66,9 @@ impl Target {
                 }
             },
         };
+        if is_pattern {
+            reader.check_own_files(text);
+        }
         let name = text.name.as_ref().map(|name| {
             if is_pattern && !name.get_ref().contains("{stem}") {
                 let what = "each database of a pattern needs a name of its own";

@@ -7,6 +7,7 @@
 mod alerts;
 mod channels;
 mod databases;
+mod files;
 mod groups;
 mod http;
 mod keys;

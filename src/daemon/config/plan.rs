@@ -1,6 +1,8 @@
 //! What is in force for a database: its own keys, the defaults', and what counts where neither says
 //! anything.
 
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Spanned;
@@ -12,6 +14,7 @@ use crate::capture::follow::FollowOptions;
 use crate::codec::batch::Compression;
 use crate::daemon::kind::Kind;
 use crate::error::Error;
+use crate::ops::files::Chosen;
 use crate::policy::mark::LASTS;
 use crate::policy::retention::{Policy, Zone, zone};
 use crate::policy::schedule::Schedule;
@@ -50,6 +53,8 @@ pub(crate) struct Plan {
     pub(crate) verify: VerifyPlan,
     /// How old what is stored and proven may become.
     pub(crate) promise: Promise,
+    /// Which files of its application are kept; `None` for none.
+    pub(crate) files: Option<FilesPlan>,
     /// Whether nothing is to be done with it for now.
     pub(crate) paused: bool,
     /// The channels that are told of it.
@@ -75,6 +80,7 @@ impl Plan {
                 Mode::Snapshots(schedule) => Some(schedule),
                 Mode::Follow { .. } => None,
             },
+            Kind::Files => self.files.as_ref().and_then(|files| files.schedule.as_ref()),
             Kind::VerifyData => self.verify.data.as_ref(),
             Kind::VerifyRestore => self.verify.restore.as_ref(),
             // A group has a schedule of its own.
@@ -113,6 +119,42 @@ pub(crate) struct VerifyPlan {
     pub(crate) assertions: Vec<String>,
     /// How long one verification may take.
     pub(crate) max_time: Duration,
+}
+
+/// Which files of an application are kept beside its database.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FilesPlan {
+    /// What relative paths begin at.
+    pub(crate) folder: PathBuf,
+    /// Paths and patterns, with `{stem}` and `{folder}` for parts of the database's path.
+    pub(crate) paths: Vec<String>,
+    /// Patterns of what is left out.
+    pub(crate) exclude: Vec<String>,
+    /// When they are kept; `None` for never.
+    pub(crate) schedule: Option<Schedule>,
+}
+
+impl FilesPlan {
+    /// The files that are kept beside a database.
+    ///
+    /// # Errors
+    /// What is no pattern.
+    pub(crate) fn chosen(&self, database: &Path) -> Result<Chosen, Error> {
+        // What stands in a file's name means itself.
+        let part = |part: Option<&OsStr>| {
+            let part = part.unwrap_or_default().to_string_lossy();
+            match part.contains(['*', '?', '[']) {
+                true => glob::Pattern::escape(&part),
+                false => part.into_owned(),
+            }
+        };
+        let stem = part(database.file_stem());
+        let folder = part(database.parent().and_then(Path::file_name));
+        let path =
+            |path: &String| path.replace("{folder}", &folder).replace("{stem}", &stem).into();
+        let paths: Vec<PathBuf> = self.paths.iter().map(path).collect();
+        Chosen::new(&self.folder, &paths, &self.exclude)
+    }
 }
 
 /// Which keys stand in a database's own table.
@@ -187,7 +229,11 @@ impl Reader<'_> {
     }
 
     /// A schedule; `never` is none, and `usual` counts where nothing is said.
-    fn schedule(&mut self, text: Option<&Spanned<String>>, usual: &str) -> Option<Schedule> {
+    pub(super) fn schedule(
+        &mut self,
+        text: Option<&Spanned<String>>,
+        usual: &str,
+    ) -> Option<Schedule> {
         match text {
             Some(text) if text.get_ref() == "never" => None,
             None => Schedule::parse(usual).ok(),
@@ -227,6 +273,8 @@ impl Reader<'_> {
             retention: self.retention(text),
             verify: self.verify(&text.verify),
             promise: self.promise(&text.promise),
+            // Of a database's own table alone.
+            files: None,
             paused: text.paused.unwrap_or_default(),
             notify: Vec::new(),
             ping: None,

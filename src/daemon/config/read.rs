@@ -166,6 +166,7 @@ impl Config {
             let mut plan = reader.plan(&text, own, repository);
             plan.notify = channels_of(reader, &text, &told);
             plan.ping = reader.ping(&folder, text.ping.as_ref());
+            plan.files = reader.files(&folder, database, &plan);
             targets.extend(Target::of(reader, &folder, database, plan));
         }
         check_names(reader, &read.databases, &targets);

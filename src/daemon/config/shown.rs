@@ -113,6 +113,17 @@ impl Target {
             lines.push(format!("prune = {}", schedule(prune.as_ref())));
         }
         lines.extend(verify(plan));
+        if let Some(files) = &plan.files {
+            let listed = |texts: &[String]| {
+                let texts: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+                texts.join(", ")
+            };
+            lines.extend([
+                format!("files = [{}]", listed(&files.paths)),
+                format!("exclude = [{}]", listed(&files.exclude)),
+                format!("files-schedule = {}", schedule(files.schedule.as_ref())),
+            ]);
+        }
         let notify: Vec<String> = plan.notify.iter().map(|name| quoted(name)).collect();
         lines.extend([
             format!("promise.max-age = \"{}\"", span(plan.promise.max_age)),

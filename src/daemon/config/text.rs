@@ -193,6 +193,14 @@ with_plan! {
         pub(super) path: Spanned<String>,
         /// The name of its history.
         pub(super) name: Option<Spanned<String>>,
+        /// Files of its application: paths, and patterns.
+        #[serde(default)]
+        pub(super) files: Vec<Spanned<String>>,
+        /// What is left out of them: patterns.
+        #[serde(default)]
+        pub(super) exclude: Vec<Spanned<String>>,
+        /// When they are kept: a schedule.
+        pub(super) files_schedule: Option<Spanned<String>>,
     }
 }
 

@@ -105,7 +105,7 @@ pub(crate) fn check_path(path: &Path) -> std::result::Result<(), String> {
         return Err("names no file".to_owned());
     }
     match path.to_str().filter(|text| is_pattern(text)) {
-        Some(text) => parts_of(Path::new(text)).map(drop),
+        Some(text) => parts_of(split(Path::new(text)).1).map(drop),
         None => Ok(()),
     }
 }
@@ -156,6 +156,17 @@ fn parts_of(path: &Path) -> std::result::Result<Vec<Part>, String> {
     Ok(parts)
 }
 
+/// What stands before the first wildcard of a path, and the rest; without the slash in front.
+fn split(path: &Path) -> (PathBuf, &Path) {
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    let front: PathBuf = relative
+        .components()
+        .take_while(|part| !is_pattern(&part.as_os_str().to_string_lossy()))
+        .collect();
+    let behind = relative.strip_prefix(&front).unwrap_or(relative);
+    (front, behind)
+}
+
 fn root(folder: &Path, path: &Path) -> std::io::Result<Root> {
     let whole = folder.join(path);
     let pattern = whole.to_str().filter(|_| std::fs::symlink_metadata(&whole).is_err());
@@ -163,12 +174,7 @@ fn root(folder: &Path, path: &Path) -> std::io::Result<Root> {
         return real(&whole).map(Root::Path);
     }
     // What stands before the first wildcard is a path. The folder is one, whatever is in its name.
-    let relative = path.strip_prefix("/").unwrap_or(path);
-    let front: PathBuf = relative
-        .components()
-        .take_while(|part| !is_pattern(&part.as_os_str().to_string_lossy()))
-        .collect();
-    let behind = relative.strip_prefix(&front).unwrap_or(relative);
+    let (front, behind) = split(path);
     let start = if path.is_absolute() { Path::new("/") } else { folder };
     let below = std::fs::canonicalize(start.join(front))?;
     let mut parts = parts_of(behind).map_err(std::io::Error::other)?;

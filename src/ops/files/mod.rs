@@ -24,5 +24,5 @@ mod tests;
 pub(crate) use chosen::{Chosen, check_excluded, check_path};
 pub(crate) use entries::{Entry, list};
 pub(crate) use extract::restore;
-pub(crate) use report::{FilesReport, PassedOver, Refused, Restored, Tally, Why};
+pub(crate) use report::{FilesReport, PassedOver, Refused, Restored};
 pub(crate) use run::{FilesOptions, history_of};

@@ -209,7 +209,8 @@ impl<'a, V: Visitor> Walk<'a, V> {
         check_cancelled(self.monitor)?;
         let read = || {
             let mut names = Vec::new();
-            for entry in Dir::read_from(folder)? {
+            // The handle itself may be one that can't be read from.
+            for entry in Dir::new(openat(folder, c".", FOLDER, Mode::empty())?)? {
                 let entry = entry?;
                 let name = entry.file_name().to_bytes();
                 if name != b"." && name != b".." {
