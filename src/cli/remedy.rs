@@ -21,7 +21,7 @@ pub(crate) fn named(remedy: &Remedy) -> String {
     let flag = match remedy {
         Remedy::Force => "--force",
         Remedy::Name => "--name NAME",
-        Remedy::Adopt => "--adopt of `backup` or `watch`",
+        Remedy::Adopt => "--adopt of `backup`, `watch` or `files backup`",
         Remedy::TakeOver => "--takeover",
         Remedy::StartEmpty => "--start-empty",
         Remedy::OtherLocation => "-r",
@@ -153,7 +153,7 @@ mod tests {
         ];
         assert_eq!(
             said(&advice),
-            "go on with it: --adopt of `backup` or `watch`; or `pagekeep repair 'my app' --apply` mends it"
+            "go on with it: --adopt of `backup`, `watch` or `files backup`; or `pagekeep repair 'my app' --apply` mends it"
         );
     }
 }

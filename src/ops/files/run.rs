@@ -17,6 +17,7 @@ use crate::ops::backup::BackupOptions;
 use crate::ops::locate::Database;
 use crate::ops::restore::RestoreOptions;
 use crate::progress::{Monitor, Silent};
+use crate::remedy::{Remedy, advice};
 use crate::repo::Repository;
 use crate::repo::catalog::check_history_name;
 use crate::repo::local::files::{read, replace};
@@ -146,7 +147,15 @@ impl Run<'_> {
         };
         let folder = std::fs::canonicalize(&self.dir).unwrap_or_else(|_| self.dir.clone());
         let place = folder.join("archive.db").display().to_string();
-        Database { name: self.history.clone(), place }.check(&history, self.options.adopt)?;
+        Database { name: self.history.clone(), place }
+            .check(&history, self.options.adopt)
+            .map_err(|e| {
+                e.with_hint(advice![
+                    "keep the files under another name; or go on with this history: ",
+                    Remedy::Adopt,
+                    ", once"
+                ])
+            })?;
         let newest = history
             .find("latest")
             .and_then(|point| point.restore(&self.path(), &RestoreOptions::default(), &Silent));
