@@ -15,7 +15,8 @@ use crate::ops::restore::{Check, RestoreOptions};
 use crate::policy::selector::split_target;
 use crate::repo::Repository;
 use crate::repo::history::labels::Snapshot;
-use crate::types::{Seq, Timestamp};
+use crate::repo::local::place::known_history;
+use crate::types::{HistoryId, Seq, Timestamp};
 
 pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
     let began = Instant::now();
@@ -41,7 +42,7 @@ pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
     let check = check_of(args.check);
     context.check_no_key(&args.target)?;
     let restoring = Restoring { context, args, check, force: args.force || is_empty };
-    let first = restoring.attempt(context.repository(), None);
+    let first = restoring.attempt(context.repository(), Wanted::default());
     let (selected, mirror) = match first {
         Ok(selected) => (selected, None),
         Err(failed) => {
@@ -63,26 +64,48 @@ struct Restoring<'a> {
     force: bool,
 }
 
-/// What kept a commit from being restored, and which commit it was, if that was found.
+/// What kept a commit from being restored, and what is known of the one that is wanted.
 struct Failed {
     error: Error,
-    wanted: Option<(Seq, Timestamp)>,
+    wanted: Wanted,
+}
+
+/// What a mirror has to have.
+#[derive(Clone, Copy, Default)]
+struct Wanted {
+    /// The history: another one may have its name there.
+    history: Option<HistoryId>,
+    /// The commit that was chosen in the first repository.
+    commit: Option<(Seq, Timestamp)>,
 }
 
 impl Restoring<'_> {
-    /// Restores from a repository: the commit that is asked for, or one that was chosen before.
+    /// Restores from a repository what is asked for, and nothing but what is wanted.
     fn attempt(
         &self,
         repository: Result<Repository>,
-        wanted: Option<(Seq, Timestamp)>,
+        wanted: Wanted,
     ) -> std::result::Result<Selected, Failed> {
         let mut found = wanted;
         let restored = repository.and_then(|repository| {
-            let selected = match wanted {
-                None => self.context.select(&repository, &self.args.source)?,
-                Some(wanted) => self.same(&repository, wanted)?,
+            let (name, _) = split_target(&self.args.source);
+            let history = repository.history(name)?;
+            let location = || repository.store().location();
+            if *found.history.get_or_insert(history.id()) != history.id() {
+                let what = format!("its history {name:?} is of another database");
+                return Err(Error::new(ErrorKind::NotFound, what).with_object(location()));
+            }
+            let source = match wanted.commit {
+                None => self.args.source.clone(),
+                Some((seq, _)) => format!("{name}@seq:{seq}"),
             };
-            found = Some((selected.commit.seq, selected.commit.record.time));
+            let selected = self.context.select(&repository, &source)?;
+            let (seq, time) = (selected.commit.seq, selected.commit.record.time);
+            if wanted.commit.is_some_and(|(_, wanted)| wanted != time) {
+                let what = format!("its commit seq:{seq} is another one");
+                return Err(Error::new(ErrorKind::Damaged, what).with_object(location()));
+            }
+            found.commit = Some((seq, time));
             if !self.args.dry_run {
                 let options = RestoreOptions { force: self.force, check: self.check };
                 let progress = Progress::new(&self.context.out);
@@ -93,20 +116,16 @@ impl Restoring<'_> {
         restored.map_err(|error| Failed { error, wanted: found })
     }
 
-    /// The commit in a mirror that was chosen in the first repository.
-    fn same(&self, repository: &Repository, (seq, time): (Seq, Timestamp)) -> Result<Selected> {
+    /// The history that this machine knows by that name in the first repository.
+    fn known(&self) -> Option<HistoryId> {
         let (name, _) = split_target(&self.args.source);
-        let selected = self.context.select(repository, &format!("{name}@seq:{seq}"))?;
-        if selected.commit.record.time == time {
-            return Ok(selected);
-        }
-        let what = format!("its commit seq:{seq} is another one");
-        Err(Error::new(ErrorKind::Damaged, what).with_object(repository.store().location()))
+        let state_dir = self.context.state_dir().ok()?;
+        known_history(&state_dir, self.context.location().ok()?, name)
     }
 
     /// Restores from the first mirror that has what the repository has not as it should be.
     fn elsewhere(&self, failed: Failed) -> Result<(Selected, &str)> {
-        let Failed { error, wanted } = failed;
+        let Failed { error, mut wanted } = failed;
         let out = &self.context.out;
         let may_be_there = matches!(
             error.kind(),
@@ -123,14 +142,20 @@ impl Restoring<'_> {
         if !mirrors.is_empty() {
             out.warn(&format!("{error}{}; a mirror may have it", behind(&error)));
         }
+        wanted.history = wanted.history.or_else(|| self.known());
         for (name, mirror) in mirrors {
             let repository = self.context.configured_repository(mirror);
             match self.attempt(repository, wanted) {
                 Ok(selected) => {
-                    if wanted.is_none() {
+                    if wanted.commit.is_none() {
                         out.warn(&format!(
                             "what the first repository has nobody could see: seq:{} is what the mirror {name} has",
                             selected.commit.seq
+                        ));
+                    }
+                    if wanted.history.is_none() {
+                        out.warn(&format!(
+                            "this machine does not know the history: whether that of the mirror {name} is of the same database it can't tell"
                         ));
                     }
                     return Ok((selected, name));

@@ -14,6 +14,7 @@ use crate::api::restore::{RestoreAllSummary, Restored};
 use crate::count::number;
 use crate::disk::{make_dirs, rename_new, sync_names, temporary_name};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ops::group::databases_of;
 use crate::ops::restore::RestoreOptions;
 use crate::policy::selector::Selector;
 use crate::repo::Repository;
@@ -72,11 +73,15 @@ pub(crate) fn restore_all(context: &Context, args: &RestoreAllArgs) -> Result<()
 /// Never what is there already.
 fn refuse_taken(folder: &Path) -> Result<()> {
     match fs::symlink_metadata(folder) {
-        Ok(_) => Err(Error::new(ErrorKind::Refused, "is there already")
-            .with_object(folder.display().to_string())
-            .with_hint("name a folder that is not there; it is created")),
+        Ok(_) => Err(taken(folder)),
         Err(_) => Ok(()),
     }
+}
+
+fn taken(folder: &Path) -> Error {
+    Error::new(ErrorKind::Refused, "is there already")
+        .with_object(folder.display().to_string())
+        .with_hint("name a folder that is not there; it is created")
 }
 
 /// The commit of each history that is meant.
@@ -93,6 +98,12 @@ fn select(
     };
     let patterns: Vec<glob::Pattern> = args.names.iter().map(pattern).collect::<Result<_>>()?;
     let all = context.all_histories(repository)?;
+    if patterns.is_empty() && context.out.has_found() {
+        let what = "has histories that can't be read";
+        return Err(Error::new(ErrorKind::Damaged, what)
+            .with_object(repository.store().location())
+            .with_hint("name those that are wanted; nothing was restored"));
+    }
     for pattern in &patterns {
         if !all.iter().any(|history| pattern.matches(history.name())) {
             let what = format!("has no history {:?}", pattern.as_str());
@@ -113,8 +124,12 @@ fn select(
                 let selector = selector.clone();
                 selected.push(Selected { history, chain, commit, selector });
             }
-            // What had not begun then, or is in no group of that label, was not part of it.
-            Err(e) if e.kind() == ErrorKind::NotFound => {
+            // What had not begun then, or is in no group of that label, was not part of it; but
+            // what was named is wanted.
+            Err(e)
+                if e.kind() == ErrorKind::NotFound
+                    && !args.names.iter().any(|name| name == history.name()) =>
+            {
                 context.out.remark(&format!("{} is left out: {e}", history.name()));
             }
             Err(e) => return Err(e),
@@ -124,6 +139,18 @@ fn select(
         let what = "no history has a commit of that moment";
         let error = Error::new(ErrorKind::NotFound, what);
         return Err(error.with_object(args.at.as_deref().unwrap_or("latest")));
+    }
+    if patterns.is_empty()
+        && let Some(databases) = args.at.as_deref().and_then(databases_of)
+        && selected.len() != databases
+    {
+        let what = format!(
+            "is a moment of {databases} databases, and {} have it here",
+            counted(number(selected.len()), "database")
+        );
+        return Err(Error::new(ErrorKind::Refused, what)
+            .with_object(args.at.as_deref().unwrap_or_default())
+            .with_hint("take another moment; or name the databases that are to be restored"));
     }
     Ok(selected)
 }
@@ -146,7 +173,13 @@ impl Building {
 
     /// Gives it its name, unless that is taken.
     fn publish(self, folder: &Path) -> Result<()> {
-        let failed = |e| Error::io(e, "cannot get its name", folder.display().to_string());
+        let failed = |e: std::io::Error| {
+            let object = folder.display().to_string();
+            match e.kind() {
+                std::io::ErrorKind::AlreadyExists => taken(folder),
+                _ => Error::io(e, "cannot get its name", object),
+            }
+        };
         let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new("."));
         let of = |path: &Path| PathBuf::from(path.file_name().unwrap_or_default());

@@ -17,7 +17,7 @@ use super::overview::LastRun;
 use super::pool::guarded;
 use crate::count::{counted, number};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ops::group::{Member, snapshot};
+use crate::ops::group::{Member, moment_label, snapshot};
 use crate::types::Timestamp;
 
 /// How long to wait until all databases of a group are followed.
@@ -100,9 +100,11 @@ impl Supervisor {
         }
         tracing::info!(group = name, job = id, "one moment of its databases is labelled");
         let label = match at.to_utc() {
-            Some(time) => format!("{name} {}", time.format("%Y-%m-%dT%H:%M:%SZ")),
-            None => format!("{name} {at}"),
+            Some(time) => time.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            None => at.to_string(),
         };
+        // A part of a moment is known by it.
+        let label = moment_label(name, &label, members.len());
         let until = group.keep.map(|keep| at.after(keep));
         let (name, mailbox) = (name.to_owned(), self.mailbox.clone());
         self.workers.give(move || {
@@ -157,6 +159,14 @@ impl Supervisor {
         let at = self.place.clock.now();
         let Outcome { ended, message } = outcome;
         self.ledger.enter(Entry::Ended { id, at, ended, message: message.clone() });
+        if ended == Ended::Well
+            && let Some(keeping) = self.groups.get(name)
+        {
+            // Labels are something to be copied.
+            let group = keeping.group.clone();
+            let members = self.kept.values_mut().filter(|kept| group.has(&kept.name));
+            members.for_each(|kept| kept.labelled += 1);
+        }
         let Some(keeping) = self.groups.get_mut(name) else { return };
         if keeping.job.take_if(|(job, _)| *job == id).is_none() {
             return;

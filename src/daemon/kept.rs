@@ -75,6 +75,8 @@ pub(super) struct Kept {
     /// Backups and prunes that jobs made.
     pub(super) backups: u64,
     pub(super) prunes: u64,
+    /// Moments of groups that were labelled.
+    pub(super) labelled: u64,
     /// How far each mirror is.
     pub(super) copies: BTreeMap<String, Copying>,
     /// How the last job of each kind ended.
@@ -162,6 +164,7 @@ impl Kept {
             wanted_until: None,
             backups: 0,
             prunes: 0,
+            labelled: 0,
             copies: BTreeMap::new(),
             runs,
             went_back: false,
@@ -173,7 +176,7 @@ impl Kept {
 
     /// How much has changed since it is kept: what there is to copy.
     pub(super) fn changes(&self) -> u64 {
-        self.ear.published().saturating_add(self.backups)
+        self.ear.published().saturating_add(self.backups).saturating_add(self.labelled)
     }
 
     /// Whether every transaction of it is to be kept.

@@ -13,7 +13,7 @@
 //! - Writers wait for a moment only: what can't be locked within [`HELD`] is released and tried
 //!   again later. Nothing is stored while a lock is held.
 //! - All or none: without a commit of each, none is labelled; a label that was given already is
-//!   taken back.
+//!   taken back. What a machine that died in between left shows as a part: [`databases_of`].
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -51,6 +51,19 @@ pub(crate) struct Moment {
     pub(crate) labels: Vec<Snapshot>,
     /// How long writers waited at most.
     pub(crate) held: Duration,
+}
+
+/// The label of a moment of a group: `shop 2026-11-27T12:00:00Z of 2`. How many databases the moment
+/// has stands in it, so that a part of it is known as one: a machine may die between two labels, and
+/// a copy may have one and not yet the other.
+pub(crate) fn moment_label(group: &str, time: &str, databases: usize) -> String {
+    format!("{group} {time} of {databases}")
+}
+
+/// How many databases have the moment of a label, if it is one of a group.
+pub(crate) fn databases_of(label: &str) -> Option<usize> {
+    let (moment, databases) = label.rsplit_once(" of ")?;
+    moment.ends_with('Z').then(|| databases.parse().ok()).flatten()
 }
 
 /// Labels one moment of several databases, until a time at which the label ends.

@@ -54,9 +54,14 @@ fn a_group_is_labelled_at_one_moment_also_while_it_sleeps_and_comes_back_togethe
     });
     daemon.stop();
 
-    assert_eq!(labels(&lab, "a"), ["both 2026-11-01T11:00:30Z", "both 2026-11-01T12:00:30Z"]);
+    assert_eq!(
+        labels(&lab, "a"),
+        ["both 2026-11-01T11:00:30Z of 2", "both 2026-11-01T12:00:30Z of 2"]
+    );
     assert_eq!(labels(&lab, "a"), labels(&lab, "b"));
-    for (at, payments) in [("both 2026-11-01T11:00:30Z", 1), ("both 2026-11-01T12:00:30Z", 2)] {
+    for (at, payments) in
+        [("both 2026-11-01T11:00:30Z of 2", 1), ("both 2026-11-01T12:00:30Z of 2", 2)]
+    {
         let folder = format!("back {payments}");
         let ended = lab.run(&["restore-all", &folder, "--at", at]);
         assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -67,6 +72,14 @@ fn a_group_is_labelled_at_one_moment_also_while_it_sleeps_and_comes_back_togethe
         assert_eq!((sum("a.db"), sum("b.db")), (-payments, payments));
         assert!(!lab.path(&format!("{folder}/apart.db")).exists());
     }
+    // A part of a moment, as a machine that died in between leaves it, is none.
+    let half = "both 2026-11-01T11:00:30Z of 2";
+    lab.ok(&["label", "b", half, "--remove"]);
+    let wanted = ["is a moment of 2 databases", "name the databases"];
+    lab.run(&["restore-all", "half", "--at", half]).failed(17, &wanted);
+    lab.run(&["restore-all", "half", "a", "b", "--at", half]).failed(16, &["\"b\""]);
+    assert!(!lab.path("half").exists());
+    lab.ok(&["restore-all", "half", "a", "--at", half]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::when::when;
 /// its name: all of them are there, or nothing is.
 #[derive(Args, Debug)]
 #[command(after_help = when!("Examples:
-  pagekeep restore-all /srv/rescued --at \"shop-and-blog 2026-11-27T12:00:00Z\"
+  pagekeep restore-all /srv/rescued --at \"shop-and-blog 2026-11-27T12:00:00Z of 2\"
   pagekeep restore-all /srv/rescued --at \"2h ago\"          # all databases, as they were then
   pagekeep restore-all /srv/rescued shop \"tenant-*\""))]
 pub(crate) struct RestoreAllArgs {

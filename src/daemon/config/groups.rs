@@ -9,10 +9,12 @@ use toml::Spanned;
 use super::mistake::Mistake;
 use super::plan::Reader;
 use super::text::GroupText;
+use crate::ops::group::moment_label;
 use crate::policy::retention::{Zone, zone};
 use crate::policy::schedule::Schedule;
 use crate::policy::typed::parse_duration;
 use crate::repo::catalog::check_history_name;
+use crate::repo::history::labels::sound_label;
 
 /// How often a moment of a group is labelled where nothing is said.
 const SCHEDULE: &str = "every 1h";
@@ -52,8 +54,11 @@ pub(super) fn groups_of(
 ) -> BTreeMap<String, Group> {
     let mut groups = BTreeMap::new();
     for (name, text) in texts {
-        if let Err(e) = check_history_name(name.get_ref()) {
-            reader.wrong(Mistake::new(name.span(), e.to_string()));
+        let label = moment_label(name.get_ref(), "2026-11-27T12:00:00Z", 2);
+        let sound = check_history_name(name.get_ref()).and_then(|()| sound_label(&label));
+        if let Err(e) = sound {
+            let mistake = Mistake::new(name.span(), e.to_string());
+            reader.wrong(mistake.with_help("the labels of its moments begin with this name"));
         }
         if let Some(group) = group_of(reader, text.get_ref()) {
             groups.insert(name.get_ref().clone(), group);

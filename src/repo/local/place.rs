@@ -18,6 +18,8 @@ use crate::format::repository::first_half;
 use crate::remedy::{Advice, Remedy, advice};
 use crate::repo::absent;
 use crate::repo::repository::Repository;
+#[cfg(feature = "cli")]
+use crate::types::HistoryId;
 use crate::types::{Digest, RepositoryId};
 
 /// The memory of a place.
@@ -83,6 +85,18 @@ pub(crate) fn expected(state_dir: &Path, location: &str) -> Option<RepositoryId>
     })?;
     let bytes = files::read(&file_of(state_dir, &place)).ok()?;
     serde_json::from_slice::<Place>(&bytes).ok().map(|place| place.repository)
+}
+
+/// The history of a name that this machine knows in the repository at a location, at which there
+/// may be nothing now; `None` if it knows none, or several.
+#[cfg(feature = "cli")]
+pub(crate) fn known_history(state_dir: &Path, location: &str, name: &str) -> Option<HistoryId> {
+    let dir = state_dir.join(expected(state_dir, location)?.to_string());
+    let known = absent::remembered(&dir).into_iter();
+    let mut found = known
+        .filter(|(_, memory)| memory.known.as_ref().is_some_and(|known| known.name == name))
+        .map(|(id, _)| id);
+    found.next().filter(|_| found.next().is_none())
 }
 
 /// Whether another repository was at this one's place when this machine last looked. Remembers this
