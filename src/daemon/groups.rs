@@ -17,7 +17,7 @@ use super::overview::LastRun;
 use super::pool::guarded;
 use crate::count::{counted, number};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ops::group::{Member, moment_label, snapshot};
+use crate::ops::group::{Member, snapshot};
 use crate::types::Timestamp;
 
 /// How long to wait until all databases of a group are followed.
@@ -99,16 +99,10 @@ impl Supervisor {
             return self.moment_made(name, id, Outcome { ended: Ended::Failed, message });
         }
         tracing::info!(group = name, job = id, "one moment of its databases is labelled");
-        let label = match at.to_utc() {
-            Some(time) => time.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            None => at.to_string(),
-        };
-        // A part of a moment is known by it.
-        let label = moment_label(name, &label, members.len());
-        let until = group.keep.map(|keep| at.after(keep));
+        let keep = group.keep;
         let (name, mailbox) = (name.to_owned(), self.mailbox.clone());
         self.workers.give(move || {
-            let made = guarded(|| make(members, &label, until, &control));
+            let made = guarded(|| make(members, &name, keep, &control));
             let _ = mailbox.send(Message::Moment(name, id, Outcome::of(made)));
         });
     }
@@ -198,15 +192,16 @@ impl Supervisor {
 
 fn make(
     mut members: Vec<Member>,
-    label: &str,
-    until: Option<Timestamp>,
+    group: &str,
+    keep: Option<Duration>,
     control: &Control,
 ) -> Result<Outcome> {
-    let moment = snapshot(&mut members, label, until, control)?;
+    let moment = snapshot(&mut members, group, keep, control)?;
     let millis = moment.held.as_secs_f64() * 1000.0;
     let message = format!(
-        "{} at one moment, labelled {label:?}; writers waited {millis:.1} ms",
-        counted(number(moment.labels.len()), "database")
+        "{} at one moment, labelled {:?}; writers waited {millis:.1} ms",
+        counted(number(moment.labels.len()), "database"),
+        moment.label
     );
     Ok(Outcome { ended: Ended::Well, message })
 }

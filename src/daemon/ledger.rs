@@ -206,7 +206,7 @@ fn last_runs(
 ) -> rusqlite::Result<BTreeMap<String, BTreeMap<Kind, LastRun>>> {
     let sql = "WITH ended AS (SELECT * FROM run WHERE result IN ('well', 'found', 'failed')),
                newest AS (SELECT database, kind, max(id) AS id,
-                   max(iif(result = 'well', id, 0)) AS well FROM ended GROUP BY 1, 2)
+                   max(CASE result WHEN 'well' THEN id ELSE 0 END) AS well FROM ended GROUP BY 1, 2)
                SELECT database, kind, result, ended, message,
                    (SELECT count(*) FROM ended e WHERE e.database = newest.database
                        AND e.kind = newest.kind AND e.id > newest.well)

@@ -113,7 +113,8 @@ impl Supervisor {
             }
             Err(e) => {
                 let why = in_words(&e);
-                if copying.fault.as_deref() != Some(&why) {
+                // Each try may name another object.
+                if copying.failures == 0 {
                     tracing::warn!(database, mirror, "is not copied: {why}; it is tried again");
                 }
                 copying.fault = Some(why);

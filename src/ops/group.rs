@@ -47,17 +47,23 @@ pub(crate) struct Member {
 /// One moment of a group.
 #[derive(Debug)]
 pub(crate) struct Moment {
+    /// What all of its commits are labelled with.
+    pub(crate) label: String,
     /// The commits' labels, in the order of the members.
     pub(crate) labels: Vec<Snapshot>,
     /// How long writers waited at most.
     pub(crate) held: Duration,
 }
 
-/// The label of a moment of a group: `shop 2026-11-27T12:00:00Z of 2`. How many databases the moment
+/// The label of a moment of a group: `shop 2026-11-27T12:00:00Z of 2`. Its time is that at which all
+/// locks were held, by this machine's clock, cut to the second. How many databases the moment
 /// has stands in it, so that a part of it is known as one: a machine may die between two labels, and
 /// a copy may have one and not yet the other.
-pub(crate) fn moment_label(group: &str, time: &str, databases: usize) -> String {
-    format!("{group} {time} of {databases}")
+pub(crate) fn moment_label(group: &str, at: Timestamp, databases: usize) -> String {
+    match at.to_utc() {
+        Some(time) => format!("{group} {} of {databases}", time.format("%Y-%m-%dT%H:%M:%SZ")),
+        None => format!("{group} {at} of {databases}"),
+    }
 }
 
 /// How many databases have the moment of a label, if it is one of a group.
@@ -66,7 +72,7 @@ pub(crate) fn databases_of(label: &str) -> Option<usize> {
     moment.ends_with('Z').then(|| databases.parse().ok()).flatten()
 }
 
-/// Labels one moment of several databases, until a time at which the label ends.
+/// Labels one moment of several databases for a group, for as long as the label is to last.
 ///
 /// # Errors
 /// [`ErrorKind::Busy`] when the locks can't be had at one moment, or a follower does not catch up;
@@ -76,16 +82,18 @@ pub(crate) fn databases_of(label: &str) -> Option<usize> {
 /// When this returns, the commits and their labels are durable.
 pub(crate) fn snapshot(
     members: &mut [Member],
-    label: &str,
-    until: Option<Timestamp>,
+    group: &str,
+    keep: Option<Duration>,
     monitor: &dyn Monitor,
 ) -> Result<Moment> {
     // Everybody who takes several of these locks takes them in one order.
     members.sort_by(|a, b| a.path.cmp(&b.path));
     let gates: Vec<Gate> =
         members.iter().map(|member| Gate::open(&member.path)).collect::<Result<_>>()?;
-    let (seqs, held) = cut(members, &gates, monitor)?;
+    let Taken { seqs, at, held } = cut(members, &gates, monitor)?;
     drop(gates);
+    let label = &*moment_label(group, at, members.len());
+    let until = keep.map(|keep| at.after(keep));
     let mut labels: Vec<Snapshot> = Vec::with_capacity(members.len());
     for (member, seq) in members.iter().zip(seqs) {
         let history = &member.history;
@@ -106,11 +114,18 @@ pub(crate) fn snapshot(
             }
         }
     }
-    Ok(Moment { labels, held })
+    Ok(Moment { label: label.to_owned(), labels, held })
 }
 
-/// The commit of each that is the last one at one moment, and how long the locks were held.
-fn cut(members: &[Member], gates: &[Gate], monitor: &dyn Monitor) -> Result<(Vec<Seq>, Duration)> {
+/// The commit of each that is the last one at one moment.
+struct Taken {
+    seqs: Vec<Seq>,
+    /// When all locks were held, and how long.
+    at: Timestamp,
+    held: Duration,
+}
+
+fn cut(members: &[Member], gates: &[Gate], monitor: &dyn Monitor) -> Result<Taken> {
     let until = Instant::now() + PATIENCE;
     let mut pause = PAUSES.0;
     loop {
@@ -128,7 +143,7 @@ fn cut(members: &[Member], gates: &[Gate], monitor: &dyn Monitor) -> Result<(Vec
     }
 }
 
-fn try_cut(members: &[Member], gates: &[Gate]) -> Result<(Vec<Seq>, Duration)> {
+fn try_cut(members: &[Member], gates: &[Gate]) -> Result<Taken> {
     // While the first lock is waited for, nobody waits for us.
     let mut began: Option<Instant> = None;
     let captured = (|| {
@@ -141,18 +156,20 @@ fn try_cut(members: &[Member], gates: &[Gate]) -> Result<(Vec<Seq>, Duration)> {
                 return Err(of(Error::new(ErrorKind::Busy, "its write lock could not be had")));
             }
         }
+        let at = members.first().map(|member| member.history.repository().now());
         let cuts: Vec<_> = members.iter().map(|member| member.cutter.cut()).collect();
         for (member, cut) in members.iter().zip(&cuts) {
             let held = began.map_or(Duration::ZERO, |began| began.elapsed());
             let of = |e: Error| e.with_object(member.path.display().to_string());
             cut.wait_captured(HELD.saturating_sub(held)).map_err(of)?;
         }
-        Ok(cuts)
+        Ok((cuts, at.unwrap_or_default()))
     })();
     gates.iter().for_each(Gate::release);
     let held = began.map_or(Duration::ZERO, |began| began.elapsed());
     let deadline = Instant::now() + PATIENCE;
-    let seqs = captured?
+    let (cuts, at) = captured?;
+    let seqs = cuts
         .iter()
         .zip(members)
         .map(|(cut, member)| {
@@ -161,7 +178,7 @@ fn try_cut(members: &[Member], gates: &[Gate]) -> Result<(Vec<Seq>, Duration)> {
             cut.wait_durable(left).map_err(of)
         })
         .collect::<Result<_>>()?;
-    Ok((seqs, held))
+    Ok(Taken { seqs, at, held })
 }
 
 #[cfg(test)]

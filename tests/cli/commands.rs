@@ -7,7 +7,7 @@ use crate::support::cli::{Ended, Lab, last, mode, walk};
 use serde_json::Value;
 
 /// Commands whose help needs no example.
-const PLAIN: [&str; 6] = ["snapshots", "key", "config", "notify", "demo", "man"];
+const PLAIN: [&str; 7] = ["snapshots", "key", "config", "notify", "demo", "man", "files"];
 
 /// Every command that the help lists below this one, and those below them: `key`, `key rotate`.
 fn commands(lab: &Lab, of: &str) -> Vec<String> {

@@ -511,7 +511,7 @@ fn what_is_wrong_with_a_channel_is_told_with_its_place() {
         ("[alerts]\nquiet = \"22-7\"\n", "such as 22:00-07:00"),
         ("[alerts]\nremnd = \"1d\"\n", "did you mean `remind`?"),
         (
-            "[defaults]\nnotify = [\"opps\"]\n[channels.ops]\nkind = \"command\"\ncommand = \"x\"\n",
+            "[defaults]\nnotify = [\"opx\"]\n[channels.ops]\nkind = \"command\"\ncommand = \"x\"\n",
             "did you mean `ops`?",
         ),
         ("[defaults]\nping = { every = \"5m\" }\n", "one URL is pinged"),

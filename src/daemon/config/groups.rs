@@ -15,6 +15,7 @@ use crate::policy::schedule::Schedule;
 use crate::policy::typed::parse_duration;
 use crate::repo::catalog::check_history_name;
 use crate::repo::history::labels::sound_label;
+use crate::types::Timestamp;
 
 /// How often a moment of a group is labelled where nothing is said.
 const SCHEDULE: &str = "every 1h";
@@ -54,7 +55,7 @@ pub(super) fn groups_of(
 ) -> BTreeMap<String, Group> {
     let mut groups = BTreeMap::new();
     for (name, text) in texts {
-        let label = moment_label(name.get_ref(), "2026-11-27T12:00:00Z", 2);
+        let label = moment_label(name.get_ref(), Timestamp::default(), 2);
         let sound = check_history_name(name.get_ref()).and_then(|()| sound_label(&label));
         if let Err(e) = sound {
             let mistake = Mistake::new(name.span(), e.to_string());

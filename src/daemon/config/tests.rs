@@ -64,7 +64,7 @@ fn a_mirror_keeps_nothing_of_its_own_where_nothing_is_said() {
     let again = parse(&config.shown()).unwrap();
     assert_eq!(again.repositories, config.repositories);
     for (mirrors, why) in [
-        ("mirrors = [\"mian\"]", "there is no repository \"mian\""),
+        ("mirrors = [\"mani\"]", "there is no repository \"mani\""),
         ("mirrors = [\"main\"]", "no mirror of itself"),
         ("mirrors = [\"a\", \"a\"]", "named twice"),
         ("copy-every = \"5m\"", "has no mirrors"),

@@ -175,7 +175,7 @@ fn every_moment_of_a_group_has_all_of_a_transfer_or_nothing() {
 
 #[test]
 fn a_label_tells_how_many_databases_its_moment_has() {
-    let label = moment_label("shop", "2026-11-27T12:00:00Z", 3);
+    let label = moment_label("shop", Timestamp(1_795_780_800_000_000), 3);
     assert_eq!((&*label, databases_of(&label)), ("shop 2026-11-27T12:00:00Z of 3", Some(3)));
     for other in ["before migration", "end of 2", "2026-11-27T12:00:00Z of many", ""] {
         assert_eq!(databases_of(other), None, "{other}");
