@@ -55,10 +55,10 @@ pub(crate) struct Moment {
     pub(crate) held: Duration,
 }
 
-/// The label of a moment of a group: `shop 2026-11-27T12:00:00Z of 2`. Its time is that at which all
-/// locks were held, by this machine's clock, cut to the second. How many databases the moment
-/// has stands in it, so that a part of it is known as one: a machine may die between two labels, and
-/// a copy may have one and not yet the other.
+/// The label of a moment of a group: `shop 2026-11-27T12:00:00Z of 2`. Its time is that at which
+/// all locks were held, by this machine's clock, cut to the second. How many databases the moment
+/// has stands in it, so that a part of it is known as one: a machine may die between two labels,
+/// and a copy may have one and not yet the other.
 pub(crate) fn moment_label(group: &str, at: Timestamp, databases: usize) -> String {
     match at.to_utc() {
         Some(time) => format!("{group} {} of {databases}", time.format("%Y-%m-%dT%H:%M:%SZ")),
