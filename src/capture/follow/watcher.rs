@@ -60,6 +60,8 @@ const PIN_UNTENDED: Duration = Duration::from_secs(1);
 const KEPT: Duration = Duration::from_secs(5);
 /// How often to try to come to rest beside others who write.
 const RESTS: usize = 3;
+/// Why what was captured last can't be vouched for.
+const UNREADABLE: &str = "the wal-index could not be read as it stopped";
 
 pub(crate) struct Watcher<'a> {
     pub(crate) tail: Tail,
@@ -93,6 +95,25 @@ struct Times {
     told: bool,
 }
 
+impl Times {
+    fn new(now: Instant) -> Self {
+        Self {
+            moved: now,
+            alert: now,
+            probe: now,
+            aside: false,
+            handoff: now,
+            backoff: RETRY.0,
+            file: now,
+            group: None,
+            flush: None,
+            rests: 0,
+            beyond: None,
+            told: false,
+        }
+    }
+}
+
 impl Watcher<'_> {
     /// Watches until told to stop, or until it can't go on.
     pub(crate) fn run(mut self) {
@@ -112,21 +133,7 @@ impl Watcher<'_> {
     }
 
     fn watch(&mut self) -> Result<Ended> {
-        let now = Instant::now();
-        let mut times = Times {
-            moved: now,
-            alert: now,
-            probe: now,
-            aside: false,
-            handoff: now,
-            backoff: RETRY.0,
-            file: now,
-            group: None,
-            flush: None,
-            rests: 0,
-            beyond: None,
-            told: false,
-        };
+        let mut times = Times::new(Instant::now());
         self.notice.watch(self.path);
         loop {
             let (wanted, waited_for, stop, abandoned) = {
@@ -174,8 +181,9 @@ impl Watcher<'_> {
                         .to_owned(),
                 ));
             }
-            if self.hand_over(&mut times, stop)? == Some(false) {
-                return Ok(Ended::Lost(OVERWRITTEN.to_owned()));
+            if let Some(reason) = self.hand_over(&mut times, stop)? {
+                // Nothing may be remembered behind what was dropped.
+                return Ok(Ended::Lost(reason.to_owned()));
             }
             let overdue = self.shared.lock().is_overdue();
             if stop && (certain || overdue) && self.group.is_empty() && self.idle() {
@@ -245,8 +253,8 @@ impl Watcher<'_> {
     }
 
     /// Gives the group to the publisher when its time has come and the publisher is free. Answers
-    /// `Some(false)` when the group may mix two files, and is dropped.
-    fn hand_over(&mut self, times: &mut Times, stop: bool) -> Result<Option<bool>> {
+    /// why the place is lost when the group had to be dropped.
+    fn hand_over(&mut self, times: &mut Times, stop: bool) -> Result<Option<&'static str>> {
         let Some(began) = times.group else { return Ok(None) };
         // So that the handoff to come finds everything published.
         let pausing = self.tail.wal_bytes() >= HANDOFF && times.moved.elapsed() >= PAUSE;
@@ -261,26 +269,29 @@ impl Watcher<'_> {
             return Ok(None);
         }
         drop(state);
-        let stands = self.tail.vouch()?;
-        match stands {
+        let lost = match self.tail.vouch()? {
             Some(true) => {
                 let group = self.take_group();
                 // Nobody else fills the slot.
                 self.shared.update(|state| state.slot = Some(group));
+                None
             }
-            Some(false) => self.forget_group(),
+            Some(false) => Some(OVERWRITTEN),
             // Nobody waits for ever; a scan stands for it then.
-            None if self.shared.lock().is_overdue() => self.forget_group(),
+            None if self.shared.lock().is_overdue() => Some(UNREADABLE),
             None => return Ok(None),
+        };
+        if lost.is_some() {
+            self.forget_group();
         }
         times.group = None;
-        Ok(stands)
+        Ok(lost)
     }
 
-    /// Whether the publisher has nothing left to do.
+    /// Whether the publisher has nothing left to do. One that gave up has: what it did not store.
     fn idle(&self) -> bool {
         let state = self.shared.lock();
-        state.abandoned || (!state.publishing && state.slot.is_none())
+        !state.abandoned && !state.publishing && state.slot.is_none()
     }
 
     /// The group, with an empty one in its place.
@@ -454,3 +465,6 @@ fn bypassed() -> Error {
 fn stuck(tail: &Tail) -> bool {
     tail.is_at_zero() && !tail.is_current() && tail.wal_bytes() >= HANDOFF
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,6 +106,12 @@ impl Tail {
         Ok(stands)
     }
 
+    /// As if what was captured last was captured in haste.
+    #[cfg(test)]
+    pub(crate) fn be_hasty(&mut self) {
+        self.hasty = true;
+    }
+
     /// Whether somebody writes through another wal-index than ours: a commit stands in the WAL and
     /// is not counted, as it was the last times that this was asked. The file `-shm` was removed
     /// under an application.
