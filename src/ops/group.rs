@@ -24,7 +24,7 @@ use crate::progress::{Monitor, check_cancelled};
 use crate::repo::history::handle::History;
 use crate::repo::history::labels::Snapshot;
 use crate::sqlite::gate::Gate;
-use crate::types::{Seq, Timestamp};
+use crate::types::{Digest, Seq, Timestamp};
 
 /// How long to try for the first lock. Busy writers leave it for moments alone.
 const FIRST: Duration = Duration::from_secs(1);
@@ -88,19 +88,12 @@ pub(crate) fn snapshot(
 ) -> Result<Moment> {
     // Everybody who takes several of these locks takes them in one order.
     members.sort_by(|a, b| a.path.cmp(&b.path));
-    let gates: Vec<Gate> =
-        members.iter().map(|member| Gate::open(&member.path)).collect::<Result<_>>()?;
-    let Taken { seqs, at, held } = cut(members, &gates, monitor)?;
-    drop(gates);
+    let Taken { commits, at, held } = cut(members, monitor)?;
     let label = &*moment_label(group, at, members.len());
     let until = keep.map(|keep| at.after(keep));
     let mut labels: Vec<Snapshot> = Vec::with_capacity(members.len());
-    for (member, seq) in members.iter().zip(seqs) {
-        let history = &member.history;
-        let labelled = history
-            .digest_of(seq)
-            .and_then(|digest| history.label_until((seq, digest), label, until));
-        match labelled {
+    for (member, commit) in members.iter().zip(commits) {
+        match member.history.label_until(commit, label, until) {
             Ok(given) => labels.push(given),
             Err(e) => {
                 for (member, given) in members.iter().zip(&labels) {
@@ -119,25 +112,25 @@ pub(crate) fn snapshot(
 
 /// The commit of each that is the last one at one moment.
 struct Taken {
-    seqs: Vec<Seq>,
+    commits: Vec<(Seq, Digest)>,
     /// When all locks were held, and how long.
     at: Timestamp,
     held: Duration,
 }
 
-fn cut(members: &[Member], gates: &[Gate], monitor: &dyn Monitor) -> Result<Taken> {
+fn cut(members: &[Member], monitor: &dyn Monitor) -> Result<Taken> {
     let until = Instant::now() + PATIENCE;
     let mut pause = PAUSES.0;
     loop {
         check_cancelled(monitor)?;
-        match try_cut(members, gates) {
-            Err(e) if e.kind() == ErrorKind::Busy => {
-                if Instant::now() >= until {
-                    return Err(e.with_hint("all databases of a group are locked for a moment"));
-                }
-            }
+        // A file may be replaced between two tries.
+        let gates: Vec<Gate> =
+            members.iter().map(|member| Gate::open(&member.path)).collect::<Result<_>>()?;
+        match try_cut(members, &gates) {
+            Err(e) if e.kind() == ErrorKind::Busy && Instant::now() < until => {}
             done => return done,
         }
+        drop(gates);
         std::thread::sleep(pause);
         pause = (pause * 2).min(PAUSES.1);
     }
@@ -153,7 +146,9 @@ fn try_cut(members: &[Member], gates: &[Gate]) -> Result<Taken> {
             let is_taken = gate.take(until).map_err(of)?;
             began.get_or_insert_with(Instant::now);
             if !is_taken {
-                return Err(of(Error::new(ErrorKind::Busy, "its write lock could not be had")));
+                let busy = Error::new(ErrorKind::Busy, "its write lock could not be had");
+                let hint = "all databases of a group are locked for a moment; it is tried again";
+                return Err(of(busy.with_hint(hint)));
             }
         }
         let at = members.first().map(|member| member.history.repository().now());
@@ -163,13 +158,20 @@ fn try_cut(members: &[Member], gates: &[Gate]) -> Result<Taken> {
             let of = |e: Error| e.with_object(member.path.display().to_string());
             cut.wait_captured(HELD.saturating_sub(held)).map_err(of)?;
         }
+        // What the followers looked at is what is locked here: nobody wrote to it meanwhile.
+        for (member, gate) in members.iter().zip(gates) {
+            if !gate.is_current() {
+                let replaced = Error::new(ErrorKind::Busy, "was replaced meanwhile");
+                return Err(replaced.with_object(member.path.display().to_string()));
+            }
+        }
         Ok((cuts, at.unwrap_or_default()))
     })();
     gates.iter().for_each(Gate::release);
     let held = began.map_or(Duration::ZERO, |began| began.elapsed());
     let deadline = Instant::now() + PATIENCE;
     let (cuts, at) = captured?;
-    let seqs = cuts
+    let commits = cuts
         .iter()
         .zip(members)
         .map(|(cut, member)| {
@@ -178,7 +180,7 @@ fn try_cut(members: &[Member], gates: &[Gate]) -> Result<Taken> {
             cut.wait_durable(left).map_err(of)
         })
         .collect::<Result<_>>()?;
-    Ok(Taken { seqs, at, held })
+    Ok(Taken { commits, at, held })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The write lock of a database, held for a moment in which nobody commits. Nothing is written.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use super::beside::is_in_wal_mode;
 use super::connection::{close, connect};
 use super::held::Held;
+use super::position::FileIdentity;
 use super::source_error;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -15,6 +16,8 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Debug)]
 pub(crate) struct Gate {
     connection: Option<Connection>,
+    path: PathBuf,
+    file: FileIdentity,
     _held: Held,
 }
 
@@ -27,6 +30,8 @@ impl Gate {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let held = Held::take(path)?;
         let name = path.display().to_string();
+        let gone = || Error::new(ErrorKind::Source, "is not there").with_object(&*name);
+        let file = FileIdentity::of(path).ok_or_else(gone)?;
         let connection = connect(path).map_err(|e| e.with_object(&*name))?;
         if !is_in_wal_mode(&connection).map_err(|e| e.with_object(&*name))? {
             close(connection, Some(false));
@@ -36,7 +41,7 @@ impl Gate {
         }
         let failed = |e| source_error(e, "cannot be opened").with_object(&*name);
         connection.busy_timeout(Duration::ZERO).map_err(failed)?;
-        Ok(Self { connection: Some(connection), _held: held })
+        Ok(Self { connection: Some(connection), path: path.to_owned(), file, _held: held })
     }
 
     /// Takes the write lock, if it can be had until then. A busy writer leaves it only for
@@ -62,6 +67,12 @@ impl Gate {
             }
             std::thread::yield_now();
         }
+    }
+
+    /// Whether the path is that of the file still that was opened: a lock on a file that was
+    /// replaced keeps nobody from writing to the new one.
+    pub(crate) fn is_current(&self) -> bool {
+        FileIdentity::of(&self.path) == Some(self.file)
     }
 
     /// Lets go of it.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::shared::{CutAt, Shared, State};
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::Seq;
+use crate::types::{Digest, Seq};
 
 /// Asks a follower for cuts.
 #[derive(Clone, Debug)]
@@ -51,23 +51,24 @@ impl Cut {
     pub(crate) fn wait_captured(&self, at_most: Duration) -> Result<()> {
         let state = self.shared.wait_for(at_most, |s| s.gone || self.at(s) != CutAt::Wanted);
         match self.at(&state) {
-            CutAt::Captured(_) | CutAt::Durable(_) => Ok(()),
+            CutAt::Captured(_) | CutAt::Durable(..) => Ok(()),
             CutAt::Wanted | CutAt::Lost => {
                 Err(Error::new(ErrorKind::Busy, "its follower does not catch up"))
             }
         }
     }
 
-    /// Waits until the commit is durable in the repository.
+    /// Waits until the commit is durable in the repository, and answers it with the digest of its
+    /// database.
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] after so long, or when the follower lost its place: the cut has no
     /// commit then.
-    pub(crate) fn wait_durable(&self, at_most: Duration) -> Result<Seq> {
-        let is_over = |at: CutAt| matches!(at, CutAt::Durable(_) | CutAt::Lost);
+    pub(crate) fn wait_durable(&self, at_most: Duration) -> Result<(Seq, Digest)> {
+        let is_over = |at: CutAt| matches!(at, CutAt::Durable(..) | CutAt::Lost);
         let state = self.shared.wait_for(at_most, |s| s.gone || is_over(self.at(s)));
         match self.at(&state) {
-            CutAt::Durable(seq) => Ok(seq),
+            CutAt::Durable(seq, digest) => Ok((seq, digest)),
             CutAt::Lost => {
                 Err(Error::new(ErrorKind::Busy, "its follower lost its place meanwhile"))
             }

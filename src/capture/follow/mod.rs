@@ -88,7 +88,10 @@ impl Follower {
             notice.waker(),
             writer.history().repository().options().clock.clone(),
         ));
-        shared.update(|state| state.seq = writer.head().map(|head| head.seq));
+        shared.update(|state| {
+            state.seq = writer.head().map(|head| head.seq);
+            state.tip = writer.head().map(|head| (head.seq, head.digest)).into_iter().collect();
+        });
         let (path, place, theirs) = (path.to_owned(), place.to_owned(), shared.clone());
         let patience = options.stop_patience;
         let work = move || {

@@ -177,7 +177,7 @@ impl Publisher<'_> {
             let scans = commits.iter().filter(|c| c.kind == CommitKind::Scan && c.seq > Seq(1));
             let scans = u64::try_from(scans.count()).unwrap_or(0);
             self.shared.update(|state| {
-                state.seq = commits.last().map(|c| c.seq);
+                state.note_newest(&commits);
                 state.scans += scans;
                 state.stored += commits.iter().map(|c| c.stored).sum::<u64>();
             });
@@ -263,6 +263,8 @@ impl Publisher<'_> {
         self.shared.update(|state| {
             (state.ended, state.slot) = (None, None);
             (state.publishing, state.abandoned) = (false, false);
+            // Where an earlier watcher rested is behind what was captured then and not stored.
+            state.rest = None;
         });
         let (shared, options, path) = (self.shared, self.options, self.path);
         let ended = std::thread::scope(|scope| {
@@ -281,7 +283,9 @@ impl Publisher<'_> {
             let joined = watching.join().map_err(|_| panicked());
             joined.and(worked)
         })?;
+        // Only who stopped as told has everything in the repository up to there.
         let rest = self.shared.update(|state| state.rest.take());
+        let rest = rest.filter(|_| matches!(ended, Next::Stop));
         if rest.is_some()
             && let Err(e) = self.writer.remember(None, rest, self.place)
         {
@@ -392,9 +396,11 @@ impl Publisher<'_> {
         let options = CaptureOptions { mark, ..self.options.capture.clone() };
         let monitor = Stopping { listener: self.listener, shared: self.shared };
         let captured = capture(&mut self.writer, pin, self.place, &options, &monitor)?;
+        let newest = self.writer.head().map(|head| (head.seq, head.digest));
         (self.gap, self.told_scan) = (None, None);
         self.shared.update(|state| {
             state.seq = Some(captured.seq);
+            state.tip = newest.into_iter().collect();
             state.scans += u64::from(counts(&captured));
             state.stored += captured.commit.map_or(0, |c| c.stored);
         });
@@ -471,7 +477,6 @@ impl Publisher<'_> {
         if let Some(signs) = &mut self.signs {
             signs.published(self.shared.clock.now());
         }
-        let seq = new_head.seq;
         self.writer.noticed.note(new_head.page_size, commits.iter().copied().zip(group.fronts()));
         // The group is safe. A cache that can't be written is rebuilt when it is needed.
         match digests.patch(&new_head, changed) {
@@ -489,7 +494,7 @@ impl Publisher<'_> {
         let fault = self.shared.update(|state| {
             state.publishing = false;
             state.published += count;
-            state.seq = Some(seq);
+            state.note_newest(&commits);
             state.stored += stored;
             state.pending_bytes = 0;
             state.oldest = None;

@@ -15,9 +15,10 @@ use super::status::{Activity, Fault, Status, TailStats};
 use crate::capture::group::Group;
 use crate::capture::spool::Slabs;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::segment::CommitRecord;
 use crate::sqlite::notify::Waker;
 use crate::sqlite::source::Position;
-use crate::types::{Clock, Seq, Timestamp};
+use crate::types::{Clock, Digest, Seq, Timestamp};
 
 /// Longer than anybody waits.
 pub(crate) const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -67,6 +68,8 @@ pub(crate) struct State {
     pub(crate) captured: u64,
     pub(crate) published: u64,
     pub(crate) seq: Option<Seq>,
+    /// The commits that became durable last, up to that one, with the digests of their databases.
+    pub(crate) tip: Vec<(Seq, Digest)>,
     pub(crate) stored: u64,
     pub(crate) scans: u64,
     pub(crate) pending_bytes: u64,
@@ -105,8 +108,9 @@ pub(crate) enum CutAt {
     Wanted,
     /// So many were captured.
     Captured(u64),
-    /// It is durable.
-    Durable(Seq),
+    /// It is durable. The digest says which commit of that number it is: another writer may give
+    /// the number to one of its own.
+    Durable(Seq, Digest),
     /// What was captured is dropped: a scan to come stands for more than it.
     Lost,
 }
@@ -125,6 +129,7 @@ impl Shared {
             captured: 0,
             published: 0,
             seq: None,
+            tip: Vec::new(),
             stored: 0,
             scans: 0,
             pending_bytes: 0,
@@ -287,9 +292,17 @@ impl State {
                 && published >= at
             {
                 // What was published since comes behind it.
-                *cut = CutAt::Durable(Seq(seq.0.saturating_sub(published - at)));
+                let seq = Seq(seq.0.saturating_sub(published - at));
+                let found = self.tip.iter().find(|(tip, _)| *tip == seq);
+                *cut = found.map_or(CutAt::Lost, |&(seq, digest)| CutAt::Durable(seq, digest));
             }
         }
+    }
+
+    /// Notes commits that became durable.
+    pub(crate) fn note_newest(&mut self, commits: &[CommitRecord]) {
+        self.seq = commits.last().map(|c| c.seq).or(self.seq);
+        self.tip = commits.iter().map(|c| (c.seq, c.digest)).collect();
     }
 
     /// Notes the cuts that were asked for up to a barrier: all that was committed then is captured.

@@ -201,3 +201,37 @@ fn a_group_that_cannot_be_locked_labels_nothing() {
     gate.release();
     app.execute_batch("BEGIN IMMEDIATE; COMMIT").unwrap();
 }
+
+/// Between the locks' first try and the next one a file is replaced, and its follower goes on with
+/// the new one: the lock on the old one keeps nobody from writing to the new one.
+#[test]
+fn a_lock_on_a_file_that_was_replaced_makes_no_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, new) = (dir.path().join("a.db"), dir.path().join("new.db"));
+    let app = make(&path);
+    drop(make(&new));
+    let secret = Secret::new_recovery().unwrap();
+    let kdf = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
+    let store = Arc::new(MemoryStore::with_clock(Clock::default()));
+    let options = RepositoryOptions::new(dir.path().join("state"));
+    Repository::init(store.clone(), &[(&secret, "")], kdf, &options).unwrap();
+    let repository = Repository::open(store, &secret, &options).unwrap();
+    let (history, follower) = follow(&repository, &path);
+    let gates = [Gate::open(&path).unwrap()];
+    let mut members = [Member { path: path.clone(), history, cutter: follower.cutter() }];
+    assert!(try_cut(&members, &gates).is_ok());
+    drop(app);
+    for side in ["-wal", "-shm"] {
+        std::fs::remove_file(format!("{}{side}", path.display())).unwrap();
+    }
+    std::fs::rename(&new, &path).unwrap();
+    // The follower goes on with the new file.
+    let app = open(&path);
+    app.execute_batch("UPDATE account SET money = 0").unwrap();
+    follower.wait_durable(Duration::from_secs(30)).unwrap();
+    let refused = try_cut(&members, &gates).map(|_| ()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Busy, "{refused}");
+    drop(gates);
+    let moment = snapshot(&mut members, "now", None, &Silent).unwrap();
+    assert_eq!(money(&members[0].history, moment.labels[0].seq), 0);
+}
