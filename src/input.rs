@@ -4,6 +4,7 @@
 //! when a stop was asked for, be it a pipe that nobody writes to or a command that hangs. What a
 //! command prints is in no error.
 
+use std::env::VarError;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -81,6 +82,26 @@ pub(crate) fn text(
 /// The first line of a text.
 pub(crate) fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// The text of a variable of the environment.
+///
+/// # Errors
+/// [`ErrorKind::WrongKey`] when it is not set, or is no text. The error that the system answers has
+/// the bytes of such a variable, which may be a secret: it is in none of ours.
+pub(crate) fn variable(name: &str) -> Result<Zeroizing<String>> {
+    let wrong = |what| {
+        Error::new(ErrorKind::WrongKey, what)
+            .with_object(format!("the environment variable {name}"))
+    };
+    match std::env::var(name) {
+        Ok(text) => Ok(Zeroizing::new(text)),
+        Err(VarError::NotPresent) => Err(wrong("is not set")),
+        Err(VarError::NotUnicode(bytes)) => {
+            drop(Zeroizing::new(bytes.into_encoded_bytes()));
+            Err(wrong("is no text (UTF-8)"))
+        }
+    }
 }
 
 /// What a shell command prints to its standard output. `given_by` is what the command was named in.

@@ -1,16 +1,13 @@
-//! The job that keeps the files of an application, and what other jobs do with their history.
-//!
-//! Invariant: whatever becomes of the copies in mirrors, the files are kept; the outcome says what
-//! is missing.
+//! The job that keeps the files of an application, and what other jobs do with their history. Its
+//! copies in mirrors are made behind those of the database.
 
-use super::job::{Order, Outcome, in_words};
+use super::job::{Order, Outcome};
 use crate::count::counted;
 use crate::error::{ErrorKind, Result};
-use crate::ops::copy::CopyOptions;
 use crate::ops::files::{FilesOptions, FilesReport, PassedOver, history_of};
 use crate::ops::prune::{PruneOptions, PruneReport};
 use crate::ops::verify::{VerifyOptions, VerifyReport};
-use crate::progress::{Monitor, check_cancelled};
+use crate::progress::Monitor;
 use crate::repo::Repository;
 use crate::repo::history::handle::History;
 
@@ -27,22 +24,9 @@ impl Order {
             kept: [self.path.clone()].into(),
         };
         let report = self.repository.back_up_files(&self.name, &chosen, &options, monitor)?;
-        let mut message = told(&report);
+        let message = told(&report);
         for over in report.passed_over.iter().filter(|over| over.why.is_trouble()) {
             monitor.warn(&over.to_string());
-        }
-        for (mirror, to) in &self.mirrors {
-            check_cancelled(monitor)?;
-            let history = &report.backup.history;
-            let copy = CopyOptions { compression: self.plan.compression };
-            let copied =
-                history.twin_in(to).and_then(|twin| history.copy_into(&twin, &copy, monitor));
-            if let Err(e) = copied {
-                check_cancelled(monitor)?;
-                let why = format!("the mirror {mirror} has not all of the files: {}", in_words(&e));
-                monitor.warn(&why);
-                message += &format!("; {why}");
-            }
         }
         Ok(Outcome::well(message))
     }
@@ -79,21 +63,14 @@ impl Order {
         Ok(if files.findings.is_empty() { report } else { files })
     }
 
-    /// Removes what the policy does not keep from the history of the files, and from its copies.
+    /// Removes what the policy does not keep from the history of the files.
     pub(super) fn prune_files(
         &self,
         options: &PruneOptions,
         monitor: &dyn Monitor,
     ) -> Result<Option<PruneReport>> {
         let Some(history) = self.files_history()? else { return Ok(None) };
-        let report = history.prune(options, monitor)?;
-        for (mirror, to) in &self.mirrors {
-            check_cancelled(monitor)?;
-            if let Err(e) = history.twin_in(to).and_then(|twin| twin.prune(options, monitor)) {
-                monitor.warn(&format!("the mirror {mirror} keeps all files: {}", in_words(&e)));
-            }
-        }
-        Ok(Some(report))
+        history.prune(options, monitor).map(Some)
     }
 }
 

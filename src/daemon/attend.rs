@@ -25,11 +25,12 @@ use crate::repo::history::handle::History;
 impl Supervisor {
     pub(super) fn open_repositories(&mut self) {
         for (name, opened) in &mut self.repositories {
+            let Some(clerks) = self.clerks.get(name) else { continue };
             let Some(opening) = opened.next(&self.place, self.config.threads, &self.stop) else {
                 continue;
             };
             let (name, mailbox) = (name.clone(), self.mailbox.clone());
-            self.askers.give(move || {
+            clerks.asks.give(move || {
                 let _ = mailbox.send(Message::Opened(name, guarded(|| opening.open())));
             });
         }
@@ -76,11 +77,12 @@ impl Supervisor {
         }
         let Some(kept) = self.kept.get_mut(path) else { return };
         let is_due = matches!(kept.judging, Judging::At(at) if at <= now);
-        if let Some(repository) = repository.clone().filter(|_| is_due) {
+        let clerks = self.clerks.get(&kept.plan.repository);
+        if let Some((repository, clerks)) = repository.clone().filter(|_| is_due).zip(clerks) {
             kept.judging = Judging::Running;
             let (whose, name, mailbox) = (kept.whose(), kept.name.clone(), self.mailbox.clone());
             let history = kept.history.clone();
-            self.askers.give(move || {
+            clerks.asks.give(move || {
                 let judged =
                     guarded(|| judge(&history.map_or_else(|| repository.history(&name), Ok)?));
                 let _ = mailbox.send(Message::Judged(whose, judged));

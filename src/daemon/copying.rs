@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::job::Control;
 use super::overview::CopyView;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::ops::copy::{CopyOptions, CopyReport};
+use crate::ops::files::history_of;
 use crate::ops::prune::PruneOptions;
 use crate::repo::Repository;
 use crate::repo::history::handle::History;
@@ -22,12 +23,13 @@ pub(super) struct Copying {
     pub(super) failures: u32,
     /// The copy, once it was found.
     pub(super) twin: Option<History>,
-    /// How much had changed when the last copy began that was made, and when that was.
+    /// How much had changed when the last copy began that brought everything, and when the last one
+    /// began.
     pub(super) copied: Option<u64>,
     pub(super) began: Option<Instant>,
     /// How often the policy had been applied when it was last applied to the copy.
     pub(super) pruned: u64,
-    /// Since when it is to have a copy; when the copy was last known to have everything.
+    /// Since when it is to have a copy; when the last copy began that brought everything.
     pub(super) since: Timestamp,
     pub(super) complete: Option<Timestamp>,
     pub(super) fault: Option<String>,
@@ -38,7 +40,16 @@ pub(super) enum Stage {
     /// It is not copied to before then.
     At(Instant),
     /// Somebody copies.
-    Running { changes: u64, prunes: u64, control: Arc<Control> },
+    Running(Running),
+}
+
+/// A copy that is being made, and what there was when it began.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) changes: u64,
+    pub(super) prunes: u64,
+    pub(super) at: Timestamp,
+    pub(super) control: Arc<Control>,
 }
 
 /// What a copy came to.
@@ -46,6 +57,8 @@ pub(super) enum Stage {
 pub(super) struct Copied {
     pub(super) twin: History,
     pub(super) report: CopyReport,
+    /// What became of the copy of the files, and of the policy, both of which come behind.
+    pub(super) behind: Result<()>,
 }
 
 impl Copying {
@@ -66,8 +79,8 @@ impl Copying {
     /// Asks the copy that is being made to stop. Answers whether there is one.
     pub(super) fn stop(&self) -> bool {
         match &self.stage {
-            Stage::Running { control, .. } => {
-                control.stop();
+            Stage::Running(running) => {
+                running.control.stop();
                 true
             }
             Stage::At(_) => false,
@@ -82,6 +95,7 @@ impl Copying {
 
     /// How it stands, where so much has changed by now.
     pub(super) fn view(&mut self, mirror: &str, changes: u64, now: Timestamp) -> CopyView {
+        // What has everything and rests has everything still.
         if self.copied == Some(changes) && self.fault.is_none() {
             self.complete = Some(now);
         }
@@ -100,17 +114,42 @@ pub(super) struct Order {
     pub(super) to: Repository,
     pub(super) twin: Option<History>,
     pub(super) copy: CopyOptions,
-    /// How the copy is pruned, if that is due.
+    /// Whether files are kept beside the database, in a history of their own.
+    pub(super) has_files: bool,
+    /// How the copies are pruned, if that is due.
     pub(super) prune: Option<PruneOptions>,
 }
 
 impl Order {
     pub(super) fn carry_out(self, control: &Control) -> Result<Copied> {
-        let twin = self.twin.map_or_else(|| self.from.twin_in(&self.to), Ok)?;
+        // The copy that was found earlier, if it still is one of this history, and there.
+        let known = self
+            .twin
+            .as_ref()
+            .filter(|twin| twin.id() == self.from.id() && twin.repository().id() == self.to.id());
+        let twin = known.cloned().map_or_else(|| self.from.twin_in(&self.to), Ok)?;
         let report = self.from.copy_into(&twin, &self.copy, control)?;
-        if let Some(prune) = &self.prune {
-            twin.prune(prune, control)?;
+        let behind = self.prune(&twin, control).and_then(|()| self.copy_files(control));
+        Ok(Copied { twin, report, behind })
+    }
+
+    fn copy_files(&self, control: &Control) -> Result<()> {
+        if !self.has_files {
+            return Ok(());
         }
-        Ok(Copied { twin, report })
+        let files = match self.from.repository().history(&history_of(self.from.name())) {
+            // Nothing was kept yet.
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            found => found?,
+        };
+        let twin = files.twin_in(&self.to)?;
+        files.copy_into(&twin, &self.copy, control)?;
+        self.prune(&twin, control)
+    }
+
+    /// Applies the policy to a copy. It was just copied: it has the labels and holds that keep
+    /// what the policy would remove.
+    fn prune(&self, twin: &History, control: &Control) -> Result<()> {
+        self.prune.as_ref().map_or(Ok(()), |prune| twin.prune(prune, control).map(|_| ()))
     }
 }

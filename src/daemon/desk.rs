@@ -8,12 +8,13 @@ use std::sync::atomic::AtomicBool;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
+use super::clerks::Clerks;
 use super::config::Config;
 use super::copying::Copied;
 use super::files::{Files, Touch};
 use super::grouped::Keeping;
 use super::http::Server;
-use super::job::{Ended, Outcome};
+use super::job::{Control, Ended, Outcome};
 use super::kept::{Kept, Whose};
 use super::kind::Kind;
 use super::ledger::{Ledger, Memory};
@@ -33,8 +34,6 @@ use crate::repo::history::handle::History;
 
 /// How many databases are taken up or left at once.
 const ATTENDANTS: usize = 4;
-/// How many repositories are opened or asked at once.
-const ASKERS: usize = 2;
 
 /// What a daemon did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,8 +59,9 @@ pub(super) enum Message {
     Judged(Whose, Result<Standing>),
     /// Files were written to, or came, or went.
     Touched(Vec<Touch>),
-    /// Somebody copied a database's history to the mirror of that name, or could not.
-    Copied(Whose, String, Result<Copied>),
+    /// Somebody copied a database's history to the mirror of that name, or could not: who was told
+    /// to by this control.
+    Copied(Whose, String, Arc<Control>, Result<Copied>),
     /// Somebody made one moment of the group of that name, or could not.
     Moment(String, u64, Outcome),
     /// A job ended.
@@ -104,12 +104,10 @@ pub(super) struct Supervisor {
     pub(super) memory: Memory,
     /// Takes databases up and leaves them.
     pub(super) attendants: Pool,
-    /// Opens repositories, and asks them how histories stand.
-    pub(super) askers: Pool,
     /// Does jobs.
     pub(super) workers: Pool,
-    /// One thread for each mirror, which copies.
-    pub(super) couriers: BTreeMap<String, Pool>,
+    /// The threads of each repository.
+    pub(super) clerks: BTreeMap<String, Clerks>,
     /// Databases whose turn for a job has come, the one that waits longest first.
     pub(super) turns: Vec<PathBuf>,
     pub(super) mailbox: Sender<Message>,
@@ -144,9 +142,8 @@ impl Supervisor {
         let board = Board::default();
         Ok(Self {
             attendants: Pool::start("pagekeep-attend", ATTENDANTS)?,
-            askers: Pool::start("pagekeep-ask", ASKERS)?,
             workers: Pool::start("pagekeep-job", config.jobs)?,
-            couriers: BTreeMap::new(),
+            clerks: BTreeMap::new(),
             repositories: BTreeMap::new(),
             kept: BTreeMap::new(),
             groups: BTreeMap::new(),

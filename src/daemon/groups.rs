@@ -101,10 +101,17 @@ impl Supervisor {
         tracing::info!(group = name, job = id, "one moment of its databases is labelled");
         let keep = group.keep;
         let (name, mailbox) = (name.to_owned(), self.mailbox.clone());
-        self.workers.give(move || {
+        let (theirs, asked) = (name.clone(), mailbox.clone());
+        let work = move || {
             let made = guarded(|| make(members, &name, keep, &control));
             let _ = mailbox.send(Message::Moment(name, id, Outcome::of(made)));
-        });
+        };
+        // Not by those who do jobs: a moment waits for no verification, and nothing for its locks.
+        let thread = std::thread::Builder::new().name("pagekeep-moment".to_owned()).spawn(work);
+        if let Err(e) = thread {
+            let failed = Error::io(e, "cannot be started", "a thread of the daemon");
+            let _ = asked.send(Message::Moment(theirs, id, Outcome::of(Err(failed))));
+        }
     }
 
     /// The databases of a group, each as far as it is followed; those that sleep are woken.
@@ -114,16 +121,15 @@ impl Supervisor {
             let what = format!("no database {first:?} is kept");
             return Err(Error::new(ErrorKind::NotFound, what));
         }
+        let mut of_group = self.kept.values().filter(|kept| group.has(&kept.name));
+        if let Some(other) = of_group.find(|kept| !kept.is_followed()) {
+            let what =
+                format!("{:?} is not followed: its mode is another, or it is paused", other.name);
+            return Err(Error::new(ErrorKind::Refused, what));
+        }
         let now = Instant::now();
         let (mut members, mut woken) = (Vec::new(), Vec::new());
         for kept in self.kept.values_mut().filter(|kept| group.has(&kept.name)) {
-            if !kept.is_followed() {
-                let what = format!(
-                    "{:?} is not followed: its mode is another, or it is paused",
-                    kept.name
-                );
-                return Err(Error::new(ErrorKind::Refused, what));
-            }
             let follower = match &kept.stage {
                 Stage::Awake(follower) => Some(follower),
                 Stage::Asleep(_) => {

@@ -4,11 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::config::Plan;
 use super::ear::Ear;
 use super::kind::Kind;
-use super::pool::guarded;
+use super::pool::{Hand, guarded};
 use crate::count::{bytes, counted, number};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::proof::Level;
@@ -18,6 +19,10 @@ use crate::ops::prune::{PruneOptions, PruneReport};
 use crate::ops::verify::{VerifyOptions, VerifyReport};
 use crate::progress::{Monitor, check_cancelled};
 use crate::repo::Repository;
+use crate::repo::history::handle::History;
+
+/// How much longer than a verification may take a mirror is waited for: it may be busy.
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +93,14 @@ pub(super) fn in_words(error: &Error) -> String {
     text
 }
 
+/// A mirror that is open, and who asks it: it may not answer.
+#[derive(Clone, Debug)]
+pub(super) struct Mirror {
+    pub(super) name: String,
+    pub(super) repository: Repository,
+    pub(super) clerk: Hand,
+}
+
 /// What a job needs to know.
 #[derive(Clone, Debug)]
 pub(super) struct Order {
@@ -98,8 +111,8 @@ pub(super) struct Order {
     /// The history's name.
     pub(super) name: String,
     pub(super) plan: Arc<Plan>,
-    /// The mirrors that are open, by name.
-    pub(super) mirrors: Vec<(String, Repository)>,
+    /// The mirrors that are open.
+    pub(super) mirrors: Vec<Mirror>,
     /// Where scratch restores go.
     pub(super) scratch: PathBuf,
     /// Hears of what happens to the database.
@@ -142,21 +155,8 @@ impl Order {
     }
 
     fn verify(&self, level: Level, monitor: &dyn Monitor) -> Result<Outcome> {
-        let plan = &self.plan.verify;
-        let mut options = VerifyOptions::new(level, &self.scratch).max_time(plan.max_time);
-        match level {
-            Level::Restore => options.assertions.clone_from(&plan.assertions),
-            _ => options.sample_ppm = Some(plan.sample_ppm),
-        }
-        let verify = |repository: &Repository| {
-            let report = repository.history(&self.name)?.verify(None, &options, monitor)?;
-            // One that is damaged already is told of first.
-            if !report.findings.is_empty() || !report.refuted.is_empty() {
-                return Ok(report);
-            }
-            self.verify_files(repository, report, &options, monitor)
-        };
-        let outcome = match verify(&self.repository) {
+        let history = self.repository.history(&self.name)?;
+        let outcome = match self.verified(&history, level, monitor) {
             Ok(report) if report.findings.is_empty() => return Ok(told(level, &report)),
             Ok(report) => told(level, &report),
             Err(e) if e.kind() == ErrorKind::Damaged => Outcome::of(Err(e)),
@@ -164,16 +164,66 @@ impl Order {
         };
         // What is damaged here may be whole there: whoever has to act is to know.
         let mut message = outcome.message;
-        for (mirror, repository) in &self.mirrors {
+        for mirror in &self.mirrors {
+            let name = &mirror.name;
             let Outcome { ended, message: there } =
-                Outcome::of(verify(repository).map(|report| told(level, &report)));
+                Outcome::of(self.ask_mirror(mirror, &history, level, monitor));
             match ended {
                 Ended::Stopped => check_cancelled(monitor)?,
-                Ended::Well => message += &format!("; the mirror {mirror} is sound: {there}"),
-                _ => message += &format!("; the mirror {mirror} does not help: {there}"),
+                Ended::Well => message += &format!("; the mirror {name} is sound: {there}"),
+                _ => message += &format!("; the mirror {name} does not help: {there}"),
             }
         }
         Ok(Outcome { ended: Ended::Found, message })
+    }
+
+    /// Verifies a history, and that of the files behind it. One that is damaged is told of first.
+    fn verified(
+        &self,
+        history: &History,
+        level: Level,
+        monitor: &dyn Monitor,
+    ) -> Result<VerifyReport> {
+        let plan = &self.plan.verify;
+        let mut options = VerifyOptions::new(level, &self.scratch).max_time(plan.max_time);
+        match level {
+            Level::Restore => options.assertions.clone_from(&plan.assertions),
+            _ => options.sample_ppm = Some(plan.sample_ppm),
+        }
+        let report = history.verify(None, &options, monitor)?;
+        if !report.findings.is_empty() || !report.refuted.is_empty() {
+            return Ok(report);
+        }
+        self.verify_files(history.repository(), report, &options, monitor)
+    }
+
+    /// Has the copy of a history in a mirror verified. It is known by its identity: a mirror may
+    /// have another history of the name.
+    fn ask_mirror(
+        &self,
+        mirror: &Mirror,
+        history: &History,
+        level: Level,
+        monitor: &dyn Monitor,
+    ) -> Result<Outcome> {
+        let (order, to, id) = (self.clone(), mirror.repository.clone(), history.id());
+        let control = Control::of(&self.name, None, self.ear.clone());
+        let theirs = control.clone();
+        let patience = self.plan.verify.max_time.saturating_add(ANSWER);
+        mirror.clerk.ask(
+            patience,
+            monitor,
+            || control.stop(),
+            move || {
+                let census = to.census()?;
+                let copy = census.histories.into_iter().find(|copy| copy.id() == id);
+                let copy = copy.ok_or_else(|| {
+                    Error::new(ErrorKind::NotFound, "has no copy of this history")
+                        .with_object(to.store().location())
+                })?;
+                order.verified(&copy, level, &*theirs).map(|report| told(level, &report))
+            },
+        )
     }
 
     fn prune(&self, monitor: &dyn Monitor) -> Result<Outcome> {

@@ -75,8 +75,9 @@ pub(super) struct Kept {
     /// Backups and prunes that jobs made.
     pub(super) backups: u64,
     pub(super) prunes: u64,
-    /// Moments of groups that were labelled.
+    /// Moments of groups that were labelled, and runs that kept files.
     pub(super) labelled: u64,
+    pub(super) files: u64,
     /// How far each mirror is.
     pub(super) copies: BTreeMap<String, Copying>,
     /// How the last job of each kind ended.
@@ -165,6 +166,7 @@ impl Kept {
             backups: 0,
             prunes: 0,
             labelled: 0,
+            files: 0,
             copies: BTreeMap::new(),
             runs,
             went_back: false,
@@ -176,7 +178,8 @@ impl Kept {
 
     /// How much has changed since it is kept: what there is to copy.
     pub(super) fn changes(&self) -> u64 {
-        self.ear.published().saturating_add(self.backups).saturating_add(self.labelled)
+        let published = self.ear.published().saturating_add(self.backups);
+        published.saturating_add(self.labelled).saturating_add(self.files)
     }
 
     /// Whether every transaction of it is to be kept.
@@ -331,6 +334,8 @@ impl Kept {
     /// Remembers how a job ended. One that was stopped tells nothing about the database.
     pub(super) fn ran(&mut self, kind: Kind, at: Timestamp, ended: Ended, message: String) {
         let before = self.runs.get(&kind).map_or(0, |run| run.failures);
+        // Also a run that could not read all of them kept what it read.
+        self.files += u64::from(kind == Kind::Files);
         let failures = match ended {
             Ended::Well => {
                 self.backups += u64::from(kind == Kind::Backup);

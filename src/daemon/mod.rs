@@ -3,7 +3,7 @@
 //! ```text
 //! configuration -> supervisor -> followers    every transaction
 //!                             -> jobs         snapshots, verifications, prunes
-//!                             -> couriers     copies in the mirrors
+//!                             -> clerks       questions to repositories, copies in mirrors
 //!                             -> ledger       what ran, in a database of its own
 //!                             -> overview     how everything stands: metrics and health
 //!                             -> board -> notifier    who is told how everything stands
@@ -15,10 +15,12 @@
 mod agenda;
 mod archive;
 mod attend;
+mod clerks;
 pub(crate) mod config;
 mod copying;
 mod desk;
 mod ear;
+mod end;
 mod files;
 mod grouped;
 mod groups;
@@ -81,12 +83,13 @@ pub(crate) fn run(config: Config, text: String, place: Place, wishes: &dyn Wishe
     let folders = vec![place.state_dir.clone(), scratch_of(config.scratch.as_deref())];
     let (clock, own) = (place.clock.clone(), place.ledger());
     let alerts = ledger.1.alerts.clone();
-    let mut supervisor = Supervisor::new(config, place, ledger)?;
+    let supervisor = Supervisor::new(config, place, ledger)?;
     let (board, ledger) = (supervisor.board.clone(), supervisor.ledger.scribe());
     let notifier = Notifier::start(Means { board, clock, ledger, alerts, folders, own })?;
-    let done = supervisor.run(wishes);
+    let (done, ledger) = supervisor.run(wishes);
     // It ends before the ledger, in which it remembers what it told.
     drop(notifier);
+    drop(ledger);
     Ok(done)
 }
 

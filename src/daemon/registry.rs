@@ -129,7 +129,7 @@ impl Supervisor {
             at_work += 1;
         }
         for copying in kept.copies.values() {
-            let _ = copying.stop();
+            copying.stop();
         }
         if matches!(kept.stage, Stage::Starting) {
             kept.ear.stop();
@@ -189,10 +189,7 @@ impl Supervisor {
             (config.jobs != self.config.jobs).then(|| Pool::start("pagekeep-job", config.jobs));
         match jobs {
             // The old threads end when their jobs do.
-            Some(Ok(pool)) => {
-                let old = std::mem::replace(&mut self.workers, pool);
-                self.attendants.give(move || drop(old));
-            }
+            Some(Ok(pool)) => self.workers = pool,
             Some(Err(e)) => tracing::warn!("as many jobs at once as before: {e}"),
             None => {}
         }
@@ -215,13 +212,25 @@ impl Supervisor {
             self.leave(path);
         }
         self.repositories.retain(|name, _| !moved.contains(name));
+        // Who is asked at the old place may never answer.
+        self.clerks.retain(|name, _| !moved.contains(name));
+        // A mirror that is another one now has nothing yet, as far as anybody knows.
+        let (now, at) = (Instant::now(), self.place.clock.now());
+        for kept in self.kept.values_mut() {
+            for (mirror, copying) in &mut kept.copies {
+                if moved.contains(mirror) {
+                    copying.stop();
+                    *copying = Copying::new(at, now);
+                }
+            }
+        }
         for (name, repository) in &config.repositories {
             self.repositories
                 .entry(name.clone())
                 .or_insert_with(|| Opened::new(repository.clone()));
         }
         self.config = config;
-        self.hire_couriers();
+        self.hire_clerks();
         self.find_groups();
         self.http.serve(self.config.http.clone());
         self.told.clear();

@@ -8,15 +8,14 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 
 use super::desk::{Done, Message, Rest, Supervisor, Taken};
-use super::job::{Ended, Outcome, in_words};
+use super::job::in_words;
 use super::kept::{Judging, Stage, Whose};
-use super::ledger::Entry;
+use super::ledger::Ledger;
 use super::opened::Opened;
 use super::overview::{DatabaseView, Overview, Phase, Tally};
 use super::print::Print;
@@ -30,12 +29,10 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often a repository is asked how a history stands, and how soon again if it could not be.
 const AGAIN: Duration = Duration::from_secs(10 * 60);
 const SOON: Duration = Duration::from_secs(30);
-/// How long a daemon that ends waits for jobs that were told to stop.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Supervisor {
-    /// Keeps databases until it is told to end.
-    pub(super) fn run(&mut self, wishes: &dyn Wishes) -> Done {
+    /// Keeps databases until it is told to end. Answers the ledger, which ends last.
+    pub(super) fn run(mut self, wishes: &dyn Wishes) -> (Done, Ledger) {
         self.begin();
         while !wishes.stop() {
             match self.inbox.recv_timeout(TICK) {
@@ -66,7 +63,7 @@ impl Supervisor {
             .iter()
             .map(|(name, config)| (name.clone(), Opened::new(config.clone())))
             .collect();
-        self.hire_couriers();
+        self.hire_clerks();
         self.find_databases();
         self.find_groups();
         let databases = counted(number(self.kept.len()), "database");
@@ -112,7 +109,9 @@ impl Supervisor {
                     }
                 }
             }
-            Message::Copied(whose, mirror, copied) => self.copied(&whose, &mirror, copied),
+            Message::Copied(whose, mirror, control, copied) => {
+                self.copied(&whose, &mirror, &control, copied);
+            }
             Message::Moment(name, id, outcome) => self.moment_made(&name, id, outcome),
             Message::Done(whose, id, outcome) => self.job_ended(&whose, id, outcome),
         }
@@ -198,68 +197,6 @@ impl Supervisor {
         };
         let now = Instant::now();
         kept.judging = Judging::At(now.checked_add(wait).unwrap_or(now));
-    }
-
-    /// Stops everything that is at work, and waits for it.
-    fn end(&mut self) -> Done {
-        self.systemd.stopping();
-        self.http.stop();
-        self.stop.store(true, Ordering::Relaxed);
-        let mut done = Done { databases: number(self.kept.len()), ..self.done };
-        let (mut followers, mut jobs, mut copies) = (Vec::new(), 0_usize, 0_usize);
-        let mut moments = self.groups.values().filter(|group| group.stop()).count();
-        let mut ears = Vec::new();
-        for kept in std::mem::take(&mut self.kept).into_values() {
-            if let Some(job) = &kept.job {
-                job.control.stop();
-                jobs += 1;
-            }
-            copies += kept.copies.values().filter(|copying| copying.stop()).count();
-            // A follower is to store what is committed; a first capture goes on another time.
-            if matches!(kept.stage, Stage::Starting) {
-                kept.ear.stop();
-            }
-            ears.push(kept.ear);
-            if let Stage::Awake(follower) = kept.stage {
-                followers.push((kept.name, follower));
-            }
-        }
-        let n = number(followers.len());
-        std::thread::scope(|scope| {
-            for (name, follower) in followers {
-                scope.spawn(move || match follower.stop() {
-                    Ok(()) => {}
-                    Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                    Err(e) => tracing::warn!(database = name, "{}", in_words(&e)),
-                });
-            }
-        });
-        let until = Instant::now() + PATIENCE;
-        while jobs > 0 || copies > 0 || moments > 0 {
-            match self.inbox.recv_deadline(until) {
-                Ok(Message::Done(_, id, Outcome { ended, message })) => {
-                    jobs = jobs.saturating_sub(1);
-                    let at = self.place.clock.now();
-                    // What was stopped is remembered as interrupted, by the next daemon.
-                    if ended != Ended::Stopped {
-                        self.ledger.enter(Entry::Ended { id, at, ended, message });
-                    }
-                }
-                Ok(Message::Moment(..)) => moments = moments.saturating_sub(1),
-                Ok(Message::Copied(..)) => copies = copies.saturating_sub(1),
-                Ok(_) => {}
-                // It is remembered as interrupted, by the next daemon.
-                Err(_) => break,
-            }
-        }
-        done.commits += ears.iter().map(|ear| ear.published()).sum::<u64>();
-        tracing::info!(
-            "stopped: {} at work, {} stored, {} begun",
-            counted(n, "follower"),
-            counted(done.commits, "commit"),
-            counted(done.jobs, "job")
-        );
-        done
     }
 
     /// Tells everybody how everything stands.

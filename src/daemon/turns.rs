@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
+use super::clerks::open_mirrors;
 use super::desk::{Message, Supervisor};
 use super::job::{Control, Ended, Order, Outcome, scratch_of};
 use super::kept::{Job, Judging, Whose};
 use super::kind::Kind;
 use super::ledger::{Entry, key};
-use super::mirror::open_mirrors;
 use super::opened::Opened;
 use crate::count::{counted, number};
 use crate::policy::alert;
@@ -63,7 +63,7 @@ impl Supervisor {
                 path: kept.path.clone(),
                 name: kept.name.clone(),
                 plan: kept.plan.clone(),
-                mirrors: open_mirrors(&self.repositories, kept),
+                mirrors: open_mirrors(&self.repositories, &self.clerks, kept),
                 scratch: scratch_of(self.config.scratch.as_deref()),
                 ear: kept.ear.clone(),
             };

@@ -57,6 +57,9 @@ pub struct CopyReport {
     pub newest: Option<Seq>,
     /// Labels and holds that were copied.
     pub marks: u64,
+    /// Whether the copy has every commit that the original had when it was last looked at. It has
+    /// not while another writer may still displace the newest ones.
+    pub is_whole: bool,
 }
 
 impl History {
@@ -123,6 +126,8 @@ impl History {
                 rereadings -= 1;
                 continue;
             }
+            let newest = chain.states().next_back().map(|commit| commit.seq);
+            report.is_whole = newest == standing.settled();
             let Some(last) = standing.settled() else { break };
             let after = writer.head().map(|head| head.seq);
             let Some(stretch) = next_stretch(&chain, after, last) else { break };

@@ -12,6 +12,9 @@ use super::position::FileIdentity;
 use super::source_error;
 use crate::error::{Error, ErrorKind, Result};
 
+/// How long the lock is asked for without a pause.
+const BUSY: Duration = Duration::from_millis(5);
+
 /// A connection that can hold the write lock.
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -45,12 +48,14 @@ impl Gate {
     }
 
     /// Takes the write lock, if it can be had until then. A busy writer leaves it only for
-    /// moments, which a longer sleep would miss.
+    /// moments, which a longer sleep would miss; one that holds it for long is waited for without
+    /// keeping a processor busy.
     ///
     /// # Errors
     /// SQLite's, but for those that say that somebody else has it.
     pub(crate) fn take(&self, until: Instant) -> Result<bool> {
         let Some(connection) = &self.connection else { return Ok(false) };
+        let began = Instant::now();
         loop {
             let begun = connection.prepare_cached("BEGIN IMMEDIATE");
             match begun.and_then(|mut begin| begin.raw_execute()) {
@@ -65,7 +70,10 @@ impl Gate {
             if Instant::now() >= until {
                 return Ok(false);
             }
-            std::thread::yield_now();
+            match began.elapsed() < BUSY {
+                true => std::thread::yield_now(),
+                false => std::thread::sleep(BUSY / 100),
+            }
         }
     }
 

@@ -148,3 +148,66 @@ fn a_configuration_names_the_repository_for_every_command() {
     let other = run(&["log", "app", "--key-file", "far.key"]);
     assert_eq!(other.code, Some(12), "{other:?}");
 }
+
+/// Mirrors that do not answer, and come first by their names, keep nobody else waiting: the first
+/// repository is opened, what is committed is kept, and the daemon ends when it is told to.
+#[test]
+fn mirrors_that_hang_delay_nothing() {
+    let lab = Lab::new();
+    lab.make("app.db", 20);
+    let hangs = |name: &str| {
+        format!(
+            "[repositories.{name}]\nlocation = \"{name}\"\npassword-command = \"sleep 86400\"\n"
+        )
+    };
+    let text = format!(
+        "[repositories.main]\nlocation = \"repo\"\nkey-file = \"key\"
+         mirrors = [\"a\", \"b\", \"far\", \"z\"]\ncopy-every = \"50ms\"
+         [repositories.far]\nlocation = \"far\"\nkey-file = \"far.key\"
+         {}{}{}[[databases]]\npath = \"app.db\"",
+        hangs("a"),
+        hangs("b"),
+        hangs("z")
+    );
+    fs::write(lab.path("pagekeep.toml"), text).unwrap();
+    init(&lab, "far");
+    // Whoever looks for these finds a repository, and waits for its passphrase.
+    for name in ["a", "b", "z"] {
+        fs::create_dir(lab.path(name)).unwrap();
+        fs::copy(lab.path("far/repository"), lab.path(name).join("repository")).unwrap();
+    }
+    let mut daemon = Daemon::start(&lab);
+    daemon.keeps("app", 1);
+    let before = commits_in(&lab, "main");
+    lab.sql("app.db", "INSERT INTO t(x) VALUES('more')");
+    daemon.until("it is kept", || commits_in(&lab, "main") > before);
+    daemon.until("it is copied", || commits_in(&lab, "far") == commits_in(&lab, "main"));
+    daemon.stop();
+}
+
+/// A mirror that moves has nothing at its new place, whatever was copied to the old one.
+#[test]
+fn a_mirror_that_moves_is_filled_at_its_new_place() {
+    let lab = Lab::new();
+    lab.make("app.db", 20);
+    write(&lab, "[[databases]]\npath = \"app.db\"");
+    init(&lab, "far");
+    let mut daemon = Daemon::start(&lab);
+    daemon.keeps("app", 1);
+    daemon.until("far has it", || commits_in(&lab, "far") == commits_in(&lab, "main"));
+    let before = commits_in(&lab, "far");
+    let text = fs::read_to_string(lab.path("pagekeep.toml")).unwrap();
+    let moved = text.replace("location = \"far\"", "location = \"further\"");
+    assert_ne!(text, moved);
+    fs::write(lab.path("pagekeep.toml"), moved).unwrap();
+    init(&lab, "far");
+    assert_eq!(commits_in(&lab, "far"), 0);
+    daemon.signal("-HUP");
+    lab.sql("app.db", "INSERT INTO t(x) VALUES('more')");
+    daemon.until("main has more", || commits_in(&lab, "main") > before);
+    daemon.until("the new place has all", || commits_in(&lab, "far") == commits_in(&lab, "main"));
+    daemon.stop();
+    // Nothing was copied to the old one any more.
+    fs::write(lab.path("pagekeep.toml"), text).unwrap();
+    assert_eq!(commits_in(&lab, "far"), before);
+}

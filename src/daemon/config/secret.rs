@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::mistake::Mistake;
 use super::plan::Reader;
 use super::text::RepositoryText;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::input::{self, MAX_SECRET, first_line};
 use crate::progress::Monitor;
 use crate::repo::keys::secret::Secret;
@@ -83,12 +83,9 @@ impl SecretSource {
                     .map_err(|e| e.with_object(given_by))
             }
             Self::PasswordEnv(name) => {
-                let text = std::env::var(name).map_err(|e| {
-                    Error::new(ErrorKind::WrongKey, "has no passphrase")
-                        .with_source(e)
-                        .with_object(format!("the environment variable {name}"))
-                })?;
-                Secret::passphrase(text).map_err(|e| e.with_object(name.as_str()))
+                let hint = "set it to the passphrase, for the daemon as well";
+                let text = input::variable(name).map_err(|e| e.with_hint(hint))?;
+                Secret::passphrase(text.to_string()).map_err(|e| e.with_object(name.as_str()))
             }
         }
     }

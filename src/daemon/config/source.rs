@@ -44,11 +44,7 @@ impl TextSource {
             }
             Self::Env(name) => {
                 let object = format!("the environment variable {name}");
-                let text = std::env::var(name).map_err(|e| {
-                    let missing = Error::new(ErrorKind::WrongKey, "is not set, or no text");
-                    missing.with_source(e).with_object(&*object).with_hint(SET)
-                })?;
-                (Zeroizing::new(text), object)
+                (input::variable(name).map_err(|e| e.with_hint(SET))?, object)
             }
         };
         let line = Zeroizing::new(first_line(&text).trim().to_owned());

@@ -1,0 +1,117 @@
+//! The end of a daemon: everything that is at work is stopped, and waited for, but not for ever.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::unbounded;
+
+use super::clerks::Clerks;
+use super::desk::{Done, Message, Supervisor};
+use super::job::{Ended, Outcome, in_words};
+use super::kept::Stage;
+use super::ledger::{Entry, Ledger};
+use super::pool::Pool;
+use crate::capture::follow::Follower;
+use crate::count::{counted, number};
+use crate::error::ErrorKind;
+
+/// How long a daemon that ends waits for those who were told to stop. A service manager, and
+/// whoever shuts a machine down, is not kept waiting by a storage that hangs; the next daemon makes
+/// up for what was not stored.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+impl Supervisor {
+    /// Stops everything that is at work, and waits for it. Answers the ledger, too: others still
+    /// remember things in it.
+    pub(super) fn end(mut self) -> (Done, Ledger) {
+        let until = Instant::now() + PATIENCE;
+        self.systemd.stopping();
+        self.http.stop();
+        self.stop.store(true, Ordering::Relaxed);
+        let mut done = Done { databases: number(self.kept.len()), ..self.done };
+        let (mut followers, mut jobs, mut copies) = (Vec::new(), 0_usize, 0_usize);
+        let mut moments = self.groups.values().filter(|group| group.stop()).count();
+        let mut ears = Vec::new();
+        for kept in std::mem::take(&mut self.kept).into_values() {
+            if let Some(job) = &kept.job {
+                job.control.stop();
+                jobs += 1;
+            }
+            copies += kept.copies.values().filter(|copying| copying.stop()).count();
+            // A follower is to store what is committed; a first capture goes on another time.
+            if matches!(kept.stage, Stage::Starting) {
+                kept.ear.stop();
+            }
+            ears.push(kept.ear);
+            if let Stage::Awake(follower) = kept.stage {
+                followers.push((kept.name, follower));
+            }
+        }
+        let n = number(followers.len());
+        stop_all(followers, until);
+        while jobs > 0 || copies > 0 || moments > 0 {
+            match self.inbox.recv_deadline(until) {
+                Ok(Message::Done(_, id, Outcome { ended, message })) => {
+                    jobs = jobs.saturating_sub(1);
+                    let at = self.place.clock.now();
+                    // What was stopped is remembered as interrupted, by the next daemon.
+                    if ended != Ended::Stopped {
+                        self.ledger.enter(Entry::Ended { id, at, ended, message });
+                    }
+                }
+                Ok(Message::Moment(..)) => moments = moments.saturating_sub(1),
+                Ok(Message::Copied(..)) => copies = copies.saturating_sub(1),
+                Ok(_) => {}
+                // It is remembered as interrupted, by the next daemon.
+                Err(_) => break,
+            }
+        }
+        let asking = self.clerks.into_values();
+        let asking = asking.flat_map(|Clerks { asks, copies }| [Some(asks), copies]).flatten();
+        let pools: Vec<Pool> = [self.attendants, self.workers].into_iter().chain(asking).collect();
+        let hanging = pools.into_iter().map(|pool| pool.end(until)).filter(|ended| !ended).count();
+        if hanging > 0 {
+            tracing::warn!("did not wait for all: a repository or a database does not answer");
+        }
+        done.commits += ears.iter().map(|ear| ear.published()).sum::<u64>();
+        tracing::info!(
+            "stopped: {} at work, {} stored, {} begun",
+            counted(n, "follower"),
+            counted(done.commits, "commit"),
+            counted(done.jobs, "job")
+        );
+        (done, self.ledger)
+    }
+}
+
+/// Stops followers, all at once, and waits for them until then at most.
+fn stop_all(followers: Vec<(String, Follower)>, until: Instant) {
+    let (tell, told) = unbounded();
+    for (name, follower) in followers {
+        let tell = tell.clone();
+        let stop = move || {
+            let ended = follower.stop();
+            drop(follower);
+            // Nobody waits any more for one that is late.
+            let _ = tell.send((name, ended));
+        };
+        let stopping = std::thread::Builder::new().name("pagekeep-stop".to_owned());
+        if let Err(e) = stopping.spawn(stop) {
+            tracing::warn!("a follower is not waited for: {e}");
+        }
+    }
+    drop(tell);
+    loop {
+        match told.recv_deadline(until) {
+            Ok((_, Ok(()))) => {}
+            Ok((_, Err(e))) if e.kind() == ErrorKind::Interrupted => {}
+            Ok((name, Err(e))) => tracing::warn!(database = name, "{}", in_words(&e)),
+            Err(e) if e.is_timeout() => {
+                return tracing::warn!(
+                    "followers did not end in time; the next run stores what they had not stored"
+                );
+            }
+            Err(_) => return,
+        }
+    }
+}
