@@ -126,6 +126,23 @@ impl Folder {
         Ok(self.stat(name)?.is_some_and(|s| (s.st_dev, s.st_ino) == (ours.st_dev, ours.st_ino)))
     }
 
+    /// Whether a name is a folder's that has nothing in it. A link is not followed.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_empty_folder(&self, name: &OsStr) -> bool {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let read = || -> rustix::io::Result<bool> {
+            let folder = rustix::fs::openat(&self.dir, name, flags, Mode::empty())?;
+            for entry in rustix::fs::Dir::read_from(&folder)? {
+                if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        // One that can't be read is not known to be empty.
+        read().unwrap_or(false)
+    }
+
     /// Gives a folder in it its final name, which must be free.
     #[cfg(feature = "cli")]
     pub(crate) fn rename_new_folder(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {

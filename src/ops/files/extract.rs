@@ -4,6 +4,7 @@
 //! folder before it, and no link is followed; links come last. The folder gets its name when all of
 //! it is durable.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,12 +12,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, RawMode, Timespec, Timestamps, Uid};
-use rustix::fs::{chownat, fchmod, fchown, futimens, mkdirat, openat, symlinkat, utimensat};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, RawMode, Stat, Timespec, Timestamps};
+use rustix::fs::{Uid, chownat, fchmod, fchown, futimens, mkdirat, openat, symlinkat, utimensat};
 use rustix::io::Errno;
 
 use super::entries::{Entry, Stored};
-use super::name::parts;
+use super::name::{above, parts};
 use super::report::{Refused, Restored};
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,11 +28,11 @@ use crate::progress::{Monitor, Phase, check_cancelled};
 const FOLDER: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Restores the files of a moment into a folder that must not be there.
+/// Restores the files of a moment into a folder that is new, or takes the place of an empty one.
 ///
 /// # Errors
-/// [`ErrorKind::Refused`] when something is there; [`ErrorKind::Usage`] when the moment has no
-/// files; [`ErrorKind::Damaged`]; what the system answers. After an error nothing is there.
+/// [`ErrorKind::Refused`] when anything else is there; [`ErrorKind::Usage`] when the moment has no
+/// files; [`ErrorKind::Damaged`]; what the system answers. After an error all is as it was.
 ///
 /// # Durability
 /// When this returns, the folder and all that is in it is durable.
@@ -45,16 +46,21 @@ pub(crate) fn restore(
         Error::new(ErrorKind::Usage, "is no name of a folder").with_object(object.clone())
     })?;
     let parent = Folder::open(target.parent().unwrap_or(Path::new("")))?;
-    let is_taken = parent.stat(name).map_err(|e| Error::io(e, "cannot be looked at", &*object))?;
-    if is_taken.is_some() {
-        return Err(taken(&object));
-    }
+    let empty =
+        match parent.stat(name).map_err(|e| Error::io(e, "cannot be looked at", &*object))? {
+            Some(stat) if parent.is_empty_folder(name) => Some(stat),
+            Some(_) => return Err(taken(&object)),
+            None => None,
+        };
     let stored = Stored::open(point)?;
     let entries = stored.entries()?;
     let unfinished = Unfinished::beside(&parent)?;
     let restored = Extract::new(&stored, &unfinished.folder, &object).run(&entries, monitor)?;
-    unfinished.place(&parent, name).map_err(|e| match e.kind() {
-        io::ErrorKind::AlreadyExists => taken(&object),
+    unfinished.place(&parent, name, empty.as_ref()).map_err(|e| match e.kind() {
+        // A folder that was empty has something by now.
+        io::ErrorKind::AlreadyExists
+        | io::ErrorKind::DirectoryNotEmpty
+        | io::ErrorKind::NotADirectory => taken(&object),
         _ => Error::io(e, "cannot be put in place", &*object),
     })?;
     Ok(restored)
@@ -63,7 +69,7 @@ pub(crate) fn restore(
 fn taken(object: &str) -> Error {
     Error::new(ErrorKind::Refused, "exists already")
         .with_object(object)
-        .with_hint("name a folder that is not there yet")
+        .with_hint("name a folder that is not there yet, or one that is empty")
 }
 
 /// A folder under a temporary name. Dropping it removes it.
@@ -92,9 +98,19 @@ impl Unfinished {
             .map_err(|e| Error::io(e, "cannot be written to", parent.path().display().to_string()))
     }
 
-    fn place(mut self, parent: &Folder, name: &OsStr) -> io::Result<()> {
+    /// Gives it its final name; an empty folder that has it lends its mode and its owner.
+    fn place(mut self, parent: &Folder, name: &OsStr, empty: Option<&Stat>) -> io::Result<()> {
+        if let Some(stat) = empty {
+            let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+            // Without root it can be another one's only where its folder is; then ours has to do.
+            let _ = fchown(&self.folder, Some(uid), Some(gid));
+            fchmod(&self.folder, Mode::from_raw_mode(stat.st_mode))?;
+        }
         disk::sync_names(&File::from(self.folder.try_clone()?))?;
-        parent.rename_new_folder(&self.name, name)?;
+        match empty {
+            Some(_) => parent.rename(&self.name, name)?,
+            None => parent.rename_new_folder(&self.name, name)?,
+        }
         self.is_placed = true;
         parent.sync()
     }
@@ -151,6 +167,15 @@ impl<'a> Extract<'a> {
             self.link(entry)?;
         }
         monitor.phase(Phase::Sync, None);
+        // What is kept is named by its whole path: the archive itself has not the folders above it.
+        let own: BTreeSet<&[u8]> = of(FileType::Directory).map(|entry| &*entry.name).collect();
+        let taken = entries.iter().filter(|entry| entry.refused.is_none());
+        let between: BTreeSet<&[u8]> =
+            taken.flat_map(|entry| above(&entry.name)).filter(|name| !own.contains(name)).collect();
+        for name in between {
+            check_cancelled(monitor)?;
+            self.sync_between(name)?;
+        }
         // The innermost first: a folder may get a mode that keeps us out, and the time of its last
         // change when nothing in it changes any more.
         for entry in folders.into_iter().rev() {
@@ -200,6 +225,25 @@ impl<'a> Extract<'a> {
             };
         }
         Ok(folder)
+    }
+
+    /// Makes a folder durable that the archive does not have itself, if it was made.
+    fn sync_between(&self, name: &[u8]) -> Result<()> {
+        let sync = || {
+            let mut folder = self.root.try_clone()?;
+            for part in parts(name).map_err(io::Error::other)? {
+                folder = match openat(&folder, part, FOLDER, Mode::empty()) {
+                    // All that was to be in it was refused.
+                    Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
+                    opened => opened?,
+                };
+            }
+            disk::sync_names(&File::from(folder))
+        };
+        sync().map_err(|e| {
+            let object = Path::new(self.target).join(super::name::shown(name));
+            Error::io(e, "cannot be restored", object.display().to_string())
+        })
     }
 
     /// Opens the folder that a name is in.
