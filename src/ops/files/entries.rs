@@ -105,7 +105,12 @@ impl Stored {
     pub(super) fn entries(&self) -> Result<Vec<Entry>> {
         let owners = ["name", "uid", "gid", "mtime_ns"];
         let (more, join) = match self.is_table("pagekeep_files", &owners)? {
-            true => ("f.uid, f.gid, f.mtime_ns", "LEFT JOIN pagekeep_files f ON f.name = s.name"),
+            // One row for each name, whatever is there: else a small archive has endless entries.
+            true => (
+                "f.uid, f.gid, f.mtime_ns",
+                "LEFT JOIN (SELECT name, uid, gid, mtime_ns FROM pagekeep_files GROUP BY name) f
+                 ON f.name = s.name",
+            ),
             false => ("NULL, NULL, NULL", ""),
         };
         let sql = format!(
