@@ -238,6 +238,10 @@ impl Visitor for Gather<'_> {
         self.pass_over(path, Why::Missing);
     }
 
+    fn own(&mut self, path: &Path) {
+        self.pass_over(path, Why::Special("a part of a repository or of the state folder"));
+    }
+
     fn unknown(&mut self, path: &Path, e: &io::Error) {
         self.holds_all = true;
         self.pass_over(path, Why::Unread(e.to_string()));

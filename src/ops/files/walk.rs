@@ -53,6 +53,8 @@ pub(super) trait Visitor {
     fn unread(&mut self, path: &Path, e: &io::Error);
     /// What was named is not there.
     fn missing(&mut self, path: &Path);
+    /// What was named is a part of a repository, or of the state folder.
+    fn own(&mut self, path: &Path);
     /// Nobody knows what a path means.
     fn unknown(&mut self, path: &Path, e: &io::Error);
 }
@@ -97,6 +99,11 @@ impl<'a, V: Visitor> Walk<'a, V> {
                 }
             };
             there += 1;
+            let (Root::Path(path) | Root::Below { folder: path, .. }) = &root;
+            if self.is_own(path) {
+                self.visitor.own(path);
+                continue;
+            }
             match root {
                 Root::Path(path) => {
                     let parent = path.parent().unwrap_or(Path::new("/"));
@@ -131,9 +138,10 @@ impl<'a, V: Visitor> Walk<'a, V> {
         if matches!(part, Part::Any) {
             self.match_parts(folder, path, rest, depth + 1)?;
         }
+        let ours = is_repository(folder);
         for name in self.names(folder, path)? {
             let whole = path.join(&name);
-            if !part.matches(&name) || self.is_barred(&whole) {
+            if !part.matches(&name) || self.is_barred(&whole) || (ours && is_of_repository(&name)) {
                 continue;
             }
             let is_last = rest.is_empty() && !matches!(part, Part::Any);
@@ -150,6 +158,18 @@ impl<'a, V: Visitor> Walk<'a, V> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a root lies in the state folder, or among the objects of a repository.
+    fn is_own(&self, path: &Path) -> bool {
+        if self.barred.iter().any(|barred| path.starts_with(barred)) {
+            return true;
+        }
+        let is_among = |above: &Path| {
+            let name = path.strip_prefix(above).ok()?.components().next()?;
+            is_of_repository(name.as_os_str()).then(|| through(above).ok())?
+        };
+        path.ancestors().skip(1).filter_map(is_among).any(|folder| is_repository(&folder))
     }
 
     fn is_barred(&self, path: &Path) -> bool {
@@ -196,8 +216,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
         let names = self.names(folder, path)?;
         let ours = is_repository(folder);
         for name in names {
-            // Beside a repository's objects may lie what is somebody's own.
-            if !ours || !TOP.iter().any(|top| name == *top) {
+            if !ours || !is_of_repository(&name) {
                 self.visit(folder, path, &name, depth)?;
             }
         }
@@ -245,6 +264,12 @@ fn through(path: &Path) -> io::Result<OwnedFd> {
         }
     }
     Ok(folder)
+}
+
+/// Whether a name in a repository's folder is the repository's. Beside these may lie what is
+/// somebody's own.
+fn is_of_repository(name: &OsStr) -> bool {
+    TOP.iter().any(|top| name == *top)
 }
 
 /// Whether a folder has a repository's objects.
