@@ -1,5 +1,7 @@
 //! What a system says of a file: its kind, mode, owner, times and size.
 
+use std::time::Duration;
+
 use rustix::fs::{FileType, Stat};
 
 use crate::types::Timestamp;
@@ -48,6 +50,17 @@ impl Facts {
             != (before.kind, before.size, before.modified, before.changed, before.inode)
     }
 
+    /// How long it takes until a further change can't have the time of the last one any more: many
+    /// systems tell time by a tick of up to 10 ms.
+    pub(super) fn settles_in(&self, now: Timestamp) -> Option<Duration> {
+        /// Two ticks of the slowest clock, in microseconds.
+        const TICKS: i64 = 20_000;
+        let age = now.0.checked_sub(self.changed.div_euclid(1000))?;
+        // One from the future has another clock, of which nothing is known.
+        let rest = TICKS.checked_sub(age).filter(|_| age >= 0)?;
+        u64::try_from(rest).ok().filter(|rest| *rest > 0).map(Duration::from_micros)
+    }
+
     /// The second of the last change, as the archive has it.
     pub(super) fn second(&self) -> i64 {
         self.modified.div_euclid(1_000_000_000)
@@ -59,5 +72,30 @@ impl Facts {
         const GRAIN: i64 = 3_000_000;
         let Some(Timestamp(looked)) = looked else { return true };
         self.changed.div_euclid(1000) >= looked.saturating_sub(GRAIN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_just_changed_is_waited_for_shortly_and_no_other_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let stat = rustix::fs::stat(folder.path()).unwrap();
+        let facts = Facts { changed: 5_000_000_999, ..Facts::of(&stat) };
+        for (now, wait) in [
+            (5_000_000, Some(20_000)),
+            (5_019_999, Some(1)),
+            (5_020_000, None),
+            (9_000_000, None),
+            // Another clock; and none that makes sense.
+            (4_999_999, None),
+            (i64::MIN, None),
+            (i64::MAX, None),
+        ] {
+            let wait = wait.map(Duration::from_micros);
+            assert_eq!(facts.settles_in(Timestamp(now)), wait, "{now}");
+        }
     }
 }

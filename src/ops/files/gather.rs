@@ -153,6 +153,10 @@ impl<'a> Gather<'a> {
                     return Ok(false);
                 }
             };
+            // What is written while it is read has to get another time than it has now.
+            if let Some(wait) = facts.settles_in(Timestamp::now()) {
+                std::thread::sleep(wait);
+            }
             if has_header(&mut file) {
                 self.pass_over(found.path, Why::Database);
                 return Ok(false);
@@ -163,6 +167,8 @@ impl<'a> Gather<'a> {
             }
             self.archive.run("SAVEPOINT file")?;
             let copied = self.archive.copy(name, &facts, &mut file, record.as_ref())?;
+            #[cfg(test)]
+            super::meanwhile::happens(found.path);
             let after = rustix::fs::fstat(&file).map(|stat| Facts::of(&stat));
             let is_whole = after.is_ok_and(|after| !after.moved_since(&facts));
             match copied {

@@ -13,6 +13,8 @@ mod entries;
 mod extract;
 mod facts;
 mod gather;
+#[cfg(test)]
+mod meanwhile;
 mod name;
 mod report;
 mod run;

@@ -20,6 +20,9 @@ use crate::repo::keys::secret::Secret;
 use crate::repo::{Repository, RepositoryOptions};
 use crate::store::MemoryStore;
 
+mod races;
+mod whole;
+
 struct Lab {
     dir: tempfile::TempDir,
     repository: Repository,
