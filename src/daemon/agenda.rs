@@ -53,8 +53,13 @@ impl Agenda {
     ) -> Self {
         let entry = |kind: Kind| {
             let schedule = plan.schedule(kind)?.clone();
-            // Jobs of one database need not all come at the same part of their spans.
-            let own = format!("{name} {}", kind.name());
+            // Jobs of one database need not all come at the same part of their spans, but files
+            // that are kept with each snapshot come at its time.
+            let as_kind = match kind {
+                Kind::Files if plan.schedule(Kind::Backup) == Some(&schedule) => Kind::Backup,
+                kind => kind,
+            };
+            let own = format!("{name} {}", as_kind.name());
             let timetable = Timetable::new(schedule, plan.zone, &own, plan.jitter);
             let last = last.get(&kind).copied();
             Some((kind, Entry { timetable, last, failures: 0, again: None }))
@@ -68,12 +73,16 @@ impl Agenda {
     }
 
     /// The job that is to begin now, if one is: the kinds in the order of [`Kind::ALL`]. Where
-    /// there is no commit yet, nothing can be verified or pruned; the first proof and the first
-    /// files wait for no schedule.
+    /// there is no commit yet, nothing can be verified or pruned, and files that go with snapshots
+    /// wait for the first. Else the first proof and the first files wait for no schedule.
     pub(super) fn turn(&self, has_commit: bool, now: Timestamp) -> Option<Turn> {
-        let kinds = Kind::ALL
-            .into_iter()
-            .filter(|kind| has_commit || matches!(kind, Kind::Backup | Kind::Files));
+        let with_snapshots = self.entries.contains_key(&Kind::Backup);
+        let is_possible = |kind: &Kind| match kind {
+            Kind::Backup => true,
+            Kind::Files => has_commit || !with_snapshots,
+            _ => has_commit,
+        };
+        let kinds = Kind::ALL.into_iter().filter(is_possible);
         kinds.into_iter().find_map(|kind| {
             let entry = self.entries.get(&kind)?;
             if matches!(kind, Kind::VerifyRestore | Kind::Files) && entry.last.is_none() {

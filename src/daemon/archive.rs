@@ -1,7 +1,7 @@
 //! The job that keeps the files of an application, and what other jobs do with their history. Its
 //! copies in mirrors are made behind those of the database.
 
-use super::job::{Order, Outcome};
+use super::job::{Ended, Order, Outcome};
 use crate::count::counted;
 use crate::error::{ErrorKind, Result};
 use crate::ops::files::{FilesOptions, FilesReport, PassedOver, history_of};
@@ -25,10 +25,12 @@ impl Order {
         };
         let report = self.repository.back_up_files(&self.name, &chosen, &options, monitor)?;
         let message = told(&report);
+        let mut ended = Ended::Well;
         for over in report.passed_over.iter().filter(|over| over.why.is_trouble()) {
+            ended = Ended::Found;
             monitor.warn(&over.to_string());
         }
-        Ok(Outcome::well(message))
+        Ok(Outcome { ended, message })
     }
 
     /// The history of the files, where files are kept and there is one.

@@ -96,3 +96,55 @@ fn each_kind_has_its_own_schedule_and_none_is_forgotten() {
         BTreeMap::from([(Kind::VerifyData, 14), (Kind::VerifyRestore, 3), (Kind::Prune, 14)]);
     assert_eq!(ran, expected);
 }
+
+#[test]
+fn files_come_right_after_the_snapshot_that_they_belong_to() {
+    // Spans and jitter would put each job of a database at a moment of its own.
+    for (schedule, jitter) in [("every 1h", "0s"), ("daily at 03:00", "2h"), ("@hourly", "20m")] {
+        let plan = plan(&format!(
+            "mode = \"snapshots\"\nschedule = \"{schedule}\"\njitter = \"{jitter}\"\nfiles = [\"x\"]\n\
+             verify.data = \"never\"\nverify.restore = \"never\""
+        ));
+        let mut agenda = Agenda::new(&plan, "a", at(0), &BTreeMap::new());
+        // Without a commit there is nothing that they belong to.
+        let first = (0..60 * 48).map(|m| at(0).after(Duration::from_secs(60) * m));
+        let first = first.into_iter().find_map(|now| Some((now, agenda.turn(false, now)?)));
+        let (mut now, turn) = first.unwrap();
+        assert_eq!(turn.kind, Kind::Backup, "{schedule}");
+        agenda.begun(turn);
+        assert_eq!(agenda.turn(false, now), None, "{schedule}");
+        agenda.ended(Kind::Backup, Ended::Well, now);
+        let files = agenda.turn(true, now).unwrap();
+        assert_eq!(files.kind, Kind::Files, "{schedule}");
+        agenda.begun(files);
+        agenda.ended(Kind::Files, Ended::Well, now);
+        let mut order = Vec::new();
+        for _ in 0..60 * 48 {
+            now = now.after(Duration::from_secs(60));
+            while let Some(turn) = agenda.turn(true, now) {
+                order.push((turn.kind, now));
+                agenda.begun(turn);
+                agenda.ended(turn.kind, Ended::Well, now);
+            }
+        }
+        assert!(order.len() >= 2, "{schedule}");
+        for pair in order.chunks(2) {
+            let [(Kind::Backup, snapshot), (Kind::Files, files)] = pair else {
+                panic!("{schedule}: {pair:?}")
+            };
+            assert_eq!(snapshot, files, "{schedule}");
+        }
+    }
+}
+
+#[test]
+fn files_with_a_schedule_of_their_own_keep_to_it() {
+    let plan = plan(
+        "mode = \"snapshots\"\nschedule = \"daily at 03:00\"\nfiles = [\"x\"]\n\
+         files-schedule = \"daily at 15:00\"\nverify.data = \"never\"\nverify.restore = \"never\"",
+    );
+    let last = BTreeMap::from([(Kind::Backup, at(3)), (Kind::Files, at(0))]);
+    let agenda = Agenda::new(&plan, "a", at(0), &last);
+    assert_eq!(agenda.turn(true, at(14)), None);
+    assert_eq!(agenda.turn(true, at(15)).map(|turn| turn.kind), Some(Kind::Files));
+}
