@@ -19,7 +19,7 @@ pub(crate) struct FilePassedOver {
     /// Its path. Bytes that are no text are replaced in it.
     path: String,
     /// Why: `unread`, `changing`, `too-large`, `database`, `missing` or `special`, which is a pipe,
-    /// a socket or a device.
+    /// a socket, a device, or a part of a repository or of the state folder that was named.
     reason: &'static str,
     /// The reason in words.
     message: String,
