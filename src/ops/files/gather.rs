@@ -22,6 +22,9 @@ use super::walk::{Found, Visitor};
 use crate::error::Result;
 use crate::types::Timestamp;
 
+#[cfg(test)]
+pub(super) mod meanwhile;
+
 /// How often a file is read that changes meanwhile.
 const TRIES: u32 = 3;
 /// What every SQLite database begins with.
@@ -168,7 +171,7 @@ impl<'a> Gather<'a> {
             self.archive.run("SAVEPOINT file")?;
             let copied = self.archive.copy(name, &facts, &mut file, record.as_ref())?;
             #[cfg(test)]
-            super::meanwhile::happens(found.path);
+            meanwhile::happens(found.path);
             let after = rustix::fs::fstat(&file).map(|stat| Facts::of(&stat));
             let is_whole = after.is_ok_and(|after| !after.moved_since(&facts));
             match copied {

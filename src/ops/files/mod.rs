@@ -13,8 +13,6 @@ mod entries;
 mod extract;
 mod facts;
 mod gather;
-#[cfg(test)]
-mod meanwhile;
 mod name;
 mod report;
 mod run;

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::rc::Rc;
 
-use super::super::meanwhile;
+use super::super::gather::meanwhile;
 use super::{FilesReport, Lab};
 
 /// What was told: the last part of the path, the reason, and whether a version stays.

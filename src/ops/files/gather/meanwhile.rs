@@ -11,7 +11,7 @@ thread_local! {
 }
 
 /// From now on a deed happens whenever this thread has read a file.
-pub(super) fn set(deed: impl FnMut(&Path) + 'static) {
+pub(in crate::ops::files) fn set(deed: impl FnMut(&Path) + 'static) {
     DEED.with(|slot| slot.replace(Some(Box::new(deed))));
 }
 
