@@ -194,6 +194,49 @@ fn the_daemon_keeps_them_by_their_own_schedule_copies_them_and_says_what_is_miss
 }
 
 #[test]
+fn a_label_keeps_files_in_the_mirrors_though_it_was_given_after_the_last_copy() {
+    let lab = Lab::new();
+    make(&lab);
+    lab.make("app.db", 20);
+    write(
+        &lab,
+        "mirrors = [\"far\"]
+         [repositories.far]\nlocation = \"far\"\nkey-file = \"far.key\"
+         [[databases]]\npath = \"app.db\"\nfiles = [\"app\"]\nfiles-schedule = \"every 300d\"
+         policy = { keep-last = 1 }\nprune = \"every 2h\"\npromise.max-proof-age = \"400d\"",
+    );
+    let mut init = lab.command(&["init", "-c", "pagekeep.toml", "-r", "far"]);
+    assert_eq!(Ended::of(init.env_remove("PAGEKEEP_KEY_FILE")).code, Some(0));
+    let copy = ["copy", "repo", "far", "--name", "app.files", "--to-key-file", "far.key"];
+    let keep = |port: u32| {
+        fs::write(lab.path("app/shop.toml"), format!("port = {port}\n")).unwrap();
+        lab.ok(&["files", "backup", "app", "app"]);
+    };
+    for port in [1, 2] {
+        keep(port);
+        lab.ok(&copy);
+    }
+    let clock = HeldClock(lab.path("clock"));
+    let now = chrono::Utc::now();
+    clock.set(&now.to_rfc3339());
+    let mut daemon = Daemon::start_at(&lab, Some(&clock));
+    daemon.says("app", "files: nothing is new since seq:2");
+    // That job copied what there was. Nothing copies these two but the prune.
+    keep(3);
+    lab.ok(&["label", "app.files@seq:1", "before the move"]);
+    clock.set(&(now + chrono::TimeDelta::minutes(150)).to_rfc3339());
+    daemon.says("app", "files: 1 commit expired, 2 stay");
+    daemon.stop();
+    for repository in ["main", "far"] {
+        let mut log =
+            lab.command(&["log", "app.files", "--json", "-c", "pagekeep.toml", "-r", repository]);
+        let log = Ended::of(log.env_remove("PAGEKEEP_KEY_FILE")).objects();
+        let seqs: Vec<u64> = log.iter().map(|commit| commit["seq"].as_u64().unwrap()).collect();
+        assert_eq!(seqs, [1, 3], "{repository}");
+    }
+}
+
+#[test]
 fn the_configuration_tells_what_is_wrong_with_them_with_a_picture() {
     let lab = Lab::new();
     let check = |more: &str| {
