@@ -40,6 +40,19 @@ pub(crate) struct RecoveryKey {
     pub(crate) recovery_key: String,
 }
 
+/// A public key by which evidence is checked. It is no secret.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PublicKey {
+    /// The Ed25519 key, 64 hex digits.
+    pub(crate) public_key: String,
+    /// The master key that it follows from.
+    pub(crate) master_key: KeyId,
+    /// When that was made.
+    pub(crate) created: Timestamp,
+    /// Whether it signs now; the others signed before.
+    pub(crate) signs: bool,
+}
+
 /// A key slot: something that opens the repository.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Key {

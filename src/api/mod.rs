@@ -19,6 +19,7 @@ pub(crate) mod commit;
 pub(crate) mod config;
 pub(crate) mod coverage;
 pub(crate) mod demo;
+pub(crate) mod evidence;
 pub(crate) mod files;
 pub(crate) mod find;
 pub(crate) mod follow;
@@ -113,6 +114,8 @@ answers! {
     coverage::CoverageSummary = SUMMARY;
     demo::Step = "step";
     demo::DemoSummary = SUMMARY;
+    evidence::EvidenceSummary = SUMMARY;
+    evidence::EvidenceChecked = SUMMARY;
     files::FilePassedOver = "passed-over";
     files::FilesSummary = SUMMARY;
     files::KeptFile = "kept-file";
@@ -128,6 +131,7 @@ answers! {
     follow::WatchSummary = SUMMARY;
     keys::InitSummary = SUMMARY;
     keys::Key = "key";
+    keys::PublicKey = "public-key";
     keys::RecoveryKey = "recovery-key";
     keys::AddSummary = SUMMARY;
     keys::RemoveSummary = SUMMARY;

@@ -6,6 +6,7 @@ mod check;
 mod copy;
 mod daemon;
 mod diff;
+mod evidence;
 mod files;
 mod global;
 mod key;
@@ -31,6 +32,7 @@ pub(crate) use check::{CheckArg, check_of};
 pub(crate) use copy::CopyArgs;
 pub(crate) use daemon::{ConfigCommand, ConfigInitArgs, NotifyCommand, RunArgs};
 pub(crate) use diff::{ChangesArgs, DiffArgs, DiffFormat};
+pub(crate) use evidence::{EvidenceArgs, EvidenceFormat};
 pub(crate) use files::{FilesBackupArgs, FilesCommand, FilesListArgs, FilesRestoreArgs};
 pub(crate) use global::{Color, Global};
 pub(crate) use key::{KeyCommand, NewKeyArgs, RotateArgs};
@@ -115,6 +117,7 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     Adopt(AdoptArgs),
     DisasterKit(DisasterKitArgs),
+    Evidence(EvidenceArgs),
     /// List the channels of `pagekeep run`, and test them
     #[command(subcommand)]
     Notify(NotifyCommand),

@@ -160,7 +160,7 @@ fn as_text(page: &[Part]) -> String {
 }
 
 /// Words in lines of paper's width.
-fn filled(words: &str) -> String {
+pub(super) fn filled(words: &str) -> String {
     let indent: String = words.chars().take_while(|c| *c == ' ').collect();
     let mut text = indent.clone();
     let mut width = text.chars().count();
@@ -202,6 +202,6 @@ fn as_html(page: &[Part]) -> String {
     html
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use super::args::{InitArgs, KeyCommand, NewKeyArgs, RotateArgs};
 use super::context::Context;
 use super::echo::Hidden;
-use super::output::{bytes, counted, json_line, unwritten, usual_hint, whole_second};
+use super::output::{bytes, counted, json_line, time, unwritten, usual_hint, whole_second};
 use super::progress::{Progress, stop_requested};
 use super::remedy::behind;
 use super::table::{table, times};
 use crate::api::keys::{
-    AddSummary, InitSummary, Key, PasswdSummary, RecoveryKey, RecoverySummary, RemoveSummary,
-    RewriteSummary, RotateSummary,
+    AddSummary, InitSummary, Key, PasswdSummary, PublicKey, RecoveryKey, RecoverySummary,
+    RemoveSummary, RewriteSummary, RotateSummary,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::TOP;
@@ -23,6 +23,7 @@ use crate::repo::keys::rotate::{RECOVERY_LABEL, RotateOptions};
 use crate::repo::keys::secret::Secret;
 use crate::repo::local::place::{accept_place, check_place};
 use crate::repo::recover::check_free;
+use crate::sqlite::rows::cell::hex;
 use crate::store;
 use crate::types::SlotId;
 
@@ -134,8 +135,23 @@ pub(crate) fn key(context: &Context, command: KeyCommand) -> Result<()> {
         KeyCommand::List => list(context, &repository),
         KeyCommand::Remove { id, in_use } => remove(context, &repository, &id, in_use),
         KeyCommand::Passwd(args) => passwd(context, &repository, &args),
+        KeyCommand::Public => public(context, &repository),
         KeyCommand::Recovery { replace } => recovery(context, &repository, replace),
     }
+}
+
+fn public(context: &Context, repository: &Repository) -> Result<()> {
+    for (at, key) in repository.signing_keys()?.iter().enumerate() {
+        let public = hex(&key.public()?);
+        if context.out.json {
+            let (master_key, created, signs) = (key.master, key.created, at == 0);
+            context.out.object(&PublicKey { public_key: public, master_key, created, signs });
+        } else {
+            let now = if at == 0 { "signs now" } else { "signed before" };
+            context.out.line(format_args!("{public}  of {}, {now}", time(key.created)));
+        }
+    }
+    Ok(())
 }
 
 fn add(context: &Context, repository: &Repository, args: &NewKeyArgs) -> Result<()> {

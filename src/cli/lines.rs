@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 use super::args::Cli;
 use crate::api::schema::{definitions, reference};
 use crate::api::{
-    Described, adopt, backup, commit, config, coverage, demo, described, files, find, follow, keys,
-    live, lost, notify, problem, progress, query, repair, restore, retention, rows, stats, status,
-    trace, verify,
+    Described, adopt, backup, commit, config, coverage, demo, described, evidence, files, find,
+    follow, keys, live, lost, notify, problem, progress, query, repair, restore, retention, rows,
+    stats, status, trace, verify,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -55,6 +55,7 @@ fn lines(command: &str) -> Option<&'static [Described]> {
             lines![problem::Finding, progress::Progress, adopt::Missing, adopt::AdoptSummary]
         }
         "disaster-kit" => lines![adopt::DisasterKitSummary],
+        "evidence" => lines![evidence::EvidenceSummary, evidence::EvidenceChecked],
         "restore-all" => {
             lines![
                 problem::Finding,
@@ -137,6 +138,7 @@ fn lines(command: &str) -> Option<&'static [Described]> {
         "key remove" => lines![keys::RemoveSummary],
         "key passwd" => lines![keys::PasswdSummary],
         "key recovery" => lines![keys::RecoveryKey, keys::RecoverySummary],
+        "key public" => lines![keys::PublicKey],
         "key rotate" => lines![
             keys::RecoveryKey,
             problem::Finding,

@@ -20,6 +20,7 @@ mod diff;
 mod disaster_kit;
 mod echo;
 mod ended;
+mod evidence;
 mod files;
 mod find;
 mod generate;
@@ -224,6 +225,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
         Command::Undelete(args) => retention::undelete(context, &args),
         Command::Adopt(args) => adopt::adopt(context, &args),
         Command::DisasterKit(args) => disaster_kit::disaster_kit(context, &args),
+        Command::Evidence(args) => evidence::evidence(context, &args),
         Command::RestoreAll(args) => restore_all::restore_all(context, &args),
         Command::Copy(args) => copy::copy(context, &args),
         Command::Repair(args) => return repair::repair(context, &args),

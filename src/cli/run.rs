@@ -41,7 +41,7 @@ pub(crate) fn run(context: &Context) -> Result<()> {
 }
 
 /// This machine's clock; for tests, what a file says that they write, in microseconds since 1970.
-fn clock() -> Clock {
+pub(super) fn clock() -> Clock {
     let Some(file) = std::env::var_os("PAGEKEEP_TEST_CLOCK") else { return Clock::default() };
     let told = move || std::fs::read_to_string(&file).ok()?.trim().parse().ok().map(Timestamp);
     Clock::new(move || told().unwrap_or_else(Timestamp::now))

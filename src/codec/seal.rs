@@ -28,6 +28,8 @@ pub mod context {
     pub const OBJECT_SEAL: &str = "pagekeep 2026 v1 object seal";
     /// Sealing one segment's batches and index blocks.
     pub const DATA_SEAL: &str = "pagekeep 2026 v1 data seal";
+    /// Signing evidence of tests.
+    pub const EVIDENCE: &str = "pagekeep 2026 v1 evidence";
     /// What the id of a history that is begun comes from; readers take any.
     pub const HISTORY_ID: &str = "pagekeep 2026 v1 history id";
 }
@@ -57,6 +59,15 @@ pub(crate) fn history_id(
     let mut id = [0; 16];
     hasher.finalize_xof().fill(&mut id);
     HistoryId(id)
+}
+
+/// The seed of the Ed25519 key by which evidence is signed.
+#[cfg(feature = "cli")]
+pub(crate) fn evidence_seed(master: &MasterKey, repository: RepositoryId) -> Zeroizing<[u8; 32]> {
+    let mut hasher = blake3::Hasher::new_derive_key(context::EVIDENCE);
+    hasher.update(&master.secret);
+    hasher.update(&repository.0);
+    Zeroizing::new(*hasher.finalize().as_bytes())
 }
 
 impl SealKey {

@@ -26,6 +26,7 @@ use super::print::Print;
 use super::progress::Progress;
 use super::room::Gauge;
 use super::systemd::Systemd;
+use super::tested::Found;
 use crate::capture::follow::Follower;
 use crate::error::Result;
 use crate::policy::verdict::Standing;
@@ -64,6 +65,8 @@ pub(super) enum Message {
     Copied(Whose, String, Arc<Control>, Result<Copied>),
     /// Somebody made one moment of the group of that name, or could not.
     Moment(String, u64, Outcome),
+    /// What the job of that number, a test, found of each commit.
+    Found(u64, Vec<Found>),
     /// A job ended.
     Done(Whose, u64, Outcome),
 }

@@ -59,6 +59,7 @@ impl Supervisor {
                         self.ledger.enter(Entry::Ended { id, at, ended, message });
                     }
                 }
+                Ok(Message::Found(id, found)) => self.ledger.enter(Entry::Found { id, found }),
                 Ok(Message::Moment(..)) => moments = moments.saturating_sub(1),
                 Ok(Message::Copied(..)) => copies = copies.saturating_sub(1),
                 Ok(_) => {}

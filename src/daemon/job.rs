@@ -10,6 +10,7 @@ use super::config::Plan;
 use super::ear::Ear;
 use super::kind::Kind;
 use super::pool::{Hand, guarded};
+use super::tested::Found;
 use crate::count::{bytes, counted, number};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::proof::Level;
@@ -117,6 +118,8 @@ pub(super) struct Order {
     pub(super) scratch: PathBuf,
     /// Hears of what happens to the database.
     pub(super) ear: Arc<Ear>,
+    /// What a test found of each commit.
+    pub(super) found: Arc<Mutex<Vec<Found>>>,
 }
 
 impl Order {
@@ -139,6 +142,11 @@ impl Order {
     /// As [`Order::carry_out`]; a panic of ours is a failure like any other.
     pub(super) fn carry_out_whatever_happens(&self, monitor: &dyn Monitor) -> Outcome {
         Outcome::of(guarded(|| self.carry_out(monitor)))
+    }
+
+    /// What a test found of each commit, once it ended.
+    pub(super) fn take_found(&self) -> Vec<Found> {
+        std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn back_up(&self, monitor: &dyn Monitor) -> Result<Outcome> {
@@ -191,6 +199,10 @@ impl Order {
             _ => options.sample_ppm = Some(plan.sample_ppm),
         }
         let report = history.verify(None, &options, monitor)?;
+        if history.repository().id() == self.repository.id() {
+            let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+            *found = report.proofs.iter().map(Found::from).collect();
+        }
         if !report.findings.is_empty() || !report.refuted.is_empty() {
             return Ok(report);
         }

@@ -17,6 +17,7 @@ use rusqlite::Connection;
 use super::job::Ended;
 use super::kind::Kind;
 use super::overview::LastRun;
+use super::tested::{Found, Method};
 use crate::types::Timestamp;
 
 /// How many entries wait for a database that takes none, before the oldest are given up.
@@ -39,6 +40,11 @@ const SCHEMA: &str = "
     ) STRICT;
     CREATE INDEX IF NOT EXISTS run_of ON run(database, kind, scheduled);
     CREATE INDEX IF NOT EXISTS run_began ON run(began);
+    CREATE TABLE IF NOT EXISTS test(
+        run INTEGER PRIMARY KEY,
+        method TEXT NOT NULL,
+        found TEXT NOT NULL
+    ) STRICT;
     CREATE TABLE IF NOT EXISTS known(
         database TEXT PRIMARY KEY,
         path TEXT NOT NULL,
@@ -56,7 +62,7 @@ const SCHEMA: &str = "
 ";
 
 /// What a database is called here: its repository and its history.
-pub(super) fn key(repository: &str, history: &str) -> String {
+pub(crate) fn key(repository: &str, history: &str) -> String {
     format!("{repository}/{history}")
 }
 
@@ -67,6 +73,10 @@ pub(super) enum Entry {
     Began { id: u64, database: String, kind: Kind, scheduled: Option<Timestamp>, at: Timestamp },
     /// It ended.
     Ended { id: u64, at: Timestamp, ended: Ended, message: String },
+    /// The job is a test, which is done like this.
+    Tested { id: u64, method: Method },
+    /// What it found of each commit.
+    Found { id: u64, found: Vec<Found> },
     /// A database is known from now on.
     Known { database: String, path: PathBuf, since: Timestamp },
     /// A configuration was read.
@@ -170,6 +180,7 @@ fn read(path: &Path, now: Timestamp) -> rusqlite::Result<(Connection, Memory)> {
     )?;
     let long_ago = now.0.saturating_sub(i64::try_from(KEPT.as_micros()).unwrap_or(i64::MAX));
     connection.execute("DELETE FROM run WHERE began < ?1", [long_ago])?;
+    connection.execute("DELETE FROM test WHERE run NOT IN (SELECT id FROM run)", [])?;
     let mut memory = Memory::default();
     {
         let sql = "SELECT database, kind, max(scheduled) FROM run
@@ -333,6 +344,14 @@ fn write_all(connection: &mut Connection, entries: &VecDeque<Entry>) -> rusqlite
                 "UPDATE run SET ended = ?2, result = ?3, message = ?4 WHERE id = ?1",
                 (signed(*id), at.0, ended.name(), message),
             )?,
+            Entry::Tested { id, method } => transaction.execute(
+                "INSERT OR REPLACE INTO test(run, method, found) VALUES(?1, ?2, '[]')",
+                (signed(*id), json(method)?),
+            )?,
+            Entry::Found { id, found } => transaction.execute(
+                "UPDATE test SET found = ?2 WHERE run = ?1",
+                (signed(*id), json(found)?),
+            )?,
             Entry::Known { database, path, since } => transaction.execute(
                 "INSERT INTO known(database, path, since) VALUES(?1, ?2, ?3)
                  ON CONFLICT DO UPDATE SET path = excluded.path",
@@ -356,6 +375,10 @@ fn write_all(connection: &mut Connection, entries: &VecDeque<Entry>) -> rusqlite
     transaction.commit()
 }
 
+fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))
+}
+
 fn signed(id: u64) -> i64 {
     i64::try_from(id).unwrap_or(i64::MAX)
 }
@@ -363,6 +386,7 @@ fn signed(id: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::tested::Tests;
 
     fn began(id: u64, kind: Kind, scheduled: i64) -> Entry {
         let scheduled = Some(Timestamp(scheduled));
@@ -392,6 +416,65 @@ mod tests {
         let db = Connection::open(&path).unwrap();
         let result = db.query_row("SELECT result FROM run WHERE id = 2", [], |row| row.get(0));
         assert_eq!(result, Ok("interrupted".to_owned()));
+    }
+
+    #[test]
+    fn how_a_test_was_done_and_what_it_found_is_remembered_as_long_as_the_test() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("daemon.db");
+        let (ledger, _) = Ledger::open(&path, Timestamp(1));
+        ledger.enter(began(1, Kind::VerifyRestore, 10));
+        let method = Method {
+            version: "1".to_owned(),
+            host: "here".to_owned(),
+            sample_ppm: None,
+            assertions: vec!["SELECT 1".to_owned()],
+            max_seconds: 60,
+        };
+        ledger.enter(Entry::Tested { id: 1, method: method.clone() });
+        let found = vec![Found {
+            seq: 3,
+            digest: crate::types::Digest([1; 16]),
+            started: 6,
+            micros: 7,
+            coverage_ppm: 1_000_000,
+            page_bytes: 4096,
+            assertions: 1,
+            failure: Some("\u{1b}[31m\n".to_owned()),
+        }];
+        ledger.enter(Entry::Found { id: 1, found: found.clone() });
+        drop(ledger);
+        let all = |path: &Path| {
+            let mut all = Vec::new();
+            let tests = Tests::open(path).unwrap();
+            let span = (Timestamp(0), Timestamp(i64::MAX));
+            let unread = tests.each("main/a", span, &mut |test| {
+                all.push(test);
+                Ok(())
+            });
+            assert!(unread.unwrap().is_none());
+            all
+        };
+        let tests = all(&path);
+        assert_eq!((tests[0].method.clone(), tests[0].found.clone()), (Some(method), found));
+        assert_eq!(tests[0].result, "running");
+        // A byte here or there makes other tests of it, or none, and breaks nobody.
+        let whole = std::fs::read(&path).unwrap();
+        let broken = dir.path().join("broken.db");
+        for at in (0..whole.len()).step_by(37) {
+            let mut other = whole.clone();
+            other[at] ^= 0x41;
+            std::fs::write(&broken, other).unwrap();
+            if let Ok(tests) = Tests::open(&broken) {
+                let span = (Timestamp(0), Timestamp(i64::MAX));
+                let _ = tests.each("main/a", span, &mut |_| Ok(()));
+            }
+        }
+        // It goes with the test.
+        drop(Ledger::open(&path, Timestamp(1).after(KEPT * 2)));
+        let db = Connection::open(&path).unwrap();
+        let left = db.query_row("SELECT count(*) FROM test", [], |row| row.get::<_, i64>(0));
+        assert_eq!((all(&path).len(), left), (0, Ok(0)));
     }
 
     #[test]

@@ -45,6 +45,7 @@ mod room;
 mod samples;
 mod supervisor;
 mod systemd;
+pub(crate) mod tested;
 mod turns;
 
 use config::Config;
@@ -61,6 +62,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::repo::local::files::{check_folder, lock_file};
 
 pub(crate) use desk::Done;
+pub(crate) use ledger::key;
 pub(crate) use opened::{LEDGER, OWN_NAME, Place};
 pub(crate) use supervisor::Wishes;
 

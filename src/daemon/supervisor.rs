@@ -113,6 +113,7 @@ impl Supervisor {
                 self.copied(&whose, &mirror, &control, copied);
             }
             Message::Moment(name, id, outcome) => self.moment_made(&name, id, outcome),
+            Message::Found(id, found) => self.ledger.enter(Entry::Found { id, found }),
             Message::Done(whose, id, outcome) => self.job_ended(&whose, id, outcome),
         }
     }

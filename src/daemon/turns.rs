@@ -1,5 +1,6 @@
 //! Whose turn for a job it is.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::clerks::open_mirrors;
@@ -9,6 +10,7 @@ use super::kept::{Job, Judging, Whose};
 use super::kind::Kind;
 use super::ledger::{Entry, key};
 use super::opened::Opened;
+use super::tested::Method;
 use crate::count::{counted, number};
 use crate::policy::alert;
 
@@ -45,6 +47,9 @@ impl Supervisor {
             last.insert(turn.kind, turn.scheduled);
             let scheduled = Some(turn.scheduled);
             self.ledger.enter(Entry::Began { id, database, kind: turn.kind, scheduled, at });
+            if let Some(method) = Method::of(turn.kind, &kept.plan) {
+                self.ledger.enter(Entry::Tested { id, method });
+            }
             let missed = match turn.missed {
                 0 => String::new(),
                 n => {
@@ -66,10 +71,15 @@ impl Supervisor {
                 mirrors: open_mirrors(&self.repositories, &self.clerks, kept),
                 scratch: scratch_of(self.config.scratch.as_deref()),
                 ear: kept.ear.clone(),
+                found: Arc::default(),
             };
             let (whose, mailbox) = (kept.whose(), self.mailbox.clone());
             self.workers.give(move || {
                 let outcome = order.carry_out_whatever_happens(&*control);
+                let found = order.take_found();
+                if !found.is_empty() {
+                    let _ = mailbox.send(Message::Found(id, found));
+                }
                 let _ = mailbox.send(Message::Done(whose, id, outcome));
             });
         }

@@ -111,6 +111,9 @@ pub struct VerifyReport {
     pub batches: u64,
     /// Bytes of pages whose digests were compared.
     pub page_bytes: u64,
+    /// What is proven of each commit that was looked at, or what failed. It is stored, unless that
+    /// was not wished.
+    pub proofs: Vec<Proof>,
     /// Commits that were restored.
     pub restored: Vec<crate::types::Seq>,
     /// Whether the time ran out.
@@ -225,6 +228,7 @@ fn verify_once(
     proof.micros = micros(clock);
     proof.failure = report.findings.first().map(|f| format!("{}: {}", f.object, f.message));
     run.keep(&proof)?;
+    report.proofs.push(proof);
     Ok(Some(report))
 }
 
@@ -391,7 +395,7 @@ impl Run<'_> {
             let news = looked.refuted.iter().filter(|_| is_newest);
             let failure = looked.findings.iter().chain(news).next();
             let page_bytes = commit.segment.manifest.page_size.file_len(commit.record.pages);
-            self.keep(&Proof {
+            let proof = Proof {
                 seq: commit.seq,
                 digest: commit.record.digest,
                 started,
@@ -401,7 +405,9 @@ impl Run<'_> {
                 page_bytes,
                 assertions: looked.held,
                 ..template.clone()
-            })?;
+            };
+            self.keep(&proof)?;
+            report.proofs.push(proof);
             report.page_bytes = report.page_bytes.saturating_add(page_bytes);
             report.restored.push(commit.seq);
             report.findings.extend(looked.findings);

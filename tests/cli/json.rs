@@ -182,6 +182,7 @@ fn keys(of: &mut Checked) {
     of.run(&["key", "recovery", "--replace"], 0);
     of.run(&["key", "rotate", "--new-recovery-key"], 0);
     of.run(&["key", "rotate", "--rewrite"], 0);
+    of.run(&["key", "public"], 0);
     of.run(&["key", "passwd", "--new-key-file", "new.key"], 0);
     fs::rename(of.lab.path("new.key"), of.lab.path("key")).unwrap();
 }
@@ -337,6 +338,9 @@ fn daemon(checked: &mut Checked) {
     let ended = child.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(0));
     checked.check(&["run"], &String::from_utf8(ended.stdout).unwrap());
+    let evidence = "fleet/evidence.json";
+    checked.run(&["evidence", "shop", "-c", "fleet/pagekeep.toml", "-o", evidence], 0);
+    checked.run(&["evidence", "--check", evidence], 3);
     checked.run(&["disaster-kit", "-c", "fleet/pagekeep.toml", "-o", "fleet/kit.txt"], 0);
     fs::remove_file(checked.lab.path("fleet/shop.db")).unwrap();
     // What was damaged above is told of here, too.

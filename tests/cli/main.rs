@@ -17,6 +17,7 @@ mod diff;
 mod doubt;
 mod edges;
 mod errors;
+mod evidence;
 mod example_ledger;
 mod examples;
 mod files;

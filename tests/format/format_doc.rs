@@ -327,6 +327,7 @@ fn contexts_of_key_derivation_are_the_documents() {
         ("OBJECT_SEAL", context::OBJECT_SEAL),
         ("DATA_SEAL", context::DATA_SEAL),
         ("HISTORY_ID", context::HISTORY_ID),
+        ("EVIDENCE", context::EVIDENCE),
     ];
     let in_doc: BTreeSet<&str> = quoted("pagekeep 2026").into_iter().collect();
     let in_code: BTreeSet<&str> =

@@ -33,6 +33,12 @@ pub(crate) enum KeyCommand {
         replace: bool,
     },
     Rotate(RotateArgs),
+    /// Print the public key by which `evidence` is signed
+    ///
+    /// It is no secret: hand it to whoever is to check evidence, before the evidence. It stays the
+    /// same until the master key is rotated. The first line is the key that signs now; those behind
+    /// it signed before.
+    Public,
 }
 
 /// Bring in a new master key: what is backed up from now on is sealed under it

@@ -6,10 +6,13 @@
 //! - `keyring` holds the master keys, oldest first; `master` seals and opens with them, and
 //!   notices when another process brought a new one in.
 //! - [`rotate`] brings a new master key in.
+//! - `signing` has what others check without a key of the repository.
 
 pub mod key_slots;
 pub(crate) mod keyring;
 pub(crate) mod master;
 pub mod rotate;
 pub mod secret;
+#[cfg(feature = "cli")]
+pub(crate) mod signing;
 pub(crate) mod slots;
