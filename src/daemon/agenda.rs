@@ -117,7 +117,7 @@ impl Agenda {
                 entry.again = entry.timetable.retry(entry.failures, now);
             }
             Ended::Stopped => entry.again = Some(now),
-            Ended::Well | Ended::Found => entry.failures = 0,
+            Ended::Well | Ended::Found | Ended::Unknown => entry.failures = 0,
         }
     }
 }

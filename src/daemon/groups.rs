@@ -182,7 +182,7 @@ impl Supervisor {
                 tracing::info!(group = name, job = id, "the moment was given up");
                 keeping.again = Some(at);
             }
-            Ended::Failed | Ended::Found => {
+            Ended::Failed | Ended::Found | Ended::Unknown => {
                 tracing::warn!(group = name, job = id, "no moment was labelled: {message}");
                 keeping.again = keeping.timetable.retry(failures, at);
             }

@@ -34,13 +34,16 @@ pub(crate) enum Ended {
     Found,
     /// It could not.
     Failed,
+    /// It did, and what it looked for can't be told. What was known before still is.
+    Unknown,
     /// It was stopped.
     Stopped,
 }
 
 impl Ended {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] = [Self::Well, Self::Found, Self::Failed, Self::Stopped];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Well, Self::Found, Self::Failed, Self::Unknown, Self::Stopped];
 
     /// The one of a name.
     pub(crate) fn of(name: &str) -> Option<Self> {
@@ -53,6 +56,7 @@ impl Ended {
             Self::Well => "well",
             Self::Found => "found",
             Self::Failed => "failed",
+            Self::Unknown => "unknown",
             Self::Stopped => "stopped",
         }
     }
@@ -134,6 +138,7 @@ impl Order {
             Kind::VerifyData => self.verify(Level::Data, monitor),
             Kind::VerifyRestore => self.verify(Level::Restore, monitor),
             Kind::Prune => self.prune(monitor),
+            Kind::Drift => self.compare(monitor),
             // It is about several databases.
             Kind::Group => Err(Error::new(ErrorKind::Failure, "a group is no job of one database")),
         }

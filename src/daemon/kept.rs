@@ -331,7 +331,8 @@ impl Kept {
         }
     }
 
-    /// Remembers how a job ended. One that was stopped tells nothing about the database.
+    /// Remembers how a job ended. One that was stopped, or can't tell, says nothing about the
+    /// database.
     pub(super) fn ran(&mut self, kind: Kind, at: Timestamp, ended: Ended, message: String) {
         let before = self.runs.get(&kind).map_or(0, |run| run.failures);
         // Also a run that could not read all of them kept what it read.
@@ -342,7 +343,7 @@ impl Kept {
                 self.prunes += u64::from(kind == Kind::Prune);
                 0
             }
-            Ended::Stopped => return,
+            Ended::Stopped | Ended::Unknown => return,
             Ended::Found | Ended::Failed => before.saturating_add(1),
         };
         self.runs.insert(kind, LastRun { at, ended, message, failures });

@@ -13,18 +13,21 @@ pub(crate) enum Kind {
     VerifyRestore,
     /// Removes what the policy does not keep.
     Prune,
+    /// Compares the live database with what was captured.
+    Drift,
     /// Labels one moment of several databases.
     Group,
 }
 
 impl Kind {
     /// All of them, in the order in which those begin that are due at once.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Backup,
         Self::Files,
         Self::VerifyRestore,
         Self::VerifyData,
         Self::Prune,
+        Self::Drift,
         Self::Group,
     ];
 
@@ -36,6 +39,7 @@ impl Kind {
             Self::VerifyData => "verify-data",
             Self::VerifyRestore => "verify-restore",
             Self::Prune => "prune",
+            Self::Drift => "drift",
             Self::Group => "group",
         }
     }

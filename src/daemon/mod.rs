@@ -19,6 +19,7 @@ mod clerks;
 pub(crate) mod config;
 mod copying;
 mod desk;
+mod drift;
 mod ear;
 mod end;
 mod files;

@@ -44,7 +44,7 @@ impl Method {
         let restores = match kind {
             Kind::VerifyRestore => true,
             Kind::VerifyData => false,
-            Kind::Backup | Kind::Files | Kind::Prune | Kind::Group => return None,
+            Kind::Backup | Kind::Files | Kind::Prune | Kind::Drift | Kind::Group => return None,
         };
         let verify = &plan.verify;
         Some(Self {

@@ -103,7 +103,9 @@ impl Supervisor {
         let seconds = job.began.elapsed().as_secs_f64();
         let (database, kind) = (&*kept.name, job.kind.name());
         match ended {
-            Ended::Well => tracing::info!(database, job = id, seconds, "{kind}: {message}"),
+            Ended::Well | Ended::Unknown => {
+                tracing::info!(database, job = id, seconds, "{kind}: {message}");
+            }
             Ended::Stopped => tracing::info!(database, job = id, seconds, "{kind} was stopped"),
             Ended::Found => tracing::error!(database, job = id, seconds, "{kind} found: {message}"),
             Ended::Failed => {

@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Kind {
     /// What is stored is damaged, or a verification found something, and no later one cleared that.
     Damage,
+    /// The live database changed without a transaction.
+    Drift,
     /// The repository was set back to an earlier state.
     Rollback,
     /// Not all was stored for longer than was promised.
@@ -48,8 +50,9 @@ pub(crate) enum Kind {
 impl Kind {
     /// All of them.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Damage,
+        Self::Drift,
         Self::Rollback,
         Self::NotStored,
         Self::NotCaptured,
@@ -69,6 +72,7 @@ impl Kind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Damage => "damage",
+            Self::Drift => "drift",
             Self::Rollback => "rollback",
             Self::NotStored => "not-stored",
             Self::NotCaptured => "not-captured",
@@ -89,6 +93,7 @@ impl Kind {
     pub(crate) const fn title(self) -> &'static str {
         match self {
             Self::Damage => "damage was found",
+            Self::Drift => "the live database changed without a transaction",
             Self::Rollback => "the repository was set back",
             Self::NotStored => "not all is stored",
             Self::NotCaptured => "can't be captured",
@@ -111,6 +116,10 @@ impl Kind {
             Self::Damage => {
                 "Verify the history and look at what is found; keep the database's file as it is. A \
                  new snapshot makes the present state restorable."
+            }
+            Self::Drift => {
+                "Look at the disk and the memory of the machine, and at what writes to the file besides \
+                 SQLite. The state that was captured can be restored; keep a copy of the file first."
             }
             Self::Rollback => {
                 "Find out who restored or replaced the repository, and put it back as it was. If it \
@@ -146,7 +155,7 @@ impl Kind {
     /// How bad it is.
     pub(crate) const fn severity(self) -> Severity {
         match self {
-            Self::Damage | Self::Rollback | Self::NotStored => Severity::Critical,
+            Self::Damage | Self::Drift | Self::Rollback | Self::NotStored => Severity::Critical,
             Self::NotCaptured
             | Self::NotCopied
             | Self::Unreachable

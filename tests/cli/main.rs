@@ -15,6 +15,7 @@ mod damage;
 mod demo;
 mod diff;
 mod doubt;
+mod drift;
 mod edges;
 mod errors;
 mod evidence;

@@ -51,6 +51,8 @@ pub(crate) struct Plan {
     pub(crate) retention: Option<(Policy, Option<Schedule>)>,
     /// How it is verified.
     pub(crate) verify: VerifyPlan,
+    /// When the live database is compared with what was captured; `None` for never.
+    pub(crate) drift: Option<Schedule>,
     /// How old what is stored and proven may become.
     pub(crate) promise: Promise,
     /// Which files of its application are kept; `None` for none.
@@ -84,6 +86,7 @@ impl Plan {
             Kind::VerifyData => self.verify.data.as_ref(),
             Kind::VerifyRestore => self.verify.restore.as_ref(),
             // A group has a schedule of its own.
+            Kind::Drift => self.drift.as_ref(),
             Kind::Group => None,
             Kind::Prune => self.retention.as_ref().and_then(|(_, schedule)| schedule.as_ref()),
         }
@@ -272,6 +275,8 @@ impl Reader<'_> {
             compression: compression.unwrap_or_default(),
             retention: self.retention(text),
             verify: self.verify(&text.verify),
+            // It reads the whole database: where nothing is said, nobody does.
+            drift: self.schedule(text.drift.as_ref(), "never"),
             promise: self.promise(&text.promise),
             // Of a database's own table alone.
             files: None,

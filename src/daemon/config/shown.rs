@@ -113,6 +113,7 @@ impl Target {
             lines.push(format!("prune = {}", schedule(prune.as_ref())));
         }
         lines.extend(verify(plan));
+        lines.push(format!("drift = {}", schedule(plan.drift.as_ref())));
         if let Some(files) = &plan.files {
             let listed = |texts: &[String]| {
                 let texts: Vec<String> = texts.iter().map(|text| quoted(text)).collect();

@@ -172,6 +172,8 @@ macro_rules! with_plan {
             pub(super) promise: PromiseText,
             /// Whether nothing is to be done with it for now.
             pub(super) paused: Option<bool>,
+            /// When the live database is compared with what was captured: a schedule.
+            pub(super) drift: Option<Spanned<String>>,
             /// The channels that are told of it.
             pub(super) notify: Option<Vec<Spanned<String>>>,
             /// Who is told from outside that it is well.
@@ -222,7 +224,7 @@ impl DatabaseText {
             defaults,
             PlanText {
                 repository, mode, schedule, time_zone, jitter, interval, wal_limit, sleep_after,
-                marks, compression, policy, prune, paused, notify,
+                marks, compression, policy, prune, drift, paused, notify,
                 ping
             }
             verify: first_of!(

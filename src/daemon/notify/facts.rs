@@ -69,15 +69,19 @@ pub(super) fn subject(view: &DatabaseView) -> Subject {
 
 fn facts(view: &DatabaseView, is_reachable: bool) -> DatabaseFacts<'_> {
     let verifies = |kind: Job| matches!(kind, Job::VerifyData | Job::VerifyRestore);
-    let jobs = view.runs.iter().map(|(kind, run)| JobFacts {
+    let is_scheduled = |kind: Job| view.plan.schedule(kind).is_some();
+    // What an earlier configuration had compared nobody compares again.
+    let counts = |kind: Job| kind != Job::Drift || is_scheduled(kind);
+    let runs = view.runs.iter().filter(|(kind, _)| counts(**kind));
+    let jobs = runs.map(|(kind, run)| JobFacts {
         name: kind.name(),
         verifies: verifies(*kind),
+        compares: *kind == Job::Drift,
         at: run.at,
         found: run.ended == Ended::Found,
         failures: run.failures,
         message: &run.message,
     });
-    let is_scheduled = |kind: Job| view.plan.schedule(kind).is_some();
     DatabaseFacts {
         standing: &view.standing,
         promise: view.plan.promise,

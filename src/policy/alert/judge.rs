@@ -62,6 +62,8 @@ pub(crate) struct JobFacts<'a> {
     pub(crate) name: &'a str,
     /// Whether it verifies.
     pub(crate) verifies: bool,
+    /// Whether it compares the live database with what was captured.
+    pub(crate) compares: bool,
     pub(crate) at: Timestamp,
     /// Whether it found something wrong.
     pub(crate) found: bool,
@@ -124,8 +126,18 @@ pub(crate) fn database(facts: &DatabaseFacts<'_>, limits: &Limits, now: Timestam
         },
     );
     for job in &facts.jobs {
+        if job.compares {
+            let drift = match (job.found, job.failures) {
+                (true, _) => Known::Holds(job.message.to_owned()),
+                (false, 0) => Known::Over,
+                // Nobody could look.
+                (false, _) => Known::Unknown,
+            };
+            judged.push((Kind::Drift, String::new(), drift));
+        }
         // What a verification found is damage, and none of its failures.
-        let fails = job.failures >= limits.failures && !(job.verifies && job.found);
+        let is_told = (job.verifies || job.compares) && job.found;
+        let fails = job.failures >= limits.failures && !is_told;
         let known = match fails {
             true => Known::Holds(format!(
                 "{} failed {} times in a row, at last with: {}",
@@ -278,13 +290,23 @@ mod tests {
         let standing = well();
         let job = |name, verifies, found, failures, hours: u64| {
             let at = NOW.before(Duration::from_secs(hours * 3600));
-            JobFacts { name, verifies, at, found, failures, message: "why" }
+            let compares = name == "drift";
+            JobFacts { name, verifies, compares, at, found, failures, message: "why" }
         };
         let with = |jobs: Vec<JobFacts<'_>>| holds(&DatabaseFacts { jobs, ..facts(&standing) });
         assert_eq!(with(vec![job("backup", false, false, 2, 1)]), []);
         assert_eq!(with(vec![job("backup", false, false, 3, 1)]), [Kind::Failing]);
         assert_eq!(with(vec![job("verify-data", true, true, 1, 1)]), [Kind::Damage]);
         assert_eq!(with(vec![job("verify-data", true, true, 9, 1)]), [Kind::Damage]);
+        // Drift is told as such, once; it is over when nothing differs, and not by a failure.
+        assert_eq!(with(vec![job("drift", false, true, 1, 1)]), [Kind::Drift]);
+        assert_eq!(with(vec![job("drift", false, true, 9, 1)]), [Kind::Drift]);
+        assert_eq!(with(vec![job("drift", false, false, 0, 1)]), []);
+        assert_eq!(with(vec![job("drift", false, false, 3, 1)]), [Kind::Failing]);
+        let failed =
+            DatabaseFacts { jobs: vec![job("drift", false, false, 1, 1)], ..facts(&standing) };
+        let judged = database(&failed, &Limits::default(), NOW);
+        assert!(judged.contains(&(Kind::Drift, String::new(), Known::Unknown)), "{judged:?}");
         // A later verification that passed cleared it.
         let passed = job("verify-restore", true, false, 0, 0);
         assert_eq!(with(vec![job("verify-data", true, true, 1, 1), passed]), []);
