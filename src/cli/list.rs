@@ -1,9 +1,10 @@
 //! `snapshots`, `log`, `show` and `label`: what there is, and names for it.
 
 use super::args::{FilterArgs, LabelArgs, LogArgs, ShowArgs, SnapshotsArgs};
-use super::context::{Context, Selected, asked, now, shown};
+use super::context::{Context, Selected, asked, shown};
 use super::describe::{labels_with_ends, neighbours, outcome};
 use super::ended::Ended;
+use super::moments::moment;
 use super::output::{ago, bytes, count, counted, time};
 use super::progress::Progress;
 use super::rows::in_words;
@@ -14,9 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::diff::change::TableDiff;
 use crate::ops::labels::{not_readable, passed_over};
-use crate::policy::guess::meant;
 use crate::policy::order::backwards;
-use crate::policy::selector::{Edge, Moment, Selector, TIMES, split_target, trimmed};
+use crate::policy::selector::{Edge, Selector, split_target, trimmed};
 use crate::repo::Repository;
 use crate::repo::chain::Commit;
 use crate::repo::history::handle::History;
@@ -32,21 +32,9 @@ struct Filter {
 
 impl Filter {
     fn new(args: &FilterArgs) -> Result<Self> {
-        let moment = |text: &Option<String>, edge| match text {
-            None => Ok(None),
-            Some(text) => match Moment::parse(text, &now(), edge)? {
-                Some(moment) => Ok(Some(moment.time)),
-                None => {
-                    let guess = meant(text).map_or(String::new(), |guess| format!("{guess}; "));
-                    Err(Error::new(ErrorKind::Usage, "is not a time")
-                        .with_object(format!("{text:?}"))
-                        .with_hint(format!("{guess}{TIMES}")))
-                }
-            },
-        };
         Ok(Self {
-            since: moment(&args.since, Edge::Begin)?,
-            until: moment(&args.until, Edge::End)?,
+            since: moment(args.since.as_deref(), Edge::Begin)?,
+            until: moment(args.until.as_deref(), Edge::End)?,
             label: args.label.as_deref().map(trimmed).map(str::to_owned),
         })
     }

@@ -13,10 +13,11 @@ use super::query::format::cell;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::question::Answer;
 use crate::ops::view::ViewOptions;
-use crate::policy::selector::Selector;
+use crate::policy::guess::meant;
+use crate::policy::selector::{Edge, Moment, Selector, TIMES};
 use crate::repo::chain::Chain;
 use crate::repo::history::handle::History;
-use crate::types::Seq;
+use crate::types::{Seq, Timestamp};
 
 /// How much memory SQLite may take.
 const HEAP: i64 = 256 << 20;
@@ -53,6 +54,20 @@ pub(super) fn named(
         context.choose(history, chain, &selector).map(|commit| commit.seq)
     };
     when.map(choose).transpose()
+}
+
+/// The time that a flag names; of a day, its beginning or its end.
+pub(super) fn moment(text: Option<&str>, edge: Edge) -> Result<Option<Timestamp>> {
+    let Some(text) = text else { return Ok(None) };
+    match Moment::parse(text, &super::context::now(), edge)? {
+        Some(moment) => Ok(Some(moment.time)),
+        None => {
+            let guess = meant(text).map_or(String::new(), |guess| format!("{guess}; "));
+            Err(Error::new(ErrorKind::Usage, "is not a time")
+                .with_object(format!("{text:?}"))
+                .with_hint(format!("{guess}{TIMES}")))
+        }
+    }
 }
 
 /// A value as people are shown it.

@@ -16,7 +16,8 @@ use self::page::Page;
 use self::sealed::{Signed, Signing};
 use self::target::Target;
 use super::args::EvidenceArgs;
-use super::context::{Context, now};
+use super::context::Context;
+use super::moments::moment;
 use super::output::counted;
 use super::progress::stop_requested;
 use super::run::clock;
@@ -27,7 +28,7 @@ use crate::daemon::tested::Tests;
 use crate::daemon::{LEDGER, key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::host;
-use crate::policy::selector::{Edge, Moment, TIMES};
+use crate::policy::selector::Edge;
 use crate::policy::verdict::Promise;
 use crate::progress::stopped;
 use crate::repo::chain::{Chain, Commit};
@@ -165,17 +166,6 @@ fn make(context: &Context, args: &EvidenceArgs, name: &str) -> Result<()> {
         hex(&public)
     ));
     Ok(())
-}
-
-/// A time that was typed.
-fn moment(text: Option<&str>, edge: Edge) -> Result<Option<Timestamp>> {
-    let Some(text) = text else { return Ok(None) };
-    match Moment::parse(text, &now(), edge)? {
-        Some(moment) => Ok(Some(moment.time)),
-        None => Err(Error::new(ErrorKind::Usage, "is not a time")
-            .with_object(format!("{text:?}"))
-            .with_hint(TIMES)),
-    }
 }
 
 fn about(history: &History) -> About {
