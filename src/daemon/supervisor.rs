@@ -15,7 +15,7 @@ use crossbeam_channel::RecvTimeoutError;
 use super::desk::{Done, Message, Rest, Supervisor, Taken};
 use super::job::in_words;
 use super::kept::{Judging, Stage, Whose};
-use super::ledger::Ledger;
+use super::ledger::{Entry, Ledger};
 use super::opened::Opened;
 use super::overview::{DatabaseView, Overview, Phase, Tally};
 use super::print::Print;
