@@ -39,6 +39,7 @@ mod packaging;
 mod pairs;
 mod query;
 mod retention;
+mod soak;
 mod strange;
 mod supervised;
 mod terminal;

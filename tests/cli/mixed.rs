@@ -13,7 +13,7 @@
 //! | `PAGEKEEP_MIXED_BIN` | another binary than the one under test, such as one of another build |
 //! | `PAGEKEEP_MIXED_KEEP` | 1: keep the folder though all went well |
 
-mod application;
+pub mod application;
 mod follower;
 mod ledger;
 mod looks;
