@@ -65,6 +65,14 @@ pub enum Remedy {
     OtherLocation,
     /// Create a repository: [`Repository::init`](crate::Repository::init).
     CreateRepository,
+    /// Copy what a mirror has back into a repository that was made anew:
+    /// [`History::copy_to`](crate::History::copy_to).
+    CopyBack {
+        /// The mirror's name.
+        from: String,
+        /// The repository's name.
+        to: String,
+    },
     /// Open it with another key: [`Secret`](crate::Secret).
     OtherKey,
     /// Use the text as a recovery key: [`Secret::parse_recovery`](crate::Secret::parse_recovery).
@@ -161,6 +169,7 @@ impl Remedy {
             Self::AwaitDatabase { .. } => "await-database",
             Self::OtherLocation => "other-location",
             Self::CreateRepository => "create-repository",
+            Self::CopyBack { .. } => "copy-back",
             Self::OtherKey => "other-key",
             Self::RecoveryKey => "recovery-key",
             Self::ListKeys => "list-keys",
@@ -221,6 +230,7 @@ impl Remedy {
             Self::AwaitDatabase { file: "app.db".to_owned() },
             Self::OtherLocation,
             Self::CreateRepository,
+            Self::CopyBack { from: "offsite".to_owned(), to: "main".to_owned() },
             Self::OtherKey,
             Self::RecoveryKey,
             Self::ListKeys,
@@ -277,6 +287,9 @@ impl fmt::Display for Remedy {
             Self::AwaitDatabase { .. } => "begin again once it is there",
             Self::OtherLocation => "the location",
             Self::CreateRepository => "`Repository::init`",
+            Self::CopyBack { from, to } => {
+                return write!(f, "`History::copy_to` from {from} to {to}");
+            }
             Self::OtherKey => "another `Secret`",
             Self::RecoveryKey => "`Secret::parse_recovery`",
             Self::ListKeys => "`Repository::slots`",
@@ -384,6 +397,19 @@ macro_rules! advice {
     };
 }
 pub(crate) use advice;
+
+/// What brings back a repository that is not there, from its mirror.
+#[cfg(feature = "cli")]
+pub(crate) fn way_back(name: &str, mirror: &str) -> Advice {
+    let back = Remedy::CopyBack { from: mirror.to_owned(), to: name.to_owned() };
+    advice![
+        "is its disk mounted? if it is lost: ",
+        Remedy::CreateRepository,
+        ", then ",
+        back,
+        " before anything is kept in it, or else the mirror takes nothing more"
+    ]
+}
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,8 @@ pub(crate) struct Missing {
     pub(crate) object: String,
     /// What to do about it.
     pub(crate) next: String,
+    /// The commands that do it, in their order; none if no command does.
+    pub(crate) commands: Vec<String>,
 }
 
 /// What `adopt` came to.
@@ -25,6 +27,8 @@ pub(crate) struct AdoptSummary {
     pub(crate) missing: u64,
     /// How many databases were restored.
     pub(crate) restored: u64,
+    /// The command with which the daemon goes on, once nothing is missing.
+    pub(crate) run: String,
     /// Whether only this was asked for, and nothing was written.
     pub(crate) dry_run: bool,
 }

@@ -1,25 +1,26 @@
 //! `adopt`: a daemon on a bare machine, from what it kept.
 
-use std::path::{Path, PathBuf};
+mod remembered;
+
+use std::path::{Path, absolute};
+
+use remembered::{Database, Here, Remembered, own_history};
 
 use super::args::AdoptArgs;
 use super::context::Context;
 use super::output::{bytes, counted, quote, time};
 use super::progress::Progress;
+use super::remedy::behind;
 use super::write::create_new;
 use crate::api::adopt::{AdoptSummary, Missing};
 use crate::count::number;
+use crate::daemon::LEDGER;
 use crate::daemon::config::{Config, RepositoryConfig, SecretSource};
-use crate::daemon::{LEDGER, OWN_NAME};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ops::point::RestorePoint;
 use crate::ops::restore::RestoreOptions;
-use crate::ops::view::ViewOptions;
 use crate::repo::Repository;
-use crate::repo::history::handle::History;
-
-/// The longest configuration that is believed.
-const MAX_TEXT: usize = 16 << 20;
+use crate::repo::recover::examine;
+use crate::store::open_store;
 
 pub(crate) fn adopt(context: &Context, args: &AdoptArgs) -> Result<()> {
     let repository = context.repository_at(&args.location)?;
@@ -37,15 +38,44 @@ pub(crate) fn adopt(context: &Context, args: &AdoptArgs) -> Result<()> {
         (None, Some(dir)) => dir.clone(),
         _ => context.state_dir()?,
     };
+    // Commands are pasted anywhere.
+    let state_dir = absolute(&state_dir).unwrap_or(state_dir);
+    let file = absolute(&file).unwrap_or(file);
+    let databases = remembered.databases(&config);
     context.out.summary(format_args!(
         "{}: as it was at {}, {}",
         own.name(),
         time(newest.time()),
-        counted(number(remembered.known.len()), "database")
+        counted(number(databases.len()), "database")
     ));
+    let here = Here::of(&config, &repository, &args.location);
+    let mut adopted = Adopted {
+        context,
+        args,
+        config: &config,
+        here,
+        options: format!("-c {}", quote(&file.display().to_string())),
+        missing: 0,
+        restored: 0,
+    };
+    adopted.tell_of_first();
+    let typed = context.global.state_dir.as_ref().map(|_| &state_dir);
+    let text = typed.and_then(|dir| Config::with_state_dir(&remembered.text, dir));
+    let is_new = adopted.bring("configuration", &file, || {
+        create_new(&file, text.as_ref().unwrap_or(&remembered.text).as_bytes())
+    })?;
+    match (typed, &text) {
+        (Some(dir), Some(_)) if is_new => {
+            context.out.summary(format_args!("  with the state-dir {}", dir.display()));
+        }
+        // The file says nothing of it, or something else.
+        (Some(dir), _) => {
+            let dir = quote(&dir.display().to_string());
+            adopted.options.push_str(&format!(" --state-dir {dir}"));
+        }
+        (None, _) => {}
+    }
     let ledger = state_dir.join(LEDGER);
-    let mut adopted = Adopted { context, args, missing: 0, restored: 0 };
-    adopted.bring("configuration", &file, || create_new(&file, remembered.text.as_bytes()))?;
     adopted.bring("what it remembered", &ledger, || {
         crate::disk::make_dirs(&state_dir)
             .map_err(|e| Error::io(e, "cannot be made", state_dir.display().to_string()))?;
@@ -61,167 +91,117 @@ pub(crate) fn adopt(context: &Context, args: &AdoptArgs) -> Result<()> {
     for (name, repository) in &config.repositories {
         adopted.look_at(name, repository);
     }
-    for (path, name) in remembered.known_in(&config, &repository, &args.location) {
-        adopted.database(&repository, &path, &name, &file)?;
+    for database in &databases {
+        let is_doubtful = adopted.is_doubtful(database, &databases);
+        adopted.database(&repository, database, is_doubtful)?;
     }
+    let run = format!("pagekeep run {}", adopted.options);
     let Adopted { missing, restored, .. } = adopted;
     context.out.json_summary(&AdoptSummary {
         configuration: file.display().to_string(),
         state: ledger.display().to_string(),
         missing,
         restored,
+        run: run.clone(),
         dry_run: args.dry_run,
     });
-    let shown = quote(&file.display().to_string());
     context.out.summary(match missing {
-        0 => format!("nothing is missing; `pagekeep run -c {shown}` goes on"),
-        n => format!(
-            "{} to be put right; then `pagekeep run -c {shown}` goes on",
-            counted(n, "thing")
-        ),
+        0 => format!("nothing is missing; `{run}` goes on"),
+        n => format!("{} to be put right; then `{run}` goes on", counted(n, "thing")),
     });
     Ok(())
-}
-
-/// The history of the daemon's own database.
-fn own_history(context: &Context, repository: &Repository, from: Option<&str>) -> Result<History> {
-    let all = context.all_histories(repository)?;
-    let own: Vec<&History> = all.iter().filter(|h| h.name().starts_with(OWN_NAME)).collect();
-    let host = |history: &History| history.name().trim_start_matches(OWN_NAME).to_owned();
-    let hosts = || own.iter().map(|history| host(history)).collect::<Vec<_>>().join(", ");
-    let object = repository.store().location();
-    match (from, own.as_slice()) {
-        (_, []) => Err(Error::new(ErrorKind::NotFound, "has no daemon's own database")
-            .with_object(object)
-            .with_hint("it may be in another repository; `pagekeep snapshots` lists what is here")),
-        (Some(from), own) => {
-            let found = own.iter().find(|history| host(history) == from);
-            found.map(|history| (*history).clone()).ok_or_else(|| {
-                let what = format!("has nothing of a daemon of {from:?}");
-                let error = Error::new(ErrorKind::NotFound, what).with_object(object);
-                error.with_hint(format!("it has some of {}", hosts()))
-            })
-        }
-        (None, [only]) => Ok((*only).clone()),
-        (None, _) => Err(Error::new(ErrorKind::Usage, "has the databases of several daemons")
-            .with_object(object)
-            .with_hint(format!("say whose by --from HOST: {}", hosts()))),
-    }
-}
-
-/// What a daemon remembered.
-struct Remembered {
-    /// Its configuration: the file, and what it said.
-    path: PathBuf,
-    text: String,
-    /// Databases that it knew: repository and history, and the file.
-    known: Vec<(String, PathBuf)>,
-}
-
-impl Remembered {
-    fn read(newest: &RestorePoint) -> Result<Self> {
-        let view = newest.open(&ViewOptions::default())?;
-        let object = || format!("{}@seq:{}", newest.history().name(), newest.seq());
-        let failed = |e: rusqlite::Error| {
-            Error::new(ErrorKind::Damaged, "is no daemon's database").with_source(e)
-        };
-        let read = || {
-            let sql = "SELECT path, text FROM configuration ORDER BY read DESC LIMIT 1";
-            let (path, text) = view.query_row(sql, [], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-            })?;
-            let mut statement =
-                view.prepare("SELECT database, path FROM known ORDER BY database")?;
-            let rows = statement
-                .query_map([], |row| Ok((row.get(0)?, PathBuf::from(row.get::<_, String>(1)?))))?;
-            let known = rows.collect::<rusqlite::Result<_>>()?;
-            Ok(Self { path: PathBuf::from(path), text, known })
-        };
-        let remembered: Self = read().map_err(|e| failed(e).with_object(object()))?;
-        if remembered.text.len() > MAX_TEXT || !remembered.path.is_absolute() {
-            let what = "has a configuration that no daemon wrote";
-            return Err(Error::new(ErrorKind::Damaged, what).with_object(object()));
-        }
-        Ok(remembered)
-    }
-
-    /// The databases that the configuration still means and this repository has, with the names of
-    /// their histories.
-    fn known_in(
-        &self,
-        config: &Config,
-        repository: &Repository,
-        location: &str,
-    ) -> Vec<(PathBuf, String)> {
-        let whole = std::path::absolute(location).unwrap_or_else(|_| PathBuf::from(location));
-        let is_here = |config: &RepositoryConfig| {
-            Path::new(&config.location) == whole
-                || Path::new(&config.location) == Path::new(&repository.store().location())
-        };
-        // A repository that lies elsewhere by now is the one whose daemon this was.
-        let here = config.repositories.iter().find(|(_, config)| is_here(config));
-        let here = here.map(|(name, _)| name.as_str());
-        let mut known = Vec::new();
-        for (database, path) in &self.known {
-            let Some((of, name)) = database.split_once('/') else { continue };
-            let is_kept = config.targets.iter().any(|target| target.means(path));
-            if is_kept && here.is_none_or(|here| here == of) {
-                known.push((path.clone(), name.to_owned()));
-            }
-        }
-        known
-    }
 }
 
 struct Adopted<'a> {
     context: &'a Context,
     args: &'a AdoptArgs,
+    config: &'a Config,
+    here: Here<'a>,
+    /// What each command that goes by the configuration is given.
+    options: String,
     missing: u64,
     restored: u64,
 }
 
 impl Adopted<'_> {
-    /// Brings a file back that is not there.
-    fn bring(&self, what: &str, file: &Path, make: impl FnOnce() -> Result<()>) -> Result<()> {
+    /// Brings a file back that is not there. Answers whether it is as it was.
+    fn bring(&self, what: &str, file: &Path, make: impl FnOnce() -> Result<()>) -> Result<bool> {
         let out = &self.context.out;
         let shown = file.display();
         if file.symlink_metadata().is_ok() {
             out.warn(&format!("{shown} is there, and stays as it is: {what} is not brought back"));
-            return Ok(());
+            return Ok(false);
         }
         if self.args.dry_run {
             out.summary(format_args!("would write {shown}: {what}"));
-            return Ok(());
+            return Ok(true);
         }
         make()?;
         out.summary(format_args!("wrote {shown}: {what}"));
-        Ok(())
+        Ok(true)
     }
 
-    fn lacks(&mut self, what: &str, object: &str, next: &str) {
+    fn lacks(&mut self, what: &str, object: &str, next: &str, commands: Vec<String>) {
         self.missing += 1;
         if self.context.out.json {
             self.context.out.object(&Missing {
                 what: what.to_owned(),
                 object: object.to_owned(),
                 next: next.to_owned(),
+                commands,
             });
         } else {
             self.context.out.line(format_args!("missing  {what} {object}: {next}"));
         }
     }
 
+    /// A mirror may be behind its first repository, which is asked for nothing here.
+    fn tell_of_first(&self) {
+        for first in &self.here.mirror_of {
+            let Some(config) = self.config.repositories.get(*first) else { continue };
+            if is_there(&config.location) {
+                self.context.out.remark(&format!(
+                    "this is a mirror; the repository {first}, which it is a copy of, is there as well, at {}, and may have more",
+                    config.location
+                ));
+            }
+        }
+    }
+
     /// Says what a repository of the configuration lacks here.
     fn look_at(&mut self, name: &str, repository: &RepositoryConfig) {
-        if !Path::new(&repository.location).is_dir() {
-            let next = "mount it, or change its location in the configuration";
-            self.lacks(&format!("repository {name}"), &repository.location, next);
+        let is_there = is_there(&repository.location);
+        let init = format!("pagekeep init {} -r {}", self.options, quote(name));
+        if !is_there {
+            let mut next = "mount it, or change its location in the configuration".to_owned();
+            let mut commands = Vec::new();
+            if let Some(mirror) = self.mirror_for(repository) {
+                let mirror = quote(mirror);
+                let copy = format!("pagekeep copy {mirror} {} {}", quote(name), self.options);
+                next.push_str(&format!(
+                    "; if it is lost: `{init}`, then `{copy}`, which brings the histories back, and both before the daemon runs"
+                ));
+                commands = vec![init, copy];
+            } else if self.config.is_mirror(name) {
+                next.push_str(&format!(
+                    "; if it is lost: `{init}`, and the daemon copies everything to it"
+                ));
+                commands = vec![init];
+            }
+            self.lacks(&format!("repository {name}"), &repository.location, &next, commands);
         }
         let (what, object, next) = match &repository.secret {
             SecretSource::KeyFile(file) if !file.is_file() => (
                 "key file",
                 file.display().to_string(),
-                "put it there; without a copy of it, the recovery key opens the repository, and `pagekeep key add` makes another",
+                match is_there {
+                    true => {
+                        "put it there; without a copy of it, the recovery key opens the repository, and `pagekeep key add` makes another"
+                    }
+                    false => {
+                        "put it there; `pagekeep init` makes another where the repository is made anew"
+                    }
+                },
             ),
             SecretSource::PasswordFile(file) if !file.is_file() => {
                 ("file with the passphrase", file.display().to_string(), "write it again")
@@ -231,49 +211,98 @@ impl Adopted<'_> {
             }
             _ => return,
         };
-        self.lacks(what, &object, next);
+        self.lacks(what, &object, next, Vec::new());
+    }
+
+    /// The mirror from which a repository that is lost gets its histories back.
+    fn mirror_for<'c>(&self, repository: &'c RepositoryConfig) -> Option<&'c str> {
+        let mut mirrors = repository.mirrors.iter().map(String::as_str);
+        let lies = |name: &&str| {
+            self.config.repositories.get(*name).is_some_and(|mirror| is_there(&mirror.location))
+        };
+        let is_here = |name: &&str| self.here.name == Some(name);
+        let mut all = mirrors.clone();
+        let first = repository.mirrors.first().map(String::as_str);
+        mirrors.find(is_here).or_else(|| all.find(lies)).or(first)
+    }
+
+    /// Whether the mirror has one history where two of its first repositories have a database each.
+    fn is_doubtful(&self, database: &Database, all: &[Database]) -> bool {
+        let rival = |other: &&Database| {
+            other.name == database.name && self.here.mirror_of.contains(&&*other.repository)
+        };
+        self.here.mirror_of.contains(&&*database.repository) && all.iter().filter(rival).count() > 1
+    }
+
+    /// The command that restores a database.
+    fn restore_of(&self, database: &Database, repository: &str) -> String {
+        let path = quote(&database.path.display().to_string());
+        let several = self.config.repositories.keys().filter(|r| !self.config.is_mirror(r));
+        let is_said = self.config.is_mirror(repository) || several.count() > 1;
+        let of = if is_said { format!(" -r {}", quote(repository)) } else { String::new() };
+        format!("pagekeep restore {} {path} {}{of}", quote(&database.name), self.options)
     }
 
     /// Restores a database that is not there, or says how.
     fn database(
         &mut self,
         repository: &Repository,
-        path: &Path,
-        name: &str,
-        config: &Path,
+        database: &Database,
+        is_doubtful: bool,
     ) -> Result<()> {
+        let Database { path, name, repository: kept_in } = database;
         if path.symlink_metadata().is_ok() {
             return Ok(());
         }
         let shown = path.display().to_string();
+        if !self.here.has(kept_in) || is_doubtful {
+            let command = self.restore_of(database, kept_in);
+            let why = match is_doubtful {
+                true => format!(
+                    "several databases are called {name}, and this mirror has one history of that name"
+                ),
+                false => format!("it is kept in the repository {kept_in}"),
+            };
+            let next = format!("{why}; `{command}` brings it back");
+            self.lacks("database", &shown, &next, vec![command]);
+            return Ok(());
+        }
+        // From here, unless nobody can say by which name this repository goes.
+        let command = self.restore_of(database, self.here.name.unwrap_or(kept_in));
         let newest = match repository.history(name).and_then(|history| history.latest()) {
             Ok(Some(newest)) => newest,
             Ok(None) => {
-                self.lacks("database", &shown, "nothing of it is stored");
+                self.lacks("database", &shown, "nothing of it is stored", Vec::new());
                 return Ok(());
             }
+            Err(e) if e.kind() == ErrorKind::Interrupted => return Err(e),
             Err(e) => {
-                self.lacks("database", &shown, &e.to_string());
+                self.lacks("database", &shown, &format!("{e}{}", behind(&e)), Vec::new());
                 return Ok(());
             }
         };
         if !self.args.restore || self.args.dry_run {
-            let (file, config) = (quote(&shown), quote(&config.display().to_string()));
-            let next = format!(
-                "`pagekeep restore {} {file} -c {config}` brings it back as of {}",
-                quote(name),
-                time(newest.time())
-            );
-            self.lacks("database", &shown, &next);
+            let captured = time(newest.time());
+            let next = format!("`{command}` brings it back as of {captured}");
+            self.lacks("database", &shown, &next, vec![command]);
             return Ok(());
         }
-        if let Some(folder) = path.parent() {
-            crate::disk::make_dirs(folder)
-                .map_err(|e| Error::io(e, "cannot be made", folder.display().to_string()))?;
-        }
         let progress = Progress::new(&self.context.out);
-        newest.restore(path, &RestoreOptions::default(), &progress)?;
+        let restored = folder_of(path)
+            .and_then(|()| newest.restore(path, &RestoreOptions::default(), &progress));
         drop(progress);
+        match restored {
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::Interrupted => return Err(e),
+            // What ails one is no reason to leave the others out.
+            Err(e) => {
+                let elsewhere = self.restore_of(database, kept_in);
+                self.context.out.warn(&format!("{name}: {e}{}", behind(&e)));
+                let next = format!("it was not restored: {e}; `{elsewhere}` tries it again");
+                self.lacks("database", &shown, &next, vec![elsewhere]);
+                return Ok(());
+            }
+        }
         self.restored += 1;
         let size = bytes(path.metadata().map_or(0, |meta| meta.len()));
         let captured = time(newest.time());
@@ -282,5 +311,20 @@ impl Adopted<'_> {
             "restored {name}@seq:{seq} to {shown}: {size}, captured {captured}"
         ));
         Ok(())
+    }
+}
+
+/// Makes the folder of a file.
+fn folder_of(file: &Path) -> Result<()> {
+    let Some(folder) = file.parent() else { return Ok(()) };
+    crate::disk::make_dirs(folder)
+        .map_err(|e| Error::io(e, "cannot be made", folder.display().to_string()))
+}
+
+/// Whether there is a repository: the folder alone may be where its disk is mounted.
+fn is_there(location: &str) -> bool {
+    match open_store(location).and_then(|store| examine(&*store)) {
+        Ok(_) => true,
+        Err(e) => e.kind() != ErrorKind::NoRepository,
     }
 }

@@ -8,6 +8,7 @@ use super::output::Output;
 use crate::api::config::Mistake;
 use crate::daemon::config::{Config, Mistaken, RepositoryConfig};
 use crate::error::{Error, ErrorKind, Result};
+use crate::remedy::way_back;
 
 /// Reads a configuration; of one that is wrong it shows each place.
 pub(crate) fn load(out: &Output, path: &Path) -> Result<(Config, String)> {
@@ -93,6 +94,17 @@ impl Context {
         };
         let found = of_name.or_else(|| config.repositories.iter().find(is_there));
         Ok(found.map(|(name, repository)| (name.as_str(), repository)))
+    }
+
+    /// The error of a repository that is not there; with the way back, if it has mirrors.
+    pub(super) fn told_if_lost(&self, e: Error) -> Error {
+        let Ok(Some((name, repository))) = self.configured() else { return e };
+        match repository.mirrors.first() {
+            Some(mirror) if e.kind() == ErrorKind::NoRepository => {
+                e.with_hint(way_back(name, mirror))
+            }
+            _ => e,
+        }
     }
 
     /// The mirrors of the command's repository, by name.

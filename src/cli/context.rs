@@ -112,7 +112,8 @@ impl Context {
 
     /// Opens the repository with the key that the flags and the environment give.
     pub(crate) fn repository(&self) -> Result<Repository> {
-        self.repository_at(self.location()?)
+        let opened = self.repository_at(self.location()?);
+        opened.map_err(|e| self.told_if_lost(e))
     }
 
     /// As [`Context::repository`], for a command that judges: key slots that can't be read are

@@ -53,7 +53,7 @@ pub(crate) fn copy(context: &Context, args: &CopyArgs) -> Result<()> {
         let report = match copied {
             Ok(report) => report,
             // What ails the store, or a stop, ails all of them.
-            Err(e) if e.kind().is_retryable() => {
+            Err(e) if e.kind().is_retryable() && e.kind() != ErrorKind::Busy => {
                 failed.iter().for_each(|before| context.out.error(before));
                 return Err(match e.kind() {
                     ErrorKind::Interrupted => {
@@ -62,7 +62,7 @@ pub(crate) fn copy(context: &Context, args: &CopyArgs) -> Result<()> {
                     _ => e,
                 });
             }
-            // What ails one history is no reason to leave the others without a copy.
+            // What ails one history, or who is at work on it, is no reason to leave the others without a copy.
             Err(e) => {
                 if let Some(before) = failed.replace(e) {
                     context.out.error(&before);

@@ -8,9 +8,10 @@ use super::output::{quote, time};
 use super::write::create_new;
 use crate::api::adopt::DisasterKitSummary;
 use crate::count::number;
-use crate::daemon::config::{Config, Files, SecretSource};
+use crate::daemon::config::{Channel, Config, Files, SecretSource, Target, TextSource};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::host;
+use crate::ops::finding::few;
 use crate::types::Timestamp;
 
 /// How many characters a line of the page has.
@@ -71,7 +72,7 @@ fn page(config: &Config) -> Vec<Part> {
         "The program pagekeep, version {} or later, and one of these repositories with a key that opens it. Without a key nobody can read any of it.",
         env!("CARGO_PKG_VERSION")
     )));
-    let is_mirror = |name: &String| config.repositories.values().any(|r| r.mirrors.contains(name));
+    let is_mirror = |name: &String| config.is_mirror(name);
     for (name, repository) in &config.repositories {
         let what = if is_mirror(name) { "mirror" } else { "repository" };
         page.push(text(format!("{what} {name}: {}", repository.location)));
@@ -80,10 +81,21 @@ fn page(config: &Config) -> Vec<Part> {
         page.push(Part::Blank("  its recovery key is kept at".to_owned()));
         page.push(Part::Blank("  its disk or machine is at".to_owned()));
     }
+    let secrets = secrets_of_channels(config);
+    if !secrets.is_empty() {
+        page.push(text(format!(
+            "To tell of trouble the daemon needs what its channels go by; it can be made anew where it came from: {}.",
+            secrets.join("; ")
+        )));
+    }
     page.push(heading("2. Everything, on a new machine"));
     let first = config.repositories.iter().find(|(name, _)| !is_mirror(name));
-    if let Some((_, repository)) = first {
+    if let Some((name, repository)) = first {
         let (location, key) = (quote(&repository.location), key(&repository.secret));
+        page.push(text(
+            "The old machine must not come back meanwhile: two daemons on one history displace each other."
+                .to_owned(),
+        ));
         page.push(text("Install pagekeep. Make the repository reachable. Then:".to_owned()));
         page.push(Part::Command(format!("pagekeep adopt {location} {key} -n")));
         page.push(text("says what is there and what is missing, and writes nothing.".to_owned()));
@@ -95,6 +107,19 @@ fn page(config: &Config) -> Vec<Part> {
         let file = quote(&config.file.display().to_string());
         page.push(Part::Command(format!("pagekeep run -c {file}")));
         page.push(text("keeps everything from then on.".to_owned()));
+        let mirror = repository.mirrors.first();
+        let mirrored = mirror.and_then(|mirror| config.repositories.get_key_value(mirror));
+        if let Some((mirror, copy)) = mirrored {
+            page.push(text(format!(
+                "Where the repository {name} is lost, a mirror has everything, too. In this order, and all of it before the daemon runs:"
+            )));
+            let (from, key) = (quote(&copy.location), self::key(&copy.secret));
+            let (mirror, name) = (quote(mirror), quote(name));
+            page.push(Part::Command(format!("pagekeep adopt {from} {key} --restore")));
+            page.push(Part::Command(format!("pagekeep init -c {file} -r {name}")));
+            page.push(Part::Command(format!("pagekeep copy {mirror} {name} -c {file}")));
+            page.push(Part::Command(format!("pagekeep run -c {file}")));
+        }
         page.push(heading("3. One database, or another moment"));
         page.push(Part::Command(format!("pagekeep snapshots -r {location} {key}")));
         page.push(Part::Command(format!("pagekeep restore NAME new.db -r {location} {key}")));
@@ -112,11 +137,11 @@ fn page(config: &Config) -> Vec<Part> {
     page.push(heading("4. What is kept"));
     for target in &config.targets {
         let name = match &target.files {
-            Files::One(path) => target.name_of(path),
-            Files::Matching(_) => target.name.clone().unwrap_or_else(|| "{stem}".to_owned()),
+            Files::One(path) => format!("as {}", target.name_of(path)),
+            Files::Matching(_) => names_of(target),
         };
         page.push(text(format!(
-            "{} as {name}: {} into {}",
+            "{}, {name}: {} into {}",
             target.written(),
             target.plan.described(),
             target.plan.repository
@@ -131,6 +156,30 @@ fn page(config: &Config) -> Vec<Part> {
         )));
     }
     page
+}
+
+/// How the histories of a pattern's files are called.
+fn names_of(target: &Target) -> String {
+    let found = target.found();
+    let names: Vec<String> = found.iter().map(|path| target.name_of(path)).collect();
+    let rule = match &target.name {
+        None => "each under the name of its file without the extension".to_owned(),
+        Some(name) => format!("each as {name}"),
+    };
+    match names.is_empty() {
+        true => rule,
+        false => format!("{rule}, now {}", few(names.into_iter()).join(", ")),
+    }
+}
+
+/// What the channels need and the configuration does not say.
+fn secrets_of_channels(config: &Config) -> Vec<String> {
+    let needs = |(name, channel): (&String, &Channel)| {
+        let secrets: Vec<String> =
+            channel.way.sources().into_iter().filter_map(TextSource::described).collect();
+        (!secrets.is_empty()).then(|| format!("channel {name}: {}", secrets.join(", ")))
+    };
+    config.notices.channels.iter().filter_map(needs).collect()
 }
 
 /// The option that gives such a key.

@@ -66,6 +66,9 @@ pub(crate) fn named(remedy: &Remedy) -> String {
         Remedy::AwaitDatabase { file } => {
             return format!("`pagekeep watch {} --wait`", quote(file));
         }
+        Remedy::CopyBack { from, to } => {
+            return format!("`pagekeep copy {} {} -c FILE`", quote(from), quote(to));
+        }
         Remedy::RemoveKey { slot } => return format!("`pagekeep key remove {slot}`"),
         Remedy::Examine { history } => return format!("`pagekeep repair{}`", given(history)),
         Remedy::Repair { history, database } => {

@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::beginning::{Mirrored, mirrored};
 use super::desk::{Message, Rest, Supervisor, Taken};
 use super::ear::Ear;
 use super::job::in_words;
 use super::kept::{Judging, Stage};
+use super::lineage::goes_on;
 use super::opened::Opened;
 use super::pool::guarded;
 use super::print::Print;
 use crate::capture::follow::FollowOptions;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::ops::backup::BackupOptions;
 use crate::ops::follow::WatchOptions;
 use crate::ops::freshness::freshness;
@@ -94,10 +96,18 @@ impl Supervisor {
             kept.stage = Stage::Idle;
             return;
         }
+        let mirrored = match kept.history {
+            Some(_) => Some(Mirrored::default()),
+            None => mirrored(&self.repositories, &kept.plan.repository, &kept.name),
+        };
+        // It is asked again at the next look.
+        let Some(mirrored) = mirrored else { return };
         kept.stage = Stage::Starting;
         kept.identity = kept.print.identity();
         let taking = Taking {
             repository,
+            mirrored,
+            is_own: *path == self.place.ledger(),
             path: path.to_owned(),
             name: kept.name.clone(),
             history: kept.history.clone(),
@@ -148,6 +158,10 @@ impl Supervisor {
 /// What is needed to take a database up.
 struct Taking {
     repository: Repository,
+    /// What its mirrors have, if its history was not found before.
+    mirrored: Mirrored,
+    /// Whether it is the daemon's own.
+    is_own: bool,
     path: PathBuf,
     name: String,
     /// Its history, if it was found before.
@@ -166,14 +180,15 @@ impl Taking {
     /// thousand threads nor much memory.
     fn take_up(&self) -> Result<Taken> {
         let print = Print::of(&self.path);
+        self.mirrored.check(&self.repository, &self.name)?;
         let known = self.history.clone().or_else(|| self.repository.history(&self.name).ok());
-        if let Some(history) = known
+        if let Some(history) = &known
             && self.sleeps
             && history.is_at_rest(&self.path)?
         {
             // A repository that was set back or emptied meanwhile is noticed here.
             history.chain()?;
-            return Ok(Taken::Rests(history, print));
+            return Ok(Taken::Rests(history.clone(), print));
         }
         if self.at_rest {
             let mut options = BackupOptions::default().name(&self.name).marks(self.options.marks);
@@ -186,12 +201,27 @@ impl Taking {
                 return Ok(Taken::Rests(report.history, print));
             }
         }
-        let options = WatchOptions {
-            name: Some(self.name.clone()),
-            follow: self.options.clone(),
-            ..WatchOptions::default()
+        let follow = |adopt| {
+            let options = WatchOptions {
+                name: Some(self.name.clone()),
+                follow: self.options.clone(),
+                adopt,
+                ..WatchOptions::default()
+            };
+            self.repository.follow(&self.path, options, self.ear.clone())
         };
-        let (history, follower) = self.repository.follow(&self.path, options, self.ear.clone())?;
+        let (history, follower) = match (follow(false), &known) {
+            // The daemon's own goes on in another state folder, if it is the same.
+            (Err(e), Some(history)) if self.is_own && e.kind() == ErrorKind::Refused => {
+                if !goes_on(history, &self.path)? {
+                    return Err(e);
+                }
+                let file = self.path.display();
+                tracing::info!(database = self.name, "goes on in another state folder, as {file}");
+                follow(true)?
+            }
+            (followed, _) => followed?,
+        };
         Ok(Taken::Followed(history, follower))
     }
 }

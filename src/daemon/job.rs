@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::beginning::Mirrored;
 use super::config::Plan;
 use super::ear::Ear;
 use super::kind::Kind;
@@ -15,6 +16,7 @@ use crate::count::{bytes, counted, number};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::proof::Level;
 use crate::ops::backup::BackupOptions;
+use crate::ops::files::history_of;
 use crate::ops::finding::Finding;
 use crate::ops::prune::{PruneOptions, PruneReport};
 use crate::ops::verify::{VerifyOptions, VerifyReport};
@@ -116,6 +118,8 @@ pub(super) struct Order {
     /// The history's name.
     pub(super) name: String,
     pub(super) plan: Arc<Plan>,
+    /// What the mirrors have of its history's name, and of that of its files.
+    pub(super) mirrored: [Mirrored; 2],
     /// The mirrors that are open.
     pub(super) mirrors: Vec<Mirror>,
     /// Where scratch restores go.
@@ -132,6 +136,12 @@ impl Order {
     /// # Errors
     /// What keeps it from being done; [`ErrorKind::Interrupted`].
     pub(super) fn carry_out(&self, monitor: &dyn Monitor) -> Result<Outcome> {
+        let [database, files] = &self.mirrored;
+        match self.kind {
+            Kind::Backup => database.check(&self.repository, &self.name)?,
+            Kind::Files => files.check(&self.repository, &history_of(&self.name))?,
+            _ => {}
+        }
         match self.kind {
             Kind::Backup => self.back_up(monitor),
             Kind::Files => self.keep_files(monitor),

@@ -15,6 +15,7 @@
 mod agenda;
 mod archive;
 mod attend;
+mod beginning;
 mod clerks;
 pub(crate) mod config;
 mod copying;
@@ -31,6 +32,7 @@ mod job;
 mod kept;
 pub(crate) mod kind;
 mod ledger;
+mod lineage;
 mod metrics;
 mod mirror;
 pub(crate) mod notify;

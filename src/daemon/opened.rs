@@ -11,9 +11,10 @@ use super::job::in_words;
 use super::overview::RepositoryView;
 use super::pace::doubled;
 use super::room::Gauge;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::machine::host;
 use crate::progress::Monitor;
+use crate::remedy::way_back;
 use crate::repo::history::handle::History;
 use crate::repo::local::place::check_place;
 use crate::repo::recover::examine;
@@ -25,6 +26,8 @@ use crate::types::Clock;
 /// How long to wait before one that can't be opened is tried again: the first time, and at most.
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
+/// How long somebody waits for the first answer of one.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The file in the state folder with what the daemon remembers.
 pub(crate) const LEDGER: &str = "daemon.db";
@@ -58,6 +61,8 @@ pub(super) struct Opened {
     pub(super) config: RepositoryConfig,
     state: State,
     failures: u32,
+    /// Since when it is in the configuration.
+    since: Instant,
     /// What histories there were when it was opened, by name: one look at all of them costs as
     /// much as looking for one.
     histories: HashMap<String, Option<History>>,
@@ -89,6 +94,7 @@ impl Opened {
             config,
             state: State::At(Instant::now()),
             failures: 0,
+            since: Instant::now(),
             histories: HashMap::new(),
             fault: None,
             traffic: Arc::default(),
@@ -131,6 +137,17 @@ impl Opened {
         self.histories.get(name).cloned().flatten()
     }
 
+    /// Whether it had a history of a name, or several, when it was opened.
+    pub(super) fn had(&self, name: &str) -> bool {
+        self.histories.contains_key(name)
+    }
+
+    /// Whether it was opened once, or could not be, or took too long for anybody to wait for it.
+    pub(super) fn has_answered(&self) -> bool {
+        let is_open = matches!(self.state, State::Open(_));
+        is_open || self.fault.is_some() || self.since.elapsed() > PATIENCE
+    }
+
     /// What is needed to open it, if it is to be opened now. Whoever gets that does it, and
     /// tells by [`Opened::heard`].
     pub(super) fn next(
@@ -168,6 +185,12 @@ impl Opened {
                 self.state = State::Open(repository);
             }
             Err(e) => {
+                let e = match self.config.mirrors.first() {
+                    Some(mirror) if e.kind() == ErrorKind::NoRepository => {
+                        e.with_hint(way_back(name, mirror))
+                    }
+                    _ => e,
+                };
                 let why = in_words(&e);
                 if self.fault.as_deref() != Some(&why) {
                     tracing::error!(repository = name, "{why}; it is tried again");

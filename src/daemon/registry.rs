@@ -76,11 +76,15 @@ impl Supervisor {
             let is_leaving = self.leave(&path);
             let database = key(&repository, &name);
             let since = self.memory.since.get(&database).copied().unwrap_or(at);
-            if !self.memory.since.contains_key(&database) {
+            let is_new = !self.memory.since.contains_key(&database);
+            // Whoever brings it back on another machine goes by where it was last.
+            if self.memory.paths.get(&database) != Some(&path) {
                 self.memory.since.insert(database.clone(), since);
                 self.memory.paths.insert(database.clone(), path.clone());
                 let (database, path) = (database.clone(), path.clone());
                 self.ledger.enter(Entry::Known { database, path, since });
+            }
+            if is_new {
                 tracing::info!(database = name, "is kept from now on: {}", self.described(&plan));
             }
             let last = self.memory.last.get(&database).cloned().unwrap_or_default();

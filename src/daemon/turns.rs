@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::beginning::mirrored;
 use super::clerks::open_mirrors;
 use super::desk::{Message, Supervisor};
 use super::job::{Control, Ended, Order, Outcome, scratch_of};
@@ -12,6 +13,7 @@ use super::ledger::{Entry, key};
 use super::opened::Opened;
 use super::tested::Method;
 use crate::count::{counted, number};
+use crate::ops::files::history_of;
 use crate::policy::alert;
 
 impl Supervisor {
@@ -32,7 +34,15 @@ impl Supervisor {
             let Some(turn) = kept.turn(at) else { continue };
             let repository =
                 self.repositories.get(&kept.plan.repository).and_then(Opened::repository);
-            let Some(repository) = repository.filter(|_| free > 0) else {
+            let asked = |name: &str| mirrored(&self.repositories, &kept.plan.repository, name);
+            let mirrored = match turn.kind {
+                Kind::Backup | Kind::Files => {
+                    asked(&kept.name).and_then(|own| Some([own, asked(&history_of(&kept.name))?]))
+                }
+                _ => Some(Default::default()),
+            };
+            let ready = repository.filter(|_| free > 0).zip(mirrored);
+            let Some((repository, mirrored)) = ready else {
                 self.turns.push(path);
                 continue;
             };
@@ -65,6 +75,7 @@ impl Supervisor {
             let order = Order {
                 kind: turn.kind,
                 repository,
+                mirrored,
                 path: kept.path.clone(),
                 name: kept.name.clone(),
                 plan: kept.plan.clone(),

@@ -84,6 +84,191 @@ fn the_page_for_the_safe_has_what_is_needed_and_no_secret() {
     lab.ok(&["disaster-kit", "-c", "pagekeep.toml", "--format", "html", "-o", "kit.html"]);
     let html = fs::read_to_string(lab.path("kit.html")).unwrap();
     assert!(html.starts_with("<!doctype html>") && html.contains("<pre>$ pagekeep adopt"));
+    // A pattern, a mirror and a channel are said in words, and with what they need.
+    let more = "[repositories.main]\nlocation = \"repo\"\nkey-file = \"key\"\nmirrors = [\"far\"]
+         [repositories.far]\nlocation = \"far\"\npassword-file = \"far.pass\"
+         [channels.ops]\nkind = \"webhook\"\nurl = \"https://example.org/\"\nsecret-file = \"hook.secret\"
+         [[databases]]\npath = \"a*.db\"";
+    fs::write(lab.path("more.toml"), more).unwrap();
+    let text = lab.ok(&["disaster-kit", "-c", "more.toml"]).stdout;
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let copy = format!("$ pagekeep copy far main -c {}", lab.path("more.toml").display());
+    for needed in [
+        "each under the name of its file without the extension, now app:",
+        "hook.secret",
+        "must not come back",
+        "--password-file FILE --restore",
+        &copy,
+    ] {
+        assert!(words.contains(needed), "{needed}: {text}");
+    }
+    assert!(!text.contains("{stem}"), "{text}");
     let taken = ["disaster-kit", "-c", "pagekeep.toml", "-o", "kit.html"];
     lab.fails(&taken, 1, &["kit.html", "name another file"]);
+}
+
+/// A daemon whose first repository has a mirror, with both databases in both.
+fn mirrored(lab: &Lab, state: &str) {
+    fs::create_dir(lab.path("srv")).unwrap();
+    for name in ["shop", "blog"] {
+        lab.make(&format!("srv/{name}.db"), 20);
+    }
+    let text = format!(
+        "{state}[repositories.main]\nlocation = \"repo\"\nkey-file = \"key\"
+         mirrors = [\"far\"]\ncopy-every = \"50ms\"
+         [repositories.far]\nlocation = \"far\"\nkey-file = \"far.key\"
+         [[databases]]\npath = \"srv/*.db\""
+    );
+    fs::write(lab.path("pagekeep.toml"), text).unwrap();
+    assert_eq!(by_config(lab, &["init", "-c", "pagekeep.toml", "-r", "far"]).code, Some(0));
+    let mut daemon = Daemon::start(lab);
+    for name in ["shop", "blog", &own_name()] {
+        daemon.until("far has it", || commits_in(lab, "far", name) > 0);
+    }
+    lab.sql("srv/shop.db", "INSERT INTO t(x) VALUES('the last')");
+    daemon.until("far has the last", || commits_in(lab, "far", "shop") > 1);
+    daemon.stop();
+}
+
+fn own_name() -> String {
+    format!("pagekeep-daemon.{}", rustix::system::uname().nodename().to_string_lossy())
+}
+
+/// A command that knows nothing but what the configuration says.
+fn by_config(lab: &Lab, args: &[&str]) -> Ended {
+    let mut command = lab.command(args);
+    Ended::of(command.env_remove("PAGEKEEP_KEY_FILE").env_remove("PAGEKEEP_REPO"))
+}
+
+fn commits_in(lab: &Lab, repository: &str, name: &str) -> usize {
+    let ended = by_config(lab, &["log", name, "-c", "pagekeep.toml", "-r", repository, "--json"]);
+    if ended.code == Some(0) { ended.objects().len() } else { 0 }
+}
+
+/// Loses everything but the mirror and its key.
+fn burn(lab: &Lab) {
+    for folder in ["srv", "state", "repo"] {
+        fs::remove_dir_all(lab.path(folder)).unwrap();
+    }
+    for file in ["pagekeep.toml", "key", "run.log"] {
+        fs::remove_file(lab.path(file)).unwrap();
+    }
+}
+
+/// Runs a command as it was printed.
+fn paste(lab: &Lab, command: &str) -> Ended {
+    let words: Vec<&str> = command.split(' ').collect();
+    assert_eq!(words[0], "pagekeep", "{command}");
+    by_config(lab, &words[1..])
+}
+
+#[test]
+fn a_mirror_alone_brings_everything_back_and_the_same_histories_go_on() {
+    let lab = Lab::new();
+    mirrored(&lab, "");
+    // A history lies in a folder with its identity as the name.
+    let histories = |repository: &str| {
+        let folder = lab.path(&format!("{repository}/histories"));
+        let ids = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        ids.collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = commits_in(&lab, "far", "shop");
+    let known = histories("far");
+    burn(&lab);
+
+    let dry = by_config(&lab, &["adopt", "far", "--key-file", "far.key", "-n", "--json"]);
+    let what = |ended: &Ended| -> Vec<String> {
+        let of = |line: &Value| line["what"].as_str().map(str::to_owned);
+        ended.objects().iter().filter_map(of).collect()
+    };
+    assert_eq!(what(&dry), ["repository main", "key file", "database", "database"], "{dry:?}");
+    // What it names brings a database back.
+    let restore =
+        dry.objects().iter().rfind(|line| line["what"] == "database").unwrap()["commands"][0]
+            .as_str()
+            .unwrap()
+            .to_owned();
+    let done = by_config(&lab, &["adopt", "far", "--key-file", "far.key", "--restore", "--json"]);
+    assert_eq!(what(&done), ["repository main", "key file"], "{done:?}");
+    assert_eq!(last(&done.objects())["restored"], 2, "{done:?}");
+    assert_eq!(lab.number("srv/shop.db", "SELECT count(*) FROM t"), 21);
+    fs::remove_file(lab.path("srv/shop.db")).unwrap();
+    assert_eq!(paste(&lab, &restore).code, Some(0), "{restore}");
+    assert_eq!(lab.number("srv/shop.db", "SELECT count(*) FROM t"), 21);
+
+    // The way on, as it is printed.
+    let objects = done.objects();
+    let lost = objects.iter().find(|line| line["what"] == "repository main").unwrap();
+    let commands = lost["commands"].as_array().unwrap();
+    assert_eq!(commands.len(), 2, "{objects:?}");
+    for command in commands {
+        let command = command.as_str().unwrap();
+        let ended = paste(&lab, command);
+        assert_eq!(ended.code, Some(0), "{command}: {ended:?}");
+    }
+    let run = last(&objects)["run"].as_str().unwrap().to_owned();
+    assert!(run.starts_with("pagekeep run -c ") && !run.contains("state"), "{run}");
+    let mut daemon = Daemon::start(&lab);
+    lab.sql("srv/shop.db", "INSERT INTO t(x) VALUES('after the fire')");
+    daemon.until("main goes on", || commits_in(&lab, "main", "shop") > before);
+    daemon.until("far goes on", || commits_in(&lab, "far", "shop") > before);
+    daemon.stop();
+    assert_eq!(histories("far"), known);
+    assert_eq!((histories("repo"), known.len()), (known, 3));
+}
+
+#[test]
+fn no_history_is_begun_beside_the_one_that_a_mirror_has() {
+    let lab = Lab::new();
+    mirrored(&lab, "[daemon]\njobs = 2 # as ever\n");
+    let before = commits_in(&lab, "far", "shop");
+    fs::remove_dir_all(lab.path("repo")).unwrap();
+    fs::remove_dir_all(lab.path("state")).unwrap();
+    // The hint of a command does not end with an empty repository.
+    let lost = by_config(&lab, &["log", "shop", "-c", "pagekeep.toml", "-r", "main"]);
+    lost.failed(10, &["is its disk mounted?", "pagekeep copy far main -c FILE"]);
+    assert_eq!(by_config(&lab, &["init", "-c", "pagekeep.toml", "-r", "main"]).code, Some(0));
+    let mut daemon = Daemon::start(&lab);
+    for name in ["shop", "blog", &own_name()] {
+        daemon.says(name, "the mirror far has a history");
+    }
+    // What no mirror has is begun.
+    lab.make("srv/new.db", 3);
+    daemon.until("new is kept", || commits_in(&lab, "far", "new") > 0);
+    assert_eq!(commits_in(&lab, "main", "shop"), 0);
+    let copied = by_config(&lab, &["copy", "far", "main", "-c", "pagekeep.toml"]);
+    // One that is followed is left alone, and no reason to leave others out.
+    copied.failed(11, &["history \"new\"", "another process"]);
+    lab.sql("srv/shop.db", "INSERT INTO t(x) VALUES('after the fire')");
+    daemon.until("main goes on", || commits_in(&lab, "main", "shop") > before);
+    daemon.until("far goes on", || commits_in(&lab, "far", "shop") > before);
+    daemon.stop();
+}
+
+#[test]
+fn another_state_folder_is_written_down_and_the_daemons_own_history_goes_on() {
+    let lab = Lab::new();
+    mirrored(&lab, "[daemon]\nstate-dir = \"state\" # as ever\n");
+    let own = own_name();
+    for folder in ["srv", "state"] {
+        fs::remove_dir_all(lab.path(folder)).unwrap();
+    }
+    fs::remove_file(lab.path("pagekeep.toml")).unwrap();
+    let args = ["adopt", "repo", "--key-file", "key", "--state-dir", "new/state", "--restore"];
+    let done = by_config(&lab, &[&args[..], &["--json"]].concat());
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let text = fs::read_to_string(lab.path("pagekeep.toml")).unwrap();
+    let new = lab.path("new/state").display().to_string();
+    assert!(text.contains(&format!("state-dir = \"{new}\" # as ever\n")), "{text}");
+    assert!(!last(&done.objects())["run"].as_str().unwrap().contains("--state-dir"), "{done:?}");
+    let before = commits_in(&lab, "main", &own);
+    let mut daemon = Daemon::start_with(&lab, |command| {
+        command.env_remove("PAGEKEEP_STATE_DIR");
+    });
+    daemon.says(&own, "goes on in another state folder");
+    daemon.until("its own history goes on", || commits_in(&lab, "main", &own) > before);
+    daemon.stop();
+    // A file that is there keeps what it says, and the commands say the rest.
+    let again = by_config(&lab, &args);
+    assert!(again.stdout.contains(&format!("--state-dir {new}`")), "{again:?}");
 }

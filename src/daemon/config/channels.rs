@@ -64,6 +64,23 @@ pub(crate) enum Way {
     },
 }
 
+impl Way {
+    /// Where the texts are that it needs.
+    pub(crate) fn sources(&self) -> Vec<&TextSource> {
+        match self {
+            Self::Webhook { url, secret, .. } => [url].into_iter().chain(secret).collect(),
+            Self::Ntfy { url, token } => [url].into_iter().chain(token).collect(),
+            Self::Slack { url }
+            | Self::Mattermost { url }
+            | Self::Discord { url }
+            | Self::Apprise { url, .. } => vec![url],
+            Self::Telegram { token, .. } => vec![token],
+            Self::Mail(mail) => mail.login.iter().map(|(_, password)| password).collect(),
+            Self::Command { .. } => Vec::new(),
+        }
+    }
+}
+
 /// A mail server, and who writes to whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mail {

@@ -25,7 +25,7 @@ mod told;
 
 pub(crate) use alerts::Notices;
 pub(crate) use channels::{Channel, Mail, Tls, Way, check_url};
-pub(crate) use databases::Files;
+pub(crate) use databases::{Files, Target};
 pub(crate) use groups::Group;
 pub(crate) use http::{HttpConfig, Listen};
 pub(crate) use mistake::Mistaken;

@@ -56,6 +56,17 @@ impl TextSource {
         }
     }
 
+    /// Where it is, in words that show nothing of it; `None` if it is no secret.
+    pub(crate) fn described(&self) -> Option<String> {
+        match self {
+            Self::Plain(_) => None,
+            Self::File(path) => Some(path.display().to_string()),
+            // A command may hold a secret.
+            Self::Command(_) => Some("a command".to_owned()),
+            Self::Env(name) => Some(format!("${name}")),
+        }
+    }
+
     /// The key of the configuration that has it, after the name of what it is, and its value. Like
     /// everything in the file that is no secret.
     pub(super) fn shown(&self) -> (&'static str, String) {
