@@ -57,6 +57,7 @@ mod trace;
 mod verify;
 mod watch;
 mod write;
+mod writes;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -197,6 +198,7 @@ fn no_text(args: &[OsString]) -> clap::Error {
 }
 
 fn dispatch(context: &Context, command: Command) -> Result<Ended> {
+    writes::check_no_mirror(context, &command)?;
     match command {
         Command::Run(_) => run::run(context),
         Command::Config(command) => config::config(context, &command),

@@ -144,6 +144,31 @@ fn a_configuration_names_the_repository_for_every_command() {
     run(&["log", "app", "-r", "fra"])
         .failed(2, &["pagekeep.toml: has no repository \"fra\"", "it has far, gone, main"]);
     lab.run(&["run"]).failed(2, &["no configuration was named", "-c FILE"]);
+    // A mirror takes copies alone: with anything of its own it would be no copy any more.
+    let before = cli::walk(&lab.path("far"));
+    let app = "app@latest";
+    for writing in [
+        &["backup", "app.db"][..],
+        &["watch", "app.db"],
+        &["label", app, "a label"],
+        &["hold", "add", app, "a reason"],
+        &["prune", "app", "--keep-last", "1"],
+        &["rewind", "app.db", "--to", "latest"],
+        &["undo", "app.db", "latest"],
+        &["undelete", "app"],
+        &["files", "backup", "app", "key"],
+    ] {
+        for far in ["far", lab.path("far").to_str().unwrap()] {
+            let hint = ["is the mirror far of main in", "-r main"];
+            run(&[writing, &["-r", far]].concat()).failed(17, &hint);
+        }
+    }
+    assert_eq!(cli::walk(&lab.path("far")), before);
+    let app = ["restore", "app", "far.db"];
+    for reading in [&["prune", "app", "--keep-last", "1", "-n"][..], &["hold", "list"], &app] {
+        let read = run(&[reading, &["-r", "far"]].concat()[..]);
+        assert_eq!(read.code, Some(0), "{reading:?}: {read:?}");
+    }
     // What is typed counts more than what the file says.
     let other = run(&["log", "app", "--key-file", "far.key"]);
     assert_eq!(other.code, Some(12), "{other:?}");
