@@ -37,6 +37,7 @@ mod notify;
 mod other_people;
 mod packaging;
 mod pairs;
+mod places;
 mod query;
 mod retention;
 mod soak;
