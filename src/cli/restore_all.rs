@@ -1,31 +1,39 @@
 //! `restore-all`: several databases as they were at one moment, in one folder.
 
+mod building;
+
 use std::fs;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
+
+use building::{Building, taken};
 
 use super::args::{RestoreAllArgs, check_of};
 use super::context::{Context, Selected, now};
-use super::output::{bytes, counted, time};
+use super::output::{bytes, counted, quote, time};
 use super::progress::Progress;
 use super::table::table;
 use crate::api::restore::{RestoreAllSummary, Restored};
 use crate::count::number;
-use crate::disk::{make_dirs, rename_new, sync_names, temporary_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::group::databases_of;
 use crate::ops::restore::RestoreOptions;
+use crate::ops::select::choose;
 use crate::policy::selector::Selector;
+use crate::remedy::advice;
 use crate::repo::Repository;
 use crate::repo::history::handle::History;
+
+/// How many bytes the name of a file may have.
+const LONGEST_FILE: usize = 255;
 
 pub(crate) fn restore_all(context: &Context, args: &RestoreAllArgs) -> Result<()> {
     let began = Instant::now();
     refuse_taken(&args.folder)?;
-    let repository = context.repository()?;
+    let repository = context.repository().map_err(|e| in_a_mirror(context, e))?;
     context.check_no_key(&args.folder)?;
-    let selected = select(context, &repository, args)?;
+    refuse_inside(&repository, &args.folder)?;
+    let selected = select(context, &repository, args).map_err(|e| in_a_mirror(context, e))?;
     let building = match args.dry_run {
         true => None,
         false => Some(Building::beside(&args.folder)?),
@@ -33,11 +41,16 @@ pub(crate) fn restore_all(context: &Context, args: &RestoreAllArgs) -> Result<()
     let mut rows = Vec::new();
     let mut database_bytes = 0;
     for one in &selected {
-        let file = format!("{}.db", one.history.name());
+        let name = one.history.name();
+        let file = file_of(name);
+        if file != format!("{name}.db") {
+            context.out.remark(&format!("{name}.db is too long a name for a file: it is {file}"));
+        }
         if let Some(building) = &building {
             let options = RestoreOptions { force: false, check: check_of(args.check) };
             let progress = Progress::new(&context.out);
-            one.point().restore(&building.path.join(&file), &options, &progress)?;
+            let restored = one.point().restore(&building.path.join(&file), &options, &progress);
+            restored.map_err(|e| in_a_mirror(context, e))?;
         }
         let line = Restored::of(&one.history, &one.commit, &args.folder.join(&file));
         database_bytes += line.database_bytes;
@@ -70,6 +83,27 @@ pub(crate) fn restore_all(context: &Context, args: &RestoreAllArgs) -> Result<()
     Ok(())
 }
 
+/// An error of a repository that has mirrors: all of it may be in one of them. One moment is never
+/// put together from several repositories.
+fn in_a_mirror(context: &Context, e: Error) -> Error {
+    let may_be_there = matches!(
+        e.kind(),
+        ErrorKind::NoRepository | ErrorKind::Damaged | ErrorKind::WrongKey | ErrorKind::Storage
+    );
+    let mirrors = context.mirrors().unwrap_or_default();
+    let names: Vec<String> =
+        mirrors.iter().map(|(name, _)| format!("-r {}", quote(name))).collect();
+    if !may_be_there || names.is_empty() {
+        return e;
+    }
+    let next = format!("a mirror may have all of it: the same command with {}", names.join(" or "));
+    let known = e.hint().cloned();
+    e.with_hint(match known {
+        Some(known) => advice![next, "; ", known],
+        None => advice![next],
+    })
+}
+
 /// Never what is there already.
 fn refuse_taken(folder: &Path) -> Result<()> {
     match fs::symlink_metadata(folder) {
@@ -78,10 +112,31 @@ fn refuse_taken(folder: &Path) -> Result<()> {
     }
 }
 
-fn taken(folder: &Path) -> Error {
-    Error::new(ErrorKind::Refused, "is there already")
+/// Nor where the repository has its objects: it would be taken for one of them, or go with them.
+fn refuse_inside(repository: &Repository, folder: &Path) -> Result<()> {
+    let Ok(root) = fs::canonicalize(repository.store().location()) else { return Ok(()) };
+    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    // Folders on the way may not be there yet.
+    let there = whole.ancestors().skip(1).find_map(|above| fs::canonicalize(above).ok());
+    if !there.is_some_and(|there| there.starts_with(root)) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Refused, "is in the repository, which is for backups alone")
         .with_object(folder.display().to_string())
-        .with_hint("name a folder that is not there; it is created")
+        .with_hint("restore to a folder elsewhere"))
+}
+
+/// The name of a database's file. SQLite puts files beside it, with longer names than its own, and
+/// not every name of a history is short enough for that.
+fn file_of(name: &str) -> String {
+    if name.len() + ".db-journal".len() <= LONGEST_FILE {
+        return format!("{name}.db");
+    }
+    let digest = blake3::hash(name.as_bytes()).to_hex();
+    let digest: String = digest.chars().take(16).collect();
+    let room = LONGEST_FILE - ".db-journal".len() - 1 - digest.len();
+    let end = (0..=room).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}~{digest}.db", name.get(..end).unwrap_or_default())
 }
 
 /// The commit of each history that is meant.
@@ -117,7 +172,15 @@ fn select(
     };
     let selector = Selector::parse(args.at.as_deref().unwrap_or("latest"), &now())?;
     let mut selected = Vec::new();
-    for history in all.into_iter().filter(is_meant) {
+    // How many that are not meant are of the same moment.
+    let mut beside = 0;
+    for history in all {
+        if !is_meant(&history) {
+            let is_of_it = |chain| choose(&history, &chain, &selector).is_ok();
+            let counts = args.at.as_deref().is_some_and(|at| databases_of(at).is_some());
+            beside += usize::from(counts && history.readable_chain().is_ok_and(is_of_it));
+            continue;
+        }
         let chain = context.chain(&history)?;
         match context.choose(&history, &chain, &selector) {
             Ok(commit) => {
@@ -140,62 +203,20 @@ fn select(
         let error = Error::new(ErrorKind::NotFound, what);
         return Err(error.with_object(args.at.as_deref().unwrap_or("latest")));
     }
-    if patterns.is_empty()
-        && let Some(databases) = args.at.as_deref().and_then(databases_of)
-        && selected.len() != databases
+    // Who names each database wants these; all others want the moment.
+    let is_each_named = !args.names.is_empty()
+        && args.names.iter().all(|name| selected.iter().any(|one| one.history.name() == name));
+    if let Some(databases) = args.at.as_deref().and_then(databases_of)
+        && !is_each_named
+        && selected.len() + beside != databases
     {
         let what = format!(
             "is a moment of {databases} databases, and {} have it here",
-            counted(number(selected.len()), "database")
+            counted(number(selected.len() + beside), "database")
         );
         return Err(Error::new(ErrorKind::Refused, what)
             .with_object(args.at.as_deref().unwrap_or_default())
             .with_hint("take another moment; or name the databases that are to be restored"));
     }
     Ok(selected)
-}
-
-/// A folder under a temporary name. Dropping it removes it with what is in it.
-struct Building {
-    path: PathBuf,
-}
-
-impl Building {
-    fn beside(folder: &Path) -> Result<Self> {
-        let parent = folder.parent().unwrap_or(Path::new(""));
-        let object = || folder.display().to_string();
-        let failed = |e| Error::io(e, "cannot be created", object());
-        make_dirs(parent).map_err(failed)?;
-        let path = parent.join(temporary_name().map_err(failed)?);
-        fs::DirBuilder::new().mode(0o700).create(&path).map_err(failed)?;
-        Ok(Self { path })
-    }
-
-    /// Gives it its name, unless that is taken.
-    fn publish(self, folder: &Path) -> Result<()> {
-        let failed = |e: std::io::Error| {
-            let object = folder.display().to_string();
-            match e.kind() {
-                std::io::ErrorKind::AlreadyExists => taken(folder),
-                _ => Error::io(e, "cannot get its name", object),
-            }
-        };
-        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
-        let of = |path: &Path| PathBuf::from(path.file_name().unwrap_or_default());
-        (|| {
-            sync_names(&fs::File::open(&self.path)?)?;
-            let dir = fs::File::open(parent)?;
-            rename_new(&dir, &of(&self.path), &of(folder))?;
-            sync_names(&dir)
-        })()
-        .map_err(failed)
-    }
-}
-
-impl Drop for Building {
-    fn drop(&mut self) {
-        // After it got its name there is nothing of the old one.
-        let _ = fs::remove_dir_all(&self.path);
-    }
 }

@@ -77,6 +77,11 @@ fn a_group_is_labelled_at_one_moment_also_while_it_sleeps_and_comes_back_togethe
     lab.ok(&["label", "b", half, "--remove"]);
     let wanted = ["is a moment of 2 databases", "name the databases"];
     lab.run(&["restore-all", "half", "--at", half]).failed(17, &wanted);
+    lab.run(&["restore-all", "half", "*", "--at", half]).failed(17, &wanted);
+    // Whoever names some of a whole moment by a pattern gets these.
+    let whole = "both 2026-11-01T12:00:30Z of 2";
+    let some = lab.run(&["restore-all", "some", "a*", "--at", whole]);
+    assert!(some.code == Some(0) && some.stdout.contains("restored 1 database"), "{some:?}");
     lab.run(&["restore-all", "half", "a", "b", "--at", half]).failed(16, &["\"b\""]);
     assert!(!lab.path("half").exists());
     lab.ok(&["restore-all", "half", "a", "--at", half]);
@@ -104,6 +109,21 @@ fn all_databases_come_back_or_none() {
     let dry = lab.json(&["restore-all", "some", "o*", "-n"]);
     assert_eq!(dry.last().unwrap()["databases"], 2);
     assert!(!lab.path("some").exists());
+    // A name that is longer than that of a file can be, with what SQLite puts beside it.
+    let long = "é".repeat(127);
+    lab.ok(&["backup", "one.db", "--name", &long, "--adopt"]);
+    let ended = lab.run(&["restore-all", "with long"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stderr.contains("too long a name for a file"), "{ended:?}");
+    let names = fs::read_dir(lab.path("with long")).unwrap();
+    let names: Vec<_> = names.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let name = names.iter().find(|name| name.starts_with("éé")).unwrap();
+    assert!(names.len() == 4 && name.len() <= 247, "{names:?}");
+    assert_eq!(lab.number(&format!("with long/{name}"), "SELECT count(*) FROM t"), 5);
+    // A repository is for backups alone.
+    for inside in ["repo/out", "repo/keys/out", "repo/new/out"] {
+        lab.run(&["restore-all", inside]).failed(17, &["is in the repository"]);
+    }
     // What is damaged leaves nothing half restored.
     let segment = fs::read_dir(lab.path("repo/histories")).unwrap().map(|e| e.unwrap().path());
     for history in segment {
@@ -117,4 +137,27 @@ fn all_databases_come_back_or_none() {
     let left = fs::read_dir(lab.path("")).unwrap().map(|e| e.unwrap().file_name());
     let left: Vec<_> = left.filter(|name| name.to_str().unwrap().contains("tmp")).collect();
     assert!(!lab.path("some").exists() && left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_group_of_two_repositories_is_refused() {
+    let lab = Lab::new();
+    for name in ["shop", "blog"] {
+        lab.make(&format!("{name}.db"), 2);
+    }
+    let text = |of_blog: &str| {
+        format!(
+            "[repositories.main]\nlocation = \"repo\"\nkey-file = \"key\"
+             [repositories.other]\nlocation = \"other\"\nkey-file = \"key\"
+             [[databases]]\npath = \"sh*.db\"\nrepository = \"main\"
+             [[databases]]\npath = \"blog.db\"\nrepository = \"{of_blog}\"
+             [groups.both]\ndatabases = [\"*o*\"]"
+        )
+    };
+    fs::write(lab.path("two.toml"), text("other")).unwrap();
+    let wanted = ["in the repository main", "blog in other", "a group for each"];
+    lab.run(&["config", "check", "-c", "two.toml"]).failed(2, &wanted);
+    fs::write(lab.path("one.toml"), text("main")).unwrap();
+    // The other repository is not there, which is a warning.
+    assert_eq!(lab.run(&["config", "check", "-c", "one.toml"]).code, Some(3));
 }

@@ -69,7 +69,7 @@ impl Restoring<'_> {
         };
         let newest = chain.latest().map_or(Seq(0), |commit| commit.seq);
         if let Some(head) = heads.found.iter().find(|head| is_ahead(head, &chain, newest))
-            && let Some(restored) = self.from_ahead(head, newest, &selector)?
+            && let Some(restored) = self.take_from_ahead(head, newest, &selector)?
         {
             return Ok(restored);
         }
@@ -77,7 +77,7 @@ impl Restoring<'_> {
             Ok(selected) => selected,
             Err(e) if !has_mirrors => return Err(e),
             Err(e) if e.kind() == ErrorKind::NotFound => {
-                return self.from_who_has_more(e, &meant, newest, &selector);
+                return self.take_from_who_has_more(e, &meant, newest, &selector);
             }
             Err(e) if selector == Selector::Latest(0) && e.kind() == ErrorKind::Damaged => {
                 let newer = heads.found.iter().any(|head| head.newest() >= newest);
@@ -171,7 +171,7 @@ impl Restoring<'_> {
 
     /// Restores from a mirror that has commits which the first repository has no more: that one was
     /// set back. `None` if both mean the same commit.
-    fn from_ahead(
+    fn take_from_ahead(
         &self,
         head: &Head,
         newest: Seq,
@@ -201,7 +201,7 @@ impl Restoring<'_> {
     }
 
     /// A commit that a whole first repository has not: a mirror has it only if it has more.
-    fn from_who_has_more(
+    fn take_from_who_has_more(
         &self,
         e: Error,
         meant: &Meant,

@@ -1,11 +1,12 @@
 //! Groups of databases: one moment of all of them, now and then.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Spanned;
 
+use super::databases::Target;
 use super::mistake::Mistake;
 use super::plan::Reader;
 use super::text::GroupText;
@@ -66,6 +67,36 @@ pub(super) fn groups_of(
         }
     }
     groups
+}
+
+/// Makes sure that the databases of a group that are known by now are kept in one repository: a
+/// moment is restored from one, and would be a part of itself there.
+pub(super) fn check_one_repository(
+    reader: &mut Reader<'_>,
+    texts: &BTreeMap<Spanned<String>, Spanned<GroupText>>,
+    groups: &BTreeMap<String, Group>,
+    targets: &[Target],
+) {
+    let found: Vec<(String, &str)> = targets
+        .iter()
+        .flat_map(|target| {
+            let name = |path: PathBuf| (target.name_of(&path), &*target.plan.repository);
+            target.found().into_iter().map(name)
+        })
+        .collect();
+    for (name, text) in texts {
+        let Some(group) = groups.get(name.get_ref()) else { continue };
+        let mut members = found.iter().filter(|(name, _)| group.has(name));
+        let Some((first, of_first)) = members.next() else { continue };
+        let Some((other, of_other)) = members.find(|(_, repository)| repository != of_first) else {
+            continue;
+        };
+        let what = format!(
+            "{first} is kept in the repository {of_first}, and {other} in {of_other}: a moment is restored from one repository"
+        );
+        let mistake = Mistake::new(text.get_ref().databases.span(), what);
+        reader.wrong(mistake.with_help("keep its databases in one, or make a group for each"));
+    }
 }
 
 fn group_of(reader: &mut Reader<'_>, text: &GroupText) -> Option<Group> {

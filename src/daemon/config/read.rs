@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::alerts::Notices;
 use super::channels::Channel;
 use super::databases::{Files, Target, check_names};
-use super::groups::{Group, groups_of};
+use super::groups::{Group, check_one_repository, groups_of};
 use super::http::HttpConfig;
 use super::mistake::{Mistake, Mistaken, meant};
 use super::plan::{Mode, Own, Reader};
@@ -185,6 +185,8 @@ impl Config {
             targets.extend(Target::of(reader, &folder, database, plan));
         }
         check_names(reader, &read.databases, &targets);
+        let groups = groups_of(reader, &read.groups);
+        check_one_repository(reader, &read.groups, &groups, &targets);
         let http = read.http.as_ref().and_then(|http| HttpConfig::of(reader, &folder, http));
         Self {
             file: path.to_owned(),
@@ -193,7 +195,7 @@ impl Config {
             threads: least_one(reader, &read.daemon.threads),
             scratch: read.daemon.scratch.as_ref().map(at),
             http,
-            groups: groups_of(reader, &read.groups),
+            groups,
             repositories,
             notices: Arc::new(Notices { channels, alerts: reader.alerts(&read.alerts), notify }),
             targets,
