@@ -2,6 +2,7 @@
 //!
 //! `PAGEKEEP_KILL_SECONDS=300 cargo test --test cli lost::` kills them for minutes.
 
+use std::fs;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -69,7 +70,7 @@ fn lost_rows_come_back_and_later_sales_stay() {
 #[test]
 fn a_dry_run_shows_rows_or_sql_and_changes_nothing() {
     let lab = shop();
-    let before = std::fs::read(lab.path("app.db")).unwrap();
+    let before = fs::read(lab.path("app.db")).unwrap();
     let recover = ["recover", "app.db", "--at", "seq:1", "--table", "orders", "-n"];
     let ended = lab.run(&recover);
     ended.says(&["+ id=1: who='Ada', total=10", "+ id=2", "2 rows would be put back"]);
@@ -80,7 +81,7 @@ fn a_dry_run_shows_rows_or_sql_and_changes_nothing() {
     assert_eq!((&lines[0]["type"], &lines[0]["key"]), (&json!("row-change"), &json!({"id": 1})));
     assert_eq!((&last(&lines)["dry_run"], &last(&lines)["undo"]), (&json!(true), &json!(null)));
     let sql = lab.ok(&["undo", "app.db", "seq:2", "-n", "--format", "sql"]).stdout;
-    assert!(std::fs::read(lab.path("app.db")).unwrap() == before);
+    assert!(fs::read(lab.path("app.db")).unwrap() == before);
     assert_eq!(lab.seqs(), [1, 2, 3]);
     assert!(lab.json(&["snapshots"]).iter().all(|commit| commit["labels"] == json!([])));
     // The SQL is what would be done.
@@ -294,7 +295,8 @@ fn a_kill_leaves_all_or_nothing() {
             false => &["recover", "app.db", "--at", "seq:1", "--table", "t"],
         };
         let mut command = lab.command(command);
-        let command = command.stdout(Stdio::null()).stderr(Stdio::null());
+        let told = fs::File::create(lab.path("told")).unwrap();
+        let command = command.stdout(Stdio::null()).stderr(told);
         let mut child = Running(command.spawn().unwrap());
         let patience = (!is_left).then(|| Duration::from_micros(dice.below(took * 2)));
         let begun = Instant::now();
@@ -320,7 +322,16 @@ fn a_kill_leaves_all_or_nothing() {
             true => in_time[usize::from(undoes)] += 1,
             false => came[usize::from(undoes)] += 1,
         }
-        assert!(patience.is_some() || (ended.success() && now != state), "{command:?}: {ended}");
+        let told = fs::read_to_string(lab.path("told")).unwrap();
+        // A machine under load takes long to read a database whose writers wait meanwhile, and says so.
+        let waited = |line: &str| line.contains("is not in WAL mode: its writers had to wait");
+        let is_warned = *journal == "DELETE"
+            && ended.code() == Some(3)
+            && told.lines().filter(|line| line.starts_with("warning:")).all(waited);
+        assert!(
+            patience.is_some() || ((ended.success() || is_warned) && now != state),
+            "{journal}: {command:?}: {ended}: {told}"
+        );
         let there: i64 = db.query_row("SELECT count(*) FROM sold", [], |row| row.get(0)).unwrap();
         assert_eq!(there, sold, "after {kills} kills");
     }
@@ -328,6 +339,8 @@ fn a_kill_leaves_all_or_nothing() {
     lab.ok(&["backup", "app.db"]);
     lab.ok(&["verify", "app", "--level", "data"]);
     // Whether a kill comes in time is luck in each round, and in dozens of rounds it is not.
-    println!("{kills} runs; of a recover and an undo {in_time:?} did nothing, {came:?} all");
+    println!(
+        "{journal}: {kills} runs; of a recover and an undo {in_time:?} did nothing, {came:?} all"
+    );
     assert!(came.iter().all(|n| *n > 0) && in_time.iter().sum::<u32>() > 0, "{came:?} {in_time:?}");
 }
