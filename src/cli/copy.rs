@@ -62,7 +62,8 @@ pub(crate) fn copy(context: &Context, args: &CopyArgs) -> Result<()> {
                     _ => e,
                 });
             }
-            // What ails one history, or who is at work on it, is no reason to leave the others without a copy.
+            // What ails one history, or who is at work on it, is no reason to leave the others
+            // without a copy.
             Err(e) => {
                 if let Some(before) = failed.replace(e) {
                     context.out.error(&before);

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::beginning::{Mirrored, mirrored};
+use super::beginning::Mirrored;
 use super::desk::{Message, Rest, Supervisor, Taken};
 use super::ear::Ear;
 use super::job::in_words;
 use super::kept::{Judging, Stage};
 use super::lineage::goes_on;
+use super::mirror::mirrored;
 use super::opened::Opened;
 use super::pool::guarded;
 use super::print::Print;

@@ -6,9 +6,6 @@
 //! Invariant: a mirror that does not answer delays the beginning of a history for a few seconds,
 //! and never what is captured into one that there is.
 
-use std::collections::BTreeMap;
-
-use super::opened::Opened;
 use crate::error::{Error, ErrorKind, Result};
 use crate::remedy::{Remedy, advice};
 use crate::repo::Repository;
@@ -17,30 +14,9 @@ use crate::repo::Repository;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mirrored {
     /// The repository's name.
-    first: String,
+    pub(super) first: String,
     /// The first mirror that has a history of the name.
-    rival: Option<String>,
-}
-
-/// What the mirrors of a repository have of a history's name; `None` while one of them is still to
-/// answer.
-pub(super) fn mirrored(
-    repositories: &BTreeMap<String, Opened>,
-    first: &str,
-    name: &str,
-) -> Option<Mirrored> {
-    let mirrors = repositories.get(first).map_or(&[][..], |opened| &opened.config.mirrors);
-    let mut rival = None;
-    for mirror in mirrors {
-        let Some(opened) = repositories.get(mirror) else { continue };
-        if !opened.has_answered() {
-            return None;
-        }
-        if rival.is_none() && opened.had(name) {
-            rival = Some(mirror.clone());
-        }
-    }
-    Some(Mirrored { first: first.to_owned(), rival })
+    pub(super) rival: Option<String>,
 }
 
 impl Mirrored {

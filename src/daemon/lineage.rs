@@ -40,9 +40,11 @@ fn facts(database: &Connection) -> rusqlite::Result<Facts> {
 mod tests {
     use super::*;
     use crate::daemon::ledger::{Entry, Ledger};
+    use crate::ops::backup::BackupOptions;
+    use crate::ops::restore::RestoreOptions;
     use crate::repo::keys::secret::Secret;
+    use crate::repo::{Repository, RepositoryOptions};
     use crate::types::Timestamp;
-    use crate::{BackupOptions, Repository, RepositoryOptions};
 
     #[test]
     fn only_what_has_all_that_the_history_has_goes_on_with_it() {
@@ -64,7 +66,7 @@ mod tests {
         let history = repository.backup(&at("daemon.db"), &backup, silent).unwrap().history;
         // One that was restored elsewhere, and goes on.
         let newest = history.latest().unwrap().unwrap();
-        newest.restore(&at("moved.db"), &crate::RestoreOptions::default(), silent).unwrap();
+        newest.restore(&at("moved.db"), &RestoreOptions::default(), silent).unwrap();
         assert!(goes_on(&history, &at("moved.db")).unwrap());
         enter(&at("moved.db"), 2);
         assert!(goes_on(&history, &at("moved.db")).unwrap());

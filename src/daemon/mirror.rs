@@ -2,13 +2,15 @@
 //! own one names as mirrors, soon after it was stored.
 //!
 //! Invariants: each mirror has threads of its own, so trouble with one delays neither another one,
-//! nor capture, nor jobs. A copy takes nothing away: what was copied stays until the same policy removes it
-//! that was applied to the first repository.
+//! nor capture, nor jobs. A copy takes nothing away: what was copied stays until the same policy
+//! removes it that was applied to the first repository.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::beginning::Mirrored;
 use super::copying::{Copied, Order, Running, Stage};
 use super::desk::{Message, Supervisor};
 use super::job::{Control, in_words};
@@ -132,4 +134,25 @@ impl Supervisor {
         };
         copying.stage = Stage::At(now.checked_add(wait).unwrap_or(now));
     }
+}
+
+/// What the mirrors of a repository have of a history's name; `None` while one of them is still to
+/// answer.
+pub(super) fn mirrored(
+    repositories: &BTreeMap<String, Opened>,
+    first: &str,
+    name: &str,
+) -> Option<Mirrored> {
+    let mirrors = repositories.get(first).map_or(&[][..], |opened| &opened.config.mirrors);
+    let mut rival = None;
+    for mirror in mirrors {
+        let Some(opened) = repositories.get(mirror) else { continue };
+        if !opened.has_answered() {
+            return None;
+        }
+        if rival.is_none() && opened.had(name) {
+            rival = Some(mirror.clone());
+        }
+    }
+    Some(Mirrored { first: first.to_owned(), rival })
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::beginning::mirrored;
 use super::clerks::open_mirrors;
 use super::desk::{Message, Supervisor};
 use super::job::{Control, Ended, Order, Outcome, scratch_of};
 use super::kept::{Job, Judging, Whose};
 use super::kind::Kind;
 use super::ledger::{Entry, key};
+use super::mirror::mirrored;
 use super::opened::Opened;
 use super::tested::Method;
 use crate::count::{counted, number};

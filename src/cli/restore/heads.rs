@@ -1,5 +1,5 @@
-//! How far mirrors are with a history, asked of all at once and for a few seconds at most: a restore
-//! does not wait for one that hangs.
+//! How far mirrors are with a history, asked of all at once and for a few seconds at most: a
+//! restore does not wait for one that hangs.
 
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};

@@ -94,7 +94,8 @@ fn held(path: &Path) -> io::Result<Option<File>> {
     Ok(same.then_some(folder))
 }
 
-/// Removes the folders of those who were killed. What can't be removed stays: it is in nobody's way.
+/// Removes the folders of those who were killed. What can't be removed stays: it is in nobody's
+/// way.
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {

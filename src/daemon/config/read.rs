@@ -15,7 +15,6 @@ use super::http::HttpConfig;
 use super::mistake::{Mistake, Mistaken, meant};
 use super::plan::{Mode, Own, Reader};
 use super::repositories::{RepositoryConfig, check_mirrors, is_mirror, repositories_of};
-use super::shown::quoted;
 use super::text::{ConfigText, PlanText};
 use crate::error::{ErrorKind, Result};
 use crate::input;
@@ -80,15 +79,6 @@ impl Config {
         let mut mistakes = Vec::new();
         let config = Self::of(path, &read, &mut Reader { mistakes: &mut mistakes });
         if mistakes.is_empty() { Ok(config) } else { Err(wrong(mistakes)) }
-    }
-
-    /// The text of a configuration with another state folder in the place of its own; `None` if it
-    /// names none.
-    pub(crate) fn with_state_dir(text: &str, dir: &Path) -> Option<String> {
-        let read: ConfigText = toml::from_str(text).ok()?;
-        let place = read.daemon.state_dir?.span();
-        let (before, behind) = (text.get(..place.start)?, text.get(place.end..)?);
-        Some(format!("{before}{}{behind}", quoted(&dir.display().to_string())))
     }
 
     /// Whether a repository is a mirror of another one.

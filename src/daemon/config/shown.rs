@@ -1,17 +1,28 @@
 //! A configuration as it is in force, as TOML that says the same.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use super::databases::{Files, Target};
 use super::plan::{Mode, Plan};
 use super::read::Config;
 use super::secret::SecretSource;
+use super::text::ConfigText;
 use crate::codec::batch::Compression;
 use crate::policy::retention::{Periods, Policy, Zone};
 use crate::policy::schedule::Schedule;
 
 impl Config {
+    /// The text of a configuration with another state folder in the place of its own; `None` if it
+    /// names none.
+    pub(crate) fn with_state_dir(text: &str, dir: &Path) -> Option<String> {
+        let read: ConfigText = toml::from_str(text).ok()?;
+        let place = read.daemon.state_dir?.span();
+        let (before, behind) = (text.get(..place.start)?, text.get(place.end..)?);
+        Some(format!("{before}{}{behind}", quoted(&dir.display().to_string())))
+    }
+
     /// Every value that is in force, also where the file leaves it out.
     pub(crate) fn shown(&self) -> String {
         let mut text = String::new();
