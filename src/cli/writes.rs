@@ -55,6 +55,7 @@ fn writes(command: &Command) -> bool {
         | Command::Find(_)
         | Command::Trace(_)
         | Command::Coverage(_)
+        | Command::Evidence(_)
         | Command::Drift(_)
         | Command::Verify(_)
         | Command::Status(_)
