@@ -6,6 +6,7 @@ use super::configured::load;
 use super::context::Context;
 use super::journal;
 use super::progress::{reload_at_hangup, stop_requested, take_reload};
+use super::remedy::named;
 use crate::api::config::RunSummary;
 use crate::daemon::{self, Place, Wishes};
 use crate::error::Result;
@@ -30,7 +31,7 @@ pub(crate) fn run(context: &Context) -> Result<()> {
     journal::begin(context);
     let began = Instant::now();
     let place = Place { state_dir: context.state_dir()?, clock: clock() };
-    let done = daemon::run(config, text, place, &Signals)?;
+    let done = daemon::run(config, text, place, named, &Signals)?;
     context.out.json_summary(&RunSummary {
         databases: done.databases,
         commits: done.commits,

@@ -7,7 +7,6 @@ use std::time::Instant;
 use super::beginning::Mirrored;
 use super::desk::{Message, Rest, Supervisor, Taken};
 use super::ear::Ear;
-use super::job::in_words;
 use super::kept::{Judging, Stage};
 use super::lineage::goes_on;
 use super::mirror::mirrored;
@@ -15,7 +14,7 @@ use super::opened::Opened;
 use super::pool::guarded;
 use super::print::Print;
 use crate::capture::follow::FollowOptions;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ops::backup::BackupOptions;
 use crate::ops::follow::WatchOptions;
 use crate::ops::freshness::freshness;
@@ -68,9 +67,10 @@ impl Supervisor {
             Stage::Awake(_) if kept.identity != kept.print.identity() => self.stop_following(path),
             Stage::Awake(follower) if follower.has_ended() => {
                 let ended = follower.stop();
-                let why =
-                    ended.as_ref().map_or_else(in_words, |()| "the follower ended".to_owned());
-                kept.fails(why);
+                let ended = ended.err().unwrap_or_else(|| {
+                    Error::new(ErrorKind::Failure, "the follower ended")
+                });
+                kept.fails(&ended);
                 kept.try_again(now);
             }
             Stage::Awake(follower) if kept.may_sleep(&follower.status(), now) => {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::job::Control;
 use super::overview::CopyView;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ops::copy::{CopyOptions, CopyReport};
 use crate::ops::files::history_of;
 use crate::ops::prune::PruneOptions;
@@ -29,6 +29,8 @@ pub(super) struct Copying {
     pub(super) began: Option<Instant>,
     /// How often the policy had been applied when it was last applied to the copy.
     pub(super) pruned: u64,
+    /// What keeps the policy from being applied to the copy, which is copied to all the same.
+    pub(super) unpruned: Option<String>,
     /// Since when it is to have a copy; when the last copy began that brought everything.
     pub(super) since: Timestamp,
     pub(super) complete: Option<Timestamp>,
@@ -57,8 +59,10 @@ pub(super) struct Running {
 pub(super) struct Copied {
     pub(super) twin: History,
     pub(super) report: CopyReport,
-    /// What became of the copy of the files, and of the policy, both of which come behind.
-    pub(super) behind: Result<()>,
+    /// What became of the copy of the files, which comes behind.
+    pub(super) files: Result<()>,
+    /// What kept the policy from being applied.
+    pub(super) unpruned: Option<Error>,
 }
 
 impl Copying {
@@ -70,6 +74,7 @@ impl Copying {
             copied: None,
             began: None,
             pruned: 0,
+            unpruned: None,
             since,
             complete: None,
             fault: None,
@@ -129,22 +134,34 @@ impl Order {
             .filter(|twin| twin.id() == self.from.id() && twin.repository().id() == self.to.id());
         let twin = known.cloned().map_or_else(|| self.from.twin_in(&self.to), Ok)?;
         let report = self.from.copy_into(&twin, &self.copy, control)?;
-        let behind = self.prune(&twin, control).and_then(|()| self.copy_files(control));
-        Ok(Copied { twin, report, behind })
+        // What was copied is there, whatever becomes of the prune.
+        let pruned = self.prune(&twin, control);
+        let (files, files_pruned) = match self.copy_files(control) {
+            Ok(Some(twin)) => (Ok(()), self.prune(&twin, control)),
+            Ok(None) => (Ok(()), Ok(())),
+            Err(e) => (Err(e), Ok(())),
+        };
+        let unpruned = match pruned.and(files_pruned) {
+            // Whoever stopped it is not told that it failed.
+            Err(e) if e.kind() == ErrorKind::Interrupted => return Err(e),
+            pruned => pruned.err(),
+        };
+        Ok(Copied { twin, report, files, unpruned })
     }
 
-    fn copy_files(&self, control: &Control) -> Result<()> {
+    /// Copies the history of the files, if there is one. Answers the copy.
+    fn copy_files(&self, control: &Control) -> Result<Option<History>> {
         if !self.has_files {
-            return Ok(());
+            return Ok(None);
         }
         let files = match self.from.repository().history(&history_of(self.from.name())) {
             // Nothing was kept yet.
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             found => found?,
         };
         let twin = files.twin_in(&self.to)?;
         files.copy_into(&twin, &self.copy, control)?;
-        self.prune(&twin, control)
+        Ok(Some(twin))
     }
 
     /// Applies the policy to a copy. It was just copied: it has the labels and holds that keep

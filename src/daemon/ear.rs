@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::happened::Happened;
+use super::words::said;
 use crate::capture::follow::{Event, Listener};
 use crate::count::counted;
 use crate::machine::CLOCK;
@@ -115,7 +116,7 @@ impl Monitor for Ear {
     }
 
     fn advise(&self, advice: &Advice) {
-        self.warn(&advice.to_string());
+        self.warn(&said(advice));
     }
 
     fn cancelled(&self) -> bool {

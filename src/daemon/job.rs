@@ -11,6 +11,8 @@ use super::config::Plan;
 use super::ear::Ear;
 use super::kind::Kind;
 use super::pool::{Hand, guarded};
+pub(super) use super::words::in_words;
+use super::words::said;
 use super::tested::Found;
 use crate::count::{bytes, counted, number};
 use crate::error::{Error, ErrorKind, Result};
@@ -21,6 +23,7 @@ use crate::ops::finding::Finding;
 use crate::ops::prune::{PruneOptions, PruneReport};
 use crate::ops::verify::{VerifyOptions, VerifyReport};
 use crate::progress::{Monitor, check_cancelled};
+use crate::remedy::Advice;
 use crate::repo::Repository;
 use crate::repo::history::handle::History;
 
@@ -89,15 +92,6 @@ impl Outcome {
             Self { ended, message: in_words(&e) }
         })
     }
-}
-
-/// An error with its causes and its next step, in one line.
-pub(super) fn in_words(error: &Error) -> String {
-    let mut text = crate::capture::follow::describe(error);
-    if let Some(hint) = error.hint() {
-        text = format!("{text}; {hint}");
-    }
-    text
 }
 
 /// A mirror that is open, and who asks it: it may not answer.
@@ -334,6 +328,10 @@ impl Monitor for Control {
             self.ear.said(message);
             tracing::warn!(database = self.database, job = self.job, "{message}");
         }
+    }
+
+    fn advise(&self, advice: &Advice) {
+        self.warn(&said(advice));
     }
 
     fn cancelled(&self) -> bool {

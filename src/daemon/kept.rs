@@ -9,14 +9,17 @@ use super::agenda::{Agenda, Turn};
 use super::config::{Mode, Plan};
 use super::copying::Copying;
 use super::ear::Ear;
-use super::job::{Control, Ended};
+use super::job::{Control, Ended, in_words};
 use super::kind::Kind;
 use super::overview::{CopyView, DatabaseView, Following, LastRun, Phase};
 use super::pace::doubled;
 use super::print::Print;
+use super::words::said;
 use crate::capture::commit::CaptureOptions;
 use crate::capture::follow::{Activity, FollowOptions, Follower, Status};
+use crate::error::{Error, ErrorKind};
 use crate::policy::verdict::{Standing, State, Verdict, verdict};
+use crate::remedy::{Remedy, advice};
 use crate::repo::history::handle::History;
 use crate::types::Timestamp;
 
@@ -62,6 +65,12 @@ pub(super) struct Kept {
     pub(super) judging: Judging,
     /// What kept the repository from being asked, if it could not be.
     pub(super) unasked: Option<String>,
+    /// Since when this process keeps it.
+    pub(super) began: Timestamp,
+    /// Whether what keeps it from being captured is that what is stored is damaged.
+    pub(super) is_broken: bool,
+    /// Whether the repository was asked since the follower found that.
+    pub(super) examined: Examined,
     /// When everything was last stored, as far as this process saw.
     pub(super) stored: Option<Timestamp>,
     /// What was last told of it.
@@ -114,6 +123,18 @@ pub(super) enum Judging {
     Running,
 }
 
+/// Whether the repository was asked since a follower met damage: a history that was set back looks
+/// like damage to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Examined {
+    /// The follower met none.
+    Whole,
+    /// It is being asked.
+    Asked,
+    /// It was asked.
+    Damaged,
+}
+
 /// Whether a follower looks at every transaction, and is not busy with finding out where it is.
 fn is_calm(status: &Status) -> bool {
     matches!(status.activity, Activity::Following | Activity::Polling) && status.seq.is_some()
@@ -141,7 +162,7 @@ impl Kept {
         plan: Arc<Plan>,
         agenda: Agenda,
         runs: BTreeMap<Kind, LastRun>,
-        now: Instant,
+        (now, began): (Instant, Timestamp),
     ) -> Self {
         let print = Print::of(&path);
         Self {
@@ -157,6 +178,9 @@ impl Kept {
             standing: Standing::default(),
             judging: Judging::At(now),
             unasked: None,
+            began,
+            is_broken: false,
+            examined: Examined::Whole,
             stored: None,
             told: None,
             agenda,
@@ -252,7 +276,10 @@ impl Kept {
         standing.paused = self.plan.paused;
         standing.fault = self.fault.clone();
         standing.fault = standing.fault.or_else(|| self.unasked.clone());
-        standing.since = Some(self.agenda.since());
+        // What an earlier process saw nobody knows before it was looked.
+        let since = if standing.looked { self.agenda.since() } else { self.began };
+        standing.since = Some(since);
+        let mut met = None;
         let mut following = None;
         match &self.stage {
             // Whoever is awake and has nothing to store has stored all, and so has one that rests.
@@ -267,12 +294,20 @@ impl Kept {
                     wal_bytes: status.wal_bytes,
                     scans: status.scans,
                     looked: status.looked,
+                    has_fault: status.fault.is_some(),
                 });
+                met = status.fault.as_ref().map(|fault| fault.kind);
                 standing.fault = status.fault.map(|fault| fault.message).or(standing.fault);
             }
             // What the repository has nobody knows while it can't be asked.
             Stage::Asleep(_) if self.unasked.is_none() => self.stored = Some(now),
             _ => {}
+        }
+        let is_damaged = met == Some(ErrorKind::Damaged) || (met.is_none() && self.is_broken);
+        self.examine(is_damaged);
+        if self.examined == Examined::Damaged && !self.went_back {
+            let met = standing.fault.as_deref().map(|fault| self.damaged(fault));
+            standing.damage = standing.damage.or(met);
         }
         let changes = self.changes();
         let copies: Vec<CopyView> = self
@@ -303,6 +338,30 @@ impl Kept {
             went_back: self.went_back,
             happened: self.ear.happened(),
         }
+    }
+
+    /// Has the repository asked when a follower met damage.
+    fn examine(&mut self, is_damaged: bool) {
+        match (is_damaged, self.examined, self.judging) {
+            (false, ..) => self.examined = Examined::Whole,
+            // An answer that is on its way may be older than the damage.
+            (true, Examined::Whole, Judging::At(_)) => {
+                (self.examined, self.judging) = (Examined::Asked, Judging::At(Instant::now()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Damage that keeps it from being captured, and what ends that.
+    fn damaged(&self, fault: &str) -> String {
+        let way = advice![
+            "; nothing more is stored until it is repaired: stop the daemon, then ",
+            Remedy::examine(&*self.name),
+            ", ",
+            Remedy::repair(&*self.name),
+            ", and start the daemon again"
+        ];
+        format!("{fault}{}", said(&way))
     }
 
     fn phase(&self) -> Phase {
@@ -350,7 +409,9 @@ impl Kept {
     }
 
     /// Remembers what keeps it from being captured; tells it if that is news.
-    pub(super) fn fails(&mut self, why: String) {
+    pub(super) fn fails(&mut self, error: &Error) {
+        self.is_broken = error.kind() == ErrorKind::Damaged;
+        let why = in_words(error);
         if self.fault.as_deref() != Some(&why) {
             tracing::warn!(database = self.name, "{why}; it is tried again");
         }
@@ -359,7 +420,7 @@ impl Kept {
 
     /// Remembers that nothing keeps it from being captured.
     pub(super) fn works(&mut self) {
-        self.failures = 0;
+        (self.failures, self.is_broken) = (0, false);
         if self.fault.take().is_some() {
             tracing::info!(database = self.name, "works again");
         }

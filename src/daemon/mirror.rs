@@ -89,35 +89,65 @@ impl Supervisor {
         }
         let (changes, prunes, began) = (running.changes, running.prunes, running.at);
         let database = &*kept.name;
-        let behind = copied.and_then(|Copied { twin, report, behind }| {
+        let done = copied.and_then(|Copied { twin, report, files, unpruned }| {
             let newest = report.newest.map_or(0, |seq| seq.0);
             let commits = counted(report.commits, "commit");
             match (&copying.fault, &copying.twin) {
-                (None, None) => tracing::info!(database, mirror, "is copied, up to seq:{newest}"),
-                _ => tracing::debug!(database, mirror, "copied {commits}, up to seq:{newest}"),
+                (None, None) => {
+                    tracing::info!(database, mirror, "is copied to {mirror}, up to seq:{newest}");
+                }
+                _ => tracing::debug!(
+                    database,
+                    mirror,
+                    "copied {commits} to {mirror}, up to seq:{newest}"
+                ),
             }
             copying.twin = Some(twin);
             if report.is_whole {
                 copying.complete = Some(began);
             }
-            behind.map(|()| (newest, report.is_whole))
+            files.map(|()| (newest, report.is_whole, unpruned))
         });
-        let wait = match behind {
-            Ok((newest, is_whole)) => {
+        let wait = match done {
+            Ok((newest, is_whole, unpruned)) => {
                 if copying.fault.take().is_some() {
-                    tracing::info!(database, mirror, "is copied again, up to seq:{newest}");
+                    tracing::info!(
+                        database,
+                        mirror,
+                        "is copied to {mirror} again, up to seq:{newest}"
+                    );
+                    copying.failures = 0;
                 }
-                copying.failures = 0;
                 // What another writer may still displace is copied once it can't be.
                 copying.copied = is_whole.then_some(changes);
-                copying.pruned = prunes;
                 let every = every.unwrap_or_default();
-                if is_whole { every } else { every.max(UNSETTLED) }
+                let wait = if is_whole { every } else { every.max(UNSETTLED) };
+                let unpruned = unpruned.as_ref().map(in_words);
+                match (&unpruned, &copying.unpruned) {
+                    (Some(why), None) => tracing::warn!(
+                        database,
+                        mirror,
+                        "is copied to {mirror}, where what the policy removes stays: {why}; it is tried again"
+                    ),
+                    (None, Some(_)) => {
+                        tracing::info!(database, mirror, "the policy is applied in {mirror} again");
+                    }
+                    _ => {}
+                }
+                copying.unpruned = unpruned;
+                if copying.unpruned.is_some() {
+                    let tries = copying.failures;
+                    copying.failures = copying.failures.saturating_add(1);
+                    wait.max(doubled(FIRST, tries, LONGEST))
+                } else {
+                    (copying.failures, copying.pruned) = (0, prunes);
+                    wait
+                }
             }
             Err(e) => {
                 let why = in_words(&e);
                 // Each try may name another object.
-                if copying.failures == 0 {
+                if copying.failures == 0 || copying.fault.is_none() {
                     tracing::warn!(
                         database,
                         mirror,

@@ -50,12 +50,14 @@ mod supervisor;
 mod systemd;
 pub(crate) mod tested;
 mod turns;
+mod words;
 
 use config::Config;
 use desk::Supervisor;
 use job::scratch_of;
 use ledger::{Entry, Ledger};
 use notify::{Means, Notifier};
+use words::Naming;
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
@@ -73,12 +75,19 @@ pub(crate) use supervisor::Wishes;
 const LOCK: &str = "daemon.lock";
 
 /// Keeps what a configuration names, until it is wished that it ends. `text` is what the
-/// configuration's file says.
+/// configuration's file says, `naming` what whoever runs it calls the deeds that end a trouble.
 ///
 /// # Errors
 /// When the state folder can't be made, or the system starts no threads. Trouble with databases and
 /// repositories is told in the log, and tried again.
-pub(crate) fn run(config: Config, text: String, place: Place, wishes: &dyn Wishes) -> Result<Done> {
+pub(crate) fn run(
+    config: Config,
+    text: String,
+    place: Place,
+    naming: Naming,
+    wishes: &dyn Wishes,
+) -> Result<Done> {
+    words::speak(naming);
     let _only = only_one(&place.state_dir)?;
     let now = place.clock.now();
     let ledger = Ledger::open(&place.ledger(), now);

@@ -11,10 +11,11 @@ use super::job::in_words;
 use super::overview::RepositoryView;
 use super::pace::doubled;
 use super::room::Gauge;
+use super::words::said;
 use crate::error::{ErrorKind, Result};
 use crate::machine::host;
 use crate::progress::Monitor;
-use crate::remedy::way_back;
+use crate::remedy::{Advice, way_back};
 use crate::repo::history::handle::History;
 use crate::repo::local::place::check_place;
 use crate::repo::recover::examine;
@@ -223,7 +224,7 @@ impl Opening {
                 None => e.with_object(&*self.config.location),
             })?;
         if let Some(replaced) = check_place(&repository) {
-            self.told.warn(&replaced.advice().to_string());
+            self.told.advise(&replaced.advice());
         }
         let census = repository.census()?;
         census.unreadable.iter().for_each(|e| self.told.warn(&in_words(e)));
@@ -242,5 +243,9 @@ impl Monitor for Telling {
 
     fn warn(&self, message: &str) {
         tracing::warn!("{message}");
+    }
+
+    fn advise(&self, advice: &Advice) {
+        self.warn(&said(advice));
     }
 }

@@ -148,6 +148,8 @@ pub(crate) struct Following {
     pub(crate) scans: u64,
     /// How long ago it last looked at the WAL, if it follows that now.
     pub(crate) looked: Option<Duration>,
+    /// Whether something keeps it from going on, of which it knows.
+    pub(crate) has_fault: bool,
 }
 
 /// How the last job of a kind ended.

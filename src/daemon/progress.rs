@@ -28,7 +28,8 @@ impl Progress {
         let mut still = Vec::new();
         for database in databases {
             let Some(following) = &database.following else { continue };
-            if database.standing.fault.is_some() {
+            // The trouble of others, as of a repository that can't be asked, explains nothing.
+            if following.has_fault {
                 continue;
             }
             // One that begins, or reads the whole database, looks at no WAL, and may take hours.
@@ -65,9 +66,9 @@ mod tests {
         for (pending, published, fault) in looks {
             let mut database = followed("app");
             database.published = published;
-            database.standing.fault = fault.map(str::to_owned);
+            database.standing.fault = Some("the repository can't be asked".to_owned());
             if let Some(following) = &mut database.following {
-                following.pending = pending;
+                (following.pending, following.has_fault) = (pending, fault.is_some());
             }
             told.push(!progress.look(&[database], now).is_empty());
             now += MINUTE;

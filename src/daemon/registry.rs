@@ -91,7 +91,15 @@ impl Supervisor {
             let agenda = Agenda::new(&plan, &name, since, &last);
             self.next += 1;
             let runs = self.memory.runs.get(&database).cloned().unwrap_or_default();
-            let mut kept = Kept::new(self.next, path.clone(), name, plan, agenda, runs, now);
+            let mut kept = Kept::new(
+                self.next,
+                path.clone(),
+                name,
+                plan,
+                agenda,
+                runs,
+                (now, at),
+            );
             if let Some(repository) = self.config.repositories.get(&kept.plan.repository) {
                 let mirrors = repository.mirrors.iter().cloned();
                 kept.copies = mirrors.map(|mirror| (mirror, Copying::new(at, now))).collect();

@@ -33,6 +33,7 @@ pub(super) fn followed(name: &str) -> DatabaseView {
             wal_bytes: 4152,
             scans: 0,
             looked: Some(Duration::ZERO),
+            has_fault: false,
         }),
         published: 7,
         plan: plan(),

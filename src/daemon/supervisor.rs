@@ -14,7 +14,7 @@ use crossbeam_channel::RecvTimeoutError;
 
 use super::desk::{Done, Message, Rest, Supervisor, Taken};
 use super::job::in_words;
-use super::kept::{Judging, Stage, Whose};
+use super::kept::{Examined, Judging, Stage, Whose};
 use super::ledger::{Entry, Ledger};
 use super::opened::Opened;
 use super::overview::{DatabaseView, Overview, Phase, Tally};
@@ -143,7 +143,7 @@ impl Supervisor {
                 self.attend(&whose.path);
             }
             Err(e) => {
-                kept.fails(in_words(&e));
+                kept.fails(&e);
                 kept.try_again(now);
             }
         }
@@ -165,7 +165,7 @@ impl Supervisor {
             }
             Ok(_) => kept.stage = Stage::At(now),
             Err(e) => {
-                kept.fails(in_words(&e));
+                kept.fails(&e);
                 kept.try_again(now);
             }
         }
@@ -175,6 +175,9 @@ impl Supervisor {
         let kept = self.kept.get_mut(&whose.path).filter(|kept| kept.number == whose.number);
         let Some(kept) = kept else { return };
         kept.went_back = judged.as_ref().is_err_and(tells_of_rollback);
+        if kept.examined == Examined::Asked {
+            kept.examined = Examined::Damaged;
+        }
         let wait = match judged {
             Ok(standing) => {
                 kept.has_commit |= standing.stored.is_some();

@@ -54,7 +54,8 @@ pub(crate) struct Standing {
     pub(crate) paused: bool,
     /// What is damaged, or what the last verification found, until a later one passes.
     pub(crate) damage: Option<String>,
-    /// Since when it is to be kept: what was never stored is no trouble before.
+    /// Since when it is to be kept: what was never stored is no trouble before. Of one that nobody
+    /// looked at, since when somebody tries.
     pub(crate) since: Option<Timestamp>,
     /// When everything in it was last known to be stored.
     pub(crate) stored: Option<Timestamp>,
@@ -101,8 +102,16 @@ pub(crate) fn verdict(standing: &Standing, promise: Promise, now: Timestamp) -> 
     let verdict = |state, why: String| Verdict { state, why };
     let is_over = |time: Option<Timestamp>, limit| time.is_none_or(|time| time.after(limit) < now);
     let is_new = standing.since.is_some() && !is_over(standing.since, promise.max_age);
-    if !standing.looked && (is_new || standing.since.is_none()) {
-        return verdict(State::Unknown, "nobody has looked at it yet".to_owned());
+    if !standing.looked {
+        return match (standing.since.filter(|_| !is_new), &standing.fault) {
+            // What is stored nobody knows, and nobody finds out.
+            (Some(since), fault) => {
+                let why = fault.as_ref().map_or(String::new(), |fault| format!(": {fault}"));
+                let age = age(since, now);
+                verdict(State::AtRisk, format!("nobody could look at it for {age}{why}"))
+            }
+            (None, _) => verdict(State::Unknown, "nobody has looked at it yet".to_owned()),
+        };
     }
     if let Some(damage) = &standing.damage {
         return verdict(State::AtRisk, damage.clone());
@@ -192,6 +201,12 @@ mod tests {
         assert_eq!(with(&|s| (s.looked, s.since) = (false, ago(1))), State::Unknown);
         let never = |s: &mut Standing| (s.looked, s.stored, s.since) = (false, None, ago(30));
         assert_eq!(with(&never), State::AtRisk);
+        let mut unseen = Standing { since: ago(30), ..Standing::default() };
+        let told = verdict(&unseen, Promise::default(), NOW);
+        assert_eq!(told.why, "nobody could look at it for 1 d 6 h");
+        // Somebody tries since the daemon began, however long it is known.
+        (unseen.since, unseen.stored) = (ago(0), ago(30));
+        assert_eq!(state(&unseen), State::Unknown);
         assert_eq!(with(&|s| (s.verified, s.restored) = (ago(300), ago(300))), State::Look);
         assert_eq!(with(&|s| s.restored = ago(300)), State::Kept);
         assert_eq!(with(&|s| s.restored = None), State::Kept);

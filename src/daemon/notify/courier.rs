@@ -12,9 +12,11 @@ use super::message::Message;
 use crate::daemon::config::Channel;
 use crate::daemon::pace::doubled;
 use crate::daemon::pool::guarded;
+use crate::daemon::words::said;
 use crate::error::{Error, Result};
 use crate::policy::alert::course::Telling;
 use crate::progress::Monitor;
+use crate::remedy::Advice;
 use crate::types::Timestamp;
 
 /// How long to wait before a delivery that failed is tried again: the first time, and at most.
@@ -142,5 +144,9 @@ impl Monitor for Stop {
 
     fn warn(&self, message: &str) {
         tracing::warn!("{message}");
+    }
+
+    fn advise(&self, advice: &Advice) {
+        self.warn(&said(advice));
     }
 }

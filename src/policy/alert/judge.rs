@@ -101,6 +101,10 @@ pub(crate) fn database(facts: &DatabaseFacts<'_>, limits: &Limits, now: Timestam
         match &standing.fault {
             // The repository's trouble is told once, and not for each of its databases.
             _ if !facts.is_reachable => Known::Unknown,
+            // Damage that keeps it from being captured is told as that.
+            Some(fault) if standing.damage.as_ref().is_some_and(|why| why.starts_with(fault)) => {
+                Known::Over
+            }
             Some(fault) if !facts.went_back => Known::Holds(fault.clone()),
             None if facts.is_moving => Known::Unknown,
             _ => Known::Over,
@@ -268,6 +272,10 @@ mod tests {
         );
         assert_eq!(with(&|s| (s.verified, s.restored) = (None, None)), [Kind::ProofOverdue]);
         assert_eq!(with(&|s| (s.verified, s.restored, s.since) = (None, None, ago(1))), []);
+        let met = |s: &mut Standing| {
+            (s.damage, s.fault) = (Some("trouble; repair it".to_owned()), text());
+        };
+        assert_eq!(with(&met), [Kind::Damage]);
         // Of one that is paused only damage counts.
         assert_eq!(with(&|s| (s.paused, s.stored, s.fault) = (true, ago(99), text())), []);
         assert_eq!(with(&|s| (s.paused, s.damage) = (true, text())), [Kind::Damage]);
