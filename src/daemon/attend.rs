@@ -10,12 +10,14 @@ use super::ear::Ear;
 use super::kept::{Judging, Stage};
 use super::lineage::goes_on;
 use super::mirror::mirrored;
+use super::words::in_words;
 use super::opened::Opened;
 use super::pool::guarded;
 use super::print::Print;
 use crate::capture::follow::FollowOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::backup::BackupOptions;
+use crate::ops::files::history_of;
 use crate::ops::follow::WatchOptions;
 use crate::ops::freshness::freshness;
 use crate::ops::standing::standing;
@@ -84,10 +86,11 @@ impl Supervisor {
         if let Some((repository, clerks)) = repository.clone().filter(|_| is_due).zip(clerks) {
             kept.judging = Judging::Running;
             let (whose, name, mailbox) = (kept.whose(), kept.name.clone(), self.mailbox.clone());
-            let history = kept.history.clone();
+            let (history, has_files) = (kept.history.clone(), kept.plan.files.is_some());
             clerks.asks.give(move || {
-                let judged =
-                    guarded(|| judge(&history.map_or_else(|| repository.history(&name), Ok)?));
+                let judged = guarded(|| {
+                    judge(&history.map_or_else(|| repository.history(&name), Ok)?, has_files)
+                });
                 let _ = mailbox.send(Message::Judged(whose, judged));
             });
         }
@@ -227,12 +230,23 @@ impl Taking {
     }
 }
 
-/// How a history stands, as its repository tells.
-fn judge(history: &History) -> Result<Standing> {
+/// How a history stands, as its repository tells; what is damaged of the files that are kept beside
+/// the database is damage of it.
+fn judge(history: &History, has_files: bool) -> Result<Standing> {
     let chain = history.readable_chain()?;
     let fresh = freshness(history, &chain, history.repository().now())?;
     let newest = chain.commits().next_back().map(|commit| commit.record.time);
-    Ok(Standing { newest, ..standing(&fresh, doubt(history)?.as_ref()) })
+    let known = standing(&fresh, doubt(history)?.as_ref());
+    if known.damage.is_some() || !has_files {
+        return Ok(Standing { newest, ..known });
+    }
+    let damage = match history.repository().history(&history_of(history.name())) {
+        Err(e) if e.kind() == ErrorKind::NotFound => None,
+        Err(e) if e.kind() == ErrorKind::Damaged => Some(in_words(&e)),
+        files => doubt(&files?)?.map(|doubt| doubt.failure),
+    };
+    let damage = damage.map(|why| format!("its files: {why}"));
+    Ok(Standing { newest, damage, ..known })
 }
 
 /// How a database was left that a follower was told to leave.

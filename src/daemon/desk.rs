@@ -24,7 +24,7 @@ use super::pace::Pace;
 use super::pool::Pool;
 use super::print::Print;
 use super::progress::Progress;
-use super::room::Gauge;
+use super::room::Gauges;
 use super::systemd::Systemd;
 use super::tested::Found;
 use crate::capture::follow::Follower;
@@ -123,7 +123,7 @@ pub(super) struct Supervisor {
     /// Which followers move, and whether it was told of those that do not.
     pub(super) progress: Progress,
     /// The room where the daemon keeps what it remembers.
-    pub(super) gauge: Gauge,
+    pub(super) gauges: Gauges,
     /// How many jobs ended, by kind and end.
     pub(super) jobs_ended: BTreeMap<(Kind, Ended), u64>,
     pub(super) done: Done,
@@ -158,7 +158,7 @@ impl Supervisor {
             http: Server::of(board.clone()),
             board,
             progress: Progress::default(),
-            gauge: Gauge::default(),
+            gauges: Gauges::default(),
             jobs_ended: BTreeMap::new(),
             done: Done::default(),
             files: Files::listen({

@@ -60,7 +60,17 @@ impl Supervisor {
                     }
                 }
                 Ok(Message::Found(id, found)) => self.ledger.enter(Entry::Found { id, found }),
-                Ok(Message::Moment(..)) => moments = moments.saturating_sub(1),
+                Ok(Message::Moment(name, id, outcome)) => {
+                    moments = moments.saturating_sub(1);
+                    let Outcome { ended, message } = outcome;
+                    let at = self.place.clock.now();
+                    if ended == Ended::Stopped {
+                        tracing::info!(group = name, job = id, "group {name}: given up");
+                    } else {
+                        tracing::info!(group = name, job = id, "group {name}: {message}");
+                        self.ledger.enter(Entry::Ended { id, at, ended, message });
+                    }
+                }
                 Ok(Message::Copied(..)) => copies = copies.saturating_sub(1),
                 Ok(_) => {}
                 // It is remembered as interrupted, by the next daemon.

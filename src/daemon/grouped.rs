@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::config::Group;
+use super::ear::Ear;
 use super::job::Control;
 use super::kind::Kind;
 use super::ledger::{Memory, key};
@@ -28,6 +29,10 @@ pub(super) struct Keeping {
     pub(super) job: Option<(u64, Arc<Control>)>,
     pub(super) waiting: Option<Instant>,
     pub(super) run: Option<LastRun>,
+    /// When one moment of it was last labelled.
+    pub(super) made: Option<Timestamp>,
+    /// Hears of what happens to it.
+    pub(super) ear: Arc<Ear>,
 }
 
 impl Keeping {
@@ -46,17 +51,22 @@ impl Keeping {
             job: None,
             waiting: None,
             run,
+            made: memory.made.get(&of(name)).copied(),
+            ear: Arc::new(Ear::of(name)),
         }
     }
 
-    /// The time that the next moment is due for, if it is due.
-    pub(super) fn due(&self, now: Timestamp) -> Option<Timestamp> {
+    /// The time that the next moment is due for, if it is due, and how many before it were missed.
+    pub(super) fn due(&self, now: Timestamp) -> Option<(Timestamp, usize)> {
         if self.job.is_some() {
             return None;
         }
         match self.timetable.due(self.last, self.since, now) {
-            Due::Now { scheduled, .. } => Some(scheduled),
-            _ => self.last.filter(|_| self.again.is_some_and(|again| again <= now)),
+            Due::Now { scheduled, missed, .. } => Some((scheduled, missed)),
+            _ => {
+                let is_due = self.again.is_some_and(|again| again <= now);
+                self.last.filter(|_| is_due).map(|last| (last, 0))
+            }
         }
     }
 
@@ -67,6 +77,12 @@ impl Keeping {
     }
 
     pub(super) fn view(&self, name: &str) -> GroupView {
-        GroupView { name: name.to_owned(), run: self.run.clone() }
+        GroupView {
+            name: name.to_owned(),
+            made: self.made,
+            run: self.run.clone(),
+            is_running: self.job.is_some(),
+            happened: self.ear.happened(),
+        }
     }
 }

@@ -2,12 +2,10 @@
 //! when, and seen to it that all of them are followed then.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::config::Group;
 use super::desk::{Message, Supervisor};
-use super::ear::Ear;
 use super::grouped::{GROUP, Keeping};
 use super::job::{Control, Ended, Outcome};
 use super::kept::Stage;
@@ -18,6 +16,7 @@ use super::pool::guarded;
 use crate::count::{counted, number};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::group::{Member, snapshot};
+use crate::policy::alert;
 use crate::types::Timestamp;
 
 /// How long to wait until all databases of a group are followed.
@@ -53,7 +52,7 @@ impl Supervisor {
     /// Has moments made of the groups that are due.
     pub(super) fn tend_groups(&mut self) {
         let at = self.place.clock.now();
-        let due: Vec<(String, Timestamp)> = self
+        let due: Vec<(String, (Timestamp, usize))> = self
             .groups
             .iter()
             .filter_map(|(name, keeping)| Some((name.clone(), keeping.due(at)?)))
@@ -63,7 +62,12 @@ impl Supervisor {
         }
     }
 
-    fn begin_moment(&mut self, name: &str, scheduled: Timestamp, at: Timestamp) {
+    fn begin_moment(
+        &mut self,
+        name: &str,
+        (scheduled, missed): (Timestamp, usize),
+        at: Timestamp,
+    ) {
         let now = Instant::now();
         let Some(group) = self.groups.get(name).map(|keeping| keeping.group.clone()) else {
             return;
@@ -72,8 +76,11 @@ impl Supervisor {
         let Some(keeping) = self.groups.get_mut(name) else { return };
         let since = *keeping.waiting.get_or_insert(now);
         let why = match &members {
-            Ok(members) if members.iter().all(Option::is_some) => None,
-            Ok(_) => Some("not all of its databases are followed".to_owned()),
+            Ok((_, missing)) if missing.is_empty() => None,
+            Ok((_, missing)) => {
+                let names: Vec<String> = missing.iter().map(|name| format!("{name:?}")).collect();
+                Some(format!("not all of its databases are followed: not {}", names.join(", ")))
+            }
             Err(e) => Some(e.to_string()),
         };
         // Who is not there, or not followed, does not come by itself.
@@ -84,21 +91,26 @@ impl Supervisor {
         self.memory.newest += 1;
         let (id, control) = (
             self.memory.newest,
-            Control::of(name, Some(self.memory.newest), Arc::new(Ear::of(name))),
+            Control::of(name, Some(self.memory.newest), keeping.ear.clone()),
         );
         (keeping.last, keeping.again) = (Some(scheduled), None);
         keeping.job = Some((id, control.clone()));
+        if missed > 0 {
+            let times = counted(number(missed), "time");
+            let why = format!("group {name}: {times} passed without a moment");
+            keeping.ear.happens(alert::Kind::MissedRun, why);
+        }
         let database = key(GROUP, name);
         let last = self.memory.last.entry(database.clone()).or_default();
         last.insert(Kind::Group, scheduled);
         let (kind, scheduled) = (Kind::Group, Some(scheduled));
         self.ledger.enter(Entry::Began { id, database, kind, scheduled, at });
         self.done.jobs += 1;
-        let members: Vec<Member> = members.unwrap_or_default().into_iter().flatten().collect();
         if let Some(message) = why {
             return self.moment_made(name, id, Outcome { ended: Ended::Failed, message });
         }
-        tracing::info!(group = name, job = id, "one moment of its databases is labelled");
+        let members = members.unwrap_or_default().0;
+        tracing::info!(group = name, job = id, "group {name}: one moment of it is labelled");
         let keep = group.keep;
         let (name, mailbox) = (name.to_owned(), self.mailbox.clone());
         let (theirs, asked) = (name.clone(), mailbox.clone());
@@ -114,8 +126,9 @@ impl Supervisor {
         }
     }
 
-    /// The databases of a group, each as far as it is followed; those that sleep are woken.
-    fn members(&mut self, group: &Group) -> Result<Vec<Option<Member>>> {
+    /// The databases of a group that are followed, and the names of those that are not, of which
+    /// those that sleep are woken.
+    fn members(&mut self, group: &Group) -> Result<(Vec<Member>, Vec<String>)> {
         let names: Vec<&str> = self.kept.values().map(|kept| &*kept.name).collect();
         if let [first, ..] = group.missing(&names).as_slice() {
             let what = format!("no database {first:?} is kept");
@@ -128,7 +141,7 @@ impl Supervisor {
             return Err(Error::new(ErrorKind::Refused, what));
         }
         let now = Instant::now();
-        let (mut members, mut woken) = (Vec::new(), Vec::new());
+        let (mut members, mut missing, mut woken) = (Vec::new(), Vec::new(), Vec::new());
         for kept in self.kept.values_mut().filter(|kept| group.has(&kept.name)) {
             let follower = match &kept.stage {
                 Stage::Awake(follower) => Some(follower),
@@ -145,13 +158,16 @@ impl Supervisor {
                 history,
                 cutter: follower.cutter(),
             });
-            members.push(member);
+            match member {
+                Some(member) => members.push(member),
+                None => missing.push(kept.name.clone()),
+            }
         }
         for path in woken {
             self.files.leave_database(&path);
             self.attend(&path);
         }
-        Ok(members)
+        Ok((members, missing))
     }
 
     /// Takes note of what came of a moment.
@@ -171,19 +187,28 @@ impl Supervisor {
         if keeping.job.take_if(|(job, _)| *job == id).is_none() {
             return;
         }
+        *self.jobs_ended.entry((Kind::Group, ended)).or_default() += 1;
+        if ended == Ended::Well {
+            keeping.made = Some(at);
+            self.memory.made.insert(key(GROUP, name), at);
+        }
         let before = keeping.run.as_ref().map_or(0, |run| run.failures);
         let failures = match ended {
             Ended::Well => 0,
             _ => before.saturating_add(1),
         };
         match ended {
-            Ended::Well => tracing::info!(group = name, job = id, "{message}"),
+            Ended::Well => tracing::info!(group = name, job = id, "group {name}: {message}"),
             Ended::Stopped => {
-                tracing::info!(group = name, job = id, "the moment was given up");
+                tracing::info!(group = name, job = id, "group {name}: the moment was given up");
                 keeping.again = Some(at);
             }
             Ended::Failed | Ended::Found | Ended::Unknown => {
-                tracing::warn!(group = name, job = id, "no moment was labelled: {message}");
+                tracing::warn!(
+                    group = name,
+                    job = id,
+                    "group {name}: no moment was labelled: {message}"
+                );
                 keeping.again = keeping.timetable.retry(failures, at);
             }
         }

@@ -92,6 +92,8 @@ pub(super) struct Memory {
     pub(super) last: BTreeMap<String, BTreeMap<Kind, Timestamp>>,
     /// How the last job of each kind ended.
     pub(super) runs: BTreeMap<String, BTreeMap<Kind, LastRun>>,
+    /// When one moment of each group was last labelled.
+    pub(super) made: BTreeMap<String, Timestamp>,
     /// The file of each database, as it was last known.
     pub(super) paths: BTreeMap<String, PathBuf>,
     /// Since when each database is known.
@@ -194,6 +196,12 @@ fn read(path: &Path, now: Timestamp) -> rusqlite::Result<(Connection, Memory)> {
             }
         }
         memory.runs = last_runs(&connection)?;
+        let sql = "SELECT database, max(ended) FROM run WHERE kind = 'group' AND result = 'well' GROUP BY 1";
+        let mut statement = connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            memory.made.insert(row.get(0)?, Timestamp(row.get(1)?));
+        }
         let mut statement = connection.prepare("SELECT database, since, path FROM known")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {

@@ -54,7 +54,6 @@ mod words;
 
 use config::Config;
 use desk::Supervisor;
-use job::scratch_of;
 use ledger::{Entry, Ledger};
 use notify::{Means, Notifier};
 use words::Naming;
@@ -94,12 +93,11 @@ pub(crate) fn run(
     ledger.0.enter(Entry::Configured { path: config.file.clone(), text, at: now });
     // What the daemon remembers is kept as everything else is, so that a new machine gets it back.
     let config = config.with_ledger(place.ledger(), place.own_name());
-    let folders = vec![place.state_dir.clone(), scratch_of(config.scratch.as_deref())];
     let (clock, own) = (place.clock.clone(), place.ledger());
     let alerts = ledger.1.alerts.clone();
     let supervisor = Supervisor::new(config, place, ledger)?;
     let (board, ledger) = (supervisor.board.clone(), supervisor.ledger.scribe());
-    let notifier = Notifier::start(Means { board, clock, ledger, alerts, folders, own })?;
+    let notifier = Notifier::start(Means { board, clock, ledger, alerts, own })?;
     let (done, ledger) = supervisor.run(wishes);
     // It ends before the ledger, in which it remembers what it told.
     drop(notifier);

@@ -10,7 +10,7 @@ use super::config::RepositoryConfig;
 use super::job::in_words;
 use super::overview::RepositoryView;
 use super::pace::doubled;
-use super::room::Gauge;
+use super::room::{At, Gauge};
 use super::words::said;
 use crate::error::{ErrorKind, Result};
 use crate::machine::host;
@@ -128,7 +128,7 @@ impl Opened {
             location: self.config.location.clone(),
             is_open: matches!(self.state, State::Open(_)),
             traffic: self.traffic.clone(),
-            room: self.gauge.room(Path::new(&self.config.location)),
+            room: self.gauge.look(Path::new(&self.config.location), At::Path),
             fault: self.fault.clone(),
         }
     }

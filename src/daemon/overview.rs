@@ -11,7 +11,7 @@ use super::config::{Notices, Plan};
 use super::happened::Happened;
 use super::job::Ended;
 use super::kind::Kind;
-use super::room::Room;
+use super::room::Measured;
 use crate::policy::verdict::{Standing, State, Verdict, age};
 use crate::store::metered::Traffic;
 use crate::types::Timestamp;
@@ -35,8 +35,9 @@ pub(crate) struct Overview {
     pub(crate) tally: Tally,
     /// How many databases wait for their turn for a job.
     pub(crate) waiting: usize,
-    /// The room where the daemon keeps what it remembers.
-    pub(crate) state_room: Option<Room>,
+    /// The room in the folders where the daemon writes: of what it remembers, first, and of scratch
+    /// files.
+    pub(crate) folders: Vec<(PathBuf, Measured)>,
 }
 
 /// What a daemon did since it began. No number ever goes down.
@@ -68,8 +69,14 @@ impl Overview {
 #[derive(Clone, Debug)]
 pub(crate) struct GroupView {
     pub(crate) name: String,
+    /// When one moment of it was last labelled.
+    pub(crate) made: Option<Timestamp>,
     /// How the last moment of it that was tried came out.
     pub(crate) run: Option<LastRun>,
+    /// Whether one is being made.
+    pub(crate) is_running: bool,
+    /// What happened lately, oldest first.
+    pub(crate) happened: Vec<Happened>,
 }
 
 /// How a database stands.
@@ -198,7 +205,7 @@ pub(crate) struct RepositoryView {
     /// What went to and from it.
     pub(crate) traffic: Arc<Traffic>,
     /// The room where it is.
-    pub(crate) room: Option<Room>,
+    pub(crate) room: Measured,
     /// What keeps it from being opened, if something does.
     pub(crate) fault: Option<String>,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::config::{Config, Plan};
 use super::overview::{DatabaseView, Following, Phase, RepositoryView};
-use super::room::Room;
+use super::room::{Measured, Room};
 use crate::policy::verdict::{Standing, State, Verdict};
 
 /// What counts where a configuration says nothing.
@@ -52,7 +52,7 @@ pub(super) fn open(name: &str) -> RepositoryView {
         location: format!("/backups/{name}"),
         is_open: true,
         traffic: Arc::default(),
-        room: Some(Room { free: 5, size: 10 }),
+        room: Measured::Room(Room { of: 1, free: 5, size: 10 }),
         fault: None,
     }
 }

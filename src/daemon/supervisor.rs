@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 
 use super::desk::{Done, Message, Rest, Supervisor, Taken};
-use super::job::in_words;
+use super::job::{in_words, scratch_of};
 use super::kept::{Examined, Judging, Stage, Whose};
 use super::ledger::{Entry, Ledger};
 use super::opened::Opened;
@@ -213,6 +213,8 @@ impl Supervisor {
         let published = databases.iter().map(|database| database.published).sum::<u64>();
         let tally = Tally { commits: self.done.commits + published, jobs: self.jobs_ended.clone() };
         let groups = self.groups.iter().map(|(name, keeping)| keeping.view(name)).collect();
+        let scratch = scratch_of(self.config.scratch.as_deref());
+        let folders = [self.place.state_dir.clone(), scratch];
         let overview = Arc::new(Overview {
             groups,
             notices: self.config.notices.clone(),
@@ -222,7 +224,7 @@ impl Supervisor {
             repositories,
             tally,
             waiting: self.turns.len(),
-            state_room: self.gauge.room(&self.place.state_dir),
+            folders: self.gauges.look(folders),
         });
         self.tell_services(&overview);
         self.board.put(overview);

@@ -94,7 +94,12 @@ fn of_daemon(page: &mut Page, overview: &Overview, besides: &Besides) {
         .is(&[], overview.tally.commits);
     let mut running = page.gauge("pagekeep_jobs_running", "Jobs that run.");
     for kind in Kind::ALL {
-        running.is(&[("kind", kind.name())], overview.count(|view| view.job == Some(kind)));
+        let moments = match kind {
+            Kind::Group => overview.groups.iter().filter(|group| group.is_running).count(),
+            _ => 0,
+        };
+        let n = overview.count(|view| view.job == Some(kind)) + moments;
+        running.is(&[("kind", kind.name())], n);
     }
     page.gauge("pagekeep_jobs_waiting", "Databases that wait for their turn for a job.")
         .is(&[], overview.waiting);
@@ -110,7 +115,7 @@ fn of_daemon(page: &mut Page, overview: &Overview, besides: &Besides) {
     for (code, n) in &besides.answers {
         answers.is(&[("code", *code)], n);
     }
-    let room = overview.state_room;
+    let room = overview.folders.first().and_then(|(_, measured)| measured.room());
     let help = "Room on the disk of the state folder that may still be taken.";
     let mut family = page.gauge("pagekeep_state_disk_free_bytes", help);
     room.iter().for_each(|room| family.is(&[], room.free));
@@ -131,11 +136,11 @@ fn of_repositories(page: &mut Page, overview: &Overview) {
         family.is(&[("repository", &r.name)], u8::from(r.is_open));
     });
     each("pagekeep_disk_free_bytes", false, "Room that may still be taken there.", &|r, family| {
-        let room = r.room.into_iter();
+        let room = r.room.room().into_iter();
         room.for_each(|room| family.is(&[("repository", &r.name)], room.free));
     });
     each("pagekeep_disk_size_bytes", false, "Size of the disk there.", &|r, family| {
-        let room = r.room.into_iter();
+        let room = r.room.room().into_iter();
         room.for_each(|room| family.is(&[("repository", &r.name)], room.size));
     });
     let help = "Requests to the storage, by what was asked.";
@@ -227,9 +232,13 @@ fn of_databases(page: &mut Page, databases: &[&DatabaseView]) {
 }
 
 fn of_groups(page: &mut Page, overview: &Overview) {
-    let help =
-        "When one moment of all its databases was last labelled, or failed to be, since 1970.";
+    let help = "When one moment of all its databases was last labelled, since 1970.";
     let mut family = page.gauge("pagekeep_group_last_timestamp_seconds", help);
+    for group in &overview.groups {
+        group.made.iter().for_each(|made| family.is(&[("group", &group.name)], Seconds(*made)));
+    }
+    let help = "When it was last tried to label one, since 1970.";
+    let mut family = page.gauge("pagekeep_group_last_try_timestamp_seconds", help);
     for group in &overview.groups {
         group.run.iter().for_each(|run| family.is(&[("group", &group.name)], Seconds(run.at)));
     }

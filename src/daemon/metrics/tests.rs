@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::daemon::overview::{LastRun, Tally};
+use crate::daemon::room::Measured;
 use crate::daemon::samples::{followed, open};
 
 /// Samples by their line up to the value.
@@ -37,7 +38,7 @@ fn sample() -> Overview {
     (asleep.following, asleep.phase) = (None, Phase::Asleep);
     asleep.verdict.state = State::AtRisk;
     let mut gone = open("offsite");
-    (gone.is_open, gone.room) = (false, None);
+    (gone.is_open, gone.room) = (false, Measured::Unknown);
     Overview {
         at: Timestamp(10_000_001),
         databases: vec![app, asleep],

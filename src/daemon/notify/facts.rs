@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::space::Spaces;
 use crate::daemon::job::Ended;
 use crate::daemon::kind::Kind as Job;
+use crate::daemon::room::Measured;
 use crate::daemon::overview::{DatabaseView, Overview, Phase, RepositoryView};
 use crate::policy::alert::judge::{self, DatabaseFacts, JobFacts};
 use crate::policy::alert::{Key, Kind, Known, Subject};
@@ -14,7 +14,6 @@ use crate::types::Timestamp;
 /// alerts: of thousands of databases that are well nothing has to be said each second.
 pub(super) fn seen(
     overview: &Overview,
-    spaces: &Spaces,
     alerted: &BTreeSet<&Subject>,
     now: Timestamp,
 ) -> BTreeMap<Key, Known> {
@@ -22,18 +21,16 @@ pub(super) fn seen(
     let mut seen = BTreeMap::new();
     let mut reachable = BTreeSet::new();
     for repository in &overview.repositories {
-        let RepositoryView { name, location, fault, is_open, .. } = repository;
-        let place = spaces.fault(location);
-        let known = judge::repository(fault.as_deref(), *is_open, place);
+        let RepositoryView { name, room, fault, is_open, .. } = repository;
+        let known = judge::repository(fault.as_deref(), *is_open, room.fault());
         if known == Known::Over {
             reachable.insert(name);
         }
         let subject = Subject::Repository(name.clone());
         seen.insert(Key { subject, kind: Kind::Unreachable, detail: String::new() }, known);
     }
-    for (place, known) in spaces.judged(limits.low_space) {
-        let subject = place.subject.clone();
-        seen.insert(Key { subject, kind: Kind::LowSpace, detail: place.name.clone() }, known);
+    for (subject, detail, known) in space(overview) {
+        seen.insert(Key { subject, kind: Kind::LowSpace, detail }, known);
     }
     for group in &overview.groups {
         let Some(run) = &group.run else { continue };
@@ -60,6 +57,34 @@ pub(super) fn seen(
         }
     }
     seen
+}
+
+/// Which places have little space left; of those on one file system the first counts.
+fn space(overview: &Overview) -> Vec<(Subject, String, Known)> {
+    let repositories = overview.repositories.iter().map(|repository| {
+        let subject = Subject::Repository(repository.name.clone());
+        (subject, repository.location.clone(), &repository.room)
+    });
+    let folders = overview.folders.iter().map(|(path, measured)| {
+        (Subject::Daemon, path.display().to_string(), measured)
+    });
+    let places: Vec<_> = folders.chain(repositories).collect();
+    // Which of several is the first nobody knows before all have answered.
+    let is_known = places.iter().all(|(.., measured)| **measured != Measured::Unknown);
+    let (mut met, mut judged) = (BTreeSet::new(), Vec::new());
+    for (subject, name, measured) in places {
+        let known = match measured.room() {
+            Some(room) if is_known => {
+                if !met.insert(room.of) {
+                    continue;
+                }
+                judge::space(room.free, room.size, overview.notices.alerts.limits.low_space)
+            }
+            _ => Known::Unknown,
+        };
+        judged.push((subject, name, known));
+    }
+    judged
 }
 
 /// A database as alerts name it.

@@ -22,7 +22,6 @@ mod mail;
 mod message;
 mod ntfy;
 mod ping;
-mod space;
 mod telegram;
 mod tls;
 mod webhook;
@@ -38,7 +37,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use self::courier::{Courier, Delivery};
 use self::facts::{Audience, seen, subject};
 use self::ping::Pinger;
-use self::space::{Place, Spaces, existing};
 use super::ledger::{Entry, Scribe};
 use super::overview::{Board, Overview};
 use super::pool::guarded;
@@ -74,8 +72,6 @@ pub(super) struct Means {
     pub(super) ledger: Scribe,
     /// The alerts that were remembered.
     pub(super) alerts: Vec<String>,
-    /// Folders where the daemon writes.
-    pub(super) folders: Vec<PathBuf>,
     /// The database of the daemon itself, of which single transactions matter to nobody: after each
     /// restart one commit has what was remembered last.
     pub(super) own: PathBuf,
@@ -88,7 +84,7 @@ impl Notifier {
     /// [`crate::ErrorKind::Failure`] when the system starts no threads.
     pub(super) fn start(means: Means) -> Result<Self> {
         let (stop, stopped) = unbounded();
-        let mut work = Work::new(means)?;
+        let mut work = Work::new(means);
         let thread =
             std::thread::Builder::new().name("pagekeep-notify".to_owned()).spawn(move || {
                 // A panic of ours is told: silence would look as if all were well.
@@ -119,7 +115,6 @@ struct Work {
     board: Board,
     clock: Clock,
     ledger: Scribe,
-    folders: Vec<PathBuf>,
     own: PathBuf,
     host: String,
     book: Book,
@@ -128,29 +123,27 @@ struct Work {
     next: u64,
     answer: Sender<Delivery>,
     answers: Receiver<Delivery>,
-    spaces: Spaces,
     pinger: Pinger,
     last: Arc<Overview>,
     audience: Audience,
-    /// The newest thing that happened to each database, of which the book knows.
-    happened: HashMap<PathBuf, u64>,
+    /// The newest thing that happened to each database and each group, of which the book knows.
+    happened: HashMap<(Subject, String), u64>,
 }
 
 impl Work {
-    fn new(means: Means) -> Result<Self> {
+    fn new(means: Means) -> Self {
         let (book, lost) = Book::of(means.alerts);
         if lost > 0 {
             tracing::warn!("{lost} alerts that were remembered can't be read: they are told again");
         }
         let (answer, answers) = unbounded();
-        Ok(Self {
+        Self {
             host: host(),
             book,
             couriers: BTreeMap::new(),
             next: 0,
             answer,
             answers,
-            spaces: Spaces::start()?,
             pinger: Pinger::new(means.clock.now()),
             last: means.board.newest().map(|(overview, _)| overview).unwrap_or_default(),
             audience: Audience::default(),
@@ -158,9 +151,8 @@ impl Work {
             board: means.board,
             clock: means.clock,
             ledger: means.ledger,
-            folders: means.folders,
             own: means.own,
-        })
+        }
     }
 
     fn run(&mut self, stopped: &Receiver<()>) {
@@ -192,10 +184,9 @@ impl Work {
 
     /// Looks at a newer overview.
     fn look(&mut self, overview: &Overview, now: Timestamp) {
-        self.spaces.look(|| places(overview, &self.folders));
         self.engage(overview);
         let manner = &overview.notices.alerts.manner;
-        let seen = seen(overview, &self.spaces, &self.book.subjects(), now);
+        let seen = seen(overview, &self.book.subjects(), now);
         self.book.look(seen, manner, now);
         if overview.at.after(BACK) < self.last.at {
             let back = u64::try_from(self.last.at.0.saturating_sub(overview.at.0) / 1_000_000);
@@ -203,18 +194,29 @@ impl Work {
             let (subject, kind) = (Subject::Daemon, Kind::WrongClock);
             self.book.happened(Key { subject, kind, detail: String::new() }, why, now);
         }
-        for view in &overview.databases {
-            let Some(newest) = view.happened.last() else { continue };
-            let known = self.happened.insert(view.path.clone(), newest.number).unwrap_or(0);
-            for happened in view.happened.iter().filter(|happened| happened.number > known) {
-                let (kind, detail) = (happened.kind, String::new());
-                if kind == Kind::Gap && view.path == self.own {
-                    continue;
+        let of_databases = overview.databases.iter().map(|view| {
+            let is_own = view.path == self.own;
+            (subject(view), String::new(), is_own, &*view.happened)
+        });
+        let of_groups = overview.groups.iter().map(|group| {
+            (Subject::Daemon, format!("group {}", group.name), false, &*group.happened)
+        });
+        let mut known = HashMap::new();
+        for (subject, detail, is_own, events) in of_databases.chain(of_groups) {
+            let Some(newest) = events.last() else { continue };
+            let of = (subject, detail);
+            let before = self.happened.get(&of).copied().unwrap_or(0);
+            for happened in events.iter().filter(|happened| happened.number > before) {
+                let ((subject, detail), kind) = (of.clone(), happened.kind);
+                if !(kind == Kind::Gap && is_own) {
+                    let key = Key { subject, kind, detail };
+                    self.book.happened(key, happened.why.clone(), now);
                 }
-                let key = Key { subject: subject(view), kind, detail };
-                self.book.happened(key, happened.why.clone(), now);
             }
+            known.insert(of, newest.number.max(before));
         }
+        // Of what is kept no longer nothing is remembered.
+        self.happened = known;
         self.audience = match self.book.is_empty() {
             true => Audience::default(),
             false => Audience::of(overview),
@@ -275,17 +277,4 @@ impl Work {
             self.ledger.enter(Entry::Alert { name, state });
         }
     }
-}
-
-/// Where the daemon writes.
-fn places(overview: &Overview, folders: &[PathBuf]) -> Vec<Place> {
-    let repositories = overview.repositories.iter().map(|repository| Place {
-        subject: Subject::Repository(repository.name.clone()),
-        name: repository.location.clone(),
-    });
-    let folders = folders.iter().map(|folder| Place {
-        subject: Subject::Daemon,
-        name: existing(folder).display().to_string(),
-    });
-    repositories.chain(folders).collect()
 }
