@@ -112,12 +112,14 @@ impl Agenda {
     pub(super) fn ended(&mut self, kind: Kind, ended: Ended, now: Timestamp) {
         let Some(entry) = self.entries.get_mut(&kind) else { return };
         match ended {
-            Ended::Failed => {
+            // What a prune could not decide about yet is decided soon.
+            Ended::Unknown if kind != Kind::Prune => entry.failures = 0,
+            Ended::Failed | Ended::Unknown => {
                 entry.failures = entry.failures.saturating_add(1);
                 entry.again = entry.timetable.retry(entry.failures, now);
             }
             Ended::Stopped => entry.again = Some(now),
-            Ended::Well | Ended::Found | Ended::Unknown => entry.failures = 0,
+            Ended::Well | Ended::Found => entry.failures = 0,
         }
     }
 }

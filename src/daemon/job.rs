@@ -11,9 +11,9 @@ use super::config::Plan;
 use super::ear::Ear;
 use super::kind::Kind;
 use super::pool::{Hand, guarded};
+use super::tested::Found;
 pub(super) use super::words::in_words;
 use super::words::said;
-use super::tested::Found;
 use crate::count::{bytes, counted, number};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::proof::Level;
@@ -255,9 +255,21 @@ impl Order {
         options.compression = self.plan.compression;
         let report = self.repository.history(&self.name)?.prune(&options, monitor)?;
         let of_files = self.prune_files(&options, monitor)?;
+        let of_files_waiting = of_files.as_ref().map_or(0, PruneReport::unsettled);
         let told =
             of_files.map_or_else(String::new, |report| format!("; files: {}", pruned(&report)));
-        Ok(Outcome::well(pruned(&report) + &told))
+        let waiting = report.unsettled() + of_files_waiting;
+        let message = pruned(&report) + &told;
+        if waiting == 0 {
+            return Ok(Outcome::well(message));
+        }
+        // Who wrote last decides about these with the next commit.
+        let waiting = counted(number(waiting), "commit");
+        let message = format!(
+            "{message}; the policy does not keep {waiting} more, which another writer may still \
+             go on before; it is tried again soon"
+        );
+        Ok(Outcome { ended: Ended::Unknown, message })
     }
 }
 

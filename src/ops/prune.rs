@@ -36,6 +36,8 @@ use crate::ops::finding::few;
 use crate::ops::soundness::{Look, judge_now};
 use crate::ops::verify::VerifyOptions;
 use crate::policy::clock::local_day;
+#[cfg(feature = "cli")]
+use crate::policy::retention::Reason;
 use crate::policy::retention::{Kept, Plan, Point, Policy, Zone};
 use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::remedy::{Remedy, advice};
@@ -57,6 +59,9 @@ pub const GRACE: Duration = compaction::GRACE;
 pub const DELETED: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a label that was made before something risky keeps its commit.
 pub const SAFETY: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Why a commit stays that another writer may still displace.
+const UNSETTLED: &str = "another writer may go on before it";
 
 /// How to prune.
 #[derive(Clone, Debug, Setters)]
@@ -134,6 +139,16 @@ pub struct PruneReport {
     pub waiting_bytes: u64,
     /// Why the prune itself would be refused, of a dry run.
     pub refusal: Option<Arc<Error>>,
+}
+
+impl PruneReport {
+    /// How many commits stay for no other reason than that another writer may go on before them:
+    /// the policy expires them once that is decided.
+    #[cfg(feature = "cli")]
+    pub(crate) fn unsettled(&self) -> usize {
+        let is_it = |reason: &Reason| matches!(reason, Reason::Pinned(why) if why == UNSETTLED);
+        self.kept.iter().filter(|kept| kept.reasons.iter().all(is_it)).count()
+    }
 }
 
 impl History {
@@ -313,8 +328,7 @@ fn decide(
     let (open, newest) = (standing.settled(), chain.states().next_back().map(|c| c.seq));
     if open != newest {
         for commit in chain.commits().filter(|commit| open.is_none_or(|seq| seq <= commit.seq)) {
-            let reason = "another writer may go on before it".to_owned();
-            pins.entry(commit.seq).or_default().push(reason);
+            pins.entry(commit.seq).or_default().push(UNSETTLED.to_owned());
         }
     }
     options.zone.plan(&options.policy, &points(chain), &pins, now)

@@ -148,3 +148,25 @@ fn files_with_a_schedule_of_their_own_keep_to_it() {
     assert_eq!(agenda.turn(true, at(14)), None);
     assert_eq!(agenda.turn(true, at(15)).map(|turn| turn.kind), Some(Kind::Files));
 }
+
+#[test]
+fn a_prune_that_could_not_decide_is_tried_again_before_its_next_time() {
+    let mut agenda = Agenda::new(
+        &plan(
+            "policy = { keep-last = 2 }\nprune = \"daily at 03:00\"\nverify.data = \"never\"\nverify.restore = \"never\"",
+        ),
+        "a",
+        at(0),
+        &BTreeMap::new(),
+    );
+    let turn = agenda.turn(true, at(3)).unwrap();
+    assert_eq!(turn.kind, Kind::Prune);
+    agenda.begun(turn);
+    agenda.ended(Kind::Prune, Ended::Unknown, at(3));
+    assert_eq!(agenda.turn(true, at(3)), None);
+    let again = agenda.turn(true, at(4)).unwrap();
+    assert_eq!((again.kind, again.scheduled), (Kind::Prune, at(3)));
+    agenda.begun(again);
+    agenda.ended(Kind::Prune, Ended::Well, at(4));
+    assert_eq!(agenda.turn(true, at(5)), None);
+}
