@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
@@ -105,6 +105,7 @@ pub(crate) fn variable(name: &str) -> Result<Zeroizing<String>> {
 }
 
 /// What a shell command prints to its standard output. `given_by` is what the command was named in.
+/// One that takes longer than `limit` is stopped: a daemon has nobody who would.
 ///
 /// # Errors
 /// [`ErrorKind::WrongKey`] when it fails, in whatever way, or prints too much;
@@ -112,8 +113,10 @@ pub(crate) fn variable(name: &str) -> Result<Zeroizing<String>> {
 pub(crate) fn output_of(
     command: &str,
     given_by: &str,
+    limit: Option<Duration>,
     monitor: &dyn Monitor,
 ) -> Result<Zeroizing<String>> {
+    let until = limit.and_then(|limit| Instant::now().checked_add(limit));
     let wrong = |what: String| {
         Error::new(ErrorKind::WrongKey, what).with_object(given_by).with_hint(
             "run the command by hand: it has to print the passphrase in its first line, and to end with 0",
@@ -135,6 +138,10 @@ pub(crate) fn output_of(
     let (mut status, mut open) = (None, true);
     while status.is_none() || open {
         check_cancelled(monitor)?;
+        if until.is_some_and(|until| until <= Instant::now()) {
+            let seconds = limit.unwrap_or_default().as_secs();
+            return Err(wrong(format!("did not end within {seconds} s, and was stopped")));
+        }
         if bytes.len() > MAX_SECRET {
             return Err(wrong(format!("printed more than {MAX_SECRET} bytes")));
         }
@@ -200,4 +207,20 @@ fn is_passing(e: &io::Error) -> bool {
 
 fn as_text(mut bytes: Zeroizing<Vec<u8>>) -> Option<Zeroizing<String>> {
     String::from_utf8(std::mem::take(&mut *bytes)).ok().map(Zeroizing::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+
+    #[test]
+    fn a_command_that_does_not_end_is_stopped_and_named() {
+        let limit = Some(Duration::from_millis(300));
+        let e = output_of("sleep 1000", "the command", limit, &Silent).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::WrongKey);
+        assert!(e.to_string().contains("the command: did not end within"), "{e}");
+        let text = output_of("echo it", "the command", Some(Duration::from_secs(600)), &Silent);
+        assert_eq!(first_line(&text.unwrap()), "it");
+    }
 }

@@ -158,6 +158,7 @@ impl Context {
             let secret = Secret::passphrase(first_line(&input::output_of(
                 command,
                 "--password-command",
+                None,
                 &Signals,
             )?));
             return secret.map(Some).map_err(|e| e.with_object("--password-command"));

@@ -2,6 +2,7 @@
 //! configuration itself, which people copy, print and commit.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::Spanned;
 
@@ -12,6 +13,9 @@ use crate::error::{ErrorKind, Result};
 use crate::input::{self, MAX_SECRET, first_line};
 use crate::progress::Monitor;
 use crate::repo::keys::secret::Secret;
+
+/// How long a command may take that prints a passphrase: somebody may have to type it.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
 
 /// Where a key comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,8 +83,8 @@ impl SecretSource {
                 .map_err(|e| e.with_object(path.display().to_string())),
             Self::PasswordCommand(command) => {
                 let given_by = "password-command";
-                Secret::passphrase(first_line(&input::output_of(command, given_by, monitor)?))
-                    .map_err(|e| e.with_object(given_by))
+                let text = input::output_of(command, given_by, Some(PATIENCE), monitor)?;
+                Secret::passphrase(first_line(&text)).map_err(|e| e.with_object(given_by))
             }
             Self::PasswordEnv(name) => {
                 let hint = "set it to the passphrase, for the daemon as well";
