@@ -150,6 +150,11 @@ pub enum Remedy {
     /// Use another state folder:
     /// [`RepositoryOptions::state_dir`](crate::RepositoryOptions::state_dir).
     OtherStateFolder,
+    /// See all that is wrong with the daemon's configuration.
+    CheckConfiguration {
+        /// Its file.
+        file: String,
+    },
 }
 
 impl Remedy {
@@ -195,6 +200,7 @@ impl Remedy {
             Self::MoreTime => "more-time",
             Self::MoreMemory => "more-memory",
             Self::OtherStateFolder => "other-state-folder",
+            Self::CheckConfiguration { .. } => "check-configuration",
         }
     }
 
@@ -251,6 +257,7 @@ impl Remedy {
             Self::MoreTime,
             Self::MoreMemory,
             Self::OtherStateFolder,
+            Self::CheckConfiguration { file: "pagekeep.toml".to_owned() },
         ];
         for given in [false, true] {
             let some = |text: &str| given.then(|| text.to_owned());
@@ -318,6 +325,7 @@ impl fmt::Display for Remedy {
             Self::MoreTime => "more time",
             Self::MoreMemory => "more memory",
             Self::OtherStateFolder => "`RepositoryOptions::state_dir`",
+            Self::CheckConfiguration { .. } => "reading the configuration by hand",
         })
     }
 }

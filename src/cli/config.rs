@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::args::{ConfigCommand, ConfigInitArgs};
 use super::configured::{load, tell};
@@ -17,6 +18,7 @@ use crate::count::number;
 use crate::daemon::config::{Config, Mode, Plan};
 use crate::daemon::kind::Kind;
 use crate::error::Result;
+use crate::policy::schedule::timetable::Timetable;
 use crate::types::Timestamp;
 
 pub(crate) fn config(context: &Context, command: &ConfigCommand) -> Result<()> {
@@ -96,7 +98,9 @@ fn check(context: &Context, path: &Path) -> Result<()> {
     for (name, group) in config.groups.iter().filter(|_| !context.out.json) {
         let names: Vec<&str> = group.databases.iter().map(glob::Pattern::as_str).collect();
         let (when, names) = (group.schedule.describe(), names.join(", "));
-        context.out.line(format_args!("group {name}: {names} at one moment, {when}"));
+        let timetable = Timetable::new(group.schedule.clone(), group.zone, name, Duration::ZERO);
+        let next = timetable.next(now).map_or("never".to_owned(), |next| time(next.begin));
+        context.out.line(format_args!("group {name}: {names} at one moment, {when}; next {next}"));
     }
     for (name, channel) in &config.notices.channels {
         if !context.out.json {

@@ -69,6 +69,9 @@ pub(crate) fn named(remedy: &Remedy) -> String {
         Remedy::CopyBack { from, to } => {
             return format!("`pagekeep copy {} {} -c FILE`", quote(from), quote(to));
         }
+        Remedy::CheckConfiguration { file } => {
+            return format!("`pagekeep config check -c {}`", quote(file));
+        }
         Remedy::RemoveKey { slot } => return format!("`pagekeep key remove {slot}`"),
         Remedy::Examine { history } => return format!("`pagekeep repair{}`", given(history)),
         Remedy::Repair { history, database } => {
@@ -108,6 +111,15 @@ mod tests {
 
     fn anywhere(command: &Command, flag: &str) -> bool {
         has(command, flag) || command.get_subcommands().any(|below| anywhere(below, flag))
+    }
+
+    /// The daemon names deeds by the same function.
+    #[test]
+    fn no_deed_has_the_name_of_a_function() {
+        for remedy in Remedy::every() {
+            let text = named(&remedy);
+            assert!(!text.contains("::") && !text.contains("option `"), "{remedy:?}: {text}");
+        }
     }
 
     /// Each flag that is named exists; that of a command in that command, or in all.

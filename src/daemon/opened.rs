@@ -126,7 +126,7 @@ impl Opened {
         RepositoryView {
             name: name.to_owned(),
             location: self.config.location.clone(),
-            is_open: matches!(self.state, State::Open(_)),
+            is_open: self.is_open(),
             traffic: self.traffic.clone(),
             room: self.gauge.look(Path::new(&self.config.location), At::Path),
             fault: self.fault.clone(),
@@ -162,12 +162,27 @@ impl Opened {
             return None;
         }
         self.state = State::Opening;
+        Some(self.opening(place, threads, stop))
+    }
+
+    /// Whether it is open.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    /// What is needed to open it, whether it is open or not.
+    pub(super) fn opening(
+        &self,
+        place: &Place,
+        threads: Option<usize>,
+        stop: &Arc<AtomicBool>,
+    ) -> Opening {
         let mut options = RepositoryOptions::new(&place.state_dir);
         options.clock = place.clock.clone();
         options.threads = threads.unwrap_or(options.threads);
         let told = Telling(stop.clone());
         let traffic = self.traffic.clone();
-        Some(Opening { config: self.config.clone(), options, told, traffic })
+        Opening { config: self.config.clone(), options, told, traffic }
     }
 
     /// Takes what came of opening it.

@@ -16,7 +16,9 @@ use super::ledger::{Entry, key};
 use super::opened::Opened;
 use super::pool::{Pool, guarded};
 use super::print::Print;
+use super::words::said;
 use crate::capture::follow::Follower;
+use crate::remedy::{Remedy, advice};
 
 impl Supervisor {
     /// Finds out which databases there are now.
@@ -91,15 +93,7 @@ impl Supervisor {
             let agenda = Agenda::new(&plan, &name, since, &last);
             self.next += 1;
             let runs = self.memory.runs.get(&database).cloned().unwrap_or_default();
-            let mut kept = Kept::new(
-                self.next,
-                path.clone(),
-                name,
-                plan,
-                agenda,
-                runs,
-                (now, at),
-            );
+            let mut kept = Kept::new(self.next, path.clone(), name, plan, agenda, runs, (now, at));
             if let Some(repository) = self.config.repositories.get(&kept.plan.repository) {
                 let mirrors = repository.mirrors.iter().cloned();
                 kept.copies = mirrors.map(|mirror| (mirror, Copying::new(at, now))).collect();
@@ -185,8 +179,16 @@ impl Supervisor {
                 config.with_ledger(self.place.ledger(), self.place.own_name())
             }
             Ok(Err(mistaken)) => {
+                let all = match mistaken.mistakes() {
+                    [_] => String::new(),
+                    _ => {
+                        let file = file.display().to_string();
+                        let check = Remedy::CheckConfiguration { file };
+                        said(&advice!["; all of them: ", check])
+                    }
+                };
                 return tracing::error!(
-                    "the configuration stays as it was: {}",
+                    "the configuration stays as it was: {}{all}",
                     in_words(&mistaken.error())
                 );
             }
@@ -246,6 +248,21 @@ impl Supervisor {
         self.find_groups();
         self.http.serve(self.config.http.clone());
         self.told.clear();
+        // A key that is another one by now is no trouble before the next start: it is told today.
+        for (name, opened) in self.repositories.iter().filter(|(_, opened)| opened.is_open()) {
+            let Some(clerks) = self.clerks.get(name) else { continue };
+            let opening = opened.opening(&self.place, self.config.threads, &self.stop);
+            let name = name.clone();
+            clerks.asks.give(move || {
+                if let Err(e) = guarded(|| opening.open()) {
+                    tracing::error!(
+                        repository = name,
+                        "stays open as it is, and could not be opened now: {}",
+                        in_words(&e)
+                    );
+                }
+            });
+        }
         tracing::info!("read {} again", self.config.file.display());
         self.look();
     }

@@ -3,12 +3,15 @@
 use std::path::Path;
 
 use toml::Spanned;
+use zeroize::Zeroizing;
 
 use super::keys::Keys;
 use super::mistake::Mistake;
 use super::notify_text::TableText;
 use super::plan::Reader;
 use super::source::TextSource;
+use crate::error::{Error, ErrorKind};
+use crate::progress::Monitor;
 
 /// Where the bots of Telegram are.
 const TELEGRAM: &str = "https://api.telegram.org";
@@ -251,6 +254,24 @@ fn url(reader: &mut Reader<'_>, keys: &mut Keys<'_>, is_secret: bool) -> Option<
     Some(url)
 }
 
+/// Reads the URL that a channel has elsewhere. An error names the place.
+///
+/// # Errors
+/// [`ErrorKind::WrongKey`] when it is not there, or is none; [`ErrorKind::Interrupted`].
+pub(crate) fn read_url(
+    source: &TextSource,
+    monitor: &dyn Monitor,
+) -> crate::error::Result<Zeroizing<String>> {
+    let url = source.read(monitor)?;
+    // Of a ping, a name stands there later.
+    check_url(&url.replace("{name}", "name")).map_err(|why| {
+        Error::new(ErrorKind::WrongKey, why)
+            .with_object(source.described().unwrap_or_else(|| "the configuration".to_owned()))
+            .with_hint("write a URL there, such as https://example.com/hook")
+    })?;
+    Ok(url)
+}
+
 /// Whether a text is a URL to which something can be sent.
 ///
 /// # Errors
@@ -267,7 +288,7 @@ pub(crate) fn check_url(text: &str) -> Result<(), String> {
         }
     }
     if authority.as_str().contains('@') {
-        return Err("has a password, which would stand in the configuration".to_owned());
+        return Err("has a user or a password before its host, which is not supported".to_owned());
     }
     match uri.host().unwrap_or_default().is_empty() {
         true => Err("names no host".to_owned()),

@@ -135,6 +135,20 @@ impl Target {
         found
     }
 
+    /// Whether one of its files may have a history of this name.
+    pub(super) fn may_name(&self, name: &str) -> bool {
+        let Files::Matching(pattern) = &self.files else { return false };
+        let stem = Path::new(pattern.as_str()).file_stem();
+        let stem = stem.map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        let template = match &self.name {
+            None => stem,
+            Some(own) => {
+                glob::Pattern::escape(own).replace("{stem}", &stem).replace("{folder}", "*")
+            }
+        };
+        glob::Pattern::new(&template).is_ok_and(|template| template.matches(name))
+    }
+
     /// The name of the history of one of its files.
     pub(crate) fn name_of(&self, path: &Path) -> String {
         let part = |part: Option<&std::ffi::OsStr>| {

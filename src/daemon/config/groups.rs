@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::databases::Target;
-use super::mistake::Mistake;
-use super::plan::Reader;
+use super::databases::{Files, Target};
+use super::mistake::{Mistake, meant};
+use super::plan::{Mode, Reader};
 use super::text::GroupText;
 use crate::ops::group::moment_label;
 use crate::policy::retention::{Zone, zone};
@@ -96,6 +96,45 @@ pub(super) fn check_one_repository(
         );
         let mistake = Mistake::new(text.get_ref().databases.span(), what);
         reader.wrong(mistake.with_help("keep its databases in one, or make a group for each"));
+    }
+}
+
+/// Makes sure that each name of a group may be that of a database, and that all which are in it are
+/// followed: what is captured by a schedule has no commit of that moment.
+pub(super) fn check_members(
+    reader: &mut Reader<'_>,
+    texts: &BTreeMap<Spanned<String>, Spanned<GroupText>>,
+    targets: &[Target],
+) {
+    let named: Vec<(String, &Target)> = targets
+        .iter()
+        .filter_map(|target| match &target.files {
+            Files::One(path) => Some((target.name_of(path), target)),
+            Files::Matching(_) => None,
+        })
+        .collect();
+    // What files a pattern will match nobody knows.
+    let may_match = |name: &str| targets.iter().any(|target| target.may_name(name));
+    for name in texts.values().flat_map(|text| text.get_ref().databases.get_ref()) {
+        let Ok(pattern) = glob::Pattern::new(name.get_ref()) else { continue };
+        let mut members = named.iter().filter(|(of, _)| pattern.matches(of)).peekable();
+        let is_pattern = name.get_ref().contains(['*', '?', '[']);
+        if members.peek().is_none() && !is_pattern && !may_match(name.get_ref()) {
+            let what = format!("there is no database {:?}", name.get_ref());
+            let mistake = Mistake::new(name.span(), what);
+            let known = named.iter().map(|(name, _)| name.as_str());
+            reader.wrong(match meant(name.get_ref(), known) {
+                Some(word) => mistake.with_help(format!("did you mean `{word}`?")),
+                None => mistake.with_help("a group has names of histories, or patterns of them"),
+            });
+        }
+        if let Some((other, _)) =
+            members.find(|(_, target)| !matches!(target.plan.mode, Mode::Follow { .. }))
+        {
+            let what = format!("{other} is not followed, so no commit of it is of that moment");
+            let mistake = Mistake::new(name.span(), what);
+            reader.wrong(mistake.with_help("a database of a group has mode = \"follow\""));
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The one-line form goes where errors go; the picture shows the place as compilers do.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -51,7 +52,12 @@ impl Mistake {
         let mistake = Self::new(span, format!("there is no key `{unknown}` here"));
         match meant(unknown, known.iter().copied()) {
             Some(word) => mistake.with_help(format!("did you mean `{word}`?")),
-            None => mistake.with_help(format!("there are {}", known.join(", "))),
+            None => {
+                let mut seen = BTreeSet::new();
+                let known: Vec<&str> =
+                    known.into_iter().filter(|name| seen.insert(*name)).collect();
+                mistake.with_help(format!("there are {}", known.join(", ")))
+            }
         }
     }
 }

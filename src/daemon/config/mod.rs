@@ -24,7 +24,7 @@ mod text;
 mod told;
 
 pub(crate) use alerts::Notices;
-pub(crate) use channels::{Channel, Mail, Tls, Way, check_url};
+pub(crate) use channels::{Channel, Mail, Tls, Way, check_url, read_url};
 pub(crate) use databases::{Files, Target};
 pub(crate) use groups::Group;
 pub(crate) use http::{HttpConfig, Listen};

@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::alerts::Notices;
 use super::channels::Channel;
 use super::databases::{Files, Target, check_names};
-use super::groups::{Group, check_one_repository, groups_of};
+use super::groups::{Group, check_members, check_one_repository, groups_of};
 use super::http::HttpConfig;
 use super::mistake::{Mistake, Mistaken, meant};
 use super::plan::{Mode, Own, Reader};
@@ -129,6 +129,10 @@ impl Config {
         // Where nothing is said, nothing is kept in a repository that gets copies.
         let firsts: Vec<&str> =
             names.iter().copied().filter(|name| !is_mirror(&repositories, name)).collect();
+        let are_mirrors_known = repositories
+            .values()
+            .flat_map(|repository| &repository.mirrors)
+            .all(|mirror| names.contains(&mirror.as_str()));
         let mut targets = Vec::new();
         for database in &read.databases {
             let span = database.span();
@@ -154,6 +158,8 @@ impl Config {
                     reader.wrong(mistake.with_help(help));
                     continue;
                 }
+                // Which repositories are mirrors is told first.
+                (None, _) if !are_mirrors_known => continue,
                 (None, firsts) => {
                     let mistake =
                         Mistake::new(span, "it is not said which repository this is kept in");
@@ -177,6 +183,10 @@ impl Config {
         check_names(reader, &read.databases, &targets);
         let groups = groups_of(reader, &read.groups);
         check_one_repository(reader, &read.groups, &groups, &targets);
+        // What is wrong with a database is told there.
+        if targets.len() == read.databases.len() {
+            check_members(reader, &read.groups, &targets);
+        }
         let http = read.http.as_ref().and_then(|http| HttpConfig::of(reader, &folder, http));
         Self {
             file: path.to_owned(),

@@ -2,6 +2,7 @@
 //! command, the environment.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -11,6 +12,9 @@ use crate::progress::Monitor;
 
 /// What helps where there is no text.
 const SET: &str = "put the text there, or have the configuration name another place";
+
+/// How long a command may take that prints a text.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where a text comes from. The first line counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +43,8 @@ impl TextSource {
             }
             Self::Command(command) => {
                 let by_hand = "run the command by hand: it has to print the text in its first line, and to end with 0";
-                let text = input::output_of(command, "the command of a channel", monitor);
+                let text =
+                    input::output_of(command, "the command of a channel", Some(PATIENCE), monitor);
                 (text.map_err(|e| e.with_hint(by_hand))?, "the command of a channel".to_owned())
             }
             Self::Env(name) => {

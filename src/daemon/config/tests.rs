@@ -218,3 +218,45 @@ fn where_monitors_ask_is_read_and_no_other_machine_gets_in_unasked() {
         assert!(mistaken.mistakes()[0].message.contains(told), "{:?}", mistaken.mistakes());
     }
 }
+
+#[test]
+fn a_group_names_databases_that_may_be_there_and_are_followed() {
+    let text = |members: &str, more: &str| {
+        format!(
+            "[repositories.main]\nlocation = \"r\"\nkey-file = \"k\"
+[groups.g]\ndatabases = [{members}]
+[[databases]]\npath = \"shop.db\"
+[[databases]]\npath = \"billing.db\"\nmode = \"snapshots\"\nschedule = \"every 1h\"
+{more}"
+        )
+    };
+    let wrong = |members: &str, more: &str| -> Vec<(String, Option<String>)> {
+        let mistaken = parse(&text(members, more)).unwrap_err();
+        mistaken.mistakes().iter().map(|m| (m.message.clone(), m.help.clone())).collect()
+    };
+    assert!(parse(&text("\"shop\"", "")).is_ok());
+    let unknown = wrong("\"shpo\"", "");
+    assert_eq!(unknown.len(), 1);
+    assert_eq!(unknown[0].0, "there is no database \"shpo\"");
+    assert_eq!(unknown[0].1.as_deref(), Some("did you mean `shop`?"));
+    // Whether named or matched, one that is captured by a schedule has no commit of that moment.
+    for members in ["\"shop\", \"billing\"", "\"*\""] {
+        assert!(wrong(members, "")[0].0.contains("billing is not followed"), "{members}");
+    }
+    // What files a pattern will match nobody knows; its names are known as far as they are fixed.
+    let pattern = "[[databases]]\npath = \"t/*.db\"\nname = \"tenant-{stem}\"";
+    assert!(parse(&text("\"shop\", \"tenant-7\"", pattern)).is_ok());
+    assert_eq!(wrong("\"tenan-7\"", pattern).len(), 1);
+    let plain = "[[databases]]\npath = \"t/*.db\"";
+    assert!(parse(&text("\"anything\"", plain)).is_ok());
+}
+
+#[test]
+fn a_mirror_that_is_mistyped_is_one_mistake() {
+    let text = "[repositories.main]\nlocation = \"m\"\nkey-file = \"k\"\nmirrors = [\"fra\"]
+[repositories.far]\nlocation = \"f\"\nkey-file = \"k\"
+[[databases]]\npath = \"a.db\"\n[[databases]]\npath = \"b.db\"";
+    let mistaken = parse(text).unwrap_err();
+    let told: Vec<&str> = mistaken.mistakes().iter().map(|m| &*m.message).collect();
+    assert_eq!(told, ["there is no repository \"fra\""]);
+}

@@ -2,7 +2,7 @@
 
 use super::message::Message;
 use super::{apprise, chat, command, mail, ntfy, telegram, webhook};
-use crate::daemon::config::{Channel, TextSource, Way};
+use crate::daemon::config::{Channel, TextSource, Way, read_url};
 use crate::error::Result;
 use crate::progress::Monitor;
 
@@ -21,18 +21,23 @@ pub(crate) fn deliver(
     let private = channel.allow_private;
     match &channel.way {
         Way::Webhook { url, secret, template, content_type } => {
-            let (url, secret) = (read(url)?, maybe(secret)?);
+            let (url, secret) = (read_url(url, monitor)?, maybe(secret)?);
             let secret = secret.as_ref().map(|secret| secret.as_str());
             webhook::send(message, &url, secret, template.as_deref(), content_type, private)
         }
         Way::Command { command } => command::send(message, command, monitor),
         Way::Ntfy { url, token } => {
             let token = maybe(token)?;
-            ntfy::send(message, &read(url)?, token.as_ref().map(|t| t.as_str()), private)
+            ntfy::send(
+                message,
+                &read_url(url, monitor)?,
+                token.as_ref().map(|t| t.as_str()),
+                private,
+            )
         }
-        Way::Slack { url } => chat::slack(message, &read(url)?, private),
-        Way::Mattermost { url } => chat::mattermost(message, &read(url)?, private),
-        Way::Discord { url } => chat::discord(message, &read(url)?, private),
+        Way::Slack { url } => chat::slack(message, &read_url(url, monitor)?, private),
+        Way::Mattermost { url } => chat::mattermost(message, &read_url(url, monitor)?, private),
+        Way::Discord { url } => chat::discord(message, &read_url(url, monitor)?, private),
         Way::Telegram { api, token, chat } => {
             telegram::send(message, api, &read(token)?, chat, private)
         }
@@ -40,6 +45,8 @@ pub(crate) fn deliver(
             let password = mail.login.as_ref().map(|(_, password)| read(password)).transpose()?;
             mail::send(message, mail, password.as_ref().map(|p| p.as_str()), private)
         }
-        Way::Apprise { url, tags } => apprise::send(message, &read(url)?, tags.as_deref(), private),
+        Way::Apprise { url, tags } => {
+            apprise::send(message, &read_url(url, monitor)?, tags.as_deref(), private)
+        }
     }
 }

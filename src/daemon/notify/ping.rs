@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::http::Post;
 use super::message::cleaned;
-use crate::daemon::config::{Mode, Ping};
+use crate::daemon::config::{Mode, Ping, read_url};
 use crate::daemon::job::{Ended, in_words};
 use crate::daemon::kind::Kind;
 use crate::daemon::overview::{DatabaseView, Overview};
@@ -257,7 +257,7 @@ impl Pinged {
 
 /// Tells a service.
 fn send(ping: &Ping, name: &str, sign: &Sign) -> Result<String> {
-    let url = ping.url.read(&Silent)?;
+    let url = read_url(&ping.url, &Silent)?;
     let url = aimed(&url, name, sign.path());
     let (content_type, headers) = ("text/plain; charset=utf-8", Vec::new());
     let allow_private = ping.allow_private;
