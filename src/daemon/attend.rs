@@ -10,10 +10,10 @@ use super::ear::Ear;
 use super::kept::{Judging, Stage};
 use super::lineage::goes_on;
 use super::mirror::mirrored;
-use super::words::in_words;
 use super::opened::Opened;
 use super::pool::guarded;
 use super::print::Print;
+use super::words::in_words;
 use crate::capture::follow::FollowOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::backup::BackupOptions;
@@ -69,9 +69,9 @@ impl Supervisor {
             Stage::Awake(_) if kept.identity != kept.print.identity() => self.stop_following(path),
             Stage::Awake(follower) if follower.has_ended() => {
                 let ended = follower.stop();
-                let ended = ended.err().unwrap_or_else(|| {
-                    Error::new(ErrorKind::Failure, "the follower ended")
-                });
+                let ended = ended
+                    .err()
+                    .unwrap_or_else(|| Error::new(ErrorKind::Failure, "the follower ended"));
                 kept.fails(&ended);
                 kept.try_again(now);
             }

@@ -62,12 +62,7 @@ impl Supervisor {
         }
     }
 
-    fn begin_moment(
-        &mut self,
-        name: &str,
-        (scheduled, missed): (Timestamp, usize),
-        at: Timestamp,
-    ) {
+    fn begin_moment(&mut self, name: &str, (scheduled, missed): (Timestamp, usize), at: Timestamp) {
         let now = Instant::now();
         let Some(group) = self.groups.get(name).map(|keeping| keeping.group.clone()) else {
             return;
@@ -89,10 +84,8 @@ impl Supervisor {
         }
         keeping.waiting = None;
         self.memory.newest += 1;
-        let (id, control) = (
-            self.memory.newest,
-            Control::of(name, Some(self.memory.newest), keeping.ear.clone()),
-        );
+        let (id, control) =
+            (self.memory.newest, Control::of(name, Some(self.memory.newest), keeping.ear.clone()));
         (keeping.last, keeping.again) = (Some(scheduled), None);
         keeping.job = Some((id, control.clone()));
         if missed > 0 {

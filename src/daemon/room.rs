@@ -94,8 +94,7 @@ impl Gauge {
             }
             return Measured::Gone(why);
         }
-        let is_due =
-            state.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= OFTEN);
+        let is_due = state.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= OFTEN);
         if is_due {
             (state.asked, state.asks) = (Some(now), Some(now));
             let (shared, path) = (self.0.clone(), path.to_owned());

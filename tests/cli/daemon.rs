@@ -399,3 +399,20 @@ fn a_database_whose_repository_is_gone_is_not_called_proven() {
     daemon.until("proven again", || told(&lab, "app", "is kept and proven") > 1);
     daemon.stop();
 }
+
+/// What an earlier daemon knew for long is not at risk because this one has not looked yet.
+#[test]
+fn a_database_that_is_known_for_long_is_at_risk_at_no_start() {
+    let lab = Lab::new();
+    lab.make("app.db", 20);
+    write(&lab, "[[databases]]\npath = \"app.db\"\npromise.max-age = \"1m\"");
+    let clock = HeldClock(lab.path("clock"));
+    let now = chrono::Utc::now();
+    for hours in 0..3 {
+        clock.set(&(now + chrono::TimeDelta::hours(hours)).to_rfc3339());
+        let mut daemon = Daemon::start_at(&lab, Some(&clock));
+        daemon.until("it is kept", || told(&lab, "app", "is kept") as i64 > hours);
+        daemon.stop();
+    }
+    assert_eq!(told(&lab, "app", "is at risk"), 0);
+}

@@ -379,3 +379,37 @@ fn a_service_manager_hears_that_it_is_ready_how_it_stands_and_that_it_moves() {
     daemon.stop();
     hear("STOPPING=1");
 }
+
+/// A database that is written to all the time has always something that its mirror has not. The
+/// mirror is complete as of when its last copy began, and nobody is alarmed.
+#[test]
+fn a_mirror_of_a_busy_database_is_complete_as_of_its_last_copy() {
+    let lab = Lab::new();
+    lab.make("app.db", 20);
+    let text = format!(
+        "[repositories.main]\nlocation = \"repo\"\nkey-file = \"key\"\nmirrors = [\"far\"]\ncopy-every = \"50ms\"
+         [repositories.far]\nlocation = \"far\"\nkey-file = \"far.key\"
+         {HTTP}[[databases]]\npath = \"app.db\"\nsleep-after = \"0s\"\npromise.max-age = \"1m\"\nverify.data = \"never\"\nverify.restore = \"never\""
+    );
+    fs::write(lab.path("pagekeep.toml"), text).unwrap();
+    let mut init = lab.command(&["init", "-c", "pagekeep.toml", "-r", "far"]);
+    assert!(init.env_remove("PAGEKEEP_KEY_FILE").output().unwrap().status.success());
+    let clock = HeldClock(lab.path("clock"));
+    let now = chrono::Utc::now();
+    clock.set(&now.to_rfc3339());
+    let mut daemon = Daemon::start_at(&lab, Some(&clock));
+    let to = listening(&mut daemon, &lab);
+    let app = rusqlite::Connection::open(lab.path("app.db")).unwrap();
+    let key = "pagekeep_mirror_complete_timestamp_seconds database=app mirror=far repository=main";
+    for half in 0..6 {
+        let time = now + chrono::TimeDelta::seconds(30 * half);
+        clock.set(&time.to_rfc3339());
+        daemon.until("the mirror is complete as of then", || {
+            app.execute_batch("INSERT INTO t(x) VALUES('more')").unwrap();
+            let complete = Metrics::of(&to).get(key);
+            complete.is_some_and(|at| at + 1.0 >= time.timestamp() as f64)
+        });
+    }
+    assert_eq!(crate::daemon::told(&lab, "app", "has not had everything"), 0);
+    daemon.stop();
+}

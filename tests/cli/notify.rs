@@ -538,3 +538,102 @@ fn what_is_wrong_with_a_channel_is_told_with_its_place() {
     fs::write(lab.path("shown.toml"), &shown).unwrap();
     assert_eq!(lab.ok(&["config", "show", "-c", "shown.toml"]).stdout, shown);
 }
+
+/// What was told of a disk that is nearly full is not told again by the next daemon, which does not
+/// know at first how full it is.
+#[test]
+fn little_space_is_told_once_over_a_restart() {
+    let lab = Lab::new();
+    let web = Receiver::start();
+    lab.make("app.db", 5);
+    let text = |least: &str| {
+        format!(
+            "{}[alerts]\nafter = \"1m\"\nremind = \"never\"\nlow-space = \"{least}\"\nmax-lag = \"5000h\"
+             [defaults]\nnotify = [\"web\"]
+             [[databases]]\npath = \"app.db\"",
+            hook("web", &web)
+        )
+    };
+    write(&lab, &text("100%"));
+    let clock = HeldClock(lab.path("clock"));
+    let now = chrono::Utc::now();
+    let at = |minutes| (now + chrono::TimeDelta::minutes(minutes)).to_rfc3339();
+    clock.set(&at(0));
+    let mut daemon = Daemon::start_at(&lab, Some(&clock));
+    remembers(&mut daemon, &lab, "daemon", "low-space", false);
+    clock.set(&at(2));
+    daemon.until("it is told", || !heard(&web).is_empty());
+    let told = heard(&web);
+    assert!(told.iter().all(|told| told.ends_with("low-space raised")), "{told:?}");
+    daemon.stop();
+    for restart in 2..4 {
+        let mut daemon = Daemon::start_at(&lab, Some(&clock));
+        clock.set(&at(2 * restart));
+        let db = lab.path("state/daemon.db");
+        let remembered = || {
+            let db = rusqlite::Connection::open(&db).unwrap();
+            let sql = "SELECT count(*) FROM alert WHERE state ->> '$.key.kind' = 'low-space'";
+            db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()
+        };
+        daemon.says("app", "is kept");
+        assert!(remembered() > 0);
+        clock.set(&at(2 * restart + 1));
+        daemon.stop();
+    }
+    assert_eq!(heard(&web), told);
+    // It ends, and that is told.
+    write(&lab, &text("1"));
+    let mut daemon = Daemon::start_at(&lab, Some(&clock));
+    remembers(&mut daemon, &lab, "daemon", "low-space", true);
+    clock.set(&at(20));
+    daemon.until("it is over", || heard(&web).iter().any(|told| told.ends_with("over")));
+    daemon.stop();
+}
+
+/// Damage of what a follower builds on is told as damage, with the commands that end it.
+#[test]
+fn damage_that_a_follower_meets_is_told_as_damage_with_the_way_out() {
+    let lab = Lab::new();
+    let web = Receiver::start();
+    lab.make("app.db", 50);
+    write(
+        &lab,
+        &format!(
+            "{}[http]\nlisten = \"unix:http.sock\"\n[alerts]\nafter = \"1m\"\nremind = \"never\"\n{CALM}
+             [defaults]\nnotify = [\"web\"]\nsleep-after = \"0s\"\nverify.data = \"never\"\nverify.restore = \"never\"
+             [[databases]]\npath = \"app.db\"",
+            hook("web", &web)
+        ),
+    );
+    let clock = HeldClock(lab.path("clock"));
+    let now = chrono::Utc::now();
+    clock.set(&now.to_rfc3339());
+    let mut daemon = Daemon::start_at(&lab, Some(&clock));
+    daemon.keeps("app", 1);
+    let app = rusqlite::Connection::open(lab.path("app.db")).unwrap();
+    app.execute_batch("INSERT INTO t(x) VALUES('more')").unwrap();
+    daemon.keeps("app", 2);
+    let newest = lab.segment_of(2);
+    fs::OpenOptions::new().write(true).open(&newest).unwrap().set_len(100).unwrap();
+    app.execute_batch("INSERT INTO t(x) VALUES('much more')").unwrap();
+    daemon.says("app", "is at risk");
+    remembers(&mut daemon, &lab, "app", "damage", false);
+    clock.set(&(now + chrono::TimeDelta::minutes(2)).to_rfc3339());
+    daemon.until("it is told", || heard(&web).contains(&"app damage raised".to_owned()));
+    let told = web.got().iter().map(|request| request.body.clone()).collect::<String>();
+    for words in ["stop the daemon", "pagekeep repair app --apply", "start the daemon again"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    assert!(!heard(&web).iter().any(|told| told.contains("not-captured")), "{:?}", heard(&web));
+    assert!(!told.contains("::") && !log(&lab).contains("History::"), "{told}");
+    daemon.stop();
+    // The way out is one.
+    lab.run(&["repair", "app", "--apply"]);
+    let mut daemon = Daemon::start_at(&lab, Some(&clock));
+    app.execute_batch("INSERT INTO t(x) VALUES('most')").unwrap();
+    daemon.until("it is over", || {
+        clock.set(&(now + chrono::TimeDelta::minutes(10)).to_rfc3339());
+        heard(&web).iter().any(|told| told == "app damage over")
+    });
+    daemon.stop();
+}

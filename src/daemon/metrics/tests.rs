@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::*;
-use crate::daemon::overview::{LastRun, Tally};
+use crate::daemon::overview::{GroupView, LastRun, Tally};
 use crate::daemon::room::Measured;
 use crate::daemon::samples::{followed, open};
 
@@ -37,10 +37,24 @@ fn sample() -> Overview {
     let mut asleep = followed("zebra \"x\"");
     (asleep.following, asleep.phase) = (None, Phase::Asleep);
     asleep.verdict.state = State::AtRisk;
+    let moment = LastRun {
+        at: Timestamp(8_000_000),
+        ended: Ended::Failed,
+        message: "b sleeps".to_owned(),
+        failures: 2,
+    };
+    let both = GroupView {
+        name: "both".to_owned(),
+        made: Some(Timestamp(3_000_000)),
+        run: Some(moment),
+        is_running: true,
+        happened: Vec::new(),
+    };
     let mut gone = open("offsite");
     (gone.is_open, gone.room) = (false, Measured::Unknown);
     Overview {
         at: Timestamp(10_000_001),
+        groups: vec![both],
         databases: vec![app, asleep],
         repositories: vec![open("main"), gone],
         tally: Tally { commits: 12, jobs: BTreeMap::from([((Kind::Prune, Ended::Failed), 4)]) },
@@ -59,6 +73,11 @@ fn each_thing_is_told_once_with_its_value() {
         ("pagekeep_databases_in_phase{phase=\"asleep\"}", "1"),
         ("pagekeep_commits_total", "12"),
         ("pagekeep_jobs_running{kind=\"backup\"}", "1"),
+        // The last success and the last try are two things.
+        ("pagekeep_group_last_timestamp_seconds{group=\"both\"}", "3.000000"),
+        ("pagekeep_group_last_try_timestamp_seconds{group=\"both\"}", "8.000000"),
+        ("pagekeep_group_failures{group=\"both\"}", "2"),
+        ("pagekeep_jobs_running{kind=\"group\"}", "1"),
         ("pagekeep_jobs_total{kind=\"prune\",result=\"failed\"}", "4"),
         ("pagekeep_jobs_total{kind=\"prune\",result=\"well\"}", "0"),
         ("pagekeep_repository_up{repository=\"main\"}", "1"),
@@ -133,6 +152,15 @@ fn of_very_many_databases_those_in_trouble_are_told() {
     assert_eq!(verdicts.len(), MOST);
     assert!(verdicts.iter().any(|key| key.contains("state=\"look\"")));
     assert!(verdicts.iter().any(|key| key.contains("state=\"at-risk\"")));
+}
+
+#[test]
+fn the_document_names_every_kind_of_job() {
+    let document = include_str!("../../../docs/metrics.md");
+    let kinds = document.lines().find(|line| line.starts_with("Kinds are")).unwrap();
+    for kind in Kind::ALL {
+        assert!(kinds.contains(&format!("`{}`", kind.name())), "{kinds}");
+    }
 }
 
 /// Documents, alert rules and dashboards name what is told, and nothing else.

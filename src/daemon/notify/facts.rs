@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::daemon::job::Ended;
 use crate::daemon::kind::Kind as Job;
-use crate::daemon::room::Measured;
 use crate::daemon::overview::{DatabaseView, Overview, Phase, RepositoryView};
+use crate::daemon::room::Measured;
 use crate::policy::alert::judge::{self, DatabaseFacts, JobFacts};
 use crate::policy::alert::{Key, Kind, Known, Subject};
 use crate::types::Timestamp;
@@ -65,9 +65,10 @@ fn space(overview: &Overview) -> Vec<(Subject, String, Known)> {
         let subject = Subject::Repository(repository.name.clone());
         (subject, repository.location.clone(), &repository.room)
     });
-    let folders = overview.folders.iter().map(|(path, measured)| {
-        (Subject::Daemon, path.display().to_string(), measured)
-    });
+    let folders = overview
+        .folders
+        .iter()
+        .map(|(path, measured)| (Subject::Daemon, path.display().to_string(), measured));
     let places: Vec<_> = folders.chain(repositories).collect();
     // Which of several is the first nobody knows before all have answered.
     let is_known = places.iter().all(|(.., measured)| **measured != Measured::Unknown);
@@ -148,5 +149,51 @@ impl Audience {
 
     pub(super) fn has(&self, channel: &str, subject: &Subject) -> bool {
         self.0.get(subject).is_some_and(|channels| channels.contains(channel))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::room::Room;
+    use crate::daemon::samples::open;
+
+    fn overview(measured: Vec<Measured>, folder: Measured) -> Overview {
+        let name = |n: usize| format!("r{n}");
+        let repositories = measured.into_iter().enumerate();
+        Overview {
+            repositories: repositories
+                .map(|(n, room)| RepositoryView { room, ..open(&name(n)) })
+                .collect(),
+            folders: vec![("/state".into(), folder)],
+            ..Overview::default()
+        }
+    }
+
+    fn room(of: u64, free: u64) -> Measured {
+        Measured::Room(Room { of, free, size: 1000 })
+    }
+
+    #[test]
+    fn space_is_judged_once_for_a_file_system_and_unknown_until_all_have_answered() {
+        let told = |overview: &Overview| -> Vec<(String, bool, bool)> {
+            let each = space(overview).into_iter();
+            each.map(|(_, name, known)| {
+                (name, matches!(known, Known::Holds(_)), known == Known::Unknown)
+            })
+            .collect()
+        };
+        // As after a restart: what was remembered stays as it was, under its own name.
+        let unheard = overview(vec![Measured::Unknown, room(1, 0)], room(1, 0));
+        assert!(told(&unheard).iter().all(|(_, _, unknown)| *unknown));
+        assert_eq!(told(&unheard).len(), 3);
+        let heard = overview(vec![room(2, 0), room(1, 0)], room(1, 0));
+        let names: Vec<String> = told(&heard).into_iter().map(|(name, ..)| name).collect();
+        assert_eq!(names, ["/state", "/backups/r0"]);
+        assert!(told(&heard).iter().all(|(_, holds, _)| *holds));
+        // One that is gone says nothing of its space, and hides nothing.
+        let gone = overview(vec![Measured::Gone("no answer".to_owned())], room(1, 900));
+        let told = told(&gone);
+        assert!(!told[0].1 && !told[0].2 && told[1].2, "{told:?}");
     }
 }
