@@ -114,8 +114,9 @@ impl Kind {
     pub(crate) const fn advice(self) -> &'static str {
         match self {
             Self::Damage => {
-                "Verify the history and look at what is found; keep the database's file as it is. A \
-                 new snapshot makes the present state restorable."
+                "Keep the database's file as it is. Verify the history and look at what is found. If \
+                 nothing is stored any more: stop the daemon, look at what a repair would do, repair \
+                 the history, and start the daemon again."
             }
             Self::Drift => {
                 "Look at the disk and the memory of the machine, and at what writes to the file besides \

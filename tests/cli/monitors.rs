@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-use super::daemon::{Daemon, write};
+use super::daemon::{Daemon, HeldClock, write};
 use crate::support::cli::{self, Ended, Lab};
 
 const HTTP: &str = "[http]\nlisten = \"127.0.0.1:0\"\n";
