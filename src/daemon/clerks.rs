@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::desk::Supervisor;
+use super::config::Config;
 use super::job::{Mirror, in_words};
 use super::kept::Kept;
 use super::opened::Opened;
@@ -19,18 +19,16 @@ pub(super) struct Clerks {
     pub(super) copies: Option<Pool>,
 }
 
-impl Supervisor {
-    /// Sees to it that each repository has the threads that it needs, and nobody else has. Whoever
-    /// is let go ends with what it is at.
-    pub(super) fn hire_clerks(&mut self) {
-        let repositories = &self.config.repositories;
-        let mirrors: BTreeSet<&String> =
-            repositories.values().flat_map(|repository| &repository.mirrors).collect();
-        self.clerks.retain(|name, _| repositories.contains_key(name));
-        for name in repositories.keys() {
-            if let Err(e) = hire(&mut self.clerks, name, mirrors.contains(name)) {
-                tracing::error!(repository = name, "is not asked: {}", in_words(&e));
-            }
+/// Sees to it that each repository has the threads that it needs, and nobody else has. Whoever is
+/// let go ends with what it is at.
+pub(super) fn hire_all(clerks: &mut BTreeMap<String, Clerks>, config: &Config) {
+    let repositories = &config.repositories;
+    let mirrors: BTreeSet<&String> =
+        repositories.values().flat_map(|repository| &repository.mirrors).collect();
+    clerks.retain(|name, _| repositories.contains_key(name));
+    for name in repositories.keys() {
+        if let Err(e) = hire(clerks, name, mirrors.contains(name)) {
+            tracing::error!(repository = name, "is not asked: {}", in_words(&e));
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::agenda::Agenda;
+use super::clerks::hire_all;
 use super::config::{Config, Plan};
 use super::copying::Copying;
 use super::desk::{Message, Rest, Supervisor};
@@ -244,7 +245,7 @@ impl Supervisor {
                 .or_insert_with(|| Opened::new(repository.clone()));
         }
         self.config = config;
-        self.hire_clerks();
+        hire_all(&mut self.clerks, &self.config);
         self.find_groups();
         self.http.serve(self.config.http.clone());
         self.told.clear();

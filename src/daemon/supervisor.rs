@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 
+use super::clerks::hire_all;
 use super::desk::{Done, Message, Rest, Supervisor, Taken};
 use super::job::{in_words, scratch_of};
 use super::kept::{Examined, Judging, Stage, Whose};
@@ -63,7 +64,7 @@ impl Supervisor {
             .iter()
             .map(|(name, config)| (name.clone(), Opened::new(config.clone())))
             .collect();
-        self.hire_clerks();
+        hire_all(&mut self.clerks, &self.config);
         self.find_databases();
         self.find_groups();
         let databases = counted(number(self.kept.len()), "database");

@@ -27,6 +27,7 @@ mod priority;
 mod publisher;
 mod shared;
 mod status;
+mod stopping;
 mod watcher;
 
 use std::path::Path;

@@ -26,6 +26,7 @@ use super::options::FollowOptions;
 use super::pack::pack;
 use super::shared::{Ended, Shared};
 use super::status::{Activity, Event, Fault, Listener, describe};
+use super::stopping::Stopping;
 use super::watcher::Watcher;
 use crate::capture::commit::{CaptureOptions, Captured, capture, head_digests};
 use crate::capture::group::Group;
@@ -33,7 +34,6 @@ use crate::capture::overwritten::agrees;
 use crate::codec::pool::panicked;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::CommitKind;
-use crate::progress::{Monitor, Phase};
 use crate::repo::local::digests::HeadDigests;
 use crate::repo::local::state::Head;
 use crate::repo::write::presence::Signs;
@@ -576,28 +576,4 @@ fn is_superseded(e: &Error) -> bool {
 
 fn no_wal() -> Error {
     Error::new(ErrorKind::Source, "has no wal-index that could be followed")
-}
-
-/// A listener that stops long work when a follower that is to stop has had its time.
-struct Stopping<'a> {
-    listener: &'a dyn Listener,
-    shared: &'a Shared,
-}
-
-impl Monitor for Stopping<'_> {
-    fn phase(&self, phase: Phase, total: Option<u64>) {
-        self.listener.phase(phase, total);
-    }
-
-    fn advance(&self, bytes: u64) {
-        self.listener.advance(bytes);
-    }
-
-    fn warn(&self, message: &str) {
-        self.listener.event(&Event::Warning(message.to_owned()));
-    }
-
-    fn cancelled(&self) -> bool {
-        self.shared.lock().is_overdue()
-    }
 }
