@@ -9,7 +9,8 @@
 //! Invariants:
 //! - What the policy promises, a label or a hold keeps, stays a restore point at every moment.
 //! - So does the commit that a writer which claimed its turn may be building on, until it
-//!   published.
+//!   published. What that one may displace counts as there and as gone: whichever comes, what the
+//!   policy promises is there.
 //! - A mark keeps its commit until this prune, or another one, has taken it back.
 //! - What expires is announced before labels and holds are read once more, and published before
 //!   anything is merged: no commit expires that somebody was told is labelled or held.
@@ -326,12 +327,19 @@ fn decide(
     let standing = Standing::of(history, chain)?;
     standing.check(history)?;
     let (open, newest) = (standing.settled(), chain.states().next_back().map(|c| c.seq));
-    if open != newest {
-        for commit in chain.commits().filter(|commit| open.is_none_or(|seq| seq <= commit.seq)) {
-            pins.entry(commit.seq).or_default().push(UNSETTLED.to_owned());
-        }
+    let points = points(chain);
+    if open == newest {
+        return options.zone.plan(&options.policy, &points, &pins, now);
     }
-    options.zone.plan(&options.policy, &points(chain), &pins, now)
+    for point in points.iter().filter(|point| open.is_none_or(|seq| seq <= point.seq)) {
+        pins.entry(point.seq).or_default().push(UNSETTLED.to_owned());
+    }
+    let plan = options.zone.plan(&options.policy, &points, &pins, now)?;
+    // What others may displace takes nobody's place: once it is gone, those that the policy keeps
+    // without it have to be there.
+    let certain = points.partition_point(|point| open.is_some_and(|seq| point.seq <= seq));
+    let certain = points.get(..certain).unwrap_or_default();
+    Ok(plan.with(options.zone.plan(&options.policy, certain, &pins, now)?))
 }
 
 /// Publishes what expires. Labels and holds that come in between count. Returns what expired for

@@ -163,6 +163,24 @@ pub struct Plan {
     pub dropped: Vec<Point>,
 }
 
+impl Plan {
+    /// Keeps what a plan for some of the same points keeps, too.
+    pub(crate) fn with(mut self, other: Self) -> Self {
+        let mut others = other.kept.into_iter().peekable();
+        let mut also = Vec::new();
+        self.dropped.retain(|point| {
+            while others.next_if(|kept| kept.seq < point.seq).is_some() {}
+            let kept = others.next_if(|kept| kept.seq == point.seq);
+            let is_dropped = kept.is_none();
+            also.extend(kept);
+            is_dropped
+        });
+        self.kept.extend(also);
+        self.kept.sort_by_key(|kept| kept.seq);
+        self
+    }
+}
+
 /// A point on its way to a decision.
 struct Fate {
     point: Point,

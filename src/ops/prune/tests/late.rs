@@ -83,6 +83,60 @@ fn what_a_writer_builds_on_stays_whatever_another_one_published_after_it_looked(
     assert!(there.contains(&captured.seq), "{there:?}");
 }
 
+/// A follower that was superseded had published once more by then. A prune counted that among the
+/// newest commits that it was to keep; it was displaced, and fewer were left.
+#[test]
+fn what_another_writer_may_displace_takes_the_place_of_nothing_that_a_policy_keeps() {
+    let policies = [
+        (Policy { last: 3, ..Policy::default() }, 3..=5),
+        (Policy { hourly: Some(Periods::Count(3)), ..Policy::default() }, 3..=5),
+        (Policy { last: 1, floor: 4, ..Policy::default() }, 2..=5),
+    ];
+    for (policy, promised) in policies {
+        let mut bench = Bench::with_page_size(5, 1024);
+        bench.app.execute_batch("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0").unwrap();
+        for _ in 0..5 {
+            fill(&bench, 0..30);
+            bench.app.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+            bench.capture();
+            bench.pass(HOUR);
+        }
+        let (path, options) = (bench.dir.path().join("app.db"), CaptureOptions::default());
+        let there = bench.through(Arc::new(bench.store.clone())).unwrap();
+        let mut first = Writer::open(&bench.history, "watch").unwrap();
+        let mut second = Writer::open(&there, "watch").unwrap();
+        let image = std::fs::read(&path).unwrap();
+        let pruning = bench.options(policy.clone());
+        let mut looking = bench.options(Policy { last: 1, ..Policy::default() });
+        looking.dry_run = true;
+        let (history, pruned) = (&bench.history, Mutex::new(None));
+        let meanwhile = When::new(Phase::Publish, || {
+            let app = Connection::open(&path).unwrap();
+            app.execute_batch("UPDATE t SET x=randomblob(900) WHERE id<20").unwrap();
+            let mut source = Source::open(&path).unwrap();
+            let pin = source.pin().unwrap();
+            let e = capture(&mut first, pin, "app.db", &options, &Silent).unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::Superseded, "{e:?}");
+            // The one before it stays for no other reason than that, and this is counted.
+            assert_eq!(history.prune(&looking, &Silent).unwrap().unsettled(), 1);
+            *pruned.lock().unwrap() = Some(history.prune(&pruning, &Silent).unwrap());
+        });
+        let marked = CaptureOptions { mark: true, ..options.clone() };
+        let mut source = Source::open(&path).unwrap();
+        let pin = source.pin().unwrap();
+        let captured = capture(&mut second, pin, "app.db", &marked, &meanwhile).unwrap();
+        assert!(meanwhile.happened());
+        let report = pruned.into_inner().unwrap().unwrap();
+        let kept: Vec<u64> = report.kept.iter().map(|kept| kept.seq.0).collect();
+        let late = promised.end() + 1;
+        assert_eq!(kept, promised.clone().chain([late]).collect::<Vec<_>>(), "{policy:?}");
+        // It is gone, and what was promised without it is there.
+        bench.expected.insert(captured.seq, image);
+        let expected: BTreeSet<Seq> = promised.map(Seq).chain([captured.seq]).collect();
+        assert_eq!(bench.check("displaced"), expected, "{policy:?}");
+    }
+}
+
 #[test]
 fn a_merge_that_is_published_after_what_it_leads_to_was_replaced_hides_nothing() {
     for keep in [Keep::All, Keep::Points] {
@@ -284,9 +338,6 @@ fn a_late_write_stays_while_another_writer_may_build_on_it() {
     bench.expected.insert(Seq(3), image);
     bench.expected.insert(seq, newest);
     assert!(bench.check("acknowledged").contains(&seq));
-    // What the third has displaced or may have is kept for no other reason, and that is counted.
-    let undecided = bench.history.prune(&pruning, &Silent).unwrap();
-    assert!(undecided.unsettled() > 0, "{:?}", undecided.kept);
     // In the term that it renewed, behind which nobody claimed a turn.
     let (captured, newest) = publish(&mut third, 15, &Silent);
     let seq = captured.unwrap().seq;
