@@ -180,8 +180,10 @@ pub(crate) struct Sentinels {
     written: HashMap<PageNo, Option<blake3::Hash>>,
     /// How many of those are watched.
     watched: usize,
-    /// How many pages the database had when they were chosen.
-    database: u32,
+    /// The fewest pages that the database had since all of the WAL was in the file. A checkpoint
+    /// under way may have seen it so, and cut off what lies behind at any moment, also when the
+    /// database has grown again since.
+    fewest: Option<u32>,
     /// What watched pages were written with since they were last settled. Most pages that are
     /// written are written again soon, and only what they come to be is hashed.
     fresh: HashMap<PageNo, Vec<u8>>,
@@ -236,7 +238,7 @@ impl Sentinels {
 
     /// The database has so many pages; a checkpoint cuts off those beyond.
     pub(crate) fn resized(&mut self, pages: u32) {
-        self.database = pages;
+        self.fewest = Some(self.fewest.map_or(pages, |fewest| fewest.min(pages)));
         self.pages.retain(|page, _| page.0 <= pages);
         // Those that are written are kept, without their content: a checkpoint writes them, and
         // cuts them off.
@@ -248,8 +250,9 @@ impl Sentinels {
         self.watched = watched.count();
     }
 
-    /// Another generation begins: all of the one before is in the file.
-    pub(crate) fn next_generation(&mut self) {
+    /// Another generation begins: all of the one before is in the file, and `pages` are there.
+    pub(crate) fn next_generation(&mut self, pages: u32) {
+        self.fewest = Some(pages);
         let written = std::mem::take(&mut self.written);
         self.pages.extend(written.into_iter().filter_map(|(page, hash)| Some((page, hash?))));
         // A database that only grows writes none of them again: they would be ever more.
@@ -262,9 +265,15 @@ impl Sentinels {
         self.watched = 0;
     }
 
+    /// Forgets those that no frame is known of: somebody may have written to the file as they were
+    /// drawn.
+    pub(crate) fn forget_drawn(&mut self) {
+        self.pages.clear();
+    }
+
     /// Whether there are enough to tell.
     pub(crate) fn suffice(&self) -> bool {
-        let all = usize::try_from(self.database).unwrap_or(usize::MAX).min(SENTINELS);
+        let all = usize::try_from(self.fewest.unwrap_or(0)).unwrap_or(usize::MAX).min(SENTINELS);
         self.pages.len() + self.written.len() >= all / 2
     }
 
@@ -306,7 +315,7 @@ impl Sentinels {
         pages: u32,
         at_once: usize,
     ) -> Result<()> {
-        self.database = pages;
+        let pages = pages.min(*self.fewest.get_or_insert(pages));
         let wanted = usize::try_from(pages).unwrap_or(usize::MAX).min(SENTINELS);
         let free = wanted.saturating_sub(self.pages.len());
         if self.seed == 0 {
@@ -456,7 +465,7 @@ mod tests {
                 let content = (page.0 - 1 - generation * 500).to_le_bytes();
                 assert_eq!(hash, blake3::hash(&content));
             }
-            sentinels.next_generation();
+            sentinels.next_generation((generation + 1) * 500);
             assert_eq!(sentinels.pages.len(), SENTINELS);
             assert!(sentinels.suffice() && sentinels.written.is_empty());
         }

@@ -147,9 +147,16 @@ impl Tail {
             None => false,
             Some(wal) => {
                 let (size, buffer) = (self.page_size, &mut self.buffer);
-                let sentinels = &mut self.sentinels;
+                let (sentinels, mut pages) = (&mut self.sentinels, u32::MAX);
                 let sound = walk(&wal, size, index, None, buffer, &mut |frame| {
                     sentinels.wrote(PageNo(frame.header.page), frame.page);
+                    let size = frame.header.commit_size;
+                    if size > 0 {
+                        if size < pages {
+                            sentinels.resized(size);
+                        }
+                        pages = size;
+                    }
                     Ok(())
                 })?;
                 sentinels.settle();
@@ -164,6 +171,19 @@ impl Tail {
             false => self.sentinels = Sentinels::default(),
         }
         Ok(())
+    }
+
+    /// Begins to watch more pages at the beginning of a generation: most of those of the one before
+    /// lay behind the end of a database that shrank, and a checkpoint may come before the next look.
+    /// Nothing of this generation is in the file yet.
+    pub(super) fn draw_more(&mut self) {
+        // If the file can't be read, that shows again soon.
+        let drawn = self.draw_all();
+        let is_same = Stat::of(&self.path).is_some_and(|now| now.same_as(self.look.stat()));
+        // Without any the worst is believed of the next change.
+        if drawn.is_err() || !is_same {
+            self.sentinels.forget_drawn();
+        }
     }
 
     /// Begins to watch as many pages as there may be.

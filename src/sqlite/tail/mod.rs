@@ -403,10 +403,12 @@ impl Tail {
             changes: index.changes.wrapping_sub(commits),
         };
         if self.sentinels_of != Some(index.salts) {
-            self.sentinels.next_generation();
+            self.sentinels.next_generation(self.pages);
             if self.sentinels_of.replace(index.salts).is_none() {
                 // If the file can't be read, that shows again soon.
                 let _ = self.draw_all();
+            } else if !self.sentinels.suffice() {
+                self.draw_more();
             }
         }
         self.stats.generations += 1;

@@ -133,3 +133,68 @@ fn what_was_cut_off_before_it_was_watched_is_explained() {
     scene.run("PRAGMA wal_checkpoint(PASSIVE)");
     scene.follows(&mut tail);
 }
+
+/// Most of what was watched lies behind the new end, and the pages before it are in the WAL, of
+/// which nobody remembers what they came to be. Then the WAL is reset, and a checkpoint of the next
+/// generation comes before the next look.
+#[test]
+fn a_generation_after_one_that_shrank_begins_with_enough_that_is_watched() {
+    for overwritten in [false, true] {
+        let scene = Scene::new();
+        scene.run("DELETE FROM t WHERE id > 400");
+        scene.vacuum();
+        scene.run("PRAGMA wal_checkpoint(TRUNCATE)");
+        let mut tail = Tail::open(&scene.path).unwrap();
+        // New pages at the end are written first, and then those before them, which stay.
+        scene.run(
+            "WITH RECURSIVE n(i) AS (SELECT 401 UNION ALL SELECT i+1 FROM n WHERE i<1200)
+             INSERT INTO t SELECT i, randomblob(3500) FROM n",
+        );
+        scene.follows(&mut tail);
+        scene.run("UPDATE t SET x=randomblob(3500) WHERE id <= 400; DELETE FROM t WHERE id > 400");
+        scene.vacuum();
+        scene.follows(&mut tail);
+        tail.exchange().unwrap();
+        scene.run("PRAGMA wal_checkpoint(PASSIVE)");
+        scene.follows(&mut tail);
+        // At mark zero the next writer resets the WAL.
+        tail.exchange().unwrap();
+        let generations = tail.stats.generations;
+        scene.run("UPDATE t SET x=randomblob(3500) WHERE id=7");
+        assert_eq!(tail.capture(&mut Nowhere).unwrap(), Step::Moved);
+        assert_eq!(tail.stats.generations, generations + 1);
+        tail.exchange().unwrap();
+        scene.run("PRAGMA wal_checkpoint(PASSIVE)");
+        if overwritten {
+            scene.overwrite(tail.sentinels.watched_page().0);
+            assert_eq!(tail.capture(&mut Nowhere).unwrap(), Step::Lost(OVERWRITTEN));
+            continue;
+        }
+        scene.follows(&mut tail);
+    }
+}
+
+/// A checkpoint that saw the database small cuts its file off last of all, and meanwhile it grew by
+/// pages that nobody wrote: those of a freelist.
+#[test]
+fn what_a_checkpoint_under_way_cuts_off_is_not_watched() {
+    let scene = Scene::new();
+    scene.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    let mut tail = Tail::open(&scene.path).unwrap();
+    scene.run("DELETE FROM t WHERE id > 20");
+    scene.vacuum();
+    scene.follows(&mut tail);
+    tail.exchange().unwrap();
+    let small = tail.pages;
+    scene.run(
+        "BEGIN; INSERT INTO t VALUES(-1, zeroblob(300000)); DELETE FROM t WHERE id=-1; COMMIT",
+    );
+    scene.follows(&mut tail);
+    assert!(tail.pages > small + 50, "{} and {small} pages", tail.pages);
+    let file = std::fs::OpenOptions::new().write(true).open(&scene.path).unwrap();
+    file.set_len(u64::from(small) * 4096).unwrap();
+    // Closing it would drop the locks that SQLite has in this process.
+    std::mem::forget(file);
+    let handle = FileRef::database(tail.gate.as_ref().unwrap()).unwrap().unwrap();
+    assert!(tail.sentinels.stand(&handle, tail.page_size, false, false).unwrap());
+}
