@@ -7,6 +7,8 @@
 //! threat stays until a prune that began later lists the commit among what it keeps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -21,6 +23,8 @@ pub struct Commit {
     /// The transaction that was committed before it was captured.
     pub least: u64,
     pub threats: BTreeSet<u64>,
+    /// When it was first acknowledged, in seconds.
+    pub heard: f64,
 }
 
 /// A label or a hold that was acknowledged.
@@ -51,6 +55,30 @@ struct Prune {
     died: Option<(u64, u64)>,
 }
 
+/// What is remembered of a prune, for whoever looks into a failure.
+#[derive(Debug)]
+struct Past {
+    id: u64,
+    began: f64,
+    ended: Option<(f64, End)>,
+}
+
+#[derive(Debug)]
+enum End {
+    Told { kept: BTreeSet<u64>, dropped: BTreeSet<u64> },
+    Died { newest: u64, upto: u64 },
+}
+
+/// When a ledger was begun.
+#[derive(Debug)]
+struct Began(Instant);
+
+impl Default for Began {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Ledger {
     pub commits: BTreeMap<u64, Commit>,
@@ -63,6 +91,8 @@ pub struct Ledger {
     prunes: BTreeMap<u64, Prune>,
     begun: u64,
     ended: u64,
+    past: Vec<Past>,
+    since: Began,
 }
 
 impl Ledger {
@@ -74,9 +104,10 @@ impl Ledger {
             .filter(|(_, prune)| prune.died.is_none_or(|(_, upto)| seq <= upto))
             .map(|(id, _)| *id)
             .collect();
-        let pinned = self.is_pinned(seq);
+        let (pinned, heard) = (self.is_pinned(seq), self.now());
         let commit = self.commits.entry(seq).or_insert_with(|| Commit {
             threats: if pinned { BTreeSet::new() } else { threats },
+            heard,
             ..Commit::default()
         });
         if let (Some(before), Some(now)) = (&commit.digest, &told.digest)
@@ -156,6 +187,7 @@ impl Ledger {
     /// A prune begins.
     pub fn begin_prune(&mut self, id: u64) {
         self.begun += 1;
+        self.past.push(Past { id, began: self.now(), ended: None });
         self.prunes.insert(id, Prune { began: self.ended, died: None });
         let pins = &self.pins;
         for (seq, commit) in &mut self.commits {
@@ -171,6 +203,7 @@ impl Ledger {
         self.ended += 1;
         // Between two restore points there may be numbers that are none, so more than these stay.
         let upto = newest.saturating_sub(last.max(1));
+        self.remember(id, End::Died { newest, upto });
         for (_, commit) in self.commits.range_mut(upto + 1..) {
             commit.threats.remove(&id);
         }
@@ -188,6 +221,7 @@ impl Ledger {
         last: u64,
     ) -> Result<(), String> {
         self.ended += 1;
+        self.remember(id, End::Told { kept: kept.clone(), dropped: dropped.clone() });
         let prune = self.prunes.remove(&id).expect("a prune that began");
         self.check_drops(kept, dropped, last)?;
         self.dropped.extend(dropped);
@@ -199,24 +233,66 @@ impl Ledger {
             .collect();
         let end = kept.last().max(dropped.last()).copied().unwrap_or_default();
         let only = BTreeSet::from([id]);
+        let mut missing = None;
         for (seq, commit) in &mut self.commits {
             let listed = kept.contains(seq) || dropped.contains(seq);
             // A commit that was acknowledged before the prune began has its threat. It was a
             // restore point then.
             if *seq <= end && !listed && commit.threats == only && !self.dropped.contains(seq) {
-                return Err(format!(
-                    "commit {seq} is neither among what it keeps nor what it drops"
-                ));
+                missing = Some(*seq);
+                break;
             }
             commit.threats.remove(&id);
             if kept.contains(seq) {
                 commit.threats.retain(|threat| !dead.contains(threat));
             }
         }
+        if let Some(seq) = missing {
+            let what = format!("commit {seq} is neither among what it keeps nor what it drops");
+            return Err(format!("{what}\n{}", self.story(seq)));
+        }
         // Those that died long ago threaten nothing that is still to be acknowledged.
         let newest = self.newest().unwrap_or_default();
         self.prunes.retain(|_, other| other.died.is_none_or(|(_, upto)| upto + 5000 > newest));
         Ok(())
+    }
+
+    fn now(&self) -> f64 {
+        self.since.0.elapsed().as_secs_f64()
+    }
+
+    fn remember(&mut self, id: u64, end: End) {
+        let now = self.now();
+        if let Some(past) = self.past.iter_mut().rev().find(|past| past.id == id) {
+            past.ended = Some((now, end));
+        }
+    }
+
+    /// What became of a commit: when it was acknowledged, and what each prune said of it.
+    pub fn story(&self, seq: u64) -> String {
+        let mut story = match self.commits.get(&seq) {
+            Some(commit) => format!("commit {seq}, acknowledged at {:.3} s", commit.heard),
+            None => format!("commit {seq}, never acknowledged"),
+        };
+        for Past { id, began, ended } in &self.past {
+            let told = match ended {
+                None => "is at work".to_owned(),
+                Some((at, End::Told { kept, dropped })) => {
+                    let said = match (kept.contains(&seq), dropped.contains(&seq)) {
+                        (true, _) => "kept it",
+                        (_, true) => "dropped it",
+                        _ => "did not list it",
+                    };
+                    let newest = kept.last().copied().unwrap_or_default();
+                    format!("ended at {at:.3} s, {said}, newest {newest}")
+                }
+                Some((at, End::Died { newest, upto })) => {
+                    format!("died before {at:.3} s, newest {newest}: dropped none behind {upto}")
+                }
+            };
+            let _ = write!(story, "\n  prune {id} began at {began:.3} s, {told}");
+        }
+        story
     }
 
     /// What a prune drops, or would drop, is allowed.
@@ -299,4 +375,23 @@ fn a_ledger_tells_what_a_prune_must_not_do() {
     assert!(ledger.acknowledge(7, &told("b")).is_err());
     ledger.restored(7, 70, "a").unwrap();
     assert!(ledger.restored(6, 71, "x").is_err() && ledger.restored(7, 70, "b").is_err());
+}
+
+#[test]
+fn a_failure_tells_what_each_prune_said_of_a_commit() {
+    let set = |seqs: &[u64]| -> BTreeSet<u64> { seqs.iter().copied().collect() };
+    let mut ledger = Ledger::default();
+    for seq in 1..=6 {
+        ledger.acknowledge(seq, &Commit::default()).unwrap();
+    }
+    ledger.begin_prune(1);
+    ledger.prune_died(1, 6, 3);
+    // Of two at once, which may each have dropped what the other one misses, the last is blamed.
+    ledger.begin_prune(2);
+    ledger.begin_prune(3);
+    ledger.prune_ended(2, &set(&[1, 2, 3, 5, 6]), &set(&[]), 1).unwrap();
+    let e = ledger.prune_ended(3, &set(&[5, 6]), &set(&[1, 2, 3]), 1).unwrap_err();
+    assert!(e.starts_with("commit 4 is neither"), "{e}");
+    assert!(e.contains("prune 1 began at") && e.contains("dropped none behind 3"), "{e}");
+    assert_eq!(e.matches("did not list it").count(), 2, "{e}");
 }

@@ -170,7 +170,8 @@ impl Party<'_> {
         let ledger = database.ledger_of(place);
         if let Some((kept, dropped)) = listed(done, &database.name) {
             let told = ledger.lock().unwrap().prune_ended(id, &kept, &dropped, last);
-            return told.or_else(|e| self.site.fail(e, Some(done)));
+            let named = |e| format!("history {:?}: {e}", database.name);
+            return told.or_else(|e| self.site.fail(named(e), Some(done)));
         }
         // It died, or found somebody else at work. How far it can have come is asked for
         // afterwards, by somebody who is not killed on purpose.
