@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(with(&never), State::AtRisk);
         let mut unseen = Standing { since: ago(30), ..Standing::default() };
         let told = verdict(&unseen, Promise::default(), NOW);
-        assert_eq!(told.why, "nobody could look at it for 1 d 6 h");
+        assert_eq!(told.why, "nobody could look at it for 30 h");
         // Somebody tries since the daemon began, however long it is known.
         (unseen.since, unseen.stored) = (ago(0), ago(30));
         assert_eq!(state(&unseen), State::Unknown);

@@ -28,8 +28,8 @@ fn a_group_is_labelled_at_one_moment_also_while_it_sleeps_and_comes_back_togethe
         &lab,
         "[defaults]\nsleep-after = \"1s\"\nverify.data = \"never\"\nverify.restore = \"never\"\nmarks = \"off\"
          [groups.both]\ndatabases = [\"a\", \"b\"]\nschedule = \"0 * * * *\"\ntime-zone = \"UTC\"
-         [groups.nobody]\ndatabases = [\"absent\"]\nschedule = \"0 * * * *\"\ntime-zone = \"UTC\"
-         [[databases]]\npath = \"a.db\"\n[[databases]]\npath = \"b.db\"\n[[databases]]\npath = \"apart.db\"",
+         [groups.nobody]\ndatabases = [\"late-comer\"]\nschedule = \"0 * * * *\"\ntime-zone = \"UTC\"
+         [[databases]]\npath = \"a.db\"\n[[databases]]\npath = \"b.db\"\n[[databases]]\npath = \"apart.db\"\n[[databases]]\npath = \"late-*.db\"",
     );
     let clock = HeldClock(lab.path("clock"));
     clock.set("2026-11-01T10:30:00Z");
@@ -50,7 +50,7 @@ fn a_group_is_labelled_at_one_moment_also_while_it_sleeps_and_comes_back_togethe
     daemon.until("it is told who is missing", || {
         fs::read_to_string(lab.path("run.log"))
             .unwrap()
-            .contains("no database \\\"absent\\\" is kept")
+            .contains("no database \\\"late-comer\\\" is kept")
     });
     daemon.stop();
 
