@@ -226,12 +226,14 @@ impl Adopted<'_> {
         mirrors.find(is_here).or_else(|| all.find(lies)).or(first)
     }
 
-    /// Whether the mirror has one history where two of its first repositories have a database each.
+    /// Whether there is one history for two databases: of two first repositories of a mirror, or of
+    /// a repository that lies where the configuration has none, and may be any of them.
     fn is_doubtful(&self, database: &Database, all: &[Database]) -> bool {
-        let rival = |other: &&Database| {
-            other.name == database.name && self.here.mirror_of.contains(&&*other.repository)
+        let may_be_here = |other: &Database| {
+            self.here.name.is_none() || self.here.mirror_of.contains(&&*other.repository)
         };
-        self.here.mirror_of.contains(&&*database.repository) && all.iter().filter(rival).count() > 1
+        let rival = |other: &&Database| other.name == database.name && may_be_here(other);
+        may_be_here(database) && all.iter().filter(rival).count() > 1
     }
 
     /// The command that restores a database.

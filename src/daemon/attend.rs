@@ -33,9 +33,10 @@ impl Supervisor {
             let Some(opening) = opened.next(&self.place, self.config.threads, &self.stop) else {
                 continue;
             };
-            let (name, mailbox) = (name.clone(), self.mailbox.clone());
+            let (name, config) = (name.clone(), opened.config.clone());
+            let mailbox = self.mailbox.clone();
             clerks.asks.give(move || {
-                let _ = mailbox.send(Message::Opened(name, guarded(|| opening.open())));
+                let _ = mailbox.send(Message::Opened(name, config, guarded(|| opening.open())));
             });
         }
     }
@@ -102,6 +103,8 @@ impl Supervisor {
         }
         let mirrored = match kept.history {
             Some(_) => Some(Mirrored::default()),
+            // The daemon's own may begin anew anywhere: nobody can give it another name.
+            None if *path == self.place.ledger() => Some(Mirrored::default()),
             None => mirrored(&self.repositories, &kept.plan.repository, &kept.name),
         };
         // It is asked again at the next look.

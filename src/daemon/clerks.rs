@@ -34,15 +34,16 @@ pub(super) fn hire_all(clerks: &mut BTreeMap<String, Clerks>, config: &Config) {
 }
 
 fn hire(clerks: &mut BTreeMap<String, Clerks>, name: &str, is_mirror: bool) -> Result<()> {
-    let mut known = match clerks.remove(name) {
-        Some(known) => known,
-        None => Clerks { asks: Pool::start("pagekeep-ask", 1)?, copies: None },
-    };
-    known.copies = match known.copies.take() {
-        None if is_mirror => Some(Pool::start("pagekeep-copy", 1)?),
-        copies => copies.filter(|_| is_mirror),
-    };
-    clerks.insert(name.to_owned(), known);
+    if !clerks.contains_key(name) {
+        let asks = Pool::start("pagekeep-ask", 1)?;
+        clerks.insert(name.to_owned(), Clerks { asks, copies: None });
+    }
+    let Some(known) = clerks.get_mut(name) else { return Ok(()) };
+    match (is_mirror, &known.copies) {
+        (true, None) => known.copies = Some(Pool::start("pagekeep-copy", 1)?),
+        (false, Some(_)) => known.copies = None,
+        _ => {}
+    }
     Ok(())
 }
 

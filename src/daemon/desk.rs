@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::clerks::Clerks;
-use super::config::Config;
+use super::config::{Config, RepositoryConfig};
 use super::copying::Copied;
 use super::files::{Files, Touch};
 use super::grouped::Keeping;
@@ -50,8 +50,8 @@ pub(crate) struct Done {
 /// What others tell the supervisor.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// Somebody tried to open a repository.
-    Opened(String, Result<(Repository, Vec<History>)>),
+    /// Somebody tried to open a repository, as one configuration had it.
+    Opened(String, RepositoryConfig, Result<(Repository, Vec<History>)>),
     /// Somebody tried to take a database up.
     Began(Whose, Result<Taken>),
     /// Somebody stopped following a database, whose files looked so before.

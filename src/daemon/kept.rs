@@ -402,6 +402,11 @@ impl Kept {
                 self.prunes += u64::from(kind == Kind::Prune);
                 0
             }
+            // What could be decided was: the copies follow, and nothing failed.
+            Ended::Unknown if kind == Kind::Prune => {
+                self.prunes += 1;
+                return self.runs.get_mut(&kind).map_or((), |run| run.failures = 0);
+            }
             Ended::Stopped | Ended::Unknown => return,
             Ended::Found | Ended::Failed => before.saturating_add(1),
         };

@@ -17,7 +17,7 @@ const TICK: Duration = Duration::from_millis(50);
 type Task = Box<dyn FnOnce() + Send>;
 
 /// A number of threads that take tasks in the order in which they come. Dropping it waits for
-/// nobody: what began goes on, since it may hang for ever; the others are never begun.
+/// nobody, since a task may hang for ever: what was given is done, and then the threads end.
 #[derive(Debug)]
 pub(super) struct Pool {
     tasks: Option<Sender<Task>>,
@@ -58,7 +58,8 @@ impl Pool {
     /// Begins no more tasks, and waits until those that began are done, until then at most.
     /// Answers whether they are.
     pub(super) fn end(mut self, until: Instant) -> bool {
-        self.close();
+        self.ended.store(true, Ordering::Relaxed);
+        self.tasks = None;
         // Nobody sends anything.
         matches!(self.alive.recv_deadline(until), Err(RecvTimeoutError::Disconnected))
     }
@@ -66,11 +67,6 @@ impl Pool {
     /// A hand that gives it tasks, for somebody else.
     pub(super) fn hand(&self) -> Hand {
         Hand(self.tasks.clone())
-    }
-
-    fn close(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
-        self.tasks = None;
     }
 
     /// Has a task done.
@@ -82,7 +78,7 @@ impl Pool {
     }
 }
 
-/// Gives tasks to a pool. Those that it gives after the pool is gone are never begun.
+/// Gives tasks to a pool, for as long as there is one that has it.
 #[derive(Clone, Debug)]
 pub(super) struct Hand(Option<Sender<Task>>);
 
@@ -129,12 +125,6 @@ pub(super) fn guarded<T>(task: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(task)).unwrap_or_else(|_| Err(panicked()))
 }
 
-impl Drop for Pool {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -172,8 +162,9 @@ mod tests {
         assert_eq!((busy.kind(), stopped.load(Ordering::Relaxed)), (ErrorKind::Busy, true));
         drop(go);
         assert_eq!(hand.ask(Duration::from_secs(3600), &Silent, || (), || Ok(7)).unwrap(), 7);
+        // What was given is done, though the pool is gone.
         drop(pool);
-        assert!(hand.ask(Duration::from_secs(3600), &Silent, || (), || Ok(7)).is_err());
+        assert_eq!(hand.ask(Duration::from_secs(3600), &Silent, || (), || Ok(8)).unwrap(), 8);
 
         let pool = Pool::start("test", 1).unwrap();
         assert!(pool.end(Instant::now() + Duration::from_secs(60)));

@@ -90,8 +90,10 @@ impl Supervisor {
 
     fn hear(&mut self, message: Message) {
         match message {
-            Message::Opened(name, opened) => {
-                if let Some(repository) = self.repositories.get_mut(&name) {
+            Message::Opened(name, config, opened) => {
+                // What answers late may be what an earlier configuration meant by that name.
+                let repository = self.repositories.get_mut(&name);
+                if let Some(repository) = repository.filter(|known| known.config == config) {
                     repository.heard(&name, opened);
                 }
                 self.look();
@@ -193,6 +195,7 @@ impl Supervisor {
             // Nobody began its history yet.
             Err(e) if e.kind() == ErrorKind::NotFound && kept.history.is_none() => {
                 kept.standing.looked = true;
+                kept.unasked = None;
                 SOON
             }
             Err(e) => {

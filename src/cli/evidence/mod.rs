@@ -209,7 +209,7 @@ fn commits(chain: &Chain, since: Timestamp, until: Timestamp) -> Commits {
 /// configuration still has it.
 fn wished(config: &Config, history: &History) -> u64 {
     let source = Path::new(&history.about().source);
-    let of = config.targets.iter().rfind(|target| target.means(source));
+    let of = config.targets.iter().find(|target| target.means(source));
     let promise = of.map_or_else(Promise::default, |target| target.plan.promise);
     promise.max_proof_age.as_secs()
 }

@@ -16,8 +16,10 @@ use crate::repo::{Repository, RepositoryOptions};
 use crate::store::open_store;
 use crate::types::{HistoryId, Seq};
 
-/// How long a mirror may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a mirror may take to answer: when it is only asked whether it has more, and when nobody
+/// else has what is wanted.
+pub(super) const SOON: Duration = Duration::from_secs(5);
+pub(super) const LONG: Duration = Duration::from_secs(5 * 60);
 
 /// What a mirror has of a history.
 pub(super) struct Head {
@@ -63,7 +65,8 @@ impl Meant {
 }
 
 impl Heads {
-    pub(super) fn of(context: &Context, meant: &Meant) -> Result<Self> {
+    /// Asks them, and waits so long for their answers.
+    pub(super) fn of(context: &Context, meant: &Meant, patience: Duration) -> Result<Self> {
         let options = context.options()?;
         let (sender, answers) = unbounded();
         let mut waited: Vec<String> = Vec::new();
@@ -81,7 +84,7 @@ impl Heads {
         }
         drop(sender);
         let order = waited.clone();
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + patience;
         let mut heads = Self::default();
         while !waited.is_empty() {
             match answers.recv_deadline(until) {
@@ -93,7 +96,7 @@ impl Heads {
                     }
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    let why = format!("no answer within {} s", PATIENCE.as_secs());
+                    let why = format!("no answer within {} s", patience.as_secs());
                     heads.silent.extend(waited.drain(..).map(|name| (name, why.clone())));
                 }
             }

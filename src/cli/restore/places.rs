@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::heads::{Head, Heads, Meant};
+use super::heads::{Head, Heads, LONG, Meant, SOON};
 use crate::cli::args::RestoreArgs;
 use crate::cli::context::{Context, Selected, now};
 use crate::cli::progress::Progress;
@@ -55,7 +55,7 @@ impl Restoring<'_> {
         // it first.
         let may_be_behind = matches!(selector, Selector::Latest(_) | Selector::Moment(_));
         let heads = match has_mirrors && may_be_behind {
-            true => Heads::of(self.context, &meant)?,
+            true => Heads::of(self.context, &meant, SOON)?,
             false => Heads::default(),
         };
         for (mirror, why) in &heads.silent {
@@ -159,7 +159,7 @@ impl Restoring<'_> {
 
     /// That a whole first repository has no such history; with the mirrors that have one.
     fn elsewhere_by_name(&self, e: Error, meant: &Meant) -> Result<Error> {
-        let heads = Heads::of(self.context, meant)?;
+        let heads = Heads::of(self.context, meant, SOON)?;
         Ok(match heads.found.first() {
             Some(head) => e.with_hint(format!(
                 "the mirror {} has a history of that name: -r {} restores from it",
@@ -208,7 +208,7 @@ impl Restoring<'_> {
         newest: Seq,
         selector: &Selector,
     ) -> Result<(Selected, Option<String>)> {
-        let heads = Heads::of(self.context, meant)?;
+        let heads = Heads::of(self.context, meant, SOON)?;
         match heads.found.iter().any(|head| head.newest() > newest) {
             true => self.elsewhere(e, meant, selector, None),
             false => Err(e),
@@ -228,7 +228,7 @@ impl Restoring<'_> {
         }
         let out = &self.context.out;
         out.warn(&format!("{error}{}; a mirror may have it", behind(&error)));
-        let heads = Heads::of(self.context, meant)?;
+        let heads = Heads::of(self.context, meant, LONG)?;
         for (mirror, why) in &heads.silent {
             out.warn(&format!("mirror {mirror}: {why}"));
         }

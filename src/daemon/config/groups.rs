@@ -1,6 +1,6 @@
 //! Groups of databases: one moment of all of them, now and then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -77,11 +77,17 @@ pub(super) fn check_one_repository(
     groups: &BTreeMap<String, Group>,
     targets: &[Target],
 ) {
+    if groups.is_empty() {
+        return;
+    }
+    // The first entry that means a file counts.
+    let mut met = BTreeSet::new();
     let found: Vec<(String, &str)> = targets
         .iter()
         .flat_map(|target| {
-            let name = |path: PathBuf| (target.name_of(&path), &*target.plan.repository);
-            target.found().into_iter().map(name)
+            let new: Vec<PathBuf> =
+                target.found().into_iter().filter(|path| met.insert(path.clone())).collect();
+            new.into_iter().map(|path| (target.name_of(&path), &*target.plan.repository))
         })
         .collect();
     for (name, text) in texts {

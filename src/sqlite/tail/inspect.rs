@@ -173,8 +173,9 @@ impl Tail {
         Ok(())
     }
 
-    /// Begins to watch more pages at the beginning of a generation: most of those of the one before
-    /// lay behind the end of a database that shrank, and a checkpoint may come before the next look.
+    /// Begins to watch more pages at the beginning of a generation: most of those of the one
+    /// before lay behind the end of a database that shrank, and a checkpoint may come before the
+    /// next look.
     /// Nothing of this generation is in the file yet.
     pub(super) fn draw_more(&mut self) {
         // If the file can't be read, that shows again soon.
