@@ -103,8 +103,6 @@ impl Supervisor {
         }
         let mirrored = match kept.history {
             Some(_) => Some(Mirrored::default()),
-            // The daemon's own may begin anew anywhere: nobody can give it another name.
-            None if *path == self.place.ledger() => Some(Mirrored::default()),
             None => mirrored(&self.repositories, &kept.plan.repository, &kept.name),
         };
         // It is asked again at the next look.

@@ -187,11 +187,11 @@ fn the_daemon_keeps_them_by_their_own_schedule_copies_them_and_says_what_is_miss
     clock.set(&(now + chrono::TimeDelta::minutes(150)).to_rfc3339());
     // One that was at work while the clock was set takes itself for one that slept, and is tried
     // again.
-    let mut failed = 0;
+    let (mut failed, mut minutes) = (0, 150);
     daemon.until("they are pruned", || {
         if told(&lab, "app", "prune failed") > failed {
-            failed += 1;
-            clock.set(&(now + chrono::TimeDelta::minutes(150 + 30 * failed as i64)).to_rfc3339());
+            (failed, minutes) = (failed + 1, minutes + 30);
+            clock.set(&(now + chrono::TimeDelta::minutes(minutes)).to_rfc3339());
         }
         told(&lab, "app", "files: 1 commit expired, 1 stay") > 0
     });

@@ -573,7 +573,8 @@ fn little_space_is_told_once_over_a_restart() {
     let remembered = || {
         let db = rusqlite::Connection::open(&db).unwrap();
         let sql = "SELECT count(*) FROM alert WHERE state ->> '$.key.kind' = 'low-space'";
-        db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap() as usize
+        let n = db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        usize::try_from(n).unwrap()
     };
     assert_eq!(remembered(), told.len());
     for restart in 2..4 {
