@@ -142,7 +142,7 @@ fn a_watch_without_marks_gives_none() {
     db.execute_batch("ALTER TABLE t ADD COLUMN y; DELETE FROM t").unwrap();
     watch.commit(3);
     assert_eq!(watch.end("-TERM").0, Some(0));
-    // One that is stopped before it follows marks nothing either.
+    // A later one marks nothing of what came before it.
     let mut watch = Watch::start(&lab, &["--interval", "0"]);
     db.execute_batch("INSERT INTO t(y) VALUES(1)").unwrap();
     watch.commit(4);
