@@ -37,7 +37,7 @@ use crate::ops::finding::few;
 use crate::ops::soundness::{Look, judge_now};
 use crate::ops::verify::VerifyOptions;
 use crate::policy::clock::local_day;
-#[cfg(feature = "cli")]
+#[cfg(any(test, feature = "cli"))]
 use crate::policy::retention::Reason;
 use crate::policy::retention::{Kept, Plan, Point, Policy, Zone};
 use crate::progress::{Monitor, Phase, check_cancelled};
@@ -145,7 +145,7 @@ pub struct PruneReport {
 impl PruneReport {
     /// How many commits stay for no other reason than that another writer may go on before them:
     /// the policy expires them once that is decided.
-    #[cfg(feature = "cli")]
+    #[cfg(any(test, feature = "cli"))]
     pub(crate) fn unsettled(&self) -> usize {
         let is_it = |reason: &Reason| matches!(reason, Reason::Pinned(why) if why == UNSETTLED);
         self.kept.iter().filter(|kept| kept.reasons.iter().all(is_it)).count()
