@@ -90,7 +90,6 @@ impl Follower {
             writer.history().repository().options().clock.clone(),
         ));
         shared.update(|state| {
-            state.seq = writer.head().map(|head| head.seq);
             state.tip = writer.head().map(|head| (head.seq, head.digest)).into_iter().collect();
         });
         let (path, place, theirs) = (path.to_owned(), place.to_owned(), shared.clone());

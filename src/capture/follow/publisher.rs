@@ -399,7 +399,6 @@ impl Publisher<'_> {
         let newest = self.writer.head().map(|head| (head.seq, head.digest));
         (self.gap, self.told_scan) = (None, None);
         self.shared.update(|state| {
-            state.seq = Some(captured.seq);
             state.tip = newest.into_iter().collect();
             state.scans += u64::from(counts(&captured));
             state.stored += captured.commit.map_or(0, |c| c.stored);

@@ -67,8 +67,7 @@ pub(crate) struct State {
     /// Commits captured and published, counted from the start.
     pub(crate) captured: u64,
     pub(crate) published: u64,
-    pub(crate) seq: Option<Seq>,
-    /// The commits that became durable last, up to that one, with the digests of their databases.
+    /// The commits that became durable last, up to the newest, with the digests of their databases.
     pub(crate) tip: Vec<(Seq, Digest)>,
     pub(crate) stored: u64,
     pub(crate) scans: u64,
@@ -128,7 +127,6 @@ impl Shared {
             abandoned: false,
             captured: 0,
             published: 0,
-            seq: None,
             tip: Vec::new(),
             stored: 0,
             scans: 0,
@@ -233,7 +231,7 @@ impl Shared {
         let lag = state.oldest.map_or(0, |t| now.0.saturating_sub(t.0));
         Status {
             activity: state.activity,
-            seq: state.seq,
+            seq: state.seq(),
             pending: state.captured.saturating_sub(state.published),
             pending_bytes: state.pending_bytes,
             lag: Duration::from_micros(u64::try_from(lag).unwrap_or(0)),
@@ -284,9 +282,9 @@ impl State {
         let quiet = matches!(self.activity, Activity::Following | Activity::Polling);
         if quiet && reached > self.done.0 && self.published >= captured {
             let later = self.published - captured;
-            self.done = (reached, self.seq.map(|seq| Seq(seq.0.saturating_sub(later))));
+            self.done = (reached, self.seq().map(|seq| Seq(seq.0.saturating_sub(later))));
         }
-        let (published, seq) = (self.published, self.seq);
+        let (published, seq) = (self.published, self.seq());
         for cut in self.cuts.values_mut() {
             if let (CutAt::Captured(at), Some(seq), true) = (*cut, seq, quiet)
                 && published >= at
@@ -301,8 +299,14 @@ impl State {
 
     /// Notes commits that became durable.
     pub(crate) fn note_newest(&mut self, commits: &[CommitRecord]) {
-        self.seq = commits.last().map(|c| c.seq).or(self.seq);
-        self.tip = commits.iter().map(|c| (c.seq, c.digest)).collect();
+        if !commits.is_empty() {
+            self.tip = commits.iter().map(|c| (c.seq, c.digest)).collect();
+        }
+    }
+
+    /// The newest commit that is durable.
+    pub(crate) fn seq(&self) -> Option<Seq> {
+        self.tip.last().map(|(seq, _)| *seq)
     }
 
     /// Notes the cuts that were asked for up to a barrier: all that was committed then is captured.
