@@ -20,7 +20,7 @@ type Task = Box<dyn FnOnce() + Send>;
 /// nobody, since a task may hang for ever: what was given is done, and then the threads end.
 #[derive(Debug)]
 pub(super) struct Pool {
-    tasks: Option<Sender<Task>>,
+    tasks: Sender<Task>,
     /// Whether no more tasks are begun.
     ended: Arc<AtomicBool>,
     /// Tells when all threads have ended: each holds the other end.
@@ -35,7 +35,7 @@ impl Pool {
     pub(super) fn start(name: &str, threads: usize) -> Result<Self> {
         let (tasks, queue) = unbounded::<Task>();
         let (lives, alive) = bounded(0);
-        let pool = Self { tasks: Some(tasks), ended: Arc::default(), alive };
+        let pool = Self { tasks, ended: Arc::default(), alive };
         for _ in 0..threads {
             let (queue, ended, lives) = (queue.clone(), pool.ended.clone(), lives.clone());
             let work = move || {
@@ -57,11 +57,12 @@ impl Pool {
 
     /// Begins no more tasks, and waits until those that began are done, until then at most.
     /// Answers whether they are.
-    pub(super) fn end(mut self, until: Instant) -> bool {
-        self.ended.store(true, Ordering::Relaxed);
-        self.tasks = None;
+    pub(super) fn end(self, until: Instant) -> bool {
+        let Self { tasks, ended, alive } = self;
+        ended.store(true, Ordering::Relaxed);
+        drop(tasks);
         // Nobody sends anything.
-        matches!(self.alive.recv_deadline(until), Err(RecvTimeoutError::Disconnected))
+        matches!(alive.recv_deadline(until), Err(RecvTimeoutError::Disconnected))
     }
 
     /// A hand that gives it tasks, for somebody else.
@@ -71,16 +72,14 @@ impl Pool {
 
     /// Has a task done.
     pub(super) fn give(&self, task: impl FnOnce() + Send + 'static) {
-        if let Some(tasks) = &self.tasks {
-            // The threads take tasks as long as the sender is there.
-            let _ = tasks.send(Box::new(task));
-        }
+        // The threads take tasks as long as the sender is there.
+        let _ = self.tasks.send(Box::new(task));
     }
 }
 
 /// Gives tasks to a pool, for as long as there is one that has it.
 #[derive(Clone, Debug)]
-pub(super) struct Hand(Option<Sender<Task>>);
+pub(super) struct Hand(Sender<Task>);
 
 impl Hand {
     /// Has a task done, and waits for what it answers, until then at most. The task hears by its
@@ -97,10 +96,8 @@ impl Hand {
         task: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (tell, told) = bounded(1);
-        if let Some(tasks) = &self.0 {
-            // Who does not wait any more needs no answer.
-            let _ = tasks.send(Box::new(move || drop(tell.send(guarded(task)))));
-        }
+        // Who does not wait any more needs no answer.
+        let _ = self.0.send(Box::new(move || drop(tell.send(guarded(task)))));
         let now = Instant::now();
         let until = now.checked_add(patience).unwrap_or(now);
         let ended = loop {
