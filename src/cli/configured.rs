@@ -73,9 +73,7 @@ impl Context {
                 .with_object(object)
                 .with_hint(format!("it has {}", names(config))));
         }
-        let is_mirror =
-            |name: &String| config.repositories.values().any(|r| r.mirrors.contains(name));
-        let mut firsts = config.repositories.iter().filter(|(name, _)| !is_mirror(name));
+        let mut firsts = config.repositories.iter().filter(|(name, _)| !config.is_mirror(name));
         match (firsts.next(), firsts.next()) {
             (Some((name, repository)), None) => Ok(Some((name, repository))),
             _ => Err(Error::new(ErrorKind::Usage, "it is not said which repository is meant")

@@ -14,11 +14,7 @@ pub(super) fn check_no_mirror(context: &Context, command: &Command) -> Result<()
     else {
         return Ok(());
     };
-    let is_first = |other: &str| {
-        config.repositories.get(other).is_some_and(|r| r.mirrors.iter().any(|m| m == name))
-    };
-    let firsts = config.repositories.keys().filter(|other| is_first(other));
-    let firsts: Vec<&str> = firsts.map(String::as_str).collect();
+    let firsts = config.firsts_of(name);
     let [first, ..] = firsts.as_slice() else { return Ok(()) };
     let what = format!(
         "is the mirror {name} of {} in {}, and takes copies alone",

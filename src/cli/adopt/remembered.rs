@@ -127,11 +127,8 @@ impl<'a> Here<'a> {
             };
             named == whole || named == Path::new(&real) || leads_there()
         };
-        let here = config.repositories.iter().find(is_here).map(|(name, _)| name.as_str());
-        let is_mirrored =
-            |config: &RepositoryConfig| config.mirrors.iter().any(|name| Some(&**name) == here);
-        let firsts = config.repositories.iter().filter(|(_, config)| is_mirrored(config));
-        Self { name: here, mirror_of: firsts.map(|(name, _)| name.as_str()).collect() }
+        let name = config.repositories.iter().find(is_here).map(|(name, _)| name.as_str());
+        Self { name, mirror_of: name.map_or_else(Vec::new, |name| config.firsts_of(name)) }
     }
 
     /// Whether it has what is kept in a repository of the configuration. One that lies elsewhere by

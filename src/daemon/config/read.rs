@@ -86,6 +86,13 @@ impl Config {
         is_mirror(&self.repositories, name)
     }
 
+    /// The repositories that a repository is a mirror of, by name.
+    pub(crate) fn firsts_of(&self, mirror: &str) -> Vec<&str> {
+        let firsts = self.repositories.iter();
+        let firsts = firsts.filter(|(_, first)| first.mirrors.iter().any(|name| name == mirror));
+        firsts.map(|(name, _)| name.as_str()).collect()
+    }
+
     /// The same, with the database of the daemon itself, in the first repository.
     pub(crate) fn with_ledger(mut self, path: PathBuf, name: String) -> Self {
         let repositories = &self.repositories;
