@@ -1,7 +1,7 @@
 //! Groups of databases: one moment of all of them, now and then.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -81,15 +81,15 @@ pub(super) fn check_one_repository(
         return;
     }
     // The first entry that means a file counts.
-    let mut met = BTreeSet::new();
-    let found: Vec<(String, &str)> = targets
-        .iter()
-        .flat_map(|target| {
-            let new: Vec<PathBuf> =
-                target.found().into_iter().filter(|path| met.insert(path.clone())).collect();
-            new.into_iter().map(|path| (target.name_of(&path), &*target.plan.repository))
-        })
-        .collect();
+    let (mut met, mut found) = (BTreeSet::new(), Vec::new());
+    for target in targets {
+        for path in target.found() {
+            let name = target.name_of(&path);
+            if met.insert(path) {
+                found.push((name, &*target.plan.repository));
+            }
+        }
+    }
     for (name, text) in texts {
         let Some(group) = groups.get(name.get_ref()) else { continue };
         let mut members = found.iter().filter(|(name, _)| group.has(name));
