@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::config::Config;
-use super::job::{Mirror, in_words};
+use super::job::Mirror;
 use super::kept::Kept;
 use super::opened::Opened;
 use super::pool::Pool;
+use super::words::in_words;
 use crate::error::Result;
 
 /// The threads of one repository.

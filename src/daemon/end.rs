@@ -7,10 +7,11 @@ use crossbeam_channel::unbounded;
 
 use super::clerks::Clerks;
 use super::desk::{Done, Message, Supervisor};
-use super::job::{Ended, Outcome, in_words};
+use super::job::{Ended, Outcome};
 use super::kept::Stage;
 use super::ledger::{Entry, Ledger};
 use super::pool::Pool;
+use super::words::in_words;
 use crate::capture::follow::Follower;
 use crate::count::{counted, number};
 use crate::error::ErrorKind;

@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::config::RepositoryConfig;
-use super::job::in_words;
 use super::overview::RepositoryView;
 use super::pace::doubled;
 use super::room::{At, Gauge};
-use super::words::said;
+use super::words::{in_words, said};
 use crate::error::{ErrorKind, Result};
 use crate::machine::host;
 use crate::progress::Monitor;

@@ -11,13 +11,12 @@ use super::clerks::hire_all;
 use super::config::{Config, Plan};
 use super::copying::Copying;
 use super::desk::{Message, Rest, Supervisor};
-use super::job::in_words;
 use super::kept::{Kept, Stage, Whose};
 use super::ledger::{Entry, key};
 use super::opened::Opened;
 use super::pool::{Pool, guarded};
 use super::print::Print;
-use super::words::said;
+use super::words::{in_words, said};
 use crate::capture::follow::Follower;
 use crate::remedy::{Remedy, advice};
 

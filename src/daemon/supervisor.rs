@@ -14,12 +14,13 @@ use crossbeam_channel::RecvTimeoutError;
 
 use super::clerks::hire_all;
 use super::desk::{Done, Message, Rest, Supervisor, Taken};
-use super::job::{in_words, scratch_of};
+use super::job::scratch_of;
 use super::kept::{Examined, Judging, Stage, Whose};
 use super::ledger::{Entry, Ledger};
 use super::opened::Opened;
 use super::overview::{DatabaseView, Overview, Phase, Tally};
 use super::print::Print;
+use super::words::in_words;
 use crate::count::{counted, number};
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::verdict::Standing;

@@ -114,7 +114,7 @@ impl Courier {
             }
             Err(e) => {
                 if self.failures == 0 {
-                    let why = crate::daemon::job::in_words(&e);
+                    let why = crate::daemon::words::in_words(&e);
                     tracing::error!(
                         channel,
                         "channel {channel} does not deliver: {why}; it is tried again"
