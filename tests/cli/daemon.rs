@@ -113,6 +113,13 @@ fn commits_of(lab: &Lab, name: &str) -> usize {
     if ended.code == Some(0) { ended.objects().len() } else { 0 }
 }
 
+/// Makes a repository of the configuration.
+pub fn init(lab: &Lab, name: &str) {
+    let mut command = lab.command(&["init", "-c", "pagekeep.toml", "-r", name]);
+    let made = Ended::of(command.env_remove("PAGEKEEP_KEY_FILE"));
+    assert_eq!(made.code, Some(0), "{made:?}");
+}
+
 pub fn write(lab: &Lab, more: &str) {
     let text = format!("[repositories.main]\nlocation = \"repo\"\nkey-file = \"key\"\n{more}");
     fs::write(lab.path("pagekeep.toml"), text).unwrap();

@@ -1,5 +1,5 @@
-//! The daemon's job `drift`: what changed without a transaction raises an alert, and what nobody can
-//! tell neither raises nor ends one.
+//! The daemon's job `drift`: what changed without a transaction raises an alert, and what nobody
+//! can tell neither raises nor ends one.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -31,14 +31,20 @@ impl Time<'_> {
     }
 }
 
+/// A database that was captured, and no follower looks at: that would notice by itself, and capture
+/// what it finds. Without a WAL each transaction changes page 1, so what changes another one alone
+/// was none.
+fn captured(lab: &Lab) {
+    lab.make("app.db", 300);
+    lab.sql("app.db", "PRAGMA journal_mode = DELETE");
+    lab.ok(&["backup", "app.db"]);
+    write(lab, &format!("{TOLD}mode = \"snapshots\"\nschedule = \"every 300d\""));
+}
+
 #[test]
 fn what_changed_without_a_transaction_is_told_until_it_is_gone() {
     let lab = Lab::new();
-    lab.make("app.db", 300);
-    // A follower would notice by itself, and capture what it finds.
-    lab.sql("app.db", "PRAGMA journal_mode = DELETE");
-    lab.ok(&["backup", "app.db"]);
-    write(&lab, &format!("{TOLD}mode = \"snapshots\"\nschedule = \"every 300d\""));
+    captured(&lab);
     let clock = HeldClock(lab.path("clock"));
     let mut time = Time { clock: &clock, now: Utc::now() };
     time.later(0);
@@ -67,11 +73,7 @@ fn what_changed_without_a_transaction_is_told_until_it_is_gone() {
 #[test]
 fn what_nobody_can_tell_raises_no_alert_and_ends_none() {
     let lab = Lab::new();
-    lab.make("app.db", 300);
-    // Without a WAL each transaction changes page 1, so what changes another one alone was none.
-    lab.sql("app.db", "PRAGMA journal_mode = DELETE");
-    lab.ok(&["backup", "app.db"]);
-    write(&lab, &format!("{TOLD}mode = \"snapshots\"\nschedule = \"every 300d\""));
+    captured(&lab);
     let clock = HeldClock(lab.path("clock"));
     let mut time = Time { clock: &clock, now: Utc::now() };
     time.later(0);

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::daemon::{Daemon, HeldClock, told};
+use crate::daemon::{Daemon, HeldClock, init, told};
 use crate::support::cli::{self, Ended, Lab};
 
 /// Where a file of the lab is in a folder that it was restored to.
@@ -169,8 +169,7 @@ fn the_daemon_keeps_them_by_their_own_schedule_copies_them_and_says_what_is_miss
          files-schedule = \"every 30m\"\npolicy = { keep-last = 1 }\nprune = \"every 2h\"
          promise.max-proof-age = \"400d\"",
     );
-    let mut init = lab.command(&["init", "-c", "pagekeep.toml", "-r", "far"]);
-    assert_eq!(Ended::of(init.env_remove("PAGEKEEP_KEY_FILE")).code, Some(0));
+    init(&lab, "far");
     let clock = HeldClock(lab.path("clock"));
     let now = chrono::Utc::now();
     clock.set(&now.to_rfc3339());
@@ -214,8 +213,7 @@ fn a_label_keeps_files_in_the_mirrors_though_it_was_given_after_the_last_copy() 
          [[databases]]\npath = \"app.db\"\nfiles = [\"app\"]\nfiles-schedule = \"every 300d\"
          policy = { keep-last = 1 }\nprune = \"every 2h\"\npromise.max-proof-age = \"400d\"",
     );
-    let mut init = lab.command(&["init", "-c", "pagekeep.toml", "-r", "far"]);
-    assert_eq!(Ended::of(init.env_remove("PAGEKEEP_KEY_FILE")).code, Some(0));
+    init(&lab, "far");
     let copy = ["copy", "repo", "far", "--name", "app.files", "--to-key-file", "far.key"];
     let keep = |port: u32| {
         fs::write(lab.path("app/shop.toml"), format!("port = {port}\n")).unwrap();

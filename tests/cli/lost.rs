@@ -323,7 +323,8 @@ fn a_kill_leaves_all_or_nothing() {
             false => came[usize::from(undoes)] += 1,
         }
         let told = fs::read_to_string(lab.path("told")).unwrap();
-        // A machine under load takes long to read a database whose writers wait meanwhile, and says so.
+        // A machine under load takes long to read a database whose writers wait meanwhile, and says
+        // so.
         let waited = |line: &str| line.contains("is not in WAL mode: its writers had to wait");
         let is_warned = *journal == "DELETE"
             && ended.code() == Some(3)

@@ -4,7 +4,7 @@ use std::fs;
 
 use rusqlite::Connection;
 
-use crate::daemon::{Daemon, HeldClock, told};
+use crate::daemon::{Daemon, HeldClock, init, told};
 use crate::support::cli::{self, Ended, Lab};
 
 fn write(lab: &Lab, databases: &str) {
@@ -16,12 +16,6 @@ fn write(lab: &Lab, databases: &str) {
          {databases}"
     );
     fs::write(lab.path("pagekeep.toml"), text).unwrap();
-}
-
-fn init(lab: &Lab, name: &str) {
-    let mut command = lab.command(&["init", "-c", "pagekeep.toml", "-r", name]);
-    let made = Ended::of(command.env_remove("PAGEKEEP_KEY_FILE"));
-    assert_eq!(made.code, Some(0), "{made:?}");
 }
 
 /// How many commits a repository of the configuration has of `app`.

@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-use super::daemon::{Daemon, HeldClock, write};
+use super::daemon::{Daemon, HeldClock, init, write};
 use crate::support::cli::{self, Ended, Lab};
 
 const HTTP: &str = "[http]\nlisten = \"127.0.0.1:0\"\n";
@@ -392,8 +392,7 @@ fn a_mirror_of_a_busy_database_is_complete_as_of_its_last_copy() {
          {HTTP}[[databases]]\npath = \"app.db\"\nsleep-after = \"0s\"\npromise.max-age = \"1m\"\nverify.data = \"never\"\nverify.restore = \"never\""
     );
     fs::write(lab.path("pagekeep.toml"), text).unwrap();
-    let mut init = lab.command(&["init", "-c", "pagekeep.toml", "-r", "far"]);
-    assert!(init.env_remove("PAGEKEEP_KEY_FILE").output().unwrap().status.success());
+    init(&lab, "far");
     let clock = HeldClock(lab.path("clock"));
     let now = chrono::Utc::now();
     clock.set(&now.to_rfc3339());

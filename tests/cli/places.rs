@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::support::cli::{self, Ended, Lab, last};
 
-/// A repository with a mirror, which has the first three commits of `app`; `old` is the repository as it was with the
-/// first commit.
+/// A repository with a mirror, which has the first three commits of `app`; `old` is the repository
+/// as it was with the first commit.
 fn mirrored() -> Lab {
     let lab = Lab::new();
     lab.make("app.db", 20);

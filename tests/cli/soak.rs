@@ -14,9 +14,9 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, init};
 use crate::mixed::application::{self, Journal};
-use crate::support::cli::{Ended, Lab};
+use crate::support::cli::Lab;
 use crate::support::dice::{Dice, number};
 use crate::support::heavy;
 
@@ -127,8 +127,7 @@ fn what_a_daemon_stored_is_there_whoever_dies_and_whatever_goes_away() {
          [[databases]]\npath = \"data/*.db\"
          [groups.pair]\ndatabases = [\"db00\", \"db01\"]\nschedule = \"every 1m\"";
     fs::write(lab.path("pagekeep.toml"), text).unwrap();
-    let mut init = lab.command(&["init", "-c", "pagekeep.toml", "-r", "far"]);
-    assert_eq!(Ended::of(init.env_remove("PAGEKEEP_KEY_FILE")).code, Some(0));
+    init(&lab, "far");
 
     let mut daemon = Some(Daemon::start(&lab));
     let until_then = Instant::now() + Duration::from_secs(seconds);
