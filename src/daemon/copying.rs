@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::job::Control;
 use super::overview::CopyView;
+use super::pace::doubled;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::copy::{CopyOptions, CopyReport};
 use crate::ops::files::history_of;
@@ -15,6 +16,10 @@ use crate::types::Timestamp;
 
 /// How often a copy is made though nothing is known to be new: labels come without a commit.
 const AGAIN: Duration = Duration::from_secs(3600);
+
+/// How long to wait before what failed is tried again: the first time, and at most.
+pub(super) const FIRST: Duration = Duration::from_secs(1);
+pub(super) const LONGEST: Duration = Duration::from_secs(5 * 60);
 
 /// How far a mirror is with a database.
 #[derive(Debug)]
@@ -30,11 +35,19 @@ pub(super) struct Copying {
     /// How often the policy had been applied when it was last applied to the copy.
     pub(super) pruned: u64,
     /// What keeps the policy from being applied to the copy, which is copied to all the same.
-    pub(super) unpruned: Option<String>,
+    pub(super) unpruned: Option<Unpruned>,
     /// Since when it is to have a copy; when the last copy began that brought everything.
     pub(super) since: Timestamp,
     pub(super) complete: Option<Timestamp>,
     pub(super) fault: Option<String>,
+}
+
+/// A policy that could not be applied to a copy.
+#[derive(Debug)]
+pub(super) struct Unpruned {
+    pub(super) tries: u32,
+    /// When it is tried again.
+    pub(super) again: Instant,
 }
 
 #[derive(Debug)]
@@ -49,7 +62,8 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) changes: u64,
-    pub(super) prunes: u64,
+    /// How often the policy had been applied, if it is applied to the copy now.
+    pub(super) prunes: Option<u64>,
     pub(super) at: Timestamp,
     pub(super) control: Arc<Control>,
 }
@@ -95,7 +109,26 @@ impl Copying {
     pub(super) fn is_due(&self, changes: u64, prunes: u64, now: Instant) -> bool {
         let Stage::At(at) = self.stage else { return false };
         let is_old = self.began.is_none_or(|began| now.duration_since(began) >= AGAIN);
-        at <= now && (self.copied != Some(changes) || self.pruned != prunes || is_old)
+        at <= now && (self.copied != Some(changes) || self.may_prune(prunes, now) || is_old)
+    }
+
+    /// Whether the policy is to be applied to the copy now. One that can't be applied delays no
+    /// copy.
+    pub(super) fn may_prune(&self, prunes: u64, now: Instant) -> bool {
+        let waits = self.unpruned.as_ref().is_some_and(|unpruned| now < unpruned.again);
+        self.pruned != prunes && !waits
+    }
+
+    /// Takes note of whether the policy was applied; answers whether that is news.
+    pub(super) fn was_pruned(&mut self, prunes: u64, is_done: bool, now: Instant) -> bool {
+        if is_done {
+            self.pruned = prunes;
+            return self.unpruned.take().is_some();
+        }
+        let tries = self.unpruned.as_ref().map_or(0, |unpruned| unpruned.tries);
+        let wait = doubled(FIRST, tries, LONGEST);
+        let again = now.checked_add(wait).unwrap_or(now);
+        self.unpruned.replace(Unpruned { tries: tries.saturating_add(1), again }).is_none()
     }
 
     /// How it stands, where so much has changed by now.
@@ -168,5 +201,25 @@ impl Order {
     /// what the policy would remove.
     fn prune(&self, twin: &History, control: &Control) -> Result<()> {
         self.prune.as_ref().map_or(Ok(()), |prune| twin.prune(prune, control).map(|_| ()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_that_can_not_be_applied_delays_no_copy_and_is_tried_again() {
+        let now = Instant::now();
+        let mut copying = Copying::new(Timestamp(0), now);
+        (copying.copied, copying.began) = (Some(1), Some(now));
+        assert!(copying.may_prune(1, now) && copying.is_due(1, 1, now));
+        // News is told once.
+        assert!(copying.was_pruned(1, false, now) && !copying.was_pruned(1, false, now));
+        assert!(!copying.is_due(1, 1, now + FIRST));
+        assert!(copying.is_due(2, 1, now) && !copying.may_prune(1, now));
+        assert!(copying.is_due(1, 1, now + 2 * FIRST));
+        assert!(copying.was_pruned(1, true, now) && !copying.was_pruned(1, true, now));
+        assert!(!copying.is_due(1, 1, now + 2 * FIRST));
     }
 }

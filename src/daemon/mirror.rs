@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::beginning::Mirrored;
-use super::copying::{Copied, Order, Running, Stage};
+use super::copying::{Copied, FIRST, LONGEST, Order, Running, Stage};
 use super::desk::{Message, Supervisor};
 use super::job::Control;
 use super::kept::Whose;
@@ -24,9 +24,6 @@ use crate::error::Result;
 use crate::ops::copy::CopyOptions;
 use crate::ops::prune::PruneOptions;
 
-/// How long to wait before what failed is tried again: the first time, and at most.
-const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(5 * 60);
 /// How long to wait for commits that another writer may still displace.
 const UNSETTLED: Duration = Duration::from_secs(30);
 
@@ -48,7 +45,8 @@ impl Supervisor {
                 copying.fault = opened.fault().map(str::to_owned);
                 continue;
             };
-            let policy = kept.plan.retention.as_ref().filter(|_| copying.pruned != prunes);
+            let may_prune = copying.may_prune(prunes, now);
+            let policy = kept.plan.retention.as_ref().filter(|_| may_prune);
             let prune = policy.map(|(policy, _)| {
                 let mut options = PruneOptions::new(policy.clone(), kept.plan.zone);
                 options.compression = kept.plan.compression;
@@ -60,6 +58,7 @@ impl Supervisor {
             let order = Order { from, to, twin, copy, has_files, prune };
             let control = Control::of(&kept.name, None, kept.ear.clone());
             copying.began = Some(now);
+            let prunes = may_prune.then_some(prunes);
             let running = Running { changes, prunes, at, control: control.clone() };
             copying.stage = Stage::Running(running);
             let (whose, mirror) = (whose.clone(), mirror.clone());
@@ -117,38 +116,34 @@ impl Supervisor {
                         mirror,
                         "is copied to {mirror} again, up to seq:{newest}"
                     );
-                    copying.failures = 0;
                 }
+                copying.failures = 0;
                 // What another writer may still displace is copied once it can't be.
                 copying.copied = is_whole.then_some(changes);
                 let every = every.unwrap_or_default();
                 let wait = if is_whole { every } else { every.max(UNSETTLED) };
-                let unpruned = unpruned.as_ref().map(in_words);
-                match (&unpruned, &copying.unpruned) {
-                    (Some(why), None) => tracing::warn!(
-                        database,
-                        mirror,
-                        "is copied to {mirror}, where what the policy removes stays: {why}; it is tried again"
-                    ),
-                    (None, Some(_)) => {
-                        tracing::info!(database, mirror, "the policy is applied in {mirror} again");
+                if let Some(prunes) = prunes
+                    && copying.was_pruned(prunes, unpruned.is_none(), now)
+                {
+                    match unpruned.as_ref().map(in_words) {
+                        Some(why) => tracing::warn!(
+                            database,
+                            mirror,
+                            "is copied to {mirror}, where what the policy removes stays: {why}; it is tried again"
+                        ),
+                        None => tracing::info!(
+                            database,
+                            mirror,
+                            "the policy is applied in {mirror} again"
+                        ),
                     }
-                    _ => {}
                 }
-                copying.unpruned = unpruned;
-                if copying.unpruned.is_some() {
-                    let tries = copying.failures;
-                    copying.failures = copying.failures.saturating_add(1);
-                    wait.max(doubled(FIRST, tries, LONGEST))
-                } else {
-                    (copying.failures, copying.pruned) = (0, prunes);
-                    wait
-                }
+                wait
             }
             Err(e) => {
                 let why = in_words(&e);
                 // Each try may name another object.
-                if copying.failures == 0 || copying.fault.is_none() {
+                if copying.failures == 0 {
                     tracing::warn!(
                         database,
                         mirror,
