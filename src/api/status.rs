@@ -61,6 +61,21 @@ pub(crate) struct HistoryStatus {
     pub(crate) writer: Option<Writer>,
     /// The last verification of each level that there was one of.
     pub(crate) proofs: Vec<Proof>,
+    /// How far each mirror is that the configuration names for the repository.
+    pub(crate) mirrors: Vec<MirrorStatus>,
+}
+
+/// How far a mirror is with a history.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MirrorStatus {
+    /// Its name in the configuration.
+    pub(crate) mirror: String,
+    /// The newest commit that it has; null if it has none, or can't be asked.
+    pub(crate) newest: Option<Seq>,
+    /// How many commits are newer than that; null if it can't be asked.
+    pub(crate) behind: Option<u64>,
+    /// What keeps it from being asked, or from being a copy; null if nothing does.
+    pub(crate) fault: Option<String>,
 }
 
 /// How a database stands, in one word that every part of the program uses.
@@ -181,6 +196,7 @@ impl HistoryStatus {
             remarks: judged.remarks.iter().map(Problem::from).collect(),
             writer: newest_claim(history)?.map(Writer::from),
             proofs: last_proofs.map(|proof| Proof::of(history, proof)).collect(),
+            mirrors: Vec::new(),
         })
     }
 }

@@ -345,7 +345,7 @@ pub(crate) struct LabelArgs {
 /// Show for each history the last backup, the last proofs and the sizes
 ///
 /// For monitoring, `--max-age` and `--max-proof-age` make what is older exit code 6. Damage, and a
-/// verification that failed, are 4.
+/// verification that failed, are 4. With `-c`, how far each mirror is.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   pagekeep status

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::args::{ConfigCommand, ConfigInitArgs};
+use super::asking::{SOON, ask_each};
 use super::configured::{load, tell};
 use super::context::Context;
 use super::output::{counted, quote, time};
+use super::remedy::behind;
 use super::sample::sample;
 use super::table::table;
 use super::write::create_new;
@@ -15,9 +17,9 @@ use crate::api::config::{
     ConfigSummary, ConfigWrittenSummary, ConfiguredDatabase, EffectiveConfig, Scheduled,
 };
 use crate::count::number;
-use crate::daemon::config::{Config, Mode, Plan};
+use crate::daemon::config::{Config, Mode, Plan, RepositoryConfig};
 use crate::daemon::kind::Kind;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::policy::schedule::timetable::Timetable;
 use crate::types::Timestamp;
 
@@ -92,6 +94,7 @@ fn check(context: &Context, path: &Path) -> Result<()> {
             ));
         }
     }
+    let unopened = check_keys(context, &config)?;
     if let Some(http) = config.http.as_ref().filter(|_| !context.out.json) {
         context.out.line(format_args!("metrics and health at {}", http.listen));
     }
@@ -163,6 +166,9 @@ fn check(context: &Context, path: &Path) -> Result<()> {
             .into_iter()
             .for_each(|line| context.out.line(line));
     }
+    if let Some(e) = unopened {
+        return Err(e);
+    }
     context.out.json_summary(&ConfigSummary {
         file: path.display().to_string(),
         repositories: number(config.repositories.len()),
@@ -175,6 +181,25 @@ fn check(context: &Context, path: &Path) -> Result<()> {
         counted(databases, "database")
     ));
     Ok(())
+}
+
+/// Opens each repository that is there, and tells what keeps one from being opened. Answers the
+/// error of the first whose key is not the right one: no daemon could use the configuration.
+fn check_keys(context: &Context, config: &Config) -> Result<Option<Error>> {
+    let there =
+        |(_, settings): &(&String, &RepositoryConfig)| Path::new(&settings.location).exists();
+    let there: Vec<(&str, &RepositoryConfig)> =
+        config.repositories.iter().filter(there).map(|(name, of)| (name.as_str(), of)).collect();
+    let mut unopened = None;
+    for (name, answer) in ask_each(&there, &context.options()?, SOON, |_| Ok(()))? {
+        let Err(e) = answer else { continue };
+        if e.kind() == ErrorKind::WrongKey && unopened.is_none() {
+            unopened = Some(e);
+        } else {
+            context.out.warn(&format!("repository {name}: {e}{}", behind(&e)));
+        }
+    }
+    Ok(unopened)
 }
 
 fn mode(plan: &Plan) -> &'static str {

@@ -5,6 +5,7 @@
 
 mod adopt;
 mod args;
+mod asking;
 mod backup;
 mod bar;
 mod changes;
@@ -30,6 +31,7 @@ mod keys;
 mod lines;
 mod list;
 mod lost;
+mod mirrors;
 mod moments;
 mod notify;
 mod output;

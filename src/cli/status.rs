@@ -6,6 +6,7 @@ use super::args::StatusArgs;
 use super::context::{Context, shown};
 use super::describe::{described_once, outcome};
 use super::ended::Ended;
+use super::mirrors::{Mirrors, in_words};
 use super::output::{ago, bytes, counted, quote, second, span, time};
 use super::progress::Progress;
 use super::terminal::bold;
@@ -40,9 +41,11 @@ pub(crate) fn status(context: &Context, args: &StatusArgs) -> Result<Ended> {
             .with_hint("check -r; `pagekeep backup DB` begins a history");
         context.out.late(&e, &Finding::of(&e, None));
     }
+    let mirrors = Mirrors::of(context)?;
     let mut ended = Ended::Well;
     for history in &histories {
-        let shown = context.beside(args.name.is_none(), history, one(context, args, history))?;
+        let done = one(context, args, history, &mirrors);
+        let shown = context.beside(args.name.is_none(), history, done)?;
         if shown == Some(Ended::Damaged) {
             ended = Ended::Damaged;
         }
@@ -50,7 +53,12 @@ pub(crate) fn status(context: &Context, args: &StatusArgs) -> Result<Ended> {
     Ok(ended)
 }
 
-fn one(context: &Context, args: &StatusArgs, history: &History) -> Result<Ended> {
+fn one(
+    context: &Context,
+    args: &StatusArgs,
+    history: &History,
+    mirrors: &Mirrors,
+) -> Result<Ended> {
     let (chain, judged) = {
         let progress = Progress::new(&context.out);
         judge_now(history, Look::Close, &progress)?
@@ -74,8 +82,9 @@ fn one(context: &Context, args: &StatusArgs, history: &History) -> Result<Ended>
         max_age: args.max_age.unwrap_or(usual.max_age),
         max_proof_age: args.max_proof_age.unwrap_or(usual.max_proof_age),
     };
-    let status =
+    let mut status =
         HistoryStatus::read(history, &chain, &judged, &fresh, failed.as_ref(), promise, now)?;
+    status.mirrors = mirrors.with(history, &chain);
     tell_late(context, args, history, &fresh, now);
     if let Some((failure, time)) = &fresh.refuted {
         context.out.warn(&format!(
@@ -120,6 +129,9 @@ fn one(context: &Context, args: &StatusArgs, history: &History) -> Result<Ended>
             counted(status.commits, "commit")
         ),
     );
+    for mirror in &status.mirrors {
+        row("mirror", in_words(mirror));
+    }
     if let Some(writer) = &status.writer {
         let since = time(writer.since);
         row("writer", format!("{} since {since} (term {})", writer.host, writer.term));

@@ -86,3 +86,28 @@ impl Keeping {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::config::Config;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn times_that_passed_without_a_moment_are_counted() {
+        let text = "[repositories.main]\nlocation = \"r\"\nkey-file = \"k\"
+[[databases]]\npath = \"a.db\"\n[groups.g]\ndatabases = [\"a\"]\nschedule = \"every 1h\"";
+        let config = Config::parse(std::path::Path::new("/etc/pagekeep.toml"), text).unwrap();
+        let group = &config.groups["g"];
+        let now = Timestamp(1_000_000_000_000_000);
+        let mut keeping = Keeping::new("g", group, &Memory::default(), now);
+        let (first, missed) = keeping.due(now.after(HOUR)).unwrap();
+        assert_eq!(missed, 0);
+        keeping.last = Some(first);
+        assert_eq!(keeping.due(first.after(HOUR / 2)), None);
+        // The daemon was off for five hours.
+        let (_, missed) = keeping.due(first.after(HOUR * 5)).unwrap();
+        assert_eq!(missed, 4);
+    }
+}

@@ -168,6 +168,71 @@ fn a_configuration_names_the_repository_for_every_command() {
     assert_eq!(other.code, Some(12), "{other:?}");
 }
 
+/// How far each mirror is, is told beside the history, and whatever keeps one from saying so.
+#[test]
+fn status_tells_how_far_each_mirror_is() {
+    let lab = Lab::new();
+    lab.make("app.db", 20);
+    write(&lab, "[[databases]]\npath = \"app.db\"");
+    init(&lab, "far");
+    let backup = || {
+        lab.sql("app.db", "INSERT INTO t(x) VALUES('more')");
+        lab.ok(&["backup", "app.db", "-c", "pagekeep.toml"]);
+    };
+    let status = |told: &[&str]| {
+        let ended = lab.run(&["status", "-c", "pagekeep.toml"]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        for words in told {
+            assert!(ended.stdout.contains(words), "{words}: {ended:?}");
+        }
+    };
+    backup();
+    status(&["far: has no commit of it", "gone: nobody knows how far it is"]);
+    lab.ok(&["copy", "main", "far", "-c", "pagekeep.toml"]);
+    status(&["far: has all of it"]);
+    backup();
+    backup();
+    status(&["far: has it up to seq:1, 2 commits behind"]);
+    let told = lab.run(&["status", "-c", "pagekeep.toml", "--json"]).objects();
+    let mirrors = &told[0]["mirrors"];
+    assert_eq!((&mirrors[0]["newest"], &mirrors[0]["behind"]), (&1.into(), &2.into()), "{told:?}");
+    assert!(mirrors[1]["behind"].is_null() && mirrors[1]["fault"].is_string(), "{told:?}");
+    // One that went on by itself is no copy.
+    let foreign = ["backup", "app.db", "-r", "far", "--key-file", "far.key"];
+    lab.sql("app.db", "INSERT INTO t(x) VALUES('more')");
+    lab.ok(&foreign);
+    status(&["far: has it up to seq:2", "its commit 2 is another one than the repository's"]);
+    // A mirror itself has none.
+    let of_mirror = lab.ok(&["status", "-c", "pagekeep.toml", "-r", "far"]);
+    assert!(!of_mirror.stdout.contains("nobody knows"), "{of_mirror:?}");
+}
+
+/// A key that does not open its repository is noticed before a daemon needs it.
+#[test]
+fn a_key_that_opens_nothing_is_noticed_when_the_configuration_is_checked() {
+    let lab = Lab::new();
+    lab.make("app.db", 20);
+    write(&lab, "[[databases]]\npath = \"app.db\"");
+    init(&lab, "far");
+    let check = || lab.run(&["config", "check", "-c", "pagekeep.toml"]);
+    let fine = check();
+    assert_eq!(fine.code, Some(3), "{fine:?}");
+    assert!(fine.stderr.contains("gone is not there"), "{fine:?}");
+    fs::rename(lab.path("far.key"), lab.path("old.key")).unwrap();
+    let absent = check();
+    absent.failed(12, &["far.key"]);
+    fs::copy(lab.path("key"), lab.path("far.key")).unwrap();
+    let wrong = check();
+    wrong.failed(12, &["far"]);
+    assert!(!wrong.stdout.contains("can be used"), "{wrong:?}");
+    // What is no repository at all is told, too.
+    fs::rename(lab.path("old.key"), lab.path("far.key")).unwrap();
+    fs::create_dir(lab.path("gone")).unwrap();
+    let empty = check();
+    assert_eq!(empty.code, Some(3), "{empty:?}");
+    assert!(empty.stderr.contains("repository gone: "), "{empty:?}");
+}
+
 /// Mirrors that do not answer, and come first by their names, keep nobody else waiting: the first
 /// repository is opened, what is committed is kept, and the daemon ends when it is told to.
 #[test]

@@ -6,8 +6,9 @@
 
 use std::path::Path;
 
-use super::heads::{Head, Heads, LONG, Meant, SOON};
+use super::heads::{Head, Heads, Meant};
 use crate::cli::args::RestoreArgs;
+use crate::cli::asking::{LONG, SOON};
 use crate::cli::context::{Context, Selected, now};
 use crate::cli::progress::Progress;
 use crate::cli::remedy::behind;
