@@ -246,6 +246,43 @@ fn a_label_keeps_files_in_the_mirrors_though_it_was_given_after_the_last_copy() 
     }
 }
 
+/// Damage of the files is damage of their database, until they are verified and whole.
+#[test]
+fn damage_of_the_files_shows_in_the_verdict_of_their_database() {
+    let lab = Lab::new();
+    make(&lab);
+    lab.make("app.db", 20);
+    write(
+        &lab,
+        "[[databases]]\npath = \"app.db\"\nfiles = [\"app\"]\nfiles-schedule = \"every 300d\"
+         verify.data = \"every 30m\"\nverify.sample = \"100%\"\nverify.restore = \"never\"",
+    );
+    lab.ok(&["files", "backup", "app", "app"]);
+    let is_segment = |path: &PathBuf| path.is_file() && path.to_str().unwrap().contains("/log/");
+    let of_files: Vec<_> =
+        cli::walk(&lab.path("repo/histories")).into_iter().filter(is_segment).collect();
+    assert!(!of_files.is_empty());
+    let flip = || {
+        // A place that is no seal: what is listed is sound, and what is stored is not.
+        of_files.iter().for_each(|path| cli::flip(path, fs::metadata(path).unwrap().len() / 3));
+    };
+    let clock = HeldClock(lab.path("clock"));
+    let now = chrono::Utc::now();
+    let at = |minutes| (now + chrono::TimeDelta::minutes(minutes)).to_rfc3339();
+    clock.set(&at(0));
+    let mut daemon = Daemon::start_at(&lab, Some(&clock));
+    daemon.says("app", "files: nothing is new since seq:1");
+    daemon.says("app", "is kept");
+    flip();
+    clock.set(&at(40));
+    daemon.says("app", "is at risk: its files: ");
+    flip();
+    let before = told(&lab, "app", "is kept");
+    clock.set(&at(80));
+    daemon.until("it is kept again", || told(&lab, "app", "is kept") > before);
+    daemon.stop();
+}
+
 #[test]
 fn the_configuration_tells_what_is_wrong_with_them_with_a_picture() {
     let lab = Lab::new();
