@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::happened::Happened;
 use super::words::said;
-use crate::capture::follow::{Event, Listener};
+use crate::capture::follow::{Event, Listener, UNCOUNTED};
 use crate::count::counted;
 use crate::machine::CLOCK;
 use crate::policy::alert::Kind;
@@ -14,6 +14,7 @@ use crate::policy::mark::Cause;
 use crate::progress::Monitor;
 use crate::remedy::Advice;
 use crate::repo::history::labels::Snapshot;
+use crate::sqlite::witness::OVERWRITTEN;
 use crate::types::Timestamp;
 
 /// Hears one database's follower. Called from its threads, so nothing here waits.
@@ -70,8 +71,12 @@ impl Ear {
         }
     }
 
-    /// Remembers what is said if it is about a clock.
+    /// Remembers what is said if it is about a clock, or about a file that changed without a
+    /// transaction.
     pub(super) fn said(&self, text: &str) {
+        if is_of_others(text) {
+            self.happens(Kind::Overwritten, text);
+        }
         if text.contains(CLOCK) {
             self.happens(Kind::WrongClock, text);
         }
@@ -100,10 +105,16 @@ impl Ear {
     }
 }
 
+/// Whether this tells that something that is no SQLite wrote to the database's file.
+fn is_of_others(text: &str) -> bool {
+    text.contains(OVERWRITTEN) || text.contains(UNCOUNTED)
+}
+
 impl Monitor for Ear {
     fn warn(&self, message: &str) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.iter().any(|known| known == message) {
+        // Each time that somebody writes to the file is another one, though the words are the same.
+        if !is_of_others(message) && told.iter().any(|known| known == message) {
             return;
         }
         if told.len() >= MOST {
@@ -145,10 +156,13 @@ impl Listener for Ear {
                 );
             }
             Event::Scan { reason } => {
-                self.happens(Kind::Gap, format!("the whole database was read, since {reason}"));
+                // A commit stores what somebody else wrote: nothing that compares the file with it
+                // later finds that any more.
+                let kind = if is_of_others(reason) { Kind::Overwritten } else { Kind::Gap };
+                self.happens(kind, format!("the whole database was read, since {reason}"));
                 tracing::warn!(
                     database,
-                    "what was committed since the last commit becomes one: reads the whole database, since {reason}"
+                    "what changed since the last commit becomes one: reads the whole database, since {reason}"
                 );
             }
             Event::Fault(fault) => {

@@ -45,12 +45,14 @@ pub(crate) enum Kind {
     Gap,
     /// Much of a database was deleted at once.
     LargeDeletion,
+    /// Something that is no SQLite wrote to the database's file, and a commit has what it wrote.
+    Overwritten,
 }
 
 impl Kind {
     /// All of them.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Damage,
         Self::Drift,
         Self::Rollback,
@@ -66,6 +68,7 @@ impl Kind {
         Self::MissedRun,
         Self::Gap,
         Self::LargeDeletion,
+        Self::Overwritten,
     ];
 
     /// A stable lower-case name.
@@ -86,6 +89,7 @@ impl Kind {
             Self::MissedRun => "missed-run",
             Self::Gap => "gap",
             Self::LargeDeletion => "large-deletion",
+            Self::Overwritten => "overwritten",
         }
     }
 
@@ -107,6 +111,7 @@ impl Kind {
             Self::MissedRun => "scheduled runs were missed",
             Self::Gap => "single transactions were given up",
             Self::LargeDeletion => "much was deleted at once",
+            Self::Overwritten => "something other than SQLite wrote to the file",
         }
     }
 
@@ -150,13 +155,20 @@ impl Kind {
             Self::LargeDeletion => {
                 "If it was no intention: the state before it has a label, and can be restored."
             }
+            Self::Overwritten => {
+                "The newest commit has what was written, and the one before it has not. If nobody copied \
+                 or restored a file there on purpose: compare the two, restore the one before, and look \
+                 at the disk and at what writes to the file."
+            }
         }
     }
 
     /// How bad it is.
     pub(crate) const fn severity(self) -> Severity {
         match self {
-            Self::Damage | Self::Drift | Self::Rollback | Self::NotStored => Severity::Critical,
+            Self::Damage | Self::Drift | Self::Rollback | Self::NotStored | Self::Overwritten => {
+                Severity::Critical
+            }
             Self::NotCaptured
             | Self::NotCopied
             | Self::Unreachable
@@ -172,7 +184,14 @@ impl Kind {
 
     /// Whether it happens, and does not last: it has no end that could be told.
     pub(crate) const fn is_event(self) -> bool {
-        matches!(self, Self::WrongClock | Self::MissedRun | Self::Gap | Self::LargeDeletion)
+        matches!(
+            self,
+            Self::WrongClock
+                | Self::MissedRun
+                | Self::Gap
+                | Self::LargeDeletion
+                | Self::Overwritten
+        )
     }
 }
 

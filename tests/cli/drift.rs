@@ -13,10 +13,14 @@ const TOLD: &str = "[channels.script]\nkind = \"command\"\ncommand = \"cat >/dev
 
 /// How many alerts of drift are remembered, that hold or are over.
 fn alerts(lab: &Lab, is_over: bool) -> i64 {
-    let Ok(db) = rusqlite::Connection::open(lab.path("state/daemon.db")) else { return 0 };
     let sql = "SELECT count(*) FROM alert WHERE state ->> '$.key.kind' = 'drift'
                AND (state ->> '$.over' IS NOT NULL) = ?1";
-    db.query_row(sql, [is_over], |row| row.get(0)).unwrap_or_default()
+    asked(lab, sql, is_over)
+}
+
+fn asked(lab: &Lab, sql: &str, parameter: impl rusqlite::ToSql) -> i64 {
+    let Ok(db) = rusqlite::Connection::open(lab.path("state/daemon.db")) else { return 0 };
+    db.query_row(sql, [parameter], |row| row.get(0)).unwrap_or_default()
 }
 
 struct Time<'a> {
@@ -102,4 +106,26 @@ fn what_nobody_can_tell_raises_no_alert_and_ends_none() {
     daemon.until("it is up", || told(&lab, "app", "is kept, and not proven") == 2);
     daemon.stop();
     assert_eq!((alerts(&lab, false), alerts(&lab, true)), (1, 0));
+}
+
+/// A follower stores what somebody else wrote to the file as a commit, so that nothing differs any
+/// more: the alert is its own.
+#[test]
+fn what_a_follower_finds_to_be_overwritten_is_told() {
+    let lab = Lab::new();
+    lab.make("app.db", 300);
+    lab.sql("app.db", "PRAGMA journal_mode = WAL; PRAGMA wal_checkpoint(TRUNCATE)");
+    write(&lab, &format!("{TOLD}sleep-after = \"0s\""));
+    let told_of = |lab: &Lab| {
+        let sql = "SELECT count(*) FROM alert WHERE state ->> '$.key.kind' = ?1";
+        asked(lab, sql, "overwritten")
+    };
+    let mut daemon = Daemon::start(&lab);
+    daemon.says("app", "is kept");
+    daemon.says("app", "is kept, and not proven");
+    assert_eq!(told_of(&lab), 0);
+    flip(&lab.path("app.db"), 4096 * 4 + 3000);
+    daemon.says("app", "overwritten by something that is no SQLite");
+    daemon.until("the alert", || told_of(&lab) == 1);
+    daemon.stop();
 }

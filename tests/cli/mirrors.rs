@@ -226,6 +226,7 @@ fn a_key_that_opens_nothing_is_noticed_when_the_configuration_is_checked() {
     wrong.failed(12, &["far"]);
     assert!(!wrong.stdout.contains("can be used"), "{wrong:?}");
     // What is no repository at all is told, too.
+    fs::copy(lab.path("key"), lab.path("gone.key")).unwrap();
     fs::rename(lab.path("old.key"), lab.path("far.key")).unwrap();
     fs::create_dir(lab.path("gone")).unwrap();
     let empty = check();

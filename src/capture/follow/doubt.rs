@@ -8,7 +8,7 @@ const ELSEWHERE: &str =
     "the last commit may have been stored from another machine or another state folder";
 
 /// That a commit is of no transaction.
-pub(super) const UNCOUNTED: &str = "the database file changed without a transaction: the last commit has what something else wrote, or what the disk lost; \
+pub(crate) const UNCOUNTED: &str = "the database file changed without a transaction: the last commit has what something else wrote, or what the disk lost; \
      the commit before it has neither";
 
 /// Why a saved position does not prove that nothing was missed.

@@ -61,6 +61,9 @@ const HANDS: Duration = Duration::from_millis(100);
 /// How often to look at a database that is not in WAL mode, whatever the notices say.
 const SLOW: Duration = Duration::from_secs(1);
 
+/// What becomes of commits that a run could not store.
+const UNFINISHED: &str = "the last commits are not in the repository yet; the next run captures them from the WAL, or by a scan";
+
 pub(crate) struct Publisher<'a> {
     pub(crate) writer: Writer,
     pub(crate) path: &'a std::path::Path,
@@ -168,7 +171,10 @@ impl Publisher<'_> {
             state.forget_barriers();
         });
         if self.shared.lock().is_overdue() {
-            return Ok(Next::Stop);
+            return match &self.gap {
+                None => Ok(Next::Stop),
+                Some(why) => Err(unfinished(self.place, why)),
+            };
         }
         if let Some(commits) = self.writer.resolve(self.place)? {
             // It was stored, though the answer was an error. How long ago that was is nobody's
@@ -430,9 +436,7 @@ impl Publisher<'_> {
                             // Its own hint says what to do first.
                             return Err(e);
                         }
-                        return Err(e.with_hint(
-                            "the last commits are not in the repository yet; the next run captures them from the WAL, or by a scan",
-                        ));
+                        return Err(e.with_hint(UNFINISHED));
                     }
                     self.pause();
                 }
@@ -566,6 +570,13 @@ impl Publisher<'_> {
             }
         }
     }
+}
+
+/// That it had to stop, though it had lost its place: what was committed last is captured by
+/// nobody yet.
+fn unfinished(place: &str, why: &str) -> Error {
+    let what = format!("what was committed last is not stored: {why}");
+    Error::new(ErrorKind::Source, what).with_object(place).with_hint(UNFINISHED)
 }
 
 /// Whether another writer took the history over.

@@ -60,6 +60,8 @@ const PIN_UNTENDED: Duration = Duration::from_secs(1);
 const KEPT: Duration = Duration::from_secs(5);
 /// How often to try to come to rest beside others who write.
 const RESTS: usize = 3;
+/// Why nobody knows whether all is captured.
+const HASTE: &str = "there was no time to capture it";
 /// Why what was captured last can't be vouched for.
 const UNREADABLE: &str = "the wal-index could not be read as it stopped";
 
@@ -187,6 +189,9 @@ impl Watcher<'_> {
             }
             let overdue = self.shared.lock().is_overdue();
             if stop && (certain || overdue) && self.group.is_empty() && self.idle() {
+                if !certain {
+                    return Ok(Ended::Lost(HASTE.to_owned()));
+                }
                 if self.rest(&mut times) || overdue {
                     return Ok(Ended::Stopped);
                 }

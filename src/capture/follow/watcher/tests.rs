@@ -3,11 +3,22 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
 use super::*;
+use crate::capture::follow::compaction::Compactor;
+use crate::capture::follow::marker::Marker;
+use crate::capture::follow::publisher::Publisher;
+use crate::error::ErrorKind;
+use crate::format::slot::KdfParams;
+use crate::progress::Silent;
+use crate::repo::keys::secret::Secret;
+use crate::repo::write::writer::Writer;
+use crate::repo::{Repository, RepositoryOptions};
 use crate::sqlite::source::Source;
+use crate::store::MemoryStore;
 use crate::types::Clock;
 
 /// Where a byte of the wal-index's second header is, and so one that makes it unlike the first.
@@ -90,6 +101,60 @@ fn who_drops_the_last_commits_as_it_stops_has_lost_its_place() {
     assert!(watcher.group.is_empty() && watcher.shared.lock().slot.is_none());
 }
 
+/// The same where it could not even look whether there is more.
+#[test]
+fn who_can_not_look_before_it_has_to_stop_has_lost_its_place() {
+    let mut scene = Scene::new();
+    let (path, app) = (scene.path.clone(), Connection::open(&scene.path).unwrap());
+    let mut watcher = scene.watcher();
+    app.execute_batch("INSERT INTO t VALUES(1)").unwrap();
+    watcher.shared.update(|state| (state.stop, state.deadline) = (true, None));
+    spoil(&path);
+    let ended = watcher.watch().unwrap();
+    spoil(&path);
+    assert!(matches!(&ended, Ended::Lost(why) if why == HASTE), "{ended:?}");
+}
+
+/// Whoever stopped it hears that not all is stored.
+#[test]
+fn who_stops_without_a_place_says_that_not_all_is_stored() {
+    let scene = Scene::new();
+    let store = Arc::new(MemoryStore::new());
+    let secret = Secret::new_recovery().unwrap();
+    let kdf = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
+    let opening = RepositoryOptions::new(scene.dir.path().join("state"));
+    let repository = Repository::init(store, &[(&secret, "")], kdf, &opening).unwrap();
+    let place = scene.path.display().to_string();
+    let history = repository.create_history("app", &place).unwrap();
+    let shared = Arc::new(scene.shared);
+    let mut notice = scene.notice;
+    let mut stopped = |gap: Option<&str>| {
+        shared.update(|state| (state.stop, state.deadline) = (true, None));
+        let publisher = Publisher {
+            writer: Writer::open(&history, "watch").unwrap(),
+            path: &scene.path,
+            place: &place,
+            options: &scene.options,
+            shared: &shared,
+            listener: &Silent,
+            digests: None,
+            compactor: Compactor::default(),
+            marker: Marker::new(scene.options.marks),
+            signs: None,
+            gap: gap.map(str::to_owned),
+            told_scan: None,
+            doubt: "",
+            backoff: SLOW,
+            warned_of: None,
+        };
+        publisher.run(&mut notice)
+    };
+    stopped(None).unwrap();
+    let e = stopped(Some(HASTE)).unwrap_err();
+    assert_eq!((e.kind(), e.object()), (ErrorKind::Source, Some(&*place)));
+    assert!(e.message().contains(HASTE), "{e}");
+}
+
 /// A publisher that gave up holds commits that are nowhere.
 #[test]
 fn who_is_abandoned_comes_to_no_rest() {
@@ -100,6 +165,7 @@ fn who_is_abandoned_comes_to_no_rest() {
     let group = watcher.take_group();
     watcher.shared.update(|state| state.slot = Some(group));
     assert!(!watcher.idle());
-    watcher.shared.update(|state| state.abandoned = true);
+    // Neither does the slot show what it took into its hands.
+    watcher.shared.update(|state| (state.abandoned, state.slot) = (true, None));
     assert!(!watcher.idle());
 }
