@@ -2,7 +2,7 @@
 //! what it uses while nothing happens, how soon a commit is durable, and whether trouble with some disturbs the others.
 //!
 //! `cargo bench --bench daemon -- run`, or with any of `--databases 1000`, `--wakes 40`, `--idle 30`, `--seconds 20`, `--dir DIR`,
-//! `--keep`. `PAGEKEEP_DAEMON_DATABASES` is the number, too, and `PAGEKEEP_DAEMON_PROGRAM` another build to be measured. Without an argument nothing is done: a test run of all targets
+//! `--keep`, `--unproven`, which leaves the first restores out. `PAGEKEEP_DAEMON_DATABASES` is the number, too, and `PAGEKEEP_DAEMON_PROGRAM` another build to be measured. Without an argument nothing is done: a test run of all targets
 //! has nothing to measure. The daemon is the program as a process of its own; the bench is its applications. Machines are noisy:
 //! believe processor time and what was counted, and wall times of a quiet machine alone.
 
@@ -45,6 +45,8 @@ struct Options {
     seconds: u64,
     dir: Option<PathBuf>,
     keep: bool,
+    /// Whether none is restored to be proven.
+    unproven: bool,
 }
 
 fn main() {
@@ -68,6 +70,7 @@ fn main() {
         seconds: number("--seconds", 20),
         dir: value("--dir").map(PathBuf::from),
         keep: arguments.iter().any(|a| a == "--keep"),
+        unproven: arguments.iter().any(|a| a == "--unproven"),
     };
     run(&options).unwrap();
 }
@@ -94,7 +97,7 @@ impl Table {
 
 fn run(options: &Options) -> Result<()> {
     let n = options.databases;
-    let scene = Scene::new(n, options.dir.as_deref(), options.keep)?;
+    let scene = Scene::new(n, options)?;
     let mut table = Table::default();
     table.row("databases", n.to_string());
     println!("in {}", scene.dir().display());

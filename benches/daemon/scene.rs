@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rusqlite::Connection;
 
 use super::process::Daemon;
-use super::{Result, WRITTEN};
+use super::{Options, Result, WRITTEN};
 
 /// Rows that each database has at first.
 const ROWS: u64 = 20;
@@ -34,13 +34,13 @@ pub struct Scene {
 }
 
 impl Scene {
-    pub fn new(n: usize, below: Option<&Path>, keep: bool) -> Result<Self> {
+    pub fn new(n: usize, options: &Options) -> Result<Self> {
         assert!(n > 2 * WRITTEN, "there are more databases than are written");
-        let mut dir = match below {
+        let mut dir = match &options.dir {
             Some(below) => tempfile::tempdir_in(below)?,
             None => tempfile::tempdir()?,
         };
-        dir.disable_cleanup(keep);
+        dir.disable_cleanup(options.keep);
         let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let scene = Self { dir, n, port, rows: RefCell::default(), open: RefCell::default() };
         let template = scene.path("template");
@@ -67,6 +67,7 @@ impl Scene {
                 .status()?;
             assert!(made.success());
         }
+        let proofs = if options.unproven { "verify.restore = \"never\"" } else { "" };
         let text = format!(
             r#"
 [daemon]
@@ -82,6 +83,7 @@ key-file = "key"
 [defaults]
 repository = "main"
 sleep-after = "10s"
+{proofs}
 [[databases]]
 path = "databases/*/*.db"
 [[databases]]
