@@ -5,6 +5,7 @@
 //! tried again at once.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::config::Plan;
 use super::job::Ended;
@@ -12,12 +13,26 @@ use super::kind::Kind;
 use crate::policy::schedule::timetable::{Due, Timetable};
 use crate::types::Timestamp;
 
+/// How long nobody relies on it that nothing is due.
+const ASKED_AGAIN: Duration = Duration::from_secs(10 * 60);
+
 /// The jobs of one database.
 #[derive(Clone, Debug)]
 pub(super) struct Agenda {
     /// Since when the database is known: what was scheduled before is not missed.
     since: Timestamp,
     entries: BTreeMap<Kind, Entry>,
+    /// When it was last found that nothing is due.
+    quiet: Option<Quiet>,
+}
+
+/// That nothing was due when an agenda was asked, and won't be before a time, unless something else
+/// becomes known.
+#[derive(Clone, Copy, Debug)]
+struct Quiet {
+    has_commit: bool,
+    asked: Timestamp,
+    until: Timestamp,
 }
 
 /// A kind of job.
@@ -64,7 +79,7 @@ impl Agenda {
             let last = last.get(&kind).copied();
             Some((kind, Entry { timetable, last, failures: 0, again: None }))
         };
-        Self { since, entries: Kind::ALL.into_iter().filter_map(entry).collect() }
+        Self { since, entries: Kind::ALL.into_iter().filter_map(entry).collect(), quiet: None }
     }
 
     /// Since when the database is known.
@@ -72,10 +87,39 @@ impl Agenda {
         self.since
     }
 
+    /// As [`Agenda::turn`]; remembers until when the answer is that nothing is due. Schedules are
+    /// dear to ask, and thousands of databases are asked each second.
+    pub(super) fn turn_soon(&mut self, has_commit: bool, now: Timestamp) -> Option<Turn> {
+        let is_quiet = |quiet: Quiet| {
+            // A clock that was set back may make something due.
+            quiet.has_commit == has_commit && quiet.asked <= now && now < quiet.until
+        };
+        if self.quiet.is_some_and(is_quiet) {
+            return None;
+        }
+        let turn = self.turn(has_commit, now);
+        let until = self.next(now).min(now.after(ASKED_AGAIN));
+        self.quiet = turn.is_none().then_some(Quiet { has_commit, asked: now, until });
+        turn
+    }
+
+    /// When the next job of any kind may become due, if none is.
+    fn next(&self, now: Timestamp) -> Timestamp {
+        let times = self.entries.values().flat_map(|entry| {
+            let due = match entry.timetable.due(entry.last, self.since, now) {
+                // One that is due and not possible waits for something else than a time.
+                Due::Now { .. } | Due::Never => None,
+                Due::Later(next) => Some(next.begin),
+            };
+            [due, entry.again]
+        });
+        times.flatten().min().unwrap_or_else(|| now.after(ASKED_AGAIN))
+    }
+
     /// The job that is to begin now, if one is: the kinds in the order of [`Kind::ALL`]. Where
     /// there is no commit yet, nothing can be verified or pruned, and files that go with snapshots
     /// wait for the first. Else the first proof and the first files wait for no schedule.
-    pub(super) fn turn(&self, has_commit: bool, now: Timestamp) -> Option<Turn> {
+    fn turn(&self, has_commit: bool, now: Timestamp) -> Option<Turn> {
         let with_snapshots = self.entries.contains_key(&Kind::Backup);
         let is_possible = |kind: &Kind| match kind {
             Kind::Backup => true,
@@ -100,6 +144,7 @@ impl Agenda {
 
     /// Remembers that a job began.
     pub(super) fn begun(&mut self, turn: Turn) {
+        self.quiet = None;
         if let Some(entry) = self.entries.get_mut(&turn.kind) {
             if entry.last != Some(turn.scheduled) {
                 entry.failures = 0;
@@ -110,6 +155,7 @@ impl Agenda {
 
     /// Remembers how it ended.
     pub(super) fn ended(&mut self, kind: Kind, ended: Ended, now: Timestamp) {
+        self.quiet = None;
         let Some(entry) = self.entries.get_mut(&kind) else { return };
         match ended {
             // What a prune could not decide about yet is decided soon.

@@ -20,9 +20,11 @@ use crate::ops::backup::BackupOptions;
 use crate::ops::files::history_of;
 use crate::ops::follow::WatchOptions;
 use crate::ops::freshness::freshness;
+use crate::ops::locate::Known;
 use crate::ops::standing::standing;
 use crate::policy::verdict::Standing;
 use crate::repo::Repository;
+use crate::repo::catalog::Descriptions;
 use crate::repo::history::doubt::doubt;
 use crate::repo::history::handle::History;
 
@@ -82,7 +84,11 @@ impl Supervisor {
             _ => {}
         }
         let Some(kept) = self.kept.get_mut(path) else { return };
-        let is_due = matches!(kept.judging, Judging::At(at) if at <= now);
+        // Of a history that is about to be begun there is nothing to be asked: there was none of
+        // its name when the repository was opened.
+        let begins = kept.history.is_none() && kept.is_followed() && kept.failures == 0;
+        kept.standing.looked |= begins && repository.is_some();
+        let is_due = !begins && matches!(kept.judging, Judging::At(at) if at <= now);
         let clerks = self.clerks.get(&kept.plan.repository);
         if let Some((repository, clerks)) = repository.clone().filter(|_| is_due).zip(clerks) {
             kept.judging = Judging::Running;
@@ -90,12 +96,16 @@ impl Supervisor {
             let (history, has_files) = (kept.history.clone(), kept.plan.files.is_some());
             clerks.asks.give(move || {
                 let judged = guarded(|| {
-                    judge(&history.map_or_else(|| repository.history(&name), Ok)?, has_files)
+                    let history = history.map_or_else(|| repository.history(&name), Ok)?;
+                    let standing = judge(&history, has_files)?;
+                    Ok((history, standing))
                 });
                 let _ = mailbox.send(Message::Judged(whose, judged));
             });
         }
         let Stage::At(due) = kept.stage else { return };
+        let opened = self.repositories.get(&kept.plan.repository);
+        let described = opened.map(Opened::described).unwrap_or_default();
         let Some(repository) = repository.filter(|_| due <= now) else { return };
         if !kept.is_followed() {
             kept.stage = Stage::Idle;
@@ -116,6 +126,7 @@ impl Supervisor {
             path: path.to_owned(),
             name: kept.name.clone(),
             history: kept.history.clone(),
+            described,
             at_rest: kept.seems_at_rest(self.place.clock.now()),
             sleeps: kept.sleeps(),
             options: kept.options(),
@@ -169,8 +180,9 @@ struct Taking {
     is_own: bool,
     path: PathBuf,
     name: String,
-    /// Its history, if it was found before.
+    /// Its history, if it was found before, and what was read of others.
     history: Option<History>,
+    described: Arc<Descriptions>,
     /// Whether nobody seems to be at work on it.
     at_rest: bool,
     /// Whether it ever sleeps.
@@ -186,8 +198,9 @@ impl Taking {
     fn take_up(&self) -> Result<Taken> {
         let print = Print::of(&self.path);
         self.mirrored.check(&self.repository, &self.name)?;
-        let known = self.history.clone().or_else(|| self.repository.history(&self.name).ok());
-        if let Some(history) = &known
+        // Whoever looks for it by its name looks at all that there are: where it was not found yet,
+        // what comes below does that once.
+        if let Some(history) = &self.history
             && self.sleeps
             && history.is_at_rest(&self.path)?
         {
@@ -195,10 +208,11 @@ impl Taking {
             history.chain()?;
             return Ok(Taken::Rests(history.clone(), print));
         }
+        let known = Known { history: self.history.as_ref(), described: Some(&*self.described) };
         if self.at_rest {
             let mut options = BackupOptions::default().name(&self.name).marks(self.options.marks);
             options.compression = self.options.capture.compression;
-            let report = self.repository.backup(&self.path, &options, &*self.ear)?;
+            let report = self.repository.backup_known(&self.path, known, &options, &*self.ear)?;
             tracing::debug!(database = self.name, seq = report.seq.0, "captured at rest");
             // Looked at first: whoever writes after that is noticed by a later look.
             let print = Print::of(&self.path);
@@ -213,19 +227,20 @@ impl Taking {
                 adopt,
                 ..WatchOptions::default()
             };
-            self.repository.follow(&self.path, options, self.ear.clone())
+            self.repository.follow_known(&self.path, known, options, self.ear.clone())
         };
-        let (history, follower) = match (follow(false), &known) {
+        let (history, follower) = match follow(false) {
             // The daemon's own goes on in another state folder, if it is the same.
-            (Err(e), Some(history)) if self.is_own && e.kind() == ErrorKind::Refused => {
-                if !goes_on(history, &self.path)? {
+            Err(e) if self.is_own && e.kind() == ErrorKind::Refused => {
+                let Ok(history) = self.repository.history(&self.name) else { return Err(e) };
+                if !goes_on(&history, &self.path)? {
                     return Err(e);
                 }
                 let file = self.path.display();
                 tracing::info!(database = self.name, "goes on in another state folder, as {file}");
                 follow(true)?
             }
-            (followed, _) => followed?,
+            followed => followed?,
         };
         Ok(Taken::Followed(history, follower))
     }

@@ -1,7 +1,7 @@
 //! What the supervisor has at hand: the databases, the repositories, the threads, and the messages
 //! that others send.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -36,6 +36,11 @@ use crate::repo::history::handle::History;
 /// How many databases are taken up or left at once.
 const ATTENDANTS: usize = 4;
 
+/// What part of the time the supervisor looks at everything, and for new files, where there is a
+/// lot of it: one in so many.
+const LOOKING: u32 = 250;
+const FINDING: u32 = 500;
+
 /// What a daemon did.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Done {
@@ -57,7 +62,7 @@ pub(super) enum Message {
     /// Somebody stopped following a database, whose files looked so before.
     Left(Whose, Print, Result<Rest>),
     /// Somebody asked the repository how a history stands.
-    Judged(Whose, Result<Standing>),
+    Judged(Whose, Result<(History, Standing)>),
     /// Files were written to, or came, or went.
     Touched(Vec<Touch>),
     /// Somebody copied a database's history to the mirror of that name, or could not: who was told
@@ -112,7 +117,7 @@ pub(super) struct Supervisor {
     /// The threads of each repository.
     pub(super) clerks: BTreeMap<String, Clerks>,
     /// Databases whose turn for a job has come, the one that waits longest first.
-    pub(super) turns: Vec<PathBuf>,
+    pub(super) turns: VecDeque<PathBuf>,
     pub(super) mailbox: Sender<Message>,
     pub(super) inbox: Receiver<Message>,
     pub(super) systemd: Systemd,
@@ -130,6 +135,8 @@ pub(super) struct Supervisor {
     pub(super) files: Files,
     /// When to look again at what nobody tells of.
     pub(super) looks: Pace,
+    /// When to look again for files that nobody tells of.
+    pub(super) finds: Pace,
     /// Names that two files have, told once.
     pub(super) told: BTreeSet<String>,
 }
@@ -153,7 +160,7 @@ impl Supervisor {
             departing: BTreeMap::new(),
             next: 0,
             stop: Arc::default(),
-            turns: Vec::new(),
+            turns: VecDeque::new(),
             systemd: Systemd::default(),
             http: Server::of(board.clone()),
             board,
@@ -165,7 +172,8 @@ impl Supervisor {
                 let mailbox = mailbox.clone();
                 move |touches| drop(mailbox.send(Message::Touched(touches)))
             }),
-            looks: Pace::default(),
+            looks: Pace::of_share(LOOKING),
+            finds: Pace::of_share(FINDING),
             told: BTreeSet::new(),
             config,
             place,

@@ -3,16 +3,27 @@
 //! A notice is a hint: whoever gets one looks. Where the system tells nothing, or has no more
 //! watches, the supervisor looks once a second all the same.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Something that a notice is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Touch {
     /// The number of the watch.
     pub(super) watch: i32,
     /// The name of the file in the folder that is watched; `None` for a file that is.
     pub(super) name: Option<OsString>,
+}
+
+impl Touch {
+    /// Says that more happened than notices tell of: whoever hears it looks at everything.
+    const LOST: Self = Self { watch: -1, name: None };
+
+    /// Whether notices were lost.
+    pub(super) fn tells_of_loss(&self) -> bool {
+        *self == Self::LOST
+    }
 }
 
 /// What is watched.
@@ -21,7 +32,9 @@ pub(super) struct Files {
     #[cfg(target_os = "linux")]
     system: Option<linux::Watches>,
     /// The databases and folders that are watched, by the numbers of their watches.
-    watched: std::collections::HashMap<i32, PathBuf>,
+    watched: HashMap<i32, PathBuf>,
+    /// The watches of each database.
+    of_database: HashMap<PathBuf, Vec<i32>>,
     /// Whether it was told that there are no more watches.
     told: bool,
 }
@@ -60,9 +73,11 @@ impl Files {
 
     /// Watches a database no longer, since somebody else does.
     pub(super) fn leave_database(&mut self, path: &Path) {
-        let watches: Vec<i32> =
-            self.watched.iter().filter(|(_, of)| *of == path).map(|(watch, _)| *watch).collect();
-        for watch in watches {
+        for watch in self.of_database.remove(path).unwrap_or_default() {
+            // Of two names of one file, the later one has the watch.
+            if self.watched.get(&watch).is_none_or(|of| of != path) {
+                continue;
+            }
             self.watched.remove(&watch);
             #[cfg(target_os = "linux")]
             if let Some(system) = &self.system {
@@ -86,6 +101,12 @@ impl Files {
         match system.add(part, is_folder) {
             Ok(watch) => {
                 self.watched.insert(watch, of.to_owned());
+                if !is_folder {
+                    let watches = self.of_database.entry(of.to_owned()).or_default();
+                    if !watches.contains(&watch) {
+                        watches.push(watch);
+                    }
+                }
             }
             Err(rustix::io::Errno::NOENT) => {}
             Err(e) if !self.told => {
@@ -106,6 +127,7 @@ impl Files {
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use std::collections::HashSet;
     use std::ffi::{OsStr, OsString};
     use std::mem::MaybeUninit;
     use std::os::fd::OwnedFd;
@@ -124,6 +146,8 @@ mod linux {
     const WHILE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
     /// How long notices are collected: a file that is written to all the time is told of so often.
     const TOGETHER: Duration = Duration::from_millis(5);
+    /// How many files are told of at once; of more it is told that there are more.
+    const MANY: usize = 1000;
 
     #[derive(Debug)]
     pub(super) struct Watches(Arc<OwnedFd>);
@@ -175,17 +199,18 @@ mod linux {
                 Ok(_) => {}
                 Err(_) => return,
             }
-            let mut touches: Vec<Touch> = Vec::new();
+            let mut touches: HashSet<Touch> = HashSet::new();
             let mut reader = inotify::Reader::new(&*fd, &mut buffer);
             // It ends when nothing is left to read.
             while let Ok(event) = reader.next() {
                 let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
-                let touch = Touch { watch: event.wd(), name: name.map(OsString::from) };
-                if !touches.contains(&touch) && touches.len() < 1000 {
-                    touches.push(touch);
-                }
+                // The system says by the same number that it lost some.
+                touches.insert(match touches.len() < MANY {
+                    true => Touch { watch: event.wd(), name: name.map(OsString::from) },
+                    false => Touch::LOST,
+                });
             }
-            hear(touches);
+            hear(touches.into_iter().collect());
             std::thread::sleep(TOGETHER);
         }
     }
@@ -221,5 +246,58 @@ mod tests {
             seen.extend(next(&files));
         }
         assert!(!seen.contains(&path), "{seen:?}");
+    }
+
+    #[test]
+    fn of_more_files_than_are_told_of_it_is_told_that_there_are_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = std::fs::canonicalize(dir.path()).unwrap();
+        let (sender, heard) = crossbeam_channel::unbounded();
+        let mut files = Files::listen(move |touches| drop(sender.send(touches)));
+        files.watch_folder(&dir);
+        let mut touched = std::collections::BTreeSet::new();
+        for n in 0..5000 {
+            std::fs::write(dir.join(format!("{n}.db")), "x").unwrap();
+        }
+        // Each is told of, or it is told that not all are.
+        while touched.len() < 5000 {
+            let touches = heard.recv_timeout(Duration::from_secs(30)).unwrap();
+            assert!(touches.len() <= 1001, "{}", touches.len());
+            if touches.iter().any(Touch::tells_of_loss) {
+                return;
+            }
+            touched.extend(touches.iter().filter_map(|touch| files.touched(touch)));
+        }
+    }
+
+    #[test]
+    fn leaving_one_database_of_many_leaves_the_others_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = std::fs::canonicalize(dir.path()).unwrap();
+        let (sender, heard) = crossbeam_channel::unbounded();
+        let mut files = Files::listen(move |touches| drop(sender.send(touches)));
+        let [one, other] = ["one.db", "other.db"].map(|name| dir.join(name));
+        for path in [&one, &other] {
+            std::fs::write(path, "x").unwrap();
+            files.watch_database(path);
+            files.watch_database(path);
+        }
+        // Another name of the second: the system has one watch for both.
+        let again = dir.join("again.db");
+        std::fs::hard_link(&other, &again).unwrap();
+        files.watch_database(&again);
+        files.leave_database(&one);
+        files.leave_database(&other);
+        assert_eq!(files.of_database.len(), 1);
+        std::fs::write(&one, "xy").unwrap();
+        std::fs::write(&other, "xy").unwrap();
+        let mut seen = Vec::new();
+        while !seen.contains(&again) {
+            let touches = heard.recv_timeout(Duration::from_secs(30)).unwrap();
+            seen.extend(touches.iter().filter_map(|touch| files.touched(touch)));
+        }
+        assert!(!seen.contains(&one), "{seen:?}");
+        files.leave_database(&again);
+        assert!(files.of_database.is_empty());
     }
 }

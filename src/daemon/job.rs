@@ -19,6 +19,7 @@ use crate::format::proof::Level;
 use crate::ops::backup::BackupOptions;
 use crate::ops::files::history_of;
 use crate::ops::finding::Finding;
+use crate::ops::locate::Known;
 use crate::ops::prune::{PruneOptions, PruneReport};
 use crate::ops::verify::{VerifyOptions, VerifyReport};
 use crate::progress::{Monitor, check_cancelled};
@@ -108,8 +109,9 @@ pub(super) struct Order {
     pub(super) repository: Repository,
     /// The database's file.
     pub(super) path: PathBuf,
-    /// The history's name.
+    /// The history's name, and the history, if it was found before.
     pub(super) name: String,
+    pub(super) known: Option<History>,
     pub(super) plan: Arc<Plan>,
     /// What the mirrors have of its history's name, and of that of its files.
     pub(super) mirrored: [Mirrored; 2],
@@ -160,7 +162,8 @@ impl Order {
     fn back_up(&self, monitor: &dyn Monitor) -> Result<Outcome> {
         let mut options = BackupOptions::default().name(&self.name).marks(self.plan.marks);
         options.compression = self.plan.compression;
-        let report = self.repository.backup(&self.path, &options, monitor)?;
+        let known = Known { history: self.known.as_ref(), ..Known::default() };
+        let report = self.repository.backup_known(&self.path, known, &options, monitor)?;
         report.marks.iter().for_each(|mark| self.ear.marked(mark));
         let seq = report.seq;
         Ok(Outcome::well(match report.commit {
@@ -170,8 +173,16 @@ impl Order {
         }))
     }
 
+    /// The database's history. To find one by its name takes the longer the more there are.
+    pub(super) fn history(&self) -> Result<History> {
+        match &self.known {
+            Some(known) if self.repository.has_history(known)? => Ok(known.clone()),
+            _ => self.repository.history(&self.name),
+        }
+    }
+
     fn verify(&self, level: Level, monitor: &dyn Monitor) -> Result<Outcome> {
-        let history = self.repository.history(&self.name)?;
+        let history = self.history()?;
         let outcome = match self.verified(&history, level, monitor) {
             Ok(report) if report.findings.is_empty() => return Ok(told(level, &report)),
             Ok(report) => told(level, &report),
@@ -252,7 +263,7 @@ impl Order {
         };
         let mut options = PruneOptions::new(policy.clone(), self.plan.zone);
         options.compression = self.plan.compression;
-        let report = self.repository.history(&self.name)?.prune(&options, monitor)?;
+        let report = self.history()?.prune(&options, monitor)?;
         let of_files = self.prune_files(&options, monitor)?;
         let of_files_waiting = of_files.as_ref().map_or(0, PruneReport::unsettled);
         let told =

@@ -79,6 +79,8 @@ pub(super) struct Kept {
     /// Whether its history is known to have a commit.
     pub(super) has_commit: bool,
     pub(super) job: Option<Job>,
+    /// Whether it stands in line for a job.
+    pub(super) is_in_line: bool,
     /// Until when it is to be followed though it rests.
     pub(super) wanted_until: Option<Instant>,
     /// Backups and prunes that jobs made.
@@ -186,6 +188,7 @@ impl Kept {
             agenda,
             has_commit: false,
             job: None,
+            is_in_line: false,
             wanted_until: None,
             backups: 0,
             prunes: 0,
@@ -253,6 +256,20 @@ impl Kept {
             (self.print, self.quiet_since) = (print, now);
         }
         changed
+    }
+
+    /// Looks at the files of one that sleeps. Answers whether it goes on sleeping, and nobody has
+    /// to do anything else about it now: so it is for nearly all of thousands.
+    pub(super) fn sleeps_on(&mut self, now: Instant) -> bool {
+        let is_to_be_judged = matches!(self.judging, Judging::At(at) if at <= now);
+        let is_known = self.has_commit && self.history.is_some();
+        if !is_known || is_to_be_judged || !matches!(self.stage, Stage::Asleep(_)) {
+            return false;
+        }
+        self.look(now);
+        let (changes, prunes) = (self.changes(), self.prunes);
+        matches!(&self.stage, Stage::Asleep(print) if *print == self.print)
+            && !self.copies.values().any(|copying| copying.is_due(changes, prunes, now))
     }
 
     /// Whether it rested long enough to sleep, with a follower that has everything.
@@ -432,10 +449,10 @@ impl Kept {
     }
 
     /// The job that is to begin now, if one is and none runs.
-    pub(super) fn turn(&self, now: Timestamp) -> Option<Turn> {
+    pub(super) fn turn(&mut self, now: Timestamp) -> Option<Turn> {
         if self.plan.paused || self.job.is_some() || matches!(self.stage, Stage::Waiting) {
             return None;
         }
-        self.agenda.turn(self.has_commit, now)
+        self.agenda.turn_soon(self.has_commit, now)
     }
 }

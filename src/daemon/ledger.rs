@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use rusqlite::Connection;
 
 use super::job::Ended;
@@ -21,7 +21,7 @@ use super::tested::{Found, Method};
 use crate::types::Timestamp;
 
 /// How many entries wait for a database that takes none, before the oldest are given up.
-const MOST: usize = 10_000;
+const MOST: usize = 100_000;
 /// How long to wait before the database is tried again.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long runs are remembered.
@@ -124,7 +124,7 @@ impl Ledger {
                 (None, Memory::default())
             }
         };
-        let (entries, queue) = bounded(MOST);
+        let (entries, queue) = unbounded();
         let path = path.to_owned();
         let work = move || {
             Writing { path, connection, waiting: VecDeque::new(), lost: 0, told: false }.run(&queue)
@@ -156,9 +156,10 @@ pub(super) struct Scribe(Option<Sender<Entry>>);
 impl Scribe {
     /// Remembers something, soon.
     pub(super) fn enter(&self, entry: Entry) {
-        if let Some(entries) = &self.0 {
-            // One that is full has a writer that stands still, and says so.
-            let _ = entries.try_send(entry);
+        // One that is full has a writer that stands still, and says so. Thousands of databases may
+        // become known at once.
+        if let Some(entries) = self.0.as_ref().filter(|entries| entries.len() < MOST) {
+            let _ = entries.send(entry);
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::error::{ErrorKind, Result};
 use crate::machine::host;
 use crate::progress::Monitor;
 use crate::remedy::{Advice, way_back};
+use crate::repo::catalog::Descriptions;
 use crate::repo::history::handle::History;
 use crate::repo::local::place::check_place;
 use crate::repo::recover::examine;
@@ -66,6 +67,8 @@ pub(super) struct Opened {
     /// What histories there were when it was opened, by name: one look at all of them costs as
     /// much as looking for one.
     histories: HashMap<String, Option<History>>,
+    /// What was read of them, for whoever begins others.
+    described: Arc<Descriptions>,
     /// What keeps it from being opened, told once.
     fault: Option<String>,
     traffic: Arc<Traffic>,
@@ -96,6 +99,7 @@ impl Opened {
             failures: 0,
             since: Instant::now(),
             histories: HashMap::new(),
+            described: Arc::default(),
             fault: None,
             traffic: Arc::default(),
             gauge: Gauge::default(),
@@ -148,6 +152,11 @@ impl Opened {
         is_open || self.fault.is_some() || self.since.elapsed() > PATIENCE
     }
 
+    /// What was read of its histories.
+    pub(super) fn described(&self) -> Arc<Descriptions> {
+        self.described.clone()
+    }
+
     /// What is needed to open it, if it is to be opened now. Whoever gets that does it, and
     /// tells by [`Opened::heard`].
     pub(super) fn next(
@@ -188,8 +197,9 @@ impl Opened {
     pub(super) fn heard(&mut self, name: &str, opened: Result<(Repository, Vec<History>)>) {
         match opened {
             Ok((repository, histories)) => {
-                self.histories = HashMap::new();
+                (self.histories, self.described) = (HashMap::new(), Arc::default());
                 for history in histories {
+                    self.described.remember(&history);
                     // Of several of one name none is meant: whoever asks is told.
                     let name = history.name().to_owned();
                     let known = self.histories.entry(name).or_insert_with(|| Some(history.clone()));

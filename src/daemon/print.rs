@@ -3,6 +3,7 @@
 //! A sign and never a proof, so it only wakes who looks closely.
 
 use std::ffi::OsString;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -25,15 +26,28 @@ pub(super) struct Print {
 impl Print {
     /// How the files of a database look now. Nothing is opened.
     pub(super) fn of(path: &Path) -> Self {
-        // The other files lie beside the one that a link leads to.
-        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let stat = |suffix: &str| {
-            let mut name = OsString::from(&path);
+        let told =
+            |meta: Metadata| (meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec());
+        let stat = |path: &Path, suffix: &str| {
+            let mut name = OsString::with_capacity(path.as_os_str().len() + suffix.len());
+            name.push(path);
             name.push(suffix);
-            let meta = std::fs::metadata(PathBuf::from(name)).ok()?;
-            Some((meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
+            std::fs::metadata(PathBuf::from(name)).ok().map(told)
         };
-        Self { file: stat(""), wal: stat("-wal"), journal: stat("-journal") }
+        let of = |path: &Path, file| Self {
+            file,
+            wal: stat(path, "-wal"),
+            journal: stat(path, "-journal"),
+        };
+        match std::fs::symlink_metadata(path) {
+            // The other files lie beside the one that a link leads to. Thousands are looked at each
+            // second, so only who is a link is followed by its names.
+            Ok(meta) if meta.is_symlink() => {
+                let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+                of(&path, stat(&path, ""))
+            }
+            meta => of(path, meta.ok().map(told)),
+        }
     }
 
     /// Whether nothing was written since a time, and there is nothing beside the database.
@@ -69,5 +83,33 @@ impl Print {
     /// Whether the database is there.
     pub(super) fn is_there(&self) -> bool {
         self.file.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_looks_like_what_it_leads_to_with_the_files_beside_that() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, other) = (dir.path().join("real"), dir.path().join("other"));
+        std::fs::create_dir(&real).unwrap();
+        std::fs::create_dir(&other).unwrap();
+        let (file, link) = (real.join("a.db"), other.join("b.db"));
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let folder = dir.path().join("folder");
+        std::os::unix::fs::symlink(&real, &folder).unwrap();
+        assert_eq!(Print::of(&link), Print::default());
+        for suffix in ["", "-wal", "-journal"] {
+            let before = Print::of(&file);
+            std::fs::write(real.join(format!("a.db{suffix}")), "x").unwrap();
+            let print = Print::of(&file);
+            assert_ne!(print, before);
+            assert_eq!(Print::of(&link), print);
+            // A folder on the way may be a link, too.
+            assert_eq!(Print::of(&folder.join("a.db")), print);
+        }
+        assert_eq!(Print::identity_at(&link), Print::of(&file).identity());
     }
 }

@@ -66,6 +66,8 @@ impl Supervisor {
             }
         }
         let (now, at) = (Instant::now(), self.place.clock.now());
+        let not_found: Vec<PathBuf> =
+            self.kept.keys().filter(|path| !named.contains_key(*path)).cloned().collect();
         for ((repository, name), path) in names {
             let Some((_, plan)) = named.remove(&path) else { continue };
             if let Some(kept) = self.kept.get(&path)
@@ -108,8 +110,7 @@ impl Supervisor {
         // What is in the configuration no longer is left. A file that is gone is not: it may come
         // back, and its history stays whatever happens.
         let is_named = |path: &Path| targets.iter().any(|target| target.means(path));
-        let gone: Vec<PathBuf> = self.kept.keys().filter(|path| !is_named(path)).cloned().collect();
-        for path in gone {
+        for path in not_found.into_iter().filter(|path| !is_named(path)) {
             if let Some(kept) = self.kept.get(&path) {
                 tracing::info!(
                     database = kept.name,
@@ -264,6 +265,7 @@ impl Supervisor {
             });
         }
         tracing::info!("read {} again", self.config.file.display());
+        self.find_databases();
         self.look();
     }
 

@@ -14,6 +14,7 @@ use crossbeam_channel::RecvTimeoutError;
 
 use super::clerks::hire_all;
 use super::desk::{Done, Message, Rest, Supervisor, Taken};
+use super::files::Touch;
 use super::job::scratch_of;
 use super::kept::{Examined, Judging, Stage, Whose};
 use super::ledger::{Entry, Ledger};
@@ -25,12 +26,15 @@ use crate::count::{counted, number};
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::verdict::Standing;
 use crate::remedy::Remedy;
+use crate::repo::history::handle::History;
 
 /// How often to look for signals.
 const TICK: Duration = Duration::from_millis(100);
 /// How often a repository is asked how a history stands, and how soon again if it could not be.
 const AGAIN: Duration = Duration::from_secs(10 * 60);
 const SOON: Duration = Duration::from_secs(30);
+/// How much time there is for each of many: of thousands each is asked more seldom.
+const EACH: Duration = Duration::from_millis(1200);
 
 impl Supervisor {
     /// Keeps databases until it is told to end. Answers the ledger, which ends last.
@@ -45,6 +49,9 @@ impl Supervisor {
             }
             if wishes.reload() {
                 self.reload();
+            }
+            if self.finds.is_due() {
+                self.find();
             }
             if self.looks.is_due() {
                 self.look();
@@ -66,20 +73,34 @@ impl Supervisor {
             .map(|(name, config)| (name.clone(), Opened::new(config.clone())))
             .collect();
         hire_all(&mut self.clerks, &self.config);
-        self.find_databases();
+        self.find();
         self.find_groups();
         let databases = counted(number(self.kept.len()), "database");
         tracing::info!("keeps {databases}, as {} says", self.config.file.display());
         self.look();
     }
 
+    /// Looks for files that came and went. A new one is looked at soon.
+    fn find(&mut self) {
+        let (began, before) = (Instant::now(), self.next);
+        self.find_databases();
+        if self.next != before {
+            self.looks.at_once();
+        }
+        self.finds.took(began);
+    }
+
     /// Looks at everything once.
     pub(super) fn look(&mut self) {
         let began = Instant::now();
-        self.find_databases();
         self.open_repositories();
-        let paths: Vec<PathBuf> = self.kept.keys().cloned().collect();
-        for path in &paths {
+        // Of thousands nearly all sleep, and go on.
+        let awake: Vec<PathBuf> = self
+            .kept
+            .iter_mut()
+            .filter_map(|(path, kept)| (!kept.sleeps_on(began)).then(|| path.clone()))
+            .collect();
+        for path in &awake {
             self.attend(path);
             self.tend_mirrors(path);
         }
@@ -103,13 +124,17 @@ impl Supervisor {
             Message::Left(whose, before, rest) => self.left(&whose, before, rest),
             Message::Judged(whose, judged) => self.judged(&whose, judged),
             Message::Touched(touches) => {
+                if touches.iter().any(Touch::tells_of_loss) {
+                    self.finds.at_once();
+                    self.looks.at_once();
+                }
                 let touched = touches.iter().filter_map(|touch| self.files.touched(touch));
                 let touched: BTreeSet<PathBuf> = touched.map(|path| database_of(&path)).collect();
                 for path in touched {
                     if self.kept.contains_key(&path) {
                         self.attend(&path);
                     } else if self.config.targets.iter().any(|target| target.means(&path)) {
-                        self.looks.at_once();
+                        self.finds.at_once();
                     }
                 }
             }
@@ -175,7 +200,9 @@ impl Supervisor {
         }
     }
 
-    fn judged(&mut self, whose: &Whose, judged: Result<Standing>) {
+    fn judged(&mut self, whose: &Whose, judged: Result<(History, Standing)>) {
+        let many = u32::try_from(self.kept.len()).unwrap_or(u32::MAX);
+        let again = AGAIN.max(EACH.saturating_mul(many));
         let kept = self.kept.get_mut(&whose.path).filter(|kept| kept.number == whose.number);
         let Some(kept) = kept else { return };
         kept.went_back = judged.as_ref().is_err_and(tells_of_rollback);
@@ -183,21 +210,22 @@ impl Supervisor {
             kept.examined = Examined::Damaged;
         }
         let wait = match judged {
-            Ok(standing) => {
+            Ok((history, standing)) => {
+                kept.history.get_or_insert(history);
                 kept.has_commit |= standing.stored.is_some();
                 (kept.standing, kept.unasked) = (standing, None);
-                AGAIN
+                again
             }
             Err(e) if e.kind() == ErrorKind::Damaged => {
                 kept.standing.damage = Some(in_words(&e));
                 kept.standing.looked = true;
-                AGAIN
+                again
             }
             // Nobody began its history yet.
             Err(e) if e.kind() == ErrorKind::NotFound && kept.history.is_none() => {
                 kept.standing.looked = true;
                 kept.unasked = None;
-                SOON
+                SOON.max(EACH.saturating_mul(many))
             }
             Err(e) => {
                 kept.unasked = Some(in_words(&e));

@@ -1,5 +1,7 @@
 //! Whose turn for a job it is.
 
+use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,17 +23,32 @@ impl Supervisor {
     /// came before it, and for nothing else.
     pub(super) fn begin_jobs(&mut self) {
         let at = self.place.clock.now();
-        for (path, kept) in &self.kept {
-            if kept.turn(at).is_some() && !self.turns.contains(path) {
-                self.turns.push(path.clone());
+        for (path, kept) in &mut self.kept {
+            if !kept.is_in_line && kept.turn(at).is_some() {
+                kept.is_in_line = true;
+                self.turns.push_back(path.clone());
             }
         }
-        let mut free =
-            self.config.jobs.saturating_sub(self.kept.values().filter(|k| k.job.is_some()).count());
-        let turns = std::mem::take(&mut self.turns);
-        for path in turns {
-            let Some(kept) = self.kept.get_mut(&path) else { continue };
-            let Some(turn) = kept.turn(at) else { continue };
+        self.hand_out();
+    }
+
+    /// Gives jobs to those who wait in line, as many as may run.
+    fn hand_out(&mut self) {
+        let at = self.place.clock.now();
+        let running = self.kept.values().filter(|kept| kept.job.is_some()).count();
+        let mut free = self.config.jobs.saturating_sub(running);
+        let mut still: VecDeque<PathBuf> = VecDeque::new();
+        // Thousands may stand in line: behind the last that gets a job nobody is looked at.
+        while free > 0
+            && let Some(path) = self.turns.pop_front()
+        {
+            let Some(kept) = self.kept.get_mut(&path).filter(|kept| kept.is_in_line) else {
+                continue;
+            };
+            let Some(turn) = kept.turn(at) else {
+                kept.is_in_line = false;
+                continue;
+            };
             let repository =
                 self.repositories.get(&kept.plan.repository).and_then(Opened::repository);
             let asked = |name: &str| mirrored(&self.repositories, &kept.plan.repository, name);
@@ -41,11 +58,12 @@ impl Supervisor {
                 }
                 _ => Some(Default::default()),
             };
-            let ready = repository.filter(|_| free > 0).zip(mirrored);
+            let ready = repository.zip(mirrored);
             let Some((repository, mirrored)) = ready else {
-                self.turns.push(path);
+                still.push_back(path);
                 continue;
             };
+            kept.is_in_line = false;
             free -= 1;
             self.memory.newest += 1;
             self.done.jobs += 1;
@@ -77,6 +95,7 @@ impl Supervisor {
                 repository,
                 mirrored,
                 path: kept.path.clone(),
+                known: kept.history.clone(),
                 name: kept.name.clone(),
                 plan: kept.plan.clone(),
                 mirrors: open_mirrors(&self.repositories, &self.clerks, kept),
@@ -94,6 +113,8 @@ impl Supervisor {
                 let _ = mailbox.send(Message::Done(whose, id, outcome));
             });
         }
+        still.append(&mut self.turns);
+        self.turns = still;
     }
 
     pub(super) fn job_ended(&mut self, whose: &Whose, id: u64, outcome: Outcome) {
@@ -123,6 +144,11 @@ impl Supervisor {
                 tracing::warn!(database, job = id, seconds, "{kind} failed: {message}")
             }
         }
-        self.begin_jobs();
+        // Another one of its jobs may be due; whose turn came by the clock a look will tell.
+        if kept.turn(at).is_some() && !kept.is_in_line {
+            kept.is_in_line = true;
+            self.turns.push_back(whose.path.clone());
+        }
+        self.hand_out();
     }
 }

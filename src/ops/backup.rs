@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment::CommitRecord;
 use crate::format::snapshot::SnapshotKind;
 use crate::ops::beside::{check_rival, wait_for_follower};
-use crate::ops::locate::Database;
+use crate::ops::locate::{Database, Known};
 use crate::ops::missing::refuse_emptied;
 use crate::ops::soundness::{before_writing, dated_back};
 use crate::policy::mark::LASTS;
@@ -123,6 +123,17 @@ impl Repository {
         options: &BackupOptions,
         monitor: &dyn Monitor,
     ) -> Result<BackupReport> {
+        self.backup_known(path, Known::default(), options, monitor)
+    }
+
+    /// As [`Repository::backup`], where something is known of the histories.
+    pub(crate) fn backup_known(
+        &self,
+        path: &Path,
+        known: Known<'_>,
+        options: &BackupOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<BackupReport> {
         let mut source = Source::open(path)?;
         let database = Database::at(path, options.name.as_deref())?;
         if !options.start_empty {
@@ -136,7 +147,7 @@ impl Repository {
         if !give_to_group(path) {
             monitor.warn(LOCKED_OUT);
         }
-        let history = database.history_or_new(self, options.adopt)?;
+        let history = database.known_or_new(self, known, options.adopt)?;
         let newest = before_writing(&history, Some(&database.place), monitor)?;
         let began = Instant::now();
         loop {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::capture::follow::{FollowOptions, Follower, Listener};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::beside::check_rival;
-use crate::ops::locate::Database;
+use crate::ops::locate::{Database, Known};
 use crate::ops::missing::refuse_emptied;
 use crate::ops::soundness::{before_writing, dated_back};
 use crate::remedy::{Remedy, advice};
@@ -49,13 +49,24 @@ impl Repository {
         options: WatchOptions,
         listener: Arc<dyn Listener + Sync>,
     ) -> Result<(History, Follower)> {
+        self.follow_known(path, Known::default(), options, listener)
+    }
+
+    /// As [`Repository::follow`], where something is known of the histories.
+    pub(crate) fn follow_known(
+        &self,
+        path: &Path,
+        known: Known<'_>,
+        options: WatchOptions,
+        listener: Arc<dyn Listener + Sync>,
+    ) -> Result<(History, Follower)> {
         let database = Database::at(path, options.name.as_deref())?;
         if !options.start_empty {
             refuse_emptied(self, path, &database.name)?;
         }
         // Look at the source before a history is made for it: what is no database begins none.
         check_one_name(&Source::open(path)?.pin()?, path, &*listener)?;
-        let history = database.history_or_new(self, options.adopt)?;
+        let history = database.known_or_new(self, known, options.adopt)?;
         if !options.takeover {
             check_rival(&history)?;
         }

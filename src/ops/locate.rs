@@ -10,8 +10,18 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ops::folder::follow_links;
 use crate::remedy::{Remedy, advice};
 use crate::repo::Repository;
+use crate::repo::catalog::Descriptions;
 use crate::repo::history::handle::History;
 use crate::repo::local::state;
+
+/// What is known of a repository's histories before one is looked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Known<'k> {
+    /// The database's history, as far as it was found before.
+    pub(crate) history: Option<&'k History>,
+    /// Descriptions that were read before.
+    pub(crate) described: Option<&'k Descriptions>,
+}
 
 /// A database file as a history knows it.
 #[derive(Clone, Debug)]
@@ -74,7 +84,24 @@ impl Database {
 
     /// The database's history, begun if there is none and none is gone.
     pub(crate) fn history_or_new(&self, repository: &Repository, adopt: bool) -> Result<History> {
-        let census = repository.census()?;
+        self.known_or_new(repository, Known::default(), adopt)
+    }
+
+    /// As [`Database::history_or_new`], where something is known of the histories. Looking for one
+    /// by its name takes the longer the more there are.
+    pub(crate) fn known_or_new(
+        &self,
+        repository: &Repository,
+        known: Known<'_>,
+        adopt: bool,
+    ) -> Result<History> {
+        if let Some(known) = known.history.filter(|known| known.name() == self.name)
+            && repository.has_history(known)?
+        {
+            self.check(known, adopt)?;
+            return Ok(known.clone());
+        }
+        let census = repository.census_after(known.described)?;
         census.check_name(&self.name, &self.place)?;
         let history = match census.find(&self.name) {
             // Of several that have the name, the one that was written from here.

@@ -8,13 +8,15 @@
 //! Invariants:
 //! - Nothing that is gone is begun anew before somebody said that it is gone on purpose.
 //! - The memory of this machine is a cache; without it less is noticed, and nothing else is lost.
-//! - The memory is read before the store is listed, and traces of commits before segments: whatever
-//!   comes about meanwhile is not taken for gone.
+//! - Whose memory there is is asked before the store is listed, and traces of commits are read
+//!   before segments; whom only the memory knows is looked for once more. So whatever comes about
+//!   meanwhile is not taken for gone.
 //!
 //! Deliberately absent: a list of histories in the repository. Somebody who can delete a history
 //! can delete that, too.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::{fmt, fs};
 
 use super::local::rollback_guard::{self, Seen};
@@ -25,7 +27,7 @@ use super::strangers::Strangers;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::names::{self, HistoryNames, QUARANTINE};
 use crate::remedy::{Advice, Remedy, advice};
-use crate::repo::catalog::Folders;
+use crate::repo::catalog::{Descriptions, Folders};
 use crate::repo::history::handle::History;
 use crate::types::{HistoryId, Seq, Timestamp, parse_hex};
 
@@ -194,13 +196,24 @@ pub(super) struct Remembered {
 }
 
 /// All that this machine remembers of the histories of a repository, by its state folder.
-pub(super) fn remembered(dir: &std::path::Path) -> BTreeMap<HistoryId, Remembered> {
-    let mut all = BTreeMap::new();
+pub(super) fn remembered(dir: &Path) -> BTreeMap<HistoryId, Remembered> {
+    read_memories(dir, remembered_ids(dir))
+}
+
+/// The histories that this machine remembers something of.
+fn remembered_ids(dir: &Path) -> Vec<HistoryId> {
     // A file that can't be read remembers nothing.
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let Some(id) = name.to_str().and_then(parse_hex).map(HistoryId) else { continue };
-        let dir = entry.path();
+    let names = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.filter_map(|name| name.to_str().and_then(parse_hex).map(HistoryId)).collect()
+}
+
+fn read_memories(
+    dir: &Path,
+    ids: impl IntoIterator<Item = HistoryId>,
+) -> BTreeMap<HistoryId, Remembered> {
+    let mut all = BTreeMap::new();
+    for id in ids {
+        let dir = dir.join(id.to_string());
         let known = state::known_from(&dir);
         // Where it lay when it was last written from here.
         let state = state::read_from(&dir).ok().flatten();
@@ -220,8 +233,20 @@ impl Repository {
     /// Store errors.
     #[doc(hidden)]
     pub fn census(&self) -> Result<Census> {
-        let mut remembered = remembered(&self.state_dir());
-        let Folders { histories, mut unreadable, bare, mut known } = self.folders()?;
+        self.census_after(None)
+    }
+
+    /// As [`Repository::census`], where the descriptions that were read before need not be read
+    /// again.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub(crate) fn census_after(&self, before: Option<&Descriptions>) -> Result<Census> {
+        let ids = remembered_ids(&self.state_dir());
+        let Folders { histories, mut unreadable, bare, mut known } = self.folders(before)?;
+        // Of thousands of histories nearly all are there: nobody needs the memory of those.
+        let ids = ids.into_iter().filter(|id| !known.contains(id));
+        let mut remembered = read_memories(&self.state_dir(), ids);
         known.extend(unreadable.iter().map(|(id, _)| *id));
         let strangers = self.strangers(&bare)?;
         let mut gone: BTreeMap<HistoryId, Left> = BTreeMap::new();
@@ -250,7 +275,8 @@ impl Repository {
         // A folder with nothing in it that this version knows says nothing.
         gone.retain(|_, left| !left.0.is_empty());
         for (id, memory) in &remembered {
-            if memory.seen.is_some() && !known.contains(id) {
+            // One that was begun since the store was listed is not gone.
+            if memory.seen.is_some() && !known.contains(id) && self.read_about(*id)?.is_none() {
                 gone.entry(*id).or_default();
             }
         }
@@ -522,5 +548,35 @@ mod tests {
         // A first commit that came about while it was looked at.
         store.create(&segment, b"x").unwrap();
         check_empty(&history, false).unwrap();
+    }
+
+    #[test]
+    fn a_census_after_another_sees_what_came_and_what_went() {
+        let (store, dir) = (MemoryStore::new(), tempfile::tempdir().unwrap());
+        let secret = Secret::new_recovery().unwrap();
+        let kdf = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
+        let repository = Repository::init(
+            Arc::new(store.clone()),
+            &[(&secret, "x")],
+            kdf,
+            &RepositoryOptions::new(dir.path().join("state")),
+        )
+        .unwrap();
+        let [a, b] = ["a", "b"].map(|name| repository.create_history(name, "/db").unwrap());
+        let before = Descriptions::default();
+        let names = |before| {
+            let census = repository.census_after(before).unwrap();
+            let mut names: Vec<_> = census.histories.iter().map(|h| h.name().to_owned()).collect();
+            names.sort();
+            names.join(" ")
+        };
+        assert_eq!(names(Some(&before)), "a b");
+        repository.create_history("c", "/db").unwrap();
+        assert_eq!(names(Some(&before)), "a b c");
+        for entry in store.list(&HistoryNames(a.id()).all()).unwrap() {
+            store.delete(&entry.name).unwrap();
+        }
+        assert_eq!((names(Some(&before)), names(None)), ("b c".to_owned(), "b c".to_owned()));
+        assert!(!repository.has_history(&a).unwrap() && repository.has_history(&b).unwrap());
     }
 }

@@ -1,6 +1,7 @@
 //! Which histories a repository has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
 
 use super::history::handle::History;
 use super::repository::Repository;
@@ -32,20 +33,28 @@ impl Repository {
     /// # Errors
     /// Store errors.
     pub fn readable_histories(&self) -> Result<(Vec<History>, Vec<Error>)> {
-        let Folders { histories, unreadable, .. } = self.folders()?;
+        let Folders { histories, unreadable, .. } = self.folders(None)?;
         Ok((histories, unreadable.into_iter().map(|(_, e)| e).collect()))
     }
 
-    /// The folders of histories, by what can be told of them.
-    pub(super) fn folders(&self) -> Result<Folders> {
+    /// The folders of histories, by what can be told of them. What was read before need not be read
+    /// again.
+    pub(super) fn folders(&self, before: Option<&Descriptions>) -> Result<Folders> {
         let mut folders = Folders::default();
         for dir in self.store().list_dirs(names::HISTORIES)? {
             let Some(id) = names::parse_history(&dir) else { continue };
+            if let Some(history) = before.and_then(|before| before.of(id)) {
+                folders.known.insert(id);
+                folders.histories.push(history);
+                continue;
+            }
             let name = HistoryNames(id).about();
             match self.read_about(id) {
                 Ok(Some(about)) => {
+                    let history = History::new(self.clone(), id, about);
+                    before.iter().for_each(|before| before.remember(&history));
                     folders.known.insert(id);
-                    folders.histories.push(History::new(self.clone(), id, about));
+                    folders.histories.push(history);
                 }
                 // A history under creation has no description yet, and nothing else.
                 Ok(None) => match self.has_segments(id) {
@@ -94,6 +103,15 @@ impl Repository {
     pub fn history(&self, name: &str) -> Result<History> {
         // Damage of another history is no reason not to find this one.
         self.census()?.find(name)
+    }
+
+    /// Whether a history that was found before is still there, under the same name.
+    ///
+    /// # Errors
+    /// Store errors; [`ErrorKind::Damaged`] when its description can't be opened.
+    pub(crate) fn has_history(&self, known: &History) -> Result<bool> {
+        let about = self.read_about(known.id())?;
+        Ok(about.is_some_and(|about| about.name == known.name()))
     }
 
     /// Begins a history.
@@ -145,6 +163,22 @@ impl Repository {
     /// Store errors.
     pub(crate) fn adopt_history(&self, from: &History) -> Result<History> {
         self.describe(from.id(), from.about().clone())
+    }
+}
+
+/// Histories whose descriptions were read, for whoever begins thousands one after the other: a
+/// description never changes. Whoever wants to know whether it is still sound reads it.
+#[derive(Debug, Default)]
+pub(crate) struct Descriptions(Mutex<HashMap<HistoryId, History>>);
+
+impl Descriptions {
+    fn of(&self, id: HistoryId) -> Option<History> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    pub(crate) fn remember(&self, history: &History) {
+        let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        read.insert(history.id(), history.clone());
     }
 }
 

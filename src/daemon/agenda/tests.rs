@@ -46,6 +46,51 @@ fn what_was_missed_is_made_up_for_once() {
 }
 
 #[test]
+fn what_is_remembered_of_a_quiet_agenda_changes_no_answer() {
+    let plans = [
+        snapshots(),
+        plan("mode = \"snapshots\"\nschedule = \"every 15m\"\njitter = \"10m\"\nfiles = [\"f\"]"),
+        plan("drift = \"daily at 02:00\"\nfiles = [\"f\"]\npolicy = { keep-daily = 3 }"),
+        plan("verify.data = \"every 40m\"\nverify.restore = \"daily at 11:00\"\nprune = \"never\""),
+    ];
+    let mut dice = 7_u64;
+    let mut roll = |n: u64| {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (dice >> 33) % n
+    };
+    let (mut quiet, mut turns) = (0, 0);
+    for plan in &plans {
+        for _ in 0..20 {
+            let mut agenda = Agenda::new(plan, "a", at(100), &BTreeMap::new());
+            let (mut now, mut has_commit) = (at(100), false);
+            for _ in 0..400 {
+                now = match roll(40) {
+                    // Clocks are set back, too: by little, and by much.
+                    0 => now.before(Duration::from_secs(roll(3600))),
+                    1 => now.before(Duration::from_secs(roll(10 * 86_400))),
+                    2 => now.after(Duration::from_secs(roll(86_400))),
+                    _ => now.after(Duration::from_secs(roll(400))),
+                };
+                has_commit ^= roll(50) == 0;
+                let told = agenda.turn(has_commit, now);
+                assert_eq!(agenda.turn_soon(has_commit, now), told, "{now:?}");
+                let Some(turn) = told else {
+                    quiet += 1;
+                    continue;
+                };
+                turns += 1;
+                if roll(3) > 0 {
+                    agenda.begun(turn);
+                    let ended = [Ended::Well, Ended::Failed, Ended::Found, Ended::Stopped];
+                    agenda.ended(turn.kind, ended[usize::try_from(roll(4)).unwrap()], now);
+                }
+            }
+        }
+    }
+    assert!(quiet > 1000 && turns > 1000, "{quiet} {turns}");
+}
+
+#[test]
 fn what_failed_is_tried_again_later_each_time_until_its_next_time() {
     let mut agenda = Agenda::new(&snapshots(), "a", at(0), &BTreeMap::new());
     let mut now = at(3);
