@@ -176,7 +176,7 @@ impl Order {
     /// The database's history. To find one by its name takes the longer the more there are.
     pub(super) fn history(&self) -> Result<History> {
         match &self.known {
-            Some(known) if self.repository.has_history(known)? => Ok(known.clone()),
+            Some(known) if self.repository.has_history(known) => Ok(known.clone()),
             _ => self.repository.history(&self.name),
         }
     }

@@ -96,7 +96,7 @@ impl Database {
         adopt: bool,
     ) -> Result<History> {
         if let Some(known) = known.history.filter(|known| known.name() == self.name)
-            && repository.has_history(known)?
+            && repository.has_history(known)
         {
             self.check(known, adopt)?;
             return Ok(known.clone());

@@ -105,13 +105,11 @@ impl Repository {
         self.census()?.find(name)
     }
 
-    /// Whether a history that was found before is still there, under the same name.
-    ///
-    /// # Errors
-    /// Store errors; [`ErrorKind::Damaged`] when its description can't be opened.
-    pub(crate) fn has_history(&self, known: &History) -> Result<bool> {
-        let about = self.read_about(known.id())?;
-        Ok(about.is_some_and(|about| about.name == known.name()))
+    /// Whether a history that was found before is certainly still there, under the same name. Of
+    /// one that is not, [`Repository::history`] tells why.
+    pub(crate) fn has_history(&self, known: &History) -> bool {
+        let about = self.read_about(known.id());
+        about.is_ok_and(|about| about.is_some_and(|about| about.name == known.name()))
     }
 
     /// Begins a history.
