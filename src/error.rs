@@ -87,6 +87,31 @@ impl ErrorKind {
         }
     }
 
+    /// All of them.
+    #[cfg(feature = "cli")]
+    const ALL: [Self; 14] = [
+        Self::Failure,
+        Self::Usage,
+        Self::Damaged,
+        Self::Source,
+        Self::NoRepository,
+        Self::Busy,
+        Self::Superseded,
+        Self::WrongKey,
+        Self::Storage,
+        Self::NoSpace,
+        Self::TooNew,
+        Self::NotFound,
+        Self::Refused,
+        Self::Interrupted,
+    ];
+
+    /// The one of a name.
+    #[cfg(feature = "cli")]
+    pub(crate) fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// A stable lower-case name, as `--json` prints it.
     pub const fn name(self) -> &'static str {
         match self {

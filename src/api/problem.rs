@@ -48,7 +48,7 @@ impl Failure {
 }
 
 /// The stable names of the deeds that an error's hint names.
-fn remedies(error: &Error) -> Vec<&'static str> {
+pub(crate) fn remedies(error: &Error) -> Vec<&'static str> {
     error.hint().into_iter().flat_map(Advice::remedies).map(Remedy::name).collect()
 }
 

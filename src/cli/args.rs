@@ -1,6 +1,7 @@
 //! The flags, as they are typed. [`super::context`] resolves them into what the commands use.
 
 mod adopt;
+mod beside;
 mod capture;
 mod check;
 mod copy;
@@ -27,6 +28,9 @@ use when::when;
 use crate::policy::typed::{parse_duration, parse_percent};
 
 pub(crate) use adopt::{AdoptArgs, DisasterKitArgs, KitFormat};
+pub(crate) use beside::{
+    JobCommand, JobStartArgs, OfDaemonArgs, RoleArg, TokenAddArgs, TokenCommand,
+};
 pub(crate) use capture::{BackupArgs, Reader, WatchArgs, compression, priority};
 pub(crate) use check::{CheckArg, check_of};
 pub(crate) use copy::CopyArgs;
@@ -121,6 +125,22 @@ pub(crate) enum Command {
     /// List the channels of `pagekeep run`, and test them
     #[command(subcommand)]
     Notify(NotifyCommand),
+    /// The jobs of a daemon that runs: list them, begin one, end one
+    #[command(subcommand)]
+    Job(JobCommand),
+    /// Have a daemon that runs do nothing with a database, until it is resumed
+    ///
+    /// It is not captured either: what is committed meanwhile becomes one commit afterwards.
+    #[command(after_help = "Example:
+  pagekeep pause shop -c /etc/pagekeep/pagekeep.toml")]
+    Pause(OfDaemonArgs),
+    /// Have a daemon that runs go on with a database that was paused
+    #[command(after_help = "Example:
+  pagekeep resume shop -c /etc/pagekeep/pagekeep.toml")]
+    Resume(OfDaemonArgs),
+    /// The tokens by which programs ask a daemon that runs over HTTP
+    #[command(subcommand)]
+    Token(TokenCommand),
     Demo(DemoArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),

@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 use super::args::Cli;
 use crate::api::schema::{definitions, reference};
 use crate::api::{
-    Described, adopt, backup, commit, config, coverage, demo, described, evidence, files, find,
-    follow, keys, live, lost, notify, problem, progress, query, repair, restore, retention, rows,
-    stats, status, trace, verify,
+    Described, adopt, backup, commit, config, coverage, daemon, demo, described, evidence, files,
+    find, follow, keys, live, lost, notify, problem, progress, query, repair, restore, retention,
+    rows, stats, status, trace, verify,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -131,6 +131,13 @@ fn lines(command: &str) -> Option<&'static [Described]> {
             lines![config::Mistake, config::ConfiguredDatabase, config::ConfigSummary]
         }
         "config show" => lines![config::Mistake, config::EffectiveConfig],
+        "job list" => lines![daemon::DaemonJob],
+        "job start" => lines![daemon::DaemonJob, daemon::JobAccepted],
+        "job stop" => lines![daemon::JobStopSummary],
+        "pause" | "resume" => lines![daemon::PauseSummary],
+        "token add" => lines![daemon::TokenMade],
+        "token list" => lines![daemon::Token],
+        "token remove" => lines![daemon::TokenRemovedSummary],
         "notify list" => lines![config::Mistake, notify::NotifyChannel],
         "notify test" => lines![config::Mistake, notify::NotifyTestSummary],
         "key add" => lines![keys::AddSummary],

@@ -9,6 +9,7 @@ mod asking;
 mod backup;
 mod bar;
 mod changes;
+mod client;
 mod complete;
 mod config;
 mod configured;
@@ -21,11 +22,13 @@ mod diff;
 mod disaster_kit;
 mod echo;
 mod ended;
+mod equivalent;
 mod evidence;
 mod files;
 mod find;
 mod generate;
 mod input;
+mod jobs;
 mod journal;
 mod keys;
 mod lines;
@@ -55,6 +58,7 @@ mod status;
 mod table;
 mod terminal;
 mod tips;
+mod tokens;
 mod trace;
 mod verify;
 mod watch;
@@ -205,6 +209,10 @@ fn dispatch(context: &Context, command: Command) -> Result<Ended> {
         Command::Run(_) => run::run(context),
         Command::Config(command) => config::config(context, &command),
         Command::Notify(command) => notify::notify(context, &command),
+        Command::Job(command) => return jobs::job(context, &command),
+        Command::Pause(args) => jobs::pause(context, &args, true),
+        Command::Resume(args) => jobs::pause(context, &args, false),
+        Command::Token(command) => tokens::token(context, &command),
         Command::Init(args) => keys::init(context, &args),
         Command::Backup(args) => backup::backup(context, args),
         Command::Watch(args) => watch::watch(context, args),

@@ -4,13 +4,18 @@ use std::time::Instant;
 
 use super::configured::load;
 use super::context::Context;
+use super::equivalent::command;
 use super::journal;
 use super::progress::{reload_at_hangup, stop_requested, take_reload};
 use super::remedy::named;
 use crate::api::config::RunSummary;
+use crate::daemon::words::Words;
 use crate::daemon::{self, Place, Wishes};
 use crate::error::Result;
 use crate::types::{Clock, Timestamp};
+
+/// How the daemon speaks to people.
+const WORDS: Words = Words { remedy: named, instead: command };
 
 /// What signals wish.
 struct Signals;
@@ -31,7 +36,7 @@ pub(crate) fn run(context: &Context) -> Result<()> {
     journal::begin(context);
     let began = Instant::now();
     let place = Place { state_dir: context.state_dir()?, clock: clock() };
-    let done = daemon::run(config, text, place, named, &Signals)?;
+    let done = daemon::run(config, text, place, WORDS, &Signals)?;
     context.out.json_summary(&RunSummary {
         databases: done.databases,
         commits: done.commits,

@@ -65,6 +65,12 @@ impl Supervisor {
                 self.files.leave_database(path);
                 kept.stage = Stage::At(now);
             }
+            // Somebody paused it meanwhile.
+            Stage::Asleep(_) | Stage::At(_) if !kept.is_followed() => {
+                self.files.leave_database(path);
+                kept.stage = Stage::Idle;
+            }
+            Stage::Awake(_) if !kept.is_followed() => self.stop_following(path),
             // A file that came is worth a try at once.
             Stage::At(_) if !was_there && kept.print.is_there() => kept.stage = Stage::At(now),
             // The file is another one, or gone: whoever has the old one open lets go of it, before

@@ -14,6 +14,7 @@ use super::copying::Copied;
 use super::files::{Files, Touch};
 use super::grouped::Keeping;
 use super::http::Server;
+use super::http::api::{Api, Means};
 use super::job::{Control, Ended, Outcome};
 use super::kept::{Kept, Whose};
 use super::kind::Kind;
@@ -25,8 +26,10 @@ use super::pool::Pool;
 use super::print::Print;
 use super::progress::Progress;
 use super::room::Gauges;
+use super::shelf::Shelf;
 use super::systemd::Systemd;
 use super::tested::Found;
+use super::wanted::Wish;
 use crate::capture::follow::Follower;
 use crate::error::Result;
 use crate::policy::verdict::Standing;
@@ -74,6 +77,8 @@ pub(super) enum Message {
     Found(u64, Vec<Found>),
     /// A job ended.
     Done(Whose, u64, Outcome),
+    /// Somebody wants something.
+    Wished(Wish),
 }
 
 /// How a database was taken up.
@@ -123,8 +128,12 @@ pub(super) struct Supervisor {
     pub(super) systemd: Systemd,
     /// Where others see how everything stands.
     pub(super) board: Board,
-    /// Answers to monitors.
+    /// Answers to monitors, and to whoever has a token.
     pub(super) http: Server,
+    /// Answers to commands of this user.
+    pub(super) commands: Server,
+    /// The repositories, for those who read them beside.
+    pub(super) shelf: Shelf,
     /// Which followers move, and whether it was told of those that do not.
     pub(super) progress: Progress,
     /// The room where the daemon keeps what it remembers.
@@ -149,7 +158,15 @@ impl Supervisor {
     pub(super) fn new(config: Config, place: Place, ledger: (Ledger, Memory)) -> Result<Self> {
         let (mailbox, inbox) = unbounded();
         let (ledger, memory) = ledger;
-        let board = Board::default();
+        let (board, shelf) = (Board::default(), Shelf::default());
+        let api = Api::of(Means {
+            board: board.clone(),
+            shelf: shelf.clone(),
+            mailbox: mailbox.clone(),
+            file: config.file.clone(),
+            ledger: place.ledger(),
+            clock: place.clock.clone(),
+        });
         Ok(Self {
             attendants: Pool::start("pagekeep-attend", ATTENDANTS)?,
             workers: Pool::start("pagekeep-job", config.jobs)?,
@@ -162,7 +179,9 @@ impl Supervisor {
             stop: Arc::default(),
             turns: VecDeque::new(),
             systemd: Systemd::default(),
-            http: Server::of(board.clone()),
+            http: Server::of(board.clone(), api.clone()),
+            commands: Server::of(board.clone(), api),
+            shelf,
             board,
             progress: Progress::default(),
             gauges: Gauges::default(),

@@ -28,6 +28,7 @@ impl Supervisor {
         let until = Instant::now() + PATIENCE;
         self.systemd.stopping();
         self.http.stop();
+        self.commands.stop();
         self.stop.store(true, Ordering::Relaxed);
         let mut done = Done { databases: number(self.kept.len()), ..self.done };
         let (mut followers, mut jobs, mut copies) = (Vec::new(), 0_usize, 0_usize);

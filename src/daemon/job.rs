@@ -12,6 +12,7 @@ use super::ear::Ear;
 use super::kind::Kind;
 use super::pool::{Hand, guarded};
 use super::tested::Found;
+use super::underway::{Far, Underway};
 use super::words::{in_words, said};
 use crate::count::{bytes, counted, number};
 use crate::error::{Error, ErrorKind, Result};
@@ -22,7 +23,7 @@ use crate::ops::finding::Finding;
 use crate::ops::locate::Known;
 use crate::ops::prune::{PruneOptions, PruneReport};
 use crate::ops::verify::{VerifyOptions, VerifyReport};
-use crate::progress::{Monitor, check_cancelled};
+use crate::progress::{Monitor, Phase, check_cancelled};
 use crate::remedy::Advice;
 use crate::repo::Repository;
 use crate::repo::history::handle::History;
@@ -328,12 +329,19 @@ pub(super) struct Control {
     job: Option<u64>,
     /// Hears of what is said about a clock.
     ear: Arc<Ear>,
+    underway: Underway,
 }
 
 impl Control {
     pub(super) fn of(name: &str, job: Option<u64>, ear: Arc<Ear>) -> Arc<Self> {
         let (stop, told) = (AtomicBool::default(), Mutex::default());
-        Arc::new(Self { stop, told, database: name.to_owned(), job, ear })
+        let underway = Underway::default();
+        Arc::new(Self { stop, told, database: name.to_owned(), job, ear, underway })
+    }
+
+    /// How far it is, if it can tell.
+    pub(super) fn far(&self) -> Option<Far> {
+        self.underway.far()
     }
 
     /// Asks for a stop.
@@ -343,6 +351,14 @@ impl Control {
 }
 
 impl Monitor for Control {
+    fn phase(&self, phase: Phase, total: Option<u64>) {
+        self.underway.phase(phase, total);
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.underway.advance(bytes);
+    }
+
     fn warn(&self, message: &str) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if !told.iter().any(|known| known == message) {

@@ -1,6 +1,6 @@
 //! One database, as the supervisor keeps it: what is known of it, and what is done with it now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use super::copying::Copying;
 use super::ear::Ear;
 use super::job::{Control, Ended};
 use super::kind::Kind;
-use super::overview::{CopyView, DatabaseView, Following, LastRun, Phase};
+use super::overview::{CopyView, DatabaseView, Following, JobView, LastRun, Paused, Phase};
 use super::pace::doubled;
 use super::print::Print;
 use super::words::{in_words, said};
@@ -79,6 +79,10 @@ pub(super) struct Kept {
     /// Whether its history is known to have a commit.
     pub(super) has_commit: bool,
     pub(super) job: Option<Job>,
+    /// Jobs that somebody asked for, and that have not begun.
+    pub(super) wanted: VecDeque<(u64, Kind)>,
+    /// Who paused it while the daemon ran, if somebody did.
+    pub(super) halted: Option<Paused>,
     /// Whether it stands in line for a job.
     pub(super) is_in_line: bool,
     /// Until when it is to be followed though it rests.
@@ -149,6 +153,16 @@ pub(super) struct Job {
     pub(super) kind: Kind,
     pub(super) control: Arc<Control>,
     pub(super) began: Instant,
+    /// When that was, for people.
+    pub(super) at: Timestamp,
+    /// Whether somebody asked for its end.
+    pub(super) is_cancelled: bool,
+}
+
+impl Job {
+    fn view(&self) -> JobView {
+        JobView { id: self.id, kind: self.kind, began: self.at, far: self.control.far() }
+    }
 }
 
 impl Kept {
@@ -188,6 +202,8 @@ impl Kept {
             agenda,
             has_commit: false,
             job: None,
+            wanted: VecDeque::new(),
+            halted: None,
             is_in_line: false,
             wanted_until: None,
             backups: 0,
@@ -209,9 +225,20 @@ impl Kept {
         published.saturating_add(self.labelled).saturating_add(self.files)
     }
 
+    /// Who paused it, if it is paused.
+    pub(super) fn paused(&self) -> Option<Paused> {
+        let by_plan = || Paused { by: "the configuration".to_owned(), since: None };
+        self.plan.paused.then(by_plan).or_else(|| self.halted.clone())
+    }
+
+    /// Whether it is paused.
+    fn is_paused(&self) -> bool {
+        self.plan.paused || self.halted.is_some()
+    }
+
     /// Whether every transaction of it is to be kept.
     pub(super) fn is_followed(&self) -> bool {
-        !self.plan.paused && matches!(self.plan.mode, Mode::Follow { .. })
+        !self.is_paused() && matches!(self.plan.mode, Mode::Follow { .. })
     }
 
     /// How it is followed.
@@ -290,7 +317,7 @@ impl Kept {
     /// How it stands. Tells it in the log if its verdict is another one than before.
     pub(super) fn view(&mut self, now: Timestamp) -> DatabaseView {
         let mut standing = self.standing.clone();
-        standing.paused = self.plan.paused;
+        standing.paused = self.is_paused();
         standing.fault = self.fault.clone();
         standing.fault = standing.fault.or_else(|| self.unasked.clone());
         // What an earlier process saw nobody knows before it was looked.
@@ -350,7 +377,9 @@ impl Kept {
             following,
             published: self.ear.published(),
             copies,
-            job: self.job.as_ref().map(|job| job.kind),
+            job: self.job.as_ref().map(Job::view),
+            wanted: self.wanted.iter().copied().collect(),
+            paused: self.paused(),
             runs: self.runs.clone(),
             went_back: self.went_back,
             happened: self.ear.happened(),
@@ -450,8 +479,11 @@ impl Kept {
 
     /// The job that is to begin now, if one is and none runs.
     pub(super) fn turn(&mut self, now: Timestamp) -> Option<Turn> {
-        if self.plan.paused || self.job.is_some() || matches!(self.stage, Stage::Waiting) {
+        if self.is_paused() || self.job.is_some() || matches!(self.stage, Stage::Waiting) {
             return None;
+        }
+        if let Some((_, kind)) = self.wanted.front() {
+            return Some(Turn { kind: *kind, scheduled: now, missed: 0 });
         }
         self.agenda.turn_soon(self.has_commit, now)
     }

@@ -5,6 +5,8 @@
 //! costs what it remembers: jobs count as never run, and the daemon says so. So no caller waits for
 //! it, and none gets an error from it.
 
+pub(super) mod past;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -55,6 +57,28 @@ const SCHEMA: &str = "
         path TEXT NOT NULL,
         text TEXT NOT NULL
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS token(
+        name TEXT PRIMARY KEY,
+        digest TEXT NOT NULL UNIQUE,
+        role TEXT NOT NULL,
+        looks INTEGER NOT NULL,
+        created INTEGER NOT NULL,
+        expires INTEGER
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS audit(
+        id INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        who TEXT NOT NULL,
+        what TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        status INTEGER NOT NULL,
+        digest TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS paused(
+        database TEXT PRIMARY KEY,
+        by TEXT NOT NULL,
+        since INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS alert(
         name TEXT PRIMARY KEY,
         state TEXT NOT NULL
@@ -81,6 +105,8 @@ pub(super) enum Entry {
     Known { database: String, path: PathBuf, since: Timestamp },
     /// A configuration was read.
     Configured { path: PathBuf, text: String, at: Timestamp },
+    /// Somebody paused a database, or nobody does any more.
+    Paused { database: String, by: Option<String>, since: Timestamp },
     /// An alert is like this now, or done with.
     Alert { name: String, state: Option<String> },
 }
@@ -100,6 +126,8 @@ pub(super) struct Memory {
     pub(super) since: BTreeMap<String, Timestamp>,
     /// The highest number of a run.
     pub(super) newest: u64,
+    /// Who paused which database while the daemon ran, and since when.
+    pub(super) paused: BTreeMap<String, (String, Timestamp)>,
     /// The alerts that are not done with.
     pub(super) alerts: Vec<String>,
 }
@@ -210,6 +238,10 @@ fn read(path: &Path, now: Timestamp) -> rusqlite::Result<(Connection, Memory)> {
             memory.paths.insert(row.get(0)?, PathBuf::from(row.get::<_, String>(2)?));
         }
     }
+    memory.paused = connection
+        .prepare("SELECT database, by, since FROM paused")?
+        .query_map([], |row| Ok((row.get(0)?, (row.get(1)?, Timestamp(row.get(2)?)))))?
+        .collect::<rusqlite::Result<_>>()?;
     memory.alerts = connection
         .prepare("SELECT state FROM alert ORDER BY name")?
         .query_map([], |row| row.get(0))?
@@ -245,7 +277,8 @@ fn last_runs(
     Ok(runs)
 }
 
-fn open(path: &Path) -> rusqlite::Result<Connection> {
+/// Opens the database; makes it if it is not there.
+pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
     // Only this user may read it: a configuration names commands that print secrets.
     let mut file = std::fs::OpenOptions::new();
     if !path.exists() {
@@ -372,6 +405,13 @@ fn write_all(connection: &mut Connection, entries: &VecDeque<Entry>) -> rusqlite
                      AND read = (SELECT max(read) FROM configuration))",
                 (at.0, path.display().to_string(), text),
             )?,
+            Entry::Paused { database, by: Some(by), since } => transaction.execute(
+                "INSERT OR REPLACE INTO paused(database, by, since) VALUES(?1, ?2, ?3)",
+                (database, by, since.0),
+            )?,
+            Entry::Paused { database, by: None, .. } => {
+                transaction.execute("DELETE FROM paused WHERE database = ?1", [database])?
+            }
             Entry::Alert { name, state: Some(state) } => transaction.execute(
                 "INSERT OR REPLACE INTO alert(name, state) VALUES(?1, ?2)",
                 (name, state),

@@ -7,11 +7,13 @@
 //!                             -> ledger       what ran, in a database of its own
 //!                             -> overview     how everything stands: metrics and health
 //!                             -> board -> notifier    who is told how everything stands
+//!                                      -> http        monitors, and the API
 //! ```
 //!
 //! [`config`] reads the file. The supervisor is one thread that decides and never waits; followers
 //! have threads of their own, and jobs run in a small pool.
 
+pub(crate) mod access;
 mod agenda;
 mod archive;
 mod attend;
@@ -23,6 +25,7 @@ mod desk;
 mod drift;
 mod ear;
 mod end;
+pub(crate) mod equivalent;
 mod files;
 mod grouped;
 mod groups;
@@ -46,17 +49,20 @@ mod registry;
 mod room;
 #[cfg(test)]
 mod samples;
+mod shelf;
 mod supervisor;
 mod systemd;
 pub(crate) mod tested;
 mod turns;
-mod words;
+mod underway;
+pub(crate) mod wanted;
+pub(crate) mod words;
 
 use config::Config;
 use desk::Supervisor;
 use ledger::{Entry, Ledger};
 use notify::{Means, Notifier};
-use words::Naming;
+use words::Words;
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
@@ -74,7 +80,7 @@ pub(crate) use supervisor::Wishes;
 const LOCK: &str = "daemon.lock";
 
 /// Keeps what a configuration names, until it is wished that it ends. `text` is what the
-/// configuration's file says, `naming` what whoever runs it calls the deeds that end a trouble.
+/// configuration's file says, `words` how whoever runs it speaks to people.
 ///
 /// # Errors
 /// When the state folder can't be made, or the system starts no threads. Trouble with databases and
@@ -83,10 +89,10 @@ pub(crate) fn run(
     config: Config,
     text: String,
     place: Place,
-    naming: Naming,
+    words: Words,
     wishes: &dyn Wishes,
 ) -> Result<Done> {
-    words::speak(naming);
+    words::speak(words);
     let _only = only_one(&place.state_dir)?;
     let now = place.clock.now();
     let ledger = Ledger::open(&place.ledger(), now);

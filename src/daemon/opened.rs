@@ -32,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The file in the state folder with what the daemon remembers.
 pub(crate) const LEDGER: &str = "daemon.db";
+/// The socket in the state folder.
+const SOCKET: &str = "daemon.sock";
 /// What the name of its history begins with; the name of the machine comes behind it.
 pub(crate) const OWN_NAME: &str = "pagekeep-daemon.";
 
@@ -48,6 +50,11 @@ impl Place {
     /// The database with what the daemon remembers.
     pub(super) fn ledger(&self) -> PathBuf {
         self.state_dir.join(LEDGER)
+    }
+
+    /// The socket by which this user's commands reach the daemon.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.state_dir.join(SOCKET)
     }
 
     /// The name of that one's history: machines that share a repository have one each.

@@ -12,6 +12,7 @@ use super::happened::Happened;
 use super::job::Ended;
 use super::kind::Kind;
 use super::room::Measured;
+use super::underway::Far;
 use crate::policy::verdict::{Standing, State, Verdict, age};
 use crate::store::metered::Traffic;
 use crate::types::Timestamp;
@@ -47,6 +48,13 @@ pub(crate) struct Tally {
     pub(crate) commits: u64,
     /// Jobs that ended, by kind and end.
     pub(crate) jobs: BTreeMap<(Kind, Ended), u64>,
+}
+
+impl DatabaseView {
+    /// Whether a job of a kind runs.
+    pub(crate) fn does(&self, kind: Kind) -> bool {
+        self.job.is_some_and(|job| job.kind == kind)
+    }
 }
 
 impl Overview {
@@ -102,13 +110,37 @@ pub(crate) struct DatabaseView {
     /// How far its mirrors are.
     pub(crate) copies: Vec<CopyView>,
     /// The job that runs.
-    pub(crate) job: Option<Kind>,
+    pub(crate) job: Option<JobView>,
+    /// Jobs that somebody asked for, and that have not begun: their numbers and kinds.
+    pub(crate) wanted: Vec<(u64, Kind)>,
+    /// Who paused it, if it is paused.
+    pub(crate) paused: Option<Paused>,
     /// How the last job of each kind ended.
     pub(crate) runs: BTreeMap<Kind, LastRun>,
     /// Whether its history is known to have been set back to an earlier state.
     pub(crate) went_back: bool,
     /// What happened lately, oldest first.
     pub(crate) happened: Vec<Happened>,
+}
+
+/// A job that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct JobView {
+    pub(crate) id: u64,
+    pub(crate) kind: Kind,
+    /// When it began.
+    pub(crate) began: Timestamp,
+    /// How far it is, if it can tell.
+    pub(crate) far: Option<Far>,
+}
+
+/// Who paused a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Paused {
+    /// Somebody, or the configuration.
+    pub(crate) by: String,
+    /// Since when; the configuration does not tell.
+    pub(crate) since: Option<Timestamp>,
 }
 
 /// What is done to capture a database.

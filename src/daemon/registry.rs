@@ -14,6 +14,7 @@ use super::desk::{Message, Rest, Supervisor};
 use super::kept::{Kept, Stage, Whose};
 use super::ledger::{Entry, key};
 use super::opened::Opened;
+use super::overview::Paused;
 use super::pool::{Pool, guarded};
 use super::print::Print;
 use super::words::{in_words, said};
@@ -100,6 +101,8 @@ impl Supervisor {
                 let mirrors = repository.mirrors.iter().cloned();
                 kept.copies = mirrors.map(|mirror| (mirror, Copying::new(at, now))).collect();
             }
+            let paused = self.memory.paused.get(&database).cloned();
+            kept.halted = paused.map(|(by, since)| Paused { by, since: Some(since) });
             kept.stage = match is_leaving {
                 true => Stage::Waiting,
                 false if kept.is_followed() => Stage::At(now),

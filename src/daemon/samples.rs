@@ -41,6 +41,8 @@ pub(super) fn followed(name: &str) -> DatabaseView {
         happened: Vec::new(),
         copies: Vec::new(),
         job: None,
+        wanted: Vec::new(),
+        paused: None,
         runs: BTreeMap::new(),
     }
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 
 use super::clerks::hire_all;
+use super::config::HttpConfig;
 use super::desk::{Done, Message, Rest, Supervisor, Taken};
 use super::files::Touch;
 use super::job::scratch_of;
@@ -66,6 +67,7 @@ impl Supervisor {
     /// Takes up all that the configuration names.
     fn begin(&mut self) {
         self.http.serve(self.config.http.clone());
+        self.commands.serve(Some(HttpConfig::of_commands(self.place.socket())));
         self.repositories = self
             .config
             .repositories
@@ -144,6 +146,7 @@ impl Supervisor {
             Message::Moment(name, id, outcome) => self.moment_made(&name, id, outcome),
             Message::Found(id, found) => self.ledger.enter(Entry::Found { id, found }),
             Message::Done(whose, id, outcome) => self.job_ended(&whose, id, outcome),
+            Message::Wished(wish) => self.grant(wish),
         }
     }
 
@@ -237,7 +240,7 @@ impl Supervisor {
     }
 
     /// Tells everybody how everything stands.
-    fn tell(&mut self) {
+    pub(super) fn tell(&mut self) {
         let at = self.place.clock.now();
         let databases: Vec<DatabaseView> =
             self.kept.values_mut().map(|kept| kept.view(at)).collect();
@@ -259,6 +262,8 @@ impl Supervisor {
             waiting: self.turns.len(),
             folders: self.gauges.look(folders),
         });
+        let open = |(name, opened): (&String, &Opened)| (name.clone(), opened.repository());
+        self.shelf.put(self.repositories.iter().map(open).collect());
         self.tell_services(&overview);
         self.board.put(overview);
     }

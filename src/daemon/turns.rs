@@ -65,9 +65,16 @@ impl Supervisor {
             };
             kept.is_in_line = false;
             free -= 1;
-            self.memory.newest += 1;
             self.done.jobs += 1;
-            let id = self.memory.newest;
+            // Somebody may wait for it already, by its number.
+            let waiting = kept.wanted.iter().position(|(_, kind)| *kind == turn.kind);
+            let id = match waiting.and_then(|at| kept.wanted.remove(at)) {
+                Some((id, _)) => id,
+                None => {
+                    self.memory.newest += 1;
+                    self.memory.newest
+                }
+            };
             let control = Control::of(&kept.name, Some(id), kept.ear.clone());
             let database = key(&kept.plan.repository, &kept.name);
             kept.agenda.begun(turn);
@@ -88,8 +95,8 @@ impl Supervisor {
                 }
             };
             tracing::info!(database = kept.name, job = id, "{} begins{missed}", turn.kind.name());
-            kept.job =
-                Some(Job { id, kind: turn.kind, control: control.clone(), began: Instant::now() });
+            let (kind, began, is_cancelled) = (turn.kind, Instant::now(), false);
+            kept.job = Some(Job { id, kind, control: control.clone(), began, at, is_cancelled });
             let order = Order {
                 kind: turn.kind,
                 repository,
@@ -127,7 +134,10 @@ impl Supervisor {
         *self.jobs_ended.entry((job.kind, ended)).or_default() += 1;
         kept.has_commit |= job.kind == Kind::Backup && ended == Ended::Well;
         kept.judging = Judging::At(Instant::now());
-        kept.agenda.ended(job.kind, ended, at);
+        // What somebody ended waits for its next time.
+        if !(job.is_cancelled && ended == Ended::Stopped) {
+            kept.agenda.ended(job.kind, ended, at);
+        }
         kept.ear.said(&message);
         kept.ran(job.kind, at, ended, message.clone());
         let database = key(&kept.plan.repository, &kept.name);

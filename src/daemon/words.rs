@@ -3,23 +3,38 @@
 
 use std::sync::OnceLock;
 
+use super::equivalent::Equivalent;
 use crate::error::Error;
 use crate::remedy::{Advice, Remedy};
 
 /// What a front calls a deed.
 pub(crate) type Naming = fn(&Remedy) -> String;
 
+/// The words of a front.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Words {
+    /// What it calls a deed that helps.
+    pub(crate) remedy: Naming,
+    /// What does the same there as a request of the API.
+    pub(crate) instead: fn(&Equivalent) -> String,
+}
+
 /// The words of the front that runs the daemon of this process.
-static NAMING: OnceLock<Naming> = OnceLock::new();
+static WORDS: OnceLock<Words> = OnceLock::new();
 
 /// Has deeds named so from now on. The first front counts: a process runs one daemon.
-pub(super) fn speak(naming: Naming) {
-    let _ = NAMING.set(naming);
+pub(super) fn speak(words: Words) {
+    let _ = WORDS.set(words);
+}
+
+/// What does the same as a request of the API, in the words of the front.
+pub(super) fn instead(of: &Equivalent) -> String {
+    WORDS.get().map_or_else(String::new, |words| (words.instead)(of))
 }
 
 /// Advice, in the words of the front.
 pub(super) fn said(advice: &Advice) -> String {
-    NAMING.get().map_or_else(|| advice.to_string(), |naming| advice.told(naming))
+    WORDS.get().map_or_else(|| advice.to_string(), |words| advice.told(words.remedy))
 }
 
 /// An error with its causes and its next step, in one line.

@@ -43,6 +43,11 @@ impl fmt::Display for Listen {
 }
 
 impl HttpConfig {
+    /// That of the socket for this user's commands.
+    pub(crate) fn of_commands(path: PathBuf) -> Self {
+        Self { listen: Listen::Unix(path), metrics_only: false, hosts: Vec::new() }
+    }
+
     /// The one that a text means, unless that is wrong.
     pub(super) fn of(reader: &mut Reader<'_>, folder: &Path, text: &HttpText) -> Option<Self> {
         let metrics_only = text.metrics_only.unwrap_or_default();

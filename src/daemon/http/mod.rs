@@ -1,9 +1,12 @@
-//! Answers to monitors over HTTP: metrics and health.
+//! Answers over HTTP: metrics and health for monitors, and the [`api`] for people and programs.
 //!
-//! Invariants: it reads the overview that the supervisor puts up, and nothing else of the daemon.
-//! So a supervisor that stands still is seen, and no question delays what is kept. Whatever is
-//! wrong with it, a port that is taken above all, is told, tried again, and stops nothing else.
+//! Invariants: monitors are answered from the overview that the supervisor puts up, and nothing
+//! else of the daemon. So a supervisor that stands still is seen, and no question delays what is
+//! kept. Whatever is wrong with it, a port that is taken above all, is told, tried again, and stops
+//! nothing else.
 
+#[expect(unused_qualifications, reason = "the macros of utoipa write them")]
+pub(super) mod api;
 mod health;
 mod hosts;
 mod listen;
@@ -11,12 +14,14 @@ mod routes;
 mod scrape;
 mod serve;
 
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use tokio::sync::watch;
 
+use self::api::Api;
 use super::config::HttpConfig;
 use super::overview::Board;
 use serve::{Wish, answer};
@@ -28,14 +33,15 @@ const PATIENCE: Duration = Duration::from_millis(800);
 #[derive(Debug)]
 pub(super) struct Server {
     board: Board,
+    api: Arc<Api>,
     wishes: watch::Sender<Wish>,
     running: Option<(JoinHandle<()>, Receiver<()>)>,
 }
 
 impl Server {
-    /// A server that tells what stands on a board; nowhere yet.
-    pub(super) fn of(board: Board) -> Self {
-        Self { board, wishes: watch::Sender::new(Wish::Nothing), running: None }
+    /// A server that tells what stands on a board, and what an API has; nowhere yet.
+    pub(super) fn of(board: Board, api: Arc<Api>) -> Self {
+        Self { board, api, wishes: watch::Sender::new(Wish::Nothing), running: None }
     }
 
     /// Has it answer there from now on, and nowhere else. It need not be able to: it tries.
@@ -53,6 +59,7 @@ impl Server {
 
     /// Has it end, soon.
     pub(super) fn stop(&self) {
+        self.api.end();
         self.wishes.send_replace(Wish::End);
     }
 
@@ -60,16 +67,16 @@ impl Server {
         if self.running.as_ref().is_some_and(|(thread, _)| !thread.is_finished()) {
             return;
         }
-        let (board, wishes) = (self.board.clone(), self.wishes.subscribe());
+        let (board, api, wishes) = (self.board.clone(), self.api.clone(), self.wishes.subscribe());
         // It is never sent anything: its end tells that of the thread.
         let (ends, ended) = bounded(1);
         let work = move || {
             let _ends = ends;
-            answer(board, wishes);
+            answer(board, api, wishes);
         };
         match std::thread::Builder::new().name("pagekeep-http".to_owned()).spawn(work) {
             Ok(thread) => self.running = Some((thread, ended)),
-            Err(e) => tracing::error!("monitors get no answer: no thread for it: {e}"),
+            Err(e) => tracing::error!("nobody gets an answer over HTTP: no thread for it: {e}"),
         }
     }
 }

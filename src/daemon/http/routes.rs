@@ -4,20 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{StatusCode, Version};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 
+use super::api::{self, Api, BASE, Peer};
 use super::health::{Health, is_ready, lives};
 use super::hosts::Hosts;
+use super::listen::Door;
 use super::scrape::Pages;
+use super::serve::{Held, Lasting};
+use crate::daemon::config::HttpConfig;
 use crate::daemon::metrics::{self, Besides};
 use crate::daemon::overview::Board;
 
@@ -26,7 +30,11 @@ const INDEX: &str = "pagekeep
 /metrics   for Prometheus
 /healthz   whether the daemon lives
 /readyz    whether its repositories are open, and it looked at its databases
+/api/v1    everything else, for whoever has a token: /api/v1/openapi.json describes it
 ";
+
+/// The number of a request, as the log has it.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The codes that are counted; any other one counts as the last.
 const CODES: [(u16, &str); 5] =
@@ -36,6 +44,7 @@ const CODES: [(u16, &str); 5] =
 #[derive(Debug)]
 pub(super) struct Shared {
     board: Board,
+    api: Arc<Api>,
     began: Instant,
     pages: Pages,
     /// The number of the last request.
@@ -46,10 +55,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Whatever stands on a board.
-    pub(super) fn of(board: Board) -> Arc<Self> {
+    /// Whatever stands on a board, and what an API has.
+    pub(super) fn of(board: Board, api: Arc<Api>) -> Arc<Self> {
         Arc::new(Self {
             board,
+            api,
             began: Instant::now(),
             pages: Pages::default(),
             request: AtomicU64::new(0),
@@ -72,18 +82,23 @@ impl Shared {
     }
 }
 
-/// All that can be asked, by whoever knows a name of this machine.
-pub(super) fn routes(shared: Arc<Shared>, hosts: Hosts) -> Router {
-    let guard = from_fn_with_state((shared.clone(), Arc::new(hosts)), guarded);
-    Router::new()
+/// All that can be asked at a door, by whoever knows a name of this machine.
+pub(super) fn routes(shared: Arc<Shared>, door: &Door, config: &HttpConfig) -> Router {
+    let guard = from_fn_with_state((shared.clone(), Arc::new(door.hosts(config))), guarded);
+    let peer = if door.is_private() { Peer::Owner } else { Peer::Anybody };
+    let monitors = Router::new()
         .route("/", get(async || text(INDEX)))
         .route("/metrics", get(scrape))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .fallback(async || (StatusCode::NOT_FOUND, text("there is no such page: / lists all\n")))
-        .with_state(shared)
-        // Behind all that it is to cover.
-        .layer(guard)
+        .with_state(shared.clone());
+    let all = match config.metrics_only {
+        true => monitors,
+        false => monitors.nest(BASE, api::routes(&shared.api)),
+    };
+    // Behind all that they are to cover.
+    all.layer(Extension(peer)).layer(guard)
 }
 
 /// Refuses whoever asks by a name that is not known; counts, and tells the log.
@@ -93,6 +108,7 @@ async fn guarded(
     next: Next,
 ) -> Response {
     let began = Instant::now();
+    let held = request.extensions().get::<Held>().cloned();
     let id = shared.request.fetch_add(1, Ordering::Relaxed) + 1;
     let asked = shown(&request);
     let mut response = match unknown_host(&request, &hosts) {
@@ -101,13 +117,17 @@ async fn guarded(
             if !shared.told.swap(true, Ordering::Relaxed) {
                 tracing::warn!(
                     request = id,
-                    "a monitor asked by the name {host:?}, which `hosts` of [http] does not have: it gets no answer"
+                    "a client asked by the name {host:?}, which `hosts` of [http] does not have: it gets no answer"
                 );
             }
             (StatusCode::MISDIRECTED_REQUEST, text(MISDIRECTED)).into_response()
         }
     };
+    if let (Some(held), Some(Lasting)) = (held, response.extensions().get()) {
+        held.0.store(true, Ordering::Relaxed);
+    }
     let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, HeaderValue::from(id));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let code = response.status().as_u16();

@@ -1,13 +1,14 @@
 //! The thread of the server: opens the door, and serves whoever comes in.
 //!
 //! Invariants: a client may be slow, silent or hostile; it costs a place among [`CLIENTS`] for at
-//! most [`LIFE`], and nothing else.
+//! most [`LIFE`], and nothing else. A stream of events lasts for as long as its client listens.
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -15,13 +16,14 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::api::Api;
 use super::listen::{Door, Stream};
 use super::routes::{Shared, routes};
 use crate::daemon::config::HttpConfig;
 use crate::daemon::overview::Board;
 
 /// How many clients are served at once.
-const CLIENTS: usize = 64;
+const CLIENTS: usize = 320;
 /// How long a client may take to ask, and to ask again.
 const ASKING: Duration = Duration::from_secs(15);
 /// How long a connection lasts, and how long then until its last answer is read.
@@ -37,6 +39,14 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// How long to wait after a client that could not be let in.
 const BREATH: Duration = Duration::from_millis(200);
 
+/// An answer that has no end of its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lasting;
+
+/// Whether a connection has such an answer under way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Held(pub(super) Arc<AtomicBool>);
+
 /// What the server is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wish {
@@ -49,12 +59,12 @@ pub(super) enum Wish {
 }
 
 /// Does what is wished, until the end is.
-pub(super) fn answer(board: Board, mut wishes: watch::Receiver<Wish>) {
+pub(super) fn answer(board: Board, api: Arc<Api>, mut wishes: watch::Receiver<Wish>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(e) => return tracing::error!("monitors get no answer: {e}"),
+        Err(e) => return tracing::error!("nobody gets an answer over HTTP: {e}"),
     };
-    let shared = Shared::of(board);
+    let shared = Shared::of(board, api);
     runtime.block_on(async {
         loop {
             let wish = wishes.borrow_and_update().clone();
@@ -69,14 +79,19 @@ pub(super) fn answer(board: Board, mut wishes: watch::Receiver<Wish>) {
             }
         }
     });
+    // Whoever asks a repository that hangs is not waited for.
+    runtime.shutdown_background();
 }
 
 /// Serves until something else is wished.
 async fn serve(config: &HttpConfig, wishes: &mut watch::Receiver<Wish>, shared: &Arc<Shared>) {
     let Some(door) = open(config, wishes).await else { return };
-    tracing::info!("metrics and health are told at {}", door.shown());
+    match door.is_private() {
+        true => tracing::debug!("commands are answered at {}", door.shown()),
+        false => tracing::info!("metrics and health are told at {}", door.shown()),
+    }
     let mut told = false;
-    let router = routes(shared.clone(), door.hosts(config));
+    let router = routes(shared.clone(), &door, config);
     let places = Arc::new(Semaphore::new(CLIENTS));
     let (ends, ending) = watch::channel(());
     let mut clients = JoinSet::new();
@@ -92,15 +107,17 @@ async fn serve(config: &HttpConfig, wishes: &mut watch::Receiver<Wish>, shared: 
             Some(_) = clients.join_next() => {}
             (place, client) = come => match client {
                 Ok(stream) => {
-                    let (router, ending) = (router.clone(), ending.clone());
+                    let held = Held::default();
+                    let router = router.clone().layer(Extension(held.clone()));
+                    let ending = ending.clone();
                     clients.spawn(async move {
                         let _place = place;
-                        entertain(stream, router, ending).await;
+                        entertain(stream, router, held, ending).await;
                     });
                 }
                 Err(e) => {
                     if !told {
-                        tracing::warn!("a monitor could not be let in: {e}");
+                        tracing::warn!("a client could not be let in: {e}");
                     }
                     told = true;
                     sleep(BREATH).await;
@@ -124,9 +141,7 @@ async fn open(config: &HttpConfig, wishes: &mut watch::Receiver<Wish>) -> Option
                 let why = e.to_string();
                 if told.as_ref() != Some(&why) {
                     let listen = &config.listen;
-                    tracing::warn!(
-                        "metrics and health are not told at {listen}: {why}; it is tried again"
-                    );
+                    tracing::warn!("nobody gets an answer at {listen}: {why}; it is tried again");
                     told = Some(why);
                 }
             }
@@ -139,17 +154,24 @@ async fn open(config: &HttpConfig, wishes: &mut watch::Receiver<Wish>) -> Option
 }
 
 /// Serves one client.
-async fn entertain(stream: Box<dyn Stream>, router: Router, mut ending: watch::Receiver<()>) {
+async fn entertain(
+    stream: Box<dyn Stream>,
+    router: Router,
+    held: Held,
+    mut ending: watch::Receiver<()>,
+) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(ASKING);
     builder.max_buf_size(HEAD).max_headers(HEADERS).half_close(false);
     let service = TowerToHyperService::new(router);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // What goes wrong with a client is the client's: it asks again.
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        _ = ending.changed() => {}
-        () = sleep(LIFE) => {}
+    loop {
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            _ = ending.changed() => break,
+            () = sleep(LIFE) => if !held.0.load(Ordering::Relaxed) { break },
+        }
     }
     connection.as_mut().graceful_shutdown();
     let _ = timeout(LAST, connection).await;

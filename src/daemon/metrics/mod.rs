@@ -98,7 +98,7 @@ fn of_daemon(page: &mut Page, overview: &Overview, besides: &Besides) {
             Kind::Group => overview.groups.iter().filter(|group| group.is_running).count(),
             _ => 0,
         };
-        let n = overview.count(|view| view.job == Some(kind)) + moments;
+        let n = overview.count(|view| view.does(kind)) + moments;
         running.is(&[("kind", kind.name())], n);
     }
     page.gauge("pagekeep_jobs_waiting", "Databases that wait for their turn for a job.")

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::*;
-use crate::daemon::overview::{GroupView, LastRun, Tally};
+use crate::daemon::overview::{GroupView, JobView, LastRun, Tally};
 use crate::daemon::room::Measured;
 use crate::daemon::samples::{followed, open};
 
@@ -33,7 +33,7 @@ fn sample() -> Overview {
     }
     let (at, message) = (Timestamp(9_000_000), "the disk is full".to_owned());
     app.runs.insert(Kind::Prune, LastRun { at, ended: Ended::Failed, message, failures: 4 });
-    app.job = Some(Kind::Backup);
+    app.job = Some(JobView { id: 1, kind: Kind::Backup, began: Timestamp(0), far: None });
     let mut asleep = followed("zebra \"x\"");
     (asleep.following, asleep.phase) = (None, Phase::Asleep);
     asleep.verdict.state = State::AtRisk;

@@ -140,7 +140,7 @@ impl Pinger {
             self.pinged.retain(|path, _| there.contains(path));
         }
         for view in &overview.databases {
-            let Some(ping) = view.plan.ping.as_ref().filter(|_| !view.plan.paused) else {
+            let Some(ping) = view.plan.ping.as_ref().filter(|_| view.paused.is_none()) else {
                 continue;
             };
             let pinged = self.pinged.entry(view.path.clone()).or_default();
@@ -213,8 +213,8 @@ impl Pinger {
 impl Pinged {
     /// What is told of a database that is captured by jobs: each beginning and each end.
     fn of_jobs(&mut self, view: &DatabaseView, began_at: Timestamp) -> Option<Sign> {
-        let began = view.job == Some(Kind::Backup) && !self.running;
-        self.running = view.job == Some(Kind::Backup);
+        let began = view.does(Kind::Backup) && !self.running;
+        self.running = view.does(Kind::Backup);
         let last = view.runs.get(&Kind::Backup);
         let ended = last.filter(|run| self.ended != Some(run.at));
         if let Some(run) = ended {

@@ -1,0 +1,127 @@
+//! One stream of events for whoever watches: which databases stand otherwise than before, and that
+//! others came or went. It is a sign to ask again, and holds no more than the newest state.
+//!
+//! Invariants: a stream ends at once when the server does. One that is slow, or was away, misses
+//! states in between, and never the newest: a stream that begins tells how all databases stand.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::unfold;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, sleep};
+
+use super::Api;
+use super::ask::Answered;
+use super::databases::told;
+use super::problem::Problem;
+use crate::api::daemon::ProblemDetails;
+use crate::daemon::http::serve::Lasting;
+use crate::daemon::ledger::key;
+use crate::error::{Error, ErrorKind};
+
+/// How many streams there are at most.
+pub(super) const MOST: usize = 256;
+/// How often to look whether something changed.
+const LOOK: Duration = Duration::from_millis(500);
+/// After how long something is sent, so that nobody in between takes the stream for dead.
+const QUIET: Duration = Duration::from_secs(15);
+
+/// What a stream knows.
+struct Watching {
+    api: Arc<Api>,
+    ending: watch::Receiver<bool>,
+    /// What was told of each database.
+    told: BTreeMap<String, String>,
+    last: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+/// What happens from now on, as server-sent events. `database` has how one stands now, `gone` the
+/// key of one that is kept no longer; `begin` comes first.
+#[utoipa::path(get, path = "/events", responses(
+    (status = 200, content_type = "text/event-stream", body = String),
+    (status = "4XX", body = ProblemDetails)
+))]
+pub(super) async fn stream(State(api): State<Arc<Api>>) -> Answered {
+    let place = api.streams.clone().try_acquire_owned().map_err(|_| {
+        let error = Error::new(ErrorKind::Busy, "there are too many streams of events");
+        Problem::of(&error).with_status(503)
+    })?;
+    let ending = api.ending.subscribe();
+    let watching =
+        Watching { api, ending, told: BTreeMap::new(), last: Instant::now(), _place: place };
+    let begin = Bytes::from_static(b"event: begin\ndata: {}\n\n");
+    let events = unfold((Some(begin), watching), |(first, mut watching)| async move {
+        let event = match first {
+            Some(first) => first,
+            None => watching.next().await?,
+        };
+        Some((Ok::<_, Infallible>(event), (None, watching)))
+    });
+    let mut response: Response =
+        ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response();
+    // Its connection lasts for as long as somebody listens.
+    response.extensions_mut().insert(Lasting);
+    Ok(response)
+}
+
+impl Watching {
+    /// The next events, once there are some; `None` when the server ends.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if *self.ending.borrow() {
+                return None;
+            }
+            let text = self.news();
+            if !text.is_empty() {
+                self.last = Instant::now();
+                return Some(Bytes::from(text));
+            }
+            if self.last.elapsed() >= QUIET {
+                self.last = Instant::now();
+                return Some(Bytes::from_static(b": still here\n\n"));
+            }
+            tokio::select! {
+                // An error is that the server has gone.
+                _ = self.ending.changed() => return None,
+                () = sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// What is otherwise than it was told.
+    fn news(&mut self) -> String {
+        let Some((overview, _)) = self.api.board.newest() else { return String::new() };
+        let mut text = String::new();
+        let mut gone: Vec<String> = self.told.keys().cloned().collect();
+        for view in &overview.databases {
+            let key = key(&view.repository, &view.name);
+            gone.retain(|known| *known != key);
+            // Texts and numbers can always be written.
+            let Ok(now) = serde_json::to_string(&told(view)) else { continue };
+            if self.told.get(&key) != Some(&now) {
+                self.event("database", &now, &mut text);
+                self.told.insert(key, now);
+            }
+        }
+        for key in gone {
+            let Ok(json) = serde_json::to_string(&key) else { continue };
+            self.event("gone", &json, &mut text);
+            self.told.remove(&key);
+        }
+        text
+    }
+
+    fn event(&self, kind: &str, json: &str, text: &mut String) {
+        let id = self.api.event.fetch_add(1, Ordering::Relaxed) + 1;
+        text.push_str(&format!("id: {id}\nevent: {kind}\ndata: {json}\n\n"));
+    }
+}

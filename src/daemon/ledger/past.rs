@@ -1,0 +1,54 @@
+//! Past jobs, as the ledger has them.
+
+use rusqlite::{Connection, Row};
+
+use crate::api::daemon::DaemonJob;
+use crate::types::Timestamp;
+
+/// Which jobs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    /// The one of this number.
+    pub(crate) id: Option<u64>,
+    /// Those of lower numbers.
+    pub(crate) before: Option<u64>,
+    /// At most so many.
+    pub(crate) limit: u64,
+    /// Those of a database, a kind, a result.
+    pub(crate) database: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) result: Option<String>,
+}
+
+/// Jobs that began, the newest first.
+pub(crate) fn read(connection: &Connection, wanted: &Wanted) -> rusqlite::Result<Vec<DaemonJob>> {
+    let sql = "SELECT id, database, kind, scheduled, began, ended, result, message FROM run
+               WHERE (?1 IS NULL OR id = ?1) AND id < ?2 AND (?3 IS NULL OR database = ?3)
+                   AND (?4 IS NULL OR kind = ?4) AND (?5 IS NULL OR result = ?5)
+               ORDER BY id DESC LIMIT ?6";
+    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let asked = (
+        wanted.id.map(signed),
+        wanted.before.map_or(i64::MAX, signed),
+        &wanted.database,
+        &wanted.kind,
+        &wanted.result,
+        signed(wanted.limit),
+    );
+    connection.prepare(sql)?.query_map(asked, job)?.collect()
+}
+
+fn job(row: &Row<'_>) -> rusqlite::Result<DaemonJob> {
+    let time = |at: usize| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at)?.map(Timestamp));
+    Ok(DaemonJob {
+        id: u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default(),
+        database: row.get(1)?,
+        kind: row.get(2)?,
+        scheduled: time(3)?,
+        began: time(4)?,
+        ended: time(5)?,
+        result: row.get(6)?,
+        message: row.get(7)?,
+        progress: None,
+    })
+}

@@ -1,0 +1,191 @@
+//! What somebody asks of the daemon while it runs: a job now, the end of one, a pause. The
+//! supervisor decides at once, and what takes long is a job.
+
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::desk::Supervisor;
+use super::kept::{Kept, Stage};
+use super::kind::Kind;
+use super::ledger::{Entry, key};
+use super::overview::Paused;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How many jobs of one database may wait because somebody asked for them.
+const MOST: usize = 8;
+
+/// A database, by the names of its repository and its history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) repository: String,
+    pub(crate) name: String,
+}
+
+/// What somebody wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A job of a database, as soon as its turn comes.
+    Run(Named, Kind),
+    /// The end of a job that waits or runs.
+    Cancel(u64),
+    /// That nothing is done with a database any more, until somebody wants that again.
+    Pause(Named, String),
+    /// That it goes on.
+    Resume(Named),
+    /// That the configuration is read again.
+    Reload,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// It is done.
+    Done,
+    /// There is a job of this number.
+    Job(u64),
+}
+
+/// A wish, and who waits for the answer.
+#[derive(Debug)]
+pub(super) struct Wish {
+    pub(super) wanted: Wanted,
+    pub(super) answer: oneshot::Sender<Result<Given>>,
+}
+
+impl Supervisor {
+    /// Does what somebody wants, and tells everybody how it stands then.
+    pub(super) fn grant(&mut self, wish: Wish) {
+        let Wish { wanted, answer } = wish;
+        let given = self.granted(wanted);
+        // Whoever asks next is to see it.
+        self.tell();
+        // Nobody may wait any more.
+        let _ = answer.send(given);
+    }
+
+    fn granted(&mut self, wanted: Wanted) -> Result<Given> {
+        match wanted {
+            Wanted::Run(named, kind) => self.want_job(&named, kind),
+            Wanted::Cancel(id) => self.cancel_job(id),
+            Wanted::Pause(named, by) => self.pause(&named, by),
+            Wanted::Resume(named) => self.resume(&named),
+            Wanted::Reload => {
+                self.reload();
+                Ok(Given::Done)
+            }
+        }
+    }
+
+    fn named(&mut self, named: &Named) -> Result<&mut Kept> {
+        let is_it =
+            |kept: &&mut Kept| kept.plan.repository == named.repository && kept.name == named.name;
+        self.kept.values_mut().find(is_it).ok_or_else(|| unknown(named))
+    }
+
+    fn want_job(&mut self, named: &Named, kind: Kind) -> Result<Given> {
+        let id = self.memory.newest + 1;
+        let kept = self.named(named)?;
+        if let Some(paused) = kept.paused() {
+            let what = format!("is paused by {}", paused.by);
+            return Err(Error::new(ErrorKind::Refused, what)
+                .with_object(key(&named.repository, &named.name))
+                .with_hint("resume it first"));
+        }
+        let can = match kind {
+            Kind::Group => Err("is a job of several databases"),
+            Kind::Files if kept.plan.files.is_none() => Err("has no files in the configuration"),
+            Kind::Prune if kept.plan.retention.is_none() => {
+                Err("has no policy in the configuration")
+            }
+            _ if !kept.has_commit && kind != Kind::Backup => Err("has no commit yet"),
+            _ => Ok(()),
+        };
+        can.map_err(|what| {
+            Error::new(ErrorKind::Refused, format!("{what}, so no {} can begin", kind.name()))
+                .with_object(key(&named.repository, &named.name))
+        })?;
+        // Who asks twice waits for the same one.
+        if let Some((id, _)) = kept.wanted.iter().find(|(_, waiting)| *waiting == kind) {
+            return Ok(Given::Job(*id));
+        }
+        if kept.wanted.len() >= MOST {
+            return Err(Error::new(ErrorKind::Busy, "has too many jobs that wait")
+                .with_object(key(&named.repository, &named.name)));
+        }
+        kept.wanted.push_back((id, kind));
+        self.memory.newest = id;
+        self.begin_jobs();
+        Ok(Given::Job(id))
+    }
+
+    fn cancel_job(&mut self, id: u64) -> Result<Given> {
+        for kept in self.kept.values_mut() {
+            if let Some(job) = kept.job.as_mut().filter(|job| job.id == id) {
+                job.is_cancelled = true;
+                job.control.stop();
+                return Ok(Given::Job(id));
+            }
+            let before = kept.wanted.len();
+            kept.wanted.retain(|(waiting, _)| *waiting != id);
+            if kept.wanted.len() < before {
+                return Ok(Given::Job(id));
+            }
+        }
+        let is_moment = |job: &(u64, _)| job.0 == id;
+        if let Some(group) = self.groups.values().find(|g| g.job.as_ref().is_some_and(is_moment)) {
+            group.stop();
+            return Ok(Given::Job(id));
+        }
+        Err(Error::new(ErrorKind::NotFound, "neither waits nor runs")
+            .with_object(format!("job {id}")))
+    }
+
+    fn pause(&mut self, named: &Named, by: String) -> Result<Given> {
+        let since = self.place.clock.now();
+        let kept = self.named(named)?;
+        if kept.paused().is_some() {
+            return Ok(Given::Done);
+        }
+        kept.halted = Some(Paused { by: by.clone(), since: Some(since) });
+        kept.wanted.clear();
+        if let Some(job) = &kept.job {
+            job.control.stop();
+        }
+        tracing::warn!(database = kept.name, "is paused by {by}: nothing is captured");
+        let path = kept.path.clone();
+        let database = key(&named.repository, &named.name);
+        self.memory.paused.insert(database.clone(), (by.clone(), since));
+        self.ledger.enter(Entry::Paused { database, by: Some(by), since });
+        self.attend(&path);
+        Ok(Given::Done)
+    }
+
+    fn resume(&mut self, named: &Named) -> Result<Given> {
+        let since = self.place.clock.now();
+        let kept = self.named(named)?;
+        if kept.plan.paused {
+            return Err(Error::new(ErrorKind::Refused, "is paused by the configuration")
+                .with_object(key(&named.repository, &named.name))
+                .with_hint("take `paused` out of its entry there"));
+        }
+        if kept.halted.take().is_none() {
+            return Ok(Given::Done);
+        }
+        if kept.is_followed() && matches!(kept.stage, Stage::Idle) {
+            kept.stage = Stage::At(Instant::now());
+        }
+        tracing::info!(database = kept.name, "goes on");
+        let path = kept.path.clone();
+        let database = key(&named.repository, &named.name);
+        self.memory.paused.remove(&database);
+        self.ledger.enter(Entry::Paused { database, by: None, since });
+        self.attend(&path);
+        Ok(Given::Done)
+    }
+}
+
+fn unknown(named: &Named) -> Error {
+    Error::new(ErrorKind::NotFound, "is no database of this daemon")
+        .with_object(key(&named.repository, &named.name))
+}
