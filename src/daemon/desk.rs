@@ -41,8 +41,8 @@ const ATTENDANTS: usize = 4;
 
 /// What part of the time the supervisor looks at everything, and for new files, where there is a
 /// lot of it: one in so many.
-const LOOKING: u32 = 250;
-const FINDING: u32 = 500;
+const LOOKING: u32 = 500;
+const FINDING: u32 = 1000;
 
 /// What a daemon did.
 #[derive(Clone, Copy, Debug, Default)]

@@ -159,6 +159,14 @@ impl Opened {
         is_open || self.fault.is_some() || self.since.elapsed() > PATIENCE
     }
 
+    /// Takes note of a history that was begun, or found, since it was opened.
+    pub(super) fn knows(&mut self, history: &History) {
+        if !self.histories.contains_key(history.name()) {
+            self.described.remember(history);
+            self.histories.insert(history.name().to_owned(), Some(history.clone()));
+        }
+    }
+
     /// What was read of its histories.
     pub(super) fn described(&self) -> Arc<Descriptions> {
         self.described.clone()

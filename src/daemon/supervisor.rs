@@ -160,14 +160,17 @@ impl Supervisor {
                 _ => self.departed(&whose.path),
             };
         };
+        let mut opened = self.repositories.get_mut(&kept.plan.repository);
         match taken {
             Ok(Taken::Followed(history, follower)) => {
+                opened.iter_mut().for_each(|opened| opened.knows(&history));
                 kept.history = Some(history);
                 kept.works();
                 kept.quiet_since = now;
                 kept.stage = Stage::Awake(follower);
             }
             Ok(Taken::Rests(history, print)) => {
+                opened.iter_mut().for_each(|opened| opened.knows(&history));
                 kept.works();
                 kept.history = Some(history);
                 kept.stage = Stage::Asleep(print);
