@@ -29,7 +29,7 @@ const SAMPLE: &str = r#"# What pagekeep keeps, and how. `pagekeep config check` 
 [daemon]
 # Where it keeps what it remembers [default: as the other commands]:
 # state-dir = "/var/lib/pagekeep"
-# How many jobs (snapshots, verifications, prunes) run at once:
+# How many jobs (snapshots, verifications, prunes) of each repository run at once:
 # jobs = 2
 # Where restore tests put their scratch files [default: the folder for temporary files]:
 # scratch = "/var/tmp"

@@ -7,12 +7,13 @@ use std::time::Instant;
 use super::beginning::Mirrored;
 use super::desk::{Message, Rest, Supervisor, Taken};
 use super::ear::Ear;
-use super::kept::{Judging, Stage};
+use super::kept::{Judging, LEAVE, Stage};
 use super::lineage::goes_on;
 use super::mirror::mirrored;
 use super::opened::Opened;
 use super::pool::guarded;
 use super::print::Print;
+use super::promise::{Promise, undone};
 use super::words::in_words;
 use crate::capture::follow::FollowOptions;
 use crate::error::{Error, ErrorKind, Result};
@@ -36,9 +37,10 @@ impl Supervisor {
                 continue;
             };
             let (name, config) = (name.clone(), opened.config.clone());
-            let mailbox = self.mailbox.clone();
+            let otherwise = Message::Opened(name.clone(), config.clone(), undone());
+            let promise = Promise::new(&self.mailbox, otherwise);
             clerks.asks.give(move || {
-                let _ = mailbox.send(Message::Opened(name, config, guarded(|| opening.open())));
+                promise.keep(Message::Opened(name, config, guarded(|| opening.open())));
             });
         }
     }
@@ -87,6 +89,14 @@ impl Supervisor {
             Stage::Awake(follower) if kept.may_sleep(&follower.status(), now) => {
                 self.stop_following(path);
             }
+            // Who is at work on it by an earlier configuration may hang for ever, in a repository
+            // that does not answer.
+            Stage::Waiting if self.departing.get(path).is_none_or(|gone| gone.until <= now) => {
+                let database = &*kept.name;
+                tracing::warn!(database, "whoever had it before does not end: it is taken up anew");
+                self.departing.remove(path);
+                kept.stage = Stage::At(now);
+            }
             _ => {}
         }
         let Some(kept) = self.kept.get_mut(path) else { return };
@@ -98,7 +108,8 @@ impl Supervisor {
         let clerks = self.clerks.get(&kept.plan.repository);
         if let Some((repository, clerks)) = repository.clone().filter(|_| is_due).zip(clerks) {
             kept.judging = Judging::Running;
-            let (whose, name, mailbox) = (kept.whose(), kept.name.clone(), self.mailbox.clone());
+            let (whose, name) = (kept.whose(), kept.name.clone());
+            let promise = Promise::new(&self.mailbox, Message::Judged(whose.clone(), undone()));
             let (history, has_files) = (kept.history.clone(), kept.plan.files.is_some());
             clerks.asks.give(move || {
                 let judged = guarded(|| {
@@ -106,7 +117,7 @@ impl Supervisor {
                     let standing = judge(&history, has_files)?;
                     Ok((history, standing))
                 });
-                let _ = mailbox.send(Message::Judged(whose, judged));
+                promise.keep(Message::Judged(whose, judged));
             });
         }
         let Stage::At(due) = kept.stage else { return };
@@ -122,7 +133,9 @@ impl Supervisor {
             None => mirrored(&self.repositories, &kept.plan.repository, &kept.name),
         };
         // It is asked again at the next look.
-        let Some(mirrored) = mirrored else { return };
+        let keepers =
+            self.clerks.get(&kept.plan.repository).and_then(|clerks| clerks.keeps.as_ref());
+        let Some((mirrored, keepers)) = mirrored.zip(keepers) else { return };
         kept.stage = Stage::Starting;
         kept.identity = kept.print.identity();
         let taking = Taking {
@@ -138,34 +151,38 @@ impl Supervisor {
             options: kept.options(),
             ear: kept.ear.clone(),
         };
-        let (whose, mailbox) = (kept.whose(), self.mailbox.clone());
-        self.attendants.give(move || {
-            let taken = guarded(|| taking.take_up());
-            let _ = mailbox.send(Message::Began(whose, taken));
+        let whose = kept.whose();
+        let promise = Promise::new(&self.mailbox, Message::Began(whose.clone(), undone()));
+        keepers.attends.give(move || {
+            promise.keep(Message::Began(whose, guarded(|| taking.take_up())));
         });
     }
 
     /// Has somebody stop following a database, which sleeps then or is taken up anew.
     fn stop_following(&mut self, path: &Path) {
         let Some(kept) = self.kept.get_mut(path) else { return };
+        let keepers =
+            self.clerks.get(&kept.plan.repository).and_then(|clerks| clerks.keeps.as_ref());
+        let Some(keepers) = keepers else { return };
         let stage = std::mem::replace(&mut kept.stage, Stage::Stopping);
         let (Some(history), Stage::Awake(follower)) = (kept.history.clone(), stage) else { return };
-        let (whose, before, mailbox) = (kept.whose(), kept.print, self.mailbox.clone());
-        self.attendants.give(move || {
+        let (whose, before) = (kept.whose(), kept.print);
+        let promise = Promise::new(&self.mailbox, Message::Left(whose.clone(), before, undone()));
+        keepers.attends.give(move || {
             let rest = guarded(|| {
-                follower.stop()?;
+                follower.stop_within(LEAVE)?;
                 drop(follower);
                 rest_of(&history, &whose.path)
             });
-            let _ = mailbox.send(Message::Left(whose, before, rest));
+            promise.keep(Message::Left(whose, before, rest));
         });
     }
 
     /// Takes note that somebody who was at work on a file by an earlier configuration has ended.
     pub(super) fn departed(&mut self, path: &Path) {
-        let Some(left) = self.departing.get_mut(path) else { return };
-        *left = left.saturating_sub(1);
-        if *left > 0 {
+        let Some(departing) = self.departing.get_mut(path) else { return };
+        departing.left = departing.left.saturating_sub(1);
+        if departing.left > 0 {
             return;
         }
         self.departing.remove(path);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
@@ -22,7 +23,6 @@ use super::ledger::{Ledger, Memory};
 use super::opened::{Opened, Place};
 use super::overview::Board;
 use super::pace::Pace;
-use super::pool::Pool;
 use super::print::Print;
 use super::progress::Progress;
 use super::room::Gauges;
@@ -35,9 +35,6 @@ use crate::error::Result;
 use crate::policy::verdict::Standing;
 use crate::repo::Repository;
 use crate::repo::history::handle::History;
-
-/// How many databases are taken up or left at once.
-const ATTENDANTS: usize = 4;
 
 /// What part of the time the supervisor looks at everything, and for new files, where there is a
 /// lot of it: one in so many.
@@ -98,6 +95,15 @@ pub(super) struct Rest {
     pub(super) is_proven: bool,
 }
 
+/// Those who are at work on a file by an earlier configuration.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Departing {
+    /// How many have not told yet that they ended.
+    pub(super) left: usize,
+    /// Until when they are waited for.
+    pub(super) until: Instant,
+}
+
 /// The daemon at work.
 pub(super) struct Supervisor {
     pub(super) config: Config,
@@ -106,23 +112,19 @@ pub(super) struct Supervisor {
     pub(super) kept: BTreeMap<PathBuf, Kept>,
     /// The groups, by name.
     pub(super) groups: BTreeMap<String, Keeping>,
-    /// How many of those who are at work on a file by an earlier configuration have not told yet
-    /// that they ended.
-    pub(super) departing: BTreeMap<PathBuf, usize>,
+    /// Who is at work on a file by an earlier configuration.
+    pub(super) departing: BTreeMap<PathBuf, Departing>,
     /// The number of the next database that is kept.
     pub(super) next: u64,
     /// Whether the daemon ends.
     pub(super) stop: Arc<AtomicBool>,
     pub(super) ledger: Ledger,
     pub(super) memory: Memory,
-    /// Takes databases up and leaves them.
-    pub(super) attendants: Pool,
-    /// Does jobs.
-    pub(super) workers: Pool,
     /// The threads of each repository.
     pub(super) clerks: BTreeMap<String, Clerks>,
-    /// Databases whose turn for a job has come, the one that waits longest first.
-    pub(super) turns: VecDeque<PathBuf>,
+    /// Databases whose turn for a job has come, by their repositories, the one that waits longest
+    /// first.
+    pub(super) turns: BTreeMap<String, VecDeque<PathBuf>>,
     pub(super) mailbox: Sender<Message>,
     pub(super) inbox: Receiver<Message>,
     pub(super) systemd: Systemd,
@@ -152,10 +154,7 @@ pub(super) struct Supervisor {
 
 impl Supervisor {
     /// Prepares to keep what a configuration names.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Failure`] when the system starts no threads.
-    pub(super) fn new(config: Config, place: Place, ledger: (Ledger, Memory)) -> Result<Self> {
+    pub(super) fn new(config: Config, place: Place, ledger: (Ledger, Memory)) -> Self {
         let (mailbox, inbox) = unbounded();
         let (ledger, memory) = ledger;
         let (board, shelf) = (Board::default(), Shelf::default());
@@ -167,9 +166,7 @@ impl Supervisor {
             ledger: place.ledger(),
             clock: place.clock.clone(),
         });
-        Ok(Self {
-            attendants: Pool::start("pagekeep-attend", ATTENDANTS)?,
-            workers: Pool::start("pagekeep-job", config.jobs)?,
+        Self {
             clerks: BTreeMap::new(),
             repositories: BTreeMap::new(),
             kept: BTreeMap::new(),
@@ -177,7 +174,7 @@ impl Supervisor {
             departing: BTreeMap::new(),
             next: 0,
             stop: Arc::default(),
-            turns: VecDeque::new(),
+            turns: BTreeMap::new(),
             systemd: Systemd::default(),
             http: Server::of(board.clone(), api.clone()),
             commands: Server::of(board.clone(), api),
@@ -200,6 +197,6 @@ impl Supervisor {
             memory,
             mailbox,
             inbox,
-        })
+        }
     }
 }

@@ -79,9 +79,7 @@ impl Supervisor {
                 Err(_) => break,
             }
         }
-        let asking = self.clerks.into_values();
-        let asking = asking.flat_map(|Clerks { asks, copies }| [Some(asks), copies]).flatten();
-        let pools: Vec<Pool> = [self.attendants, self.workers].into_iter().chain(asking).collect();
+        let pools: Vec<Pool> = self.clerks.into_values().flat_map(Clerks::into_pools).collect();
         let hanging = pools.into_iter().map(|pool| pool.end(until)).filter(|ended| !ended).count();
         if hanging > 0 {
             tracing::warn!("did not wait for all: a repository or a database does not answer");

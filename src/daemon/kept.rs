@@ -26,6 +26,8 @@ use crate::types::Timestamp;
 /// How long a follower that is told to stop goes on trying to reach the repository: a daemon that
 /// is told to end ends soon, and its followers make up for it when it begins again.
 const STOP: Duration = Duration::from_secs(1);
+/// How long one is waited for that was told to stop: its repository may never answer.
+pub(super) const LEAVE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 30 });
 /// How long to wait before what failed is tried again: the first time, and at most.
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(60);

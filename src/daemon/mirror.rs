@@ -18,6 +18,7 @@ use super::kept::Whose;
 use super::opened::Opened;
 use super::pace::doubled;
 use super::pool::guarded;
+use super::promise::{Promise, undone};
 use super::words::in_words;
 use crate::count::counted;
 use crate::error::Result;
@@ -62,10 +63,12 @@ impl Supervisor {
             let running = Running { changes, prunes, at, control: control.clone() };
             copying.stage = Stage::Running(running);
             let (whose, mirror) = (whose.clone(), mirror.clone());
-            let mailbox = self.mailbox.clone();
+            let (theirs, name) = (control.clone(), mirror.clone());
+            let otherwise = Message::Copied(whose.clone(), name, theirs, undone());
+            let promise = Promise::new(&self.mailbox, otherwise);
             courier.give(move || {
                 let copied = guarded(|| order.carry_out(&control));
-                let _ = mailbox.send(Message::Copied(whose, mirror, control, copied));
+                promise.keep(Message::Copied(whose, mirror, control, copied));
             });
         }
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! configuration -> supervisor -> followers    every transaction
 //!                             -> jobs         snapshots, verifications, prunes
-//!                             -> clerks       questions to repositories, copies in mirrors
+//!                             -> clerks       the threads of each repository: questions, jobs, copies
 //!                             -> ledger       what ran, in a database of its own
 //!                             -> overview     how everything stands: metrics and health
 //!                             -> board -> notifier    who is told how everything stands
@@ -11,7 +11,7 @@
 //! ```
 //!
 //! [`config`] reads the file. The supervisor is one thread that decides and never waits; followers
-//! have threads of their own, and jobs run in a small pool.
+//! have threads of their own, and each repository has small pools for all else.
 
 pub(crate) mod access;
 mod agenda;
@@ -45,6 +45,7 @@ mod pace;
 mod pool;
 mod print;
 mod progress;
+mod promise;
 mod registry;
 mod room;
 #[cfg(test)]
@@ -101,7 +102,7 @@ pub(crate) fn run(
     let config = config.with_ledger(place.ledger(), place.own_name());
     let (clock, own) = (place.clock.clone(), place.ledger());
     let alerts = ledger.1.alerts.clone();
-    let supervisor = Supervisor::new(config, place, ledger)?;
+    let supervisor = Supervisor::new(config, place, ledger);
     let (board, ledger) = (supervisor.board.clone(), supervisor.ledger.scribe());
     let notifier = Notifier::start(Means { board, clock, ledger, alerts, own })?;
     let (done, ledger) = supervisor.run(wishes);

@@ -10,13 +10,14 @@ use super::agenda::Agenda;
 use super::clerks::hire_all;
 use super::config::{Config, Plan};
 use super::copying::Copying;
-use super::desk::{Message, Rest, Supervisor};
-use super::kept::{Kept, Stage, Whose};
+use super::desk::{Departing, Message, Rest, Supervisor};
+use super::kept::{Kept, LEAVE, Stage, Whose};
 use super::ledger::{Entry, key};
 use super::opened::Opened;
 use super::overview::Paused;
-use super::pool::{Pool, guarded};
+use super::pool::guarded;
 use super::print::Print;
+use super::promise::{Promise, undone};
 use super::words::{in_words, said};
 use crate::capture::follow::Follower;
 use crate::remedy::{Remedy, advice};
@@ -154,23 +155,33 @@ impl Supervisor {
             Stage::Starting | Stage::Stopping => at_work += 1,
             _ => {}
         }
-        let departing = self.departing.entry(path.to_owned()).or_default();
-        *departing += at_work;
-        if *departing == 0 {
-            self.departing.remove(path);
+        let left = at_work + self.departing.remove(path).map_or(0, |departing| departing.left);
+        if left == 0 {
             return false;
         }
+        let now = Instant::now();
+        let until = now.checked_add(2 * LEAVE).unwrap_or(now);
+        self.departing.insert(path.to_owned(), Departing { left, until });
         true
     }
 
-    /// Has somebody stop a follower whose database is left.
+    /// Has somebody stop a follower whose database is left. A thread of its own does that: the
+    /// threads of a repository that hangs would never come to it.
     pub(super) fn let_go(&self, whose: Whose, follower: Follower) {
-        let mailbox = self.mailbox.clone();
-        self.attendants.give(move || {
-            let rest = guarded(|| follower.stop()).map(|()| Rest::default());
-            drop(follower);
-            let _ = mailbox.send(Message::Left(whose, Print::default(), rest));
-        });
+        let left = |rest| Message::Left(whose.clone(), Print::default(), rest);
+        let promise = Promise::new(&self.mailbox, left(undone()));
+        // The message is the same whatever came of it: nobody keeps the database by that plan.
+        let message = left(Ok(Rest::default()));
+        let stop = move || {
+            if let Err(e) = guarded(|| follower.stop_within(LEAVE)) {
+                tracing::warn!("what was left had not stored everything: {}", in_words(&e));
+            }
+            promise.keep(message);
+        };
+        let thread = std::thread::Builder::new().name("pagekeep-leave".to_owned()).spawn(stop);
+        if let Err(e) = thread {
+            tracing::warn!("a follower is not waited for: {e}");
+        }
     }
 
     /// Reads the configuration again; one that is wrong changes nothing.
@@ -202,14 +213,6 @@ impl Supervisor {
         };
         if config.state_dir != self.config.state_dir {
             tracing::warn!("another state-dir counts when the daemon is started again");
-        }
-        let jobs =
-            (config.jobs != self.config.jobs).then(|| Pool::start("pagekeep-job", config.jobs));
-        match jobs {
-            // The old threads end when their jobs do.
-            Some(Ok(pool)) => self.workers = pool,
-            Some(Err(e)) => tracing::warn!("as many jobs at once as before: {e}"),
-            None => {}
         }
         // Databases of a repository that is another one now are taken up anew.
         let is_same = |name: &String| {
@@ -248,6 +251,7 @@ impl Supervisor {
                 .or_insert_with(|| Opened::new(repository.clone()));
         }
         self.config = config;
+        self.turns.retain(|name, _| self.config.repositories.contains_key(name));
         hire_all(&mut self.clerks, &self.config);
         self.find_groups();
         self.http.serve(self.config.http.clone());

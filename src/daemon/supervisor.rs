@@ -1,11 +1,11 @@
 //! The one thread that decides: which databases there are, which of them are followed, which jobs
 //! begin. It owns all of it, waits for nobody, and hears of what others did by messages.
 //!
-//! Invariants: trouble with one database, or one repository, delays no other. One database has at
-//! most one job at a time, and its follower is started and stopped by one thread at a time. A
-//! configuration that is wrong changes nothing.
+//! Invariants: trouble with one database, or one repository, delays no other, also where it comes
+//! after it was opened. One database has at most one job at a time, and its follower is started and
+//! stopped by one thread at a time. A configuration that is wrong changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -262,7 +262,7 @@ impl Supervisor {
             databases,
             repositories,
             tally,
-            waiting: self.turns.len(),
+            waiting: self.turns.values().map(VecDeque::len).sum(),
             folders: self.gauges.look(folders),
         });
         let open = |(name, opened): (&String, &Opened)| (name.clone(), opened.repository());
@@ -315,3 +315,6 @@ fn database_of(file: &Path) -> PathBuf {
     let stem = ["-wal", "-shm", "-journal"].iter().find_map(|suffix| name.strip_suffix(suffix));
     stem.map_or_else(|| file.to_owned(), |stem| file.with_file_name(stem))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,11 +8,12 @@ use std::time::Instant;
 use super::clerks::open_mirrors;
 use super::desk::{Message, Supervisor};
 use super::job::{Control, Ended, Order, Outcome, scratch_of};
-use super::kept::{Job, Judging, Whose};
+use super::kept::{Job, Judging, Kept, Whose};
 use super::kind::Kind;
 use super::ledger::{Entry, key};
 use super::mirror::mirrored;
 use super::opened::Opened;
+use super::promise::{Promise, undone};
 use super::tested::Method;
 use crate::count::{counted, number};
 use crate::ops::files::history_of;
@@ -26,31 +27,39 @@ impl Supervisor {
         for (path, kept) in &mut self.kept {
             if !kept.is_in_line && kept.turn(at).is_some() {
                 kept.is_in_line = true;
-                self.turns.push_back(path.clone());
+                let line = self.turns.entry(kept.plan.repository.clone()).or_default();
+                line.push_back(path.clone());
             }
         }
-        self.hand_out();
+        let names: Vec<String> = self.turns.keys().cloned().collect();
+        for name in names {
+            self.hand_out(&name);
+        }
     }
 
-    /// Gives jobs to those who wait in line, as many as may run.
-    fn hand_out(&mut self) {
+    /// Gives jobs to those who wait in the line of a repository, as many as may run: one that does
+    /// not answer keeps no other one's jobs waiting.
+    fn hand_out(&mut self, of: &str) {
         let at = self.place.clock.now();
-        let running = self.kept.values().filter(|kept| kept.job.is_some()).count();
+        let Some(repository) = self.repositories.get(of).and_then(Opened::repository) else {
+            return;
+        };
+        let mut line = self.turns.remove(of).unwrap_or_default();
+        let is_at_work = |kept: &&Kept| kept.job.is_some() && kept.plan.repository == of;
+        let running = self.kept.values().filter(is_at_work).count();
         let mut free = self.config.jobs.saturating_sub(running);
         let mut still: VecDeque<PathBuf> = VecDeque::new();
         // Thousands may stand in line: behind the last that gets a job nobody is looked at.
         while free > 0
-            && let Some(path) = self.turns.pop_front()
+            && let Some(path) = line.pop_front()
         {
-            let Some(kept) = self.kept.get_mut(&path).filter(|kept| kept.is_in_line) else {
-                continue;
-            };
+            let is_of_line = |kept: &&mut Kept| kept.is_in_line && kept.plan.repository == of;
+            let Some(kept) = self.kept.get_mut(&path).filter(is_of_line) else { continue };
             let Some(turn) = kept.turn(at) else {
                 kept.is_in_line = false;
                 continue;
             };
-            let repository =
-                self.repositories.get(&kept.plan.repository).and_then(Opened::repository);
+            let keepers = self.clerks.get(of).and_then(|clerks| clerks.keeps.as_ref());
             let asked = |name: &str| mirrored(&self.repositories, &kept.plan.repository, name);
             let mirrored = match turn.kind {
                 Kind::Backup | Kind::Files => {
@@ -58,8 +67,7 @@ impl Supervisor {
                 }
                 _ => Some(Default::default()),
             };
-            let ready = repository.zip(mirrored);
-            let Some((repository, mirrored)) = ready else {
+            let Some((keepers, mirrored)) = keepers.zip(mirrored) else {
                 still.push_back(path);
                 continue;
             };
@@ -99,7 +107,7 @@ impl Supervisor {
             kept.job = Some(Job { id, kind, control: control.clone(), began, at, is_cancelled });
             let order = Order {
                 kind: turn.kind,
-                repository,
+                repository: repository.clone(),
                 mirrored,
                 path: kept.path.clone(),
                 known: kept.history.clone(),
@@ -111,17 +119,21 @@ impl Supervisor {
                 found: Arc::default(),
             };
             let (whose, mailbox) = (kept.whose(), self.mailbox.clone());
-            self.workers.give(move || {
+            let undone = Message::Done(whose.clone(), id, Outcome::of(undone()));
+            let promise = Promise::new(&mailbox, undone);
+            keepers.works.give(move || {
                 let outcome = order.carry_out_whatever_happens(&*control);
                 let found = order.take_found();
                 if !found.is_empty() {
                     let _ = mailbox.send(Message::Found(id, found));
                 }
-                let _ = mailbox.send(Message::Done(whose, id, outcome));
+                promise.keep(Message::Done(whose, id, outcome));
             });
         }
-        still.append(&mut self.turns);
-        self.turns = still;
+        still.append(&mut line);
+        if !still.is_empty() {
+            self.turns.insert(of.to_owned(), still);
+        }
     }
 
     pub(super) fn job_ended(&mut self, whose: &Whose, id: u64, outcome: Outcome) {
@@ -155,10 +167,11 @@ impl Supervisor {
             }
         }
         // Another one of its jobs may be due; whose turn came by the clock a look will tell.
+        let of = kept.plan.repository.clone();
         if kept.turn(at).is_some() && !kept.is_in_line {
             kept.is_in_line = true;
-            self.turns.push_back(whose.path.clone());
+            self.turns.entry(of.clone()).or_default().push_back(whose.path.clone());
         }
-        self.hand_out();
+        self.hand_out(&of);
     }
 }

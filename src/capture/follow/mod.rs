@@ -36,7 +36,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::codec::pool::panicked;
-#[cfg(doc)]
+#[cfg(any(doc, feature = "cli"))]
 use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::repo::write::writer::Writer;
@@ -187,7 +187,28 @@ impl Follower {
         }
     }
 
-    fn end(&self) {
+    /// As [`Follower::stop`]; waits so much longer than its patience at most, and then leaves it to
+    /// itself: it captures nothing more, lets go of the database, and ends when its repository
+    /// answers.
+    ///
+    /// # Errors
+    /// As [`Follower::stop`]; [`ErrorKind::Busy`] when it was left to itself.
+    #[cfg(feature = "cli")]
+    pub(crate) fn stop_within(&self, longer: Duration) -> Result<()> {
+        self.ask_to_stop();
+        let at_most = self.patience.saturating_add(longer);
+        if self.shared.wait_for(at_most, |state| state.gone).gone {
+            return self.stop();
+        }
+        self.shared.update(|state| state.abandoned = true);
+        self.shared.waker.wake();
+        // Nobody joins it any more.
+        drop(self.thread.lock().unwrap_or_else(PoisonError::into_inner).take());
+        Err(Error::new(ErrorKind::Busy, "does not stop: its repository does not answer")
+            .with_hint("the next run stores what was not stored, from the WAL or by a scan"))
+    }
+
+    fn ask_to_stop(&self) {
         let patience = self.patience;
         self.shared.update(|state| {
             if !std::mem::replace(&mut state.stop, true) {
@@ -195,6 +216,10 @@ impl Follower {
             }
         });
         self.shared.waker.wake();
+    }
+
+    fn end(&self) {
+        self.ask_to_stop();
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
             && thread.join().is_err()
         {

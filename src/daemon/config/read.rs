@@ -22,7 +22,7 @@ use crate::progress::Silent;
 
 /// The longest configuration file.
 const MAX_FILE: usize = 16 << 20;
-/// How many jobs run at once where nothing is said.
+/// How many jobs of each repository run at once where nothing is said.
 const JOBS: u16 = 2;
 
 /// What a daemon is to do.
@@ -32,7 +32,7 @@ pub(crate) struct Config {
     pub(crate) file: PathBuf,
     /// Where the daemon keeps what it remembers, if the file says so.
     pub(crate) state_dir: Option<PathBuf>,
-    /// How many jobs run at once.
+    /// How many jobs of each repository run at once.
     pub(crate) jobs: usize,
     /// Worker threads of each job, if the file says so.
     pub(crate) threads: Option<usize>,

@@ -48,7 +48,7 @@ pub(super) struct ConfigText {
 pub(super) struct DaemonText {
     /// Where it keeps what it remembers.
     pub(super) state_dir: Option<Spanned<String>>,
-    /// How many jobs run at once.
+    /// How many jobs of each repository run at once.
     pub(super) jobs: Option<Spanned<u16>>,
     /// Worker threads of each job.
     pub(super) threads: Option<Spanned<u16>>,
