@@ -128,10 +128,8 @@ impl Supervisor {
             kept.stage = Stage::Idle;
             return;
         }
-        let mirrored = match kept.history {
-            Some(_) => Some(Mirrored::default()),
-            None => mirrored(&self.repositories, &kept.plan.repository, &kept.name),
-        };
+        let whose = (&*kept.plan.repository, &*kept.name);
+        let mirrored = mirrored(&self.repositories, &self.clerks, whose, kept.history.as_ref());
         // It is asked again at the next look.
         let keepers =
             self.clerks.get(&kept.plan.repository).and_then(|clerks| clerks.keeps.as_ref());
@@ -197,7 +195,7 @@ impl Supervisor {
 /// What is needed to take a database up.
 struct Taking {
     repository: Repository,
-    /// What its mirrors have, if its history was not found before.
+    /// What its mirrors have.
     mirrored: Mirrored,
     /// Whether it is the daemon's own.
     is_own: bool,
@@ -220,7 +218,7 @@ impl Taking {
     /// thousand threads nor much memory.
     fn take_up(&self) -> Result<Taken> {
         let print = Print::of(&self.path);
-        self.mirrored.check(&self.repository, &self.name)?;
+        self.mirrored.check(&self.repository, &self.name, self.history.as_ref(), &*self.ear)?;
         // Whoever looks for it by its name looks at all that there are: where it was not found yet,
         // what comes below does that once.
         if let Some(history) = &self.history

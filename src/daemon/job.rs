@@ -134,8 +134,10 @@ impl Order {
     pub(super) fn carry_out(&self, monitor: &dyn Monitor) -> Result<Outcome> {
         let [database, files] = &self.mirrored;
         match self.kind {
-            Kind::Backup => database.check(&self.repository, &self.name)?,
-            Kind::Files => files.check(&self.repository, &history_of(&self.name))?,
+            Kind::Backup => database.check(&self.repository, &self.name, None, monitor)?,
+            Kind::Files => {
+                files.check(&self.repository, &history_of(&self.name), None, monitor)?;
+            }
             _ => {}
         }
         match self.kind {

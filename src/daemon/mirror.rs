@@ -10,7 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::beginning::Mirrored;
+use super::beginning::{Mirrored, Rival};
+use super::clerks::Clerks;
 use super::copying::{Copied, FIRST, LONGEST, Order, Running, Stage};
 use super::desk::{Message, Supervisor};
 use super::job::Control;
@@ -24,6 +25,8 @@ use crate::count::counted;
 use crate::error::Result;
 use crate::ops::copy::CopyOptions;
 use crate::ops::prune::PruneOptions;
+use crate::repo::history::handle::History;
+use crate::repo::local::state::is_captured_here;
 
 /// How long to wait for commits that another writer may still displace.
 const UNSETTLED: Duration = Duration::from_secs(30);
@@ -165,23 +168,39 @@ impl Supervisor {
     }
 }
 
-/// What the mirrors of a repository have of a history's name; `None` while one of them is still to
-/// answer.
+/// Finds out which mirrors have a history of a name; `None` while one of them is still to answer.
+/// `known` is the history, if it was found before.
 pub(super) fn mirrored(
     repositories: &BTreeMap<String, Opened>,
-    first: &str,
-    name: &str,
+    clerks: &BTreeMap<String, Clerks>,
+    (first, name): (&str, &str),
+    known: Option<&History>,
 ) -> Option<Mirrored> {
     let mirrors = repositories.get(first).map_or(&[][..], |opened| &opened.config.mirrors);
-    let mut rival = None;
+    let mut mirrored = Mirrored { first: first.to_owned(), ..Mirrored::default() };
+    if mirrors.is_empty() || known.is_some_and(is_captured_here) {
+        return Some(mirrored);
+    }
     for mirror in mirrors {
         let Some(opened) = repositories.get(mirror) else { continue };
         if !opened.has_answered() {
             return None;
         }
-        if rival.is_none() && opened.had(name) {
-            rival = Some(mirror.clone());
+        if !opened.is_open() {
+            mirrored.closed.push(mirror.clone());
+        } else if opened.had(name) {
+            let is_of = |(name, of): &(&String, &Opened)| {
+                *name != first && of.config.mirrors.contains(mirror)
+            };
+            let others = repositories.iter().filter(is_of).map(|(name, _)| name.clone());
+            mirrored.rivals.push(Rival {
+                mirror: mirror.clone(),
+                others: others.collect(),
+                history: opened.history(name),
+                clerk: clerks.get(mirror).map(|clerks| clerks.asks.hand()),
+                is_silent: opened.is_silent.clone(),
+            });
         }
     }
-    Some(Mirrored { first: first.to_owned(), rival })
+    Some(mirrored)
 }

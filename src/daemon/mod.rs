@@ -63,6 +63,7 @@ use config::Config;
 use desk::Supervisor;
 use ledger::{Entry, Ledger};
 use notify::{Means, Notifier};
+use registry::with_ledger;
 use words::Words;
 
 use std::fs::{DirBuilder, File, TryLockError};
@@ -99,7 +100,7 @@ pub(crate) fn run(
     let ledger = Ledger::open(&place.ledger(), now);
     ledger.0.enter(Entry::Configured { path: config.file.clone(), text, at: now });
     // What the daemon remembers is kept as everything else is, so that a new machine gets it back.
-    let config = config.with_ledger(place.ledger(), place.own_name());
+    let config = with_ledger(config, &place, &ledger.1);
     let (clock, own) = (place.clock.clone(), place.ledger());
     let alerts = ledger.1.alerts.clone();
     let supervisor = Supervisor::new(config, place, ledger);

@@ -80,6 +80,8 @@ pub(super) struct Opened {
     fault: Option<String>,
     traffic: Arc<Traffic>,
     gauge: Gauge,
+    /// Whether it is known to give no answers now, though it was opened.
+    pub(super) is_silent: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -110,6 +112,7 @@ impl Opened {
             fault: None,
             traffic: Arc::default(),
             gauge: Gauge::default(),
+            is_silent: Arc::default(),
         }
     }
 

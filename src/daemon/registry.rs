@@ -12,8 +12,8 @@ use super::config::{Config, Plan};
 use super::copying::Copying;
 use super::desk::{Departing, Message, Rest, Supervisor};
 use super::kept::{Kept, LEAVE, Stage, Whose};
-use super::ledger::{Entry, key};
-use super::opened::Opened;
+use super::ledger::{Entry, Memory, key};
+use super::opened::{Opened, Place};
 use super::overview::Paused;
 use super::pool::guarded;
 use super::print::Print;
@@ -191,7 +191,7 @@ impl Supervisor {
             Ok(Ok((config, text))) => {
                 let (path, at) = (file, self.place.clock.now());
                 self.ledger.enter(Entry::Configured { path, text, at });
-                config.with_ledger(self.place.ledger(), self.place.own_name())
+                with_ledger(config, &self.place, &self.memory)
             }
             Ok(Err(mistaken)) => {
                 let all = match mistaken.mistakes() {
@@ -281,4 +281,11 @@ impl Supervisor {
         let place = place.map_or_else(String::new, |repository| repository.location.clone());
         format!("{} into {place}", plan.described())
     }
+}
+
+/// A configuration with the daemon's own database, in the repository where it was last.
+pub(super) fn with_ledger(config: Config, place: &Place, memory: &Memory) -> Config {
+    let own = place.own_name();
+    let since = |repository: &str| memory.since.get(&key(repository, &own)).copied();
+    config.with_ledger(place.ledger(), own.clone(), since)
 }

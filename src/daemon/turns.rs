@@ -60,7 +60,10 @@ impl Supervisor {
                 continue;
             };
             let keepers = self.clerks.get(of).and_then(|clerks| clerks.keeps.as_ref());
-            let asked = |name: &str| mirrored(&self.repositories, &kept.plan.repository, name);
+            let asked = |name: &str| {
+                let whose = (&*kept.plan.repository, name);
+                mirrored(&self.repositories, &self.clerks, whose, None)
+            };
             let mirrored = match turn.kind {
                 Kind::Backup | Kind::Files => {
                     asked(&kept.name).and_then(|own| Some([own, asked(&history_of(&kept.name))?]))

@@ -108,7 +108,7 @@ fn the_page_for_the_safe_has_what_is_needed_and_no_secret() {
 }
 
 /// A daemon whose first repository has a mirror, with both databases in both.
-fn mirrored(lab: &Lab, state: &str) {
+pub fn mirrored(lab: &Lab, state: &str) {
     fs::create_dir(lab.path("srv")).unwrap();
     for name in ["shop", "blog"] {
         lab.make(&format!("srv/{name}.db"), 20);
@@ -130,17 +130,17 @@ fn mirrored(lab: &Lab, state: &str) {
     daemon.stop();
 }
 
-fn own_name() -> String {
+pub fn own_name() -> String {
     format!("pagekeep-daemon.{}", rustix::system::uname().nodename().to_string_lossy())
 }
 
 /// A command that knows nothing but what the configuration says.
-fn by_config(lab: &Lab, args: &[&str]) -> Ended {
+pub fn by_config(lab: &Lab, args: &[&str]) -> Ended {
     let mut command = lab.command(args);
     Ended::of(command.env_remove("PAGEKEEP_KEY_FILE").env_remove("PAGEKEEP_REPO"))
 }
 
-fn commits_in(lab: &Lab, repository: &str, name: &str) -> usize {
+pub fn commits_in(lab: &Lab, repository: &str, name: &str) -> usize {
     let ended = by_config(lab, &["log", name, "-c", "pagekeep.toml", "-r", repository, "--json"]);
     if ended.code == Some(0) { ended.objects().len() } else { 0 }
 }
@@ -272,3 +272,4 @@ fn another_state_folder_is_written_down_and_the_daemons_own_history_goes_on() {
     let again = by_config(&lab, &args);
     assert!(again.stdout.contains(&format!("--state-dir {new}`")), "{again:?}");
 }
+    // Nobody holds the histories that are copied back.

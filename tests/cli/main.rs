@@ -8,6 +8,7 @@ mod support;
 
 mod absence;
 mod adopt;
+mod beginnings;
 mod commands;
 mod complete;
 mod daemon;

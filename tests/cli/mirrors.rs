@@ -45,6 +45,7 @@ fn each_mirror_gets_everything_whatever_ails_another_and_a_restore_goes_on_from_
     app.execute_batch("INSERT INTO t(x) VALUES('more')").unwrap();
     daemon.until("far has more", || commits_in(&lab, "far") > before);
     daemon.says("gone", "it is tried again");
+    daemon.says("app", "nobody could ask the mirror gone");
     assert_eq!(told(&lab, "app", "is not copied"), 0);
     // One that comes later gets all there was.
     init(&lab, "gone");

@@ -19,6 +19,7 @@ use super::text::{ConfigText, PlanText};
 use crate::error::{ErrorKind, Result};
 use crate::input;
 use crate::progress::Silent;
+use crate::types::Timestamp;
 
 /// The longest configuration file.
 const MAX_FILE: usize = 16 << 20;
@@ -93,10 +94,19 @@ impl Config {
         firsts.map(|(name, _)| name.as_str()).collect()
     }
 
-    /// The same, with the database of the daemon itself, in the first repository.
-    pub(crate) fn with_ledger(mut self, path: PathBuf, name: String) -> Self {
+    /// The same, with the database of the daemon itself. It stays in the repository in which it is
+    /// known for the shortest time, by `since`, so that its history goes on; one that is known in
+    /// none begins in the first one.
+    pub(crate) fn with_ledger(
+        mut self,
+        path: PathBuf,
+        name: String,
+        since: impl Fn(&str) -> Option<Timestamp>,
+    ) -> Self {
         let repositories = &self.repositories;
-        let first = repositories.keys().find(|name| !is_mirror(repositories, name));
+        let mut firsts = repositories.keys().filter(|name| !is_mirror(repositories, name));
+        let home = firsts.clone().filter(|name| since(name).is_some());
+        let first = home.max_by_key(|name| since(name)).or_else(|| firsts.next());
         if let Some(repository) = first.cloned() {
             let mut reader = Reader { mistakes: &mut Vec::new() };
             let mut plan = reader.plan(&PlanText::default(), Own::default(), repository);

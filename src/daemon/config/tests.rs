@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use super::secret::SecretSource;
 use super::*;
+use crate::types::Timestamp;
 
 fn parse(text: &str) -> Result<Config, Mistaken> {
     Config::parse(Path::new("/etc/pagekeep.toml"), text)
@@ -45,6 +46,28 @@ verify.sample = \"20%\"
     assert!(tenants.plan.retention.is_some());
 }
 
+/// Its history would begin anew in another repository, which a mirror of both takes no copy of.
+#[test]
+fn the_daemons_own_database_stays_where_it_was() {
+    let text = "[repositories.archive]\nlocation = \"/a\"\nkey-file = \"k\"
+[repositories.main]\nlocation = \"/m\"\nkey-file = \"k\"\nmirrors = [\"off\"]
+[repositories.off]\nlocation = \"/o\"\nkey-file = \"k\"\n";
+    let kept_in = |known: &[(&str, i64)]| {
+        let since = |name: &str| {
+            let of = known.iter().find(|(repository, _)| *repository == name);
+            of.map(|(_, since)| Timestamp(*since))
+        };
+        let config = parse(text).unwrap();
+        let config = config.with_ledger("/state/daemon.db".into(), "daemon".to_owned(), since);
+        config.targets[0].plan.repository.clone()
+    };
+    assert_eq!(kept_in(&[]), "archive");
+    assert_eq!(kept_in(&[("main", 5)]), "main");
+    // Where it moved last; a mirror and what is no more are no places for it.
+    assert_eq!(kept_in(&[("archive", 5), ("main", 4)]), "archive");
+    assert_eq!(kept_in(&[("off", 7), ("gone", 8), ("main", 4)]), "main");
+}
+
 #[test]
 fn a_mirror_keeps_nothing_of_its_own_where_nothing_is_said() {
     let text = |mirrors: &str| {
@@ -58,7 +81,7 @@ fn a_mirror_keeps_nothing_of_its_own_where_nothing_is_said() {
     let main = &config.repositories["main"];
     assert_eq!((&*main.mirrors, main.copy_every.as_secs()), (&["a".to_owned()][..], 300));
     assert_eq!(config.targets[0].plan.repository, "main");
-    let config = config.with_ledger("/state/daemon.db".into(), "daemon".to_owned());
+    let config = config.with_ledger("/state/daemon.db".into(), "daemon".to_owned(), |_| None);
     assert_eq!(config.targets[1].plan.repository, "main");
     // What is shown is read as the same.
     let again = parse(&config.shown()).unwrap();

@@ -20,6 +20,7 @@ use crate::format::header::SPARSE;
 use crate::format::names::LogName;
 use crate::format::segment::{CommitRecord, Manifest, SegmentKind};
 use crate::progress::Monitor;
+use crate::remedy::{Remedy, advice};
 use crate::repo::chain::{Chain, Segment};
 use crate::repo::local::state::Head;
 use crate::repo::write::segment_data::SegmentData;
@@ -181,7 +182,9 @@ pub(crate) fn check_common(chain: &Chain, head: &Head, copy: &str) -> Result<()>
         ),
     )
     .with_object(copy)
-    .with_hint(
-        "somebody wrote to the copy, or the original was set back; copy to another repository",
-    ))
+    .with_hint(advice![
+        "if the original was set back, or is still being filled from this copy, bring back what it lacks by copying the other way; if each has commits that the other lacks, keep this one, which stays readable, and copy to another repository, made with ",
+        Remedy::CreateRepository,
+        ": a mirror gets another location in the configuration for that",
+    ]))
 }
