@@ -1,9 +1,10 @@
 //! What a configuration of `pagekeep run` says about the repositories of a command: whoever has one
 //! names no location, no key and no state folder besides.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::context::Context;
+use super::located::all_at;
 use super::output::Output;
 use crate::api::config::Mistake;
 use crate::daemon::config::{Config, Mistaken, RepositoryConfig};
@@ -85,13 +86,10 @@ impl Context {
     /// The repository of the configuration that a name, or a location, means.
     pub(crate) fn configured_as(&self, named: &str) -> Result<Option<(&str, &RepositoryConfig)>> {
         let Some(config) = self.config()? else { return Ok(None) };
-        let whole = std::path::absolute(named).unwrap_or_else(|_| PathBuf::from(named));
-        let of_name = config.repositories.get_key_value(named);
-        let is_there = |(_, repository): &(&String, &RepositoryConfig)| {
-            Path::new(&repository.location) == whole
-        };
-        let found = of_name.or_else(|| config.repositories.iter().find(is_there));
-        Ok(found.map(|(name, repository)| (name.as_str(), repository)))
+        if let Some((name, repository)) = config.repositories.get_key_value(named) {
+            return Ok(Some((name.as_str(), repository)));
+        }
+        Ok(all_at(config, named).into_iter().next())
     }
 
     /// The error of a repository that is not there; with the way back, if it has mirrors.

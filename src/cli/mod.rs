@@ -33,6 +33,7 @@ mod journal;
 mod keys;
 mod lines;
 mod list;
+mod located;
 mod lost;
 mod mirrors;
 mod moments;

@@ -2,6 +2,7 @@
 
 use super::args::{Command, FilesCommand, HoldCommand};
 use super::context::Context;
+use super::located::all_like;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Refuses to write to a repository that the configuration has as a mirror: with commits, labels
@@ -10,14 +11,18 @@ pub(super) fn check_no_mirror(context: &Context, command: &Command) -> Result<()
     if !writes(command) {
         return Ok(());
     }
-    let (Some(config), Some((name, repository))) = (context.config()?, context.configured()?)
-    else {
-        return Ok(());
+    let Some(config) = context.config()? else { return Ok(()) };
+    // One that is named by a place may be the same repository as one of the configuration.
+    let all = match context.configured()? {
+        Some(one) => vec![one],
+        None => all_like(config, context.typed_location()?),
     };
+    let mirror = all.into_iter().find(|(name, _)| config.is_mirror(name));
+    let Some((name, repository)) = mirror else { return Ok(()) };
     let firsts = config.firsts_of(name);
     let [first, ..] = firsts.as_slice() else { return Ok(()) };
     let what = format!(
-        "is the mirror {name} of {} in {}, and takes copies alone",
+        "is the mirror {name} of {} in {}, and takes only copies",
         firsts.join(" and of "),
         config.file.display()
     );

@@ -131,6 +131,12 @@ pub fn examine(store: &dyn Store) -> Result<Option<Error>> {
     }
 }
 
+/// Which repository lies in a store, as far as its object `repository` tells: no key is needed.
+#[cfg(feature = "cli")]
+pub(crate) fn identity(store: &dyn Store) -> Option<RepositoryId> {
+    read_object(store).ok().map(|object| object.id)
+}
+
 /// Finds out what the object `repository` must be; writes nothing.
 ///
 /// # Errors

@@ -139,7 +139,7 @@ fn a_configuration_names_the_repository_for_every_command() {
     run(&["log", "app", "-r", "fra"])
         .failed(2, &["pagekeep.toml: has no repository \"fra\"", "it has far, gone, main"]);
     lab.run(&["run"]).failed(2, &["no configuration was named", "-c FILE"]);
-    // A mirror takes copies alone: with anything of its own it would be no copy any more.
+    // A mirror takes only copies: with anything of its own it would be no copy any more.
     let before = cli::walk(&lab.path("far"));
     let app = "app@latest";
     for writing in [
@@ -158,6 +158,27 @@ fn a_configuration_names_the_repository_for_every_command() {
             run(&[writing, &["-r", far]].concat()).failed(17, &hint);
         }
     }
+    // However it is spelt; and what the configuration has may be a link, too.
+    std::os::unix::fs::symlink(lab.path("far"), lab.path("link")).unwrap();
+    fs::create_dir(lab.path("sub")).unwrap();
+    let text = fs::read_to_string(lab.path("pagekeep.toml")).unwrap();
+    for configured in ["far", "link"] {
+        let location = format!("location = \"{configured}\"");
+        let text = text.replace("location = \"far\"", &location);
+        fs::write(lab.path("pagekeep.toml"), text).unwrap();
+        for spelt in ["link", "sub/../far", "./link/", "far"] {
+            let place = lab.path("").join(spelt);
+            let far = ["label", app, "a label", "-r", place.to_str().unwrap()];
+            run(&far).failed(17, &["is the mirror far of main in", "-r main"]);
+        }
+    }
+    fs::write(lab.path("pagekeep.toml"), text).unwrap();
+    // A copy of its folder is the same repository.
+    let (far, copy) = (lab.path("far"), lab.path("cp"));
+    let copied = std::process::Command::new("cp").arg("-r").arg(far).arg(copy).status();
+    assert!(copied.unwrap().success());
+    let copy = ["label", app, "a label", "--key-file", "far.key", "-r", "./cp"];
+    run(&copy).failed(17, &["is the mirror far of main in"]);
     assert_eq!(cli::walk(&lab.path("far")), before);
     let app = ["restore", "app", "far.db"];
     for reading in [&["prune", "app", "--keep-last", "1", "-n"][..], &["hold", "list"], &app] {

@@ -1,11 +1,12 @@
 //! What a daemon remembered, as its own database in a repository has it.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::cli::context::Context;
+use crate::cli::located::{all_at, all_like};
 use crate::daemon::OWN_NAME;
-use crate::daemon::config::{Config, Files, RepositoryConfig};
+use crate::daemon::config::{Config, Files};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::point::RestorePoint;
 use crate::ops::view::ViewOptions;
@@ -117,17 +118,11 @@ pub(super) struct Here<'a> {
 
 impl<'a> Here<'a> {
     pub(super) fn of(config: &'a Config, repository: &Repository, location: &str) -> Self {
-        let whole = std::path::absolute(location).unwrap_or_else(|_| PathBuf::from(location));
         let real = repository.store().location();
-        let is_here = |(_, config): &(&String, &RepositoryConfig)| {
-            let named = Path::new(&config.location);
-            let leads_there = || {
-                let (named, real) = (named.canonicalize().ok(), Path::new(&real).canonicalize());
-                named.is_some_and(|named| real.is_ok_and(|real| real == named))
-            };
-            named == whole || named == Path::new(&real) || leads_there()
-        };
-        let name = config.repositories.iter().find(is_here).map(|(name, _)| name.as_str());
+        let mut named = all_at(config, location);
+        named.extend(all_at(config, &real));
+        named.extend(all_like(config, &real));
+        let name = named.into_iter().next().map(|(name, _)| name);
         Self { name, mirror_of: name.map_or_else(Vec::new, |name| config.firsts_of(name)) }
     }
 
