@@ -1,10 +1,12 @@
 //! `adopt`: a daemon on a bare machine, from what it kept.
 
 mod remembered;
+mod standing;
 
 use std::path::{Path, absolute};
 
 use remembered::{Database, Here, Remembered, own_history};
+use standing::Standing;
 
 use super::args::AdoptArgs;
 use super::context::Context;
@@ -245,6 +247,35 @@ impl Adopted<'_> {
         format!("pagekeep restore {} {path} {}{of}", quote(&database.name), self.options)
     }
 
+    /// Tells whether a database that is there is what would be restored: an application that came
+    /// first may have made a new one. Reads all of it, so it is asked only where a restore was.
+    fn compare(&self, repository: &Repository, database: &Database) -> Result<()> {
+        if !self.args.restore {
+            return Ok(());
+        }
+        let Database { path, name, .. } = database;
+        let out = &self.context.out;
+        let compared = {
+            let progress = Progress::new(out);
+            repository.drift(path, Some(name), &progress)
+        };
+        let how = match compared {
+            Ok((_, drift)) if drift.differing == 0 && drift.sizes.is_none() => return Ok(()),
+            Ok((_, drift)) => {
+                let pages = format!("{} of {}", drift.differing, counted(drift.pages, "page"));
+                let seq = drift.seq;
+                format!(
+                    "differs from seq:{seq}, the newest commit of {name}, in {pages}: it went on since, or it is another database"
+                )
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => return Err(e),
+            Err(e) => format!("cannot be compared with the newest commit of {name}: {e}"),
+        };
+        let shown = path.display();
+        out.warn(&format!("{shown} is there, and stays as it is; it {how}"));
+        Ok(())
+    }
+
     /// Restores a database that is not there, or says how.
     fn database(
         &mut self,
@@ -253,21 +284,33 @@ impl Adopted<'_> {
         is_doubtful: bool,
     ) -> Result<()> {
         let Database { path, name, repository: kept_in } = database;
-        if path.symlink_metadata().is_ok() {
+        let shown = path.display().to_string();
+        let standing = Standing::of(path);
+        if let Standing::Other(what) = standing {
+            let out = &self.context.out;
+            out.warn(&format!("{shown} is {what}, and stays as it is: {name} is not brought back"));
+            let command = self.restore_of(database, self.here.name.unwrap_or(kept_in));
+            let next = format!("{what} is in its place: move that away; then `{command}`");
+            self.lacks("database", &shown, &next, vec![command]);
             return Ok(());
         }
-        let shown = path.display().to_string();
         if !self.here.has(kept_in) || is_doubtful {
+            if standing == Standing::Database {
+                return Ok(());
+            }
             let command = self.restore_of(database, kept_in);
             let why = match is_doubtful {
                 true => format!(
-                    "several databases are called {name}, and this mirror has one history of that name"
+                    "several databases are called {name}, and this repository has one history of that name"
                 ),
                 false => format!("it is kept in the repository {kept_in}"),
             };
             let next = format!("{why}; `{command}` brings it back");
             self.lacks("database", &shown, &next, vec![command]);
             return Ok(());
+        }
+        if standing == Standing::Database {
+            return self.compare(repository, database);
         }
         // From here, unless nobody can say by which name this repository goes.
         let command = self.restore_of(database, self.here.name.unwrap_or(kept_in));

@@ -63,6 +63,100 @@ fn a_bare_machine_gets_the_daemon_and_its_databases_back() {
     daemon.stop();
 }
 
+/// Whatever is in a database's place stays, and is named: a new database, which the application made
+/// when it came first, too.
+#[test]
+fn what_stands_in_the_place_of_a_database_is_named_and_stays() {
+    let lab = Lab::new();
+    fs::create_dir(lab.path("srv")).unwrap();
+    let all = ["link", "empty", "pipe", "folder", "text", "fresh", "same", "gone"];
+    for name in all {
+        lab.make(&format!("srv/{name}.db"), 5);
+    }
+    write(&lab, "[[databases]]\npath = \"srv/*.db\"");
+    let mut daemon = Daemon::start(&lab);
+    for name in all {
+        daemon.keeps(name, 1);
+    }
+    let known = || lab.run(&["query", &own_name(), "SELECT count(*) AS n FROM known"]).stdout;
+    daemon.until("all are known", || known().contains('9'));
+    daemon.stop();
+    let at = |name: &str| lab.path(&format!("srv/{name}.db"));
+    for name in all.iter().filter(|name| **name != "same") {
+        for file in fs::read_dir(lab.path("srv")).unwrap().map(|file| file.unwrap()) {
+            if file.file_name().to_str().unwrap().starts_with(*name) {
+                fs::remove_file(file.path()).unwrap();
+            }
+        }
+    }
+    std::os::unix::fs::symlink("nowhere", at("link")).unwrap();
+    fs::write(at("empty"), "").unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        at("pipe"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    fs::create_dir(at("folder")).unwrap();
+    fs::write(at("text"), "garbage".repeat(1000)).unwrap();
+    lab.sql("srv/fresh.db", "CREATE TABLE t(id INTEGER PRIMARY KEY, x TEXT)");
+    let before = fs::read(at("fresh")).unwrap();
+    let done = lab.run(&["adopt", "repo", "--key-file", "key", "--restore", "--json"]);
+    assert_eq!(done.code, Some(3), "{done:?}");
+    let objects = done.objects();
+    let missing: Vec<&str> = objects.iter().filter_map(|line| line["object"].as_str()).collect();
+    for (name, what) in [
+        ("link", "a link that leads nowhere"),
+        ("empty", "an empty file"),
+        ("pipe", "no file"),
+        ("folder", "a folder"),
+        ("text", "no SQLite database"),
+    ] {
+        let shown = at(name).display().to_string();
+        assert!(done.stderr.contains(&format!("{shown} is {what}")), "{name}: {done:?}");
+        assert!(missing.contains(&&*shown), "{name}: {done:?}");
+    }
+    assert!(done.stderr.contains("fresh.db is there, and stays as it is; it differs"), "{done:?}");
+    assert!(!done.stderr.contains("same.db"), "{done:?}");
+    assert_eq!(last(&objects)["restored"], 1, "{done:?}");
+    assert_eq!(lab.number("srv/gone.db", "SELECT count(*) FROM t"), 5);
+    assert_eq!(fs::read(at("fresh")).unwrap(), before);
+}
+
+/// A repository that lies where the configuration has none may be any of two that have a history
+/// of one name.
+#[test]
+fn a_history_that_two_repositories_have_is_restored_from_no_strange_place() {
+    let lab = Lab::new();
+    for name in ["a", "b"] {
+        fs::create_dir(lab.path(name)).unwrap();
+        lab.make(&format!("{name}/app.db"), 5);
+    }
+    let text = "[repositories.main]\nlocation = \"repo\"\nkey-file = \"key\"
+         [repositories.other]\nlocation = \"other\"\nkey-file = \"other.key\"
+         [[databases]]\npath = \"a/app.db\"\nrepository = \"main\"
+         [[databases]]\npath = \"b/app.db\"\nrepository = \"other\"";
+    fs::write(lab.path("pagekeep.toml"), text).unwrap();
+    assert_eq!(by_config(&lab, &["init", "-c", "pagekeep.toml", "-r", "other"]).code, Some(0));
+    let mut daemon = Daemon::start(&lab);
+    for repository in ["main", "other"] {
+        daemon.until(repository, || commits_in(&lab, repository, "app") > 0);
+    }
+    daemon.until("it is known", || commits_in(&lab, "main", &own_name()) > 0);
+    daemon.stop();
+    for folder in ["a", "b", "state", "other"] {
+        fs::remove_dir_all(lab.path(folder)).unwrap();
+    }
+    fs::rename(lab.path("repo"), lab.path("rescue")).unwrap();
+    let adopt = ["adopt", "rescue", "--key-file", "key", "--restore", "--json"];
+    let done = by_config(&lab, &adopt);
+    assert_eq!(last(&done.objects())["restored"], 0, "{done:?}");
+    assert!(done.stdout.contains("several databases are called app"), "{done:?}");
+    assert!(!lab.path("a").exists() && !lab.path("b").exists());
+}
+
 #[test]
 fn a_repository_without_a_daemon_is_said_to_have_none() {
     let lab = Lab::with_history();
@@ -236,6 +330,7 @@ fn no_history_is_begun_beside_the_one_that_a_mirror_has() {
     lab.make("srv/new.db", 3);
     daemon.until("new is kept", || commits_in(&lab, "far", "new") > 0);
     assert_eq!(commits_in(&lab, "main", "shop"), 0);
+    // Nobody holds the histories that are copied back.
     let copied = by_config(&lab, &["copy", "far", "main", "-c", "pagekeep.toml"]);
     // One that is followed is left alone, and no reason to leave others out.
     copied.failed(11, &["history \"new\"", "another process"]);
@@ -272,4 +367,3 @@ fn another_state_folder_is_written_down_and_the_daemons_own_history_goes_on() {
     let again = by_config(&lab, &args);
     assert!(again.stdout.contains(&format!("--state-dir {new}`")), "{again:?}");
 }
-    // Nobody holds the histories that are copied back.

@@ -157,7 +157,8 @@ impl Target {
         let placed = match scratch.place(&self.name) {
             Ok(true) => Ok(()),
             Ok(false) => Err(Error::new(ErrorKind::Refused, "came into being meanwhile")
-                .with_object(self.path.display().to_string())),
+                .with_object(self.path.display().to_string())
+                .with_hint("it stays as it is: look at it, or name another file")),
             Err(e) => Err(failed(e, "cannot be put in place", &self.path)),
         };
         let folder = scratch.folder();
