@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Plan;
 use super::kind::Kind;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::proof::{Level, Proof};
 use crate::machine::host;
 use crate::types::{Digest, Seq, Timestamp};
@@ -138,7 +138,11 @@ impl Tests {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = path.display().to_string();
         let metadata = std::fs::metadata(path);
-        metadata.map_err(|e| Error::io(e, "cannot be read", &*file))?;
+        // SQLite would wait for who writes to a pipe.
+        let is_file = metadata.map_err(|e| Error::io(e, "cannot be read", &*file))?.is_file();
+        if !is_file {
+            return Err(Error::new(ErrorKind::Storage, "is no file").with_object(file));
+        }
         let open = || {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(path, flags)?;
@@ -239,7 +243,6 @@ fn test_of(row: &Row<'_>) -> rusqlite::Result<Test> {
 }
 
 fn unread(file: &str, e: rusqlite::Error) -> Error {
-    let error =
-        Error::new(crate::error::ErrorKind::Failure, "what the daemon remembers can't be read");
+    let error = Error::new(ErrorKind::Failure, "what the daemon remembers can't be read");
     error.with_object(file).with_source(e)
 }

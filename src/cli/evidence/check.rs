@@ -1,19 +1,22 @@
 //! Whether evidence is what was signed, and what it says.
 //!
-//! Invariants: nothing is read as what somebody says before the signature is right. A file may
-//! still be anybody's: no line of it takes more memory than [`LINE`].
+//! Invariants: nothing is read as what somebody says before the signature is right, and nothing is
+//! told that was not what the signature is of: a file that is changed between the two looks at it
+//! is refused. A file may still be anybody's: no line of it takes more memory than [`LINE`], and
+//! what is no file is not waited for.
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use super::document::{TYPE, VERSION, count};
 use super::page::sums;
-use super::sealed::{self, Checked, Wrong};
+use super::sealed::{self, Checked, Reading, Wrong};
 use crate::api::evidence::{EvidenceChecked, EvidenceSays, TestTally};
 use crate::cli::args::EvidenceFormat;
 use crate::cli::context::Context;
@@ -29,8 +32,8 @@ pub(super) fn check(context: &Context, path: &Path, public_key: Option<&str>) ->
     let wanted = public_key.map(public).transpose()?;
     let object = path.display().to_string();
     let unread = |e: io::Error| Error::io(e, "cannot be read", &*object);
-    let mut file = File::open(path).map_err(unread)?;
-    let Checked { format, public, sha256 } = match sealed::check(&mut file).map_err(unread)? {
+    let mut file = open(path).map_err(unread)?;
+    let checked = match sealed::check(&mut file).map_err(unread)? {
         Ok(checked) => checked,
         Err(Wrong::Form) => {
             let what = "does not end as evidence does: it is none, or its end was altered";
@@ -41,21 +44,41 @@ pub(super) fn check(context: &Context, path: &Path, public_key: Option<&str>) ->
             return Err(Error::damaged(&*object, what).with_hint(ASK));
         }
     };
-    if wanted.is_some_and(|wanted| wanted != public) {
-        let what = format!("is signed by another key: {}", hex(&public));
+    if wanted.is_some_and(|wanted| wanted != checked.public) {
+        let what = format!("is signed by another key: {}", hex(&checked.public));
         return Err(Error::new(ErrorKind::WrongKey, what).with_object(&*object).with_hint(
             "a rotation of the master key brings another one: ask those who made it, and not by the way that the file came",
         ));
     }
-    let says = match format {
-        EvidenceFormat::Json => {
-            file.seek(SeekFrom::Start(0)).map_err(unread)?;
-            Some(read(file, &object)?)
-        }
+    let says = match checked.format {
+        EvidenceFormat::Json => Some(said(&mut file, &checked, &object)?),
         EvidenceFormat::Text | EvidenceFormat::Html => None,
     };
-    tell(context, &object, &Checked { format, public, sha256 }, wanted.is_some(), says);
+    tell(context, &object, &checked, wanted.is_some(), says);
     Ok(())
+}
+
+/// Opens a file, and nothing else: opening a pipe would wait for who writes to it.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "is no file")),
+    }
+}
+
+/// What a file says whose signature is right.
+fn said(file: &mut (impl Read + Seek), checked: &Checked, object: &str) -> Result<EvidenceSays> {
+    let unread = |e: io::Error| Error::io(e, "cannot be read", object);
+    file.seek(SeekFrom::Start(0)).map_err(unread)?;
+    let mut again = Reading::new(file.take(checked.len));
+    let says = read(&mut again, object);
+    if again.sha256().map_err(unread)? != checked.sha256 {
+        let what = "was changed while it was checked: what it says now is not what was signed";
+        return Err(Error::damaged(object, what).with_hint("copy it, and check the copy"));
+    }
+    says
 }
 
 /// What helps with evidence that is not right.
@@ -295,6 +318,27 @@ mod tests {
         }
         let deep = format!("{{\"later\": {}", "[".repeat(100_000));
         assert_eq!(kind(deep), ErrorKind::Damaged);
+    }
+
+    /// A file that is another one when it is looked at again: what is told is what was signed.
+    #[test]
+    fn what_changes_between_two_looks_is_not_told() {
+        let sha256 = hex(ring::digest::digest(&ring::digest::SHA256, SMALL.as_bytes()).as_ref());
+        let len = SMALL.len() as u64;
+        let checked = Checked { format: EvidenceFormat::Json, public: [0; 32], sha256, len };
+        let of = |text: String| said(&mut io::Cursor::new(text), &checked, "file");
+        assert_eq!(of(SMALL.to_owned()).unwrap().history, "n");
+        for changed in [
+            SMALL.replace("\"n\"", "\"m\""),
+            SMALL.replace("tally", "tolly"),
+            SMALL.replace("\"n\"", " \"n"),
+            SMALL[..SMALL.len() - 1].to_owned(),
+        ] {
+            let e = of(changed).unwrap_err();
+            assert!(e.to_string().contains("changed while it was checked"), "{e}");
+        }
+        // What came behind it was not looked at.
+        assert_eq!(of(format!("{SMALL} more")).unwrap().history, "n");
     }
 
     #[test]

@@ -143,6 +143,37 @@ pub(super) struct Checked {
     pub(super) public: PublicKey,
     /// SHA-256 of the whole file.
     pub(super) sha256: String,
+    /// How long it is.
+    pub(super) len: u64,
+}
+
+/// A reader that tells in the end what it read: a file may be changed between two looks at it.
+pub(super) struct Reading<R> {
+    from: R,
+    hasher: Hasher,
+}
+
+impl<R: Read> Reading<R> {
+    pub(super) fn new(from: R) -> Self {
+        Self { from, hasher: Hasher::new(&SHA256) }
+    }
+
+    /// SHA-256 of all that there was, with what nobody read so far.
+    ///
+    /// # Errors
+    /// What keeps it from being read.
+    pub(super) fn sha256(mut self) -> io::Result<String> {
+        io::copy(&mut self, &mut io::sink())?;
+        Ok(hex(self.hasher.finish().as_ref()))
+    }
+}
+
+impl<R: Read> Read for Reading<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let n = self.from.read(bytes)?;
+        self.hasher.update(bytes.get(..n).unwrap_or_default());
+        Ok(n)
+    }
 }
 
 /// Why there is no right signature.
@@ -187,7 +218,8 @@ pub(super) fn check(
     }
     // What was compared at the end is what is there: it is a part of the digest of the whole.
     hasher.update([&hex(&signature), tail.after].concat().as_bytes());
-    Ok(Ok(Checked { format: tail.format, public, sha256: hex(hasher.finish().as_ref()) }))
+    let sha256 = hex(hasher.finish().as_ref());
+    Ok(Ok(Checked { format: tail.format, public, sha256, len }))
 }
 
 #[cfg(test)]
