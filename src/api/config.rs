@@ -81,6 +81,8 @@ pub(crate) struct RunSummary {
     pub(crate) commits: u64,
     /// How many jobs it began.
     pub(crate) jobs: u64,
+    /// Of how many databases not all was stored when it ended, as far as it knows.
+    pub(crate) unstored: u64,
     /// How long it was at work.
     pub(crate) seconds: f64,
 }

@@ -90,15 +90,17 @@ const LATE: u8 = 6;
 /// Parses the arguments of the process, runs the command, and answers the exit code.
 pub fn run() -> ExitCode {
     process::prepare();
+    // Before anything else: a signal that comes earlier ends the process.
+    progress::catch_signals();
     let mut args: Vec<OsString> = std::env::args_os().collect();
     if complete::answered(&args) {
         return ExitCode::SUCCESS;
     }
-    progress::catch_signals();
     if let [_, word, database] = &args[..]
         && word == demo::WRITER
     {
         // No command of people's: completions and tips do not offer it.
+        progress::hangup_reloads(false);
         return match demo::write(Path::new(database)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(e) => {
@@ -116,6 +118,7 @@ pub fn run() -> ExitCode {
         Err(e) => return ExitCode::from(unparsed(&args, &e)),
     };
     let out = Output::new(&cli.global);
+    progress::hangup_reloads(matches!(cli.command, Command::Run(_)));
     let context = Context::new(cli.global, out);
     let ended = dispatch(&context, cli.command).map_err(|e| match e.kind() {
         // A wait for a lock of SQLite's ends by itself, after seconds, and not with the signal.

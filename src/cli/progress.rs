@@ -24,10 +24,49 @@ use crate::remedy::Advice;
 
 /// Set by the first Ctrl-C or SIGTERM, or SIGHUP.
 static STOP: AtomicBool = AtomicBool::new(false);
-/// Whether SIGHUP asks for something else.
-static RELOADS: AtomicBool = AtomicBool::new(false);
-/// Set by SIGHUP then.
+/// What SIGHUP asks for, which the command says.
+static HANGUP: Mutex<Hangup> = Mutex::new(Hangup::Early(false));
+/// Set by SIGHUP where it asks for the configuration to be read again.
 static RELOAD: AtomicBool = AtomicBool::new(false);
+
+/// What SIGHUP means.
+#[derive(Debug, PartialEq, Eq)]
+enum Hangup {
+    /// It is not known yet which command this is; whether it came already.
+    Early(bool),
+    /// The work is to stop.
+    Stops,
+    /// The configuration is to be read again.
+    Reloads,
+}
+
+/// What is to be done about a SIGHUP now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Stop,
+    Reload,
+}
+
+impl Hangup {
+    /// One came.
+    fn came(&mut self) -> Option<Wish> {
+        match self {
+            Self::Early(came) => {
+                *came = true;
+                None
+            }
+            Self::Stops => Some(Wish::Stop),
+            Self::Reloads => Some(Wish::Reload),
+        }
+    }
+
+    /// It is known what it means. Answers what is to be done about one that came before.
+    fn decided(&mut self, reloads: bool) -> Option<Wish> {
+        let came = *self == Self::Early(true);
+        *self = if reloads { Self::Reloads } else { Self::Stops };
+        if came { self.came() } else { None }
+    }
+}
 
 /// How soon work is long enough to show progress.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -54,9 +93,18 @@ pub(crate) fn catch_signals() {
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
     std::thread::spawn(move || {
         for signal in signals.forever() {
-            if signal == SIGHUP && RELOADS.load(Ordering::SeqCst) {
-                RELOAD.store(true, Ordering::SeqCst);
-            } else if STOP.swap(true, Ordering::SeqCst) {
+            if signal == SIGHUP {
+                let mut hangup = HANGUP.lock().unwrap_or_else(PoisonError::into_inner);
+                match hangup.came() {
+                    Some(Wish::Stop) => {}
+                    Some(Wish::Reload) => {
+                        RELOAD.store(true, Ordering::SeqCst);
+                        continue;
+                    }
+                    None => continue,
+                }
+            }
+            if STOP.swap(true, Ordering::SeqCst) {
                 show_typing();
                 std::process::exit(130);
             }
@@ -64,10 +112,15 @@ pub(crate) fn catch_signals() {
     });
 }
 
-/// Makes SIGHUP a wish to read the configuration again, which would stop the work otherwise.
-#[cfg(feature = "cli")]
-pub(crate) fn reload_at_hangup() {
-    RELOADS.store(true, Ordering::SeqCst);
+/// Says what SIGHUP means for this command: that its configuration is to be read again, or else
+/// that it is to stop. One that came before counts.
+pub(crate) fn hangup_reloads(reloads: bool) {
+    let mut hangup = HANGUP.lock().unwrap_or_else(PoisonError::into_inner);
+    match hangup.decided(reloads) {
+        Some(Wish::Reload) => RELOAD.store(true, Ordering::SeqCst),
+        Some(Wish::Stop) => request_stop(),
+        None => {}
+    }
 }
 
 /// Whether SIGHUP came since this was last asked.
@@ -203,4 +256,21 @@ pub(crate) fn new_line() -> ProgressBar {
         line.set_style(style);
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A service manager may ask for the configuration to be read again before the command line is.
+    #[test]
+    fn a_hangup_that_comes_early_means_what_it_means_later() {
+        for (reloads, wish) in [(true, Wish::Reload), (false, Wish::Stop)] {
+            let mut hangup = Hangup::Early(false);
+            assert_eq!((hangup.decided(reloads), hangup.came()), (None, Some(wish)));
+            let mut early = Hangup::Early(false);
+            assert_eq!((early.came(), early.came()), (None, None));
+            assert_eq!((early.decided(reloads), early.came()), (Some(wish), Some(wish)));
+        }
+    }
 }

@@ -6,9 +6,10 @@ use super::configured::load;
 use super::context::Context;
 use super::equivalent::command;
 use super::journal;
-use super::progress::{reload_at_hangup, stop_requested, take_reload};
+use super::progress::{stop_requested, take_reload};
 use super::remedy::named;
 use crate::api::config::RunSummary;
+use crate::count::counted;
 use crate::daemon::words::Words;
 use crate::daemon::{self, Place, Wishes};
 use crate::error::Result;
@@ -31,7 +32,6 @@ impl Wishes for Signals {
 }
 
 pub(crate) fn run(context: &Context) -> Result<()> {
-    reload_at_hangup();
     let (config, text) = load(&context.out, context.config_file()?)?;
     journal::begin(context);
     let began = Instant::now();
@@ -41,8 +41,13 @@ pub(crate) fn run(context: &Context) -> Result<()> {
         databases: done.databases,
         commits: done.commits,
         jobs: done.jobs,
+        unstored: done.unstored,
         seconds: began.elapsed().as_secs_f64(),
     });
+    if done.unstored > 0 {
+        let unstored = counted(done.unstored, "database");
+        context.out.warn(&format!("{unstored} have something that is not stored yet"));
+    }
     Ok(())
 }
 

@@ -50,6 +50,8 @@ pub(crate) struct Done {
     pub(crate) commits: u64,
     /// Jobs that it began.
     pub(crate) jobs: u64,
+    /// Databases of which not all was stored when it ended, as far as it knows.
+    pub(crate) unstored: u64,
 }
 
 /// What others tell the supervisor.

@@ -1,5 +1,6 @@
 //! The end of a daemon: everything that is at work is stopped, and waited for, but not for ever.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,7 @@ impl Supervisor {
         let mut done = Done { databases: number(self.kept.len()), ..self.done };
         let (mut followers, mut jobs, mut copies) = (Vec::new(), 0_usize, 0_usize);
         let mut moments = self.groups.values().filter(|group| group.stop()).count();
-        let mut ears = Vec::new();
+        let (mut ears, mut unstored) = (Vec::new(), Vec::new());
         for kept in std::mem::take(&mut self.kept).into_values() {
             if let Some(job) = &kept.job {
                 job.control.stop();
@@ -44,13 +45,20 @@ impl Supervisor {
             if matches!(kept.stage, Stage::Starting) {
                 kept.ear.stop();
             }
+            // It can't be captured, though it is there: nobody knows that all of it is stored.
+            let is_waiting = matches!(kept.stage, Stage::At(_) | Stage::Starting);
+            let opened = self.repositories.get(&kept.plan.repository);
+            let is_closed = opened.is_some_and(|opened| opened.fault().is_some());
+            if is_waiting && (kept.fault.is_some() || is_closed) && kept.print.is_there() {
+                unstored.push(kept.name.clone());
+            }
             ears.push(kept.ear);
             if let Stage::Awake(follower) = kept.stage {
                 followers.push((kept.name, follower));
             }
         }
         let n = number(followers.len());
-        stop_all(followers, until);
+        unstored.extend(stop_all(followers, until));
         while jobs > 0 || copies > 0 || moments > 0 {
             match self.inbox.recv_deadline(until) {
                 Ok(Message::Done(_, id, Outcome { ended, message })) => {
@@ -84,6 +92,17 @@ impl Supervisor {
         if hanging > 0 {
             tracing::warn!("did not wait for all: a repository or a database does not answer");
         }
+        unstored.sort();
+        if let [first, others @ ..] = unstored.as_slice() {
+            let more = match others.len() {
+                0 => String::new(),
+                n => format!(" and {n} more"),
+            };
+            tracing::warn!(
+                "not all is stored of {first}{more}: it is in the database, and the next run stores it"
+            );
+        }
+        done.unstored = number(unstored.len());
         done.commits += ears.iter().map(|ear| ear.published()).sum::<u64>();
         tracing::info!(
             "stopped: {} at work, {} stored, {} begun",
@@ -95,9 +114,11 @@ impl Supervisor {
     }
 }
 
-/// Stops followers, all at once, and waits for them until then at most.
-fn stop_all(followers: Vec<(String, Follower)>, until: Instant) {
+/// Stops followers, all at once, and waits for them until then at most. Answers the names of those
+/// that did not store everything, as far as anybody knows.
+fn stop_all(followers: Vec<(String, Follower)>, until: Instant) -> Vec<String> {
     let (tell, told) = unbounded();
+    let mut left: BTreeSet<String> = followers.iter().map(|(name, _)| name.clone()).collect();
     for (name, follower) in followers {
         let tell = tell.clone();
         let stop = move || {
@@ -114,15 +135,16 @@ fn stop_all(followers: Vec<(String, Follower)>, until: Instant) {
     drop(tell);
     loop {
         match told.recv_deadline(until) {
-            Ok((_, Ok(()))) => {}
-            Ok((_, Err(e))) if e.kind() == ErrorKind::Interrupted => {}
+            Ok((name, Ok(()))) => drop(left.remove(&name)),
+            // It was stopped in its first capture.
+            Ok((name, Err(e))) if e.kind() == ErrorKind::Interrupted => drop(left.remove(&name)),
             Ok((name, Err(e))) => tracing::warn!(database = name, "{}", in_words(&e)),
             Err(e) if e.is_timeout() => {
-                return tracing::warn!(
-                    "followers did not end in time; the next run stores what they had not stored"
-                );
+                tracing::warn!("followers did not end in time");
+                break;
             }
-            Err(_) => return,
+            Err(_) => break,
         }
     }
+    left.into_iter().collect()
 }

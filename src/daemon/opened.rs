@@ -80,6 +80,8 @@ pub(super) struct Opened {
     fault: Option<String>,
     traffic: Arc<Traffic>,
     gauge: Gauge,
+    /// Whether what opens it is given up: nobody wants it any more.
+    given_up: Arc<AtomicBool>,
     /// Whether it is known to give no answers now, though it was opened.
     pub(super) is_silent: Arc<AtomicBool>,
 }
@@ -112,6 +114,7 @@ impl Opened {
             fault: None,
             traffic: Arc::default(),
             gauge: Gauge::default(),
+            given_up: Arc::default(),
             is_silent: Arc::default(),
         }
     }
@@ -196,9 +199,10 @@ impl Opened {
         matches!(self.state, State::Open(_))
     }
 
-    /// What is needed to open it, whether it is open or not.
+    /// What is needed to open it, whether it is open or not. An earlier try is given up, with the
+    /// command that it may wait for.
     pub(super) fn opening(
-        &self,
+        &mut self,
         place: &Place,
         threads: Option<usize>,
         stop: &Arc<AtomicBool>,
@@ -206,7 +210,9 @@ impl Opened {
         let mut options = RepositoryOptions::new(&place.state_dir);
         options.clock = place.clock.clone();
         options.threads = threads.unwrap_or(options.threads);
-        let told = Telling(stop.clone());
+        self.given_up.store(true, Ordering::Relaxed);
+        self.given_up = Arc::default();
+        let told = Telling { ends: stop.clone(), given_up: self.given_up.clone() };
         let traffic = self.traffic.clone();
         Opening { config: self.config.clone(), options, told, traffic }
     }
@@ -248,6 +254,12 @@ impl Opened {
     }
 }
 
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Opening {
     /// Opens it.
     ///
@@ -275,12 +287,16 @@ impl Opening {
     }
 }
 
-/// Tells warnings in the log, and stops what takes long when the daemon ends.
-struct Telling(Arc<AtomicBool>);
+/// Tells warnings in the log, and stops what takes long when the daemon ends, or when the
+/// repository is another one.
+struct Telling {
+    ends: Arc<AtomicBool>,
+    given_up: Arc<AtomicBool>,
+}
 
 impl Monitor for Telling {
     fn cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.ends.load(Ordering::Relaxed) || self.given_up.load(Ordering::Relaxed)
     }
 
     fn warn(&self, message: &str) {

@@ -20,6 +20,7 @@ use super::print::Print;
 use super::promise::{Promise, undone};
 use super::words::{in_words, said};
 use crate::capture::follow::Follower;
+use crate::error::ErrorKind;
 use crate::remedy::{Remedy, advice};
 
 impl Supervisor {
@@ -257,12 +258,14 @@ impl Supervisor {
         self.http.serve(self.config.http.clone());
         self.told.clear();
         // A key that is another one by now is no trouble before the next start: it is told today.
-        for (name, opened) in self.repositories.iter().filter(|(_, opened)| opened.is_open()) {
+        for (name, opened) in self.repositories.iter_mut().filter(|(_, opened)| opened.is_open()) {
             let Some(clerks) = self.clerks.get(name) else { continue };
             let opening = opened.opening(&self.place, self.config.threads, &self.stop);
             let name = name.clone();
             clerks.asks.give(move || {
-                if let Err(e) = guarded(|| opening.open()) {
+                if let Err(e) = guarded(|| opening.open())
+                    && e.kind() != ErrorKind::Interrupted
+                {
                     tracing::error!(
                         repository = name,
                         "stays open as it is, and could not be opened now: {}",

@@ -318,3 +318,35 @@ fn a_mirror_that_moves_is_filled_at_its_new_place() {
     fs::write(lab.path("pagekeep.toml"), text).unwrap();
     assert_eq!(commits_in(&lab, "far"), before);
 }
+
+/// What an earlier configuration asks for is given up, with the command that it waits for.
+#[test]
+fn a_command_that_hangs_ends_with_its_configuration() {
+    let lab = Lab::new();
+    lab.make("app.db", 2);
+    let write = |pid: &str| {
+        let text = format!(
+            "[repositories.main]\nlocation = \"repo\"\nkey-file = \"key\"\nmirrors = [\"far\"]
+             [repositories.far]\nlocation = \"far\"\npassword-command = \"echo $$ > {pid}; exec sleep 86400\"
+             [[databases]]\npath = \"app.db\""
+        );
+        fs::write(lab.path("pagekeep.toml"), text).unwrap();
+    };
+    lab.ok(&["init", "-r", "far", "--key-file", "far.key"]);
+    write("0.pid");
+    let mut daemon = Daemon::start(&lab);
+    let id = |n: usize| {
+        let text = fs::read_to_string(lab.path(&format!("{n}.pid"))).unwrap_or_default();
+        text.trim().parse::<u32>().ok()
+    };
+    let lives = |n: usize| std::path::Path::new("/proc").join(id(n).unwrap().to_string()).exists();
+    daemon.until("the first one waits", || id(0).is_some());
+    for n in 1..4 {
+        write(&format!("{n}.pid"));
+        daemon.signal("-HUP");
+        daemon.until("the next one waits", || id(n).is_some());
+        daemon.until("the one before is gone", || !lives(n - 1));
+    }
+    daemon.stop();
+    assert!(!lives(3));
+}

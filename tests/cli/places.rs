@@ -154,11 +154,16 @@ fn one_moment_comes_from_one_repository_and_the_others_are_named() {
 #[test]
 fn a_mirror_that_does_not_answer_is_said_and_waited_for_no_longer() {
     let lab = mirrored();
-    let mute = "[repositories.mute]\nlocation = \"mute\"\npassword-command = \"exec sleep 60 2> /dev/null\"";
+    // It holds the standard error of whoever began it, as a command that asks for something does.
+    let mute = "[repositories.mute]\nlocation = \"mute\"\npassword-command = \"echo $$ > mute.pid; exec sleep 86400\"";
     assert_eq!(by_config(&lab, &["init", "-r", "far"]).code, Some(17));
     lab.ok(&["init", "-r", "mute"]);
     write(&lab, mute);
     let (ended, seq, mirror, rows) = restored(&lab, "app");
     assert_eq!((ended.code, seq, mirror, rows), (Some(0), 3, Value::Null, 22), "{ended:?}");
     assert!(ended.stderr.contains("mute has newer commits is not known"), "{ended:?}");
+    // Nobody waited for its command, and nothing of it is left.
+    assert!(ended.stderr.contains("no answer within 5 s"), "{ended:?}");
+    let id = fs::read_to_string(lab.path("mute.pid")).unwrap();
+    assert!(!std::path::Path::new("/proc").join(id.trim()).exists(), "{id}");
 }
