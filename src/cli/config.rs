@@ -75,7 +75,7 @@ fn check(context: &Context, path: &Path) -> Result<()> {
     let mut databases = 0;
     let now = Timestamp::now();
     let mut rows = Vec::new();
-    let (mut seen, mut names) = (BTreeSet::new(), BTreeMap::new());
+    let (mut seen, mut names, mut kept) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
     for (repository, settings) in &config.repositories {
         if !context.out.json {
             let (location, secret) = (&settings.location, settings.secret.described());
@@ -126,7 +126,11 @@ fn check(context: &Context, path: &Path) -> Result<()> {
             databases += 1;
             let (name, exists) = (target.name_of(&file), file.exists());
             let of_name = (target.plan.repository.clone(), name.clone());
-            let twice = match (seen.insert(file.clone()), names.get(&of_name)) {
+            let is_first = seen.insert(file.clone());
+            if is_first {
+                kept.push((name.clone(), target.plan.repository.clone()));
+            }
+            let twice = match (is_first, names.get(&of_name)) {
                 (false, _) => Some("is named twice".to_owned()),
                 (true, Some(other)) => Some(format!("has the name {name:?} of {other}")),
                 (true, None) => None,
@@ -159,6 +163,12 @@ fn check(context: &Context, path: &Path) -> Result<()> {
                 let next = job.next.map_or("never".to_owned(), time);
                 rows.push(vec![String::new(), format!("{}: {}", job.job, job.meaning), next]);
             }
+        }
+    }
+    for (name, group) in &config.groups {
+        let kept = kept.iter().map(|(name, repository)| (name.as_str(), repository.as_str()));
+        if let Some(why) = group.divided(kept) {
+            context.out.warn(&format!("no moment of the group {name} can be labelled: {why}"));
         }
     }
     if !context.out.json {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::args::{self, FilesBackupArgs, FilesCommand, FilesListArgs, FilesRestoreArgs};
 use super::context::{Context, Selected};
 use super::output::{bytes, counted, quote, time};
+use super::outside::check_outside;
 use super::progress::Progress;
 use super::table::{table, times};
 use crate::api::files::{FilePassedOver, FileRefused, FilesRestoreSummary, FilesSummary, KeptFile};
@@ -102,6 +103,7 @@ fn bring_back(context: &Context, args: &FilesRestoreArgs) -> Result<()> {
             .with_object("-")
             .with_hint("name a folder; one that is really called so is ./-"));
     }
+    check_outside(context, &args.target)?;
     let repository = context.repository()?;
     let selected = select(context, &repository, &args.source)?;
     let restored = {

@@ -39,6 +39,7 @@ mod mirrors;
 mod moments;
 mod notify;
 mod output;
+mod outside;
 mod process;
 mod progress;
 mod query;
@@ -89,9 +90,9 @@ const LATE: u8 = 6;
 
 /// Parses the arguments of the process, runs the command, and answers the exit code.
 pub fn run() -> ExitCode {
-    process::prepare();
     // Before anything else: a signal that comes earlier ends the process.
     progress::catch_signals();
+    process::prepare();
     let mut args: Vec<OsString> = std::env::args_os().collect();
     if complete::answered(&args) {
         return ExitCode::SUCCESS;
@@ -99,8 +100,8 @@ pub fn run() -> ExitCode {
     if let [_, word, database] = &args[..]
         && word == demo::WRITER
     {
-        // No command of people's: completions and tips do not offer it.
         progress::hangup_reloads(false);
+        // No command of people's: completions and tips do not offer it.
         return match demo::write(Path::new(database)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(e) => {
@@ -117,8 +118,8 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => return ExitCode::from(unparsed(&args, &e)),
     };
-    let out = Output::new(&cli.global);
     progress::hangup_reloads(matches!(cli.command, Command::Run(_)));
+    let out = Output::new(&cli.global);
     let context = Context::new(cli.global, out);
     let ended = dispatch(&context, cli.command).map_err(|e| match e.kind() {
         // A wait for a lock of SQLite's ends by itself, after seconds, and not with the signal.

@@ -11,6 +11,7 @@ use building::{Building, taken};
 use super::args::{RestoreAllArgs, check_of};
 use super::context::{Context, Selected, now};
 use super::output::{bytes, counted, quote, time};
+use super::outside::check_outside;
 use super::progress::Progress;
 use super::table::table;
 use crate::api::restore::{RestoreAllSummary, Restored};
@@ -32,7 +33,7 @@ pub(crate) fn restore_all(context: &Context, args: &RestoreAllArgs) -> Result<()
     refuse_taken(&args.folder)?;
     let repository = context.repository().map_err(|e| in_a_mirror(context, e))?;
     context.check_no_key(&args.folder)?;
-    refuse_inside(&repository, &args.folder)?;
+    check_outside(context, &args.folder)?;
     let selected = select(context, &repository, args).map_err(|e| in_a_mirror(context, e))?;
     let building = match args.dry_run {
         true => None,
@@ -110,20 +111,6 @@ fn refuse_taken(folder: &Path) -> Result<()> {
         Ok(_) => Err(taken(folder)),
         Err(_) => Ok(()),
     }
-}
-
-/// Nor where the repository has its objects: it would be taken for one of them, or go with them.
-fn refuse_inside(repository: &Repository, folder: &Path) -> Result<()> {
-    let Ok(root) = fs::canonicalize(repository.store().location()) else { return Ok(()) };
-    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-    // Folders on the way may not be there yet.
-    let there = whole.ancestors().skip(1).find_map(|above| fs::canonicalize(above).ok());
-    if !there.is_some_and(|there| there.starts_with(root)) {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Refused, "is in the repository, which is for backups alone")
-        .with_object(folder.display().to_string())
-        .with_hint("restore to a folder elsewhere"))
 }
 
 /// The name of a database's file. SQLite puts files beside it, with longer names than its own, and

@@ -73,8 +73,8 @@ pub(super) struct Running {
 pub(super) struct Copied {
     pub(super) twin: History,
     pub(super) report: CopyReport,
-    /// What became of the copy of the files, which comes behind.
-    pub(super) files: Result<()>,
+    /// What became of the copy of the files, which comes behind: whether it is whole.
+    pub(super) files: Result<bool>,
     /// What kept the policy from being applied.
     pub(super) unpruned: Option<Error>,
 }
@@ -170,8 +170,8 @@ impl Order {
         // What was copied is there, whatever becomes of the prune.
         let pruned = self.prune(&twin, control);
         let (files, files_pruned) = match self.copy_files(control) {
-            Ok(Some(twin)) => (Ok(()), self.prune(&twin, control)),
-            Ok(None) => (Ok(()), Ok(())),
+            Ok(Some((twin, is_whole))) => (Ok(is_whole), self.prune(&twin, control)),
+            Ok(None) => (Ok(true), Ok(())),
             Err(e) => (Err(e), Ok(())),
         };
         let unpruned = match pruned.and(files_pruned) {
@@ -182,8 +182,8 @@ impl Order {
         Ok(Copied { twin, report, files, unpruned })
     }
 
-    /// Copies the history of the files, if there is one. Answers the copy.
-    fn copy_files(&self, control: &Control) -> Result<Option<History>> {
+    /// Copies the history of the files, if there is one. Answers the copy, and whether it is whole.
+    fn copy_files(&self, control: &Control) -> Result<Option<(History, bool)>> {
         if !self.has_files {
             return Ok(None);
         }
@@ -193,8 +193,8 @@ impl Order {
             found => found?,
         };
         let twin = files.twin_in(&self.to)?;
-        files.copy_into(&twin, &self.copy, control)?;
-        Ok(Some(twin))
+        let report = files.copy_into(&twin, &self.copy, control)?;
+        Ok(Some((twin, report.is_whole)))
     }
 
     /// Applies the policy to a copy. It was just copied: it has the labels and holds that keep
@@ -221,5 +221,62 @@ mod tests {
         assert!(copying.is_due(1, 1, now + 2 * FIRST));
         assert!(copying.was_pruned(1, true, now) && !copying.was_pruned(1, true, now));
         assert!(!copying.is_due(1, 1, now + 2 * FIRST));
+    }
+
+    /// What another writer of the files' history may still displace is not in the copy.
+    #[test]
+    fn a_copy_is_whole_only_if_its_files_are() {
+        use std::path::PathBuf;
+
+        use crate::daemon::ear::Ear;
+        use crate::format::slot::KdfParams;
+        use crate::ops::backup::BackupOptions;
+        use crate::ops::files::{Chosen, FilesOptions};
+        use crate::progress::Silent;
+        use crate::repo::RepositoryOptions;
+        use crate::repo::keys::secret::Secret;
+        use crate::repo::write::standing;
+        use crate::repo::write::term::Claim;
+
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let repository = |name: &str| {
+            let store = crate::store::create_store(at(name).to_str().unwrap()).unwrap();
+            let secret = Secret::new_recovery().unwrap();
+            let options = RepositoryOptions::new(at("state"));
+            Repository::init(store, &[(&secret, "key")], KdfParams::default(), &options).unwrap()
+        };
+        let [main, far] = ["main", "far"].map(repository);
+        let app = rusqlite::Connection::open(at("app.db")).unwrap();
+        app.execute_batch("CREATE TABLE t(x)").unwrap();
+        drop(app);
+        let options = BackupOptions::default().name("app");
+        let from = main.backup(&at("app.db"), &options, &Silent).unwrap().history;
+        std::fs::write(at("file"), "text").unwrap();
+        let chosen = Chosen::new(dir.path(), &[PathBuf::from("file")], &[]).unwrap();
+        let options = FilesOptions {
+            compression: crate::codec::batch::Compression::Fast,
+            adopt: false,
+            kept: std::collections::BTreeSet::new(),
+        };
+        main.back_up_files("app", &chosen, &options, &Silent).unwrap();
+        let copied = || {
+            let order = Order {
+                from: from.clone(),
+                to: far.clone(),
+                twin: None,
+                copy: CopyOptions::default(),
+                has_files: true,
+                prune: None,
+            };
+            order.carry_out(&Control::of("app", None, Arc::new(Ear::of("app")))).unwrap()
+        };
+        assert!(copied().files.unwrap());
+        // Somebody who took a turn may begin anew.
+        let files = main.history(&history_of("app")).unwrap();
+        let claim = Claim::take(&files, "backup").unwrap();
+        standing::record(&files, claim, None).unwrap();
+        let copied = copied();
+        assert!(copied.report.is_whole && !copied.files.unwrap());
     }
 }

@@ -133,6 +133,10 @@ impl Supervisor {
                 format!("{:?} is not followed: its mode is another, or it is paused", other.name);
             return Err(Error::new(ErrorKind::Refused, what));
         }
+        let found = self.kept.values().map(|kept| (&*kept.name, &*kept.plan.repository));
+        if let Some(what) = group.divided(found) {
+            return Err(Error::new(ErrorKind::Refused, what));
+        }
         let now = Instant::now();
         let (mut members, mut missing, mut woken) = (Vec::new(), Vec::new(), Vec::new());
         for kept in self.kept.values_mut().filter(|kept| group.has(&kept.name)) {

@@ -109,10 +109,13 @@ impl Supervisor {
                 ),
             }
             copying.twin = Some(twin);
-            if report.is_whole {
+            // What ails the files is told, whatever the database's copy is.
+            let are_files_whole = files?;
+            let is_whole = report.is_whole && are_files_whole;
+            if is_whole {
                 copying.complete = Some(began);
             }
-            files.map(|()| (newest, report.is_whole, unpruned))
+            Ok((newest, is_whole, unpruned))
         });
         let wait = match done {
             Ok((newest, is_whole, unpruned)) => {

@@ -2,11 +2,12 @@
 //! can tell neither raises nor ends one.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
 
 use crate::daemon::{Daemon, HeldClock, told, write};
 use crate::support::cli::{Lab, flip};
 
-const TOLD: &str = "[channels.script]\nkind = \"command\"\ncommand = \"cat >/dev/null\"\n\
+const TOLD: &str = "[channels.script]\nkind = \"command\"\ncommand = \"cat >> told; echo >> told\"\n\
     [alerts]\nlow-space = \"1\"\n\
     [defaults]\nnotify = [\"script\"]\nverify.data = \"never\"\nverify.restore = \"never\"\n\
     drift = \"every 1h\"\n[[databases]]\npath = \"app.db\"\n";
@@ -21,6 +22,18 @@ fn alerts(lab: &Lab, is_over: bool) -> i64 {
 fn asked(lab: &Lab, sql: &str, parameter: impl rusqlite::ToSql) -> i64 {
     let Ok(db) = rusqlite::Connection::open(lab.path("state/daemon.db")) else { return 0 };
     db.query_row(sql, [parameter], |row| row.get(0)).unwrap_or_default()
+}
+
+/// What the channel was told of drift.
+fn heard(lab: &Lab) -> Vec<String> {
+    let told = std::fs::read_to_string(lab.path("told")).unwrap_or_default();
+    let mut heard = Vec::new();
+    for message in told.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        let alerts = message["alerts"].as_array().unwrap().clone();
+        let of_drift = alerts.iter().filter(|alert| alert["kind"] == "drift");
+        heard.extend(of_drift.map(|alert| alert["state"].as_str().unwrap().to_owned()));
+    }
+    heard
 }
 
 struct Time<'a> {
@@ -62,16 +75,17 @@ fn what_changed_without_a_transaction_is_told_until_it_is_gone() {
     time.later(70);
     daemon.says("app", "drift found: ");
     assert_eq!(told(&lab, "app", "1 page differs, of t, and no transaction explains it"), 1);
-    daemon.until("the alert", || alerts(&lab, false) == 1);
+    daemon.until("the alert", || alerts(&lab, false) == 1 && heard(&lab) == ["raised"]);
     // A restart forgets nothing, and says nothing anew.
     daemon.stop();
     let mut daemon = Daemon::start_at(&lab, Some(&clock));
-    daemon.until("the alert", || alerts(&lab, false) == 1);
+    daemon.until("it has looked", || told(&lab, "app", "is kept, and not proven") == 2);
     flip(&lab.path("app.db"), 4096 * 4 + 3000);
     time.later(70);
     daemon.until("no drift", || told(&lab, "app", ": no drift") == 2);
-    daemon.until("its end", || alerts(&lab, false) == 0);
+    daemon.until("its end", || alerts(&lab, false) == 0 && heard(&lab).contains(&"over".into()));
     daemon.stop();
+    assert_eq!(heard(&lab), ["raised", "over"]);
 }
 
 #[test]

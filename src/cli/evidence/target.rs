@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::cli::context::Context;
+use crate::cli::outside::check_outside;
 use crate::disk::sync_names;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -19,6 +20,7 @@ impl<'a> Target<'a> {
     /// A new file, or standard output. No file that is there is replaced.
     pub(super) fn new(context: &'a Context, output: Option<&'a Path>) -> Result<Self> {
         let Some(path) = output else { return Ok(Self::Output(context)) };
+        check_outside(context, path)?;
         let mut open = OpenOptions::new();
         let created = open.write(true).create_new(true).mode(0o640).open(path);
         created.map(|file| Self::New(file, path)).map_err(|e| {

@@ -1,8 +1,9 @@
 //! Where a restore takes a commit from: the first repository, or a mirror of the configuration.
 //!
-//! Invariants: a commit of another database is never given. An older commit than one that a mirror
-//! has is never given in silence. Where a commit was chosen in the first repository, a mirror gives
-//! that one, by its digest, or none.
+//! Invariants: a commit of another database is never given where this machine, or the first
+//! repository, knows the history; where neither does, the name decides, and a warning says so. An
+//! older commit than one that a mirror has is never given in silence. Where a commit was chosen in
+//! the first repository, a mirror gives that one, by its digest, or none.
 
 use std::path::Path;
 
@@ -151,7 +152,11 @@ impl Restoring<'_> {
         let Some(object) = e.object() else { return false };
         let (object, target) = (Path::new(object), &*self.args.target);
         let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let is_repository = self.context.location().is_ok_and(|place| object.starts_with(place));
+        // Repositories that lie beside the target.
+        let first = self.context.location().ok().map(str::to_owned);
+        let mirrors = self.context.mirrors().unwrap_or_default();
+        let places = mirrors.into_iter().map(|(_, mirror)| mirror.location.clone()).chain(first);
+        let is_repository = places.into_iter().any(|place| object.starts_with(place));
         object == Path::new("the restored file")
             || object == target
             || folder.is_some_and(|folder| object.starts_with(folder)) && !is_repository

@@ -1,6 +1,6 @@
 //! Groups of databases: one moment of all of them, now and then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -37,6 +37,20 @@ pub(crate) struct Group {
 }
 
 impl Group {
+    /// Two databases of it that are kept in different repositories, of some by name and repository:
+    /// in words.
+    pub(crate) fn divided<'a>(
+        &self,
+        found: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Option<String> {
+        let mut members = found.filter(|(name, _)| self.has(name));
+        let (first, of_first) = members.next()?;
+        let (other, of_other) = members.find(|(_, repository)| *repository != of_first)?;
+        Some(format!(
+            "{first} is kept in the repository {of_first}, and {other} in {of_other}: a moment is restored from one repository"
+        ))
+    }
+
     /// Whether a history is in it.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.databases.iter().any(|pattern| pattern.matches(name))
@@ -69,8 +83,9 @@ pub(super) fn groups_of(
     groups
 }
 
-/// Makes sure that the databases of a group that are known by now are kept in one repository: a
-/// moment is restored from one, and would be a part of itself there.
+/// Makes sure that the databases of a group that are named are kept in one repository: a moment is
+/// restored from one, and each repository would have a part of it. Which files a pattern matches
+/// is another matter every day: the moment fails where these are kept in two.
 pub(super) fn check_one_repository(
     reader: &mut Reader<'_>,
     texts: &BTreeMap<Spanned<String>, Spanned<GroupText>>,
@@ -80,26 +95,18 @@ pub(super) fn check_one_repository(
     if groups.is_empty() {
         return;
     }
-    // The first entry that means a file counts.
-    let (mut met, mut found) = (BTreeSet::new(), Vec::new());
-    for target in targets {
-        for path in target.found() {
-            let name = target.name_of(&path);
-            if met.insert(path) {
-                found.push((name, &*target.plan.repository));
-            }
+    let mut found = Vec::new();
+    for (at, target) in targets.iter().enumerate() {
+        let Files::One(path) = &target.files else { continue };
+        // The first entry that means a file counts.
+        if !targets.iter().take(at).any(|before| before.means(path)) {
+            found.push((target.name_of(path), &*target.plan.repository));
         }
     }
     for (name, text) in texts {
         let Some(group) = groups.get(name.get_ref()) else { continue };
-        let mut members = found.iter().filter(|(name, _)| group.has(name));
-        let Some((first, of_first)) = members.next() else { continue };
-        let Some((other, of_other)) = members.find(|(_, repository)| repository != of_first) else {
-            continue;
-        };
-        let what = format!(
-            "{first} is kept in the repository {of_first}, and {other} in {of_other}: a moment is restored from one repository"
-        );
+        let named = found.iter().map(|(name, repository)| (name.as_str(), *repository));
+        let Some(what) = group.divided(named) else { continue };
         let mistake = Mistake::new(text.get_ref().databases.span(), what);
         reader.wrong(mistake.with_help("keep its databases in one, or make a group for each"));
     }

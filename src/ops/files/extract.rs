@@ -32,7 +32,8 @@ const FOLDER: OFlags =
 ///
 /// # Errors
 /// [`ErrorKind::Refused`] when anything else is there; [`ErrorKind::Usage`] when the moment has no
-/// files; [`ErrorKind::Damaged`]; what the system answers. After an error all is as it was.
+/// files; [`ErrorKind::Damaged`]; what the system answers. After an error all is as it was, but
+/// where the folder was restored and could not be given the mode of the empty one.
 ///
 /// # Durability
 /// When this returns, the folder and all that is in it is durable.
@@ -61,6 +62,12 @@ pub(crate) fn restore(
         io::ErrorKind::AlreadyExists
         | io::ErrorKind::DirectoryNotEmpty
         | io::ErrorKind::NotADirectory => taken(&object),
+        io::ErrorKind::ResourceBusy => Error::new(
+            ErrorKind::Refused,
+            "is where something is mounted, and nothing takes its place",
+        )
+        .with_object(&*object)
+        .with_hint("name a folder in it that is not there yet"),
         _ => Error::io(e, "cannot be put in place", &*object),
     })?;
     Ok(restored)
@@ -100,18 +107,20 @@ impl Unfinished {
 
     /// Gives it its final name; an empty folder that has it lends its mode and its owner.
     fn place(mut self, parent: &Folder, name: &OsStr, empty: Option<&Stat>) -> io::Result<()> {
-        if let Some(stat) = empty {
-            let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-            // Without root it can be another one's only where its folder is; then ours has to do.
-            let _ = fchown(&self.folder, Some(uid), Some(gid));
-            fchmod(&self.folder, Mode::from_raw_mode(stat.st_mode))?;
-        }
         disk::sync_names(&File::from(self.folder.try_clone()?))?;
         match empty {
             Some(_) => parent.rename(&self.name, name)?,
             None => parent.rename_new_folder(&self.name, name)?,
         }
+        // From here on it stays: a mode that forbids to write to it keeps nobody from removing it.
         self.is_placed = true;
+        if let Some(stat) = empty {
+            let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+            // Without root it can be another one's only where its folder is; then ours has to do.
+            let _ = fchown(&self.folder, Some(uid), Some(gid));
+            fchmod(&self.folder, Mode::from_raw_mode(stat.st_mode))?;
+            File::from(self.folder.try_clone()?).sync_all()?;
+        }
         parent.sync()
     }
 }
