@@ -46,7 +46,9 @@ pub(crate) fn run(context: &Context) -> Result<()> {
     });
     if done.unstored > 0 {
         let unstored = counted(done.unstored, "database");
-        context.out.warn(&format!("{unstored} have something that is not stored yet"));
+        context
+            .out
+            .warn(&format!("not all is stored of {unstored}, which the next run makes up for"));
     }
     Ok(())
 }
