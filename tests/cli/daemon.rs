@@ -112,7 +112,7 @@ pub fn told(lab: &Lab, database: &str, words: &str) -> usize {
     lines.filter(is_it).count()
 }
 
-fn commits_of(lab: &Lab, name: &str) -> usize {
+pub fn commits_of(lab: &Lab, name: &str) -> usize {
     let ended = lab.run(&["log", name, "--json"]);
     if ended.code == Some(0) { ended.objects().len() } else { 0 }
 }

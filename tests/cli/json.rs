@@ -309,6 +309,20 @@ fn demo(of: &mut Checked) {
     of.run(&["demo", "--cleanup", "--dir", dir.to_str().unwrap()], 0);
 }
 
+/// Commands for a daemon that runs.
+fn beside(checked: &mut Checked) {
+    checked.run(&["job", "start", "shop", "backup"], 0);
+    checked.run(&["job", "start", "shop", "verify-data", "--wait"], 0);
+    checked.run(&["job", "list", "--last", "5"], 0);
+    // Nothing of this number waits or runs.
+    checked.run(&["job", "stop", "1000000"], 16);
+    checked.run(&["pause", "shop"], 0);
+    checked.run(&["resume", "shop"], 0);
+    checked.run(&["token", "add", "grafana"], 0);
+    checked.run(&["token", "list"], 0);
+    checked.run(&["token", "remove", "grafana"], 0);
+}
+
 /// A daemon and its configuration.
 fn daemon(checked: &mut Checked) {
     let lab = &checked.lab;
@@ -334,6 +348,7 @@ fn daemon(checked: &mut Checked) {
         assert!(began.elapsed().as_secs() < 60, "the daemon's own database is not kept");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
+    beside(checked);
     signal("-TERM", &child.id().to_string());
     let ended = child.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(0));

@@ -8,6 +8,7 @@ mod support;
 
 mod absence;
 mod adopt;
+mod api;
 mod beginnings;
 mod commands;
 mod complete;

@@ -51,7 +51,7 @@ fn what_is_remembered_of_a_quiet_agenda_changes_no_answer() {
         snapshots(),
         plan("mode = \"snapshots\"\nschedule = \"every 15m\"\njitter = \"10m\"\nfiles = [\"f\"]"),
         plan("drift = \"daily at 02:00\"\nfiles = [\"f\"]\npolicy = { keep-daily = 3 }"),
-        plan("verify.data = \"every 40m\"\nverify.restore = \"daily at 11:00\"\nprune = \"never\""),
+        plan("verify.data = \"every 40m\"\nverify.restore = \"daily at 11:00\""),
     ];
     let mut dice = 7_u64;
     let mut roll = |n: u64| {
