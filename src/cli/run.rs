@@ -37,6 +37,12 @@ pub(crate) fn run(context: &Context) -> Result<()> {
     let began = Instant::now();
     let place = Place { state_dir: context.state_dir()?, clock: clock() };
     let done = daemon::run(config, text, place, WORDS, &Signals)?;
+    if done.unstored > 0 {
+        let unstored = counted(done.unstored, "database");
+        context
+            .out
+            .warn(&format!("not all is stored of {unstored}, which the next run makes up for"));
+    }
     context.out.json_summary(&RunSummary {
         databases: done.databases,
         commits: done.commits,
@@ -44,12 +50,6 @@ pub(crate) fn run(context: &Context) -> Result<()> {
         unstored: done.unstored,
         seconds: began.elapsed().as_secs_f64(),
     });
-    if done.unstored > 0 {
-        let unstored = counted(done.unstored, "database");
-        context
-            .out
-            .warn(&format!("not all is stored of {unstored}, which the next run makes up for"));
-    }
     Ok(())
 }
 

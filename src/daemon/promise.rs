@@ -58,9 +58,11 @@ mod tests {
         let dropped = |id| Promise::new(&mailbox, done(id, Outcome::of(undone())));
         let pool = Pool::start("test", 1).unwrap();
         let (go, wait) = bounded::<()>(0);
+        let (begins, begun) = bounded::<()>(1);
         let first = dropped(1);
         let well = done(1, Outcome::of(Ok(Outcome { ended: Ended::Well, message: String::new() })));
         pool.give(move || {
+            begins.send(()).unwrap();
             let _ = wait.recv();
             first.keep(well);
         });
@@ -70,6 +72,7 @@ mod tests {
             unreachable!("the pool has ended");
         });
         let third = dropped(3);
+        begun.recv().unwrap();
         assert!(!pool.end(Instant::now()));
         drop(go);
         let mut heard = Vec::new();

@@ -92,18 +92,25 @@ impl Supervisor {
                 .with_object(key(&named.repository, &named.name))
                 .with_hint("resume it first"));
         }
+        // It may have one since it was last looked at.
+        kept.has_commit |= kept.ear.published() > 0;
         let can = match kind {
-            Kind::Group => Err("is a job of several databases"),
-            Kind::Files if kept.plan.files.is_none() => Err("has no files in the configuration"),
-            Kind::Prune if kept.plan.retention.is_none() => {
-                Err("has no policy in the configuration")
+            Kind::Group => Err(("is no group", "its group has a schedule of its own")),
+            Kind::Files if kept.plan.files.is_none() => {
+                Err(("has no files in the configuration", "name them in its entry there"))
             }
-            _ if !kept.has_commit && kind != Kind::Backup => Err("has no commit yet"),
+            Kind::Prune if kept.plan.retention.is_none() => {
+                Err(("has no policy in the configuration", "add one to its entry there"))
+            }
+            _ if !kept.has_commit && kind != Kind::Backup => {
+                Err(("has no commit yet", "wait for its first one"))
+            }
             _ => Ok(()),
         };
-        can.map_err(|what| {
+        can.map_err(|(what, hint)| {
             Error::new(ErrorKind::Refused, format!("{what}, so no {} can begin", kind.name()))
                 .with_object(key(&named.repository, &named.name))
+                .with_hint(hint)
         })?;
         // Who asks twice waits for the same one.
         if let Some((id, _)) = kept.wanted.iter().find(|(_, waiting)| *waiting == kind) {

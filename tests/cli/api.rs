@@ -110,7 +110,10 @@ fn commands_reach_the_daemon_by_a_socket_of_this_user_alone() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     ended.says(&["verify-restore: well", "was restored and is sound"]);
     let jobs = lab.json(&["job", "list", "app", "--result", "well"]);
-    assert_eq!((&jobs[0]["kind"], &jobs[0]["database"]), (&json!("verify-restore"), &json!("main/app")));
+    assert_eq!(
+        (&jobs[0]["kind"], &jobs[0]["database"]),
+        (&json!("verify-restore"), &json!("main/app"))
+    );
     lab.run(&["job", "start", "app", "prune"]).failed(17, &["no policy"]);
     lab.run(&["job", "start", "app", "nonsense"]).failed(2, &["verify-data"]);
     lab.run(&["job", "start", "other", "backup"]).failed(16, &["other"]);

@@ -262,7 +262,7 @@ fn a_port_that_is_taken_is_waited_for_and_databases_are_kept_meanwhile() {
     let http = |more: &str| format!("[http]\nlisten = {more}\n[[databases]]\npath = \"app.db\"\n");
     write(&lab, &http(&format!("\"127.0.0.1:{port}\"")));
     let mut daemon = Daemon::start(&lab);
-    daemon.says("", "metrics and health are not told at");
+    daemon.says("", "nobody gets an answer at");
     daemon.keeps("app", 1);
     drop(taken);
     assert_eq!(listening(&mut daemon, &lab), format!("127.0.0.1:{port}"));
@@ -347,7 +347,7 @@ fn clients_that_are_slow_hostile_or_silent_cost_nobody_anything() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     drop((silent, halves, open));
     let log = fs::read_to_string(lab.path("run.log")).unwrap();
-    assert_eq!(log.matches("a monitor asked by the name").count(), 1, "{log}");
+    assert_eq!(log.matches("a client asked by the name").count(), 1, "{log}");
     assert!(log.contains("GET /metrics: 421") && log.contains("\"request\":"), "{log}");
 }
 

@@ -1,7 +1,7 @@
 //! Who asks, and may they: the guard before each handler; tokens, and the audit log.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::extract::{Extension, Path, Request, State};
 use axum::http::StatusCode;
@@ -25,6 +25,9 @@ const NOBODY: &str = "nobody";
 /// How many entries a page of the audit log has, unless asked for fewer, and at most.
 const PAGE: u64 = 100;
 const MOST: u64 = 1000;
+/// How many entries an hour those get who could not say who they are.
+const STRANGERS: u32 = 100;
+const HOUR: Duration = Duration::from_secs(3600);
 /// The longest that a token lasts, in days.
 const LONGEST: u32 = 36_500;
 
@@ -69,6 +72,27 @@ impl Right {
     }
 }
 
+/// How many entries of the audit log are left for those who could not say who they are: else they
+/// would fill it, and what others did would go.
+#[derive(Debug, Default)]
+pub(super) struct Strangers(Mutex<Option<(Instant, u32)>>);
+
+impl Strangers {
+    fn may_enter(&self) -> bool {
+        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match since.as_mut().filter(|(began, _)| began.elapsed() < HOUR) {
+            Some((_, entered)) => {
+                *entered = entered.saturating_add(1);
+                *entered <= STRANGERS
+            }
+            None => {
+                *since = Some((Instant::now(), 1));
+                true
+            }
+        }
+    }
+}
+
 /// What an answer was about, for the audit log.
 #[derive(Clone, Debug)]
 pub(super) struct Detail(pub(super) String);
@@ -85,7 +109,7 @@ pub(super) async fn guard(
         Ok(asker) => asker,
         Err(problem) => {
             let response = problem.into_response();
-            if response.status() == StatusCode::UNAUTHORIZED {
+            if response.status() == StatusCode::UNAUTHORIZED && api.strangers.may_enter() {
                 note(&api, NOBODY, what, Noted::of(&response)).await;
             }
             return response;

@@ -64,6 +64,8 @@ pub(in crate::daemon) struct Api {
     /// Tells streams that the server ends, and work that nobody waits for it any more.
     ending: watch::Sender<bool>,
     ended: Arc<AtomicBool>,
+    /// Those who could not say who they are.
+    strangers: access::Strangers,
     /// The number of the last event.
     event: AtomicU64,
     /// Jobs that were asked for by a key, which begin once.
@@ -95,6 +97,7 @@ impl Api {
             streams: Arc::new(Semaphore::new(events::MOST)),
             ending: watch::Sender::new(false),
             ended: Arc::default(),
+            strangers: access::Strangers::default(),
             event: AtomicU64::new(0),
             keys: Mutex::default(),
         })

@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::api::daemon::ProblemDetails;
-use crate::api::problem::remedies;
+use crate::api::problem::{causes, remedies};
 use crate::daemon::words::said;
 use crate::error::{Error, ErrorKind};
 
@@ -24,11 +24,17 @@ impl Problem {
     /// What an error says.
     pub(super) fn of(error: &Error) -> Self {
         let (kind, status) = (error.kind(), status_of(error.kind()));
+        // What it is about has a member of its own.
+        let mut detail = error.message().to_owned();
+        for cause in causes(error) {
+            detail += ": ";
+            detail += &cause;
+        }
         let details = ProblemDetails {
             r#type: format!("urn:pagekeep:problem:{}", kind.name()),
             title: title_of(kind).to_owned(),
             status,
-            detail: crate::capture::follow::describe(error),
+            detail,
             kind,
             object: error.object().map(str::to_owned),
             hint: error.hint().map(said),

@@ -230,3 +230,14 @@ fn the_supervisor_is_told_what_somebody_wants_and_by_whom() {
         ]
     );
 }
+
+/// Whoever has no token can't push out of the log what others did.
+#[test]
+fn strangers_do_not_fill_the_audit_log() {
+    let scene = Scene::new();
+    for _ in 0..300 {
+        let refused = scene.ask(Peer::Anybody, request("get", "/about", None, None));
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(scene.api.access.entries(None, 1000).unwrap().0.len(), 100);
+}
