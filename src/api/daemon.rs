@@ -199,7 +199,8 @@ pub(crate) struct DaemonJob {
     pub(crate) began: Option<Timestamp>,
     /// When it ended; null if it has not.
     pub(crate) ended: Option<Timestamp>,
-    /// `waiting`, `running`, `well`, `found`, `failed`, `unknown`, `stopped` or `interrupted`.
+    /// `waiting`, `running`, `well`, `found`, `failed`, `unknown`, `stopped`, `cancelled` or
+    /// `interrupted`.
     pub(crate) result: String,
     /// What it came to, in words.
     pub(crate) message: String,

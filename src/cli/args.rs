@@ -126,7 +126,12 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Notify(NotifyCommand),
     /// The jobs of a daemon that runs: list them, begin one, end one
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  pagekeep job list
+  pagekeep job start shop verify-restore --wait"
+    )]
     Job(JobCommand),
     /// Have a daemon that runs do nothing with a database, until it is resumed
     ///
@@ -139,7 +144,11 @@ pub(crate) enum Command {
   pagekeep resume shop -c /etc/pagekeep/pagekeep.toml")]
     Resume(OfDaemonArgs),
     /// The tokens by which programs ask a daemon that runs over HTTP
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:
+  pagekeep token add grafana --role viewer"
+    )]
     Token(TokenCommand),
     Demo(DemoArgs),
     Completions(CompletionsArgs),

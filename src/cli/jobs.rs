@@ -22,8 +22,11 @@ const LOOK: Duration = Duration::from_millis(300);
 pub(super) fn job(context: &Context, command: &JobCommand) -> Result<Ended> {
     let client = Client::of(context)?;
     match command {
-        JobCommand::List { name, last, result } => {
-            list(context, &client, name.as_deref(), *last, result.as_deref()).map(|()| Ended::Well)
+        JobCommand::List { name, repository, last, result } => {
+            let of = name
+                .as_ref()
+                .map(|name| OfDaemonArgs { name: name.clone(), repository: repository.clone() });
+            list(context, &client, of.as_ref(), *last, result.as_deref()).map(|()| Ended::Well)
         }
         JobCommand::Start(args) => start(context, &client, args),
         JobCommand::Stop { id } => {
@@ -74,14 +77,13 @@ impl Known {
 fn list(
     context: &Context,
     client: &Client,
-    name: Option<&str>,
+    of: Option<&OfDaemonArgs>,
     last: u64,
     result: Option<&str>,
 ) -> Result<()> {
     let mut path = format!("/jobs?limit={last}");
-    if let Some(name) = name {
-        let of = OfDaemonArgs { name: name.to_owned(), repository: None };
-        let Known { repository, name } = Known::find(client, &of)?;
+    if let Some(of) = of {
+        let Known { repository, name } = Known::find(client, of)?;
         path += &format!("&database={}", part(&format!("{repository}/{name}")));
     }
     if let Some(result) = result {

@@ -177,12 +177,20 @@ impl Access {
         limit: u64,
     ) -> Result<(Vec<AuditEntry>, bool)> {
         let before = before.map_or(i64::MAX, signed);
-        let mut found: Vec<AuditEntry> = self.with(|connection| {
+        let (mut found, has_ends): (Vec<AuditEntry>, bool) = self.with(|connection| {
             // One more, by which the last one is proven.
             let sql = "SELECT id, at, who, what, detail, status, digest FROM audit WHERE id < ?1
                        ORDER BY id DESC LIMIT ?2";
             let limit = signed(limit.saturating_add(1));
-            connection.prepare(sql)?.query_map((before, limit), entry)?.collect()
+            let found: rusqlite::Result<Vec<AuditEntry>> =
+                connection.prepare(sql)?.query_map((before, limit), entry)?.collect();
+            // SQLite remembers the highest number that there ever was.
+            let sql = "SELECT ifnull(min(id), 1), ifnull(max(id), 0),
+                       ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'audit'), 0) FROM audit";
+            let (oldest, newest, highest): (i64, i64, i64) =
+                connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            let first = highest.saturating_sub(signed(ENTRIES)).saturating_add(1).max(1);
+            Ok((found?, newest == highest && oldest == first))
         })?;
         let is_proven = |pair: &[AuditEntry]| match pair {
             [entry, before] => {
@@ -190,7 +198,7 @@ impl Access {
             }
             _ => true,
         };
-        let mut whole = found.windows(2).all(is_proven);
+        let mut whole = has_ends && found.windows(2).all(is_proven);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         if found.len() > limit {
             found.truncate(limit);
@@ -321,6 +329,8 @@ mod tests {
             "UPDATE audit SET status = 200 WHERE id = 1",
             "UPDATE audit SET what = 'POST /api/v1/', detail = '3SELECT 1' WHERE id = 4",
             "DELETE FROM audit WHERE id = 5",
+            "DELETE FROM audit WHERE id < 4",
+            "DELETE FROM audit WHERE id > 8",
         ];
         for change in changes {
             let spoilt = access.with(|connection| {

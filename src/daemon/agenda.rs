@@ -165,6 +165,8 @@ impl Agenda {
                 entry.again = entry.timetable.retry(entry.failures, now);
             }
             Ended::Stopped => entry.again = Some(now),
+            // What somebody ended waits for its next time.
+            Ended::Cancelled => {}
             Ended::Well | Ended::Found => entry.failures = 0,
         }
     }

@@ -93,6 +93,11 @@ impl Ear {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
+    /// Lets what takes long go on again.
+    pub(super) fn go_on(&self) {
+        self.stopped.store(false, Ordering::Relaxed);
+    }
+
     /// How many commits were published.
     pub(super) fn published(&self) -> u64 {
         self.published.load(Ordering::Relaxed)

@@ -49,7 +49,9 @@ impl Supervisor {
             let is_waiting = matches!(kept.stage, Stage::At(_) | Stage::Starting);
             let opened = self.repositories.get(&kept.plan.repository);
             let is_closed = opened.is_some_and(|opened| opened.fault().is_some());
-            if is_waiting && (kept.fault.is_some() || is_closed) && kept.print.is_there() {
+            // Of one that was never captured nothing is.
+            let lacks = kept.fault.is_some() || is_closed || !kept.has_commit;
+            if is_waiting && lacks && kept.is_followed() && kept.print.is_there() {
                 unstored.push(kept.name.clone());
             }
             ears.push(kept.ear);

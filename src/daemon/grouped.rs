@@ -29,6 +29,8 @@ pub(super) struct Keeping {
     pub(super) job: Option<(u64, Arc<Control>)>,
     pub(super) waiting: Option<Instant>,
     pub(super) run: Option<LastRun>,
+    /// The job of which somebody wanted the end.
+    pub(super) cancelled: Option<u64>,
     /// When one moment of it was last labelled.
     pub(super) made: Option<Timestamp>,
     /// Hears of what happens to it.
@@ -51,6 +53,7 @@ impl Keeping {
             job: None,
             waiting: None,
             run,
+            cancelled: None,
             made: memory.made.get(&of(name)).copied(),
             ear: Arc::new(Ear::of(name)),
         }

@@ -170,7 +170,11 @@ impl Supervisor {
     /// Takes note of what came of a moment.
     pub(super) fn moment_made(&mut self, name: &str, id: u64, outcome: Outcome) {
         let at = self.place.clock.now();
-        let Outcome { ended, message } = outcome;
+        let Outcome { mut ended, message } = outcome;
+        let cancelled = self.groups.get(name).and_then(|keeping| keeping.cancelled);
+        if ended == Ended::Stopped && cancelled == Some(id) {
+            ended = Ended::Cancelled;
+        }
         self.ledger.enter(Entry::Ended { id, at, ended, message: message.clone() });
         if ended == Ended::Well
             && let Some(keeping) = self.groups.get(name)
@@ -200,6 +204,9 @@ impl Supervisor {
                 tracing::info!(group = name, job = id, "group {name}: the moment was given up");
                 keeping.again = Some(at);
             }
+            Ended::Cancelled => {
+                tracing::info!(group = name, job = id, "group {name}: somebody ended the moment");
+            }
             Ended::Failed | Ended::Found | Ended::Unknown => {
                 tracing::warn!(
                     group = name,
@@ -209,7 +216,7 @@ impl Supervisor {
                 keeping.again = keeping.timetable.retry(failures, at);
             }
         }
-        if ended != Ended::Stopped {
+        if !matches!(ended, Ended::Stopped | Ended::Cancelled) {
             let run = LastRun { at, ended, message, failures };
             let runs = self.memory.runs.entry(key(GROUP, name)).or_default();
             runs.insert(Kind::Group, run.clone());

@@ -42,14 +42,16 @@ pub(crate) enum Ended {
     Failed,
     /// It did, and what it looked for can't be told. What was known before still is.
     Unknown,
-    /// It was stopped.
+    /// It was stopped, and is done another time.
     Stopped,
+    /// Somebody asked for its end.
+    Cancelled,
 }
 
 impl Ended {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Well, Self::Found, Self::Failed, Self::Unknown, Self::Stopped];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Well, Self::Found, Self::Failed, Self::Unknown, Self::Stopped, Self::Cancelled];
 
     /// The one of a name.
     pub(crate) fn of(name: &str) -> Option<Self> {
@@ -64,6 +66,7 @@ impl Ended {
             Self::Failed => "failed",
             Self::Unknown => "unknown",
             Self::Stopped => "stopped",
+            Self::Cancelled => "cancelled",
         }
     }
 }
@@ -122,6 +125,8 @@ pub(super) struct Order {
     pub(super) scratch: PathBuf,
     /// Hears of what happens to the database.
     pub(super) ear: Arc<Ear>,
+    /// The label that a backup gives.
+    pub(super) label: Option<String>,
     /// What a test found of each commit.
     pub(super) found: Arc<Mutex<Vec<Found>>>,
 }
@@ -165,6 +170,7 @@ impl Order {
     fn back_up(&self, monitor: &dyn Monitor) -> Result<Outcome> {
         let mut options = BackupOptions::default().name(&self.name).marks(self.plan.marks);
         options.compression = self.plan.compression;
+        options.label.clone_from(&self.label);
         let known = Known { history: self.known.as_ref(), ..Known::default() };
         let report = self.repository.backup_known(&self.path, known, &options, monitor)?;
         report.marks.iter().for_each(|mark| self.ear.marked(mark));
@@ -199,7 +205,7 @@ impl Order {
             let Outcome { ended, message: there } =
                 Outcome::of(self.ask_mirror(mirror, &history, level, monitor));
             match ended {
-                Ended::Stopped => check_cancelled(monitor)?,
+                Ended::Stopped | Ended::Cancelled => check_cancelled(monitor)?,
                 Ended::Well => message += &format!("; the mirror {name} is sound: {there}"),
                 _ => message += &format!("; the mirror {name} does not help: {there}"),
             }

@@ -82,7 +82,7 @@ pub(super) struct Kept {
     pub(super) has_commit: bool,
     pub(super) job: Option<Job>,
     /// Jobs that somebody asked for, and that have not begun.
-    pub(super) wanted: VecDeque<(u64, Kind)>,
+    pub(super) wanted: VecDeque<WantedJob>,
     /// Who paused it while the daemon ran, if somebody did.
     pub(super) halted: Option<Paused>,
     /// Whether it stands in line for a job.
@@ -146,6 +146,15 @@ pub(super) enum Examined {
 /// Whether a follower looks at every transaction, and is not busy with finding out where it is.
 fn is_calm(status: &Status) -> bool {
     matches!(status.activity, Activity::Following | Activity::Polling) && status.seq.is_some()
+}
+
+/// A job that somebody asked for, and that has not begun.
+#[derive(Clone, Debug)]
+pub(super) struct WantedJob {
+    pub(super) id: u64,
+    pub(super) kind: Kind,
+    /// The label that a backup is to give.
+    pub(super) label: Option<String>,
 }
 
 /// A job that runs.
@@ -380,7 +389,7 @@ impl Kept {
             published: self.ear.published(),
             copies,
             job: self.job.as_ref().map(Job::view),
-            wanted: self.wanted.iter().copied().collect(),
+            wanted: self.wanted.iter().map(|wanted| (wanted.id, wanted.kind)).collect(),
             paused: self.paused(),
             runs: self.runs.clone(),
             went_back: self.went_back,
@@ -455,7 +464,7 @@ impl Kept {
                 self.prunes += 1;
                 return self.runs.get_mut(&kind).map_or((), |run| run.failures = 0);
             }
-            Ended::Stopped | Ended::Unknown => return,
+            Ended::Stopped | Ended::Cancelled | Ended::Unknown => return,
             Ended::Found | Ended::Failed => before.saturating_add(1),
         };
         self.runs.insert(kind, LastRun { at, ended, message, failures });
@@ -484,8 +493,8 @@ impl Kept {
         if self.is_paused() || self.job.is_some() || matches!(self.stage, Stage::Waiting) {
             return None;
         }
-        if let Some((_, kind)) = self.wanted.front() {
-            return Some(Turn { kind: *kind, scheduled: now, missed: 0 });
+        if let Some(wanted) = self.wanted.front() {
+            return Some(Turn { kind: wanted.kind, scheduled: now, missed: 0 });
         }
         self.agenda.turn_soon(self.has_commit, now)
     }

@@ -66,7 +66,7 @@ const SCHEMA: &str = "
         expires INTEGER
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS audit(
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         at INTEGER NOT NULL,
         who TEXT NOT NULL,
         what TEXT NOT NULL,
@@ -93,6 +93,8 @@ pub(crate) fn key(repository: &str, history: &str) -> String {
 /// Something to be remembered.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Entry {
+    /// A job was asked for, and waits.
+    Accepted { id: u64, database: String, kind: Kind, at: Timestamp },
     /// A job began.
     Began { id: u64, database: String, kind: Kind, scheduled: Option<Timestamp>, at: Timestamp },
     /// It ended.
@@ -206,7 +208,7 @@ fn read(path: &Path, now: Timestamp) -> rusqlite::Result<(Connection, Memory)> {
     let connection = open(path)?;
     connection.execute(
         "UPDATE run SET result = 'interrupted', ended = ?1, message = 'the daemon ended meanwhile'
-         WHERE result = 'running'",
+         WHERE result IN ('running', 'waiting')",
         [now.0],
     )?;
     let long_ago = now.0.saturating_sub(i64::try_from(KEPT.as_micros()).unwrap_or(i64::MAX));
@@ -377,6 +379,11 @@ fn write_all(connection: &mut Connection, entries: &VecDeque<Entry>) -> rusqlite
     let transaction = connection.transaction()?;
     for entry in entries {
         match entry {
+            Entry::Accepted { id, database, kind, at } => transaction.execute(
+                "INSERT INTO run(id, database, kind, scheduled, began, result, message)
+                 VALUES(?1, ?2, ?3, NULL, ?4, 'waiting', '')",
+                (signed(*id), database, kind.name(), at.0),
+            )?,
             Entry::Began { id, database, kind, scheduled, at } => transaction.execute(
                 "INSERT OR REPLACE INTO run(id, database, kind, scheduled, began, result, message)
                  VALUES(?1, ?2, ?3, ?4, ?5, 'running', '')",

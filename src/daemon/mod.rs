@@ -94,7 +94,7 @@ pub(crate) fn run(
     words: Words,
     wishes: &dyn Wishes,
 ) -> Result<Done> {
-    words::speak(words);
+    words::speak(words, &config.file);
     let _only = only_one(&place.state_dir)?;
     let now = place.clock.now();
     let ledger = Ledger::open(&place.ledger(), now);

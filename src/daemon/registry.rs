@@ -20,7 +20,7 @@ use super::print::Print;
 use super::promise::{Promise, undone};
 use super::words::{in_words, said};
 use crate::capture::follow::Follower;
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, Result};
 use crate::remedy::{Remedy, advice};
 
 impl Supervisor {
@@ -129,7 +129,11 @@ impl Supervisor {
     /// Stops whatever is done with a database, and forgets it. Answers whether it takes a while
     /// until nobody follows it any more, which a message tells.
     pub(super) fn leave(&mut self, path: &Path) -> bool {
-        let Some(kept) = self.kept.remove(path) else { return false };
+        let Some(mut kept) = self.kept.remove(path) else { return false };
+        self.give_up(
+            std::mem::take(&mut kept.wanted),
+            "its entry in the configuration is another one",
+        );
         self.done.commits += kept.ear.published();
         self.files.leave_database(path);
         let mut at_work = 0;
@@ -185,8 +189,11 @@ impl Supervisor {
         }
     }
 
-    /// Reads the configuration again; one that is wrong changes nothing.
-    pub(super) fn reload(&mut self) {
+    /// Reads the configuration again; one that is wrong changes nothing, and is told in the log.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn reload(&mut self) -> Result<()> {
         let file = self.config.file.clone();
         let config = match Config::load(&file) {
             Ok(Ok((config, text))) => {
@@ -203,13 +210,13 @@ impl Supervisor {
                         said(&advice!["; all of them: ", check])
                     }
                 };
-                return tracing::error!(
-                    "the configuration stays as it was: {}{all}",
-                    in_words(&mistaken.error())
-                );
+                let error = mistaken.error();
+                tracing::error!("the configuration stays as it was: {}{all}", in_words(&error));
+                return Err(error);
             }
             Err(e) => {
-                return tracing::error!("the configuration stays as it was: {}", in_words(&e));
+                tracing::error!("the configuration stays as it was: {}", in_words(&e));
+                return Err(e);
             }
         };
         if config.state_dir != self.config.state_dir {
@@ -277,6 +284,7 @@ impl Supervisor {
         tracing::info!("read {} again", self.config.file.display());
         self.find_databases();
         self.look();
+        Ok(())
     }
 
     fn described(&self, plan: &Plan) -> String {

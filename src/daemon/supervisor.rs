@@ -49,7 +49,8 @@ impl Supervisor {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             if wishes.reload() {
-                self.reload();
+                // It was told in the log.
+                let _ = self.reload();
             }
             if self.finds.is_due() {
                 self.find();
@@ -177,6 +178,8 @@ impl Supervisor {
                 self.files.watch_database(&whose.path);
                 self.attend(&whose.path);
             }
+            // Somebody paused it meanwhile.
+            Err(_) if !kept.is_followed() => kept.stage = Stage::Idle,
             Err(e) => {
                 kept.fails(&e);
                 kept.try_again(now);

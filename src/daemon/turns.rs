@@ -78,12 +78,12 @@ impl Supervisor {
             free -= 1;
             self.done.jobs += 1;
             // Somebody may wait for it already, by its number.
-            let waiting = kept.wanted.iter().position(|(_, kind)| *kind == turn.kind);
-            let id = match waiting.and_then(|at| kept.wanted.remove(at)) {
-                Some((id, _)) => id,
+            let waiting = kept.wanted.iter().position(|wanted| wanted.kind == turn.kind);
+            let (id, label) = match waiting.and_then(|at| kept.wanted.remove(at)) {
+                Some(wanted) => (wanted.id, wanted.label),
                 None => {
                     self.memory.newest += 1;
-                    self.memory.newest
+                    (self.memory.newest, None)
                 }
             };
             let control = Control::of(&kept.name, Some(id), kept.ear.clone());
@@ -119,6 +119,7 @@ impl Supervisor {
                 mirrors: open_mirrors(&self.repositories, &self.clerks, kept),
                 scratch: scratch_of(self.config.scratch.as_deref()),
                 ear: kept.ear.clone(),
+                label,
                 found: Arc::default(),
             };
             let (whose, mailbox) = (kept.whose(), self.mailbox.clone());
@@ -141,18 +142,20 @@ impl Supervisor {
 
     pub(super) fn job_ended(&mut self, whose: &Whose, id: u64, outcome: Outcome) {
         let at = self.place.clock.now();
-        let Outcome { ended, message } = outcome;
+        let Outcome { mut ended, message } = outcome;
+        let kept = self.kept.get_mut(&whose.path).filter(|kept| kept.number == whose.number);
+        let job = kept.and_then(|kept| kept.job.take_if(|job| job.id == id));
+        if ended == Ended::Stopped && job.as_ref().is_some_and(|job| job.is_cancelled) {
+            ended = Ended::Cancelled;
+        }
         self.ledger.enter(Entry::Ended { id, at, ended, message: message.clone() });
         let kept = self.kept.get_mut(&whose.path).filter(|kept| kept.number == whose.number);
         let Some(kept) = kept else { return self.departed(&whose.path) };
-        let Some(job) = kept.job.take_if(|job| job.id == id) else { return };
+        let Some(job) = job else { return };
         *self.jobs_ended.entry((job.kind, ended)).or_default() += 1;
         kept.has_commit |= job.kind == Kind::Backup && ended == Ended::Well;
         kept.judging = Judging::At(Instant::now());
-        // What somebody ended waits for its next time.
-        if !(job.is_cancelled && ended == Ended::Stopped) {
-            kept.agenda.ended(job.kind, ended, at);
-        }
+        kept.agenda.ended(job.kind, ended, at);
         kept.ear.said(&message);
         kept.ran(job.kind, at, ended, message.clone());
         let database = key(&kept.plan.repository, &kept.name);
@@ -164,6 +167,9 @@ impl Supervisor {
                 tracing::info!(database, job = id, seconds, "{kind}: {message}");
             }
             Ended::Stopped => tracing::info!(database, job = id, seconds, "{kind} was stopped"),
+            Ended::Cancelled => {
+                tracing::info!(database, job = id, seconds, "{kind}: somebody ended it")
+            }
             Ended::Found => tracing::error!(database, job = id, seconds, "{kind} found: {message}"),
             Ended::Failed => {
                 tracing::warn!(database, job = id, seconds, "{kind} failed: {message}")

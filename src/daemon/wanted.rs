@@ -1,12 +1,14 @@
 //! What somebody asks of the daemon while it runs: a job now, the end of one, a pause. The
 //! supervisor decides at once, and what takes long is a job.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use super::desk::Supervisor;
-use super::kept::{Kept, Stage};
+use super::job::Ended;
+use super::kept::{Kept, Stage, WantedJob};
 use super::kind::Kind;
 use super::ledger::{Entry, key};
 use super::overview::Paused;
@@ -25,8 +27,10 @@ pub(crate) struct Named {
 /// What somebody wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// A job of a database, as soon as its turn comes.
-    Run(Named, Kind),
+    /// A job of a database, as soon as its turn comes; a backup may give a label.
+    Run(Named, Kind, Option<String>),
+    /// That the labels of a database are others now is to be known.
+    Labelled(Named),
     /// The end of a job that waits or runs.
     Cancel(u64),
     /// That nothing is done with a database any more, until somebody wants that again.
@@ -59,21 +63,25 @@ impl Supervisor {
         let Wish { wanted, answer } = wish;
         let given = self.granted(wanted);
         // Whoever asks next is to see it.
-        self.tell();
+        if given.is_ok() {
+            self.tell();
+        }
         // Nobody may wait any more.
         let _ = answer.send(given);
     }
 
     fn granted(&mut self, wanted: Wanted) -> Result<Given> {
         match wanted {
-            Wanted::Run(named, kind) => self.want_job(&named, kind),
+            Wanted::Run(named, kind, label) => self.want_job(&named, kind, label),
+            Wanted::Labelled(named) => {
+                // They are copied to the mirrors.
+                self.named(&named)?.labelled += 1;
+                Ok(Given::Done)
+            }
             Wanted::Cancel(id) => self.cancel_job(id),
             Wanted::Pause(named, by) => self.pause(&named, by),
             Wanted::Resume(named) => self.resume(&named),
-            Wanted::Reload => {
-                self.reload();
-                Ok(Given::Done)
-            }
+            Wanted::Reload => self.reload().map(|()| Given::Done),
         }
     }
 
@@ -83,8 +91,8 @@ impl Supervisor {
         self.kept.values_mut().find(is_it).ok_or_else(|| unknown(named))
     }
 
-    fn want_job(&mut self, named: &Named, kind: Kind) -> Result<Given> {
-        let id = self.memory.newest + 1;
+    fn want_job(&mut self, named: &Named, kind: Kind, label: Option<String>) -> Result<Given> {
+        let (id, at) = (self.memory.newest + 1, self.place.clock.now());
         let kept = self.named(named)?;
         if let Some(paused) = kept.paused() {
             let what = format!("is paused by {}", paused.by);
@@ -113,20 +121,24 @@ impl Supervisor {
                 .with_hint(hint)
         })?;
         // Who asks twice waits for the same one.
-        if let Some((id, _)) = kept.wanted.iter().find(|(_, waiting)| *waiting == kind) {
-            return Ok(Given::Job(*id));
+        let same = |waiting: &&WantedJob| waiting.kind == kind && waiting.label == label;
+        if let Some(waiting) = kept.wanted.iter().find(same) {
+            return Ok(Given::Job(waiting.id));
         }
         if kept.wanted.len() >= MOST {
             return Err(Error::new(ErrorKind::Busy, "has too many jobs that wait")
                 .with_object(key(&named.repository, &named.name)));
         }
-        kept.wanted.push_back((id, kind));
+        kept.wanted.push_back(WantedJob { id, kind, label });
         self.memory.newest = id;
+        let database = key(&named.repository, &named.name);
+        self.ledger.enter(Entry::Accepted { id, database, kind, at });
         self.begin_jobs();
         Ok(Given::Job(id))
     }
 
     fn cancel_job(&mut self, id: u64) -> Result<Given> {
+        let at = self.place.clock.now();
         for kept in self.kept.values_mut() {
             if let Some(job) = kept.job.as_mut().filter(|job| job.id == id) {
                 job.is_cancelled = true;
@@ -134,18 +146,31 @@ impl Supervisor {
                 return Ok(Given::Job(id));
             }
             let before = kept.wanted.len();
-            kept.wanted.retain(|(waiting, _)| *waiting != id);
+            kept.wanted.retain(|waiting| waiting.id != id);
             if kept.wanted.len() < before {
+                let message = "it had not begun".to_owned();
+                self.ledger.enter(Entry::Ended { id, at, ended: Ended::Cancelled, message });
                 return Ok(Given::Job(id));
             }
         }
         let is_moment = |job: &(u64, _)| job.0 == id;
-        if let Some(group) = self.groups.values().find(|g| g.job.as_ref().is_some_and(is_moment)) {
+        let mut groups = self.groups.values_mut();
+        if let Some(group) = groups.find(|group| group.job.as_ref().is_some_and(is_moment)) {
+            group.cancelled = Some(id);
             group.stop();
             return Ok(Given::Job(id));
         }
         Err(Error::new(ErrorKind::NotFound, "neither waits nor runs")
             .with_object(format!("job {id}")))
+    }
+
+    /// Ends jobs that somebody asked for, and that do not begin any more.
+    pub(super) fn give_up(&self, wanted: VecDeque<WantedJob>, why: &str) {
+        let at = self.place.clock.now();
+        for WantedJob { id, .. } in wanted {
+            let message = format!("it had not begun: {why}");
+            self.ledger.enter(Entry::Ended { id, at, ended: Ended::Stopped, message });
+        }
     }
 
     fn pause(&mut self, named: &Named, by: String) -> Result<Given> {
@@ -155,13 +180,24 @@ impl Supervisor {
             return Ok(Given::Done);
         }
         kept.halted = Some(Paused { by: by.clone(), since: Some(since) });
-        kept.wanted.clear();
+        let wanted = std::mem::take(&mut kept.wanted);
+        let mut stopped = None;
         if let Some(job) = &kept.job {
             job.control.stop();
+            stopped = Some(job.kind);
+        }
+        // A first capture goes on another time.
+        if matches!(kept.stage, Stage::Starting) {
+            kept.ear.stop();
         }
         tracing::warn!(database = kept.name, "is paused by {by}: nothing is captured");
         let path = kept.path.clone();
         let database = key(&named.repository, &named.name);
+        self.give_up(wanted, "the database was paused");
+        if let Some(kind) = stopped {
+            // What was stopped did not run.
+            self.memory.last.entry(database.clone()).or_default().remove(&kind);
+        }
         self.memory.paused.insert(database.clone(), (by.clone(), since));
         self.ledger.enter(Entry::Paused { database, by: Some(by), since });
         self.attend(&path);
@@ -179,6 +215,7 @@ impl Supervisor {
         if kept.halted.take().is_none() {
             return Ok(Given::Done);
         }
+        kept.ear.go_on();
         if kept.is_followed() && matches!(kept.stage, Stage::Idle) {
             kept.stage = Stage::At(Instant::now());
         }

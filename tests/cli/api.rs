@@ -183,6 +183,12 @@ fn a_token_opens_what_its_role_may_and_nothing_once_it_is_taken_away() {
     let command = found.body["command"].as_str().unwrap();
     let shown: Vec<&str> = command.split(' ').skip(1).collect();
     lab.ok(&shown);
+    // A label that nobody could select by stores nothing.
+    let bad = port.post(&operator, &format!("{BASE}/labels"), json!({"label": "latest"}));
+    assert_eq!(bad.code, 400, "{bad:?}");
+    let known = json!({"label": "known", "when": "seq:1"});
+    let known = port.post(&operator, &format!("{BASE}/labels"), known);
+    assert_eq!((known.code, &known.body["seq"]), (201, &json!(1)));
     assert_eq!(port.get(&viewer, &format!("{BASE}/commit?when=nowhere")).code, 404);
     let page = port.get(&viewer, &format!("{BASE}/commits?limit=1")).body;
     assert_eq!(page["commits"][0]["seq"].as_u64(), Some(seq));
@@ -193,7 +199,9 @@ fn a_token_opens_what_its_role_may_and_nothing_once_it_is_taken_away() {
     let buckets = timeline["buckets"].as_array().unwrap();
     let commits: u64 = buckets.iter().map(|bucket| bucket["commits"].as_u64().unwrap()).sum();
     assert_eq!(commits, seq);
-    assert_eq!(timeline["labelled"][0]["label"], "before-deploy");
+    let labelled = timeline["labelled"].as_array().unwrap();
+    let labels: Vec<&Value> = labelled.iter().map(|commit| &commit["label"]).collect();
+    assert_eq!(labels, ["known", "before-deploy"]);
     assert_eq!(port.get(&viewer, &format!("{BASE}/coverage")).code, 200);
     for wrong in ["commits?since=yesterday", "commits?x=1", "commit", "timeline?buckets=x"] {
         let refused = port.get(&viewer, &format!("{BASE}/{wrong}"));
@@ -212,14 +220,26 @@ fn a_token_opens_what_its_role_may_and_nothing_once_it_is_taken_away() {
     }
     assert_eq!(rows(&looker, "SELECT 1; SELECT 2").code, 400);
     let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n";
+    let large = "SELECT count(*) FROM (SELECT DISTINCT randomblob(1000000) FROM t, t a, t b)";
+    assert!([400, 409, 503].contains(&rows(&looker, large).code));
     let cut = rows(&looker, endless).body;
     assert_eq!((cut["rows"].as_array().unwrap().len(), &cut["truncated"]), (1000, &json!(true)));
     // All of it is in the audit log, and the secret nowhere.
-    let audit = token(&lab, &["boss", "--role", "admin"]);
+    let audit = token(&lab, &["boss", "--role", "admin", "--looks"]);
+    // The daemon's own database has who may do what: it is for admins.
+    let own_rows = |token: &str| {
+        let path = format!("/api/v1/databases/main/{}/query", own(&lab));
+        port.post(token, &path, json!({"sql": "SELECT name FROM token"}))
+    };
+    assert_eq!((own_rows(&looker).code, own_rows(&audit).code), (403, 200));
+    // Histories that are no databases of the daemon are nobody's business.
+    lab.make("stray.db", 1);
+    lab.ok(&["backup", "stray.db"]);
+    assert_eq!(port.get(&audit, "/api/v1/databases/main/stray/commits").code, 404);
     let entries = port.get(&audit, "/api/v1/audit?limit=1000").body;
     assert_eq!(entries["whole"], true);
     let entries = entries["entries"].to_string();
-    for part in ["before-deploy", "DELETE FROM t", "nobody", "grafana", "support"] {
+    for part in ["before-deploy", "DELETE FROM t", "nobody", "grafana", "POST /api/v1/tokens"] {
         assert!(entries.contains(part), "{part}: {entries}");
     }
     lab.ok(&["token", "remove", "support"]);
@@ -229,6 +249,44 @@ fn a_token_opens_what_its_role_may_and_nothing_once_it_is_taken_away() {
         assert!(!log.contains(secret.as_str()) && !entries.contains(secret.as_str()));
     }
     lab.run(&["token", "add", "grafana"]).failed(17, &["grafana"]);
+    daemon.stop();
+}
+
+/// A socket of the configuration is a door like a port: other programs stand before it.
+#[test]
+fn a_socket_of_the_configuration_asks_for_a_token() {
+    let lab = scene();
+    write(&lab, &CONFIG.replace("127.0.0.1:0", "unix:http.sock"));
+    let mut daemon = Daemon::start(&lab);
+    daemon.keeps("app", 1);
+    let viewer = token(&lab, &["proxy"]);
+    let ask = |token: &str| {
+        let stream = UnixStream::connect(lab.path("http.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENT)).unwrap();
+        say(stream, &request("GET", "/api/v1/about", token, None))
+    };
+    assert_eq!(ask("").code, 401);
+    assert_eq!(ask(&viewer).body["asked_by"]["role"], "viewer");
+    daemon.stop();
+}
+
+/// Who hangs up has done it all the same.
+#[test]
+fn a_client_that_hangs_up_is_in_the_audit_log() {
+    let lab = scene();
+    let mut daemon = Daemon::start(&lab);
+    daemon.keeps("app", 1);
+    let port = Port::of(&mut daemon, &lab);
+    let operator = token(&lab, &["deploy", "--role", "operator"]);
+    let mut stream = port.connect();
+    let label = json!({"label": "left"});
+    let ask = request("POST", &format!("{BASE}/labels"), &operator, Some(&label));
+    stream.write_all(ask.as_bytes()).unwrap();
+    daemon.says("app", "backup begins");
+    drop(stream);
+    let boss = token(&lab, &["boss", "--role", "admin"]);
+    let entries = || port.get(&boss, "/api/v1/audit").body["entries"].to_string();
+    daemon.until("the entry", || entries().contains("left"));
     daemon.stop();
 }
 

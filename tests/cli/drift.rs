@@ -75,6 +75,7 @@ fn what_changed_without_a_transaction_is_told_until_it_is_gone() {
     time.later(70);
     daemon.says("app", "drift found: ");
     assert_eq!(told(&lab, "app", "1 page differs, of t, and no transaction explains it"), 1);
+    daemon.until("what holds", || alerts(&lab, false) == 1);
     // It is told once it held for a minute.
     time.later(2);
     daemon.until("the alert", || alerts(&lab, false) == 1 && heard(&lab) == ["raised"]);
@@ -85,6 +86,7 @@ fn what_changed_without_a_transaction_is_told_until_it_is_gone() {
     flip(&lab.path("app.db"), 4096 * 4 + 3000);
     time.later(70);
     daemon.until("no drift", || told(&lab, "app", ": no drift") == 2);
+    daemon.until("what is over", || alerts(&lab, true) == 1);
     time.later(2);
     daemon.until("its end", || alerts(&lab, false) == 0 && heard(&lab).contains(&"over".into()));
     daemon.stop();

@@ -14,11 +14,14 @@ pub(crate) enum JobCommand {
         /// Only those of this database
         #[arg(value_name = "NAME")]
         name: Option<String>,
+        /// Its repository in the configuration, if two of them have a history of the name
+        #[arg(long, value_name = "REPOSITORY", requires = "name")]
+        repository: Option<String>,
         /// How many at most
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1000))]
         last: u64,
         /// Only those that came out so: waiting, running, well, found, failed, unknown, stopped,
-        /// interrupted
+        /// cancelled, interrupted
         #[arg(long, value_name = "RESULT")]
         result: Option<String>,
     },

@@ -211,7 +211,7 @@ fn result(name: &str) -> &'static str {
         "well" => "passed",
         "found" => "failed",
         "failed" => "not-done",
-        "stopped" => "stopped",
+        "stopped" | "cancelled" => "stopped",
         "interrupted" => "interrupted",
         "running" => "running",
         _ => "unknown",

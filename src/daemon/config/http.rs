@@ -22,6 +22,8 @@ pub(crate) struct HttpConfig {
     pub(crate) metrics_only: bool,
     /// The names by which it is asked, besides addresses and `localhost`; in lower case.
     pub(crate) hosts: Vec<String>,
+    /// Whether it is the socket in the state folder: whoever comes in there is the owner.
+    pub(crate) is_own: bool,
 }
 
 /// Where a server listens.
@@ -45,7 +47,7 @@ impl fmt::Display for Listen {
 impl HttpConfig {
     /// That of the socket for this user's commands.
     pub(crate) fn of_commands(path: PathBuf) -> Self {
-        Self { listen: Listen::Unix(path), metrics_only: false, hosts: Vec::new() }
+        Self { listen: Listen::Unix(path), metrics_only: false, hosts: Vec::new(), is_own: true }
     }
 
     /// The one that a text means, unless that is wrong.
@@ -79,7 +81,7 @@ impl HttpConfig {
                         and how they stand";
             reader.wrong(wrong("can be reached by other machines").with_help(help));
         }
-        Some(Self { listen, metrics_only, hosts })
+        Some(Self { listen, metrics_only, hosts, is_own: false })
     }
 }
 

@@ -59,11 +59,6 @@ impl Door {
         }
     }
 
-    /// Whether only this user gets in.
-    pub(super) fn is_private(&self) -> bool {
-        matches!(self, Self::Unix(..))
-    }
-
     /// The names by which clients that come in here may ask.
     pub(super) fn hosts(&self, config: &HttpConfig) -> Hosts {
         match self {

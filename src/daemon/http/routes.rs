@@ -37,8 +37,25 @@ const INDEX: &str = "pagekeep
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The codes that are counted; any other one counts as the last.
-const CODES: [(u16, &str); 5] =
-    [(200, "200"), (404, "404"), (405, "405"), (421, "421"), (503, "503")];
+const CODES: [(u16, &str); 17] = [
+    (200, "200"),
+    (201, "201"),
+    (202, "202"),
+    (204, "204"),
+    (400, "400"),
+    (401, "401"),
+    (403, "403"),
+    (404, "404"),
+    (405, "405"),
+    (408, "408"),
+    (409, "409"),
+    (413, "413"),
+    (415, "415"),
+    (421, "421"),
+    (424, "424"),
+    (500, "500"),
+    (503, "503"),
+];
 
 /// What answers need to know.
 #[derive(Debug)]
@@ -47,8 +64,6 @@ pub(super) struct Shared {
     api: Arc<Api>,
     began: Instant,
     pages: Pages,
-    /// The number of the last request.
-    request: AtomicU64,
     answers: [AtomicU64; CODES.len()],
     /// Whether it was told that somebody asked by a name that is not known.
     told: AtomicBool,
@@ -62,7 +77,6 @@ impl Shared {
             api,
             began: Instant::now(),
             pages: Pages::default(),
-            request: AtomicU64::new(0),
             answers: [const { AtomicU64::new(0) }; CODES.len()],
             told: AtomicBool::new(false),
         })
@@ -85,7 +99,7 @@ impl Shared {
 /// All that can be asked at a door, by whoever knows a name of this machine.
 pub(super) fn routes(shared: Arc<Shared>, door: &Door, config: &HttpConfig) -> Router {
     let guard = from_fn_with_state((shared.clone(), Arc::new(door.hosts(config))), guarded);
-    let peer = if door.is_private() { Peer::Owner } else { Peer::Anybody };
+    let peer = if config.is_own { Peer::Owner } else { Peer::Anybody };
     let monitors = Router::new()
         .route("/", get(async || text(INDEX)))
         .route("/metrics", get(scrape))
@@ -109,7 +123,7 @@ async fn guarded(
 ) -> Response {
     let began = Instant::now();
     let held = request.extensions().get::<Held>().cloned();
-    let id = shared.request.fetch_add(1, Ordering::Relaxed) + 1;
+    let id = shared.api.request.fetch_add(1, Ordering::Relaxed) + 1;
     let asked = shown(&request);
     let mut response = match unknown_host(&request, &hosts) {
         None => next.run(request).await,

@@ -86,7 +86,7 @@ pub(super) fn answer(board: Board, api: Arc<Api>, mut wishes: watch::Receiver<Wi
 /// Serves until something else is wished.
 async fn serve(config: &HttpConfig, wishes: &mut watch::Receiver<Wish>, shared: &Arc<Shared>) {
     let Some(door) = open(config, wishes).await else { return };
-    match door.is_private() {
+    match config.is_own {
         true => tracing::debug!("commands are answered at {}", door.shown()),
         false => tracing::info!("metrics and health are told at {}", door.shown()),
     }

@@ -5,6 +5,9 @@ use rusqlite::{Connection, Row};
 use crate::api::daemon::DaemonJob;
 use crate::types::Timestamp;
 
+const COLUMNS: &str =
+    "SELECT id, database, kind, scheduled, began, ended, result, message FROM run";
+
 /// Which jobs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
@@ -22,20 +25,26 @@ pub(crate) struct Wanted {
 
 /// Jobs that began, the newest first.
 pub(crate) fn read(connection: &Connection, wanted: &Wanted) -> rusqlite::Result<Vec<DaemonJob>> {
-    let sql = "SELECT id, database, kind, scheduled, began, ended, result, message FROM run
-               WHERE (?1 IS NULL OR id = ?1) AND id < ?2 AND (?3 IS NULL OR database = ?3)
-                   AND (?4 IS NULL OR kind = ?4) AND (?5 IS NULL OR result = ?5)
-               ORDER BY id DESC LIMIT ?6";
     let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    if let Some(id) = wanted.id {
+        let sql = format!("{COLUMNS} WHERE id = ?1");
+        return connection.prepare(&sql)?.query_map([signed(id)], job)?.collect();
+    }
+    // Those of one database have an index.
+    let of = if wanted.database.is_some() { "database = ?2" } else { "?2 IS NULL" };
+    let sql = format!(
+        "{COLUMNS} WHERE id < ?1 AND {of} AND (?3 IS NULL OR kind = ?3)
+             AND (?4 IS NULL OR result = ?4)
+         ORDER BY id DESC LIMIT ?5"
+    );
     let asked = (
-        wanted.id.map(signed),
         wanted.before.map_or(i64::MAX, signed),
         &wanted.database,
         &wanted.kind,
         &wanted.result,
         signed(wanted.limit),
     );
-    connection.prepare(sql)?.query_map(asked, job)?.collect()
+    connection.prepare(&sql)?.query_map(asked, job)?.collect()
 }
 
 fn job(row: &Row<'_>) -> rusqlite::Result<DaemonJob> {

@@ -237,7 +237,7 @@ fn a_database_whose_repository_hangs_can_be_kept_in_another_one() {
     let text = CONFIG.replacen("repository = \"a\"", "repository = \"b\"", 1);
     assert_ne!(text, CONFIG);
     fs::write(lab.path("pagekeep.toml"), text).unwrap();
-    lab.desk.reload();
+    lab.desk.reload().unwrap();
     lab.until("both are in b", |desk| {
         [&one, &other].iter().all(|path| is_captured_into(desk, path, "b"))
     });

@@ -16,10 +16,14 @@
 
 mod callbacks;
 mod file;
+#[cfg(feature = "cli")]
+mod memory;
 mod result;
 mod sink;
 mod view;
 
 pub(crate) use file::{FileRef, WAL_INDEX_LEN, forbid_other_files, keep_wal_on_close};
+#[cfg(feature = "cli")]
+pub(crate) use memory::memory_used;
 pub(crate) use sink::PageSink;
 pub(crate) use view::Served;

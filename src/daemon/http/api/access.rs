@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::extract::{Extension, Path, Request, State};
+use axum::extract::{OriginalUri, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
-use super::ask::{Answered, Asked, Told, json};
+use super::ask::{Answered, Asked, At, Told, json};
 use super::problem::Problem;
 use crate::api::daemon::{Asker, AuditPage, ProblemDetails, Role, TokenMade, Tokens};
 use crate::daemon::access::Deed;
@@ -25,7 +25,7 @@ const NOBODY: &str = "nobody";
 /// How many entries a page of the audit log has, unless asked for fewer, and at most.
 const PAGE: u64 = 100;
 const MOST: u64 = 1000;
-/// How many entries an hour those get who could not say who they are.
+/// How many entries an hour those get who were refused.
 const STRANGERS: u32 = 100;
 const HOUR: Duration = Duration::from_secs(3600);
 /// The longest that a token lasts, in days.
@@ -34,9 +34,9 @@ const LONGEST: u32 = 36_500;
 /// How a client came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::daemon::http) enum Peer {
-    /// By a socket that only this user may open.
+    /// By the socket in the state folder, which only this user may open.
     Owner,
-    /// By a port, like everybody.
+    /// By a port or a socket of the configuration, like everybody.
     Anybody,
 }
 
@@ -72,8 +72,8 @@ impl Right {
     }
 }
 
-/// How many entries of the audit log are left for those who could not say who they are: else they
-/// would fill it, and what others did would go.
+/// How many entries of the audit log are left for those who may not, or could not say who they are:
+/// else they would fill it, and what others did would go.
 #[derive(Debug, Default)]
 pub(super) struct Strangers(Mutex<Option<(Instant, u32)>>);
 
@@ -97,13 +97,22 @@ impl Strangers {
 #[derive(Clone, Debug)]
 pub(super) struct Detail(pub(super) String);
 
+/// An answer, also one that is refused, with what it was about.
+pub(super) fn detailed(detail: String, answer: Answered) -> Answered {
+    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
+    response.extensions_mut().insert(Detail(detail));
+    Ok(response)
+}
+
 /// Lets those through who may, and enters in the audit log what they did.
 pub(super) async fn guard(
     State((api, right)): State<(Arc<Api>, Right)>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let what = format!("{} {}", request.method(), request.uri().path());
+    let path = request.extensions().get::<OriginalUri>().map(|uri| uri.0.path().to_owned());
+    let path = path.unwrap_or_else(|| request.uri().path().to_owned());
+    let what = format!("{} {path}", request.method());
     let said = Said::of(&request);
     let asker = match asker(&api, said).await {
         Ok(asker) => asker,
@@ -121,15 +130,24 @@ pub(super) async fn guard(
         let error = Error::new(ErrorKind::Refused, format!("{who:?} may not do this"));
         let problem = Problem::of(&error.with_hint(format!("it needs {}", right.needs())));
         let response = problem.with_status(403).into_response();
-        note(&api, &who, what, Noted::of(&response)).await;
+        if api.strangers.may_enter() {
+            note(&api, &who, what, Noted::of(&response)).await;
+        }
         return response;
     }
     request.extensions_mut().insert(asker);
-    let response = next.run(request).await;
-    if !is_seen {
-        note(&api, &who, what, Noted::of(&response)).await;
+    if is_seen {
+        return next.run(request).await;
     }
-    response
+    // A client that hangs up meanwhile stops neither the deed nor its entry.
+    let doing = tokio::spawn(async move {
+        let response = next.run(request).await;
+        note(&api, &who, what, Noted::of(&response)).await;
+        response
+    });
+    doing.await.unwrap_or_else(|_| {
+        Problem::of(&Error::new(ErrorKind::Failure, "was given up")).into_response()
+    })
 }
 
 /// What the audit log has of an answer.
@@ -149,15 +167,17 @@ impl Noted {
 async fn note(api: &Api, who: &str, what: String, Noted { status, detail }: Noted) {
     let deed = Deed { who: who.to_owned(), what: what.clone(), detail, status };
     let access = api.access.clone();
-    let entered = api.read(LEDGER, move |_| access.enter(deed)).await;
+    let entered = api.read(DOOR, move |_| access.enter(deed)).await;
     if let Err(problem) = entered {
         // Whoever did it has done it: the log of the daemon has it, at least.
         tracing::error!("the audit log lacks {what:?} of {who:?} ({status}): {problem:?}");
     }
 }
 
-/// What the ledger is called among those that are asked.
-const LEDGER: &str = "the ledger";
+/// What the ledger is called among those that are asked: by whoever reads it, and by this guard,
+/// which nobody who reads keeps waiting.
+pub(super) const LEDGER: &str = "the ledger";
+const DOOR: &str = "the tokens";
 
 /// What a request says of who asks.
 enum Said {
@@ -202,7 +222,7 @@ async fn asker(api: &Api, said: Said) -> Result<Asker, Problem> {
         Said::Token(secret) => secret,
     };
     let access = api.access.clone();
-    match api.read(LEDGER, move |_| access.who(&secret)).await? {
+    match api.read(DOOR, move |_| access.who(&secret)).await? {
         Some(asker) => Ok(asker),
         None => Err(refused("this token opens nothing, or not any more")),
     }
@@ -246,23 +266,24 @@ pub(super) async fn add(State(api): State<Arc<Api>>, Told(wanted): Told<TokenWan
     }
     let lasts = days.map(|days| Duration::from_secs(u64::from(days) * 86_400));
     let (access, of) = (api.access.clone(), name.clone());
-    let made = api.read(LEDGER, move |_| access.add(&of, (role, looks), lasts)).await?;
-    let (token, secret) = made;
-    tracing::info!("a token {name:?} of the role {} was made", role.name());
-    let mut response = json(&TokenMade { token, secret })?;
-    *response.status_mut() = StatusCode::CREATED;
-    response.extensions_mut().insert(Detail(format!("token {name}, {}", role.name())));
-    Ok(response)
+    let made = api.read(LEDGER, move |_| access.add(&of, (role, looks), lasts)).await;
+    let looks = if looks { ", looks" } else { "" };
+    let detail = format!("token {name}, {}{looks}", role.name());
+    detailed(
+        detail,
+        made.and_then(|(token, secret)| {
+            tracing::info!("a token {name:?} of the role {} was made", role.name());
+            let mut response = json(&TokenMade { token, secret })?;
+            *response.status_mut() = StatusCode::CREATED;
+            Ok(response)
+        }),
+    )
 }
 
 /// Takes a token away.
 #[utoipa::path(delete, path = "/tokens/{name}", params(("name", description = "Its name.")),
     responses((status = 204), (status = "4XX", body = ProblemDetails)))]
-pub(super) async fn remove(
-    State(api): State<Arc<Api>>,
-    Extension(_asker): Extension<Asker>,
-    Path(name): Path<String>,
-) -> Answered {
+pub(super) async fn remove(State(api): State<Arc<Api>>, At(name): At<String>) -> Answered {
     let (access, of) = (api.access.clone(), name.clone());
     api.read(LEDGER, move |_| access.remove(&of)).await?;
     tracing::info!("the token {name:?} was taken away");

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::Api;
+use super::databases::found;
 use super::problem::Problem;
 use crate::daemon::desk::Message;
 use crate::daemon::pool::guarded;
@@ -56,6 +57,24 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
             Problem::of(&Error::new(ErrorKind::Usage, what).with_object("the query"))
         })?;
         Ok(Self(asked))
+    }
+}
+
+/// What the path of a request names.
+pub(super) struct At<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for At<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        state: &S,
+    ) -> std::result::Result<Self, Problem> {
+        let Path(at) = Path::from_request_parts(parts, state).await.map_err(|e| {
+            let what = format!("can't be understood: {}", e.body_text());
+            Problem::of(&Error::new(ErrorKind::Usage, what).with_object("the path"))
+        })?;
+        Ok(Self(at))
     }
 }
 
@@ -106,12 +125,15 @@ impl Until {
 }
 
 impl Api {
-    /// Asks a history in a thread of its own: its repository may not answer.
+    /// Asks the history of a database of the daemon in a thread of its own: its repository may not
+    /// answer.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
         named: Named,
         question: impl FnOnce(&History, &Until) -> Result<T> + Send + 'static,
     ) -> std::result::Result<T, Problem> {
+        // Its repository may have histories that are nobody's business here.
+        found(&*self.overview()?, &named)?;
         let repository = match self.shelf.find(&named.repository) {
             Some(Some(repository)) => repository,
             Some(None) => {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::Api;
-use super::ask::{Answered, json};
+use super::ask::{Answered, At, json};
 use super::problem::Problem;
 use crate::api::daemon::{
     Asker, DaemonAbout, DaemonDatabase, DaemonDatabases, DaemonMirror, LastJob, PausedBy,
@@ -68,9 +68,9 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Answered {
 #[utoipa::path(get, path = "/databases/{repository}/{name}", params(Which), responses(
     (status = 200, body = DaemonDatabase), (status = "4XX", body = ProblemDetails)
 ))]
-pub(super) async fn one(State(api): State<Arc<Api>>, Path(which): Path<Which>) -> Answered {
+pub(super) async fn one(State(api): State<Arc<Api>>, At(which): At<Which>) -> Answered {
     let overview = api.overview()?;
-    json(&told(found(&overview, &which)?))
+    json(&told(found(&overview, &which.into())?))
 }
 
 impl Api {
@@ -87,7 +87,7 @@ impl Api {
 /// A database of an overview.
 pub(super) fn found<'o>(
     overview: &'o Overview,
-    which: &Which,
+    which: &Named,
 ) -> Result<&'o DatabaseView, Problem> {
     let is_it =
         |view: &&DatabaseView| view.repository == which.repository && view.name == which.name;

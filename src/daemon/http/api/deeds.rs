@@ -1,25 +1,33 @@
 //! What somebody has the daemon do at once: labels, pauses, the configuration.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde::Deserialize;
+use tokio::time::{Instant, sleep};
 use utoipa::ToSchema;
 
-use super::Api;
-use super::access::Detail;
-use super::ask::{Answered, Told, Until, json};
+use super::access::detailed;
+use super::ask::{Answered, At, Told, json};
 use super::databases::{Which, found, told};
 use super::history::chosen;
-use crate::api::daemon::{Asker, DaemonDatabase, LabelGiven, ProblemDetails};
+use super::{Api, BASE};
+use crate::api::daemon::{Asker, DaemonDatabase, JobAccepted, LabelGiven, ProblemDetails};
 use crate::daemon::equivalent::Equivalent;
-use crate::daemon::wanted::{Named, Wanted};
+use crate::daemon::kind::Kind;
+use crate::daemon::wanted::{Given, Named, Wanted};
 use crate::daemon::words::instead;
+use crate::error::{Error, ErrorKind};
 use crate::format::snapshot::SnapshotKind;
-use crate::ops::backup::BackupOptions;
 use crate::repo::history::handle::History;
+use crate::repo::history::labels::sound_label;
+
+/// How long the answer waits for a state to be stored, and how often it looks.
+const PATIENCE: Duration = Duration::from_secs(25);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A label that somebody wants to give.
 #[derive(Deserialize, ToSchema)]
@@ -31,39 +39,81 @@ pub(super) struct LabelWanted {
     when: Option<String>,
 }
 
-/// Gives a label: to a commit, or to the state now, once that is stored.
+/// Gives a label: to a commit, or to the state now, once that is stored. Storing it is a job, as it
+/// is when its time comes: where it takes long, the answer is 202 and tells its number.
 #[utoipa::path(post, path = "/databases/{repository}/{name}/labels", params(Which),
     request_body = LabelWanted,
-    responses((status = 201, body = LabelGiven), (status = "4XX", body = ProblemDetails)))]
+    responses((status = 201, body = LabelGiven), (status = 202, body = JobAccepted),
+        (status = "4XX", body = ProblemDetails)))]
 pub(super) async fn label(
     State(api): State<Arc<Api>>,
-    Path(which): Path<Which>,
+    At(which): At<Which>,
     Told(LabelWanted { label, when }): Told<LabelWanted>,
 ) -> Answered {
-    let path = found(&*api.overview()?, &which)?.path.clone();
-    let (named, clock): (Named, _) = (which.into(), api.clock.clone());
-    let (of, wanted) = (named.clone(), label.clone());
-    let work = move |history: &History, until: &Until| match when {
-        Some(when) => {
-            let commit = chosen(history, &when, &clock)?.1.commit;
-            let commit = (commit.seq, commit.record.digest);
-            let given = history.label(commit, &wanted, SnapshotKind::Manual)?;
-            let command = instead(&Equivalent::Label(of, given.seq, given.label.clone()));
-            Ok(LabelGiven { seq: given.seq, label: given.label, command })
-        }
-        None => {
-            let options = BackupOptions::default().name(history.name()).label(&wanted);
-            let report = history.repository().backup(&path, &options, until)?;
-            let at = path.display().to_string();
-            let command = instead(&Equivalent::LabelNow(of, at, wanted.clone()));
-            Ok(LabelGiven { seq: report.seq, label: wanted, command })
-        }
+    let detail = format!("{label:?} {}", when.as_deref().unwrap_or("now"));
+    let named: Named = which.into();
+    let answer = match when {
+        Some(when) => label_commit(&api, named, label, when).await,
+        None => label_now(&api, named, label).await,
     };
-    let given = api.ask(named, work).await?;
+    detailed(detail, answer)
+}
+
+async fn label_commit(api: &Api, named: Named, label: String, when: String) -> Answered {
+    let (of, clock) = (named.clone(), api.clock.clone());
+    let given = api.ask(named.clone(), move |history: &History, _: &_| {
+        let commit = chosen(history, &when, &clock)?.1.commit;
+        let commit = (commit.seq, commit.record.digest);
+        let given = history.label(commit, &label, SnapshotKind::Manual)?;
+        let command = instead(&Equivalent::Label(of, given.seq, given.label.clone()));
+        Ok(LabelGiven { seq: given.seq, label: given.label, command })
+    });
+    let given = given.await?;
     tracing::info!("seq:{} was labelled {:?}", given.seq, given.label);
-    let mut response = json(&given)?;
+    api.want(Wanted::Labelled(named)).await?;
+    created(&given)
+}
+
+async fn label_now(api: &Api, named: Named, label: String) -> Answered {
+    let path = found(&*api.overview()?, &named)?.path.display().to_string();
+    // One that nobody could select by is refused before anything is stored.
+    let label = sound_label(&label)?.to_owned();
+    let wanted = Wanted::Run(named.clone(), Kind::Backup, Some(label.clone()));
+    let Given::Job(id) = api.want(wanted).await? else {
+        return Err(Error::new(ErrorKind::Failure, "has no number").into());
+    };
+    let command = instead(&Equivalent::LabelNow(named.clone(), path, label.clone()));
+    let until = Instant::now() + PATIENCE;
+    let job = loop {
+        let job = api.job(id).await?;
+        if job.ended.is_some() {
+            break job;
+        }
+        if Instant::now() >= until {
+            let location = format!("{BASE}/jobs/{id}");
+            let mut response = json(&JobAccepted { id, location, command })?;
+            *response.status_mut() = StatusCode::ACCEPTED;
+            return Ok(response);
+        }
+        sleep(LOOK).await;
+    };
+    if job.result != "well" {
+        let what = format!("{}: {}", job.result, job.message);
+        let error = Error::new(ErrorKind::Storage, what).with_object(format!("job {id}"));
+        return Err(error.with_hint("nothing was labelled").into());
+    }
+    let of = label.clone();
+    let seq = api.ask(named, move |history: &History, _: &_| {
+        let labels = history.readable_snapshots()?.0;
+        let newest = labels.iter().filter(|given| given.label == of).map(|given| given.seq).max();
+        newest.ok_or_else(|| Error::new(ErrorKind::NotFound, "is gone already").with_object(of))
+    });
+    created(&LabelGiven { seq: seq.await?, label, command })
+}
+
+fn created(given: &LabelGiven) -> Answered {
+    let mut response = json(given)?;
     *response.status_mut() = StatusCode::CREATED;
-    response.extensions_mut().insert(Detail(format!("seq:{} {label:?}", given.seq)));
     Ok(response)
 }
 
@@ -74,19 +124,19 @@ pub(super) async fn label(
 pub(super) async fn pause(
     State(api): State<Arc<Api>>,
     Extension(asker): Extension<Asker>,
-    Path(which): Path<Which>,
+    At(which): At<Which>,
 ) -> Answered {
     api.want(Wanted::Pause(which.clone().into(), asker.name)).await?;
-    json(&told(found(&*api.overview()?, &which)?))
+    json(&told(found(&*api.overview()?, &which.into())?))
 }
 
 /// Goes on with a database that was paused.
 #[utoipa::path(post, path = "/databases/{repository}/{name}/resume", params(Which), responses(
     (status = 200, body = DaemonDatabase), (status = "4XX", body = ProblemDetails)
 ))]
-pub(super) async fn resume(State(api): State<Arc<Api>>, Path(which): Path<Which>) -> Answered {
+pub(super) async fn resume(State(api): State<Arc<Api>>, At(which): At<Which>) -> Answered {
     api.want(Wanted::Resume(which.clone().into())).await?;
-    json(&told(found(&*api.overview()?, &which)?))
+    json(&told(found(&*api.overview()?, &which.into())?))
 }
 
 /// Reads the configuration again. One that is wrong changes nothing, and is told in the log.

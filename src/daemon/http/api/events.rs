@@ -22,13 +22,16 @@ use super::Api;
 use super::ask::Answered;
 use super::databases::told;
 use super::problem::Problem;
-use crate::api::daemon::ProblemDetails;
+use crate::api::daemon::{DaemonDatabase, ProblemDetails};
 use crate::daemon::http::serve::Lasting;
 use crate::daemon::ledger::key;
+use crate::daemon::overview::Overview;
 use crate::error::{Error, ErrorKind};
 
 /// How many streams there are at most.
 pub(super) const MOST: usize = 256;
+/// How long a stream lasts: whoever asks anew shows that its token still opens.
+const LIFE: Duration = Duration::from_secs(300);
 /// How often to look whether something changed.
 const LOOK: Duration = Duration::from_millis(500);
 /// After how long something is sent, so that nobody in between takes the stream for dead.
@@ -38,9 +41,11 @@ const QUIET: Duration = Duration::from_secs(15);
 struct Watching {
     api: Arc<Api>,
     ending: watch::Receiver<bool>,
-    /// What was told of each database.
+    /// What was told of each database, and the overview that it was of.
     told: BTreeMap<String, String>,
+    seen: Option<Arc<Overview>>,
     last: Instant,
+    ends: Instant,
     _place: OwnedSemaphorePermit,
 }
 
@@ -56,8 +61,15 @@ pub(super) async fn stream(State(api): State<Arc<Api>>) -> Answered {
         Problem::of(&error).with_status(503)
     })?;
     let ending = api.ending.subscribe();
-    let watching =
-        Watching { api, ending, told: BTreeMap::new(), last: Instant::now(), _place: place };
+    let watching = Watching {
+        api,
+        ending,
+        told: BTreeMap::new(),
+        seen: None,
+        last: Instant::now(),
+        ends: Instant::now() + LIFE,
+        _place: place,
+    };
     let begin = Bytes::from_static(b"event: begin\ndata: {}\n\n");
     let events = unfold((Some(begin), watching), |(first, mut watching)| async move {
         let event = match first {
@@ -74,10 +86,10 @@ pub(super) async fn stream(State(api): State<Arc<Api>>) -> Answered {
 }
 
 impl Watching {
-    /// The next events, once there are some; `None` when the server ends.
+    /// The next events, once there are some; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if *self.ending.borrow() {
+            if *self.ending.borrow() || Instant::now() >= self.ends {
                 return None;
             }
             let text = self.news();
@@ -100,23 +112,28 @@ impl Watching {
     /// What is otherwise than it was told.
     fn news(&mut self) -> String {
         let Some((overview, _)) = self.api.board.newest() else { return String::new() };
+        if self.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &overview)) {
+            return String::new();
+        }
         let mut text = String::new();
-        let mut gone: Vec<String> = self.told.keys().cloned().collect();
+        let mut known = std::mem::take(&mut self.told);
         for view in &overview.databases {
             let key = key(&view.repository, &view.name);
-            gone.retain(|known| *known != key);
+            let mut database = told(view);
             // Texts and numbers can always be written.
-            let Ok(now) = serde_json::to_string(&told(view)) else { continue };
-            if self.told.get(&key) != Some(&now) {
+            let Ok(now) = serde_json::to_string(&database) else { continue };
+            still(&mut database);
+            let Ok(lasting) = serde_json::to_string(&database) else { continue };
+            if known.remove(&key).as_ref() != Some(&lasting) {
                 self.event("database", &now, &mut text);
-                self.told.insert(key, now);
             }
+            self.told.insert(key, lasting);
         }
-        for key in gone {
+        for key in known.into_keys() {
             let Ok(json) = serde_json::to_string(&key) else { continue };
             self.event("gone", &json, &mut text);
-            self.told.remove(&key);
         }
+        self.seen = Some(overview);
         text
     }
 
@@ -124,4 +141,11 @@ impl Watching {
         let id = self.api.event.fetch_add(1, Ordering::Relaxed) + 1;
         text.push_str(&format!("id: {id}\nevent: {kind}\ndata: {json}\n\n"));
     }
+}
+
+/// Leaves out what moves with the clock alone: that all is well still is no event.
+fn still(database: &mut DaemonDatabase) {
+    (database.stored, database.lag_seconds) = (None, None);
+    database.mirrors.iter_mut().for_each(|mirror| mirror.complete = None);
+    database.verdict.why.clear();
 }

@@ -1,16 +1,17 @@
 //! What a history has: commits by pages, the one that a text means, what can be reached, and how
 //! many commits there are when.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::Api;
-use super::ask::{Answered, Asked, json};
-use super::databases::{Which, found};
+use super::ask::{Answered, Asked, At, Until, json};
+use super::databases::Which;
 use crate::api::commit;
 use crate::api::coverage::{CoverageSummary, Stretch};
 use crate::api::daemon::{
@@ -22,10 +23,11 @@ use crate::daemon::words::{instead, said};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::select::{Chosen, choose};
 use crate::policy::selector::{Selector, trimmed};
+use crate::progress::check_cancelled;
 use crate::repo::chain::{Chain, Commit};
 use crate::repo::history::handle::History;
 use crate::repo::history::labels::Snapshot;
-use crate::types::{Clock, Timestamp};
+use crate::types::{Clock, Seq, Timestamp};
 
 /// How many commits a page has, unless asked for fewer, and at most.
 const PAGE: u64 = 100;
@@ -58,7 +60,7 @@ pub(super) struct CommitsAsked {
     responses((status = 200, body = CommitPage), (status = "4XX", body = ProblemDetails)))]
 pub(super) async fn commits(
     State(api): State<Arc<Api>>,
-    Path(which): Path<Which>,
+    At(which): At<Which>,
     Asked(asked): Asked<CommitsAsked>,
 ) -> Answered {
     let page = move |history: &History, _: &_| asked.page(history);
@@ -72,14 +74,14 @@ impl CommitsAsked {
         let label = self.label.as_deref().map(trimmed);
         let limit = usize::try_from(self.limit.unwrap_or(PAGE).clamp(1, MOST)).unwrap_or(1);
         let chain = history.readable_chain()?;
-        let (labels, _) = history.readable_snapshots()?;
+        let labels = Labels::of(history)?;
         let fits = |commit: &Commit| {
             let at = commit.record.time;
             self.before.is_none_or(|before| commit.seq.0 < before)
                 && since.is_none_or(|since| at >= since)
                 && until.is_none_or(|until| at <= until)
                 && label.is_none_or(|label| {
-                    labels.iter().any(|l| l.names(commit) && trimmed(&l.label) == label)
+                    labels.of_commit(commit).any(|given| trimmed(&given.label) == label)
                 })
         };
         let mut found: Vec<Commit> = chain.commits().filter(fits).collect();
@@ -92,9 +94,29 @@ impl CommitsAsked {
     }
 }
 
-fn told(history: &History, commit: &Commit, labels: &[Snapshot]) -> commit::Commit {
-    let of_commit = labels.iter().filter(|label| label.names(commit));
-    commit::Commit::of(history.name(), commit.seq, &commit.record, of_commit)
+fn told(history: &History, commit: &Commit, labels: &Labels) -> commit::Commit {
+    commit::Commit::of(history.name(), commit.seq, &commit.record, labels.of_commit(commit))
+}
+
+/// The labels of a history, by commit.
+struct Labels(HashMap<Seq, Vec<Snapshot>>);
+
+impl Labels {
+    fn of(history: &History) -> Result<Self> {
+        let mut labels: HashMap<Seq, Vec<Snapshot>> = HashMap::new();
+        for label in history.readable_snapshots()?.0 {
+            labels.entry(label.seq).or_default().push(label);
+        }
+        Ok(Self(labels))
+    }
+
+    fn of_commit(&self, commit: &Commit) -> impl Iterator<Item = &Snapshot> {
+        self.0.get(&commit.seq).into_iter().flatten().filter(|label| label.names(commit))
+    }
+
+    fn has(&self, commit: &Commit) -> bool {
+        self.of_commit(commit).next().is_some()
+    }
 }
 
 /// A moment that a program names.
@@ -122,14 +144,14 @@ pub(super) struct CommitAsked {
     responses((status = 200, body = ResolvedCommit), (status = "4XX", body = ProblemDetails)))]
 pub(super) async fn resolve(
     State(api): State<Arc<Api>>,
-    Path(which): Path<Which>,
+    At(which): At<Which>,
     Asked(CommitAsked { when }): Asked<CommitAsked>,
 ) -> Answered {
     let (named, clock): (Named, _) = (which.into(), api.clock.clone());
     let of = named.clone();
     let resolved = api.ask(named, move |history, _| {
         let (chain, Chosen { commit, notes, warnings }) = chosen(history, &when, &clock)?;
-        let (labels, _) = history.readable_snapshots()?;
+        let labels = Labels::of(history)?;
         let mut before = None;
         let mut after = None;
         for other in chain.commits() {
@@ -165,7 +187,7 @@ pub(super) fn chosen(history: &History, when: &str, clock: &Clock) -> Result<(Ch
 #[utoipa::path(get, path = "/databases/{repository}/{name}/coverage", params(Which), responses(
     (status = 200, body = DaemonCoverage), (status = "4XX", body = ProblemDetails)
 ))]
-pub(super) async fn coverage(State(api): State<Arc<Api>>, Path(which): Path<Which>) -> Answered {
+pub(super) async fn coverage(State(api): State<Arc<Api>>, At(which): At<Which>) -> Answered {
     let (named, now): (Named, _) = (which.into(), api.clock.now());
     let command = instead(&Equivalent::Coverage(named.clone()));
     let coverage = api.ask(named, move |history, _| {
@@ -195,19 +217,18 @@ pub(super) struct TimelineAsked {
     responses((status = 200, body = Timeline), (status = "4XX", body = ProblemDetails)))]
 pub(super) async fn timeline(
     State(api): State<Arc<Api>>,
-    Path(which): Path<Which>,
+    At(which): At<Which>,
     Asked(asked): Asked<TimelineAsked>,
 ) -> Answered {
-    // Whoever is configured and has no history yet has an empty one.
-    found(&*api.overview()?, &which)?;
     let now = api.clock.now();
-    json(&api.ask(which.into(), move |history, _| asked.timeline(history, now)).await?)
+    let work = move |history: &History, until: &Until| asked.timeline(history, now, until);
+    json(&api.ask(which.into(), work).await?)
 }
 
 impl TimelineAsked {
-    fn timeline(&self, history: &History, now: Timestamp) -> Result<Timeline> {
+    fn timeline(&self, history: &History, now: Timestamp, until: &Until) -> Result<Timeline> {
         let chain = history.readable_chain()?;
-        let (labels, _) = history.readable_snapshots()?;
+        let labels = Labels::of(history)?;
         let oldest = chain.commits().next().map(|commit| commit.record.time);
         let newest = chain.latest().map(|commit| commit.record.time);
         let from = self.from.as_deref().map(|text| time("from", text)).transpose()?;
@@ -222,7 +243,7 @@ impl TimelineAsked {
             u64::try_from(n).unwrap_or_default()
         };
         let mut buckets: Vec<Bucket> = Vec::new();
-        let mut labelled: Vec<commit::Commit> = Vec::new();
+        let mut labelled: Vec<Commit> = Vec::new();
         let within = |commit: &Commit| (from..=to).contains(&commit.record.time);
         for commit in chain.commits().filter(within) {
             let (index, record) = (part(commit.record.time), &commit.record);
@@ -244,12 +265,18 @@ impl TimelineAsked {
                     stored_bytes: bytes,
                 }),
             }
-            if labels.iter().any(|label| label.names(&commit)) {
-                labelled.push(told(history, &commit, &labels));
+            if labels.has(&commit) {
+                labelled.push(commit);
+                // The newest ones are told.
+                if labelled.len() > 2 * LABELLED {
+                    labelled.drain(..LABELLED);
+                    check_cancelled(until)?;
+                }
             }
         }
         let buckets = gathered(buckets);
         labelled.drain(..labelled.len().saturating_sub(LABELLED));
+        let labelled = labelled.iter().map(|commit| told(history, commit, &labels)).collect();
         #[expect(clippy::cast_precision_loss, reason = "a length in seconds, for people")]
         let bucket_seconds = span as f64 / f64::from(parts) / 1e6;
         Ok(Timeline { from, to, bucket_seconds, buckets, labelled, oldest, newest })

@@ -2,17 +2,20 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path as File;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
+use tokio::time::sleep;
 use utoipa::{IntoParams, ToSchema};
 
-use super::access::Detail;
-use super::ask::{Answered, Asked, Told, json};
+use super::access::{LEDGER, detailed};
+use super::ask::{Answered, Asked, At, Told, json};
 use super::databases::{Which, running};
+use super::problem::Problem;
 use super::{Api, BASE};
 use crate::api::daemon::{Asker, DaemonJob, DaemonJobs, JobAccepted, ProblemDetails};
 use crate::daemon::equivalent::Equivalent;
@@ -21,7 +24,7 @@ use crate::daemon::ledger::{self, key, past};
 use crate::daemon::overview::{DatabaseView, Overview};
 use crate::daemon::wanted::{Given, Named, Wanted};
 use crate::daemon::words::instead;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind};
 
 /// How many jobs a page has, unless asked for fewer, and at most.
 const PAGE: u64 = 50;
@@ -31,8 +34,9 @@ const KEY: &str = "idempotency-key";
 /// How many such keys are remembered, and how long one may be.
 const KEYS: usize = 1000;
 const LONGEST: usize = 200;
-/// Who is asked about past jobs.
-const LEDGER: &str = "the ledger";
+/// How often a job is looked for that has just ended, and is on its way to the ledger.
+const TRIES: usize = 10;
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// Jobs that were asked for by a key.
 #[derive(Debug, Default)]
@@ -111,17 +115,34 @@ pub(super) async fn list(State(api): State<Arc<Api>>, Asked(asked): Asked<JobsAs
 /// A job.
 #[utoipa::path(get, path = "/jobs/{id}", params(("id" = u64, Path, description = "Its number.")),
     responses((status = 200, body = DaemonJob), (status = "4XX", body = ProblemDetails)))]
-pub(super) async fn one(State(api): State<Arc<Api>>, Path(id): Path<u64>) -> Answered {
-    let overview = api.overview()?;
-    if let Some(job) = present(&overview).into_iter().find(|job| job.id == id) {
-        return json(&job);
+pub(super) async fn one(State(api): State<Arc<Api>>, At(id): At<u64>) -> Answered {
+    json(&api.job(id).await?)
+}
+
+impl Api {
+    /// A job.
+    pub(super) async fn job(&self, id: u64) -> Result<DaemonJob, Problem> {
+        let mut tries = 0;
+        loop {
+            let overview = self.overview()?;
+            if let Some(job) = present(&overview).into_iter().find(|job| job.id == id) {
+                return Ok(job);
+            }
+            let wanted = past::Wanted { id: Some(id), limit: 1, ..past::Wanted::default() };
+            let ledger = self.ledger.clone();
+            let found = self.read(LEDGER, move |_| read(&ledger, &wanted)).await?.pop();
+            let is_over = found.as_ref().is_some_and(|job| job.ended.is_some());
+            tries += 1;
+            match found {
+                Some(job) if is_over || tries >= TRIES => return Ok(job),
+                None if tries >= TRIES => {
+                    let error = Error::new(ErrorKind::NotFound, "is not known");
+                    return Err(error.with_object(format!("job {id}")).into());
+                }
+                _ => sleep(AGAIN).await,
+            }
+        }
     }
-    let wanted = past::Wanted { id: Some(id), limit: 1, ..past::Wanted::default() };
-    let ledger = api.ledger.clone();
-    let found = api.read(LEDGER, move |_| read(&ledger, &wanted)).await?;
-    let unknown =
-        || Error::new(ErrorKind::NotFound, "is not known").with_object(format!("job {id}"));
-    json(&found.into_iter().next().ok_or_else(unknown)?)
 }
 
 /// Ends a job that waits or runs. It ends soon, and says so then.
@@ -130,7 +151,7 @@ pub(super) async fn one(State(api): State<Arc<Api>>, Path(id): Path<u64>) -> Ans
 pub(super) async fn cancel(
     State(api): State<Arc<Api>>,
     Extension(asker): Extension<Asker>,
-    Path(id): Path<u64>,
+    At(id): At<u64>,
 ) -> Answered {
     api.want(Wanted::Cancel(id)).await?;
     tracing::info!(job = id, "{} asked for its end", asker.name);
@@ -155,7 +176,7 @@ pub(super) struct JobWanted {
 pub(super) async fn begin(
     State(api): State<Arc<Api>>,
     Extension(asker): Extension<Asker>,
-    Path(which): Path<Which>,
+    At(which): At<Which>,
     headers: HeaderMap,
     Told(JobWanted { kind }): Told<JobWanted>,
 ) -> Answered {
@@ -167,42 +188,70 @@ pub(super) async fn begin(
         Error::new(ErrorKind::Usage, what).with_object("kind").with_hint(hint)
     })?;
     // Of two askers each has keys of their own.
-    let key = headers.get(KEY).and_then(|key| key.to_str().ok());
-    let key =
-        key.map(|key| format!("{} {}", asker.name, key.chars().take(LONGEST).collect::<String>()));
-    let before = key.as_ref().and_then(|key| {
-        api.keys.lock().unwrap_or_else(PoisonError::into_inner).known.get(key).cloned()
-    });
-    let id = match before {
-        Some((id, of, as_kind)) if of == named && as_kind == known => id,
-        Some(_) => {
-            return Err(Error::new(ErrorKind::Refused, "was used for another job")
-                .with_object(format!("the header {KEY}"))
-                .into());
+    let key = match headers.get(KEY) {
+        None => None,
+        Some(key) => {
+            let key = key.to_str().ok().filter(|key| !key.is_empty() && key.len() <= LONGEST);
+            let key = key.ok_or_else(|| {
+                let what = format!("has to be up to {LONGEST} plain characters");
+                Error::new(ErrorKind::Usage, what).with_object(format!("the header {KEY}"))
+            })?;
+            Some(format!("{} {key}", asker.name))
         }
-        None => match api.want(Wanted::Run(named.clone(), known)).await? {
-            Given::Job(id) => id,
-            Given::Done => return Err(Error::new(ErrorKind::Failure, "has no number").into()),
-        },
     };
-    if let Some(key) = key {
-        let mut keys = api.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.remember(key, (id, named.clone(), known));
+    let answer = match key {
+        None => api.begin(named, known).await,
+        Some(key) => {
+            // Of two requests at once with one key the second waits for the first.
+            let mut keys = api.keys.lock().await;
+            match keys.known.get(&key) {
+                Some((id, of, as_kind)) if *of == named && *as_kind == known => {
+                    accepted(*id, named, known)
+                }
+                Some(_) => Err(Error::new(ErrorKind::Refused, "was used for another job")
+                    .with_object(format!("the header {KEY}"))
+                    .into()),
+                None => match api.want(Wanted::Run(named.clone(), known, None)).await {
+                    Ok(Given::Job(id)) => {
+                        keys.remember(key, (id, named.clone(), known));
+                        accepted(id, named, known)
+                    }
+                    Ok(Given::Done) => Err(numberless()),
+                    Err(problem) => Err(problem),
+                },
+            }
+        }
+    };
+    detailed(kind, answer)
+}
+
+impl Api {
+    async fn begin(&self, named: Named, kind: Kind) -> Answered {
+        match self.want(Wanted::Run(named.clone(), kind, None)).await? {
+            Given::Job(id) => accepted(id, named, kind),
+            Given::Done => Err(numberless()),
+        }
     }
+}
+
+fn numberless() -> Problem {
+    Error::new(ErrorKind::Failure, "has no number").into()
+}
+
+fn accepted(id: u64, named: Named, kind: Kind) -> Answered {
     let location = format!("{BASE}/jobs/{id}");
     let place = HeaderValue::from_str(&location).ok();
-    let command = instead(&Equivalent::Job(named, known.name()));
+    let command = instead(&Equivalent::Job(named, kind.name()));
     let mut response = json(&JobAccepted { id, location, command })?;
     *response.status_mut() = StatusCode::ACCEPTED;
     if let Some(place) = place {
         response.headers_mut().insert(LOCATION, place);
     }
-    response.extensions_mut().insert(Detail(format!("job {id}, {kind}")));
     Ok(response)
 }
 
 /// Past jobs of the ledger.
-fn read(ledger: &File, wanted: &past::Wanted) -> Result<Vec<DaemonJob>> {
+fn read(ledger: &File, wanted: &past::Wanted) -> crate::error::Result<Vec<DaemonJob>> {
     let failed = |e: rusqlite::Error| {
         Error::new(ErrorKind::Storage, format!("can't be read: {e}"))
             .with_object(ledger.display().to_string())

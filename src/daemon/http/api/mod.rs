@@ -5,8 +5,10 @@
 //!                                 ->  the audit log
 //! ```
 //!
-//! Invariants: nobody is answered before it is known who asks. What changes something, and what
-//! shows rows of databases, is in the audit log. A repository that hangs takes a few threads of
+//! Invariants: nobody is told anything of the daemon before it is known who asks. What changes
+//! something, and what
+//! shows rows of databases, is in the audit log; where the log takes nothing, the daemon's log has
+//! it. A repository that hangs takes a few threads of
 //! this server, and nothing else.
 
 mod access;
@@ -66,10 +68,11 @@ pub(in crate::daemon) struct Api {
     ended: Arc<AtomicBool>,
     /// Those who could not say who they are.
     strangers: access::Strangers,
-    /// The number of the last event.
+    /// The number of the last event, and of the last request.
     event: AtomicU64,
+    pub(super) request: AtomicU64,
     /// Jobs that were asked for by a key, which begin once.
-    keys: Mutex<jobs::Keys>,
+    keys: tokio::sync::Mutex<jobs::Keys>,
 }
 
 /// What an API is made of.
@@ -99,7 +102,8 @@ impl Api {
             ended: Arc::default(),
             strangers: access::Strangers::default(),
             event: AtomicU64::new(0),
-            keys: Mutex::default(),
+            request: AtomicU64::new(0),
+            keys: tokio::sync::Mutex::default(),
         })
     }
 

@@ -1,22 +1,26 @@
 //! Rows of the past: SQL on any commit, which only reads, within limits.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::extract::{Path, State};
+use axum::extract::{Extension, State};
 use rusqlite::Row;
+use rusqlite::limits::Limit;
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::access::Detail;
-use super::ask::{Answered, Told, Until, json};
+use super::access::detailed;
+use super::ask::{Answered, At, Told, Until, json};
 use super::databases::Which;
 use super::history::chosen;
-use crate::api::daemon::{PastRows, ProblemDetails};
+use super::problem::Problem;
+use crate::api::daemon::{Asker, PastRows, ProblemDetails, Role};
 use crate::api::query::as_json;
 use crate::daemon::equivalent::Equivalent;
+use crate::daemon::opened::OWN_NAME;
 use crate::daemon::wanted::Named;
 use crate::daemon::words::instead;
 use crate::error::{Error, ErrorKind, Result};
@@ -24,6 +28,7 @@ use crate::ops::point::RestorePoint;
 use crate::ops::query::{Answers, Asked, Limits, Next};
 use crate::ops::view::ViewOptions;
 use crate::repo::history::handle::History;
+use crate::sqlite::memory_used;
 use crate::types::Clock;
 
 /// How many rows an answer has, unless asked for fewer, and at most.
@@ -34,7 +39,12 @@ const SECONDS: u64 = 5;
 const MOST_SECONDS: u64 = 25;
 /// How large an answer may be, and a value of it, in bytes.
 const ANSWER: usize = 32 << 20;
-const VALUE: usize = 8 << 20;
+const VALUE: usize = 1 << 20;
+/// How many columns a statement may have.
+const COLUMNS: i32 = 200;
+/// By how much all of SQLite's memory in this process may grow while somebody asks: captures need
+/// the rest.
+const MEMORY: u64 = 256 << 20;
 /// How much of the database is held in memory.
 const CACHE: usize = 32 << 20;
 
@@ -63,18 +73,21 @@ fn newest() -> String {
     responses((status = 200, body = PastRows), (status = "4XX", body = ProblemDetails)))]
 pub(super) async fn query(
     State(api): State<Arc<Api>>,
-    Path(which): Path<Which>,
+    Extension(asker): Extension<Asker>,
+    At(which): At<Which>,
     Told(question): Told<Question>,
 ) -> Answered {
     let (named, clock): (Named, _) = (which.into(), api.clock.clone());
     let detail = format!("@{}: {}", question.when, question.sql);
+    // It has who may do what, and what was asked.
+    if named.name.starts_with(OWN_NAME) && asker.role != Role::Admin {
+        let error = Error::new(ErrorKind::Refused, "is the daemon's own database");
+        let error = error.with_object(named.name).with_hint("it needs a token of the role admin");
+        return detailed(detail, Err(Problem::of(&error).with_status(403)));
+    }
     let of = named.clone();
     let work = move |history: &History, until: &Until| question.answer(history, of, &clock, until);
-    // What was asked is told whatever became of it.
-    let answer = api.ask(named, work).await.and_then(|rows| json(&rows));
-    let mut response = answer.unwrap_or_else(axum::response::IntoResponse::into_response);
-    response.extensions_mut().insert(Detail(detail));
-    Ok(response)
+    detailed(detail, api.ask(named, work).await.and_then(|rows| json(&rows)))
 }
 
 impl Question {
@@ -92,7 +105,17 @@ impl Question {
         let view = point.open(&ViewOptions::default().cache_bytes(CACHE))?;
         let seconds = self.seconds.unwrap_or(SECONDS).clamp(1, MOST_SECONDS);
         let limits = Limits { time: Some(Duration::from_secs(seconds)), value_bytes: VALUE };
-        let asked = Asked::new(view, limits, until.stop())?;
+        let failed = |e| Error::new(ErrorKind::Failure, "SQLite takes no limits").with_source(e);
+        view.set_limit(Limit::SQLITE_LIMIT_COLUMN, COLUMNS).map_err(failed)?;
+        let (stop, most) = (until.stop(), memory_used().saturating_add(MEMORY));
+        let is_large = Arc::<AtomicBool>::default();
+        let grows = is_large.clone();
+        let asked = Asked::new(view, limits, move || {
+            if memory_used() > most {
+                grows.store(true, Ordering::Relaxed);
+            }
+            grows.load(Ordering::Relaxed) || stop()
+        })?;
         let mut given = Rows {
             most: self.max_rows.unwrap_or(ROWS).clamp(1, MOST_ROWS),
             columns: None,
@@ -100,7 +123,14 @@ impl Question {
             bytes: 0,
             is_cut: false,
         };
-        asked.run(&self.sql, &mut given)?;
+        if let Err(e) = asked.run(&self.sql, &mut given) {
+            if is_large.load(Ordering::Relaxed) {
+                return Err(Error::new(ErrorKind::Refused, "takes too much memory")
+                    .with_object("sql")
+                    .with_hint("ask for less at a time, or ask the command line"));
+            }
+            return Err(e);
+        }
         Ok(PastRows {
             seq: commit.seq,
             time: commit.record.time,
