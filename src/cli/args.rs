@@ -135,7 +135,8 @@ pub(crate) enum Command {
     Job(JobCommand),
     /// Have a daemon that runs do nothing with a database, until it is resumed
     ///
-    /// It is not captured either: what is committed meanwhile becomes one commit afterwards.
+    /// It is not captured either. What is committed meanwhile is captured when it goes on, and has
+    /// the time of then: each transaction by itself where the WAL still has it, else one commit.
     #[command(after_help = "Example:
   pagekeep pause shop -c /etc/pagekeep/pagekeep.toml")]
     Pause(OfDaemonArgs),

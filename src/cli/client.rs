@@ -127,9 +127,12 @@ impl Client {
         if let Some(object) = text("object") {
             error = error.with_object(object);
         }
-        match text("hint") {
-            Some(hint) => error.with_hint(hint),
-            None => error,
+        match (text("hint"), kind) {
+            (Some(hint), _) => error.with_hint(hint),
+            (None, ErrorKind::NotFound) => error.with_hint(
+                "`pagekeep job list` and `pagekeep token list` show the jobs and the tokens",
+            ),
+            (None, _) => error,
         }
     }
 }

@@ -55,7 +55,9 @@ impl Known {
         };
         let known = all.iter().map(|of| (text(of, "repository"), text(of, "name")));
         let meant = known.filter(|(repository, name)| {
-            *name == args.name && args.repository.as_ref().is_none_or(|r| r == repository)
+            // It may be typed as it is printed.
+            (*name == args.name || format!("{repository}/{name}") == args.name)
+                && args.repository.as_ref().is_none_or(|r| r == repository)
         });
         let mut meant: Vec<(String, String)> = meant.collect();
         match (meant.pop(), meant.is_empty()) {
@@ -159,8 +161,13 @@ fn start(context: &Context, client: &Client, args: &JobStartArgs) -> Result<Ende
             Ok(Ended::Well)
         }
         "found" => Ok(Ended::Damaged),
+        "stopped" | "cancelled" | "interrupted" => {
+            Err(Error::new(ErrorKind::Interrupted, "was ended before it was done")
+                .with_object(format!("job {}", job.id)))
+        }
         _ => Err(Error::new(ErrorKind::Failure, format!("{}: {}", job.result, job.message))
-            .with_object(format!("job {}", job.id))),
+            .with_object(format!("job {}", job.id))
+            .with_hint("it is tried again by its schedule")),
     }
 }
 

@@ -77,6 +77,16 @@ impl Access {
         Ok(token.map(|Token { name, role, looks, .. }| Asker { name, role, looks }))
     }
 
+    /// Whether a token of a name still opens.
+    pub(crate) fn opens(&self, name: &str) -> Result<bool> {
+        let now = self.clock.now();
+        let token = self.with(|connection| {
+            let sql = "SELECT name, role, looks, created, expires FROM token WHERE name = ?1";
+            connection.query_row(sql, [name], token).optional()
+        })?;
+        Ok(token.is_some_and(|token| token.expires.is_none_or(|end| now < end)))
+    }
+
     /// Makes a token. What comes back with it is told this once.
     ///
     /// # Errors
@@ -299,6 +309,7 @@ mod tests {
         time.fetch_add(3_600_000_000, Ordering::SeqCst);
         assert_eq!(access.who(&secret).unwrap(), None);
         assert!(access.who(&other).unwrap().is_some());
+        assert!(!access.opens("ci").unwrap() && access.opens("grafana").unwrap());
         access.remove("grafana").unwrap();
         assert_eq!(access.who(&other).unwrap(), None);
         assert_eq!(access.remove("grafana").unwrap_err().kind(), ErrorKind::NotFound);

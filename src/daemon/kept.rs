@@ -239,7 +239,7 @@ impl Kept {
     /// Who paused it, if it is paused.
     pub(super) fn paused(&self) -> Option<Paused> {
         let by_plan = || Paused { by: "the configuration".to_owned(), since: None };
-        self.plan.paused.then(by_plan).or_else(|| self.halted.clone())
+        self.halted.clone().or_else(|| self.plan.paused.then(by_plan))
     }
 
     /// Whether it is paused.

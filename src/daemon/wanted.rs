@@ -176,7 +176,7 @@ impl Supervisor {
     fn pause(&mut self, named: &Named, by: String) -> Result<Given> {
         let since = self.place.clock.now();
         let kept = self.named(named)?;
-        if kept.paused().is_some() {
+        if kept.halted.is_some() {
             return Ok(Given::Done);
         }
         kept.halted = Some(Paused { by: by.clone(), since: Some(since) });
@@ -207,24 +207,28 @@ impl Supervisor {
     fn resume(&mut self, named: &Named) -> Result<Given> {
         let since = self.place.clock.now();
         let kept = self.named(named)?;
-        if kept.plan.paused {
-            return Err(Error::new(ErrorKind::Refused, "is paused by the configuration")
-                .with_object(key(&named.repository, &named.name))
-                .with_hint("take `paused` out of its entry there"));
-        }
-        if kept.halted.take().is_none() {
+        let was_halted = kept.halted.take().is_some();
+        let by_plan = kept.plan.paused;
+        if !was_halted && !by_plan {
             return Ok(Given::Done);
         }
         kept.ear.go_on();
         if kept.is_followed() && matches!(kept.stage, Stage::Idle) {
             kept.stage = Stage::At(Instant::now());
         }
-        tracing::info!(database = kept.name, "goes on");
+        if !by_plan {
+            tracing::info!(database = kept.name, "goes on");
+        }
         let path = kept.path.clone();
         let database = key(&named.repository, &named.name);
         self.memory.paused.remove(&database);
         self.ledger.enter(Entry::Paused { database, by: None, since });
         self.attend(&path);
+        if by_plan {
+            return Err(Error::new(ErrorKind::Refused, "is paused by the configuration")
+                .with_object(key(&named.repository, &named.name))
+                .with_hint("take `paused` out of its entry there"));
+        }
         Ok(Given::Done)
     }
 }

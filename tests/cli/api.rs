@@ -117,7 +117,9 @@ fn commands_reach_the_daemon_by_a_socket_of_this_user_alone() {
     lab.run(&["job", "start", "app", "prune"]).failed(17, &["no policy"]);
     lab.run(&["job", "start", "app", "nonsense"]).failed(2, &["verify-data"]);
     lab.run(&["job", "start", "other", "backup"]).failed(16, &["other"]);
-    lab.run(&["job", "stop", "999999"]).failed(16, &["999999"]);
+    lab.run(&["job", "stop", "999999"]).failed(16, &["999999", "job list"]);
+    lab.run(&["job", "list", "--result", "bad"]).failed(2, &["bad", "interrupted"]);
+    lab.ok(&["job", "list", "main/app", "--repository", "main"]);
     daemon.stop();
     assert!(!socket.exists());
 }

@@ -29,7 +29,8 @@ pub(crate) enum JobCommand {
     ///
     /// It begins as soon as its turn comes. What it comes to is in `pagekeep job list`, and with
     /// --wait in the exit code: 0 if it did well, 3 if nobody can tell, 4 if it found something, 1
-    /// if it failed.
+    /// if it failed, 130 if somebody ended it. 17: it can't begin, since the database is paused, or
+    /// has no commit yet.
     #[command(after_help = "Examples:
   pagekeep job start shop backup
   pagekeep job start shop verify-restore --wait
@@ -112,8 +113,8 @@ pub(crate) struct TokenAddArgs {
 pub(crate) enum RoleArg {
     /// See how everything stands
     Viewer,
-    /// Begin and end jobs, give labels, pause databases
+    /// Begin and end jobs, give labels, pause and resume databases
     Operator,
-    /// Give and take tokens, have the configuration read
+    /// Give and take tokens, have the configuration read, read the audit log
     Admin,
 }

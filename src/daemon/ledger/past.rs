@@ -47,6 +47,12 @@ pub(crate) fn read(connection: &Connection, wanted: &Wanted) -> rusqlite::Result
     connection.prepare(&sql)?.query_map(asked, job)?.collect()
 }
 
+/// Whether somebody is remembered to have paused a database.
+pub(crate) fn is_paused(connection: &Connection, database: &str) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM paused WHERE database = ?1)";
+    connection.query_row(sql, [database], |row| row.get(0))
+}
+
 fn job(row: &Row<'_>) -> rusqlite::Result<DaemonJob> {
     let time = |at: usize| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at)?.map(Timestamp));
     Ok(DaemonJob {

@@ -19,7 +19,7 @@ use crate::daemon::access::Deed;
 use crate::error::{Error, ErrorKind};
 
 /// The name of whoever may open the socket.
-const OWNER: &str = "the owner";
+pub(super) const OWNER: &str = "the owner";
 /// Who could not say who they are.
 const NOBODY: &str = "nobody";
 /// How many entries a page of the audit log has, unless asked for fewer, and at most.
@@ -177,7 +177,7 @@ async fn note(api: &Api, who: &str, what: String, Noted { status, detail }: Note
 /// What the ledger is called among those that are asked: by whoever reads it, and by this guard,
 /// which nobody who reads keeps waiting.
 pub(super) const LEDGER: &str = "the ledger";
-const DOOR: &str = "the tokens";
+pub(super) const DOOR: &str = "the tokens";
 
 /// What a request says of who asks.
 enum Said {

@@ -10,14 +10,16 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 use utoipa::ToSchema;
 
-use super::access::detailed;
+use super::access::{LEDGER, detailed};
 use super::ask::{Answered, At, Told, json};
 use super::databases::{Which, found, told};
 use super::history::chosen;
+use super::problem::Problem;
 use super::{Api, BASE};
 use crate::api::daemon::{Asker, DaemonDatabase, JobAccepted, LabelGiven, ProblemDetails};
 use crate::daemon::equivalent::Equivalent;
 use crate::daemon::kind::Kind;
+use crate::daemon::ledger::{self, key, past};
 use crate::daemon::wanted::{Given, Named, Wanted};
 use crate::daemon::words::instead;
 use crate::error::{Error, ErrorKind};
@@ -28,6 +30,8 @@ use crate::repo::history::labels::sound_label;
 /// How long the answer waits for a state to be stored, and how often it looks.
 const PATIENCE: Duration = Duration::from_secs(25);
 const LOOK: Duration = Duration::from_millis(50);
+/// How long the ledger may take to remember something.
+const REMEMBERED: Duration = Duration::from_secs(3);
 
 /// A label that somebody wants to give.
 #[derive(Deserialize, ToSchema)]
@@ -69,7 +73,8 @@ async fn label_commit(api: &Api, named: Named, label: String, when: String) -> A
         Ok(LabelGiven { seq: given.seq, label: given.label, command })
     });
     let given = given.await?;
-    tracing::info!("seq:{} was labelled {:?}", given.seq, given.label);
+    let database = &*named.name;
+    tracing::info!(database, "seq:{} was labelled {:?}", given.seq, given.label);
     api.want(Wanted::Labelled(named)).await?;
     created(&given)
 }
@@ -127,6 +132,7 @@ pub(super) async fn pause(
     At(which): At<Which>,
 ) -> Answered {
     api.want(Wanted::Pause(which.clone().into(), asker.name)).await?;
+    api.is_remembered(which.clone().into(), true).await?;
     json(&told(found(&*api.overview()?, &which.into())?))
 }
 
@@ -136,7 +142,34 @@ pub(super) async fn pause(
 ))]
 pub(super) async fn resume(State(api): State<Arc<Api>>, At(which): At<Which>) -> Answered {
     api.want(Wanted::Resume(which.clone().into())).await?;
+    api.is_remembered(which.clone().into(), false).await?;
     json(&told(found(&*api.overview()?, &which.into())?))
+}
+
+impl Api {
+    /// Makes sure that the next daemon will know whether a database is paused.
+    async fn is_remembered(&self, named: Named, paused: bool) -> Result<(), Problem> {
+        let database = key(&named.repository, &named.name);
+        let until = Instant::now() + REMEMBERED;
+        loop {
+            let (ledger, of) = (self.ledger.clone(), database.clone());
+            let known = self.read(LEDGER, move |_| {
+                let known = ledger::open(&ledger).and_then(|open| past::is_paused(&open, &of));
+                known.map_err(|e| Error::new(ErrorKind::Storage, e.to_string()))
+            });
+            if known.await.is_ok_and(|known| known == paused) {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                let what = if paused { "it is paused" } else { "it goes on" };
+                let what = format!("{what}, and the ledger can't be written: a restart forgets it");
+                let error = Error::new(ErrorKind::Storage, what).with_object(database);
+                let hint = "look at the daemon's log; it is written as soon as it can be";
+                return Err(error.with_hint(hint).into());
+            }
+            sleep(LOOK).await;
+        }
+    }
 }
 
 /// Reads the configuration again. One that is wrong changes nothing, and is told in the log.

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
@@ -19,10 +19,11 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep};
 
 use super::Api;
+use super::access::{DOOR, OWNER};
 use super::ask::Answered;
 use super::databases::told;
 use super::problem::Problem;
-use crate::api::daemon::{DaemonDatabase, ProblemDetails};
+use crate::api::daemon::{Asker, DaemonDatabase, ProblemDetails};
 use crate::daemon::http::serve::Lasting;
 use crate::daemon::ledger::key;
 use crate::daemon::overview::Overview;
@@ -30,8 +31,8 @@ use crate::error::{Error, ErrorKind};
 
 /// How many streams there are at most.
 pub(super) const MOST: usize = 256;
-/// How long a stream lasts: whoever asks anew shows that its token still opens.
-const LIFE: Duration = Duration::from_secs(300);
+/// How often it is looked whether the token of a stream still opens.
+const ASK: Duration = Duration::from_secs(5);
 /// How often to look whether something changed.
 const LOOK: Duration = Duration::from_millis(500);
 /// After how long something is sent, so that nobody in between takes the stream for dead.
@@ -45,7 +46,9 @@ struct Watching {
     told: BTreeMap<String, String>,
     seen: Option<Arc<Overview>>,
     last: Instant,
-    ends: Instant,
+    /// When its token was last looked for, which the owner does without.
+    asked: Instant,
+    token: Option<String>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -55,7 +58,10 @@ struct Watching {
     (status = 200, content_type = "text/event-stream", body = String),
     (status = "4XX", body = ProblemDetails)
 ))]
-pub(super) async fn stream(State(api): State<Arc<Api>>) -> Answered {
+pub(super) async fn stream(
+    State(api): State<Arc<Api>>,
+    Extension(asker): Extension<Asker>,
+) -> Answered {
     let place = api.streams.clone().try_acquire_owned().map_err(|_| {
         let error = Error::new(ErrorKind::Busy, "there are too many streams of events");
         Problem::of(&error).with_status(503)
@@ -67,7 +73,8 @@ pub(super) async fn stream(State(api): State<Arc<Api>>) -> Answered {
         told: BTreeMap::new(),
         seen: None,
         last: Instant::now(),
-        ends: Instant::now() + LIFE,
+        asked: Instant::now(),
+        token: (asker.name != OWNER).then_some(asker.name),
         _place: place,
     };
     let begin = Bytes::from_static(b"event: begin\ndata: {}\n\n");
@@ -89,7 +96,7 @@ impl Watching {
     /// The next events, once there are some; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if *self.ending.borrow() || Instant::now() >= self.ends {
+            if *self.ending.borrow() || !self.may_go_on().await {
                 return None;
             }
             let text = self.news();
@@ -107,6 +114,17 @@ impl Watching {
                 () = sleep(LOOK) => {}
             }
         }
+    }
+
+    /// Whether whoever listens still may.
+    async fn may_go_on(&mut self) -> bool {
+        let Some(name) = self.token.clone().filter(|_| self.asked.elapsed() >= ASK) else {
+            return true;
+        };
+        self.asked = Instant::now();
+        let access = self.api.access.clone();
+        // Whoever can't be known any more asks anew.
+        self.api.read(DOOR, move |_| access.opens(&name)).await.unwrap_or(false)
     }
 
     /// What is otherwise than it was told.

@@ -74,11 +74,52 @@ pub(super) struct JobsAsked {
     result: Option<String>,
 }
 
+/// The results that a job may have.
+const RESULTS: [&str; 9] = [
+    "waiting",
+    "running",
+    "well",
+    "found",
+    "failed",
+    "unknown",
+    "stopped",
+    "cancelled",
+    "interrupted",
+];
+
+impl JobsAsked {
+    /// Refuses what no job has: an empty answer would say that nothing failed.
+    fn check(&self) -> Result<(), Problem> {
+        let one_of = |member: &str, given: &Option<String>, known: &[&str]| match given {
+            Some(given) if !known.contains(&&**given) => {
+                let hint = format!("it is one of {}", known.join(", "));
+                let what = format!("{given:?} is none that there is");
+                let error = Error::new(ErrorKind::Usage, what).with_object(member);
+                Err(Problem::from(error.with_hint(hint)))
+            }
+            _ => Ok(()),
+        };
+        let kinds = Kind::ALL.map(Kind::name);
+        one_of("kind", &self.kind, &kinds)?;
+        one_of("result", &self.result, &RESULTS)?;
+        match &self.database {
+            Some(database) if !database.contains('/') => {
+                Err(Error::new(ErrorKind::Usage, format!("{database:?} names no repository"))
+                    .with_object("database")
+                    .with_hint("write repository/name")
+                    .into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Jobs, the newest first: those that wait, those that run, and past ones.
 #[utoipa::path(get, path = "/jobs", params(JobsAsked), responses(
     (status = 200, body = DaemonJobs), (status = "4XX", body = ProblemDetails)
 ))]
 pub(super) async fn list(State(api): State<Arc<Api>>, Asked(asked): Asked<JobsAsked>) -> Answered {
+    asked.check()?;
     let overview = api.overview()?;
     let limit = asked.limit.unwrap_or(PAGE).clamp(1, MOST);
     let wanted = past::Wanted {

@@ -61,6 +61,8 @@ pub(in crate::daemon) struct Api {
     clock: Clock,
     /// How many may read one repository at once.
     readers: Mutex<HashMap<String, Arc<Semaphore>>>,
+    /// How many answers with rows there are, until they are read.
+    answers: Arc<Semaphore>,
     /// How many streams of events there are.
     streams: Arc<Semaphore>,
     /// Tells streams that the server ends, and work that nobody waits for it any more.
@@ -97,6 +99,7 @@ impl Api {
             ledger,
             clock,
             readers: Mutex::default(),
+            answers: Arc::new(Semaphore::new(rows::ANSWERS)),
             streams: Arc::new(Semaphore::new(events::MOST)),
             ending: watch::Sender::new(false),
             ended: Arc::default(),

@@ -4,16 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use axum::body::{Body, Bytes};
 use axum::extract::{Extension, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use rusqlite::Row;
 use rusqlite::limits::Limit;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
 
 use super::Api;
 use super::access::detailed;
-use super::ask::{Answered, At, Told, Until, json};
+use super::ask::{Answered, At, Told, Until};
 use super::databases::Which;
 use super::history::chosen;
 use super::problem::Problem;
@@ -38,7 +42,9 @@ const MOST_ROWS: u64 = 100_000;
 const SECONDS: u64 = 5;
 const MOST_SECONDS: u64 = 25;
 /// How large an answer may be, and a value of it, in bytes.
-const ANSWER: usize = 32 << 20;
+const ANSWER: usize = 16 << 20;
+/// How many answers there are at most until they are read.
+pub(super) const ANSWERS: usize = 8;
 const VALUE: usize = 1 << 20;
 /// How many columns a statement may have.
 const COLUMNS: i32 = 200;
@@ -87,7 +93,11 @@ pub(super) async fn query(
     }
     let of = named.clone();
     let work = move |history: &History, until: &Until| question.answer(history, of, &clock, until);
-    detailed(detail, api.ask(named, work).await.and_then(|rows| json(&rows)))
+    let Ok(place) = api.answers.clone().try_acquire_owned() else {
+        let error = Error::new(ErrorKind::Busy, "too many answers are being made and read");
+        return detailed(detail, Err(Problem::of(&error).with_status(503)));
+    };
+    detailed(detail, api.ask(named, work).await.and_then(|rows| large(&rows, place)))
 }
 
 impl Question {
@@ -129,6 +139,14 @@ impl Question {
                     .with_object("sql")
                     .with_hint("ask for less at a time, or ask the command line"));
             }
+            if began.elapsed() >= Duration::from_secs(seconds) {
+                let what = format!("takes longer than {seconds} s");
+                let hint =
+                    format!("ask for less, or let it take more `seconds`, up to {MOST_SECONDS}");
+                return Err(Error::new(ErrorKind::Refused, what)
+                    .with_object("sql")
+                    .with_hint(hint));
+            }
             return Err(e);
         }
         Ok(PastRows {
@@ -141,6 +159,23 @@ impl Question {
             command: instead(&Equivalent::Query(named, commit.seq, self.sql.clone())),
         })
     }
+}
+
+/// An answer that may be large: there are a few of them at most until clients have read them.
+fn large(rows: &PastRows, place: OwnedSemaphorePermit) -> Answered {
+    struct Held(
+        String,
+        #[expect(dead_code, reason = "held until it is read")] OwnedSemaphorePermit,
+    );
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            self.0.as_bytes()
+        }
+    }
+    let json = serde_json::to_string(rows)
+        .map_err(|e| Error::new(ErrorKind::Failure, "can't be written as JSON").with_source(e))?;
+    let body = Body::from(Bytes::from_owner(Held(json + "\n", place)));
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// Takes rows, as many as are wanted and as there is room for.
