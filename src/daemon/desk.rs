@@ -15,7 +15,7 @@ use super::copying::Copied;
 use super::files::{Files, Touch};
 use super::grouped::Keeping;
 use super::http::Server;
-use super::http::api::{Api, Means};
+use super::http::api::state::{Api, Means};
 use super::job::{Control, Ended, Outcome};
 use super::kept::{Kept, Whose};
 use super::kind::Kind;
@@ -29,7 +29,7 @@ use super::room::Gauges;
 use super::shelf::Shelf;
 use super::systemd::Systemd;
 use super::tested::Found;
-use super::wanted::Wish;
+use super::wanted::{Wish, Wisher};
 use crate::capture::follow::Follower;
 use crate::error::Result;
 use crate::policy::verdict::Standing;
@@ -163,7 +163,10 @@ impl Supervisor {
         let api = Api::of(Means {
             board: board.clone(),
             shelf: shelf.clone(),
-            mailbox: mailbox.clone(),
+            wisher: Wisher::new({
+                let mailbox = mailbox.clone();
+                move |wish| mailbox.send(Message::Wished(wish)).is_ok()
+            }),
             file: config.file.clone(),
             ledger: place.ledger(),
             clock: place.clock.clone(),

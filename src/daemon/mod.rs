@@ -27,6 +27,7 @@ mod ear;
 mod end;
 pub(crate) mod equivalent;
 mod files;
+mod grants;
 mod grouped;
 mod groups;
 mod happened;

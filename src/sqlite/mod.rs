@@ -77,6 +77,3 @@ pub(crate) fn source_error(error: rusqlite::Error, what: &str) -> Error {
     };
     error.with_hint(hint)
 }
-
-#[cfg(feature = "cli")]
-pub(crate) use ffi::memory_used;

@@ -9,6 +9,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::ffi::Served;
+#[cfg(feature = "cli")]
+pub(crate) use super::ffi::memory_used;
 use super::provider::PageProvider;
 use super::source_error;
 use crate::error::{Error, ErrorKind, Result};

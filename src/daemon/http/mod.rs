@@ -9,6 +9,7 @@
 pub(super) mod api;
 mod health;
 mod hosts;
+mod lasting;
 mod listen;
 mod routes;
 mod scrape;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 use tokio::sync::watch;
 
-use self::api::Api;
+use self::api::state::Api;
 use super::config::HttpConfig;
 use super::overview::Board;
 use serve::{Wish, answer};

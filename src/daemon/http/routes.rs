@@ -15,12 +15,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 
-use super::api::{self, Api, BASE, Peer};
+use super::api;
+use super::api::state::{Api, BASE, Peer};
 use super::health::{Health, is_ready, lives};
 use super::hosts::Hosts;
+use super::lasting::{Held, Lasting};
 use super::listen::Door;
 use super::scrape::Pages;
-use super::serve::{Held, Lasting};
 use crate::daemon::config::HttpConfig;
 use crate::daemon::metrics::{self, Besides};
 use crate::daemon::overview::Board;

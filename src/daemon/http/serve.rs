@@ -5,7 +5,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::{Extension, Router};
@@ -16,7 +16,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::api::Api;
+use super::api::state::Api;
+use super::lasting::Held;
 use super::listen::{Door, Stream};
 use super::routes::{Shared, routes};
 use crate::daemon::config::HttpConfig;
@@ -38,14 +39,6 @@ const HEADERS: usize = 64;
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// How long to wait after a client that could not be let in.
 const BREATH: Duration = Duration::from_millis(200);
-
-/// An answer that has no end of its own.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lasting;
-
-/// Whether a connection has such an answer under way.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Held(pub(super) Arc<AtomicBool>);
 
 /// What the server is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Who asks, and may they: the guard before each handler; tokens, and the audit log.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{OriginalUri, Request, State};
 use axum::http::StatusCode;
@@ -11,34 +11,20 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::Api;
 use super::ask::{Answered, Asked, At, Told, json};
 use super::problem::Problem;
+use super::state::{Api, DOOR, LEDGER, OWNER, Peer};
 use crate::api::daemon::{Asker, AuditPage, ProblemDetails, Role, TokenMade, Tokens};
 use crate::daemon::access::Deed;
 use crate::error::{Error, ErrorKind};
 
-/// The name of whoever may open the socket.
-pub(super) const OWNER: &str = "the owner";
 /// Who could not say who they are.
 const NOBODY: &str = "nobody";
 /// How many entries a page of the audit log has, unless asked for fewer, and at most.
 const PAGE: u64 = 100;
 const MOST: u64 = 1000;
-/// How many entries an hour those get who were refused.
-const STRANGERS: u32 = 100;
-const HOUR: Duration = Duration::from_secs(3600);
 /// The longest that a token lasts, in days.
 const LONGEST: u32 = 36_500;
-
-/// How a client came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::daemon::http) enum Peer {
-    /// By the socket in the state folder, which only this user may open.
-    Owner,
-    /// By a port or a socket of the configuration, like everybody.
-    Anybody,
-}
 
 /// Who may ask something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,27 +54,6 @@ impl Right {
             Self::Look => "a token that may look into databases",
             Self::Operate => "a token of the role operator or admin",
             Self::Administer => "a token of the role admin",
-        }
-    }
-}
-
-/// How many entries of the audit log are left for those who may not, or could not say who they are:
-/// else they would fill it, and what others did would go.
-#[derive(Debug, Default)]
-pub(super) struct Strangers(Mutex<Option<(Instant, u32)>>);
-
-impl Strangers {
-    fn may_enter(&self) -> bool {
-        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match since.as_mut().filter(|(began, _)| began.elapsed() < HOUR) {
-            Some((_, entered)) => {
-                *entered = entered.saturating_add(1);
-                *entered <= STRANGERS
-            }
-            None => {
-                *since = Some((Instant::now(), 1));
-                true
-            }
         }
     }
 }
@@ -173,11 +138,6 @@ async fn note(api: &Api, who: &str, what: String, Noted { status, detail }: Note
         tracing::error!("the audit log lacks {what:?} of {who:?} ({status}): {problem:?}");
     }
 }
-
-/// What the ledger is called among those that are asked: by whoever reads it, and by this guard,
-/// which nobody who reads keeps waiting.
-pub(super) const LEDGER: &str = "the ledger";
-pub(super) const DOOR: &str = "the tokens";
 
 /// What a request says of who asks.
 enum Said {

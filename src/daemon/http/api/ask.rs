@@ -14,10 +14,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
-use super::Api;
-use super::databases::found;
 use super::problem::Problem;
-use crate::daemon::desk::Message;
+use super::state::{Api, found};
 use crate::daemon::pool::guarded;
 use crate::daemon::wanted::{Given, Named, Wanted, Wish};
 use crate::error::{Error, ErrorKind, Result};
@@ -188,8 +186,9 @@ impl Api {
             Problem::of(&error)
         };
         let (answer, given) = oneshot::channel();
-        let sent = self.mailbox.send(Message::Wished(Wish { wanted, answer }));
-        sent.map_err(|_| busy("ends"))?;
+        if !self.wisher.wish(Wish { wanted, answer }) {
+            return Err(busy("ends"));
+        }
         match timeout(SOON, given).await {
             Ok(Ok(given)) => given.map_err(Problem::from),
             Ok(Err(_)) => Err(busy("ends")),

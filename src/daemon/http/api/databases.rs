@@ -6,17 +6,14 @@ use axum::extract::{Extension, State};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::Api;
 use super::ask::{Answered, At, json};
-use super::problem::Problem;
+use super::state::{Api, found};
 use crate::api::daemon::{
     Asker, DaemonAbout, DaemonDatabase, DaemonDatabases, DaemonMirror, LastJob, PausedBy,
     ProblemDetails, RunningJob, WaitingJob,
 };
-use crate::daemon::ledger::key;
-use crate::daemon::overview::{CopyView, DatabaseView, JobView, Overview};
+use crate::daemon::overview::{CopyView, DatabaseView, JobView};
 use crate::daemon::wanted::Named;
-use crate::error::{Error, ErrorKind};
 use crate::machine::host;
 
 /// Which database.
@@ -71,31 +68,6 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Answered {
 pub(super) async fn one(State(api): State<Arc<Api>>, At(which): At<Which>) -> Answered {
     let overview = api.overview()?;
     json(&told(found(&overview, &which.into())?))
-}
-
-impl Api {
-    /// How everything stood at the last look.
-    pub(super) fn overview(&self) -> Result<Arc<Overview>, Problem> {
-        let newest = self.board.newest().map(|(overview, _)| overview);
-        newest.ok_or_else(|| {
-            let what = "has not looked at its databases yet";
-            Error::new(ErrorKind::Interrupted, what).with_object("the daemon").into()
-        })
-    }
-}
-
-/// A database of an overview.
-pub(super) fn found<'o>(
-    overview: &'o Overview,
-    which: &Named,
-) -> Result<&'o DatabaseView, Problem> {
-    let is_it =
-        |view: &&DatabaseView| view.repository == which.repository && view.name == which.name;
-    overview.databases.iter().find(is_it).ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, "is no database of this daemon")
-            .with_object(key(&which.repository, &which.name))
-            .into()
-    })
 }
 
 /// A database as the API tells it.

@@ -10,12 +10,12 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 use utoipa::ToSchema;
 
-use super::access::{LEDGER, detailed};
+use super::access::detailed;
 use super::ask::{Answered, At, Told, json};
-use super::databases::{Which, found, told};
+use super::databases::{Which, told};
 use super::history::chosen;
 use super::problem::Problem;
-use super::{Api, BASE};
+use super::state::{Api, BASE, LEDGER, found};
 use crate::api::daemon::{Asker, DaemonDatabase, JobAccepted, LabelGiven, ProblemDetails};
 use crate::daemon::equivalent::Equivalent;
 use crate::daemon::kind::Kind;

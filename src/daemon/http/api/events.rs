@@ -18,19 +18,16 @@ use futures_util::stream::unfold;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep};
 
-use super::Api;
-use super::access::{DOOR, OWNER};
 use super::ask::Answered;
 use super::databases::told;
 use super::problem::Problem;
+use super::state::{Api, DOOR, OWNER};
 use crate::api::daemon::{Asker, DaemonDatabase, ProblemDetails};
-use crate::daemon::http::serve::Lasting;
+use crate::daemon::http::lasting::Lasting;
 use crate::daemon::ledger::key;
 use crate::daemon::overview::Overview;
 use crate::error::{Error, ErrorKind};
 
-/// How many streams there are at most.
-pub(super) const MOST: usize = 256;
 /// How often it is looked whether the token of a stream still opens.
 const ASK: Duration = Duration::from_secs(5);
 /// How often to look whether something changed.

@@ -9,9 +9,9 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::Api;
 use super::ask::{Answered, Asked, At, Until, json};
 use super::databases::Which;
+use super::state::Api;
 use crate::api::commit;
 use crate::api::coverage::{CoverageSummary, Stretch};
 use crate::api::daemon::{

@@ -1,6 +1,5 @@
 //! Jobs: those that wait and run, from the overview; past ones, from the ledger; and new ones.
 
-use std::collections::{HashMap, VecDeque};
 use std::path::Path as File;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +11,11 @@ use serde::Deserialize;
 use tokio::time::sleep;
 use utoipa::{IntoParams, ToSchema};
 
-use super::access::{LEDGER, detailed};
+use super::access::detailed;
 use super::ask::{Answered, Asked, At, Told, json};
 use super::databases::{Which, running};
 use super::problem::Problem;
-use super::{Api, BASE};
+use super::state::{Api, BASE, LEDGER};
 use crate::api::daemon::{Asker, DaemonJob, DaemonJobs, JobAccepted, ProblemDetails};
 use crate::daemon::equivalent::Equivalent;
 use crate::daemon::kind::Kind;
@@ -31,31 +30,11 @@ const PAGE: u64 = 50;
 const MOST: u64 = 1000;
 /// The header by which a request that is sent twice begins one job.
 const KEY: &str = "idempotency-key";
-/// How many such keys are remembered, and how long one may be.
-const KEYS: usize = 1000;
+/// How long such a key may be.
 const LONGEST: usize = 200;
 /// How often a job is looked for that has just ended, and is on its way to the ledger.
 const TRIES: usize = 10;
 const AGAIN: Duration = Duration::from_millis(200);
-
-/// Jobs that were asked for by a key.
-#[derive(Debug, Default)]
-pub(super) struct Keys {
-    known: HashMap<String, (u64, Named, Kind)>,
-    order: VecDeque<String>,
-}
-
-impl Keys {
-    fn remember(&mut self, key: String, job: (u64, Named, Kind)) {
-        if self.order.len() >= KEYS
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-        self.order.push_back(key.clone());
-        self.known.insert(key, job);
-    }
-}
 
 /// Which jobs.
 #[derive(Deserialize, IntoParams)]

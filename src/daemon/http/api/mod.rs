@@ -21,101 +21,18 @@ mod jobs;
 mod openapi;
 mod problem;
 mod rows;
+pub(crate) mod state;
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
-use crossbeam_channel::Sender;
-use tokio::sync::{Semaphore, watch};
 
 use self::access::{Right, guard};
 use self::problem::Problem;
-use crate::daemon::access::Access;
-use crate::daemon::desk::Message;
-use crate::daemon::overview::Board;
-use crate::daemon::shelf::Shelf;
+use self::state::{Api, BASE};
 use crate::error::{Error, ErrorKind};
-use crate::types::Clock;
-
-/// What the paths of the API begin with.
-pub(super) const BASE: &str = "/api/v1";
-
-pub(in crate::daemon::http) use self::access::Peer;
-
-/// What handlers need to know.
-#[derive(Debug)]
-pub(in crate::daemon) struct Api {
-    board: Board,
-    shelf: Shelf,
-    mailbox: Sender<Message>,
-    access: Arc<Access>,
-    /// The configuration's file.
-    file: PathBuf,
-    /// The ledger, where past jobs are.
-    ledger: PathBuf,
-    clock: Clock,
-    /// How many may read one repository at once.
-    readers: Mutex<HashMap<String, Arc<Semaphore>>>,
-    /// How many answers with rows there are, until they are read.
-    answers: Arc<Semaphore>,
-    /// How many streams of events there are.
-    streams: Arc<Semaphore>,
-    /// Tells streams that the server ends, and work that nobody waits for it any more.
-    ending: watch::Sender<bool>,
-    ended: Arc<AtomicBool>,
-    /// Those who could not say who they are.
-    strangers: access::Strangers,
-    /// The number of the last event, and of the last request.
-    event: AtomicU64,
-    pub(super) request: AtomicU64,
-    /// Jobs that were asked for by a key, which begin once.
-    keys: tokio::sync::Mutex<jobs::Keys>,
-}
-
-/// What an API is made of.
-pub(in crate::daemon) struct Means {
-    pub(in crate::daemon) board: Board,
-    pub(in crate::daemon) shelf: Shelf,
-    pub(in crate::daemon) mailbox: Sender<Message>,
-    pub(in crate::daemon) file: PathBuf,
-    pub(in crate::daemon) ledger: PathBuf,
-    pub(in crate::daemon) clock: Clock,
-}
-
-impl Api {
-    pub(in crate::daemon) fn of(means: Means) -> Arc<Self> {
-        let Means { board, shelf, mailbox, file, ledger, clock } = means;
-        Arc::new(Self {
-            board,
-            shelf,
-            mailbox,
-            access: Arc::new(Access::of(ledger.clone(), clock.clone())),
-            file,
-            ledger,
-            clock,
-            readers: Mutex::default(),
-            answers: Arc::new(Semaphore::new(rows::ANSWERS)),
-            streams: Arc::new(Semaphore::new(events::MOST)),
-            ending: watch::Sender::new(false),
-            ended: Arc::default(),
-            strangers: access::Strangers::default(),
-            event: AtomicU64::new(0),
-            request: AtomicU64::new(0),
-            keys: tokio::sync::Mutex::default(),
-        })
-    }
-
-    /// Ends whatever is under way.
-    pub(in crate::daemon) fn end(&self) {
-        self.ended.store(true, std::sync::atomic::Ordering::Relaxed);
-        self.ending.send_replace(true);
-    }
-}
 
 macro_rules! routes {
     ($($right:ident $method:ident $path:literal $handler:path;)+) => {

@@ -7,7 +7,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{OpenApi as Described, SecurityRequirement, Server};
 
 use super::ask::Answered;
-use super::{BASE, access, databases, deeds, events, history, jobs, rows};
+use super::state::BASE;
+use super::{access, databases, deeds, events, history, jobs, rows};
 use crate::error::{Error, ErrorKind};
 
 #[derive(OpenApi)]
@@ -45,7 +46,7 @@ use crate::error::{Error, ErrorKind};
 struct Description;
 
 /// The description.
-pub(in crate::daemon) fn description() -> Described {
+pub(crate) fn description() -> Described {
     let mut all = Description::openapi();
     all.servers = Some(vec![Server::new(BASE)]);
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());

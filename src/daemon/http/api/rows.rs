@@ -15,12 +15,12 @@ use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
 
-use super::Api;
 use super::access::detailed;
 use super::ask::{Answered, At, Told, Until};
 use super::databases::Which;
 use super::history::chosen;
 use super::problem::Problem;
+use super::state::Api;
 use crate::api::daemon::{Asker, PastRows, ProblemDetails, Role};
 use crate::api::query::as_json;
 use crate::daemon::equivalent::Equivalent;
@@ -32,7 +32,7 @@ use crate::ops::point::RestorePoint;
 use crate::ops::query::{Answers, Asked, Limits, Next};
 use crate::ops::view::ViewOptions;
 use crate::repo::history::handle::History;
-use crate::sqlite::memory_used;
+use crate::sqlite::view::memory_used;
 use crate::types::Clock;
 
 /// How many rows an answer has, unless asked for fewer, and at most.
@@ -43,8 +43,6 @@ const SECONDS: u64 = 5;
 const MOST_SECONDS: u64 = 25;
 /// How large an answer may be, and a value of it, in bytes.
 const ANSWER: usize = 16 << 20;
-/// How many answers there are at most until they are read.
-pub(super) const ANSWERS: usize = 8;
 const VALUE: usize = 1 << 20;
 /// How many columns a statement may have.
 const COLUMNS: i32 = 200;

@@ -11,16 +11,19 @@ use crossbeam_channel::{Receiver, unbounded};
 use serde_json::Value;
 use tower_service::Service;
 
-use super::access::Peer;
+use super::state::{Means, Peer};
 use super::*;
 use crate::api::daemon::Role;
+use crate::daemon::overview::Board;
 use crate::daemon::samples::followed;
-use crate::daemon::wanted::{Given, Named, Wanted};
+use crate::daemon::shelf::Shelf;
+use crate::daemon::wanted::{Given, Named, Wanted, Wish, Wisher};
+use crate::types::Clock;
 
 struct Scene {
     _dir: tempfile::TempDir,
     api: Arc<Api>,
-    inbox: Receiver<Message>,
+    inbox: Receiver<Wish>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -36,7 +39,7 @@ impl Scene {
         let api = Api::of(Means {
             board,
             shelf: Shelf::default(),
-            mailbox,
+            wisher: Wisher::new(move |wish| mailbox.send(wish).is_ok()),
             file: dir.path().join("pagekeep.toml"),
             ledger: dir.path().join("daemon.db"),
             clock: Clock::default(),
@@ -173,8 +176,7 @@ fn the_supervisor_is_told_what_somebody_wants_and_by_whom() {
     let inbox = scene.inbox.clone();
     let supervisor = std::thread::spawn(move || {
         let mut heard = Vec::new();
-        while let Ok(Message::Wished(wish)) = inbox.recv_timeout(std::time::Duration::from_secs(60))
-        {
+        while let Ok(wish) = inbox.recv_timeout(std::time::Duration::from_secs(60)) {
             let is_end = matches!(wish.wanted, Wanted::Reload);
             let given =
                 if matches!(wish.wanted, Wanted::Run(..)) { Given::Job(9) } else { Given::Done };
