@@ -101,7 +101,7 @@ fn list(
             job.id.to_string(),
             job.database.clone(),
             job.kind.clone(),
-            job.began.map_or_else(String::new, |began| time(began)),
+            job.began.map_or_else(String::new, time),
             job.result.clone(),
             came_to(job),
         ]

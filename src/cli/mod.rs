@@ -90,7 +90,8 @@ const LATE: u8 = 6;
 
 /// Parses the arguments of the process, runs the command, and answers the exit code.
 pub fn run() -> ExitCode {
-    // Before anything else: a signal that comes earlier ends the process.
+    process::forbid_dumps();
+    // Before all that takes a while: a signal that comes earlier ends the process.
     progress::catch_signals();
     process::prepare();
     let mut args: Vec<OsString> = std::env::args_os().collect();

@@ -7,12 +7,15 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::daemon::notify::prepare_tls;
 
-/// No core dump may hold keys, and a limit on the size of files is an error of whoever writes, not
-/// the end of the process. What the system refuses of it is told by nobody: everything works
+/// No core dump may hold keys. What the system refuses of it is told by nobody: everything works
 /// without.
+pub(crate) fn forbid_dumps() {
+    let _ = no_dumps();
+}
+
+/// A limit on the size of files is an error of whoever writes, not the end of the process.
 pub(crate) fn prepare() {
     prepare_tls();
-    let _ = no_dumps();
     // Threads that begin later, and no children, inherit it. A write beyond the limit then fails
     // with EFBIG.
     let mut set = SigSet::empty();

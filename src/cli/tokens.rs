@@ -60,7 +60,7 @@ fn list(context: &Context, client: &Client) -> Result<()> {
             token.role.name().to_owned(),
             if token.looks { "yes" } else { "no" }.to_owned(),
             time(token.created),
-            token.expires.map_or_else(|| "never".to_owned(), |end| time(end)),
+            token.expires.map_or_else(|| "never".to_owned(), time),
         ]
     };
     let rows: Vec<Vec<String>> = tokens.iter().map(row).collect();

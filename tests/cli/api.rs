@@ -151,8 +151,8 @@ fn a_paused_database_is_left_alone_until_it_is_resumed_also_over_a_restart() {
 /// The name of the daemon's own history.
 fn own(lab: &Lab) -> String {
     let known = lab.json(&["snapshots"]);
-    let names = known.iter().filter_map(|commit| commit["history"].as_str());
-    names.filter(|name| name.starts_with("pagekeep-daemon.")).next_back().unwrap().to_owned()
+    let mut names = known.iter().filter_map(|commit| commit["history"].as_str());
+    names.rfind(|name| name.starts_with("pagekeep-daemon.")).unwrap().to_owned()
 }
 
 #[test]

@@ -47,6 +47,7 @@ use crate::types::Seq;
 
 #[cfg(feature = "cli")]
 pub(crate) use cut::Cutter;
+#[cfg(feature = "cli")]
 pub(crate) use doubt::UNCOUNTED;
 pub use options::FollowOptions;
 pub use priority::Priority;

@@ -297,6 +297,7 @@ fn is_held(
 
 /// Whether this machine captured the newest commit of a history that it knows of, from its database
 /// and not from a copy: then it notices by itself if the history is set back.
+#[cfg(feature = "cli")]
 pub(crate) fn is_captured_here(history: &History) -> bool {
     // What can't be read is not known.
     peek(history).ok().flatten().is_some_and(|state| !state.source.is_empty())
