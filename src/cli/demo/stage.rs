@@ -5,11 +5,13 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use rusqlite::Connection;
 
 use crate::api::demo::Step;
@@ -89,8 +91,9 @@ impl Stage<'_> {
             let printed = output.stdout.into_iter().chain(output.stderr).collect::<Vec<u8>>();
             return Ok(String::from_utf8_lossy(&printed).into_owned());
         }
-        // Ctrl-C reaches every process of a terminal.
-        if stop_requested() || output.status.code() == Some(130) {
+        // Ctrl-C reaches every process of a terminal, and may end one that has just begun.
+        let was_ended = output.status.signal() == Some(Signal::SIGINT as i32);
+        if stop_requested() || was_ended || output.status.code() == Some(130) {
             return Err(stopped());
         }
         Err(failed(&format!("`{command}` ended with {}", output.status)))
