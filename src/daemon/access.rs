@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 
-use super::ledger;
+use super::ledger::{self, signed};
 use crate::api::daemon::{Asker, AuditEntry, Role, Token};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{Clock, Timestamp, random_bytes, write_hex};
@@ -68,23 +68,25 @@ impl Access {
 
     /// Who has a token; `None` if nobody has it, or not any more.
     pub(crate) fn who(&self, secret: &str) -> Result<Option<Asker>> {
-        let (digest, now) = (digest_of(secret), self.clock.now());
-        let token = self.with(|connection| {
-            let sql = "SELECT name, role, looks, created, expires FROM token WHERE digest = ?1";
-            connection.query_row(sql, [&digest], token).optional()
-        })?;
-        let token = token.filter(|token| token.expires.is_none_or(|end| now < end));
-        Ok(token.map(|Token { name, role, looks, .. }| Asker { name, role, looks }))
+        let sql = "SELECT name, role, looks, created, expires FROM token WHERE digest = ?1";
+        Ok(self.valid(sql, &digest_of(secret))?.map(|Token { name, role, looks, .. }| Asker {
+            name,
+            role,
+            looks,
+        }))
     }
 
     /// Whether a token of a name still opens.
     pub(crate) fn opens(&self, name: &str) -> Result<bool> {
+        let sql = "SELECT name, role, looks, created, expires FROM token WHERE name = ?1";
+        Ok(self.valid(sql, name)?.is_some())
+    }
+
+    /// The token that a query finds, unless it has ended.
+    fn valid(&self, sql: &str, of: &str) -> Result<Option<Token>> {
         let now = self.clock.now();
-        let token = self.with(|connection| {
-            let sql = "SELECT name, role, looks, created, expires FROM token WHERE name = ?1";
-            connection.query_row(sql, [name], token).optional()
-        })?;
-        Ok(token.is_some_and(|token| token.expires.is_none_or(|end| now < end)))
+        let found = self.with(|connection| connection.query_row(sql, [of], token).optional())?;
+        Ok(found.filter(|token| token.expires.is_none_or(|end| now < end)))
     }
 
     /// Makes a token. What comes back with it is told this once.
@@ -263,10 +265,6 @@ fn chained(before: &str, entry: &AuditEntry) -> String {
 
 fn number_at(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
     Ok(u64::try_from(row.get::<_, i64>(at)?).unwrap_or_default())
-}
-
-fn signed(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, Row};
 
+use super::signed;
 use crate::api::daemon::DaemonJob;
 use crate::types::Timestamp;
 
@@ -25,7 +26,6 @@ pub(crate) struct Wanted {
 
 /// Jobs that began, the newest first.
 pub(crate) fn read(connection: &Connection, wanted: &Wanted) -> rusqlite::Result<Vec<DaemonJob>> {
-    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     if let Some(id) = wanted.id {
         let sql = format!("{COLUMNS} WHERE id = ?1");
         return connection.prepare(&sql)?.query_map([signed(id)], job)?.collect();
